@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -39,32 +39,29 @@ def item(state: Any, description: str = "") -> WorkItem:
 SLIDE, PHOTOGRAPH = image("s.svs"), image("p.png")
 
 
-class StateCase(NamedTuple):
-    name: str
-    image: LibraryImage
-    item: WorkItem | None
-    expected: tuple[str, ...]
+def case(state: str) -> LibraryImage:
+    return image("p.png", state=state)
 
 
-STATES = [
-    StateCase("a slide before it is read", SLIDE, None, ("", "", "")),
-    StateCase("without results", SLIDE, item("waiting"), ("not analyzed",) * 3),
-    StateCase("running", SLIDE, item("running", "running 50 %"), ("running", "running 50 %", "running 50 %")),
-    StateCase("paused", SLIDE, item("running", "paused 25 %"), ("running", "paused 25 %", "paused 25 %")),
-    StateCase("stopped", SLIDE, item("stopped", "stopped 25 %"), ("stopped", "stopped 25 %", "stopped 25 %")),
-    StateCase("done", SLIDE, item("done", "done with tiny"), ("done", "done", "done with tiny")),
-    StateCase("failed", SLIDE, item("failed", "failed: disk"), ("failed", "failed", "failed: disk")),
-    StateCase("signed", SLIDE, item("signed", "signed by B"), ("signed", "signed", "signed by B")),
-    StateCase("a photograph of a folder", PHOTOGRAPH, None, ("", "photograph", "")),
-    StateCase("a new photograph of a case", image("p.png", state="not analyzed"), None, ("not analyzed",) * 3),
-    StateCase("analyzed in a case", image("p.png", state="analyzed"), None, ("done", "analyzed", "analyzed")),
-    StateCase("corrected in a case", image("p.png", state="corrected"), None, ("done", "corrected", "corrected")),
-]
+STATES = {
+    "a slide before it is read": (SLIDE, None, ("", "", "")),
+    "without results": (SLIDE, item("waiting"), ("not analyzed",) * 3),
+    "running": (SLIDE, item("running", "running 50 %"), ("running", "running 50 %", "running 50 %")),
+    "paused": (SLIDE, item("running", "paused 25 %"), ("running", "paused 25 %", "paused 25 %")),
+    "stopped": (SLIDE, item("stopped", "stopped 25 %"), ("stopped", "stopped 25 %", "stopped 25 %")),
+    "done": (SLIDE, item("done", "done with tiny"), ("done", "done", "done with tiny")),
+    "failed": (SLIDE, item("failed", "failed: disk"), ("failed", "failed", "failed: disk")),
+    "signed": (SLIDE, item("signed", "signed by B"), ("signed", "signed", "signed by B")),
+    "a photograph of a folder": (PHOTOGRAPH, None, ("", "photograph", "")),
+    "a new photograph of a case": (case("not analyzed"), None, ("not analyzed",) * 3),
+    "analyzed in a case": (case("analyzed"), None, ("done", "analyzed", "analyzed")),
+    "corrected in a case": (case("corrected"), None, ("done", "corrected", "corrected")),
+}
 
 
-@pytest.mark.parametrize("case", STATES, ids=lambda case: case.name)
-def test_state_of_an_image(case: StateCase) -> None:
-    assert resolve_state(case.image, case.item)[:3] == case.expected
+@pytest.mark.parametrize(("shown", "work", "expected"), STATES.values(), ids=STATES)
+def test_state_of_an_image(shown: LibraryImage, work: WorkItem | None, expected: tuple[str, ...]) -> None:
+    assert resolve_state(shown, work)[:3] == expected
 
 
 def records(**scores: float | None) -> tuple[ReviewRecords, list[LibraryImage]]:
@@ -111,28 +108,22 @@ def find_state(one: LibraryImage) -> ImageState:
     return ImageState(NAMES[one.name])
 
 
-class OrderCase(NamedTuple):
-    name: str
-    query: Query
-    expected: list[str]
+ORDERS = {
+    "by name, numbers as numbers": (Query(), ["mole.png", "s2.svs", "s10.svs", "torn.svs"]),
+    "part of the name in any case": (Query("S1"), ["s10.svs"]),
+    "slides": (Query(kind="slides"), ["s2.svs", "s10.svs", "torn.svs"]),
+    "photographs": (Query(kind="photographs"), ["mole.png"]),
+    "a state": (Query(kind="done"), ["s10.svs"]),
+    "a state without images": (Query(kind="signed"), []),
+    "the latest first": (Query(sort="date"), ["torn.svs", "mole.png", "s2.svs", "s10.svs"]),
+    "running slides first": (Query(sort="status"), ["s2.svs", "torn.svs", "s10.svs", "mole.png"]),
+}
 
 
-ORDERS = [
-    OrderCase("by name, numbers as numbers", Query(), ["mole.png", "s2.svs", "s10.svs", "torn.svs"]),
-    OrderCase("part of the name in any case", Query("S1"), ["s10.svs"]),
-    OrderCase("slides", Query(kind="slides"), ["s2.svs", "s10.svs", "torn.svs"]),
-    OrderCase("photographs", Query(kind="photographs"), ["mole.png"]),
-    OrderCase("a state", Query(kind="done"), ["s10.svs"]),
-    OrderCase("a state without images", Query(kind="signed"), []),
-    OrderCase("the latest first", Query(sort="date"), ["torn.svs", "mole.png", "s2.svs", "s10.svs"]),
-    OrderCase("running slides first", Query(sort="status"), ["s2.svs", "torn.svs", "s10.svs", "mole.png"]),
-]
-
-
-@pytest.mark.parametrize("case", ORDERS, ids=lambda case: case.name)
-def test_filter_and_order(case: OrderCase) -> None:
-    assert [one.name for one in arrange(IMAGES, case.query, find_state)] == case.expected
-    assert case.query.needs_states == (case.query.kind in ("done", "signed") or case.query.sort == "status")
+@pytest.mark.parametrize(("query", "expected"), ORDERS.values(), ids=ORDERS)
+def test_filter_and_order(query: Query, expected: list[str]) -> None:
+    assert [one.name for one in arrange(IMAGES, query, find_state)] == expected
+    assert query.needs_states == (query.kind in ("done", "signed") or query.sort == "status")
 
 
 def test_uncertain_photographs_come_before_unrated_and_unreadable_ones() -> None:

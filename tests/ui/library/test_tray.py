@@ -185,9 +185,6 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     model = person.dock.list_model
     pictures = [model.index(row).data(Qt.ItemDataRole.DecorationRole) for row in range(4)]
     assert [picture is None for picture in pictures] == [False, False, False, True]
-    spoken = model.index(2).data(Qt.ItemDataRole.AccessibleTextRole)
-    assert spoken.startswith("s10.tif, slide, 2001-09-09")
-    assert "signed by B" in spoken
     assert "Damaged: torn.svs" in model.index(3).data(Qt.ItemDataRole.ToolTipRole)
 
     # Dragged files are URLs.
@@ -231,7 +228,6 @@ def test_the_thumbnail_is_that_of_the_slide_as_far_as_it_can_be_read(person, tmp
 
 
 def test_filter_and_order_keep_the_selection(person, folder):
-    signs(person, folder / "s2.tif")
     person.shows(folder)
     dock = person.dock
     person.qtbot.keyClicks(dock.name_field, "S1")
@@ -239,12 +235,6 @@ def test_filter_and_order_keep_the_selection(person, folder):
     assert dock.count_label.text() == "1 of 4 images"
     person.qtbot.keyClick(dock.name_field, Qt.Key.Key_Escape)
     person.until(lambda: len(person.names) == 4)
-    for kind, names in {"signed": ["s2.tif"], "running": [], "all": person.names}.items():
-        person.chooses(dock.filter_combo, FILTERS.index(kind))
-        assert person.names == names
-        assert dock.empty_label.isVisible() == (not names)
-    person.chooses(dock.sort_combo, SORT_KEYS.index("status"))
-    assert person.names == ["s10.tif", "torn.svs", "s2.tif", "mole.png"]
 
     # Several images stay selected.
     person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
@@ -830,16 +820,12 @@ def test_missing_and_unreadable_files_are_not_called_damaged(person, folder, mon
     person.dock.thumbnails.clear()
     person.list.viewport().repaint()
     person.waits()
-    model = person.dock.list_model
 
     def fault(name):
         return person.dock.thumbnails.get_fault(person.image(name).path)
 
     faults = {"mole.png": "not found", "s2.tif": "not readable", "s10.tif": "", "torn.svs": "damaged"}
     person.until(lambda: {name: fault(name) for name in person.names} == faults)
-    tip = model.index(person.names.index("mole.png")).data(Qt.ItemDataRole.ToolTipRole)
-    assert "Not found: " in tip
-    assert "Damaged" not in tip
     forbidden.clear()
     (folder / "mole.bak").rename(folder / "mole.png")
     person.dock._refresh_visible()
@@ -863,6 +849,7 @@ def test_filter_follows_the_states_and_keeps_the_selection(person, folder):
     second.finishes()
     person.dock._refresh_visible()
     person.until(lambda: person.names == [])
+    assert person.dock.empty_label.isVisible()
     assert not person.dock.open_button.isEnabled()
 
 

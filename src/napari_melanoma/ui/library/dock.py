@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractButton, QLabel, QLineEdit, QWidget
 
 from napari_melanoma.ui.library.resolve import Button, Query
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.photographs import get_path
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
@@ -35,41 +36,20 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.library.model import LibraryModel
     from napari_melanoma.ui.library.view import LibraryView
-    from napari_melanoma.ui.session.corrections_store import ReviewSettings
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import Task
 
 MISSING_MS = 300  # delay, after which the dock is drawn and recent folders are looked up
 
 
-class LibraryTexts(NamedTuple):
-    """What differs between the docks: names, choices and texts.
-
-    ``name``: prefix of object names and settings. ``filter_name``, ``count_name``, ``folder_name``, ``title_name``:
-    object names. ``drop``: what to drop, on the start page. ``hint``: rich text below it.
-    """
-
-    name: str
-    title: str
-    filters: Sequence[str]
-    sort_keys: Sequence[str]
-    drop: str
-    hint: str
-    folder_title: str
-    filter_name: str
-    count_name: str
-    folder_name: str
-    title_name: str
-
-
 class LibraryWelcome(Welcome):
     """The start page: a drop area for a folder, with links to choose one or to show that of the open image."""
 
-    def __init__(self, icons: ThemedIcons, texts: LibraryTexts) -> None:
-        self._texts = texts
+    def __init__(self, icons: ThemedIcons, drop: str, hint: str) -> None:
+        self._drop, self._hint_text = drop, hint
         self._folder: Path | None = None
         super().__init__(icons)
-        named(self, "welcome", "Drop a folder here", texts.drop)
+        named(self, "welcome", "Drop a folder here", drop)
         self.layout().setContentsMargins(12, 12, 12, 12)
 
     def set_image_folder(self, folder: Path | None) -> None:
@@ -83,44 +63,54 @@ class LibraryWelcome(Welcome):
         links = [self._icons.link("choose", "choose one")]
         if self._folder is not None:
             links.append(f"show {self._icons.link('slide', f'the folder of the open image, {self._folder.name}')}")
-        hint = self._texts.hint.format(masks=self._icons.link("import", "import existing masks"))
+        hint = self._hint_text.format(masks=self._icons.link("import", "import existing masks"))
         self._label.setText(
-            f"<p style='font-size: 14pt'>Drop {self._texts.drop} here,</p>"
+            f"<p style='font-size: 14pt'>Drop {self._drop} here,</p>"
             f"<p style='font-size: 11pt'>or {', or '.join(links)}.</p>{hint}"
         )
 
 
 class LibraryDock(QWidget):
-    """A dock with a list of images; subclasses create ``list_model`` and ``list_view``, and the actions."""
+    """A dock with a list of images; subclasses create ``list_model`` and ``list_view``, and the actions.
+
+    ``name``: prefix of object names and settings. ``drop``, ``hint``: what to drop, and rich text, on the start page.
+    ``part_names``: object names of the title, the number of images, the button for the folder, and the filter.
+    """
 
     list_model: LibraryModel
     list_view: LibraryView
+    name: ClassVar[str]
+    filters: ClassVar[Sequence[str]]
+    sort_keys: ClassVar[Sequence[str]]
+    drop: ClassVar[str]
+    hint: ClassVar[str] = ""
+    folder_title: ClassVar[str]
+    part_names: ClassVar[Sequence[str]]
 
-    def __init__(self, viewer: Viewer, texts: LibraryTexts, settings: ReviewSettings, bottom_height: int = 0) -> None:
+    def __init__(self, viewer: Viewer, bottom_height: int = 0) -> None:
         super().__init__()
-        named(self, f"{texts.name}_dock", texts.title).setToolTip("")
-        self.texts, self.settings = texts, settings
+        named(self, f"{self.name}_dock", self.name.capitalize()).setToolTip("")
+        self.settings = ReviewSettings()
         self.viewer = viewer
         self.chosen: Sequence[Path] = ()  # the folders and files that the user chose
         self.connections = Connections()
         DockPlacement(self, viewer, self.connections, bottom_height)
         self.icons = ThemedIcons(viewer, self, self.connections)
-        self.welcome = LibraryWelcome(self.icons, texts)
-        self.title = named(QLabel(), texts.title_name, "Folder or case")
-        self.count_label = named(quiet_label(), texts.count_name, "Number of images")
-        self.folder_button = tool_button(texts.folder_name, "Choose a folder", "Choose another folder", "folder ...")
-        self.name_field = named(QLineEdit(), f"{texts.name}_name", "Filter by name", "Part of the name")
+        self.welcome = LibraryWelcome(self.icons, self.drop, self.hint)
+        title_name, count_name, folder_name, filter_name = self.part_names
+        self.title = named(QLabel(), title_name, "Folder or case")
+        self.count_label = named(quiet_label(), count_name, "Number of images")
+        self.folder_button = tool_button(folder_name, "Choose a folder", "Choose another folder", "folder ...")
+        self.name_field = named(QLineEdit(), f"{self.name}_name", "Filter by name", "Part of the name")
         self.name_field.setPlaceholderText("part of the name")
         self.name_field.setClearButtonEnabled(True)
         for button in self.name_field.findChildren(QAbstractButton):
-            named(button, f"{texts.name}_name_clear", "Clear the name")
-        self.filter_combo = named(
-            NoWheelComboBox(), texts.filter_name, "Filter", "Show only images of a kind or status"
-        )
-        self.filter_combo.addItems(texts.filters)
-        self.sort_combo = named(NoWheelComboBox(), f"{texts.name}_sort", "Order", "Order of the images")
-        self.sort_combo.addItems([f"by {key}" for key in texts.sort_keys])
-        self.empty_label = named(quiet_label(), f"{texts.name}_empty", "Why no image is shown")
+            named(button, f"{self.name}_name_clear", "Clear the name")
+        self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
+        self.filter_combo.addItems(self.filters)
+        self.sort_combo = named(NoWheelComboBox(), f"{self.name}_sort", "Order", "Order of the images")
+        self.sort_combo.addItems([f"by {key}" for key in self.sort_keys])
+        self.empty_label = named(quiet_label(), f"{self.name}_empty", "Why no image is shown")
         self.empty_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.status = StatusLine(self.icons)
         self._name_timer = DebounceTimer(self)
@@ -130,9 +120,9 @@ class LibraryDock(QWidget):
 
     def _create_recent_lists(self) -> RecentFiles:
         """Create the lists of recent folders, and in the Tray also of cases, on the start page."""
-        folders = RecentPaths(self.settings, f"{self.texts.name}/recent")
+        folders = RecentPaths(self.settings, f"{self.name}/recent")
         lists = [RecentList("Recent folders", folders, self.open)]
-        if self.texts.name == "tray":
+        if self.name == "tray":
             lists.append(RecentList("Recent cases", RecentPaths(self.settings, RECENT_CASES), self.open, True))
         return RecentFiles(self.welcome, self.icons, tuple(lists))
 
@@ -186,13 +176,13 @@ class LibraryDock(QWidget):
     def choose_folder(self) -> None:
         """Choose a folder in a dialog."""
         last = self.chosen[0] if self.chosen else self.settings.review_folder
-        title = self.texts.folder_title
-        choose_folder(self, f"{self.texts.name}_dialog", title, last, lambda folder: self.open([folder]))
+        title = self.folder_title
+        choose_folder(self, f"{self.name}_dialog", title, last, lambda folder: self.open([folder]))
 
     def remember_folder(self, chosen: Sequence[Path]) -> None:
         """List a single folder among the recent folders."""
         if len(chosen) == 1 and chosen[0].is_dir():
-            self.recent.add(f"{self.texts.name}/recent", chosen[0])
+            self.recent.add(f"{self.name}/recent", chosen[0])
 
     def clear_name(self) -> None:
         """Show images of all names."""
@@ -220,15 +210,14 @@ class LibraryDock(QWidget):
         return None if picture is None else get_path(picture[0])
 
     def _set_query(self) -> None:
-        sort = self.texts.sort_keys[self.sort_combo.currentIndex()]
+        sort = self.sort_keys[self.sort_combo.currentIndex()]
         self.list_model.query = Query(self.name_field.text().strip(), self.filter_combo.currentText(), sort)
 
     def _on_query(self) -> None:
-        """Filter and sort the images, and scroll to the first selected one."""
+        """Filter and sort the images, and scroll to the first selected one, or to the top."""
         self._set_query()
         self.list_view.update_order()
-        for index in sorted(self.list_view.selectedIndexes())[:1]:
-            self.list_view.scrollTo(index)
+        self.list_view.scrollTo(min(self.list_view.selectedIndexes(), default=self.list_model.index(0)))
 
     def _on_viewer(self, event: object = None) -> None:
         """Mark the image in view."""

@@ -1,4 +1,4 @@
-"""Import masks that were made with other software into the corrections: dialogs, background job and report."""
+"""Import masks that were made with other software into the corrections: dialogs and report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QMenu, QMessageBox, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder
-from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -21,24 +20,18 @@ MAX_DETAILS = 200  # masks that are listed by name in a report, for each reason
 
 
 class MaskImport(QObject):
-    """Handle the button that imports masks.
+    """Handle the button that imports masks: ask for the files.
 
-    ``photographs``: folder of the photographs under review; None if there is not exactly one folder.
+    ``photographs``: folder of the photographs under review; None if there is not exactly one folder. ``chosen``: path
+    of the masks, folder of the photographs, and the table with their patients, None without one.
     """
 
-    started = Signal()
-    progressed = Signal(object)  # Progress
-    failed = Signal(object)  # the exception
-    imported = Signal(object)  # MaskImportReport
-    finished = Signal()
+    chosen = Signal(object, object, object)
 
     def __init__(self, dock: QWidget, button: QToolButton) -> None:
         super().__init__(dock)
         self._dock = dock
-        self._job: BackgroundJob | None = None
         self.photographs: Path | None = None
-        self.corrections_folder: Path | None = None
-        self.reviewer = ""
         menu = QMenu(button)
         folder = menu.addAction("Folder of masks (PNG or JSON files) ...")
         folder.setObjectName("import_folder")
@@ -57,25 +50,6 @@ class MaskImport(QObject):
             choose_file(self._dock, "masks_dialog", title, filters, self._on_masks, self.photographs)
         else:
             choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)
-
-    def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
-        """Start an import, unless another one is running. ``patients``: table with the patients of the photographs."""
-        if self._job is not None or self.corrections_folder is None:
-            return
-        self._job = BackgroundJob(
-            partial(_import, masks, photographs, self.corrections_folder, self.reviewer, patients)
-        )
-        self._job.progressed.connect(self.progressed)
-        self._job.succeeded.connect(self.imported)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self.started.emit()
-        self._job.start(self)
-
-    def cancel(self) -> None:
-        """Cancel the import; masks that have been imported are kept."""
-        if self._job is not None:
-            self._job.cancel()
 
     def _on_masks(self, masks: Path) -> None:
         if self.photographs is not None:
@@ -102,27 +76,27 @@ class MaskImport(QObject):
             button.setObjectName(name)
         box.setDefaultButton(table)
         table.clicked.connect(lambda: self._choose_table(masks, photographs))
-        without.clicked.connect(lambda: self.start(masks, photographs))
+        without.clicked.connect(lambda: self.chosen.emit(masks, photographs, None))
         box.finished.connect(box.deleteLater)
         box.open()
 
     def _choose_table(self, masks: Path, photographs: Path) -> None:
-        filters, on_chosen = ("Tables (*.csv *.tsv *.txt)", "All files (*)"), partial(self.start, masks, photographs)
+        filters, on_chosen = (
+            ("Tables (*.csv *.tsv *.txt)", "All files (*)"),
+            partial(self.chosen.emit, masks, photographs),
+        )
         title = "Select the table of patients"
         choose_file(self._dock, "patients_dialog", title, filters, on_chosen, self.photographs)
 
-    def _on_finished(self) -> None:
-        self._job = None
-        self.finished.emit()
 
-
-def _import(
-    masks: Path, photographs: Path, out: Path, reviewer: str, patients: Path | None, run: RunContext
+def import_masks(
+    masks: Path, photographs: Path, patients: Path | None, out: Path, reviewer: str, run: RunContext
 ) -> MaskImportReport:
-    from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
+    """Import masks into the corrections in ``out``; masks that were imported before a cancellation are kept."""
+    from napari_melanoma.data import mask_import
 
-    options = MaskImportOptions(reviewer=reviewer, metadata=patients, no_patients=patients is None)
-    return import_masks(masks, photographs, out, options, run=run)
+    options = mask_import.MaskImportOptions(reviewer=reviewer, metadata=patients, no_patients=patients is None)
+    return mask_import.import_masks(masks, photographs, out, options, run=run)
 
 
 def describe_import(report: MaskImportReport) -> tuple[str, str]:

@@ -17,18 +17,9 @@ if TYPE_CHECKING:
 
 NOT_ANALYZED, TO_DO, UNREADABLE = "not analyzed", "to do", "unreadable"
 REVIEWED = ("accepted", "corrected", "rejected")
-STATE_MARKS = {
-    "running": "▶",
-    "stopped": "■",
-    "done": "✓",
-    "failed": "✕",
-    "signed": "✎",
-    NOT_ANALYZED: "○",
-    "accepted": "✓",
-    "corrected": "✎",
-    "rejected": "✕",
-    UNREADABLE: "!",
-}
+MARKS = {"▶": ["running"], "■": ["stopped"], "○": [NOT_ANALYZED], "!": [UNREADABLE]}
+MARKS |= {"✓": ["done", "accepted"], "✕": ["failed", "rejected"], "✎": ["signed", "corrected"]}
+STATE_MARKS = {state: mark for mark, states in MARKS.items() for state in states}
 STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, UNREADABLE, "signed", "")
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")

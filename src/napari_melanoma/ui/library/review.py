@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
-from napari_melanoma.ui.library.dock import LibraryDock, LibraryTexts, show_button
-from napari_melanoma.ui.library.mask_import import MaskImport, describe_import, show_report
+from napari_melanoma.ui.library.dock import LibraryDock, show_button
+from napari_melanoma.ui.library.mask_import import MaskImport, describe_import, import_masks, show_report
 from napari_melanoma.ui.library.model import LibraryModel
 from napari_melanoma.ui.library.resolve import (
     REVIEW_FILTERS,
@@ -35,7 +35,7 @@ from napari_melanoma.ui.library.review_photographs import (
     list_photographs,
 )
 from napari_melanoma.ui.library.view import LibraryView
-from napari_melanoma.ui.session.corrections_store import CorrectionsStore, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore, StoredCorrection
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
@@ -66,29 +66,52 @@ RATING_METHODS = {  # title and tooltip
     "entropy": ("pixel entropy", "Uncertainty of the predicted pixels. Fast."),
     "disagreement": ("flip disagreement", "Disagreement of the masks of eight flipped and rotated copies. Slower."),
 }
-TEXTS = LibraryTexts(
-    name="review",
-    title="Review",
-    filters=REVIEW_FILTERS,
-    sort_keys=REVIEW_SORT_KEYS,
-    drop="a folder of photographs",
-    hint="<p>Subfolders are included. If you drop photographs, only these are reviewed. "
-    "Photographs with the most uncertain predictions are listed first: "
-    "correcting these improves the model most.</p><p>You can also {masks}.</p>",
-    folder_title="Folder of photographs",
-    filter_name="filter",
-    count_name="counts",
-    folder_name="choose_folder",
-    title_name="review_folder",
-)
 
 
-class ReviewControls(LibraryDock):
-    """The widgets of the Review dock; ``ReviewDock`` adds the behavior."""
+class ReportedReview(NamedTuple):
+    """A review that the status line reports.
 
-    def __init__(self, viewer: Viewer) -> None:
-        super().__init__(viewer, TEXTS, ReviewSettings())
+    ``review``: state of the photograph. ``folder``: of the corrections. ``message``: text of the status line.
+    """
+
+    image: LibraryImage
+    review: str
+    folder: Path
+    message: str
+
+
+class ReviewDock(LibraryDock):
+    """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
+
+    name, filters, sort_keys = "review", REVIEW_FILTERS, REVIEW_SORT_KEYS
+    drop, folder_title = "a folder of photographs", "Folder of photographs"
+    hint = (
+        "<p>Subfolders are included. If you drop photographs, only these are reviewed. "
+        "Photographs with the most uncertain predictions are listed first: "
+        "correcting these improves the model most.</p><p>You can also {masks}.</p>"
+    )
+    part_names = ("review_folder", "counts", "choose_folder", "filter")
+
+    def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
+        super().__init__(napari_viewer)
         self.records = ReviewRecords()
+        self._client = client or acquire_worker()
+        self._fingerprint = ""  # of the model
+        self._reported: ReportedReview | None = None
+        self.corrections_store = CorrectionsStore(self.settings, self)
+        self.rating = RatingQueue(self._client, self)
+        self.opener = ReviewOpener(napari_viewer, self)
+        self._create_widgets()
+        self.mask_import = MaskImport(self, self.import_button)
+        self.connect_list()
+        self._connect()
+        self._refresh()
+        QTimer.singleShot(0, self._client.ensure_started)
+        QTimer.singleShot(0, self.corrections_store.refresh)
+        if client is None:
+            self.destroyed.connect(release_worker)
+
+    def _create_widgets(self) -> None:
         self.model = ModelPicker(self.icons)
         self.thumbnails = ThumbnailLoader(2 * PICTURE_PX, self, read_photograph_thumbnail)
         self.list_model = LibraryModel(self.thumbnails, self, records=self.records)
@@ -109,32 +132,10 @@ class ReviewControls(LibraryDock):
         self.reject_button = named(QPushButton("Reject"), "reject_photograph", "Reject")
         self.icons.add(self.previous_button, "up_arrow")
         self.icons.add(self.next_button, "down_arrow")
+        self.model.select_stored(self.settings.options.model)
+        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
+        self.records.method = str(self.method_combo.currentData())
         self._lay_out()
-
-    def show_state(self, is_rating: bool) -> None:
-        """Show the start page, or the review with its button to rate photographs."""
-        unrated = len(self.records.list_unrated(self.list_model.images))
-        self.welcome.setVisible(not self.chosen)
-        self._work_area.setVisible(bool(self.chosen))
-        self.title.setText(describe_selection(self.chosen, "photograph"))
-        self.title.setToolTip("\n".join(str(path) for path in self.chosen[:MAX_TOOLTIP_PATHS]))
-        show_button(self.rate_button, resolve_rate_button(unrated, is_rating))
-        self.rate_button.setVisible(unrated > 0)
-        self.show_counts()
-
-    def show_counts(self) -> None:
-        """Show the number of photographs in each state, and why none is listed."""
-        self.count_label.setText(count_states(map(self.records.find_state, self.list_model.images), TO_DO))
-        is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
-        self.empty_label.setText(NO_MATCH)
-        self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
-
-    def show_actions(self, has_photograph: bool, can_accept: bool) -> None:
-        """Enable the review buttons for the photograph in view."""
-        show_button(self.accept_button, Button(ACCEPT_TIP, "" if can_accept else "The photograph has no mask yet"))
-        show_button(self.reject_button, Button(REJECT_TIP, "" if has_photograph else "Select a photograph in the list"))
-        for button in (self.previous_button, self.next_button):
-            button.setEnabled(self.list_model.rowCount() > 0)
 
     def _lay_out(self) -> None:
         self._work_area = QWidget()
@@ -146,7 +147,7 @@ class ReviewControls(LibraryDock):
         rows.addRow(row(self.title, self.folder_button, stretch=0))
         rows.addRow("model", self.model)
         rows.addRow("measure", row(self.method_combo, self.import_button, stretch=0))
-        rows.addRow("show", row(self.filter_combo, self.sort_combo, stretch=0))
+        rows.addRow("show", row(self.filter_combo, self.sort_combo, stretch=1))
         rows.addRow("name", self.name_field)
         column.addWidget(head)
         column.addWidget(self.rate_button)
@@ -163,42 +164,6 @@ class ReviewControls(LibraryDock):
         whole.addWidget(self.status)
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
-
-class ReportedReview(NamedTuple):
-    """A review that the status line reports.
-
-    ``review``: state of the photograph. ``folder``: of the corrections. ``message``: text of the status line.
-    """
-
-    image: LibraryImage
-    review: str
-    folder: Path
-    message: str
-
-
-class ReviewDock(ReviewControls):
-    """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
-
-    def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
-        super().__init__(napari_viewer)
-        self._client = client or acquire_worker()
-        self._fingerprint = ""  # of the model
-        self._reported: ReportedReview | None = None
-        self.corrections_store = CorrectionsStore(self.settings, self)
-        self.rating = RatingQueue(self._client, self)
-        self.opener = ReviewOpener(napari_viewer, self)
-        self.mask_import = MaskImport(self, self.import_button)
-        self.model.select_stored(self.settings.options.model)
-        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
-        self.records.method = str(self.method_combo.currentData())
-        self.connect_list()
-        self._connect()
-        self._refresh()
-        QTimer.singleShot(0, self._client.ensure_started)
-        QTimer.singleShot(0, self.corrections_store.refresh)
-        if client is None:
-            self.destroyed.connect(release_worker)
-
     def _connect(self) -> None:
         self.rate_button.clicked.connect(self._on_rate)
         self.model.changed.connect(self._on_model)
@@ -210,7 +175,7 @@ class ReviewDock(ReviewControls):
         for button, (name, slot) in zip(buttons, slots.items(), strict=True):
             button.clicked.connect(slot)
             add_shortcut(self, f"review.{name}", slot)
-        self.list_view.order_updated.connect(self.show_counts)
+        self.list_view.order_updated.connect(self._show_counts)
         self.rating.rated.connect(self._on_rated)
         self.rating.rating_failed.connect(self._on_unreadable)
         self.rating.progressed.connect(partial(self.status.progress, "rating"))
@@ -221,11 +186,8 @@ class ReviewDock(ReviewControls):
         self.opener.open_failed.connect(self._on_open_failed)
         self.opener.changed.connect(self._show_actions)
         self.corrections_store.changed.connect(self._on_corrections)
-        self.mask_import.started.connect(partial(self.status.begin, "importing", "Importing masks ..."))
-        self.mask_import.progressed.connect(partial(self.status.progress, "importing"))
-        self.mask_import.imported.connect(self._on_imported)
-        self.mask_import.finished.connect(partial(self.status.end, "importing"))
-        for source in (self.rating, self.corrections_store, self.model, self.mask_import):
+        self.mask_import.chosen.connect(self._import_masks)
+        for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
 
     def open(self, paths: Sequence[Path]) -> None:
@@ -235,14 +197,34 @@ class ReviewDock(ReviewControls):
         self.start("opening", "Searching for photographs ...", work, self._on_listed)
 
     def _refresh(self) -> None:
-        folder = self.chosen[0] if len(self.chosen) == 1 and self.chosen[0].is_dir() else None
-        self.mask_import.photographs, self.mask_import.corrections_folder = folder, self.corrections_store.folder
-        self.mask_import.reviewer = self.settings.reviewer
-        self.show_state(not tasks.is_idle(self.rating))
+        """Show the start page, or the review with its button to rate photographs."""
+        is_folder = len(self.chosen) == 1 and self.chosen[0].is_dir()
+        self.mask_import.photographs = self.chosen[0] if is_folder else None
+        unrated = len(self.records.list_unrated(self.list_model.images))
+        self.welcome.setVisible(not self.chosen)
+        self._work_area.setVisible(bool(self.chosen))
+        self.title.setText(describe_selection(self.chosen, "photograph"))
+        self.title.setToolTip("\n".join(str(path) for path in self.chosen[:MAX_TOOLTIP_PATHS]))
+        show_button(self.rate_button, resolve_rate_button(unrated, not tasks.is_idle(self.rating)))
+        self.rate_button.setVisible(unrated > 0)
+        self._show_counts()
         self._show_actions()
 
+    def _show_counts(self) -> None:
+        """Show the number of photographs in each state, and why none is listed."""
+        self.count_label.setText(count_states(map(self.records.find_state, self.list_model.images), TO_DO))
+        is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
+        self.empty_label.setText(NO_MATCH)
+        self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
+
     def _show_actions(self) -> None:
-        self.show_actions(self.opener.is_shown, self.opener.ready)
+        """Enable the review buttons for the photograph in view."""
+        no_mask = "" if self.opener.ready else "The photograph has no mask yet"
+        show_button(self.accept_button, Button(ACCEPT_TIP, no_mask))
+        not_shown = "" if self.opener.is_shown else "Select a photograph in the list"
+        show_button(self.reject_button, Button(REJECT_TIP, not_shown))
+        for button in (self.previous_button, self.next_button):
+            button.setEnabled(self.list_model.rowCount() > 0)
 
     def _on_viewer(self, event: object = None) -> None:
         """Mark the image in view; the layer of the mask, which can then be accepted, is added after the analysis."""
@@ -375,7 +357,6 @@ class ReviewDock(ReviewControls):
         return image is not None
 
     def _on_corrections(self) -> None:
-        self.mask_import.corrections_folder = self.corrections_store.folder
         self.records.reviews = self._list_reviews()
         self.list_view.update_order()
         self.list_view.viewport().update()
@@ -394,11 +375,16 @@ class ReviewDock(ReviewControls):
         if reported.image in self.list_model.images and state != reported.review:
             self._report_review(reported.image, state, f"{reported.image.name}: {state}.")
 
+    def _import_masks(self, masks: Path, photographs: Path, patients: Path | None) -> None:
+        into = (self.corrections_store.folder, self.settings.reviewer)
+        work = partial(import_masks, masks, photographs, patients, *into)
+        self.start("importing", "Importing masks ...", work, self._on_imported)
+
     def _on_imported(self, report: MaskImportReport) -> None:
         corrections_changed().changed.emit(self.corrections_store.folder)
         message = describe_import(report)[0]
         train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
-        self.status.end("importing", message + train)
+        self.status.show_message(message + train)
         show_report(self, report)
 
     def _on_kept_open(self, name: str) -> None:
@@ -411,7 +397,5 @@ class ReviewDock(ReviewControls):
     def _on_cancelled(self, task: Task) -> None:
         if task == "rating":
             self.rating.cancel()
-        elif task == "importing":
-            self.mask_import.cancel()
-        elif task == "opening":
+        else:
             super()._on_cancelled(task)

@@ -13,18 +13,16 @@ from qtpy.QtWidgets import QBoxLayout, QMessageBox, QPushButton, QSizePolicy, QV
 
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.library.dock import LibraryDock, LibraryTexts, show_button
+from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.model import TILE_PICTURE_PX, LibraryModel
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS, LibraryImage, resolve_tray_buttons
 from napari_melanoma.ui.library.states import ReadStates, SlideStates
 from napari_melanoma.ui.library.view import TileView
-from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer.docking import MIN_HEIGHT_PX, MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
@@ -44,28 +42,19 @@ REFRESH_MS = 3000  # interval of reading the states of visible slides
 OPEN_KEY, SIDE_BY_SIDE_KEY, FIND_KEY, REFRESH_KEY = (
     format_key(f"tray.{name}") for name in ("open", "side_by_side", "find", "refresh")
 )
-TEXTS = LibraryTexts(
-    name="tray",
-    title="Tray",
-    filters=FILTERS,
-    sort_keys=SORT_KEYS,
-    drop="a folder of slides and photographs, or a case,",
-    hint="",
-    folder_title="Folder of slides and photographs",
-    filter_name="tray_filter",
-    count_name="tray_count",
-    folder_name="tray_folder",
-    title_name="tray_title",
-)
 
 
 class TrayDock(LibraryDock):
     """Shows slides and photographs as tiles with their state, and opens them."""
 
     list_view: TileView
+    name, filters, sort_keys = "tray", FILTERS, SORT_KEYS
+    drop = "a folder of slides and photographs, or a case,"
+    folder_title = "Folder of slides and photographs"
+    part_names = ("tray_title", "tray_count", "tray_folder", "tray_filter")
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__(napari_viewer, TEXTS, ReviewSettings(), HEIGHT_PX)
+        super().__init__(napari_viewer, HEIGHT_PX)
         from napari_melanoma.ui.library.opening import TrayOpener
 
         self.content: LibraryContent | None = None
@@ -81,7 +70,6 @@ class TrayDock(LibraryDock):
         self._lay_out()
         self.opener = TrayOpener(napari_viewer, self)
         self._case_jobs = LatestJobQueue(self)
-        self._order_timer = DebounceTimer(self)
         self._refresh_timer = QTimer(self)
         self._refresh_timer.setInterval(REFRESH_MS)
         sort = self.settings.get(SORT_SETTING, SORT_KEYS[0])
@@ -173,7 +161,6 @@ class TrayDock(LibraryDock):
         self.side_by_side_button.clicked.connect(self.list_view.request_side_by_side)
         self.label_button.clicked.connect(self.list_view.request_label)
         self._case_jobs.succeeded.connect(self._on_case_changed)
-        self._order_timer.timeout.connect(self.list_view.update_order)
         self.states.value_read.connect(self._on_state_changed)
         self._refresh_timer.timeout.connect(self._refresh_visible)
         self.opener.message.connect(self.status.show_message)
@@ -222,7 +209,7 @@ class TrayDock(LibraryDock):
 
     def _on_state_changed(self) -> None:
         if self.list_model.query.needs_states:
-            self._order_timer.start()
+            self.list_view.schedule_order()
 
     def _on_case_changed(self, content: LibraryContent | None) -> None:
         if content is not None and self.content is not None and content.chosen == self.content.chosen:

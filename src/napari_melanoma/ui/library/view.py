@@ -72,29 +72,20 @@ class LibraryView(QListView):
         return self._get_images(indexes)
 
     def select_path(self, path: Path | None) -> None:
-        """Select the row of a file, and scroll to it, if it is listed; None selects none.
-
-        The file becomes the one under review.
-        """
+        """Select the row of a file, which becomes the one under review, and scroll to it; None selects none."""
         self.path = path
-        if path is None:
-            self.selectionModel().clear()
-        index = self._model.find_index(path)
-        if index.isValid():
-            self.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-            self.scrollTo(index)
+        self.select_paths([path])
+        self.scrollTo(self.currentIndex())
 
-    def select_paths(self, paths: Sequence[Path]) -> None:
+    def select_paths(self, paths: Sequence[Path | None]) -> None:
         """Select the rows of files; files that are not listed are ignored."""
-        selection, indexes = (
-            QItemSelection(),
-            [index for index in map(self._model.find_index, paths) if index.isValid()],
-        )
+        indexes = [index for index in map(self._model.find_index, paths) if index.isValid()]
+        selection = QItemSelection()
         for index in indexes:
             selection.select(index, index)
         self.selectionModel().select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-        for index in indexes[:1]:
-            self.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+        current = indexes[0] if indexes else QModelIndex()
+        self.selectionModel().setCurrentIndex(current, QItemSelectionModel.SelectionFlag.NoUpdate)
 
     def schedule_order(self) -> None:
         """Filter and sort the rows again after a delay."""
@@ -108,9 +99,9 @@ class LibraryView(QListView):
         """
         self._order_timer.stop()
         pinned, top = self._find_hovered(), self._find_top()
-        selected = [image.path for image in self.selected_images]
+        selected: list[Path | None] = [image.path for image in self.selected_images]
         if self._opening == "selection":  # the image under review may not have been listed
-            selected = [] if self.path is None else [self.path]
+            selected = [self.path]
         scroll = self.verticalScrollBar().value()
         if self._model.update_order(pinned):
             self.select_paths(selected)
@@ -141,7 +132,7 @@ class LibraryView(QListView):
 
     def _find_top(self) -> int | None:
         """Return the top of the current row in the viewport; None if it is not visible."""
-        index = self._model.find_index(self.path) if self._opening == "selection" else self.currentIndex()
+        index = self.currentIndex()
         rect = self.visualRect(index)
         return rect.top() if index.isValid() and self.viewport().rect().intersects(rect) else None
 

@@ -65,7 +65,7 @@ class WorklistView(QWidget):
         self._label_timer = QTimer(self)  # counts the slides once after changes of many rows
         self._label_timer.setSingleShot(True)
         self._label_timer.setInterval(0)
-        self._label_timer.timeout.connect(self._update_label)
+        self._label_timer.timeout.connect(self.update_label)
         self.model.dataChanged.connect(lambda: self._label_timer.start())
 
     def _create_buttons(self) -> QWidget:
@@ -94,7 +94,7 @@ class WorklistView(QWidget):
         self.list.update_order()
         if is_new or not self.list.selected_images:
             self.list.select_path(self.model.displayed)
-        self._update_label()
+        self.update_label()
 
     def show_current(self, slide: Path | None) -> None:
         """Mark and select the displayed slide."""
@@ -102,18 +102,14 @@ class WorklistView(QWidget):
         if self.current_row >= 0:
             self.list.select_path(slide)
 
-    def repaint_states(self) -> None:
-        """Show the states and their numbers after all were read."""
-        self.list.viewport().update()
-        self._update_label()
-
     def choose_adjacent(self, direction: int) -> None:
         """Choose the next (1) or previous (-1) slide, or the first if the displayed slide is not in the folder."""
         line = self.current_row + direction if self.current_row >= 0 else 0
         if 0 <= line < len(self.model.rows):
             self.slide_chosen.emit(self.model.rows[line].path)
 
-    def _update_label(self) -> None:
+    def update_label(self) -> None:
+        """Show the folder, and the number of slides in each state."""
         folder, slides = self._folder, self.model.images
         if folder is not None:
             counts = count_states(map(self.model.get_state, slides)) or format_count(len(slides), "slide")
@@ -212,7 +208,8 @@ class SlideWorklist(QObject):
     def _on_states(self, view: WorklistView, started: float, states: ReadStates) -> None:
         """Show the states, and schedule the next reading unless one was requested since ``started``."""
         self._states.add(states)
-        view.repaint_states()
+        view.list.viewport().update()
+        view.update_label()
         if self._requested <= started:
             self._next_reading = monotonic() + min(MAX_INTERVAL_S, (monotonic() - started) / READING_SHARE)
 
