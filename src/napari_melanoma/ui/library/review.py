@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
     from napari_melanoma.ui.widgets.status_line import Task
 
-PICTURE_PX, FILTER_PX = 48, 110  # the rest of the row is for the order
+PICTURE_PX = 48
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
 NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
     format_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
@@ -147,9 +147,8 @@ class ReviewDock(LibraryDock):
         rows.addRow(row(self.title, self.folder_button, stretch=0))
         rows.addRow("model", self.model)
         rows.addRow("measure", row(self.method_combo, self.import_button, stretch=0))
-        self.filter_combo.setMaximumWidth(FILTER_PX)
-        rows.addRow("show", row(self.filter_combo, self.sort_combo, stretch=1))
-        rows.addRow("name", self.name_field)
+        rows.addRow("show", row(self.filter_combo, self.name_field, stretch=1))
+        rows.addRow("order", self.sort_combo)
         column.addWidget(head)
         column.addWidget(self.rate_button)
         column.addWidget(self.count_label)
