@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import field_title
+from napari_melanoma.extensions.risk.slide_files import MAP_METHODS
 from napari_melanoma.reports.formatting import format_risk, to_sentence
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from napari_melanoma.extensions.risk.prediction import KnownDepth
     from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
 
-MAP_METHODS = ("attention", "cam")
 # Fields of the patient data that are set in the Depth section, not in the form
 DEPTH_SECTION_FIELDS = ("depth_mm", "clark", "ulceration", "mitoses_per_mm2")
 READING = "The results of the slide are being read."
