@@ -94,7 +94,7 @@ def test_views_of_photographs_are_not_recorded_for_slides(person, slide_path):
     assert (dock.navigation.bookmarks, dock.status.text) == ((), NOT_IN_VIEW)
     assert len(dock.view_history.trail.views) == views
     with pytest.raises(InputError, match="no part of the slide is in view"):
-        dock.analysis_region.get_visible_region()
+        dock.analysis.get_visible_region()
 
     # A position on the slide shows the slide.
     person.types("go_to", "30, 40 px")
