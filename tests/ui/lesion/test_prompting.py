@@ -228,8 +228,8 @@ def test_the_threshold_of_the_model_decides(tmp_path):
     rgb = np.zeros((30, 40, 3), np.uint8)
     pixels = PromptPixels(Photograph(rgb, "one"), "digest", rgb, rgb)
     state = PromptState(np.zeros((30, 40), np.uint8)).add_prompt(PromptOptions(include=((15, 20),)))
-    prepared = PreparedPrompt(pixels, state.mask, False, False, state, "prompt", {}, tmp_path / "out.npy", ())
-    np.save(prepared.out, logits)
+    prepared = PreparedPrompt(pixels, state.mask, False, False, state, "prompt", {"out": tmp_path / "out.npy"}, ())
+    np.save(prepared.arguments["out"], logits)
     areas = []
     for threshold in (0.5, 0.9):
         response = {"qualities": [0.9], "model": {"threshold": threshold}}

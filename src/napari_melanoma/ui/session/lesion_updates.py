@@ -62,12 +62,10 @@ class FinishedAnalysis(NamedTuple):
 class LesionController(QObject):
     """Changes masks on request, and updates everything that is derived from them.
 
-    ``changed``: the lesion of a photograph has changed, and its layers show it. ``restored``: undo has restored a mask
-    with its options. Both carry the session.
+    ``changed``: the lesion of a photograph has changed, and its layers show it.
     """
 
     changed = Signal(object)  # PhotographSession
-    restored = Signal(object)  # PhotographSession
     message = Signal(str)
     failed = Signal(object)  # Exception
 
@@ -333,8 +331,6 @@ class LesionController(QObject):
                 self.autosave.remove(session.identity, lesion)
             if not lesion.corrected:
                 photographs.set_model_digest(labels, lesion.mask_digest)
-            if update.restored:
-                self.restored.emit(session)
             self._on_shown(session)
 
 

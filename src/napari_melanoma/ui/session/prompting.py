@@ -64,9 +64,9 @@ class PreparedPrompt:
     """A request to the worker for the current lesion of a state, or for all lesions.
 
     ``before``: bool (row, column), the mask before the prompts. ``is_first``: whether the pixels of the photograph were
-    not analyzed before. ``is_corrected``: whether there was a mask that differs from the predicted one.
-    ``verb``, ``arguments``: of the request; empty if none is needed. ``out``: the output file of the worker. ``rest``:
-    the pending prompts for other lesions. ``arrays``: the strokes and the previous mask of the request.
+    not analyzed before. ``is_corrected``: whether there was a mask that differs from the predicted one. ``verb``,
+    ``arguments``: of the request; empty if none is needed. ``rest``: the pending prompts for other lesions. ``arrays``:
+    the strokes and the previous mask of the request.
     """
 
     pixels: PromptPixels
@@ -76,7 +76,6 @@ class PreparedPrompt:
     state: PromptState
     verb: str
     arguments: dict[str, Any]
-    out: Path
     rest: tuple[PendingPrompt, ...]
     arrays: Prompts = field(default_factory=Prompts)
 
@@ -290,15 +289,14 @@ def prepare_prompt(
         lesion = None  # the pixels were replaced
     state = find_lesion_state(lesion, before)
     is_corrected = bool(before.any()) and array_fingerprint(before) != current.predicted_digest
-    out = array.with_suffix(".out.npy")
-    arguments = {**_shared_arguments(model, array), "out": str(out)}
+    arguments = {**_shared_arguments(model, array), "out": str(array.with_suffix(".out.npy"))}
     made = partial(PreparedPrompt, pixels, before, lesion is None, is_corrected)
     if pending[0] is FIND_ALL:
-        return made(state, "find_lesions", arguments, out, pending[1:])
+        return made(state, "find_lesions", arguments, pending[1:])
     state, rest = add_pending(state, pending)
     prompts = state.lesions[state.current]
     if prompts == PromptOptions():
-        return made(state, "", {}, out, rest)
+        return made(state, "", {}, rest)
     arguments["options"] = prompts.model_dump(mode="json")
     own = state.current_pixels
     arrays = Prompts(
@@ -310,7 +308,7 @@ def prepare_prompt(
             path = array.with_suffix(f".{name}.npy")
             np.save(path, values)
             arguments[name] = str(path)
-    return made(state, "prompt", arguments, out, rest, arrays)
+    return made(state, "prompt", arguments, rest, arrays)
 
 
 def _shared_arguments(model: str, array: Path) -> dict[str, Any]:
@@ -368,7 +366,7 @@ def read_response(
     photograph, state, model = prepared.pixels.photograph, prepared.state, response["model"]
     run.check()
     shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
-    logits, qualities = np.load(prepared.out), np.array(response["qualities"], np.float32)
+    logits, qualities = np.load(prepared.arguments["out"]), np.array(response["qualities"], np.float32)
     threshold = model["threshold"]
     if prepared.verb == "find_lesions":
         seeds = [PromptOptions(include=((row, column),)) for row, column in response["seeds"]]
