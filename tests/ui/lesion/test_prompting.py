@@ -100,14 +100,6 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
     assert np.array_equal(person.mask, automatic)
     prompts(person, (60, 120))
     assert person.mask[60, 120]
-    # Another hypothesis is one step.
-    before = person.mask.copy()
-    person.clicks("hypothesis_2")
-    person.waits()
-    assert (person.mask >= before).all()
-    person.clicks("hypothesis_1")
-    person.waits()
-    assert np.array_equal(person.mask, before)
     # One tool is used at a time.
     click, choose = (person.finds(QAbstractButton, name) for name in ("click", "choose"))
     mask = person.layer("mask")
