@@ -19,6 +19,7 @@ from gui_stall import open_dock, photograph, wait
 from qtpy.QtWidgets import QApplication
 
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 ALLOWED_S = 0.3
 
@@ -59,8 +60,8 @@ def enter_ages(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     for age in range(30, 30 + 5 * count, 5):
 
         def fill(age: int = age) -> None:
-            dock.patient.show_row({"age": str(age), "sex": "female"})
-            dock.patient.edited.emit()
+            dock.findChild(PatientForm).show_row({"age": str(age), "sex": "female"})
+            dock.findChild(PatientForm).edited.emit()
 
         times.append(seconds_until_predicted(dock, fill))
         wait(tasks.is_idle)

@@ -28,6 +28,7 @@ from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,7 +175,7 @@ def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
         for _ in range(2):  # again, for the times with loaded models
             dock.analyze_button.click()
             wait_until(tasks.is_idle)
-        field = dock.patient.fields.get("age")
+        field = dock.findChild(PatientForm).fields.get("age")
         if field is not None and age:
             field.control.setText(age)
             field.control.textEdited.emit(age)

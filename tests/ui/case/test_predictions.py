@@ -13,6 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.figures.page import write_report
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 
@@ -153,8 +154,8 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     someone.chooses("patient_sex", "female")
     someone.opens("I1")
     lesion = someone.dock.image_opener.connected_dock
-    assert lesion.patient.row["age"] == "54"
-    assert lesion.patient.row["sex"] == "female"
+    assert lesion.findChild(PatientForm).row["age"] == "54"
+    assert lesion.findChild(PatientForm).row["sex"] == "female"
     assert "From case P-" in lesion.findChild(QLabel, "form_origin").text()
     first = lesion.prediction_controller.current_prediction(lesion.picker.session)
     assert [one.field for one in first.contributions] == ["age", "sex"]
@@ -165,4 +166,4 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     assert lesion.prediction_controller.current_prediction(lesion.picker.session).probability > first.probability
     assert someone.case.patient.age == 54
     someone.chooses("patient_sex", "male")
-    assert lesion.patient.row == {**lesion.patient.row, "age": "90", "sex": "male"}
+    assert lesion.findChild(PatientForm).row == {**lesion.findChild(PatientForm).row, "age": "90", "sex": "male"}

@@ -203,7 +203,7 @@ def test_a_changed_threshold_is_stored_as_corrected_by_the_entered_reviewer(anal
     dialog.accept()
     analyzed.finds(QToolButton, "threshold_reset")
     analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.8)
-    analyzed.dock.picker.session.flushing.emit()
+    analyzed.dock.picker.session.commit_requested.emit()
     analyzed.waits()
     adds(analyzed)
     (row,) = corrections.rows()

@@ -32,6 +32,7 @@ from napari_melanoma.ui.session import lesion_updates
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.patient_form import PatientForm
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -142,13 +143,13 @@ def check_case(person):
     assert prediction_of(person).probability > young.probability
     case_rows().set_rows(id(person), "P-0042", {path: {"age": "31", "sex": "male"}})  # edited in the case
     person.waits()
-    assert person.dock.patient.row == {"age": "90", "sex": "male"}
+    assert person.dock.findChild(PatientForm).row == {"age": "90", "sex": "male"}
     person.clicks("form_back")
     person.waits()
-    assert person.dock.patient.row == {"age": "31", "sex": "male"}
+    assert person.dock.findChild(PatientForm).row == {"age": "31", "sex": "male"}
     case_rows().set_rows(id(person), "", {})
     person.waits()
-    assert person.dock.patient.row == {}
+    assert person.dock.findChild(PatientForm).row == {}
 
 
 def check_hidden_photograph(person):
@@ -332,7 +333,8 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     assert prediction_of(person) == old
     second = LesionDock(viewer, shared_client)
     second.picker.step(-1)
-    assert second.patient.row == {"age": "80"}
+    person.qtbot.waitUntil(lambda: second.findChild(PatientForm) is not None, timeout=PATIENCE_MS)
+    assert second.findChild(PatientForm).row == {"age": "80"}
     second.close()
     second.deleteLater()
 
@@ -414,7 +416,7 @@ def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer
     chooses_model(person, "")
     assert prediction_of(person) is None
     assert "Select a <i>classifier</i>" in text_of(person, "prediction_hint")
-    assert not person.dock.patient.isVisibleTo(person.dock)
+    assert not person.dock.findChild(PatientForm).isVisibleTo(person.dock)
     second = LesionDock(viewer, shared_client)
     assert second.classifier.model == ""
     second.close()
@@ -444,11 +446,11 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     analyzed(person, "dermoscopic")
     assert prediction_of(person).model.name == "melanoma-test"
     assert combo.currentText() == "auto: melanoma-test"
-    assert set(person.dock.patient.fields) == {"age", "sex"}
+    assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
     analyzed(person, "smartphone")
     assert prediction_of(person).model.name == "phone-test"
     assert combo.currentText() == "auto: phone-test"
-    assert set(person.dock.patient.fields) == {"age", "site"}
+    assert set(person.dock.findChild(PatientForm).fields) == {"age", "site"}
     person.clicks("classifier_card")
     card = person.dock.window().findChild(QDialog, "card_dialog")
     assert card.windowTitle() == "Title of phone-test"
@@ -456,7 +458,7 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     person.viewer.layers.selection.active = person.viewer.layers["dermoscopic"]
     person.waits()
     assert combo.currentText() == "auto: melanoma-test"
-    assert set(person.dock.patient.fields) == {"age", "sex"}
+    assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
     assert prediction_of(person).model.name == "melanoma-test"
 
 

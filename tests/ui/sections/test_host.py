@@ -118,7 +118,7 @@ def test_a_section_is_closed_before_another_session_is_shown(dock: Dock) -> None
 def test_pending_input_is_applied_before_a_section_is_closed(dock: Dock) -> None:
     host, made = host_section(dock, "Place")
     session = make_session("one")
-    session.flushing.emit.side_effect = lambda: made.events.append("apply")
+    session.commit_requested.emit.side_effect = lambda: made.events.append("apply")
     host.show_session(session)
     host.show_session(None)
     assert made.events[-2:] == ["apply", "close"]

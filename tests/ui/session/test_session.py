@@ -18,7 +18,7 @@ from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
 from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.session.location import SlideResultLocation
-from napari_melanoma.ui.session.slide import PendingInput, SlideSession, SlideSessions
+from napari_melanoma.ui.session.slide import CommitSignal, SlideSession, SlideSessions
 from napari_melanoma.ui.session.strokes import (
     Command,
     PaintState,
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_pat
 
 def test_pending_input_is_applied_although_a_section_fails() -> None:
     calls, errors = [], []
-    pending = PendingInput(errors.append)
+    pending = CommitSignal(errors.append)
     for function in (lambda: calls.append("first"), lambda: 1 // 0, lambda: calls.append("last")):
         pending.connect(function)
     pending.emit()

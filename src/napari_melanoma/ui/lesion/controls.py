@@ -20,7 +20,6 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
-from napari_melanoma.ui.widgets.patient_form import PatientForm
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.adoption import LabelsAdoption
     from napari_melanoma.ui.session.lesion_updates import LesionController
+    from napari_melanoma.ui.session.photograph import PhotographPredictions
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
     from napari_melanoma.ui.session.prompting import PromptController
 
@@ -65,6 +65,7 @@ class LesionControls(SectionDock):
     controller: LesionController
     prompts: PromptController
     labels: LabelsAdoption
+    prediction_controller: PhotographPredictions
     _sections: tuple[QWidget, ...]
     _page: QVBoxLayout
 
@@ -83,7 +84,6 @@ class LesionControls(SectionDock):
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
-        self.patient = PatientForm()
         self.heatmap = HeatmapControls(self.settings)
         self.prediction_section = PredictionSection(self.icons, self.heatmap)
         self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
@@ -200,7 +200,7 @@ class LesionControls(SectionDock):
         rows.addRow(top_label("segmentation"), self.model)
         rows.addRow("", self.flips)
         rows.addRow(top_label("classifier"), self.classifier)
-        self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
+        self._patient_section = section("Patient", "patient_section", column(), self.settings, True)
         self._sections = sections = (
             self._patient_section,
             section("Prediction", "answer_section", self.prediction_section, self.settings, True),

@@ -62,6 +62,8 @@ class LesionDock(LesionControls):
     This class creates the controllers, and connects them with the controls.
     """
 
+    prediction_controller: LesionPredictionController
+
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
@@ -269,7 +271,7 @@ class LesionDock(LesionControls):
         """Write a report of a saved result, unless the result has changed since."""
         session = self.picker.session
         if session is not None:
-            session.flushing.emit()
+            session.commit_requested.emit()
         lesion = None if session is None else session.lesion
         if session is None or lesion is None or not tasks.is_idle(self.controller):
             self.status.show_message(saving.CHANGED_MESSAGE)
@@ -281,7 +283,7 @@ class LesionDock(LesionControls):
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
     def _on_save(self, session: PhotographSession, folder: Path) -> None:
-        session.flushing.emit()
+        session.commit_requested.emit()
         if session.lesion is not None and session in self.sessions:
             self.status.begin("saving", "Saving ...")
             self.prediction_controller.run_when_predicted(session, partial(self._save, session, session.name, folder))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.lesion.patient_controller import PatientDataController
 from napari_melanoma.ui.lesion.queues import PredictionQueue
 from napari_melanoma.ui.lesion.saving import SavedPredictions
 from napari_melanoma.ui.sections.prediction.resolve import PredictionContext, resolve_prediction
@@ -21,7 +20,7 @@ from napari_melanoma.ui.session.lesion_prediction import (
     LesionPredictionOutcome,
     LesionPredictionRequest,
 )
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.status_line import describe_failure
@@ -57,13 +56,11 @@ class LesionPredictionController(QObject):
         self._sessions = controls.sessions
         self._controller = controller
         self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
-        self.patient_data = PatientDataController(controls, self)
         self.edited_masks = EditedMasks(controller, self)
         self.queue = PredictionQueue(client, self._find_result, self)
         self.heatmap = LesionHeatmapController(controls, self.queue, self)
         self.saved_predictions = SavedPredictions(self)
         self._status_updates = PredictionStatusUpdater(controls.status, self.queue, self)
-        self._shown_model: str | None = None  # the model whose fields the patient form shows
         self._connect()
         controls.deferred.add_task(self._on_model)
 
@@ -73,7 +70,7 @@ class LesionPredictionController(QObject):
         models_changed().changed.connect(self._on_models)
         controls.prediction_section.hint.linkActivated.connect(self._on_link)
         controls.status.cancelled.connect(self._on_cancelled)
-        self.patient_data.changed.connect(self.refresh)
+        case_rows().changed.connect(self._on_cases)
         self.edited_masks.changed.connect(self.refresh)
         controller.changed.connect(self.refresh)
         controller.options.edited.connect(self._on_options)
@@ -111,16 +108,14 @@ class LesionPredictionController(QObject):
 
     def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
-        self.patient_data.flush()
+        session.commit_requested.emit()
         self._callbacks[session] = callback
         tasks.set_running(self, True)
         self._run_pending()
 
     def update_view(self) -> None:
         """Show the prediction for the photograph in view."""
-        self.patient_data.flush()
         self._show_model()
-        self.patient_data.update_view()
         session = self._controls.picker.session
         if session is not None:
             self.refresh(session)
@@ -129,6 +124,7 @@ class LesionPredictionController(QObject):
 
     def refresh(self, session: PhotographSession) -> None:
         """Request the prediction for a photograph, unless the current one is up to date."""
+        session.classifier = self._model_of(session)
         session.request = self._make_request(session)
         if session.request is None:
             session.prediction = None
@@ -158,16 +154,14 @@ class LesionPredictionController(QObject):
         return self._controls.classifier.model_for(None if lesion is None else lesion.result.modality)
 
     def _show_model(self) -> None:
-        """Show the model for the photograph in view, and the patient data that it uses."""
+        """Show the model for the photograph in view, and the section of the patient data that it may use."""
         session = self._controls.picker.session
         if session is None and self._controls.deferred.is_opening:
             return  # the controls are hidden without a photograph, and filled after the dock is drawn
         model = self._model_of(session)
         is_analyzed = session is not None and session.lesion is not None
         self._controls.classifier.show_automatic(model if is_analyzed else "")
-        if model != self._shown_model:
-            self._shown_model = model
-            self.patient_data.set_model(model)
+        self._controls.show_patient_section(bool(self._controls.classifier.model) and session is not None)
 
     def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:
         """Return the result with the mask of a request; None if the mask has changed since.
@@ -234,7 +228,6 @@ class LesionPredictionController(QObject):
 
     def _on_model(self) -> None:
         """Request predictions of the selected model for all analyzed photographs, the one in view first."""
-        self._shown_model = None
         self._show_model()
         current = self._controls.picker.session
         for session in sorted(self._sessions, key=lambda session: session is not current):
@@ -242,10 +235,17 @@ class LesionPredictionController(QObject):
         self._update_section()
         self.heatmap.update_heatmap(current)
 
+    def _on_cases(self) -> None:
+        """Use the data of the open cases."""
+        for session in self._sessions:
+            session.patient_changed.emit()
+            self.refresh(session)
+
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
         for session in self._sessions:
             session.prediction = session.heatmap = None
+            session.classifier = ""
         self._on_model()
 
     def _on_link(self, link: str) -> None:
@@ -258,8 +258,11 @@ class LesionPredictionController(QObject):
 
     def _on_saved_prediction(self, session: PhotographSession) -> None:
         """Show the saved prediction of a photograph that was opened again, until there is a new one."""
-        if session.saved_prediction is not None:
-            self.patient_data.restore(session, session.saved_prediction.form)
+        data, saved = session.patient_data, session.saved_prediction
+        if saved is not None and session.is_open and not data.case and not data.has_edits:
+            data.set_row(saved.form)
+            session.patient_changed.emit()
+            self.refresh(session)
         if session is self._controls.picker.session:
             self._update_section()
 

@@ -36,6 +36,7 @@ OWN = {
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
+    "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
     "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
     "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
@@ -70,8 +71,8 @@ class SectionBase(Generic[Session]):
     def close(self) -> None:
         """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
 
-        ``session.flushing`` was emitted before, to apply pending input. Layers of stored values stay with their image;
-        layers of previews are removed. Keep no reference to the session: its image may be closed.
+        ``session.commit_requested`` was emitted before, to apply pending input. Layers of stored values stay with
+        their image; layers of previews are removed. Keep no reference to the session: its image may be closed.
         """
 
 

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.session.connections import PendingInput
+    from napari_melanoma.ui.session.connections import CommitSignal
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 class HostedSession(Protocol):
-    """What the host uses of a session; ``flushing`` is emitted before its sections are closed."""
+    """What the host uses of a session; ``commit_requested`` is emitted before its sections are closed."""
 
-    flushing: PendingInput
+    commit_requested: CommitSignal
 
 
 Session = TypeVar("Session", bound=HostedSession)
@@ -202,7 +202,7 @@ class SectionHost(QObject, Generic[Session]):
 
     def _close_sections(self) -> None:
         if self.session is not None:
-            self.session.flushing.emit()
+            self.session.commit_requested.emit()
         for hosted in self.sections.values():
             if hosted.is_shown:
                 hosted.section.close()

@@ -39,8 +39,8 @@ class SectionConnections:
         self._connected.clear()
 
 
-class PendingInput:
-    """Functions of sections that apply pending input; an error of one does not keep the others from being called."""
+class CommitSignal:
+    """Asks sections to apply what is being typed or drawn, also after an error of one of them."""
 
     def __init__(self, on_error: Callable[[Exception], object]) -> None:
         self._functions: list[Callable[[], object]] = []
@@ -55,7 +55,7 @@ class PendingInput:
         self._functions.remove(function)
 
     def emit(self) -> None:
-        """Apply pending input of all sections."""
+        """Call all functions."""
         for function in tuple(self._functions):
             try:
                 function()

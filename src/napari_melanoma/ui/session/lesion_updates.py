@@ -179,7 +179,7 @@ class LesionController(QObject):
 
         Corrected masks are kept; only their measurements follow the ROI options.
         """
-        session.flushing.emit()
+        session.commit_requested.emit()
         before = self.options.shared
         self.options.set_shared(source, names)
         after = self.options.shared

@@ -14,7 +14,7 @@ from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, have_equal_fields
-from napari_melanoma.ui.session.connections import PendingInput
+from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
@@ -61,6 +61,17 @@ class PhotographServices(Protocol):
     controller: LesionController
     prompts: PromptController
     labels: LabelsAdoption
+
+    @property
+    def prediction_controller(self) -> PhotographPredictions:
+        """Keeps the predictions of all photographs up to date."""
+
+
+class PhotographPredictions(Protocol):
+    """The predictions of all photographs."""
+
+    def refresh(self, session: PhotographSession) -> None:
+        """Request the prediction for a photograph, unless the current one is up to date."""
 
 
 class StoreKey(NamedTuple):
@@ -133,17 +144,19 @@ def _is_same_folder(one: Path, other: Path) -> bool:
 class PhotographSession:
     """One open photograph; each field is an immutable value, and ``events`` has a signal for each.
 
-    ``services``: of the window. ``flushing``: connect a function that applies what is being typed or drawn now.
+    ``services``: of the window. ``commit_requested``: connect a function that applies what is being typed or drawn now.
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
     and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
     unsaved corrections that may be restored. ``prompted``: requests for masks by clicks. ``edited_mask``: from which
-    contours and measurements are not derived yet. ``request``: of the prediction for the current mask, patient data and
-    model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the request of the heatmap
-    that is shown.
+    contours and measurements are not derived yet. ``classifier``: the model for its prediction; empty for none.
+    ``patient_changed``: a case or a saved result has changed its patient data. ``request``: of the prediction for the
+    current mask, patient data and model. ``prediction``: the last outcome, which may be of an earlier request.
+    ``heatmap``: the request of the heatmap that is shown.
     """
 
     shown = Signal()
+    patient_changed = Signal()
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor(
         equality_operators=dict.fromkeys(("image", "prediction", "prompted", "recovered"), is_)
     )
@@ -158,6 +171,7 @@ class PhotographSession:
     own_options: LesionOptions | None = None
     pending_options: LesionOptions | None = None
     edited_mask: EditedMask | None = None
+    classifier: str = ""
     request: LesionPredictionRequest | None = None
     prediction: LesionPredictionOutcome | None = None
     saved_prediction: SavedPrediction | None = None
@@ -168,7 +182,7 @@ class PhotographSession:
     saved: SavedState = field(default_factory=SavedState)
 
     def __post_init__(self) -> None:
-        self.flushing = PendingInput(partial(show_failure, self.services.status))
+        self.commit_requested = CommitSignal(partial(show_failure, self.services.status))
 
     @property
     def is_open(self) -> bool:

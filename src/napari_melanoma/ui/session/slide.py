@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from psygnal import Signal
 from qtpy.compat import isalive
 
-from napari_melanoma.ui.session.connections import PendingInput
+from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
@@ -99,7 +99,7 @@ class SlideSession:
     - ``patient_data``: of the case of the slide, and what was edited in a dock
     - ``tissue``: detected and corrected
     - ``results``, ``heatmap_display``: what is shown of the results, and how the heatmap is displayed
-    - ``flushing``: connect a function that applies what is being typed or drawn now, because it is saved next
+    - ``commit_requested``: connect a function that applies what is being typed or drawn now, because it is saved next
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
     """
@@ -111,7 +111,7 @@ class SlideSession:
     ) -> None:
         self.slide, self.services, self.sessions = slide, services, sessions
         self._location = location
-        self.flushing = PendingInput(self._on_pending_error)
+        self.commit_requested = CommitSignal(self._on_pending_error)
         self._documents: dict[str, Document[Any]] = {}
         self.notes: Shared[SlideNotes] = Shared(location.notes)
         self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
@@ -231,7 +231,7 @@ class SlideSession:
 
     def flush(self) -> None:
         """Save everything now: the window may be about to close."""
-        self.flushing.emit()
+        self.commit_requested.emit()
         for document in self._documents.values():
             document.flush()
 

@@ -562,7 +562,7 @@ class SlideSections(QObject):
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""
         if self.hosted.session is not None:
-            self.hosted.session.flushing.emit()
+            self.hosted.session.commit_requested.emit()
         if "synoptic" in self.__dict__:  # created
             self.synoptic.flush()
 

@@ -95,7 +95,7 @@ class DepthController(QObject):
     def _connect(self) -> None:
         view, session, canvas = self.view, self._session, self._canvas
         self._connections.connect(self._document.changed, self._update)
-        self._connections.connect(session.flushing, view.fields.notes_timer.flush)
+        self._connections.connect(session.commit_requested, view.fields.notes_timer.flush)
         self._connections.connect(self._services.reader_changed, view.reader_field.setText)
         self._services.tool_buttons += view.tool_buttons
         canvas.tool_changed.connect(self._update_tools)

@@ -43,7 +43,7 @@ class DisplaySection(Section):
         view.show_colors(session.notes.value.colors)
         view.changed.connect(self._on_changed)
         self._connections.connect(session.notes.changed, lambda notes: view.show_colors(notes.colors))
-        self._connections.connect(session.flushing, view.timer.flush)
+        self._connections.connect(session.commit_requested, view.timer.flush)
         return view
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class LesionDrawing(QObject):
         panel.tool_changed.connect(self._on_tool)
         self._connections.connect(self._document.changed, self._on_lesions)
         self._connections.connect(self._document.failed, self._on_failed)
-        self._connections.connect(session.flushing, self._end_outline)
+        self._connections.connect(session.commit_requested, self._end_outline)
         self._connections.connect(self._viewer.layers.events.removed, self._on_removed)
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ class MaskSection(PhotographSection):
         self._session.shown.disconnect(self._draw_prompts)
         if self._canvas is not None:
             self._connections.close()
-            self._session.flushing.disconnect(self._flush)
+            self._session.commit_requested.disconnect(self._flush)
             self._keys.set_active(False)
             self._canvas.stop()
             self._click_tool.stop()
@@ -104,7 +104,7 @@ class MaskSection(PhotographSection):
         self._clicks.chosen.connect(partial(services.prompts.choose, session))
         self._clicks.find_button.clicked.connect(lambda: services.prompts.add(session, FIND_ALL))
         self._labels.chosen.connect(self._on_labels)
-        session.flushing.connect(self._flush)
+        session.commit_requested.connect(self._flush)
         connect, events = self._connections.connect, session.events
         for signal in (session.shown, events.own_options, events.pending_options):
             connect(signal, self._update)
@@ -224,7 +224,7 @@ class RoiSection(PhotographSection):
         roi.changed.connect(self._on_changed)
         connect_sharing(roi.share_bar, session, ROI_OPTIONS)
         self._flush = partial(flush_timer, roi.debounce)
-        session.flushing.connect(self._flush)
+        session.commit_requested.connect(self._flush)
         self._connections = SectionConnections(roi)
         for signal in (session.shown, session.events.own_options, session.events.pending_options, options.changed):
             self._connections.connect(signal, self._update)
@@ -235,7 +235,7 @@ class RoiSection(PhotographSection):
         """Stop following the photograph."""
         if self._roi is not None:
             self._connections.close()
-            self._session.flushing.disconnect(self._flush)
+            self._session.commit_requested.disconnect(self._flush)
         del self._session, self._roi
 
     def _update(self) -> None:

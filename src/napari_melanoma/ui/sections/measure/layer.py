@@ -57,7 +57,7 @@ class MeasureLayer(QObject):
         self._settle_timer = DebounceTimer(self, SETTLED_MS)
         self._settle_timer.timeout.connect(self._read)
         self._connections.connect(session.measures.changed, self._show)
-        self._connections.connect(session.flushing, self.flush)
+        self._connections.connect(session.commit_requested, self.flush)
         self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         if (layer := self._find_layer()) is not None:
             self._connect_layer(layer)

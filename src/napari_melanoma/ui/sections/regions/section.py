@@ -92,7 +92,7 @@ class RegionController(QObject):
         for signal, slot in (
             (session.regions.changed, self._on_regions),
             (session.selected_regions.changed, self._on_selection),
-            (session.flushing, self._on_reader),
+            (session.commit_requested, self._on_reader),
             (self._memory.copied.changed, self._update_texts),
             (services.class_key_pressed, self._on_class_key),
             (services.reader_changed, self.view.reader_field.setText),

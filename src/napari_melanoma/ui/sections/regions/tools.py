@@ -68,8 +68,8 @@ class RegionTools(QObject):
         session, status = self._session, self._services.status
         self._connections.connect(session.regions.changed, self._on_regions)
         self._connections.connect(session.selected_regions.changed, self.layer.select)
-        self._connections.connect(session.flushing, self.layer.flush)
-        self._connections.connect(session.flushing, self.brush.flush)
+        self._connections.connect(session.commit_requested, self.layer.flush)
+        self._connections.connect(session.commit_requested, self.brush.flush)
         self.layer.changed.connect(self._on_shapes)
         self.layer.line_drawn.connect(lambda line: session.regions.apply(self.operations.make_split_edit(line)))
         self.layer.selection_changed.connect(partial(select_regions, session.selected_regions))

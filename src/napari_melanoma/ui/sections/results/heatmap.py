@@ -47,7 +47,7 @@ class HeatmapSection(Section):
         view.tile_strip.tile_clicked.connect(self._on_tile)
         self._connections.connect(display.changed, view.show_display)
         self._connections.connect(results.changed, lambda value: view.show_texts(resolve_heatmap(value)))
-        self._connections.connect(session.flushing, view.threshold_timer.flush)
+        self._connections.connect(session.commit_requested, view.threshold_timer.flush)
         return view
 
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""The patient data of a photograph that its classifier uses."""
