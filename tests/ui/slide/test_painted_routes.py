@@ -29,7 +29,7 @@ from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.sections.paint import section
-from napari_melanoma.ui.sections.results.prediction import PredictionSection
+from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 pytestmark = pytest.mark.slow  # paints, saves a model and analyzes a slide five times: 60 s
@@ -44,7 +44,7 @@ DEPTH_FIELDS = ("breslow_mm", "breslow_interval_mm", "t_category")
 def painting(user, person, monkeypatch, tmp_path):
     """User with a phantom, which is a slide of a case, in the Paint section."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
-    hosted = {"Paint": section.PaintSection, "Prediction": PredictionSection, "Depth": DepthSection}
+    hosted = {"Paint": section.PaintSection, "Prediction": SlidePredictionSection, "Depth": DepthSection}
     monkeypatch.setattr(host, "find_sections", lambda _: hosted)
     numbers = count()
     monkeypatch.setattr(section, "uuid4", lambda: UUID(int=next(numbers)))  # cells are divided by the ids of strokes

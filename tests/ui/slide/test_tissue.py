@@ -13,7 +13,7 @@ from slide_fixtures import UNSEEN
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.slides import tissue
 from napari_melanoma.slides.tissue import read_overview
-from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE, get_corrected_mask
+from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LAYER = "section tissue"
@@ -82,13 +82,13 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
 
     finds_tissue(person, "tissue_find")
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, person.drawn)
-    np.testing.assert_array_equal(get_corrected_mask(person.session), person.drawn != 0)
+    np.testing.assert_array_equal(person.session.corrected_tissue, person.drawn != 0)
     ends(person, launched)
 
     # It can be reset.
     finds_tissue(person, "tissue_anew")
     assert len(person.requested) == 1
-    person.until(lambda: get_corrected_mask(person.session) is None)
+    person.until(lambda: person.session.corrected_tissue is None)
     assert "corrected by you" not in person.label_text("tissue_summary")
     assert person.viewer.layers[LAYER].data[:, :200].any()
     folder = dock.result_location.folder
@@ -103,7 +103,7 @@ def test_corrected_tissue_is_restored_and_analyzed_until_it_is_reset_or_detected
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert "corrected by you" not in person.label_text("tissue_summary")
-    assert get_corrected_mask(person.session) is None
+    assert person.session.corrected_tissue is None
 
 
 @pytest.fixture
@@ -176,4 +176,4 @@ def test_unreadable_correction_is_reported(person, slide_path):
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
     assert CORRECTED_FILE in dock.status.text
-    assert get_corrected_mask(person.session) is None
+    assert person.session.corrected_tissue is None

@@ -28,7 +28,7 @@ OWN = {
     "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
     "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
     "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
-    "Prediction": "napari_melanoma.ui.sections.results.prediction:PredictionSection",
+    "Prediction": "napari_melanoma.ui.sections.results.prediction:SlidePredictionSection",
     "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
     "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
     "Lesions": "napari_melanoma.ui.sections.lesions.section:LesionsSection",

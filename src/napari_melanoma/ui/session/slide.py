@@ -25,7 +25,9 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
     from qtpy.QtCore import QObject
     from qtpy.QtWidgets import QAbstractButton, QWidget
 
@@ -149,6 +151,17 @@ class SlideSession:
     def result_location(self) -> SlideResultLocation:
         """The folders of the shown results, with the current notes."""
         return self.location.of_view if self.results.value.is_view else self.location
+
+    @property
+    def corrected_tissue(self) -> NDArray[np.bool_] | None:
+        """The corrected tissue, bool (row, column) of the whole slide; None if it was not corrected."""
+        import numpy as np
+
+        layer, state = slide_layers.find_layer(self.services.viewer, self.slide, "tissue"), self.tissue.value
+        if layer is None:
+            return state.stored
+        mask = np.asarray(layer.data) != 0
+        return None if state.detected is not None and np.array_equal(mask, state.detected.mask) else mask
 
     @property
     def slide_folder(self) -> SlideFolder:

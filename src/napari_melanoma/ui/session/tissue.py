@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.files import move
-from napari_melanoma.ui.viewer import slide_layers
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.slides.tissue import TissueMethod
-    from napari_melanoma.ui.session.slide import SlideSession
 
 CORRECTED_FILE, BACKUP_FILE = "tissue-corrected.png", "tissue-corrected-before.png"
 DEFAULT_METHOD: TissueMethod = "auto"
@@ -40,18 +38,6 @@ class TissueState:
     method: TissueMethod = DEFAULT_METHOD
     detected: DetectedTissue | None = None
     stored: NDArray[np.bool_] | None = None
-
-
-def get_corrected_mask(session: SlideSession) -> NDArray[np.bool_] | None:
-    """Return the corrected tissue, bool (row, column) of the whole slide; None if it was not corrected."""
-    import numpy as np
-
-    state = session.tissue.value
-    layer = slide_layers.find_layer(session.services.viewer, session.slide, "tissue")
-    if layer is None:
-        return state.stored
-    mask = np.asarray(layer.data) != 0
-    return None if state.detected is not None and np.array_equal(mask, state.detected.mask) else mask
 
 
 def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:

@@ -15,7 +15,6 @@ from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.run_status import needs_run_panel
-from napari_melanoma.ui.session.tissue import get_corrected_mask
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
@@ -88,7 +87,7 @@ class AnalysisLauncher(QObject):
         self.launched.emit(self._request, folder)
 
 
-class SlideAnalysis(QObject):
+class AnalysisController(QObject):
     """The analyses of a displayed slide: of the whole slide, and of the view when it was analyzed.
 
     ``changed``: other results are shown, or the analysis is no longer followed. ``options_restored``: results of an
@@ -194,7 +193,7 @@ class SlideAnalysis(QObject):
             self._session.slide.info,
             location.of_view if view else location,
             self._get_options(self._session).model_copy(update={"region": region}),
-            get_corrected_mask(self._session),
+            self._session.corrected_tissue,
             reset_lesions=view == self._is_view and self._session.lesions.is_corrected,
         )
 

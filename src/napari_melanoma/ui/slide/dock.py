@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
-from napari_melanoma.ui.slide.analysis import AnalysisLauncher, SlideAnalysis
+from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
@@ -79,7 +79,7 @@ class SlideDock(SlideControls):
         self.opener = SlideOpener(napari_viewer, self)
         LineWidthUpdater(napari_viewer, self)
         self.launcher = AnalysisLauncher(self)
-        self.analysis: SlideAnalysis | None = None  # of the displayed slide; None until its results were searched
+        self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
@@ -319,7 +319,7 @@ class SlideDock(SlideControls):
         self.memory.restore(location)
         session.heatmap_display.changed.connect(self.sections.side_by_side.update_heatmap, unique=True)
         self.sections.hosted.show_results()
-        self.analysis = SlideAnalysis(session, self.launcher, self, self.sections.get_options)
+        self.analysis = AnalysisController(session, self.launcher, self, self.sections.get_options)
         self.analysis.changed.connect(self.refresh)
         self.analysis.options_restored.connect(self._on_options_restored)
         self.dropped_files.import_regions()

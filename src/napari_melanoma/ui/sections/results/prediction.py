@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 
-class PredictionView(ValidityNotice):
+class SlidePredictionView(ValidityNotice):
     """The prediction below the notice that it is not valid, and the warnings."""
 
     def __init__(self, session: SlideSession) -> None:
@@ -39,12 +39,12 @@ class PredictionView(ValidityNotice):
         self._warning_label.setVisible(bool(texts.warnings))
 
 
-class PredictionSection(Section):
+class SlidePredictionSection(Section):
     """Show the prediction for a slide."""
 
-    def open(self, session: SlideSession) -> PredictionView:
+    def open(self, session: SlideSession) -> SlidePredictionView:
         """Return the prediction for a slide."""
-        view = PredictionView(session)
+        view = SlidePredictionView(session)
         self._connections = SectionConnections(view)
         self._connections.connect(session.results.changed, view.show_results)
         view.show_results(session.results.value)

@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.tissue.resolve import TissueTexts, resolve_tissue
 from napari_melanoma.ui.session.connections import SectionConnections
-from napari_melanoma.ui.session.tissue import DEFAULT_METHOD, DetectedTissue, TissueState, get_corrected_mask
+from napari_melanoma.ui.session.tissue import DEFAULT_METHOD, DetectedTissue, TissueState
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -148,7 +148,7 @@ class TissueSection(Section):
 
     def _on_reset(self) -> None:
         """Detect the tissue again, after confirmation if it was corrected."""
-        if get_corrected_mask(self._session) is None or self._confirm_replacing():
+        if self._session.corrected_tissue is None or self._confirm_replacing():
             self._detect()
 
     def _on_method(self, method: TissueMethod) -> None:
@@ -157,7 +157,7 @@ class TissueSection(Section):
         is_shown = slide_layers.find_layer(session.services.viewer, session.slide, "tissue") is not None
         if not is_shown and self._state.stored is None:
             self._select(method)
-        elif get_corrected_mask(session) is None or self._confirm_replacing():
+        elif session.corrected_tissue is None or self._confirm_replacing():
             self._previous_method = self._previous_method or previous
             self._select(method)
             self._detect()
