@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.ui.session.run_status import SuspiciousTile
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.overview import Overview
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 OVERVIEW_PX = 640  # longer side of the picture in the overview
 FOLLOW_MS = 30  # interval at which the shown position follows the camera
 NOT_IN_VIEW = "The slide is not in view. Select it in the list of slides first."
-TILES_IN_VIEW = 4.0  # width of the view, in tiles, that is centered on a tile
 
 
 class SlideNavigation(QObject):
@@ -158,11 +156,6 @@ class SlideNavigation(QObject):
         """Show a bookmarked view."""
         if self._slide is not None:
             center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
-
-    def show_tile(self, tile: SuspiciousTile) -> None:
-        """Center the view on a tile."""
-        if self._slide is not None:
-            center_view(self._viewer, self._slide, (tile.row, tile.column), TILES_IN_VIEW * tile.width_px)
 
     def _on_scale_bar_toggled(self, on: bool) -> None:
         self._context.settings.set("slide/scale_bar", on)
