@@ -546,13 +546,15 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     from napari_melanoma.depth.synoptic import SynopticAnswer
 
     dock.synoptic_section.expand(animate=False)
-    store = dock.sections.synoptic.store
-    wait_until(lambda: store.document is not None and tasks.is_idle())
-    store.confirm()
+    hosted = dock.sections.hosted
+    wait_until(lambda: "Synoptic report" in hosted.sections and hosted.sections["Synoptic report"].widget is not None)
+    section = hosted.sections["Synoptic report"].section.controller
+    wait_until(tasks.is_idle)
+    section.confirm()
     answers = {"procedure": "excision", "laterality": "left", "site": "posterior torso", "subtype": "nodular"}
     for name, word in (answers | {"extent": "invasive"}).items():
-        store.set_answer(name, SynopticAnswer(value=word))
-    store.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
+        section.set_answer(name, SynopticAnswer(value=word))
+    section.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
     wait_until(tasks.is_idle)
 
 

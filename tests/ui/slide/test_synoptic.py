@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,10 +29,10 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth.readings import rescale_readings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
-from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
 
 from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
@@ -50,13 +51,13 @@ def reporting(person, slide_path: Path):
 
 
 def section(person):
-    return person.dock.sections.synoptic
+    return person.dock.sections.hosted.sections["Synoptic report"].section.controller
 
 
 def expands(person) -> None:
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: "Synoptic report" in person.dock.sections.hosted.sections)
     person.dock.synoptic_section.expand(animate=False)
-    person.waits()
+    person.until(lambda: section(person) is not None)
 
 
 def chooses(person, field: str, text: str) -> None:
@@ -95,8 +96,8 @@ def text(person, name: str) -> str:
 
 
 def stored(person):
-    section(person).store.flush()
-    return load_synoptic(section(person).store.document.location.folder)
+    person.session.flush()
+    return load_synoptic(person.session.folder)
 
 
 def is_shown(person, name: str) -> bool:
@@ -117,12 +118,12 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     report = stored(person)
     assert (report.value("breslow"), report.answer("mitotic_rate").state) == (1.34, "not assessed")
     assert report.answer("mitotic_rate").value is None
-    content = json.loads((section(person).store.document.location.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
+    content = json.loads((person.session.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
     assert content["derived"]["t_category"] == "pT2a"
 
     # A wrong number stays for correction, and is not signed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: section(person) is not None)
     types(person, "synoptic_breslow", "thick")
     assert text(person, "synoptic_breslow_fault") == "Expected a number from 0 to 100 mm, found 'thick'."
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "thick"
@@ -147,7 +148,7 @@ def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> N
     person = reporting
     opens(person)
     draws(person)
-    assert section(person).store.report.answer("breslow").suggested_by == "reading"
+    assert is_shown(person, "synoptic_breslow_confirm")
     assert text(person, "synoptic_stage") == "No T category"
     assert stored(person) is None  # a suggestion alone is not saved
     presses(person, "synoptic_breslow_confirm")
@@ -181,7 +182,7 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
 
     # Details appear where they are needed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: section(person) is not None)
     assert not is_shown(person, "synoptic_subtype_detail")
     chooses(person, "subtype", "other")
     assert "describe what 'other' means" in text(person, "synoptic_check")
@@ -203,8 +204,7 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Enter your name first.")
     types(person, "synoptic_reader", "A. Reader")
-    comment = person.finds(QPlainTextEdit, "synoptic_comment")
-    comment.setPlainText("Typed last")  # still focused in the form
+    person.finds(QPlainTextEdit, "synoptic_comment").setPlainText("Typed last")  # still focused in the form
     presses(person, "synoptic_sign")
     press_button(person.qtbot, "synoptic_sign_question", "Cancel")
     assert not stored(person).is_signed
@@ -221,21 +221,25 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     # What is typed stays with its slide.
     first, signed = person.dock.slide.identity, stored(person)
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: section(person) is not None)
     second = person.dock.slide.identity
-    comment.setFocus()
-    comment.setPlainText("of the second slide")
-    line = person.finds(QComboBox, "synoptic_breslow").lineEdit()
+
+    def comment():
+        return person.finds(QPlainTextEdit, "synoptic_comment")
+
+    comment().setFocus()
+    comment().setPlainText("of the second slide")
     types(person, "synoptic_breslow", "120")
-    comment.setFocus()
+    comment().setFocus()
     person.dock.picker.select_slide(first)
     person.waits()
-    assert (comment.toPlainText(), line.text()) == ("Typed last", "")
+    assert comment().toPlainText() == "Typed last"
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == ""
     assert not is_shown(person, "synoptic_breslow_fault")
     assert stored(person) == signed
     person.dock.picker.select_slide(second)
     person.waits()
-    assert comment.toPlainText() == "of the second slide"
+    assert comment().toPlainText() == "of the second slide"
     assert set(stored(person).answers) == {"comment"}
 
 
@@ -318,10 +322,10 @@ def test_a_dialog_about_a_report_closes_when_another_slide_is_shown(
     presses(person, button)
     assert person.dock.window().findChild(QDialog, dialog).isVisible()
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: section(person) is not None)
     opened = person.dock.window().findChild(QDialog, dialog)
     assert opened is None or not opened.isVisible()
-    assert not section(person).store.report.is_signed
+    assert not person.session.synoptic.value.is_signed
 
 
 def test_a_report_that_cannot_be_signed_saves_no_lesions(analysed) -> None:
@@ -329,9 +333,9 @@ def test_a_report_that_cannot_be_signed_saves_no_lesions(analysed) -> None:
     expands(person)
     moves(person, 0.95)
     assert not person.session.lesions.is_saved
-    section(person).store.sign()  # without a name
+    section(person)._sign()  # without a name
     person.waits()
-    assert not section(person).store.report.is_signed
+    assert not person.session.synoptic.value.is_signed
     assert not person.session.lesions.is_saved
 
 
@@ -354,34 +358,32 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
 ) -> None:
     # A damaged file is named and kept.
     person.opens_slides(slide_path)
-    person.until(lambda: section(person).store.document is not None)
-    person.dock.synoptic_section.expand(animate=False)
-    person.waits()
+    expands(person)
     chooses(person, "procedure", "excision")
-    folder, other = section(person).store.document.location.folder, tmp_path / "other results"
+    folder, other = person.session.folder, tmp_path / "other results"
     damaged = slide_folder(other, slide_path) / SYNOPTIC_FILE
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{", encoding="utf-8")
     person.dock._on_root_chosen(other)
-    person.until(lambda: str(damaged) in person.dock.status.text)
-    assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
-    assert section(person).store.document is None
-    section(person).store.set_answer("procedure", SynopticAnswer(value="punch"))
-    section(person).store.flush()
+    labels = partial(person.dock.synoptic_section.findChildren, QLabel)
+    person.until(lambda: any(str(damaged) in label.text() for label in labels()))
+    assert section(person) is None
+    person.session.synoptic.apply(lambda report: report.set_answer("procedure", SynopticAnswer(value="punch"), "", ""))
+    person.session.flush()
     assert damaged.read_text(encoding="utf-8") == "{"
     assert load_synoptic(folder).answer("procedure").value == "excision"
 
     # A signed report of the case is not replaced.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
-    person.until(lambda: section(person).store.document is not None)
+    person.until(lambda: section(person) is not None)
     chooses(person, "procedure", "excision")
     when = "2026-01-31T10:00:00+00:00"
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "B", when).sign("B", when)
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=person.dock.slide.info.path)], "L1")
     controller = SimpleNamespace(case=set_lesion(case, "L1", synoptic=report), edit=None, read_only="")
     image = controller.case.lesions[0].images[0]
-    for module in ("session.open_case", "slide.synoptic_section"):
-        monkeypatch.setattr(f"napari_melanoma.ui.{module}.find_open_case", lambda *_: (controller, image))
+    for module in ("ui.session.open_case", "extensions.synoptic.ui.slide_section"):
+        monkeypatch.setattr(f"napari_melanoma.{module}.find_open_case", lambda *_: (controller, image))
     presses(person, "synoptic_case")
     assert "Reopen it in the Case dock first" in person.dock.status.text
 

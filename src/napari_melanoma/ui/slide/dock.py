@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
-    from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.status_line import Task
 
@@ -305,7 +304,6 @@ class SlideDock(SlideControls):
         if session is None or self.slide is None:
             return
         self.context.session, location = session, session.location
-        self.sections.load(session)
         if not self.settings.get("slide/model", ""):
             self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
@@ -511,10 +509,7 @@ class ReadingModeSwitch(QObject):
 
 
 class SlideSections(QObject):
-    """Create the sections and pass them the displayed slide.
-
-    The synoptic report takes long to import, so it is created after the dock was drawn, or when it is first needed.
-    """
+    """Create the sections and pass them the displayed slide."""
 
     failed = Signal(object)
 
@@ -533,20 +528,6 @@ class SlideSections(QObject):
         controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
-        controls.synoptic_section.toggled.connect(lambda: self.synoptic)
-        context.waiting.add_task(lambda: self.synoptic)
-
-    @cached_property
-    def synoptic(self) -> SlideSynopticSection:
-        """The Synoptic report section, which suggests the values of the depth reading."""
-        from napari_melanoma.ui.slide.synoptic_section import SlideSynopticSection
-
-        section = SlideSynopticSection(self._context, self._controls.synoptic_section)
-        if self._slide is not None:
-            section.set_slide(self._slide)
-        if self.hosted.session is not None:
-            section.load(self.hosted.session)
-        return section
 
     def get_options(self, session: SlideSession) -> SlideOptions:
         """Return the options that the controls show, with the patient data of the slide."""
@@ -563,8 +544,6 @@ class SlideSections(QObject):
         """Store what was just entered or drawn, before another slide is displayed."""
         if self.hosted.session is not None:
             self.hosted.session.commit_requested.emit()
-        if "synoptic" in self.__dict__:  # created
-            self.synoptic.flush()
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same one with another scale."""
@@ -573,20 +552,11 @@ class SlideSections(QObject):
             part.set_slide(slide)
             if self._slide is not slide:  # a part switched the slide, which called this method again
                 return
-        if "synoptic" in self.__dict__:  # created
-            self.synoptic.set_slide(slide)
-        if self.hosted.session is not None:
-            self.load(self.hosted.session)
 
     def restore_notes(self, location: SlideResultLocation) -> None:
         """Restore the measurements, angle, colors and alignment that are stored for the slide."""
         self.rotation.restore_angle(location.notes.angle)
         self.side_by_side.restore_alignment()
-
-    def load(self, session: SlideSession) -> None:
-        """Load the stored results of the slide, and follow its session."""
-        if "synoptic" in self.__dict__:  # created
-            self.synoptic.load(session)
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""

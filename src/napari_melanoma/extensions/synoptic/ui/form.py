@@ -312,6 +312,10 @@ class SynopticForm(QWidget):
         self.addendum_button.clicked.connect(self._on_addendum)
         self.show_report(SynopticReport(), "", is_editable=False)
 
+    def close_dialogs(self) -> None:
+        """Close a dialog about the report."""
+        self._other_shown.emit()
+
     def show_report(
         self, report: SynopticReport, reader: str, *, is_editable: bool = True, is_other: bool = True
     ) -> None:

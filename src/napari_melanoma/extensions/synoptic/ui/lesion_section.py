@@ -25,7 +25,7 @@ class LesionSynopticSection(LesionSection):
 
     def open(self, controller: CaseController, settings: DockSettings) -> QWidget:
         """Return the form."""
-        from napari_melanoma.ui.widgets.synoptic_form import SynopticForm
+        from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 
         self._controller, self._settings, self._lesion = controller, settings, ""
         self._form = form = SynopticForm()

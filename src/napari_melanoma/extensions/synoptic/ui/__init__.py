@@ -1,0 +1,1 @@
+"""The form of the synoptic report, and its sections in the Slide and the Case dock."""

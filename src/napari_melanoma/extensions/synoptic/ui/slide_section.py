@@ -1,0 +1,175 @@
+"""The Synoptic report section of a slide: a form whose content is saved with the slide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.case.model import set_lesion
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.synoptic import describe_reading
+from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.slides.synoptic_files import describe_lesions
+from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
+from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
+from napari_melanoma.ui.widgets.status_line import show_outcome
+from napari_melanoma.ui.widgets.style import fill_column, row, tool_button
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+    from napari_melanoma.ui.session.slide import SlideSession
+
+EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
+
+
+class SynopticSection(Section):
+    """Fill in the synoptic report of a slide, with suggestions from the depth reading and from the case."""
+
+    documents = (DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT)
+
+    def __init__(self) -> None:
+        self.controller: SynopticController | None = None
+
+    def open(self, session: SlideSession) -> QWidget:
+        """Return the widgets for a slide."""
+        self.controller = SynopticController(session)
+        return self.controller.view
+
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether a field of the report is filled in."""
+        return bool(session.synoptic.value.answers)
+
+    def close(self) -> None:
+        """Disconnect all signals."""
+        if self.controller is not None:
+            self.controller.close()
+            self.controller = None
+
+
+class SynopticController(QObject):
+    """Synchronize the form with the report of a slide, and with the values that it rests on."""
+
+    def __init__(self, session: SlideSession) -> None:
+        self.view = view = SynopticView()
+        super().__init__(view)
+        self._session, self._services, self._document = session, session.services, session.synoptic
+        self._connections = SectionConnections(view)
+        # The depth readings change with the report, too, as it locks them.
+        for signal in (session.depth.changed, session.lesions.changed, self._services.reader_changed):
+            self._connections.connect(signal, self._update)
+        self._connections.connect(session.commit_requested, view.form.flush)
+        view.form.answered.connect(self.set_answer)
+        view.form.confirm_requested.connect(self.confirm)
+        view.form.sign_requested.connect(self._sign)
+        view.form.reopen_requested.connect(self._reopen)
+        view.form.addendum_entered.connect(
+            lambda text: self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
+        )
+        view.form.reader_entered.connect(self._services.set_reader)
+        view.history_buttons["undo"].clicked.connect(lambda: self._document.undo())
+        view.history_buttons["redo"].clicked.connect(lambda: self._document.redo())
+        view.case_button.clicked.connect(lambda: show_outcome(self._services.status, self._add_to_case))
+        self._show(is_other=True)
+
+    def close(self) -> None:
+        """Disconnect all signals, and close a dialog about the report."""
+        self._connections.close()
+        self.view.form.close_dialogs()
+
+    def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
+        """Set or clear (None) a field, as one undo step."""
+        self._apply(lambda report: report.set_answer(name, answer, self._reader, utc_time()))
+
+    @property
+    def _reader(self) -> str:
+        return self._services.reader
+
+    def _apply(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
+        """Edit the report with its suggestions."""
+        self._document.apply(lambda report: edit(self._suggest(report)))
+
+    def confirm(self, name: str = "") -> None:
+        """Confirm the suggested answer of a field, or all suggestions if ``name`` is empty."""
+        names = (name,) if name else ()
+        self._apply(lambda report: report.confirm(*names, reader=self._reader, when=utc_time()))
+
+    def _sign(self) -> None:
+        """Sign the report, and lock it and the reading that it rests on."""
+        values = self._describe_values(self._reader)
+        self._apply(lambda report: report.sign(self._reader, utc_time(), values))
+        if self._document.value.is_signed and not self._session.lesions.is_saved:
+            self._session.lesions.save()
+
+    def _reopen(self) -> None:
+        """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
+        self._document.apply(lambda report: report.reopen(self._reader, utc_time()))
+        self._session.depth.rescale()
+
+    def _describe_values(self, reader: str) -> dict[str, str]:
+        """Describe what a report of a reader rests on: the reading of the slide, and its lesions."""
+        session = self._session
+        values, lesions = describe_reading(session.depth.value.reading_by(reader)), session.lesions.value
+        if lesions is not None and lesions.source.folder == session.folder:
+            values |= describe_lesions(lesions.lesions, lesions.config.high)
+        return values
+
+    def _suggest(self, report: SynopticReport) -> SynopticReport:
+        """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
+        lesion, depth = find_slide_lesion(self._services.window, self._session.slide), self._session.depth.state
+        return report.prefill(depth.reading, lesion, depth.predicted.proposals.validity)
+
+    def _update(self, _: object = None) -> None:
+        self._show(is_other=False)
+
+    def _show(self, *, is_other: bool) -> None:
+        view, document, report = self.view, self._document, self._document.value
+        changes = (
+            report.list_changes_since_signature(self._describe_values(report.signed_by)) if report.is_signed else ()
+        )
+        view.form.show_report(self._suggest(report), self._reader, is_editable=True, is_other=is_other)
+        view.form.show_changes(changes)
+        steps = (False, False) if report.is_signed else (document.can_undo, document.can_redo)
+        for button, is_possible in zip(view.history_buttons.values(), steps, strict=True):
+            button.setEnabled(is_possible)
+        view.case_button.setEnabled(bool(report.answers))
+
+    def _add_to_case(self) -> str:
+        """Copy the report to the slide's lesion in the open case; return a message for the user."""
+        report, slide, window = self._document.value, self._session.slide, self._services.window
+        if not report.answers:
+            raise InputError(EMPTY_REPORT)
+        controller, image = find_open_case(window, slide)
+        lesion = find_slide_lesion(window, slide)
+        if lesion is None:
+            raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
+        is_other = lesion.synoptic is not None and lesion.synoptic.answers != report.answers
+        if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
+            raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
+        controller.edit(set_lesion(controller.case, lesion.id, synoptic=report), "the synoptic report")
+        replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
+        return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
+
+
+class SynopticView(QWidget):
+    """The widgets of the section: the form, buttons for undo and redo, and a button that copies it to the case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form = SynopticForm()
+        steps = {"undo": ("↶", "Undo the last change in this section"), "redo": ("↷", "Redo")}
+        self.history_buttons = {
+            name: tool_button(f"synoptic_{name}", tip, tip, text) for name, (text, tip) in steps.items()
+        }
+        for button in self.history_buttons.values():
+            self.form.reader_row.layout().addWidget(button)
+        tip = "Copy the report to the lesion of the case that is open in the Case dock"
+        self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
+        fill_column(self, self.form, row(self.case_button), spacing=5)
