@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
@@ -58,6 +59,7 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
+FIT_DELAY_MS = 200  # longer than the animation of a section
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
@@ -182,9 +184,15 @@ def section_title(part: QWidget) -> str:
 def add_to_section(section: QCollapsible, widget: QWidget) -> None:
     """Add a widget below the content of a section; the content must have a vertical layout."""
     section.content().layout().itemAt(0).widget().layout().addWidget(widget)
-    if section.isExpanded():
-        section.blockSignals(True)  # it is expanded, or being expanded, to the height of its content without the widget
-        section.expand()
+    _fit_section(section, animate=True)
+    QTimer.singleShot(FIT_DELAY_MS, partial(_fit_section, section))  # superqt ignores new sizes during an animation
+
+
+def _fit_section(section: QCollapsible, *, animate: bool = False) -> None:
+    """Give an expanded section the height of its content, to which superqt has limited it when it was expanded."""
+    if isalive(section) and section.isExpanded():
+        section.blockSignals(True)
+        section.expand(animate=animate)
         section.blockSignals(False)
 
 
