@@ -91,6 +91,11 @@ class Pathologist(Person):
         """The open table of lesions."""
         return self.dock.sections.hosted.sections["Lesions"].section.controller.view.table
 
+    @property
+    def overview(self):
+        """The open Overview section."""
+        return self.dock.sections.hosted.sections["Overview"].section
+
     def opens_section(self, title):
         """Expand a section; return its widgets once they are open."""
         hosted = self.dock.sections.hosted.sections[title]

@@ -53,7 +53,7 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
 
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
-    from napari_melanoma.ui.slide.navigation import refresh_when_loaded
+    from napari_melanoma.ui.viewer.slide_layers import refresh_when_loaded
 
     try:
         slide = open_slide(path, pixel_size)

@@ -263,10 +263,10 @@ def check_rows(cells) -> None:
 
 
 def test_channels_are_kept_with_the_slide(cells) -> None:
-    cells.dock.memory._timer.setInterval(20)
+    cells.overview._memory._timer.setInterval(20)
     path, folder = cells.dock.slide.info.path, cells.dock.context.location.folder
     first, second = cells.dock.slide.layers
-    cells.dock.memory.save()
+    cells.overview._memory.save()
     cells.waits()
     assert read_notes(folder).layers == {}
     first.visible, second.contrast_limits, second.gamma = False, (100, 900), 0.5
@@ -300,12 +300,12 @@ def test_a_colormap_of_several_colors_is_kept_with_the_slide(cells) -> None:
     second = cells.dock.slide.layers[1]
     assert get_channel_color(second) == (0, 255, 0)
     second.gamma = 0.7
-    cells.dock.memory.save()
+    cells.overview._memory.save()
     cells.waits()
     kept = read_notes(folder).layers["channel FITC"]
     assert (kept.gamma, kept.color, kept.colormap) == (0.7, None, "of a plugin that is gone")
     set_channel_color(second, (10, 200, 30))
-    cells.dock.memory.save()
+    cells.overview._memory.save()
     cells.waits()
     kept = read_notes(folder).layers["channel FITC"]
     assert (kept.color, kept.colormap) == ((10, 200, 30), "")

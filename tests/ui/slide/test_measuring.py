@@ -181,7 +181,7 @@ def test_measurements_are_restored_also_those_that_others_stored(person, slide_p
     opens_tools(person)
     assert listed(person) == ["0.4 mm", "0.08 mm²"]
     assert layer_of(person).scale == pytest.approx((2.0, 2.0))
-    person.dock.navigation.add_bookmark()
+    person.dock.add_bookmark()
     person.waits()
     assert read_notes(folder).measures == (LINE, AREA)
     assert read_notes(folder).pixel_size == scale
@@ -209,7 +209,7 @@ def test_measurements_are_restored_also_those_that_others_stored(person, slide_p
     person.dock._on_root_chosen(tmp_path / "other")
     person.waits()
     assert person.session.measures.value == (AREA,)
-    person.dock.navigation.add_bookmark()
+    person.dock.add_bookmark()
     person.waits()
     assert read_notes(other).measures == (AREA,)
 

@@ -12,7 +12,9 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QToolButton
 from slide_fixtures import FIXTURES
 
 from napari_melanoma.slides.visited import seen_ratios
-from napari_melanoma.ui.slide.visited import COLOR, draw_visited
+from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.sections.overview.visited import COLOR, draw_visited
+from napari_melanoma.ui.session.navigation import rotate
 from napari_melanoma.ui.viewer.camera import get_camera, get_extent, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
 
@@ -32,10 +34,13 @@ def reader(person, tmp_path):
     tifffile.imwrite(tmp_path / "corners.tif", pixels, tile=(128, 128), **about)
     person.opens_slides(tmp_path / "corners.tif")
     assert person.dock.slide.pixel_um == (1.0, 0.5)
-    person.overview = person.dock.overview
-    person.until(lambda: person.overview._image is not None and person.overview.width() > 0)
+    person.until(lambda: person.session.thumbnail.value is not None and picture_of(person).width() > 0)
     person.waits()
     return person
+
+
+def picture_of(person):
+    return person.finds(Overview, "overview")
 
 
 def color_at(picture, point):
@@ -51,17 +56,18 @@ def test_rotated_overview_and_clicks_in_it(reader):
     # The frame is the view, also when rotated.
     center_view(reader.viewer, reader.dock.slide, (100, 200), 300)
     reader.qtbot.wait(60)
-    frame, scale = reader.overview._frame_rect(*reader.overview._view), reader.overview._scale()
+    overview = picture_of(reader)
+    frame, scale = overview._frame_rect(*overview._view), overview._scale()
     height, width = get_extent(reader.viewer)
     assert (frame.height(), frame.width()) == pytest.approx((height * scale, width * scale))
 
 
 def check_picture(reader, angle):
-    dock, overview = reader.dock, reader.overview
-    reader.dock.sections.rotation.restore_angle(angle)
+    dock, overview = reader.dock, picture_of(reader)
+    rotate(reader.session, angle)
     center_view(reader.viewer, dock.slide, (128, 256), 60)
     reader.qtbot.wait(60)
-    overview.show_view((-1e6, -1e6), (1.0, 1.0))  # no frame above the colors
+    overview._view = None  # no frame above the colors
     picture = overview.grab().toImage()
     found = {}
     for place, color in CORNERS.items():
@@ -81,8 +87,8 @@ def check_picture(reader, angle):
 
 @pytest.mark.both_qts
 def test_drags_and_arrows_move_the_view_on_the_screen(reader):
-    viewer, dock, overview = reader.viewer, reader.dock, reader.overview
-    dock.sections.rotation.restore_angle(90.0)
+    viewer, dock, overview = reader.viewer, reader.dock, picture_of(reader)
+    rotate(reader.session, 90.0)
     center_view(viewer, dock.slide, (128, 256), 30)
     reader.qtbot.wait(60)
     for key, direction in ((Qt.Key.Key_Right, (0, 1)), (Qt.Key.Key_Up, (-1, 0))):
@@ -106,20 +112,20 @@ def visitor(reader):
     """A user in the active window, whose visited area was read."""
     window = reader.dock.window()
     window.activateWindow()
-    reader.until(lambda: QApplication.activeWindow() is window and reader.dock.visited.visited is not None)
+    reader.until(lambda: QApplication.activeWindow() is window and reader.overview._visited.visited is not None)
     reader.clicks("visited_clear") if reader.finds(QToolButton, "visited_clear").isEnabled() else None
     return reader
 
 
 def looks_at(person, row, column, width):
-    views = len(person.dock.view_history.trail.views)
+    views = len(person.session.view_history.trail.views)
     center_view(person.viewer, person.dock.slide, (row, column), width)
-    person.until(lambda: len(person.dock.view_history.trail.views) > views)
+    person.until(lambda: len(person.session.view_history.trail.views) > views)
 
 
 def seen(person):
     """Return the highest magnification of each cell, as pixels of the screen for one of the slide."""
-    return seen_ratios(person.dock.visited.visited)
+    return seen_ratios(person.overview._visited.visited)
 
 
 def check_records(visitor, patch):
@@ -132,13 +138,12 @@ def check_records(visitor, patch):
     cell = WIDTH / area.shape[1]
     assert area[int(220 / cell), int(440 / cell)] == pytest.approx(2 * visitor.viewer.canvas.size[1] / 40, rel=0.1)
     assert area[int(60 / cell), int(60 / cell)] == 0
-    assert visitor.overview._visited is not None
+    assert visitor.session.visited.value is not None
     path = visitor.dock.slide.info.path
     visitor.clicks("close_slide")
     visitor.waits()
-    assert visitor.overview._visited is None
     visitor.opens_slides(path)
-    visitor.until(lambda: visitor.dock.visited.visited is not None and visitor.dock.visited.visited.any())
+    visitor.until(lambda: not visitor.overview._visited.is_empty)
     assert (seen(visitor) >= area).all()
 
 
@@ -163,7 +168,7 @@ def check_pauses(visitor, monkeypatch):
     looks_at(visitor, 50, 200, 40)
     assert seen(visitor).any()
     visitor.finds(QCheckBox, "visited_shown").click()
-    assert visitor.overview._visited is None
+    assert visitor.session.visited.value is None
     visitor.finds(QCheckBox, "visited_shown").click()
 
 
@@ -182,7 +187,7 @@ def check_clearing(visitor, user):
 
 def check_steps(visitor):
     """A view that is left too soon for the visited area is in the history, also while stepping through it."""
-    history = visitor.dock.view_history
+    history = visitor.session.view_history
     looks_at(visitor, 150, 300, 40)
     visitor.clicks("visited_clear")
     views = len(history.trail.views)

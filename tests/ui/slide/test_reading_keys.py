@@ -18,6 +18,7 @@ from slide_fixtures import FIXTURES
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.ui.session.navigation import rotate, show_bookmark
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS, ZOOM_STEP
 from napari_melanoma.ui.viewer import kinetic
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
@@ -93,7 +94,7 @@ def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
     for angle in (0.0, 90.0):
         check_arrows(reader, angle)
     zoom_is_kept_by_bookmarks(reader)
-    reader.dock.sections.rotation.restore_angle(0.0)
+    rotate(reader.session, 0.0)
     center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 200.0)
     with monkeypatch.context() as patch:
         check_plus_and_minus(reader, patch)
@@ -110,7 +111,7 @@ def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
 
 
 def check_arrows(reader, angle):
-    reader.dock.sections.rotation.restore_angle(angle)
+    rotate(reader.session, angle)
     camera, size = get_camera(reader.viewer), np.array(reader.viewer.canvas.size)
     for modifier, share in ((NONE, 0.25), (SHIFT, 1.0)):
         for key, direction in ARROWS.items():
@@ -162,11 +163,11 @@ def keys_work_while_the_dock_floats(reader):
 
 def zoom_is_kept_by_bookmarks(reader):
     zoom = get_camera(reader.viewer).zoom
-    reader.dock.navigation.add_bookmark()
-    [bookmark] = reader.dock.navigation.bookmarks
+    reader.dock.add_bookmark()
+    [bookmark] = reader.session.notes.value.bookmarks
     assert isinstance(bookmark, Bookmark)
     press(reader, Qt.Key.Key_Home)
-    reader.dock.navigation.show_bookmark(bookmark)
+    show_bookmark(reader.session, bookmark)
     assert get_camera(reader.viewer).zoom == pytest.approx(zoom)
 
 
@@ -174,7 +175,7 @@ def zoom_is_kept_by_bookmarks(reader):
 def test_tab_cycles_lesions_regions_and_bookmarks(analysed, qtbot):
     dock = analysed.dock
     center_view(analysed.viewer, dock.slide, (300.0, 100.0), 100.0)
-    dock.navigation.add_bookmark()
+    dock.add_bookmark()
     draw_region(analysed)
     focus_canvas(analysed)
     boxes = [lesion.box for lesion in analysed.lesions]

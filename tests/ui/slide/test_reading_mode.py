@@ -12,9 +12,10 @@ from slide_fixtures import FIXTURES
 from superqt import QCollapsible
 
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.slide.side_by_side import NARROW_PX, WIDEN_MS
-from napari_melanoma.ui.slide.view_history import SETTLE_MS
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
@@ -145,15 +146,16 @@ def test_name_and_overview_are_in_the_corner_of_the_image(reader):
     assert inset.pos() == QPoint(8, 8)
     assert inset.width() * inset.height() < central.width() * central.height() / 10
     reader.waits()
-    assert not inset.overview.grab().toImage().isNull()
-    assert inset.overview._view == dock.overview._view
+    overview, own = inset.findChild(Overview), reader.finds(Overview, "overview")
+    assert not overview.grab().toImage().isNull()
+    assert overview._view == own._view
 
     # A click moves the view and leaves the keys to the image.
     before = get_visible_region(reader.viewer, dock.slide).center
     press(reader, "4")
-    QTest.mouseClick(inset.overview, LEFT, NONE, inset.overview.rect().center() + QPoint(20, 20))
+    QTest.mouseClick(overview, LEFT, NONE, overview.rect().center() + QPoint(20, 20))
     assert get_visible_region(reader.viewer, dock.slide).center[1] > before[1] + 10
-    assert inset.overview._view == dock.overview._view
+    reader.until(lambda: overview._view == own._view)
     assert reader.canvas.hasFocus()
 
     # It can be hidden, also for later.
@@ -516,7 +518,7 @@ def test_the_toolbar_acts_on_the_view_shows_messages_and_cancels(reader, launche
     clicks_bar(reader, "actual_pixels")
     assert get_camera(reader.viewer).zoom == pytest.approx(2)
     clicks_bar(reader, "reading_bookmark")
-    assert len(dock.navigation.bookmarks) == 1
+    assert len(reader.session.notes.value.bookmarks) == 1
     reader.qtbot.wait(2 * SETTLE_MS)
     clicks_bar(reader, "reading_fit")
     assert is_fitted(reader.viewer, tuple(dock.slide.layers))

@@ -12,7 +12,7 @@ import tifffile
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading import tiled
 from napari_melanoma.ui.launch import show_slide
-from napari_melanoma.ui.slide.navigation import LayerRefresher
+from napari_melanoma.ui.viewer.slide_layers import LayerRefresher
 
 
 @pytest.fixture

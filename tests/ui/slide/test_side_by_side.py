@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import alignment
 from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.ui.session.navigation import rotate
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -131,7 +132,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     person.finds(QSlider, "slide_opacity").setValue(25)
     person.finds(QCheckBox, "slide_heatmap").setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
-    dock.navigation_panel.scale_bar_check.setChecked(False)
+    person.finds(QAbstractButton, "scale_bar").setChecked(False)
     assert not get_scale_bar(controls).visible
     assert not get_scale_bar(person.viewer).visible
 
@@ -185,7 +186,7 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     assert "remaining error" in words.text()
     assert_registered(person, 1.0)
     get_camera(person.viewer).center = (0, 60.0, 90.0)
-    person.dock.sections.rotation._on_angle_requested(90.0)
+    rotate(person.session, 90.0)
     assert_registered(person, 1.0)
     np.testing.assert_allclose(place(controls.model), place(person.viewer))
     person.waits()

@@ -27,6 +27,7 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
+from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.viewer.camera import get_camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
@@ -47,9 +48,9 @@ def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     assert person.label_text("slide_about") == "0.5 µm/px  ·  TIFF\n512 x 512 px, 0.256 x 0.256 mm"
     assert "levels" in person.label_text("slide_facts")
     assert not person.label_text("slide_warnings")
-    person.until(lambda: dock.overview._image is not None)
+    person.until(lambda: person.session.thumbnail.value is not None)
 
-    overview = dock.overview
+    overview = person.finds(Overview, "overview")
     person.qtbot.mouseClick(
         overview, Qt.MouseButton.LeftButton, pos=QPoint(overview.width() // 2, overview.height() // 2)
     )
@@ -59,24 +60,14 @@ def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     assert person.sees((100, 200))
     person.types("go_to", "30, 40 px")
     assert person.sees((40, 30))
-    for text in ("0,1; 0,05", "0,1 0,05", "0,1;0,05 mm", "0,1, 0,05"):
-        person.types("go_to", "30, 40 px")
-        person.types("go_to", text)
-        assert person.sees((100, 200)), text
-    person.types("go_to", "30,40 px")  # a lone comma lies between the two
-    assert person.sees((40, 30))
     before = list(notification_manager.records)
-    person.types("go_to", "7, 1")
-    assert "outside the slide" in dock.status.text
     person.types("go_to", "over there")
     assert "is not a position on the slide" in dock.status.text
-    assert "in mm" in dock.status.text
     assert notification_manager.records == before
     assert person.sees((40, 30))
 
     person.clicks("bookmark")
-    marks = person.finds(QListWidget, "bookmarks")
-    marks.item(0).setText("ulcer")
+    person.finds(QListWidget, "bookmarks").item(0).setText("ulcer")
     person.types("go_to", "0.2, 0.2")
     assert dock.status.text == ""
     person.finds(QLineEdit, "go_to").setText("over there")
@@ -85,10 +76,11 @@ def test_navigation_on_opened_slides(person, slide_path, tmp_path):
     person.opens_slides(second)
     assert dock.slide.info.name == "other"
     assert person.finds(QLineEdit, "go_to").text() == ""
-    assert marks.count() == 0
+    assert person.finds(QListWidget, "bookmarks").count() == 0
     assert [layer.visible for layer in person.viewer.layers] == [False, True]
     person.clicks("previous_slide")
-    person.until(lambda: marks.count() == 1)
+    person.waits()
+    marks = person.finds(QListWidget, "bookmarks")
     assert dock.slide.info.name == "section"
     assert [layer.visible for layer in person.viewer.layers] == [True, False]
     person.qtbot.mouseClick(

@@ -21,46 +21,32 @@ from napari_melanoma.slides.notes import (
     LayerDisplay,
     NotesFile,
     SlideMeasurement,
-    SlideView,
     read_notes,
     write_notes,
 )
 from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.ui.sections.overview.section import OverviewSection
+from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.session.tissue import CORRECTED_FILE
-from napari_melanoma.ui.slide import run_manager, view_history
-from napari_melanoma.ui.slide.view_history import ViewTrail, get_view
+from napari_melanoma.ui.slide import run_manager
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import find_canvas
-from napari_melanoma.ui.viewer.view_memory import center_view, is_fitted
+from napari_melanoma.ui.viewer.view_memory import center_view, get_view, is_fitted
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 PLACES = ((100.0, 120.0, 200.0), (300.0, 150.0, 100.0), (250.0, 400.0, 60.0))
 NO_KEY, SHIFT_ALT = Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.AltModifier
 
 
-def test_a_new_view_replaces_those_that_followed():
-    trail, views = ViewTrail(), [SlideView(*place) for place in PLACES]
-    for view in views:
-        trail.add(view)
-        trail.add(SlideView(view.row + 1e-3, view.column, view.width_px))  # closer than a user can see
-    assert trail.views == views
-    trail.current = 0
-    trail.add(views[2])
-    assert (trail.views, trail.current) == ([views[0], views[2]], 1)
-    for number in range(2 * view_history.MAX_VIEWS):
-        trail.add(SlideView(number, 0.0, 10.0))
-    assert len(trail.views) == view_history.MAX_VIEWS == trail.current + 1
-
-
 def looks_at(person, row, column, width):
     """Move the view, and stay there until it has settled."""
-    views = len(person.dock.view_history.trail.views)
+    views = len(person.session.view_history.trail.views)
     center_view(person.viewer, person.dock.slide, (row, column), width)
-    person.until(lambda: len(person.dock.view_history.trail.views) == views + 1)
+    person.until(lambda: len(person.session.view_history.trail.views) == views + 1)
 
 
 def place_of(person):
-    view = get_view(person.dock.context, person.dock.slide)
+    view = get_view(person.viewer, person.dock.slide)
     return view.row, view.column, view.width_px
 
 
@@ -69,7 +55,7 @@ def place_of(person):
 @pytest.mark.usefixtures("shown_viewer")
 def test_back_and_forward_among_settled_views(person, slide_path):
     person.opens_slides(slide_path)
-    person.until(lambda: len(person.dock.view_history.trail.views) == 1)
+    person.until(lambda: len(person.session.view_history.trail.views) == 1)
     for row, column, width in PLACES:
         center_view(person.viewer, person.dock.slide, (row + 30, column), 2 * width)  # passed on the way
         looks_at(person, row, column, width)
@@ -79,7 +65,7 @@ def test_back_and_forward_among_settled_views(person, slide_path):
         for place in (PLACES[1], PLACES[0]):
             steps(person, how, -1)
             person.until(lambda place=place: place_of(person) == pytest.approx(place))
-        person.qtbot.wait(2 * view_history.SETTLE_MS)
+        person.qtbot.wait(2 * SETTLE_MS)
         for place in (PLACES[1], PLACES[2]):
             steps(person, how, 1)
             assert place_of(person) == pytest.approx(place), how
@@ -93,7 +79,7 @@ def test_back_and_forward_among_settled_views(person, slide_path):
 
     # A view that is left at once is a view.
     center_view(person.viewer, person.dock.slide, (300, 300), 80)
-    person.dock.view_history.step(-1)
+    person.session.view_history.step(-1)
     assert place_of(person) == pytest.approx(PLACES[2])
 
 
@@ -133,16 +119,16 @@ def test_view_and_rotation_are_restored_in_another_session(person, slide_path, q
     assert person.dock.slide is None
 
     # A view that the user has moved is not replaced by one that is restored late.
-    held = []
-    with monkeypatch.context() as patch:
-        restore = person.dock.memory.restore
-        patch.setattr(person.dock.memory, "restore", held.append)
-        person.opens_slides(slide_path)
-        person.until(lambda: bool(held))
+    show = OverviewSection.show
+
+    def move_and_show(section, session):
         center_view(person.viewer, person.dock.slide, PLACES[1][:2], PLACES[1][2])
-        restore(held[0])
+        show(section, session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OverviewSection, "show", move_and_show)
+        person.opens_slides(slide_path)
         assert place_of(person) == pytest.approx(PLACES[1])
-    person.waits()
     looks_at(person, *PLACES[2])
     looks_at(person, *PLACES[1])
     closes_slide(person)
@@ -154,9 +140,9 @@ def test_view_and_rotation_are_restored_in_another_session(person, slide_path, q
 
     # A fitted slide is fitted again.
     looks_at(other, *PLACES[0])
-    views = other.dock.view_history.trail.current
+    views = other.session.view_history.trail.current
     other.clicks("fit_slide")
-    other.until(lambda: other.dock.view_history.trail.current == views + 1)
+    other.until(lambda: other.session.view_history.trail.current == views + 1)
     closes_slide(other)
     open_located(other, slide_path)
     assert notes_of(other).view is None
@@ -195,10 +181,10 @@ def test_view_is_saved_after_a_while_and_when_the_dock_is_hidden_or_deleted(pers
     assert main_thread() not in threads
     assert stored_place(folder) == pytest.approx(PLACES[0])
     person.dock.show()
-    person.dock.memory._timer.setInterval(20)
+    person.overview._memory._timer.setInterval(20)
     looks_at(person, *PLACES[1])
     person.until(lambda: stored_place(folder) == pytest.approx(PLACES[1]))
-    person.dock.memory._timer.setInterval(60_000)
+    person.overview._memory._timer.setInterval(60_000)
     looks_at(person, *PLACES[2])
     person.viewer.layers.clear()
     person.waits()
@@ -240,23 +226,6 @@ def test_the_view_of_each_of_several_slides_is_kept(person, slide_path, tmp_path
     dock.picker.step(1)
     person.waits()
     assert place_of(person) == pytest.approx(PLACES[1])
-
-    # The sections show the slide that was switched to meanwhile.
-    steps, show = [1], dock.visited.set_slide
-
-    def switch(slide):
-        show(slide)
-        if steps:
-            dock.picker.step(steps.pop())
-
-    with monkeypatch.context() as patch:
-        patch.setattr(dock.visited, "set_slide", switch)
-        dock.picker.step(1)
-        person.waits()
-    slide = dock.picker.slide
-    assert steps == []
-    assert dock.slide.identity == slide.identity
-    assert {person.session.identity, dock.memory._slide.identity} == {slide.identity}
 
     # The next slide is shown after closing one.
     person.opens_slides(second)
@@ -310,7 +279,7 @@ def test_notes_that_cannot_be_read_are_not_replaced_by_looking_at_the_slide(pers
     person.dock.show()
     person.waits()
     assert (folder / NOTES).read_text() == NEWER
-    person.dock.navigation.add_bookmark()
+    person.dock.add_bookmark()
     person.waits()
     assert "backed up as view-" in person.dock.status.text
     [backup] = folder.glob("view-*.json")
@@ -320,7 +289,7 @@ def test_notes_that_cannot_be_read_are_not_replaced_by_looking_at_the_slide(pers
 
 def test_saving_the_view_keeps_changes_of_another_window(person, slide_path):
     open_located(person, slide_path)
-    person.dock.navigation.add_bookmark()
+    person.dock.add_bookmark()
     person.waits()
     folder = person.dock.result_location.folder
     notes = read_notes(folder)

@@ -9,11 +9,12 @@ import tifffile
 from fake_slides import draw_slide
 from PIL import Image
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QCheckBox, QLineEdit
+from qtpy.QtWidgets import QApplication, QCheckBox
 from slide_fixtures import Pathologist
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
+from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -104,17 +105,13 @@ def test_a_slide_is_fitted_at_first_and_its_view_restored(shown_viewer, several)
 def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several):
     viewer, dock = several.viewer, several.dock
     # A slide without a scale has no scale bar and no positions in mm.
-    check, field = several.finds(QCheckBox, "scale_bar"), several.finds(QLineEdit, "go_to")
+    check = several.finds(QCheckBox, "scale_bar")
     assert dock.slide.info.name == "unscaled"
     assert (check.isEnabled(), check.isChecked()) == (False, False)
-    assert "the slide has no scale" in check.toolTip()
-    assert field.placeholderText() == "go to x, y px"
-    several.types("go_to", "over there")
-    assert "Enter x, y in pixels: 1200, 3400." in dock.status.text
     dock.picker.step(1)
+    check = several.finds(QCheckBox, "scale_bar")
     assert (check.isEnabled(), check.isChecked()) == (True, True)
     several.until(lambda: get_scale_bar(viewer).visible)
-    assert field.placeholderText() == "go to x, y mm"
 
     dock.picker.step(-1)
     large, small, unscaled = (viewer.layers[name] for name in several.paths)
@@ -189,13 +186,13 @@ def test_slides_of_a_case_open_the_slide_dock_and_are_fitted(case):
         assert slide_dock.slide.info.name == name
         assert is_fitted(case.viewer)
         assert not case.viewer.layers["mole"].visible
-        seen = slide_dock.overview._view
+        seen = slide_dock.findChild(Overview, "overview")._view
         case.dock.tree.opened.emit(case.ids["mole"])  # and back
         case.until(lambda: case.viewer.layers["mole"].visible)
         case.waits()
         assert is_fitted(case.viewer)
         assert not slide_dock.slide.layers[0].visible
-        assert slide_dock.overview._view == seen  # not where the photograph is seen
+        assert slide_dock.findChild(Overview, "overview")._view == seen  # not where the photograph is seen
         case.dock.tree.opened.emit(case.ids[name])
         case.until(lambda dock=slide_dock: dock.slide.layers[0].visible)
         assert len(list_slides(case.viewer)) == number

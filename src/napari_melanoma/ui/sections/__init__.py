@@ -35,6 +35,7 @@ OWN = {
     "Mask": "napari_melanoma.ui.sections.mask.section:MaskSection",
     "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
     "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
+    "Overview": "napari_melanoma.ui.sections.overview.section:OverviewSection",
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
     "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QObject, QTimer
+
+from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QObject
+    from napari.viewer import Viewer
+
+CAMERA_MS = 30  # interval at which widgets follow the camera
 
 
 class SectionConnections:
@@ -61,3 +66,22 @@ class CommitSignal:
                 function()
             except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
                 self._on_error(error)
+
+
+class CameraTimer(QTimer):
+    """Calls a function at most every ``CAMERA_MS`` while the camera of a viewer moves."""
+
+    def __init__(
+        self, viewer: Viewer, parent: QObject, connections: SectionConnections, slot: Callable[[], object]
+    ) -> None:
+        super().__init__(parent)
+        self.setSingleShot(True)
+        self.setInterval(CAMERA_MS)
+        connections.connect(self.timeout, slot)  # not called any more after the section was closed
+        events = get_camera(viewer).events
+        for emitter in (events.center, events.zoom):
+            connections.connect(emitter, self._on_camera)
+
+    def _on_camera(self, event: object = None) -> None:
+        if not self.isActive():
+            self.start()

@@ -13,6 +13,7 @@ from qtpy.compat import isalive
 
 from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
+from napari_melanoma.ui.session.navigation import ViewHistory
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import analysis_identity
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
     from qtpy.QtCore import QObject
-    from qtpy.QtWidgets import QAbstractButton, QWidget
+    from qtpy.QtGui import QImage
+    from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
@@ -74,6 +76,10 @@ class SessionServices(Protocol):
         """The window of the viewer."""
 
     @property
+    def main_window(self) -> QMainWindow | None:
+        """The window of the viewer, also if the dock floats; None until the dock is in a window."""
+
+    @property
     def pixel_ratio(self) -> float:
         """Screen pixels along each logical pixel."""
 
@@ -96,6 +102,8 @@ class SlideSession:
     - ``painted``, ``regions``, ``depth``, ``synoptic``, and others by ``document``: values with files of their own
     - ``lesions``: in the shown results
     - ``selected_regions``, ``selected_lesions``: the ids of the selected regions, the numbers of the selected lesions
+    - ``view_history``: the views of the slide; ``is_display_restored``: view and layers are as in the notes
+    - ``thumbnail``, ``visited``: images of the whole slide, the second transparent; None until they are known
     - ``run``: the latest update of the analysis of this slide; None until there is one
     - ``analysis``: identity of its finished analysis whose results are in the folder; empty until it is known
     - ``patient_data``: of the case of the slide, and what was edited in a dock
@@ -121,6 +129,9 @@ class SlideSession:
         self.selected_measure: Shared[int] = Shared(-1)
         self.selected_regions: Shared[tuple[str, ...]] = Shared(())
         self.selected_lesions: Shared[tuple[int, ...]] = Shared(())
+        self.is_display_restored = False
+        self.thumbnail: Shared[QImage | None] = Shared(None)
+        self.visited: Shared[QImage | None] = Shared(None)
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
         self.run.changed.connect(self._on_run_update)
         self.analysis: Shared[tuple[object, ...]] = Shared(())
@@ -167,6 +178,11 @@ class SlideSession:
     def slide_folder(self) -> SlideFolder:
         """The file of the slide and its result folder."""
         return SlideFolder(self.slide.info.path, self.folder, self.slide.info.origin)
+
+    @cached_property
+    def view_history(self) -> ViewHistory:
+        """The views of the slide, recorded while it is displayed."""
+        return ViewHistory(self.slide, self.services)
 
     @property
     def patient_data(self) -> PatientData:
@@ -241,6 +257,12 @@ class SlideSession:
         self.measures.push(location.notes.measures)
         if slide_layers.find_layer(self.services.viewer, self.slide, "tissue") is None:
             self.tissue.set(TissueState(self.tissue.value.method, stored=location.tissue))
+
+    def keep_views(self, replaced: SlideSession) -> None:
+        """Keep the views of a session of the same file, such as before the folder of the results was changed."""
+        if replaced.slide.slide is self.slide.slide:
+            self.is_display_restored = replaced.is_display_restored
+            self.view_history.trail = replaced.view_history.trail
 
     def flush(self) -> None:
         """Save everything now: the window may be about to close."""

@@ -16,14 +16,10 @@ from napari_melanoma.ui.session.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
-from napari_melanoma.ui.slide.navigation import MagnificationButtons, NavigationPanel, RotationControls
 from napari_melanoma.ui.slide.options import SlideOptionsController
-from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
-from napari_melanoma.ui.slide.view_history import ViewButtons
-from napari_melanoma.ui.slide.visited import VisitedControls
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
@@ -134,12 +130,6 @@ class SlideControls(SectionDock):
         self.picker = SlidePicker(viewer, self.icons, self.connections)
         self.scale_panel = SlideScalePanel(viewer, self.settings)
         self.metadata_label = SlideMetadataLabel()
-        self.overview = Overview(self.icons)
-        self.magnification = MagnificationButtons()
-        self.rotation = RotationControls()
-        self.view_buttons = ViewButtons()
-        self.visited_controls = VisitedControls()
-        self.navigation_panel = NavigationPanel(self.icons)
         self.model_picker = SlideModelPicker(self.icons)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_view_button = tool_button("analyse_view", "Analyze the view", "", "view only")
@@ -299,19 +289,7 @@ class SlideControls(SectionDock):
         rows = form_layout(models)
         label = QLabel("model")
         rows.addRow(label, self.model_picker)
-        self.overview_section = section(
-            "Overview",
-            "overview_section",
-            column(
-                self.overview,
-                row(self.visited_controls, self.view_buttons, stretch=0),
-                self.magnification,
-                self.rotation,
-                self.navigation_panel,
-            ),
-            self.settings,
-            True,
-        )
+        self.overview_section = section("Overview", "overview_section", column(), self.settings, True)
         sections = (
             self.overview_section,
             section("File metadata", "facts_section", self.metadata_label, self.settings, False),

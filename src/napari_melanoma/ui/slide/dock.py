@@ -14,19 +14,17 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
+from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
-from napari_melanoma.ui.slide.navigation import MagnificationController, RotationController, SlideNavigation
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.run_manager import preload
 from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
-from napari_melanoma.ui.slide.view_history import SlideMemory, ViewHistory
-from napari_melanoma.ui.slide.visited import VisitedArea
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -79,18 +77,14 @@ class SlideDock(SlideControls):
         LineWidthUpdater(napari_viewer, self)
         self.launcher = AnalysisLauncher(self)
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
-        self.navigation = SlideNavigation(context, self.overview, self.navigation_panel)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
         self.exporter = SlideExporter(self, self.sections.hosted)
-        self.view_history = ViewHistory(context)
-        self.memory = SlideMemory(context, self.view_history)
-        self.visited = VisitedArea(context, self.view_history, self.overview, self.visited_controls)
         self.recent = self._create_recent_lists()
-        self.targets = NavigationTargets(context, self.navigation, self.sections.hosted)
+        self.targets = NavigationTargets(context, self.sections.hosted)
         self.reading_mode = ReadingModeSwitch(self)
         self.dropped_files = DroppedFiles(self)
-        self.reading_keys = ReadingKeys(context, self.sections.magnification, self.targets, self.reading_mode.leave)
+        self.reading_keys = ReadingKeys(context, self.targets, self.reading_mode.leave)
         self.model_picker.select_stored(self.settings.get("slide/model", ""))
         self.waiting.add_task(self.model_picker.ensure_listed)
         self.waiting.add_task(self.refresh)
@@ -127,7 +121,6 @@ class SlideDock(SlideControls):
     def _connect(self) -> None:
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
-        self.view_buttons.actual_pixels_requested.connect(self.sections.magnification.show_actual_pixels)
         self.picker.close_requested.connect(self.close_slide)
         self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
         for widget in (self.welcome, self.status):
@@ -138,8 +131,6 @@ class SlideDock(SlideControls):
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(lambda _: self.status.end("opening"))
-        self.navigation_panel.bookmarks_edited.connect(self._save_notes)
-        self.sections.rotation.rotated.connect(self._save_notes)
         self.folder_button.clicked.connect(self._on_folder)
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
@@ -149,9 +140,9 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         self.run_manager.message.connect(self.status.show_message)
         for source in (
-            *(self.model_picker, self.scale_panel, self.opener, self.navigation),
+            *(self.model_picker, self.scale_panel, self.opener),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.visited, self.recent),
+            *(self.sections, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -162,10 +153,7 @@ class SlideDock(SlideControls):
         self.export_requested.connect(self.exporter.choose_file)
         self.analyze_button.clicked.connect(lambda: self._analyze(view=False))
         self.analyze_view_button.clicked.connect(lambda: self._analyze(view=True))
-        self.sections.rotation.view_changed.connect(self.navigation.update_rotation)
-        self.view_history.changed.connect(lambda: self.view_buttons.show_history(self.view_history))
-        for source in (self.view_buttons.step_requested, self.reading_keys.view_step_requested):
-            source.connect(self.view_history.step)
+        self.reading_keys.view_step_requested.connect(self._step_view)
         self.context.slide_requested.connect(self.show_file)
         self.context.scale_requested.connect(lambda: self.picker.scale_button.setChecked(True))
 
@@ -175,10 +163,10 @@ class SlideDock(SlideControls):
             "analyse_view": self.analyze_view_button.click,
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
-            "back": partial(self.view_history.step, -1),
-            "forward": partial(self.view_history.step, 1),
+            "back": partial(self._step_view, -1),
+            "forward": partial(self._step_view, 1),
             "close": self.close_slide,
-            "bookmark": self.navigation.add_bookmark,
+            "bookmark": self.add_bookmark,
             "save": self.save_button.click,
         }
         for name, slot in slots.items():
@@ -219,7 +207,6 @@ class SlideDock(SlideControls):
     def _on_slide(self) -> None:
         """Display another slide, or none."""
         self.sections.flush()
-        self.memory.save()
         previous, slide = self.context.slide, self.picker.slide
         if previous is not None and (slide is None or slide.identity != previous.identity):
             self.status.show_message("")  # the message is about the previous slide
@@ -228,24 +215,13 @@ class SlideDock(SlideControls):
             self.analysis.close()
             self.analysis = None
         self.metadata_label.show_info(None if slide is None else slide.info)
-        self.navigation_panel.show_bookmarks(())
         self.options_controller.set_options()
-        parts = (
-            self.navigation,
-            self.reading_keys,
-            self.view_history,
-            self.memory,
-            self.visited,
-        )
-        for part in (*parts, self.sections):
-            part.set_slide(slide)
-            if self.context.slide is not slide:  # a part switched the slide, which called this method again
-                return
+        self.sections.set_slide(slide)
+        self.reading_keys.watch_canvas()
         self.refresh()
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
             self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer))
-            self.waiting.run_after(self.navigation.update_scale_bar)  # after everything else is shown
             self.run_manager.find_results(slide.info, slide.identity, self.sections.hosted.notes)
 
     def close_slide(self) -> None:
@@ -277,8 +253,6 @@ class SlideDock(SlideControls):
         if (session := self.sections.hosted.session) is not None and not session.lesions.is_saved:
             session.lesions.save()
         self.sections.flush()
-        self.view_history.record_now()
-        self.memory.save()
         slide_layers.close_slides(self._viewer, [slide.info.path])
         self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer), closed=True)
         self.status.show_briefly(f"{slide_display_name(slide.info)} is closed.")
@@ -292,6 +266,16 @@ class SlideDock(SlideControls):
         """Show the model and options of the shown results, so that "Analyze again" uses them."""
         self.model_picker.model = model
         self.options_controller.set_options(options)
+
+    def add_bookmark(self) -> None:
+        """Bookmark the view."""
+        if (session := self.sections.hosted.session) is not None:
+            add_bookmark(session)
+
+    def _step_view(self, direction: int) -> None:
+        """Show the previous (-1) or next (1) view."""
+        if (session := self.sections.hosted.session) is not None:
+            session.view_history.step(direction)
 
     def show_file(self, path: Path) -> None:
         """Show a slide; open it if necessary."""
@@ -308,13 +292,11 @@ class SlideDock(SlideControls):
             self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
-        self.navigation_panel.show_bookmarks(location.notes.bookmarks)
-        self.sections.restore_notes(location)
+        self.sections.side_by_side.restore_alignment()
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
-        self.memory.restore(location)
         session.heatmap_display.changed.connect(self.sections.side_by_side.update_heatmap, unique=True)
         self.sections.hosted.show_results()
         self.analysis = AnalysisController(session, self.launcher, self, self.sections.get_options)
@@ -335,7 +317,8 @@ class SlideDock(SlideControls):
             return
         self._set_pixel_size(size)
         self.picker.scale_button.setChecked(False)
-        self._save_notes(pixel_size=size)
+        if (session := self.context.session) is not None:
+            session.edit_notes(lambda notes: replace(notes, pixel_size=size))
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_briefly(f"Scale: {text}.")
 
@@ -346,17 +329,9 @@ class SlideDock(SlideControls):
         slide_layers.set_pixel_size(self._viewer, slide, size)
         fit_view(self._viewer, tuple(slide.layers))
         self.picker.update_description()
-        self.navigation.update_scale(slide)
         self.sections.set_slide(slide)
         self.metadata_label.show_info(slide.info)
         self.refresh()
-
-    def _save_notes(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
-        """Save bookmarks, measurements, angle, colors and other changes of the notes with the results."""
-        slide, session = self.slide, self.context.session
-        if session is not None and slide is not None:
-            changes |= {"bookmarks": self.navigation_panel.bookmarks, "angle": slide.angle}
-            session.edit_notes(lambda notes: replace(notes, **changes))
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
@@ -470,8 +445,8 @@ class ReadingModeSwitch(QObject):
             from napari_melanoma.ui.slide.reading_mode import ReadingMode
 
             dock = self._dock
-            self.mode = ReadingMode(dock, dock.sections.magnification, dock.view_history)
-            self.mode.bookmark_requested.connect(dock.navigation.add_bookmark)
+            self.mode = ReadingMode(dock, dock.sections.hosted)
+            self.mode.bookmark_requested.connect(dock.add_bookmark)
             self.mode.ruler_requested.connect(partial(dock.context.tool_requested.emit, "line"))
         self.mode.enter()
         if self.mode.is_on:
@@ -516,16 +491,11 @@ class SlideSections(QObject):
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
         self._context, self._controls = context, controls
-        self._slide: ViewerSlide | None = None
-        self.magnification = MagnificationController(context, controls.magnification)
         self.worklist = SlideWorklist(context, controls.worklist_section)
         self.side_by_side = SideBySideController(context, controls.side_by_side_section)
-        self.rotation = RotationController(context, controls.rotation)
         self.hosted = HostedSections(context, controls)
-        self.rotation.view_changed.connect(self.side_by_side.update_rotation)
         for part in (self.side_by_side, self.worklist, self.hosted):
             part.failed.connect(self.failed)
-        controls.navigation_panel.scale_bar_toggled.connect(self.side_by_side.set_scale_bar)
         self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
 
@@ -547,16 +517,8 @@ class SlideSections(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same one with another scale."""
-        self._slide = slide
-        for part in (self.magnification, self.worklist, self.side_by_side, self.rotation, self.hosted):
+        for part in (self.worklist, self.side_by_side, self.hosted):
             part.set_slide(slide)
-            if self._slide is not slide:  # a part switched the slide, which called this method again
-                return
-
-    def restore_notes(self, location: SlideResultLocation) -> None:
-        """Restore the measurements, angle, colors and alignment that are stored for the slide."""
-        self.rotation.restore_angle(location.notes.angle)
-        self.side_by_side.restore_alignment()
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""

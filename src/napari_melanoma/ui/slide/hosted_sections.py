@@ -70,6 +70,8 @@ class HostedSections(SectionHost[SlideSession]):
             return session
         self._close_sections()
         session = self.session = SlideSession(slide, location, self._context, self.sessions)
+        if (replaced := self.sessions.get(slide.identity)) is not None:
+            session.keep_views(replaced)
         self.sessions.add(session)
         self.session_changed.emit(session)
         return session

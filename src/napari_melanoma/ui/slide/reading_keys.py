@@ -18,13 +18,14 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.navigation import magnify, show_actual_pixels, show_bookmark
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
-from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
-    from napari_melanoma.ui.slide.navigation import MagnificationController, SlideNavigation
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 QUARTER, WHOLE = 0.25, 1.0  # shares of the view by which keys pan
@@ -87,24 +87,20 @@ class ReadingKeys(QObject):
     def __init__(
         self,
         context: SlideContext,
-        magnification: MagnificationController,
         targets: NavigationTargets,
         leave_reading: Callable[[], bool],
     ) -> None:
         super().__init__(context)
         self._context, self._viewer, self._targets = context, context.viewer, targets
         self._leave_reading = leave_reading
-        self._slide: ViewerSlide | None = None
         self._canvas: QWidget | None = None
         self.kinetic = KineticPanning(self._viewer, self, self._is_on_slide)
-        self.actions = self._list_actions(magnification)
-        context.waiting.opened.connect(self._watch_canvas)  # now the dock is in a window
+        self.actions = self._list_actions()
+        context.waiting.opened.connect(self.watch_canvas)  # now the dock is in a window
 
-    def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide."""
-        self._slide = slide
-        self.kinetic.stop()
-        self._watch_canvas()
+    @property
+    def _slide(self) -> ViewerSlide | None:
+        return self._context.slide
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle a key or mouse event; return whether Qt should ignore it from now on."""
@@ -124,18 +120,18 @@ class ReadingKeys(QObject):
             return self._on_double_click(event)
         return False
 
-    def _list_actions(self, magnification: MagnificationController) -> dict[str, Callable[[], object]]:
+    def _list_actions(self) -> dict[str, Callable[[], object]]:
         """Return the actions by key; an action that returns False leaves its key to napari."""
         actions: dict[str, Callable[[], object]] = {}
         for name, share in (("slide.pan", QUARTER), ("slide.page", WHOLE)):
             for key, (rows, columns) in zip(list_keys(name), DIRECTIONS, strict=True):
                 actions[key] = partial(pan_view, self._viewer, share * rows, share * columns)
         for key, step in zip(list_keys("slide.magnify"), MAGNIFICATIONS, strict=True):
-            actions[key] = partial(magnification.magnify, step)
+            actions[key] = partial(self._on_slide, magnify, step)
         named_actions: dict[str, Callable[[], object]] = {
             "slide.zoom_in": partial(self._zoom, ZOOM_STEP),
             "slide.zoom_out": partial(self._zoom, 1 / ZOOM_STEP),
-            "slide.actual_pixels": magnification.show_actual_pixels,
+            "slide.actual_pixels": partial(self._on_slide, show_actual_pixels),
             "slide.whole": partial(fit_view, self._viewer),
             "slide.next_stop": partial(self._targets.step, 1),
             "slide.previous_stop": partial(self._targets.step, -1),
@@ -146,8 +142,9 @@ class ReadingKeys(QObject):
             actions |= dict.fromkeys(list_keys(name), action)
         return actions
 
-    def _watch_canvas(self) -> None:
-        """Watch the canvas of the window that contains the dock."""
+    def watch_canvas(self) -> None:
+        """Watch the canvas of the window that contains the dock, after another slide was displayed."""
+        self.kinetic.stop()
         window = self._context.main_window
         canvas = find_canvas(window) if self._slide is not None and window is not None else None
         if canvas is not self._canvas:
@@ -240,6 +237,11 @@ class ReadingKeys(QObject):
         binding = coerce_keybinding(key)
         return any(binding in keymap for keymap in keymaps)
 
+    def _on_slide(self, act: Callable[..., object], *values: float) -> None:
+        """Call a function of services and slide, such as ``magnify``."""
+        if self._slide is not None:
+            act(self._context, self._slide, *values)
+
     def _toggle_overlays(self) -> None:
         """Hide everything that lies on the slide, or show it again as it was."""
         if self._slide is not None:
@@ -278,9 +280,9 @@ class ReadingKeys(QObject):
 class NavigationTargets(QObject):
     """Step through the stops on a slide, in a circle: its lesions, then its regions, then its bookmarks."""
 
-    def __init__(self, context: SlideContext, navigation: SlideNavigation, hosted: HostedSections) -> None:
+    def __init__(self, context: SlideContext, hosted: HostedSections) -> None:
         super().__init__(context)
-        self._context, self._navigation, self._hosted = context, navigation, hosted
+        self._context, self._hosted = context, hosted
         self._current: tuple[str, object] | None = None  # kind and identity of the last stop
         self._connections = SectionConnections(context.dock)
         hosted.session_changed.connect(self._on_session)
@@ -313,23 +315,24 @@ class NavigationTargets(QObject):
 
     def _list_targets(self) -> dict[tuple[str, object], tuple[Callable[[], object], str]]:
         """Return for each stop, by kind and identity, the function that shows it and its name."""
-        session, navigation = self._hosted.session, self._navigation
+        session = self._hosted.session
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
-        lesions = None if session is None else session.lesions.value
+        if session is None:
+            return stops
+        lesions = session.lesions.value
         for lesion in () if lesions is None else lesions.lesions:
-            stops["Lesion", lesion.index] = partial(self._show_lesion, lesion), format_class(lesion.label)
-        for region in () if session is None else session.regions.value:
-            show = partial(navigation.show_polygons, region.polygons)
-            stops["Region", region.id] = show, region.class_name or "no class"
-        for bookmark in navigation.bookmarks:
-            stops["Bookmark", bookmark] = partial(navigation.show_bookmark, bookmark), bookmark.name
+            stops["Lesion", lesion.index] = partial(self._show_lesion, session, lesion), format_class(lesion.label)
+        for region in session.regions.value:
+            zoom = partial(zoom_to_polygons, self._context.viewer, session.slide, region.polygons)
+            stops["Region", region.id] = zoom, region.class_name or "no class"
+        for bookmark in session.notes.value.bookmarks:
+            stops["Bookmark", bookmark] = partial(show_bookmark, session, bookmark), bookmark.name
         return stops
 
-    def _show_lesion(self, lesion: SlideLesion) -> None:
+    def _show_lesion(self, session: SlideSession, lesion: SlideLesion) -> None:
         """Zoom to a lesion, and select its row."""
-        self._navigation.show_polygons(lesion.polygons)
-        if self._hosted.session is not None:
-            self._hosted.session.selected_lesions.set((lesion.index,))
+        zoom_to_polygons(self._context.viewer, session.slide, lesion.polygons)
+        session.selected_lesions.set((lesion.index,))
 
     def _on_selected(self, indices: tuple[int, ...]) -> None:
         """Continue at a lesion that the user has selected."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,11 +23,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible, QElidingLabel
 
+from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.sections.overview.view import MagnificationButtons, ViewButtons
+from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.run_status import describe_progress
-from napari_melanoma.ui.slide.navigation import MagnificationButtons
-from napari_melanoma.ui.slide.overview import Overview
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
-from napari_melanoma.ui.slide.view_history import ViewButtons
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -40,9 +41,9 @@ from napari_melanoma.ui.widgets.style import NO_LIMIT_PX, named, quiet_label, sc
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton
 
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.slide.navigation import MagnificationController
-    from napari_melanoma.ui.slide.view_history import ViewHistory
+    from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
 NAME_PX = 190  # width of the list of slides
 PROGRESS_PX = 90
@@ -61,12 +62,12 @@ class ReadingMode(WindowGuard):
     bookmark_requested = Signal()
     ruler_requested = Signal()
 
-    def __init__(self, controls: SlideControls, magnification: MagnificationController, history: ViewHistory) -> None:
+    def __init__(self, controls: SlideControls, hosted: HostedSections) -> None:
         super().__init__(controls)
-        self._controls, self._context = controls, controls.context
+        self._controls, self._context, self._hosted = controls, controls.context, hosted
         self._undo: ExitStack | None = None  # closing it leaves the mode; None while the mode is off
         self.tabs = SectionTabs(controls)
-        self.toolbar = ReadingToolbar(controls, magnification, history)
+        self.toolbar = ReadingToolbar(controls)
         self.toolbar.bookmark_button.clicked.connect(lambda: self.bookmark_requested.emit())
         self.toolbar.ruler_button.clicked.connect(lambda: self.ruler_requested.emit())
         self.toolbar.regions_button.clicked.connect(lambda: self.tabs.toggle("Regions"))
@@ -74,6 +75,7 @@ class ReadingMode(WindowGuard):
         self.toolbar.leave_button.clicked.connect(lambda: self.leave())
         self.inset = OverviewInset(controls)
         self.toolbar.overview_button.toggled.connect(self.inset.set_wanted)
+        hosted.session_changed.connect(self._show_session)
         controls.picker.changed.connect(self._on_slide)
         controls.picker.visibility_changed.connect(self._on_visibility)
 
@@ -106,6 +108,7 @@ class ReadingMode(WindowGuard):
             self.inset.start(window)
             layout.interrupted.connect(self.leave)
             self._undo = undo.pop_all()
+        self._show_session(self._hosted.session)
         self.watch()
         canvas = find_canvas(window)
         if canvas is not None:
@@ -120,6 +123,7 @@ class ReadingMode(WindowGuard):
         if undo is None:
             return False
         undo.close()
+        self._show_session(None)
         return True
 
     def may_close(self) -> bool:
@@ -132,6 +136,11 @@ class ReadingMode(WindowGuard):
         if event.type() == QEvent.Type.WindowStateChange and watched is self.window:
             self.toolbar.full_screen_button.setChecked(watched.isFullScreen())
         return super().eventFilter(watched, event)
+
+    def _show_session(self, session: SlideSession | None) -> None:
+        """Show the navigation of the displayed slide while the mode is on."""
+        for part in (self.toolbar, self.inset):
+            part.show_session(session if self.is_on else None)
 
     def _on_slide(self) -> None:
         if self._context.slide is None:
@@ -152,20 +161,50 @@ class ReadingMode(WindowGuard):
             window.setWindowState(window.windowState() | full if on else window.windowState() & ~full)
 
 
+def leave_focus(widget: QWidget) -> None:
+    """Let clicks in a widget leave the keyboard focus on the canvas."""
+    for part in widget.findChildren(QWidget):
+        if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:
+            part.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+
+class SessionSlot(QWidget):
+    """Shows a widget of the displayed slide; ``create``: returns it, and connects it to what outlives it."""
+
+    def __init__(self, create: Callable[[SlideSession, SectionConnections], QWidget]) -> None:
+        super().__init__()
+        self._create, self._connections = create, SectionConnections(self)
+        self._widget: QWidget | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+
+    def show_session(self, session: SlideSession | None) -> None:
+        """Show the widget of a slide, whose clicks leave the keyboard focus on the canvas; None for none."""
+        if self._widget is not None:
+            self._connections.close()
+            self._widget.setParent(None)  # not found by its name any more
+            self._widget.deleteLater()
+        self._widget = None if session is None else self._create(session, self._connections)
+        if self._widget is not None:
+            leave_focus(self._widget)
+            self.layout().addWidget(self._widget)
+
+
 class ReadingToolbar(QToolBar):
     """Toolbar of the reading mode: slides, magnifications, views, tools and status messages in one row."""
 
-    def __init__(self, controls: SlideControls, magnification: MagnificationController, history: ViewHistory) -> None:
+    def __init__(self, controls: SlideControls) -> None:
         super().__init__("Reading mode", controls.waiting.holder)  # deleted with the dock
         named(self, "reading_toolbar", "Reading mode").setToolTip("")
         self.setMovable(False)
         self.setIconSize(QSize(ICON_PX, ICON_PX))
         self.toggleViewAction().setVisible(False)
-        self._controls, self._history = controls, history
+        self._controls = controls
         self.slide_combo = self._create_slide_list()
-        self._magnification_buttons = MagnificationButtons(MAGNIFICATIONS)
-        self._magnification_buttons.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
-        self._view_buttons = ViewButtons()
+        self._magnification = SessionSlot(partial(MagnificationButtons, steps=MAGNIFICATIONS))
+        self._views = SessionSlot(ViewButtons)
+        for slot in (self._magnification, self._views):
+            slot.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         fit_key, mode_key = format_key("fit"), format_key("slide.reading")
         self.fit_button = self._add_button("reading_fit", "Fit", f"Fit: show the whole slide ({fit_key})", icon="home")
         tip = f"Bookmark the view ({format_key('slide.bookmark')})"
@@ -191,10 +230,7 @@ class ReadingToolbar(QToolBar):
         self.cancel_button = self._add_button("reading_cancel", "Cancel", "", icon="playback-stop")
         self._cancel_buttons = (controls.status.cancel_button, controls.run_panel.buttons.cancel)
         self._lay_out()
-        self._view_buttons.step_requested.connect(history.step)
-        self._view_buttons.actual_pixels_requested.connect(magnification.show_actual_pixels)
         self.fit_button.clicked.connect(lambda: fit_view(controls.context.viewer))
-        history.changed.connect(self._show_history)
         self.message_label.linkActivated.connect(controls.status.link_activated)
         self.cancel_button.clicked.connect(self._on_cancel)
         for button in self._cancel_buttons:
@@ -202,12 +238,15 @@ class ReadingToolbar(QToolBar):
         controls.status.message_changed.connect(self._show_message)
         self._run_panel.updated.connect(self._show_progress)
         controls.icons.changed.connect(self._apply_style)
-        magnification.add_buttons(self._magnification_buttons)
+
+    def show_session(self, session: SlideSession | None) -> None:
+        """Show the magnifications and views of a slide."""
+        for slot in (self._magnification, self._views):
+            slot.show_session(session)
 
     def add_to(self, window: QMainWindow) -> None:
         """Show the toolbar in a window."""
         self._show_slides()
-        self._show_history()
         self._show_message(self._controls.status.text)
         self._show_cancel()
         self._show_progress()
@@ -249,16 +288,14 @@ class ReadingToolbar(QToolBar):
         self.layout().setSpacing(6)
         self.layout().setContentsMargins(4, 2, 4, 2)
         tools = (self.bookmark_button, self.ruler_button, self.regions_button, self.overview_button)
-        views = (self.slide_combo, self._magnification_buttons, self.fit_button, self._view_buttons)
+        views = (self.slide_combo, self._magnification, self.fit_button, self._views)
         for widget in (*views, *tools, self.message_label):
             self.addWidget(widget)
         self._progress_action = self.addWidget(self.progress_bar)
         self._cancel_action = self.addWidget(self.cancel_button)
         for widget in (self.full_screen_button, self.leave_button):
             self.addWidget(widget)
-        for part in self.findChildren(QWidget):
-            if part.focusPolicy() & Qt.FocusPolicy.ClickFocus:
-                part.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard focus on the canvas
+        leave_focus(self)
 
     def _show_slides(self) -> None:
         combo = self._controls.picker.combo
@@ -267,9 +304,6 @@ class ReadingToolbar(QToolBar):
             self.slide_combo.addItem(combo.itemText(index), combo.itemData(index))
         self.slide_combo.setCurrentIndex(combo.currentIndex())
         self.slide_combo.setToolTip(combo.currentText() or combo.toolTip())
-
-    def _show_history(self) -> None:
-        self._view_buttons.show_history(self._history)
 
     def _show_message(self, message: str) -> None:
         has_link = "<a href=" in message  # eliding would count its tags as text, and cut them
@@ -319,16 +353,24 @@ class OverviewInset(QFrame):
         self._central: QWidget | None = None
         self._name_label = named(QElidingLabel(), "reading_name", "Name of the slide")
         self._name_label.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self.overview = Overview(controls.icons)
-        self.overview.setObjectName("reading_overview_picture")
-        self.overview.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # a click leaves the keyboard focus on the canvas
-        self.overview.follow(controls.overview)
+        self._slot = SessionSlot(self._create_overview)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 4)
         layout.setSpacing(2)
         layout.addWidget(self._name_label)
-        layout.addWidget(self.overview)
-        controls.overview.updated.connect(self._place)
+        layout.addWidget(self._slot)
+
+    def show_session(self, session: SlideSession | None) -> None:
+        """Show the overview of a slide."""
+        self._slot.show_session(session)
+        self._place()
+
+    def _create_overview(self, session: SlideSession, connections: SectionConnections) -> Overview:
+        overview = Overview(session, connections)
+        overview.setObjectName("reading_overview_picture")
+        overview.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # a click leaves the keyboard focus on the canvas
+        connections.connect(session.notes.changed, lambda _: self._place())
+        return overview
 
     def start(self, window: QMainWindow) -> None:
         """Show the inset on the canvas, unless the user has hidden it."""
@@ -360,7 +402,7 @@ class OverviewInset(QFrame):
     def _place(self) -> None:
         """Resize to the height of the overview, which depends on the slide and its rotation."""
         if self._central is not None and self.isVisible():
-            height = self.overview.heightForWidth(INSET_PX) + self._name_label.sizeHint().height() + 8
+            height = max(self._slot.heightForWidth(INSET_PX), 0) + self._name_label.sizeHint().height() + 8
             self.setGeometry(INSET_MARGIN_PX, INSET_MARGIN_PX, INSET_PX, height)
             self.raise_()
 

@@ -14,6 +14,7 @@ from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
+from napari_melanoma.ui.widgets.settings import get_user_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,13 +177,6 @@ def find_results_root(settings: DockSettings) -> Path:
     """Return the folder for results of slides: the folder that the user chose if it exists, else the default."""
     selected = settings.get(ROOT_SETTING, "")
     return Path(selected) if selected and Path(selected).is_dir() else get_user_folder("slides")
-
-
-def get_user_folder(name: str) -> Path:
-    """Return a folder of the user's own data."""
-    from platformdirs import user_data_path
-
-    return user_data_path("napari-melanoma", appauthor=False) / name
 
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:

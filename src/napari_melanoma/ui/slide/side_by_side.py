@@ -17,7 +17,15 @@ from napari_melanoma.ui.viewer.docking import place_next_to_canvas
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    add_to_section,
+    fill_column,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,9 +143,11 @@ class SideBySideController(QObject):
         self._context, self._viewer, self._section = context, context.viewer, section
         viewer, connections = context.viewer, context.connections
         connections.connect(viewer.events.theme, self._on_theme)
+        get_scale_bar(viewer).events.visible.connect(self._show_scale_bar)
+        self._slide_events = Connections()
         self._view: SideBySideView | None = None
         self._slide: ViewerSlide | None = None
-        self._model: Any = None  # napari's model of the second view, with its canvas and dock widget
+        self.model: Any = None  # napari's model of the second view, with its canvas and dock widget
         self._canvas: Any = None
         self._dock_widget: Any = None
         self._other_identity = ""  # of the slide in the second view
@@ -158,17 +168,12 @@ class SideBySideController(QObject):
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
-    @property
-    def model(self) -> Any:  # noqa: ANN401 - its module differs between versions of napari
-        """Napari's model of the second view; None if it is closed."""
-        return self._model
-
     def show(self, identity: str) -> None:
         """Show an open slide in the second view, which is opened if necessary."""
         self._section.expand(animate=False)
         assert self._view is not None  # created with the section
         self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(identity))
-        if self._model is None:
+        if self.model is None:
             self._view.show_button.setChecked(True)
         else:
             self._on_chosen()
@@ -176,17 +181,19 @@ class SideBySideController(QObject):
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide in the first view."""
         self._slide = slide
-        if self._model is not None and self._pair != self._get_pair():
+        self._slide_events.close()
+        if slide is not None:
+            self._slide_events.connect(slide.layers[0].events.affine, self._on_rotated)
+        if self.model is not None and self._pair != self._get_pair():
             self._rebuild()
         self._refresh()
 
-    def update_rotation(self) -> None:
+    def _on_rotated(self, event: object = None) -> None:
         """Rotate the second view like the first."""
         self._transform_layers()
         self._on_first_camera()
 
     def _on_section_toggled(self, is_open: bool) -> None:
-        """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = view = SideBySideView()
             view.show_toggled.connect(self._on_shown)
@@ -210,14 +217,14 @@ class SideBySideController(QObject):
         slides = slide_layers.list_slides(self._viewer)
         identity = None if self._slide is None else self._slide.identity
         self._view.show_slides([one for one in slides if one.identity != identity])
-        if self._model is not None and self._other_identity not in [one.identity for one in slides]:
+        if self.model is not None and self._other_identity not in [one.identity for one in slides]:
             self._view.show_button.setChecked(False)
-        elif self._model is not None:
+        elif self.model is not None:
             self._view.slide_combo.setCurrentIndex(self._view.slide_combo.findData(self._other_identity))
-        self._view.show_state(self._model is not None, self._model is None or self._have_same_unit(), self._alignment)
+        self._view.show_state(self.model is not None, self.model is None or self._have_same_unit(), self._alignment)
 
     def _on_shown(self, on: bool) -> None:
-        if on and self._model is None:
+        if on and self.model is None:
             self._open_view()
         elif not on:
             self._close_view()
@@ -230,19 +237,19 @@ class SideBySideController(QObject):
 
         frame = _find_frame(self._context.dock)
         self._dock_width = 0 if frame is None or frame.isFloating() else frame.width()
-        self._model = ViewerModel()
-        self._model.theme = self._viewer.theme
-        self._canvas = QtViewer(self._model)
+        self.model = ViewerModel()
+        self.model.theme = self._viewer.theme
+        self._canvas = QtViewer(self.model)
         self._dock_widget = self._viewer.window.add_dock_widget(self._canvas, name="Second slide", area="right")
         self._dock_widget.destroyed.connect(self._on_frame_closed)
         self._arrange_views()
-        for events in (get_camera(self._model).events.center, get_camera(self._model).events.zoom):
+        for events in (get_camera(self.model).events.center, get_camera(self.model).events.zoom):
             events.connect(self._on_second_camera)
         self._show_other_slide()
 
     def _on_theme(self, event: object) -> None:
-        if self._model is not None:
-            self._model.theme = self._viewer.theme
+        if self.model is not None:
+            self.model.theme = self._viewer.theme
 
     def _arrange_views(self) -> None:
         """Place the second view between the first and the dock, with the same width."""
@@ -265,10 +272,10 @@ class SideBySideController(QObject):
             self.narrow.emit(width)
 
     def _close_view(self) -> None:
-        if self._model is None:
+        if self.model is None:
             return
         self._end_landmarks()
-        model, self._model, self._other_identity = self._model, None, ""
+        model, self.model, self._other_identity = self.model, None, ""
         self._matrix, self._alignment = None, ""
         for events in (get_camera(model).events.center, get_camera(model).events.zoom):
             events.disconnect(self._on_second_camera)
@@ -298,24 +305,24 @@ class SideBySideController(QObject):
     def _show_other_slide(self) -> None:
         """Show the slide that is selected in the list in the second view."""
         identity = None if self._view is None else self._view.slide_combo.currentData()
-        if identity is not None and self._model is not None:
+        if identity is not None and self.model is not None:
             self._other_identity = identity
             self._rebuild()
 
     def _rebuild(self) -> None:
         """Copy the layers of the second slide with its current scale, and restore its saved alignment."""
         slide = self._find_other_slide()
-        if slide is None or self._model is None:
+        if slide is None or self.model is None:
             return
         self._end_landmarks()
         self._is_syncing = True
-        self._model.layers.clear()
+        self.model.layers.clear()
         for layer in slide.layers:
-            _add_copy(self._model, layer)
+            _add_copy(self.model, layer)
         self._reset_alignment()
         self._copy_overlays()
-        self.set_scale_bar(self._context.settings.get("slide/scale_bar", True))
-        self._model.reset_view()
+        self._show_scale_bar()
+        self.model.reset_view()
         self._is_syncing = False
         self._on_first_camera()
         self.restore_alignment()
@@ -323,12 +330,12 @@ class SideBySideController(QObject):
     def _copy_overlays(self) -> None:
         """Copy heatmap and lesions of the second slide, unless the second view shows them already."""
         slide = self._find_other_slide()
-        if slide is None or self._model is None:
+        if slide is None or self.model is None:
             return
         for role in OVERLAYS:
             layer = slide_layers.find_layer(self._viewer, slide, role)
-            if layer is not None and slide_layers.find_layer(self._model, slide, role) is None:
-                _add_copy(self._model, layer)
+            if layer is not None and slide_layers.find_layer(self.model, slide, role) is None:
+                _add_copy(self.model, layer)
         self._transform_layers()
         self.update_heatmap()
 
@@ -341,40 +348,40 @@ class SideBySideController(QObject):
     def update_heatmap(self) -> None:
         """Display the heatmap of the second view as that of the first one."""
         slide, session = self._find_other_slide(), self._context.session
-        layer = None if slide is None or self._model is None else slide_layers.find_layer(self._model, slide, "heatmap")
+        layer = None if slide is None or self.model is None else slide_layers.find_layer(self.model, slide, "heatmap")
         if layer is not None and session is not None:
             session.heatmap_display.value.apply(layer)
 
-    def set_scale_bar(self, on: bool) -> None:
-        """Show or hide the scale bar of the second view."""
+    def _show_scale_bar(self, event: object = None) -> None:
+        """Show or hide the scale bar of the second view, as in the first."""
         slide = self._find_other_slide()
-        if self._model is not None:  # without a scale the units are pixels
-            get_scale_bar(self._model).visible = on and slide is not None and slide.info.pixel_size is not None
+        has_scale = slide is not None and slide.info.pixel_size is not None  # otherwise the units would be pixels
+        if self.model is not None:
+            get_scale_bar(self.model).visible = get_scale_bar(self._viewer).visible and has_scale
 
     def _on_chosen(self) -> None:
         self._show_other_slide()
         self._refresh()
 
     def _have_same_unit(self) -> bool:
-        """Return whether both slides have a scale, or neither."""
         other = self._find_other_slide()
-        if self._slide is None or self._model is None or other is None:
+        if self._slide is None or self.model is None or other is None:
             return False
         return (other.info.pixel_size is None) == (self._slide.info.pixel_size is None)
 
     def _is_linked(self) -> bool:
         linked = self._view is not None and self._view.link_check.isChecked()
-        return self._model is not None and linked and not self._is_syncing and self._have_same_unit()
+        return self.model is not None and linked and not self._is_syncing and self._have_same_unit()
 
     def _on_first_camera(self, event: object = None) -> None:
         """Move the second view with the first."""
         if self._is_linked():
-            self._copy_camera(get_camera(self._viewer), get_camera(self._model))
+            self._copy_camera(get_camera(self._viewer), get_camera(self.model))
 
     def _on_second_camera(self, event: object = None) -> None:
         """Move the first view with the second."""
         if self._is_linked():
-            self._copy_camera(get_camera(self._model), get_camera(self._viewer))
+            self._copy_camera(get_camera(self.model), get_camera(self._viewer))
 
     def _copy_camera(self, source: Any, target: Any) -> None:  # noqa: ANN401 - its module differs between versions
         self._is_syncing = True
@@ -400,10 +407,10 @@ class SideBySideController(QObject):
         """Transform the layers of the second view into the coordinates of the first."""
         import numpy as np
 
-        if self._model is None or self._matrix is None or self._slide is None:
+        if self.model is None or self._matrix is None or self._slide is None:
             return
         affine = np.array(self._slide.affine) @ self._matrix
-        for layer in self._model.layers:
+        for layer in self.model.layers:
             if not np.array_equal(layer.affine.affine_matrix[-3:, -3:], affine):
                 layer.affine = affine
         if self._landmarks is not None:
@@ -413,7 +420,7 @@ class SideBySideController(QObject):
         """Apply an alignment to the second slide, and show the same position in both views."""
         self._matrix, self._alignment = matrix, text
         self._transform_layers()
-        self._copy_camera(get_camera(self._viewer), get_camera(self._model))
+        self._copy_camera(get_camera(self._viewer), get_camera(self.model))
         self._refresh()
 
     def restore_alignment(self) -> None:
@@ -421,7 +428,7 @@ class SideBySideController(QObject):
         import numpy as np
 
         is_newer = bool(self._alignment) or self._landmarks is not None
-        if is_newer or self._model is None:
+        if is_newer or self.model is None:
             return
         saved = _find_saved_alignment(self._context, self._find_other_slide())
         if saved is not None:
@@ -431,7 +438,7 @@ class SideBySideController(QObject):
     def _on_reset(self) -> None:
         """Discard the alignment, including the saved one."""
         other = self._find_other_slide()
-        if self._model is not None and other is not None:
+        if self.model is not None and other is not None:
             self._reset_alignment()
             _replace_saved_alignment(self._context, other, None)
             self._refresh()
@@ -440,9 +447,9 @@ class SideBySideController(QObject):
         """Shift the second slide so that the centers of both views are the same position."""
         import numpy as np
 
-        if self._model is None or self._view is None or self._slide is None or self._matrix is None:
+        if self.model is None or self._view is None or self._slide is None or self._matrix is None:
             return
-        first, second = (get_camera(viewer).center[-2:] for viewer in (self._viewer, self._model))
+        first, second = (get_camera(viewer).center[-2:] for viewer in (self._viewer, self.model))
         shift = np.eye(3)
         shift[:2, 2] = np.subtract(first, second)
         affine = np.array(self._slide.affine)
@@ -475,12 +482,12 @@ class SideBySideController(QObject):
     def _on_landmarks(self, on: bool) -> None:
         """Start or stop setting landmarks."""
         other = self._find_other_slide()
-        if not on or self._model is None or self._view is None or self._slide is None or other is None:
+        if not on or self.model is None or self._view is None or self._slide is None or other is None:
             self._end_landmarks()
             return
         self._view.link_check.setChecked(False)  # each view is moved to a structure by itself
-        pictures = (self._slide.layers[0], self._model.layers[0])
-        self._landmarks = Landmarks(self, (self._viewer, self._model), pictures)
+        pictures = (self._slide.layers[0], self.model.layers[0])
+        self._landmarks = Landmarks(self, (self._viewer, self.model), pictures)
         self._landmarks.changed.connect(self._on_landmarks_changed)
         self._alignment = LANDMARKS.format(0)
         self._refresh()

@@ -19,12 +19,11 @@ from napari_melanoma.ui.slide.context import (
     is_same_slide,
     list_slide_warnings,
 )
-from napari_melanoma.ui.slide.navigation import refresh_when_loaded
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import list_slides, slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import list_slides, refresh_when_loaded, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import (
     LayerData,
     PhotographOpener,

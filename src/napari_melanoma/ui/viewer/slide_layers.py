@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from weakref import ref
+
+from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
 
@@ -312,6 +315,11 @@ def was_visible(layer: Layer) -> bool:
     return bool(layer.metadata[METADATA_KEY].get(HIDDEN_KEY, True))
 
 
+def is_visible_on(slide: ViewerSlide, layer: Layer) -> bool:
+    """Return whether a layer of a slide is visible while the slide is shown."""
+    return bool(layer.visible if slide.is_shown else was_visible(layer))
+
+
 def list_own_layers(viewer: Viewer, slide: ViewerSlide) -> list[Layer]:
     """List the layers of a slide and those derived from it."""
     return [*slide.layers, *find_layers(viewer, slide.identity)]
@@ -352,3 +360,32 @@ def _insert(viewer: Viewer, slide: ViewerSlide, layer: Layer, role: Role) -> Non
         )
     )
     insert_unselected(viewer, top + 1, layer)
+
+
+class LayerRefresher(QObject):
+    """Refresh layers in the GUI thread when a worker thread has loaded exact pixels."""
+
+    _refresh_requested = Signal()
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        # Docks get short-lived proxies of layers: reference the layers themselves
+        self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
+        self._refresh_requested.connect(self._refresh_layers, Qt.ConnectionType.QueuedConnection)
+
+    def request_refresh(self) -> None:
+        """Request a refresh; may be called in any thread."""
+        self._refresh_requested.emit()
+
+    def _refresh_layers(self) -> None:
+        """Reload the layers; setting their data makes napari read the coarsest level again."""
+        for layer in filter(None, (reference() for reference in self._layers)):
+            layer.data = layer.data
+            layer.refresh()
+
+
+def refresh_when_loaded(slide: TiledSlide, layers: Sequence[Layer]) -> None:
+    """Refresh the layers of a slide whenever exact pixels replace approximate ones."""
+    refresher = LayerRefresher(layers)
+    slide.add_watcher(refresher.request_refresh)
+    refresher.request_refresh()  # exact pixels may have arrived while the layers were created

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.ui.viewer import photographs, slide_layers
-from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera
+from napari_melanoma.ui.viewer.camera import ViewRectangle, get_camera, get_view_width, get_visible_region
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, is_photograph
 from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, hide_slide, list_slides
 from napari_melanoma.ui.widgets.dialogs import create_question
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.polygons import Polygon
+    from napari_melanoma.slides.notes import SlideView
     from napari_melanoma.ui.widgets.style import Connections
 
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
@@ -130,6 +131,18 @@ def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], 
     if width_px is not None:
         camera.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
     camera.center = (*tuple(camera.center)[:-2], y, x)
+
+
+def get_view(viewer: Viewer, slide: ViewerSlide) -> SlideView:
+    """Return the current view of a slide."""
+    from napari_melanoma.slides.notes import SlideView
+
+    return SlideView(*get_visible_region(viewer, slide).center, get_view_width(viewer, slide))
+
+
+def show_view(viewer: Viewer, slide: ViewerSlide, view: SlideView) -> None:
+    """Move the camera to a view of a slide."""
+    center_view(viewer, slide, (view.row, view.column), view.width_px)
 
 
 def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:

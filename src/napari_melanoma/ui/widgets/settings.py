@@ -20,6 +20,13 @@ DEBOUNCE_MS = 250
 READER_SETTING = "slide/region_reader"  # name of the person at this machine, for readings, regions and reports
 
 
+def get_user_folder(name: str) -> Path:
+    """Return a folder of the user's own data."""
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-melanoma", appauthor=False) / name
+
+
 class DockSettings:
     """User settings in an INI file on every platform; reading falls back to defaults."""
 

@@ -1,28 +1,22 @@
-"""The overview of a slide."""
+"""The overview of a slide: its thumbnail with the visited area and a frame around the view."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import (
-    QColor,
-    QImage,
-    QKeyEvent,
-    QMouseEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
-    QShowEvent,
-    QTransform,
-)
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QShowEvent, QTransform
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_melanoma.ui.widgets.style import ThemedIcons, named
+from napari_melanoma.ui.session.connections import CameraTimer
+from napari_melanoma.ui.viewer.camera import get_extent, get_visible_region
+from napari_melanoma.ui.viewer.view_memory import center_view
+from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.session.connections import SectionConnections
+    from napari_melanoma.ui.session.slide import SlideSession
 
 MAX_HEIGHT_PX = 160
 MIN_FRAME_PX = 7.0  # minimum side of the frame around the view, so that it stays visible
@@ -37,89 +31,48 @@ ARROWS = {  # directions (rows, columns)
 
 
 class Overview(QWidget):
-    """Thumbnail of the slide with a frame around the view; click or drag to move the view.
+    """Thumbnail of a slide with a frame around the view; click or drag to move the view."""
 
-    ``position_requested``: row and column in pixels of the finest level.
-    """
-
-    position_requested = Signal(float, float)
-    updated = Signal()
-
-    def __init__(self, icons: ThemedIcons) -> None:
+    def __init__(self, session: SlideSession, connections: SectionConnections) -> None:
         super().__init__()
         tip = "The whole slide; the frame marks the view. Click or drag to move it"
         named(self, "overview", "Overview of the slide", tip)
-        self._icons = icons
-        self._image: QImage | None = None
-        self._visited: QImage | None = None
-        self._size = (1, 1)
-        self._pixel_size = (1.0, 1.0)
-        self._angle = 0.0
-        self._source: Overview | None = None
-        self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent, as in show_view
+        self._session, self._slide = session, session.slide
+        self._viewer, self._icons = session.services.viewer, session.services.icons
+        self._angle = self._slide.angle
+        self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
+        CameraTimer(self._viewer, self, connections, self.update_view)
+        connections.connect(session.notes.changed, self._on_notes)
+        for shown in (session.thumbnail, session.visited):
+            connections.connect(shown.changed, lambda _: self.update())
+        self.update_view()
 
-    def show_slide(self, slide: ViewerSlide | None) -> None:
-        """Show an empty area with the size of another slide; its thumbnail is set by ``show_picture``."""
-        self._image, self._view, self._visited = None, None, None
-        self._size = (1, 1) if slide is None else slide.size
-        self.show_placement(slide)
-
-    def show_placement(self, slide: ViewerSlide | None) -> None:
-        """Update the pixel size and the rotation, which change the shape of the overview."""
-        self._pixel_size = (1.0, 1.0) if slide is None else slide.pixel_um
-        self._angle = 0.0 if slide is None else slide.angle
-        self.updateGeometry()
-        self._redraw()
-
-    def show_picture(self, image: QImage | None) -> None:
-        """Show the thumbnail."""
-        self._image = image
-        self._redraw()
-
-    def show_visited(self, image: QImage | None) -> None:
-        """Show a transparent image of the whole slide above the thumbnail; None to remove it."""
-        if image is not self._visited:
-            self._visited = image
-            self._redraw()
-
-    def show_view(self, center: tuple[float, float], extent: tuple[float, float]) -> None:
-        """Move the frame.
-
-        ``center``: (row, column) in pixels of the finest level. ``extent``: height and width in the unit of the pixel
-        size.
-        """
-        if (center, extent) != self._view:
-            self._view = (center, extent)
-            self._redraw()
-
-    def follow(self, other: Overview) -> None:
-        """Show the same as another overview; requests are passed on to it."""
-        self._source = other
-        self.position_requested.connect(other.position_requested)
-        other.updated.connect(self._copy)
-
-    def _copy(self) -> None:
-        """Show what the other overview shows, if this one is visible."""
-        other = self._source
-        if other is not None and self.isVisible():
-            self._image, self._visited, self._view = other._image, other._visited, other._view
-            self._size, self._pixel_size, self._angle = other._size, other._pixel_size, other._angle
-            self.updateGeometry()
+    def update_view(self) -> None:
+        """Move the frame to the view, unless the slide is hidden."""
+        if not self._slide.is_shown:
+            return
+        view = get_visible_region(self._viewer, self._slide).center, get_extent(self._viewer)
+        if view != self._view:
+            self._view = view
             self.update()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Show the current state of the other overview."""
+        """Show the view, which may have moved while the overview was hidden."""
         super().showEvent(event)
-        self._copy()
+        self.update_view()
 
-    def _redraw(self) -> None:
-        self.update()
-        self.updated.emit()
+    def _on_notes(self, notes: object) -> None:
+        """Rotate with the slide, which changes the shape of the overview."""
+        if self._angle != self._slide.angle:
+            self._angle = self._slide.angle
+            self.updateGeometry()
+            self.update()
+            self.update_view()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
         """Return True: the height depends on the width."""
@@ -138,14 +91,15 @@ class Overview(QWidget):
         """Draw slide, visited area and frame."""
         painter = QPainter(self)
         painter.setRenderHints(QPainter.RenderHint.SmoothPixmapTransform | QPainter.RenderHint.Antialiasing)
-        whole = QRectF(0, 0, self._size[1], self._size[0])
+        thumbnail, visited = self._session.thumbnail.value, self._session.visited.value
+        whole = QRectF(0, 0, self._slide.size[1], self._slide.size[0])
         painter.setTransform(self._transform())
-        if self._image is None:
+        if thumbnail is None:
             painter.fillRect(whole, QColor(self._icons.palette.raised))
         else:
-            painter.drawImage(whole, self._image)
-        if self._visited is not None:
-            painter.drawImage(whole, self._visited)
+            painter.drawImage(whole, thumbnail)
+        if visited is not None:
+            painter.drawImage(whole, visited)
         painter.resetTransform()
         if self._view is not None:
             bounds = self._transform().mapRect(whole).adjusted(1, 1, -1, -1)
@@ -160,12 +114,12 @@ class Overview(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Move the view to the mouse position."""
         if event.button() == Qt.MouseButton.LeftButton:
-            self._request_position(event.position())
+            self._go_to(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Move the view while the mouse is dragged."""
         if event.buttons() & Qt.MouseButton.LeftButton:
-            self._request_position(event.position())
+            self._go_to(event.position())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Move by half a view with an arrow key."""
@@ -176,19 +130,17 @@ class Overview(QWidget):
         (row, column), (height, width) = self._view
         scale = self._scale()
         move = QPointF(STEP * step[1] * width * scale, STEP * step[0] * height * scale)
-        self._request_position(self._transform().map(QPointF(column, row)) + move)
+        self._go_to(self._transform().map(QPointF(column, row)) + move)
 
-    def _request_position(self, point: QPointF) -> None:
-        """Request a view of the slide position that is shown at a point of the widget."""
-        if self._size != (1, 1):
-            on_slide = self._transform().inverted()[0].map(point)
-            self.position_requested.emit(
-                min(max(on_slide.y(), 0.0), float(self._size[0])), min(max(on_slide.x(), 0.0), float(self._size[1]))
-            )
+    def _go_to(self, point: QPointF) -> None:
+        """Center the view on the slide position that is shown at a point of the widget."""
+        on_slide, (height, width) = self._transform().inverted()[0].map(point), self._slide.size
+        center = min(max(on_slide.y(), 0.0), float(height)), min(max(on_slide.x(), 0.0), float(width))
+        center_view(self._viewer, self._slide, center)
 
     def _rotated_extent(self) -> tuple[float, float]:
         """Return height and width of the rotated slide in the unit of the pixel size."""
-        height, width = (count * side for count, side in zip(self._size, self._pixel_size, strict=True))
+        height, width = (count * side for count, side in zip(self._slide.size, self._slide.pixel_um, strict=True))
         cosine, sine = abs(math.cos(math.radians(self._angle))), abs(math.sin(math.radians(self._angle)))
         return height * cosine + width * sine, width * cosine + height * sine
 
@@ -204,8 +156,8 @@ class Overview(QWidget):
             QTransform()
             .translate(self.width() / 2, self.height() / 2)
             .rotate(self._angle)
-            .scale(scale * self._pixel_size[1], scale * self._pixel_size[0])
-            .translate(-self._size[1] / 2, -self._size[0] / 2)
+            .scale(scale * self._slide.pixel_um[1], scale * self._slide.pixel_um[0])
+            .translate(-self._slide.size[1] / 2, -self._slide.size[0] / 2)
         )
 
     def _frame_rect(self, center: tuple[float, float], extent: tuple[float, float]) -> QRectF:

@@ -1,0 +1,1 @@
+"""The Overview section of a slide: where the view is, and how to get elsewhere."""

@@ -1,0 +1,191 @@
+"""Navigation on a slide, for buttons, shortcuts and keys: history of views, magnification, rotation and bookmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+from qtpy.QtCore import QObject, QTimer
+
+from napari_melanoma.slides.notes import Bookmark, SlideView
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.view_memory import (
+    center_view,
+    fit_view,
+    get_current_picture,
+    get_view,
+    is_in_view,
+    show_view,
+)
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.session.slide import SessionServices, SlideSession
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
+MAX_VIEWS = 100  # recorded for one slide
+TOLERANCE = 1e-3  # relative to the width of a view: views that differ by less are the same
+UM_AT_1X = 10.0  # micrometers per screen pixel at 1x; a 20x scan has 0.5 µm per pixel
+FULL_TURN = 360.0  # degrees
+NO_SCALE = "Magnification requires the pixel size: set the scale with the ruler button at the top"
+NOT_IN_VIEW = "The slide is not in view. Select it in the list of slides first."
+
+
+@dataclass(frozen=True)
+class ViewTrail:
+    """Recorded views of one slide, and the index of the current one, -1 if there is none."""
+
+    views: tuple[SlideView, ...] = ()
+    current: int = -1
+
+    def add(self, view: SlideView) -> ViewTrail:
+        """Add a view after the current one, which replaces the views that followed it."""
+        if self.views and is_same_view(view, self.views[self.current]):
+            return self
+        views = (*self.views[: self.current + 1], view)[-MAX_VIEWS:]
+        return ViewTrail(views, len(views) - 1)
+
+    def can_step(self, direction: int) -> bool:
+        """Return whether there is a previous (-1) or next (1) view."""
+        return 0 <= self.current + direction < len(self.views)
+
+
+def is_same_view(one: SlideView, other: SlideView) -> bool:
+    """Return whether two views differ by less than users can see."""
+    differences = one.row - other.row, one.column - other.column, one.width_px - other.width_px
+    return max(map(abs, differences)) <= TOLERANCE * max(one.width_px, other.width_px)
+
+
+class ViewHistory:
+    """Record the views of a slide while it is displayed, and step back and forward through them.
+
+    ``changed``: the trail. ``recorded``: the current view is in the history. ``settled``: it has not moved for
+    ``SETTLE_MS``.
+    """
+
+    changed, recorded, settled = Signal(), Signal(SlideView), Signal(SlideView)
+
+    def __init__(self, slide: ViewerSlide, services: SessionServices) -> None:
+        self._slide, self._viewer = slide, services.viewer
+        self.trail = ViewTrail()
+        self._timer: QTimer | None = None  # while the slide is displayed
+
+    def start(self, owner: QObject, connections: SectionConnections) -> None:
+        """Record the views of the slide, which was displayed. ``owner``, ``connections``: until ``stop`` is called."""
+        self._timer = timer = QTimer(owner)
+        timer.setSingleShot(True)
+        timer.setInterval(SETTLE_MS)
+        timer.timeout.connect(self._on_settled)
+        events = get_camera(self._viewer).events
+        for emitter in (events.center, events.zoom):
+            connections.connect(emitter, self._on_camera)
+        timer.start()
+
+    def stop(self) -> None:
+        """Stop recording."""
+        self._timer = None
+
+    def step(self, direction: int) -> None:
+        """Show the previous (-1) or next (1) view, unless another image is in view."""
+        self.record_now()
+        if is_in_view(self._viewer, self._slide.layers) and self.trail.can_step(direction):
+            self.trail = replace(self.trail, current=self.trail.current + direction)
+            show_view(self._viewer, self._slide, self.trail.views[self.trail.current])
+            self.changed.emit()
+
+    def record_now(self) -> None:
+        """Record the current view now, if it has moved since the last recorded one; it has not settled yet."""
+        if self._timer is not None and self._timer.isActive():
+            self._record()
+
+    def _on_camera(self, event: object = None) -> None:
+        if self._timer is not None:
+            self._timer.start()
+
+    def _on_settled(self) -> None:
+        if (view := self._record()) is not None:
+            self.settled.emit(view)
+
+    def _record(self) -> SlideView | None:
+        """Record and return the current view; None if another image is in view."""
+        shown = get_current_picture(self._viewer)
+        if shown is None or not any(layer == self._slide.layers[0] for layer in shown):
+            return None
+        view = get_view(self._viewer, self._slide)
+        self.trail = self.trail.add(view)
+        self.changed.emit()
+        self.recorded.emit(view)
+        return view
+
+
+def get_native_magnification(slide: ViewerSlide) -> float | None:
+    """Return the magnification at which a pixel of a slide fills a pixel of the screen; None without a scale."""
+    size = slide.info.pixel_size
+    return None if size is None else UM_AT_1X / size.x_um
+
+
+def get_magnification(services: SessionServices, slide: ViewerSlide) -> float | None:
+    """Return the magnification of the view of a slide; None without a scale."""
+    zoom = float(get_camera(services.viewer).zoom) * services.pixel_ratio
+    return None if slide.info.pixel_size is None else zoom * UM_AT_1X
+
+
+def magnify(services: SessionServices, slide: ViewerSlide, magnification: float) -> None:
+    """Magnify the view about its center, also beyond the scan, or show why that is not possible."""
+    if slide.info.pixel_size is None:
+        services.status.show_briefly(f"{NO_SCALE}.")
+    else:
+        get_camera(services.viewer).zoom = magnification / UM_AT_1X / services.pixel_ratio
+
+
+def show_actual_pixels(services: SessionServices, slide: ViewerSlide) -> None:
+    """Show each pixel of the finest level on one pixel of the screen."""
+    get_camera(services.viewer).zoom = 1 / slide.pixel_um[1] / services.pixel_ratio
+
+
+def normalize_angle(angle: float) -> float:
+    """Return the same angle in degrees, above -180 and up to 180."""
+    return FULL_TURN / 2 - (FULL_TURN / 2 - angle) % FULL_TURN
+
+
+def rotate(session: SlideSession, angle: float) -> None:
+    """Rotate a slide to an angle in degrees clockwise, and save it in the notes."""
+    rotate_view(session, normalize_angle(angle))
+    session.edit_notes(lambda notes: replace(notes, angle=session.slide.angle))
+
+
+def rotate_view(session: SlideSession, angle: float) -> None:
+    """Rotate a slide about the center of the view; a view of the whole slide is fitted again."""
+    viewer, slide = session.services.viewer, session.slide
+    if angle == slide.angle:
+        return
+    view = get_visible_region(viewer, slide)
+    is_whole = shows_whole_slide(view, slide.size)
+    slide_layers.set_angle(viewer, slide, angle)
+    if is_in_view(viewer, slide.layers):
+        if is_whole:
+            fit_view(viewer, slide.layers)
+        else:
+            center_view(viewer, slide, view.center)
+
+
+def add_bookmark(session: SlideSession) -> None:
+    """Bookmark the view, unless another image is in view; a number makes its name unique."""
+    viewer, slide = session.services.viewer, session.slide
+    if not is_in_view(viewer, slide.layers):
+        session.services.status.show_briefly(NOT_IN_VIEW)
+        return
+    view = get_view(viewer, slide)
+    known = session.notes.value.bookmarks
+    names = {bookmark.name for bookmark in known}
+    number = next(number for number in range(1, len(names) + 2) if f"place {number}" not in names)
+    bookmark = Bookmark(f"place {number}", view.row, view.column, view.width_px)
+    session.edit_notes(lambda notes: replace(notes, bookmarks=(*known, bookmark)))
+
+
+def show_bookmark(session: SlideSession, bookmark: Bookmark) -> None:
+    """Show a bookmarked view."""
+    center_view(session.services.viewer, session.slide, (bookmark.row, bookmark.column), bookmark.width_px)
