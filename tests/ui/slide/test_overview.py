@@ -34,7 +34,7 @@ def reader(person, tmp_path):
     tifffile.imwrite(tmp_path / "corners.tif", pixels, tile=(128, 128), **about)
     person.opens_slides(tmp_path / "corners.tif")
     assert person.dock.slide.pixel_um == (1.0, 0.5)
-    person.until(lambda: person.session.thumbnail.value is not None and picture_of(person).width() > 0)
+    person.until(lambda: person.session.thumbnail.value is not None and picture_of(person).height() > 0)
     person.waits()
     return person
 
