@@ -139,6 +139,7 @@ def click_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
     ((rgb, options, _),) = several_lesions_sample()
     image = viewer.add_image(rgb, **options)
+    wait_until(lambda: dock.findChild(QAbstractButton, "find_lesions") is not None)
     dock.findChild(QAbstractButton, "find_lesions").click()
     wait_until(tasks.is_idle)
     dock.hosted.toggle_tool("click")

@@ -124,7 +124,7 @@ def test_a_plugin_does_not_replace_a_section_of_the_dock(person):
     person.until(lambda: "Strokes" in hosted.sections)
     hosted.failed.connect(errors.append)
     hosted._on_found(
-        {"Overview": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])}
+        {"Options": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])}
     )
-    assert "Overview" not in hosted.sections
-    assert "expected a new title, found that of the section Overview" in str(errors[0])
+    assert "Options" not in hosted.sections
+    assert "expected a new title, found that of the section Options" in str(errors[0])
