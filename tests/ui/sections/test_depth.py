@@ -702,7 +702,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
     dock.depth_section.collapse(animate=False)
-    dock.sections.hosted.set_slide(dock.slide)  # as when the slide is displayed again
+    dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
     opens(person)
     person.until(lambda: controller(person).analysis.models == ("skin-demo",))
     person.waits()

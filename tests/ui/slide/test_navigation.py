@@ -272,7 +272,7 @@ def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, 
                 if state == "finished":
                     fake.finishes()
                 status = read_slide_run_status(fake.path)
-                person.dock.context.run_updated.emit(SlideRunUpdate(status))
+                person.session.run.set(SlideRunUpdate(status))
         person.until(lambda count=count: len(listed(person)) == count + 1)
         assert worklist._next_reading < monotonic() + MAX_INTERVAL_S, how
     person.waits()

@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 class SlideContext(QObject):
     """The displayed slide, and the services and signals that all sections share.
 
-    ``run_updated``: a new ``SlideRunUpdate`` of the analysis that the dock follows. ``reader_changed``: the new name of
-    the reader, entered in one of the sections. ``flush_requested``: sections must apply what is being typed and save
-    pending changes. ``class_key_pressed``: the number of the class to use with the active tool. ``analysis_requested``:
-    the name of a model to analyze the slide with. ``slide_requested``: the file of a slide to display.
-    ``scale_requested``: the scale is to be set. ``tool_requested``: the name of a tool to start or stop.
+    ``reader_changed``: the new name of the reader, entered in one of the sections. ``flush_requested``: sections must
+    apply what is being typed and save pending changes. ``class_key_pressed``: the number of the class to use with the
+    active tool. ``analysis_requested``: the name of a model to analyze the slide with. ``slide_requested``: the file of
+    a slide to display. ``scale_requested``: the scale is to be set. ``tool_requested``: the name of a tool to start or
+    stop.
     """
 
-    run_updated = Signal(object)
     flush_requested = Signal()
     reader_changed = Signal(str)
     class_key_pressed = Signal(int)

@@ -491,9 +491,9 @@ class SlideSections(QObject):
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
         self._context, self._controls = context, controls
-        self.worklist = SlideWorklist(context, controls.worklist_section)
         self.side_by_side = SideBySideController(context, controls.side_by_side_section)
         self.hosted = HostedSections(context, controls)
+        self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
         for part in (self.side_by_side, self.worklist, self.hosted):
             part.failed.connect(self.failed)
         self.worklist.slide_requested.connect(context.slide_requested)
@@ -505,10 +505,9 @@ class SlideSections(QObject):
         return options.model_copy(update={"patient": session.patient_data.row})
 
     def share_run(self, update: SlideRunUpdate) -> None:
-        """Share an update of the analysis with the other sections."""
+        """Share an update of the analysis with the sections."""
         if self._context.session is not None:
             self._context.session.run.set(update)
-        self._context.run_updated.emit(update)
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""
@@ -517,8 +516,8 @@ class SlideSections(QObject):
 
     def set_slide(self, slide: ViewerSlide | None) -> None:
         """Show another slide, or the same one with another scale."""
-        for part in (self.worklist, self.side_by_side, self.hosted):
-            part.set_slide(slide)
+        self.side_by_side.set_slide(slide)
+        self.hosted.show_slide(slide)
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""

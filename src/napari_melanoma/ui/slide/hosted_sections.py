@@ -45,7 +45,7 @@ class HostedSections(SectionHost[SlideSession]):
         """The notes of the displayed slide; None until they were found."""
         return None if self.session is None else self.session.notes.value
 
-    def set_slide(self, slide: ViewerSlide | None) -> None:
+    def show_slide(self, slide: ViewerSlide | None) -> None:
         """Show the session of a slide; that of a slide that was just opened follows when its folder is found.
 
         For the same slide with another scale, the sections are opened again.

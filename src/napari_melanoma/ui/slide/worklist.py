@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.slide.hosted_sections import HostedSections
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -128,7 +129,7 @@ class SlideWorklist(QObject):
     failed = Signal(object)  # the exception
     slide_requested = Signal(object)  # Path
 
-    def __init__(self, context: SlideContext, section: QCollapsible) -> None:
+    def __init__(self, context: SlideContext, section: QCollapsible, hosted: HostedSections) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: WorklistView | None = None
@@ -137,7 +138,6 @@ class SlideWorklist(QObject):
         self._source: tuple[Path, Path] | None = None  # folder of slides, and folder for results
         self._next_reading = 0.0  # time of the next reading of the folder, as time.monotonic
         self._requested = 0.0  # time of the last request to read the folder at once
-        self._is_analyzing = False
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda finish: finish())
         self._latest.failed.connect(self.failed)
@@ -146,7 +146,7 @@ class SlideWorklist(QObject):
         self._timer.timeout.connect(self.refresh)
         for name, direction in (("slide.list_next", 1), ("slide.list_previous", -1)):
             add_shortcut(context.dock, name, partial(self._step, direction))
-        context.run_updated.connect(self._on_run_updated)
+        hosted.session_changed.connect(self._on_session)
         self._section.toggled.connect(self._on_section_toggled)
         self._on_section_toggled(self._section.isExpanded())
 
@@ -164,9 +164,15 @@ class SlideWorklist(QObject):
         folder = slide.info.path.absolute().parent
         return folder.parent if slide.info.format == "DICOM" else folder  # the folder of DICOM files is one slide
 
-    def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide."""
+    def _on_session(self, session: SlideSession | None) -> None:
+        """Mark the slide that is displayed now, and follow its analysis."""
+        self._show_current()
+        if session is not None:
+            session.results.ended.connect(self._on_analysis_ended, unique=True)
+
+    def _show_current(self) -> None:
         if self._view is not None:
+            slide = self._context.slide
             self._view.show_current(None if slide is None else slide.info.path.absolute())
             self.refresh()
 
@@ -213,10 +219,8 @@ class SlideWorklist(QObject):
         if self._requested <= started:
             self._next_reading = monotonic() + min(MAX_INTERVAL_S, (monotonic() - started) / READING_SHARE)
 
-    def _on_run_updated(self, update: SlideRunUpdate) -> None:
-        """Read the folder when an analysis has ended."""
-        was_analyzing, self._is_analyzing = self._is_analyzing, update.status.state.active
-        if was_analyzing and not self._is_analyzing:
+    def _on_analysis_ended(self, _: SlideRunUpdate, was_running: bool) -> None:
+        if was_running:
             self._refresh_folder()
 
     def _on_section_toggled(self, is_open: bool) -> None:
@@ -227,7 +231,7 @@ class SlideWorklist(QObject):
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
             add_to_section(self._section, self._view)
-            self.set_slide(self._context.slide)
+            self._show_current()
         if is_open:
             self._timer.start()
             QTimer.singleShot(0, self._refresh_folder)
