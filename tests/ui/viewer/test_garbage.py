@@ -8,10 +8,12 @@ import weakref
 import numpy as np
 import pytest
 from qtpy.QtCore import QObject
+from qtpy.QtGui import QOpenGLContext
+from vispy.gloo.glir import GlirProgram
 
 from conftest import wait_until_idle
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused, free_in_own_context
 from napari_melanoma.ui.widgets.style import Connections
 
 PATIENCE_MS = 60_000
@@ -78,3 +80,20 @@ def test_garbage_collection_resumes_after_an_error():
     with pytest.raises(ImportError, match="no such library"):
         load(RunContext())
     assert gc.isenabled()
+
+
+@pytest.mark.slow
+def test_shaders_of_a_removed_layer_are_deleted_in_the_context_of_their_canvas(shown_viewer, monkeypatch):
+    free_in_own_context()
+    canvas = shown_viewer.window._qt_viewer.canvas.native
+    layer = shown_viewer.add_image(np.zeros((8, 8)))
+    shown_viewer.screenshot(canvas_only=True, flash=False)
+    contexts = []
+    delete = GlirProgram.delete
+    monkeypatch.setattr(
+        GlirProgram, "delete", lambda one: (contexts.append(QOpenGLContext.currentContext()), delete(one))
+    )
+    canvas.doneCurrent()  # as if Qt had composed the window since
+    shown_viewer.layers.remove(layer)
+    assert contexts
+    assert all(one == canvas.context() for one in contexts)

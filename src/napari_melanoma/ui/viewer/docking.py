@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 
+from napari_melanoma.ui.viewer.garbage import free_in_own_context
 from napari_melanoma.ui.viewer.layers import LayerUnits
 from napari_melanoma.ui.viewer.shortcuts import add_help_shortcuts
 from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit_view
@@ -63,6 +64,7 @@ class DockPlacement(QObject):
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
+            free_in_own_context()
             LayerUnits(viewer, connections, self)
             ViewMemory(viewer, connections, self)
             add_help_shortcuts(dock)
