@@ -102,7 +102,7 @@ def _overview_step(values: zarr.Array, overview: SlideMaps) -> int:
 
 
 @dataclass(frozen=True)
-class LesionSection:
+class SectionLesions:
     """A section of tissue on coarse cells, and boxes around its lesions.
 
     ``boxes``: in coarse cells; they do not overlap. ``step``: number of map cells along the side of a coarse cell.
@@ -220,7 +220,7 @@ def _measure_sections(
 
 def _measure_section(
     depth_map: DepthMap,
-    lesion_section: LesionSection,
+    lesion_section: SectionLesions,
     config: DepthMeasurementConfig,
     interval_model: DepthIntervalModel | None,
 ) -> tuple[list[DepthCandidate], list[str]]:
@@ -308,12 +308,12 @@ def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[st
     }
 
 
-def find_lesion_sections(depth_map: DepthMap, config: DepthMeasurementConfig) -> tuple[LesionSection, ...]:
+def find_lesion_sections(depth_map: DepthMap, config: DepthMeasurementConfig) -> tuple[SectionLesions, ...]:
     """Find the sections of a slide and the boxes around their lesions on coarse cells."""
     check_cell_um(depth_map.placement, depth_map.values.shape[1:])
     coarse, cell_um, step = _coarse_maps(depth_map)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
-    return tuple(LesionSection(one, _lesion_boxes(one, config), step * depth_map.step) for one in sections)
+    return tuple(SectionLesions(one, _lesion_boxes(one, config), step * depth_map.step) for one in sections)
 
 
 def _coarse_maps(depth_map: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.sections.choice import CONTENT, FULL_TIP, MAX_SHOWN, SectionChoice, SectionDialog, resolve_shown
-from napari_melanoma.ui.sections.host import SectionDock
+from napari_melanoma.ui.sections.choice import (
+    CONTENT,
+    FULL_TIP,
+    MAX_SHOWN,
+    SectionChoice,
+    SectionDialog,
+    SectionDock,
+    resolve_shown,
+)
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import column, section
 

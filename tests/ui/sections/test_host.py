@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QComboBox, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_melanoma.ui.sections import PhotographSection
-from napari_melanoma.ui.sections.choice import SectionChoice
-from napari_melanoma.ui.sections.host import SectionDock, SectionHost
+from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
+from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import column, section, section_title
 

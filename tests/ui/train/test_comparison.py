@@ -19,7 +19,7 @@ from stage import Stage
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs.launching import read_run
-from napari_melanoma.ui.train.comparison import ComparisonView
+from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.train.samples import ThumbnailButton, ThumbnailItem
 from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
@@ -34,7 +34,7 @@ def stage(home, qtbot):
 
 @pytest.fixture
 def gate(stage, qtbot):
-    made = stage.show(ComparisonView(stage.icons))
+    made = stage.show(RunComparisonView(stage.icons))
     yield made
     wait_until_idle(qtbot, made)
 
@@ -315,7 +315,7 @@ def test_an_interval_without_limits_is_not_drawn():
 @pytest.mark.both_qts
 def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage = Stage(qtbot)
-    gate = stage.show(ComparisonView(stage.icons))
+    gate = stage.show(RunComparisonView(stage.icons))
     show(gate, run.compare(shown=3))
     stage.close()
 

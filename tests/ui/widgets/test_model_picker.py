@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from napari.components import ViewerModel
+from napari_melanoma.ui.slide.risk_view import RiskModelPicker
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
@@ -20,7 +21,6 @@ from napari_melanoma.models import (
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
-from napari_melanoma.ui.slide.risk_view import RiskModelPicker
 from napari_melanoma.ui.widgets.model_picker import OTHER, ClassifierPicker, ExtensibleModelPicker, ModelPicker
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 

@@ -11,8 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
-from napari_melanoma.ui.sections.choice import SectionChoice
-from napari_melanoma.ui.sections.host import SectionDock
+from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions

@@ -14,7 +14,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, quiet_
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from napari_melanoma.ui.sections.host import SectionDock
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 MAX_SHOWN = 8
 EXPLANATION = (
@@ -35,6 +35,28 @@ def resolve_shown(titles: Sequence[str], chosen: Mapping[str, bool], seldom: Col
     others = sorted((title for title in titles if title not in chosen), key=lambda title: title in seldom)
     shown += others[: max(0, MAX_SHOWN - len(shown))]
     return tuple(title for title in titles if title in shown)
+
+
+class SectionDock(QWidget):
+    """A dock that hosts sections; ``name``: starts the names of shortcuts and of frames, such as ``slide``.
+
+    ``choice``: which sections are shown. By their titles, ``always_shown`` cannot be hidden, and ``seldom_shown`` are
+    hidden by default if there are too many.
+    """
+
+    name: str
+    settings: DockSettings
+    choice: SectionChoice
+    always_shown: tuple[str, ...] = ()
+    seldom_shown: tuple[str, ...] = ()
+
+    def list_places(self) -> Mapping[str, QWidget]:
+        """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""
+        raise NotImplementedError
+
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add the frame of a section for which the dock has no place."""
+        raise NotImplementedError
 
 
 class SectionChoice(QObject):

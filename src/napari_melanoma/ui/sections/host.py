@@ -13,7 +13,7 @@ from superqt import QCollapsible
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.sections import SectionBase, find_sections
-from napari_melanoma.ui.sections.choice import SectionChoice
+from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.connections import CommitSignal
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 class HostedSession(Protocol):
@@ -36,28 +35,6 @@ class HostedSession(Protocol):
 
 
 Session = TypeVar("Session", bound=HostedSession)
-
-
-class SectionDock(QWidget):
-    """A dock that hosts sections; ``name``: starts the names of shortcuts and of frames, such as ``slide``.
-
-    ``choice``: which sections are shown. By their titles, ``always_shown`` cannot be hidden, and ``seldom_shown`` are
-    hidden by default if there are too many.
-    """
-
-    name: str
-    settings: DockSettings
-    choice: SectionChoice
-    always_shown: tuple[str, ...] = ()
-    seldom_shown: tuple[str, ...] = ()
-
-    def list_places(self) -> Mapping[str, QWidget]:
-        """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""
-        raise NotImplementedError
-
-    def add_section(self, frame: QCollapsible) -> None:
-        """Add the frame of a section for which the dock has no place."""
-        raise NotImplementedError
 
 
 @dataclass

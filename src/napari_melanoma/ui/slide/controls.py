@@ -7,14 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.sections.choice import SectionChoice
-from napari_melanoma.ui.sections.host import SectionDock
+from napari_melanoma.reports.export_formats import FORMATS
+from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.run_panel import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
-from napari_melanoma.ui.slide.export import create_export_button
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideOptionsController
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
@@ -43,12 +42,15 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.viewer import Viewer
 
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
+IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
@@ -96,7 +98,7 @@ class ResultChoice(QWidget):
 
 
 class SlideControls(SectionDock):
-    """The widgets of the Slide dock; ``export_requested``: kind of the export (``export.EXPORTS``)."""
+    """The widgets of the Slide dock; ``export_requested``: kind of the export (``EXPORTS``), or ``IMPORT``."""
 
     export_requested = Signal(str)
     name = "slide"
@@ -340,3 +342,20 @@ class SlideControls(SectionDock):
         self.correlation_section = section(
             "Area and probability", "slide_relation_section", column(), self.settings, False
         )
+
+
+def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
+    """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
+    button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
+    menu = QMenu(button)
+    entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
+    for kind, text in {**entries, IMPORT: "Import outlines from QuPath (GeoJSON) ..."}.items():
+        if kind == IMPORT:
+            menu.addSeparator()
+        action = menu.addAction(text)
+        action.setObjectName(f"export_{kind}")
+        action.triggered.connect(lambda _=False, kind=kind: on_export(kind))
+    menu.setToolTipsVisible(True)
+    button.setMenu(menu)
+    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    return button

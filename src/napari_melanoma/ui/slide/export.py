@@ -8,27 +8,23 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QMenu, QToolButton
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.reports.export_formats import EXPORTS, FORMATS
+from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import enable, tool_button
+from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import FittedAnnotations
     from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
-IMPORT = "import"
 DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."
 NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section first."
@@ -37,23 +33,6 @@ NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
 NO_REPORT = "No depth reading and no risk estimate yet. Measure or estimate one first."
 NO_DICOM = "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead."
 MAX_REMARKS = 3  # remarks about imported outlines that are shown
-
-
-def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
-    """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
-    button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
-    menu = QMenu(button)
-    entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
-    for kind, text in {**entries, IMPORT: "Import outlines from QuPath (GeoJSON) ..."}.items():
-        if kind == IMPORT:
-            menu.addSeparator()
-        action = menu.addAction(text)
-        action.setObjectName(f"export_{kind}")
-        action.triggered.connect(lambda _=False, kind=kind: on_export(kind))
-    menu.setToolTipsVisible(True)
-    button.setMenu(menu)
-    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    return button
 
 
 class SlideExporter(QObject):

@@ -103,7 +103,7 @@ EVALUATED_ALONE = (
 )
 
 
-class ComparisonView(QWidget):
+class RunComparisonView(QWidget):
     """The comparison after a run, with buttons that activate or discard the new model."""
 
     activate_requested = Signal(object)  # Path of the run

@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.training.monitor import monitor_from_values
-from napari_melanoma.ui.train.comparison import ComparisonView
+from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_reader import CurveStyle, LossCurve, RunFolderReader, TrainingSnapshot
 from napari_melanoma.ui.train.run_text import (
     RunActivity,
@@ -231,7 +231,7 @@ class RunPage(QWidget):
         )
         icons.add(self.back_button, "left_arrow")
         self.run_view = RunView(icons, settings)
-        self.comparison_view = ComparisonView(icons)
+        self.comparison_view = RunComparisonView(icons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)

@@ -40,7 +40,7 @@ class LesionsSection(Section):
 
     def __init__(self) -> None:
         self.canvas: LesionCanvas | None = None
-        self.controller: LesionController | None = None
+        self.controller: SlideLesionController | None = None
         self._drawing_choice = (0, 0)  # the selected class and tool, kept for the next slide
 
     def show(self, session: SlideSession) -> None:
@@ -50,7 +50,7 @@ class LesionsSection(Section):
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide."""
         assert self.canvas is not None, "show is called first"
-        self.controller = LesionController(session, self.canvas)
+        self.controller = SlideLesionController(session, self.canvas)
         self.controller.view.drawing_panel.select(self._drawing_choice)
         return self.controller.view
 
@@ -69,7 +69,7 @@ class LesionsSection(Section):
             canvas.close()
 
 
-class LesionController(QObject):
+class SlideLesionController(QObject):
     """Connect the widgets with the lesions of a slide and with the canvas."""
 
     def __init__(self, session: SlideSession, canvas: LesionCanvas) -> None:

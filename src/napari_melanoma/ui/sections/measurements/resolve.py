@@ -21,7 +21,7 @@ class MeasurementRow(NamedTuple):
     tooltip: str
 
 
-class LesionRow(NamedTuple):
+class LesionMeasurementRow(NamedTuple):
     """One of several lesions; ``cells``: number, area, diameter and probability (empty if not predicted)."""
 
     cells: tuple[str, str, str, str]
@@ -33,7 +33,7 @@ class MeasurementsView:
     """The rows of the table; those of the list, empty for a single lesion; and the class that is predicted."""
 
     rows: tuple[MeasurementRow, ...] = ()
-    lesions: tuple[LesionRow, ...] = ()
+    lesions: tuple[LesionMeasurementRow, ...] = ()
     positive: str = ""
 
 
@@ -45,7 +45,7 @@ def resolve_measurements(result: LesionResult | None, predictions: tuple[ClassPr
     if len(predictions) != len(measured):
         predictions = ()
     lesions = tuple(
-        LesionRow(
+        LesionMeasurementRow(
             (f"{index + 1}", *_format_size(values), _format_prediction(predictions[index]) if predictions else ""),
             index < len(result.mask_parts),
         )

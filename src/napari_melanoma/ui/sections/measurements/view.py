@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QTableWid
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.sections.measurements.resolve import LesionRow, MeasurementRow
+    from napari_melanoma.ui.sections.measurements.resolve import LesionMeasurementRow, MeasurementRow
 
 HEADERS = ("Measurement", "pixels", "mm")
 MAX_LESION_ROWS = 6  # without scrolling
@@ -122,7 +122,7 @@ class LesionList(QTableWidget):
         self.cellClicked.connect(lambda row, _: self.chosen.emit(row))
         self.hide()
 
-    def show_rows(self, rows: Sequence[LesionRow], positive: str) -> None:
+    def show_rows(self, rows: Sequence[LesionMeasurementRow], positive: str) -> None:
         """Show the lesions; ``positive``: the class whose probability is listed."""
         self.setVisible(bool(rows))
         self.setHorizontalHeaderLabels(["", "area", "diameter", positive])
