@@ -36,7 +36,7 @@ def names_of(roots, below):
 for roots, unwanted, below, skipped in json.loads(sys.argv[1]):
     count, culprits, seen = 0, {}, set()
     for name in names_of(roots, below):
-        if name not in skipped:
+        if not any(f"{name}.".startswith(f"{one}.") for one in skipped):
             importlib.import_module(name)
         count += 1
         new = (set(unwanted) & set(sys.modules)) - seen
@@ -63,7 +63,7 @@ class Step(NamedTuple):
     roots: list[str]
     unwanted: tuple[str, ...]
     below: bool = True  # the modules of packages too
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # with the modules below
 
 
 def run_alone(script: str, argument: Sequence[Any]) -> list[Any]:
@@ -79,6 +79,7 @@ PARTS = sorted(path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" o
 COMPUTING = ("models", "training")
 # Modules that define networks at import time; they are imported inside functions only.
 NETWORKS = ("classification.explanation_networks", "models.receptive_fields", "slides.tile_outputs")
+EXTENSION_WINDOWS = tuple(f"extensions.{path.parent.name}.ui" for path in PACKAGE.glob("extensions/*/ui"))
 WITHOUT_WINDOWS = [part for part in PARTS if part not in {*COMPUTING, "ui", "__init__", "__main__", "torch_backends"}]
 
 
@@ -94,7 +95,9 @@ def test_only_computing_parts_import_torch_and_none_without_windows_imports_qt()
         Step(
             ["napari_melanoma", "napari_melanoma.models.installed_bundles"], TORCH + QT, below=False
         ),  # loaded by a viewer
-        Step(modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER, skipped=tuple(modules_of(*NETWORKS))),
+        Step(
+            modules_of(*WITHOUT_WINDOWS), TORCH + QT + CLUSTER, skipped=tuple(modules_of(*NETWORKS, *EXTENSION_WINDOWS))
+        ),
         Step(modules_of(*COMPUTING), QT),
     ]
     controlled, viewer, parts, computing = run_alone(IMPORT_ALL, steps)
@@ -109,7 +112,7 @@ def test_no_module_of_ui_imports_torch_and_the_lesion_dock_no_analysis() -> None
     later = ("lesion.analysis", "classification", "training", "case", "data.dataset", "data.harmonize", "privacy")
     steps = [
         Step(modules_of("ui.lesion.dock"), (*modules_of(*later), "pandas", "scipy", "skimage"), below=False),
-        Step(modules_of("ui"), TORCH + CLUSTER),
+        Step(modules_of("ui", *EXTENSION_WINDOWS), TORCH + CLUSTER),
     ]
     dock, ui = run_alone(IMPORT_ALL, steps)
     assert dock == [1, {}]

@@ -115,6 +115,19 @@ def test_a_section_is_closed_before_another_session_is_shown(dock: Dock) -> None
     assert tab_order(dock) == ["above", "below"]
 
 
+def test_a_section_that_fails_does_not_keep_others_on_the_previous_session(dock: Dock) -> None:
+    host, first = host_section(dock, "Place")
+    second = NameSection()
+    host._on_found({"Frame": lambda: second})
+    host.show_session(make_session("one"))
+    first.close = Mock(side_effect=ValueError("it is broken"))
+    with pytest.raises(ValueError, match="broken"):
+        host.show_session(make_session("two"))
+    first.close = Mock()
+    assert second.events == ["show one", "close", "show two"]
+    assert dock.findChild(QLineEdit, "first").text() == "two"
+
+
 def test_pending_input_is_applied_before_a_section_is_closed(dock: Dock) -> None:
     host, made = host_section(dock, "Place")
     session = make_session("one")

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 from napari.components import ViewerModel
-from napari_melanoma.ui.slide.risk_view import RiskModelPicker
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.extensions.risk.ui.view import RiskModelPicker
 from napari_melanoma.models import (
     AUTOMATIC,
     DEFAULT_BUNDLE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -80,9 +81,11 @@ class SectionHost(QObject, Generic[Session]):
 
     def show_session(self, session: Session | None) -> None:
         """Close the sections of the displayed session, and open them on another one."""
-        self._close_sections()
-        self.session = session
-        self._open_sections()
+        try:
+            self._close_sections()
+        finally:
+            self.session = session
+            self._open_sections()
 
     def toggle_tool(self, name: str) -> None:
         """Expand the section of a tool, and start or stop the tool."""
@@ -148,8 +151,9 @@ class SectionHost(QObject, Generic[Session]):
         return [title for title, hosted in self.sections.items() if hosted.section.has_content(session)]
 
     def _open_sections(self) -> None:
-        for hosted in self.sections.values():
-            self._open(hosted)
+        with ExitStack() as steps:  # all are opened, also if one fails
+            for hosted in reversed(self.sections.values()):
+                steps.callback(self._open, hosted)
 
     def _open(self, hosted: HostedSection[Session]) -> None:
         """Show a section on the canvas once its documents have been read, and its widgets if it is expanded."""
@@ -180,14 +184,21 @@ class SectionHost(QObject, Generic[Session]):
     def _close_sections(self) -> None:
         if self.session is not None:
             self.session.commit_requested.emit()
-        for hosted in self.sections.values():
-            if hosted.is_shown:
-                hosted.section.close()
-                hosted.is_shown = False
-            if hosted.widget is not None:
-                hosted.widget.setParent(None)  # not found by its name any more
-                hosted.widget.deleteLater()
-                hosted.widget = None
+        with ExitStack() as steps:  # all are closed, also if one fails
+            for hosted in self.sections.values():
+                steps.callback(_close, hosted)
+
+
+def _close(hosted: HostedSection[Session]) -> None:
+    was_shown, hosted.is_shown = hosted.is_shown, False
+    try:
+        if was_shown:
+            hosted.section.close()
+    finally:
+        if hosted.widget is not None:
+            hosted.widget.setParent(None)  # not found by its name any more
+            hosted.widget.deleteLater()
+            hosted.widget = None
 
 
 def _set_tab_order(place: QWidget, widget: QWidget) -> None:

@@ -239,10 +239,13 @@ class Document(Edited[Value]):
         self._writer.flush()
 
     def close(self) -> None:
-        """Write pending changes, and stop all tasks: the slide was closed."""
-        self.flush()
-        self.queue.cancel()
-        self.queue.deleteLater()
+        """Stop when pending edits are applied and saved: the slide was closed."""
+        self.flush()  # now: napari may be closed next
+        if self.queue.busy and self.is_ready:
+            self.queue.idle.connect(self.close)
+        else:
+            self.queue.cancel()
+            self.queue.deleteLater()
 
     def _change(self, change: Callable[[History[Value]], History[Value]]) -> None:
         if self.is_ready and not self.problem:

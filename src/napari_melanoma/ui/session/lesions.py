@@ -161,13 +161,6 @@ class LesionDocument(Document[LesionState | None]):
         self._analysis, self._other_classes = (), {}
         self._show(LesionHistory(None), Stored(None))
 
-    def close(self) -> None:
-        """Stop when pending edits are applied and saved: the slide was closed."""
-        if self.queue.busy:
-            self.queue.idle.connect(self.close)
-        else:
-            super().close()
-
     def _save(self) -> None:
         if self.is_corrected and not self.is_saved:
             super()._save()
