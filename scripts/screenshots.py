@@ -419,11 +419,11 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.picker.select_slide(first.identity)
     wait_until(lambda: dock.slide.identity == first.identity and tasks.is_idle())
     dock.side_by_side_section.expand(animate=False)
-    comparison = dock.sections.side_by_side
     for name in ("side_by_side_show", "side_by_side_register"):
         dock.findChild(QAbstractButton, name).click()
         wait_until(tasks.is_idle)
-    wait_until(lambda: comparison._alignment != "")
+    section = dock.sections.hosted.sections["Side by side"].section
+    wait_until(lambda: section.comparison.alignment != "")
     row, column = first.size[0] * 0.45, first.size[1] * 0.5
     center_view(viewer, first, (row, column), first.size[1] / 3)
     show_part(dock, "slide_side_by_side_section")

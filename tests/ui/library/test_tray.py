@@ -403,17 +403,18 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     person.selects("s10.tif")
     person.dock.side_by_side_button.click()
     person.waits_for_all()
-    controls = slide_dock.sections.side_by_side
+    section = slide_dock.sections.hosted.sections["Side by side"].section
+    controls = section.second
     assert slide_dock.slide.info.name == "s2"
     assert [layer.name for layer in controls.model.layers] == ["s10"]
     qtbot.wait(300)
     person.selects("s3.tif")
     start = person.list.visualRect(person.dock.list_model.find_index(folder / "s3.tif")).center()
-    drags(person, start, controls._canvas)
+    drags(person, start, controls.canvas)
     person.until(lambda: [layer.name for layer in controls.model.layers] == ["s3"])
     person.waits_for_all()
     assert slide_dock.slide.info.name == "s2"
-    with qtbot.waitSignal(controls._canvas.destroyed):
+    with qtbot.waitSignal(controls.canvas.destroyed):
         slide_dock.findChild(QAbstractButton, "side_by_side_show").click()
 
     # A slide of a case is closed with the case.
@@ -427,7 +428,7 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     person.dock.side_by_side_button.click()
     person.waits_for_all()
     assert set(person.open_files) == before | {"section.tif"}
-    assert [layer.name for layer in controls.model.layers][:1] == ["section"]
+    assert [layer.name for layer in section.second.model.layers][:1] == ["section"]
     case_dock.controller.open(second.folder)
     person.waits_for_all()
     assert set(person.open_files) == before

@@ -13,9 +13,9 @@ from superqt import QCollapsible
 
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.sections.side_by_side.second_view import NARROW_PX, WIDEN_MS
 from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.slide import reading_mode
-from napari_melanoma.ui.slide.side_by_side import NARROW_PX, WIDEN_MS
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
@@ -380,17 +380,18 @@ def check_narrow_views(reader, monkeypatch):
     assert status.text == reading_mode.NOT_SHOWN
     assert second.width() == width
     status.begin("finding", "Detecting tissue ...")
-    dock.sections.side_by_side.widen_views()
+    controls = dock.sections.hosted.sections["Side by side"].section.second
+    controls.widen()
     reader.qtbot.wait(2 * WIDEN_MS)
     assert status.text == "Detecting tissue ..."
     status.end("finding", "")
     width = second.width()
     with monkeypatch.context() as patch:
         patch.setattr(QDockWidget, "isFloating", lambda self: True)
-        dock.sections.side_by_side.widen_views()
+        controls.widen()
         reader.qtbot.wait(2 * WIDEN_MS)
     assert (status.text, second.width()) == ("", width)
-    dock.sections.side_by_side.narrow.emit(width)
+    controls._offer_reading(width)
     assert "pixels wide" in status.text
     show.click()  # closes the second view, and with it the offer
     assert status.text == ""

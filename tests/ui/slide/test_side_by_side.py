@@ -29,10 +29,15 @@ def presses(person, name):
     button.click()
 
 
+def controller(person):
+    return person.dock.sections.hosted.sections["Side by side"].section
+
+
 def closes_the_second(person):
     """Close the second view, and wait until it is deleted."""
-    with person.qtbot.waitSignal(person.dock.sections.side_by_side._canvas.destroyed):
+    with person.qtbot.waitSignal(controller(person).second.canvas.destroyed):
         presses(person, "side_by_side_show")
+    assert controller(person).second is None
 
 
 def place(viewer):
@@ -45,14 +50,14 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     dock, viewer = person.dock, person.viewer
     viewer.window._qt_window.resize(1500, 900)
     person.opens_slides(draw_slide(tmp_path / "ihc.tif", tint=40))
-    dock.side_by_side_section.toggleButton().click()
+    person.opens_section("Side by side")
     assert not person.finds(QAbstractButton, "side_by_side_show").isEnabled()
     person.opens_slides(slide_path)
     person.qtbot.wait(200)
     width = dock.width()
     presses(person, "side_by_side_show")
-    controls = dock.sections.side_by_side
-    person.until(lambda: controls._canvas.width() > 300)
+    controls = controller(person).second
+    person.until(lambda: controls.canvas.width() > 300)
     assert [layer.name for layer in controls.model.layers] == ["ihc"]
     assert [layer.visible for layer in controls.model.layers] == [True]
     np.testing.assert_allclose(place(controls.model), place(viewer))
@@ -81,7 +86,6 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
 
     person.qtbot.wait(200)
     closes_the_second(person)
-    assert controls.model is None
     assert person.finds(QLabel, "side_by_side_hint").text().startswith("Press show")
     person.until(lambda: abs(dock.width() - width) < 20)
 
@@ -91,12 +95,13 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.opens_slides(slide_path)
     presses(person, "side_by_side_show")
     assert not person.finds(QAbstractButton, "side_by_side_link").isEnabled()
+    controls = controller(person).second
     before = place(controls.model)
     get_camera(viewer).zoom = 0.7
     np.testing.assert_allclose(place(controls.model), before)
-    with person.qtbot.waitSignal(controls._canvas.destroyed):
+    with person.qtbot.waitSignal(controls.canvas.destroyed):
         viewer.layers.remove("bare")
-    assert controls.model is None
+    assert controller(person).second is None
     person.waits()
 
 
@@ -121,9 +126,9 @@ def draw_section(angle):
 def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_reported(analysed, tmp_path, monkeypatch):
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
-    dock.side_by_side_section.toggleButton().click()
+    person.opens_section("Side by side")
     presses(person, "side_by_side_show")
-    controls = dock.sections.side_by_side.model
+    controls = controller(person).second.model
     assert [layer.name for layer in controls.layers] == ["section", "section heatmap", "section lesions"]
     assert all(layer.visible for layer in controls.layers)
     heatmap = controls.layers["section heatmap"]
@@ -152,7 +157,7 @@ def sections(person, tmp_path):
     """User with two serial sections side by side, the second turned by 30 degrees."""
     person.opens_slides(write_section(tmp_path / "ihc.tif", angle=30))
     person.opens_slides(write_section(tmp_path / "he.tif"))
-    person.dock.side_by_side_section.toggleButton().click()
+    person.opens_section("Side by side")
     presses(person, "side_by_side_show")
     return person
 
@@ -170,15 +175,14 @@ def turned(point):
 
 
 def assert_registered(person, within_um):
-    controls = person.dock.sections.side_by_side
     for point in ((200.0, 200.0), (330.0, 260.0)):
         first = shown_at(person.dock.slide.layers[0], point)
-        second = shown_at(controls.model.layers[0], turned(point))
+        second = shown_at(controller(person).second.model.layers[0], turned(point))
         np.testing.assert_allclose(second, first, atol=within_um)
 
 
 def test_serial_sections_are_registered_and_rotated_together_until_reset(sections):
-    person, controls = sections, sections.dock.sections.side_by_side
+    person = sections
     presses(person, "side_by_side_register")
     words = person.finds(QLabel, "side_by_side_hint")
     person.until(lambda: words.text().startswith("Registered by"))
@@ -188,7 +192,7 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     get_camera(person.viewer).center = (0, 60.0, 90.0)
     rotate(person.session, 90.0)
     assert_registered(person, 1.0)
-    np.testing.assert_allclose(place(controls.model), place(person.viewer))
+    np.testing.assert_allclose(place(controller(person).second.model), place(person.viewer))
     person.waits()
     folder = person.dock.context.location.folder
     (saved,) = read_notes(folder).alignments.values()
@@ -207,28 +211,21 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
     person.waits()
     assert read_notes(folder).alignments == {}
     closes_the_second(person)
-    assert controls.model is None
 
 
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
-    person, controls = sections, sections.dock.sections.side_by_side
+    person, controls = sections, controller(sections)
     words = person.finds(QLabel, "side_by_side_hint")
     presses(person, "side_by_side_align")
     assert words.text().startswith("Aligned: ")
-    person.waits()
-
-    # It is restored when the notes are read later.
     closes_the_second(person)
-    location, person.dock.context.session = person.dock.context.location, None
     presses(person, "side_by_side_show")
-    assert not words.text().startswith("Registered")
-    person.dock._on_results_found(location)
     assert words.text().startswith("Registered earlier.")
 
     # Landmarks register the slides, and disappear.
     presses(person, "side_by_side_landmarks")
     assert not person.finds(QAbstractButton, "side_by_side_link").isChecked()
-    first, second = controls._landmarks.layers
+    first, second = controls.comparison.landmarks.layers
     for number, point in enumerate(((180.0, 200.0), (340.0, 250.0), (250.0, 300.0)), start=1):
         first.add(np.multiply(point, MPP))
         second.add(np.multiply(turned(point), MPP))
@@ -240,7 +237,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     assert list(first.features["number"]) == [1, 2, 3]
     presses(person, "side_by_side_landmarks")
     assert "landmarks" not in person.viewer.layers
-    assert "landmarks" not in controls.model.layers
+    assert "landmarks" not in controls.second.model.layers
     assert person.finds(QAbstractButton, "side_by_side_link").isChecked()
     assert_registered(person, 0.5)
 
@@ -248,27 +245,26 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
     assert words.text().startswith("Registered by")
     person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
     person.waits()
-    assert not words.text().startswith("Registered by")
-    person.dock.picker.select_slide(controls._other_identity)  # to set the scale of the other slide, too
+    assert controls.comparison.alignment == ""
+    person.dock.picker.select_slide(controls.second.slide.identity)  # to set the scale of the other slide, too
     person.dock._on_pixel_size(PixelSize(2 * MPP, 2 * MPP, "given"))
     person.waits()
-    if controls.model is not None:
-        np.testing.assert_allclose(controls.model.layers[0].scale, (2 * MPP, 2 * MPP))
-        closes_the_second(person)
+    np.testing.assert_allclose(controls.second.model.layers[0].scale, (2 * MPP, 2 * MPP))
+    closes_the_second(person)
 
 
 @pytest.mark.both_qts
 @pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, slide_path, tmp_path):
-    controls = person.dock.sections.side_by_side
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=40))
-    person.dock.side_by_side_section.toggleButton().click()
+    person.opens_section("Side by side")
     person.opens_slides(slide_path)
     for _ in range(2):
         presses(person, "side_by_side_show")
-        with person.qtbot.waitSignal(controls._canvas.destroyed):
-            controls._canvas.parentWidget().title.close_button.click()
-        assert controls.model is None
+        canvas = controller(person).second.canvas
+        with person.qtbot.waitSignal(canvas.destroyed):
+            canvas.parentWidget().title.close_button.click()
+        assert controller(person).second is None
         assert not person.finds(QAbstractButton, "side_by_side_show").isChecked()
         get_camera(person.viewer).zoom *= 2
     person.viewer.layers.clear()  # as when napari closes

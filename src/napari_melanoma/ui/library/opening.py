@@ -69,7 +69,7 @@ class TrayOpener(QObject):
             dock.show_file(path)
             self.message.emit(NO_FIRST_SLIDE)
         elif self._is_open(identity):
-            dock.sections.side_by_side.show(identity)
+            _compare(dock, identity)
         else:
             self._side_by_side_request = (dock, identity, dock.slide.identity)
             dock.opener.finished.connect(self._on_second_opened)
@@ -124,7 +124,13 @@ class TrayOpener(QObject):
             dock.opener.finished.disconnect(self._on_second_opened)
             if self._is_open(identity) and self._is_open(first):
                 dock.picker.select_slide(first)
-                dock.sections.side_by_side.show(identity)
+                _compare(dock, identity)
+
+
+def _compare(dock: Any, identity: str) -> None:  # noqa: ANN401 - the Slide dock, which is not imported
+    """Show an open slide beside the displayed one."""
+    dock.side_by_side_section.expand(animate=False)
+    dock.sections.hosted.sessions.second.set(identity)
 
 
 def _is_open_case(dock: Any, folder: Path) -> bool:  # noqa: ANN401 - the Case dock, which is not imported

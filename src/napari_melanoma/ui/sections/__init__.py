@@ -40,6 +40,7 @@ OWN = {
     "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
     "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
+    "Side by side": "napari_melanoma.ui.sections.side_by_side.section:SideBySideSection",
     "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
 }
 

@@ -46,23 +46,28 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 Value = TypeVar("Value")
+READING_LINK = "reading"  # link of the status line that turns the reading mode on or off
 log = logging.getLogger(__name__)
 
 
 class SessionServices(Protocol):
     """What a window offers to the sections of its sessions.
 
-    ``window``: that dialogs belong to. ``tool_buttons``: of the tools on the canvas, checked while a tool is active.
-    ``class_key_pressed``: emits the number of the class to use with the active tool. ``reader_changed``: emits the new
-    name of the reader. Requests: emit ``analysis_requested`` with the name of a model to analyze the displayed slide
-    with, ``slide_requested`` with the file of a slide to display, ``scale_requested`` to set the scale, and
-    ``tool_requested`` with the name of a tool of a section, to expand that section and start or stop the tool.
+    ``dock``: with the sections. ``window``: that dialogs belong to. ``reading``: whether the reading mode is on, which
+    a link ``READING_LINK`` in the status line turns on. ``tool_buttons``: of the tools on the canvas, checked while a
+    tool is active. ``class_key_pressed``: emits the number of the class to use with the active tool.
+    ``reader_changed``: emits the new name of the reader. Requests: emit ``analysis_requested`` with the name of a model
+    to analyze the displayed slide with, ``slide_requested`` with the file of a slide to display, ``scale_requested`` to
+    set the scale, and ``tool_requested`` with the name of a tool of a section, to expand that section and start or stop
+    the tool.
     """
 
     viewer: Viewer
     settings: DockSettings
     icons: ThemedIcons
     status: StatusLine
+    dock: QWidget
+    reading: Shared[bool]
     tool_buttons: list[QAbstractButton]
     class_key_pressed: Any  # a signal of Qt, which has no type of its own
     reader_changed: Any
@@ -299,12 +304,14 @@ class SlideSessions:
     """The sessions of the open slides.
 
     ``changed``: a session was added or removed, or the strokes of a session have changed. ``parent``: of their tasks.
+    ``second``: identity of the slide in the second view; empty while that is closed.
     """
 
     changed = Signal()
 
     def __init__(self, parent: QObject) -> None:
         self.parent = parent
+        self.second: Shared[str] = Shared("")
         self._sessions: dict[str, SlideSession] = {}
 
     def __iter__(self) -> Iterator[SlideSession]:

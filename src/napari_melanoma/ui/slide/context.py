@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.reading.slide import NOT_STATED
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
@@ -65,6 +66,7 @@ class SlideContext(QObject):
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
         self.slide: ViewerSlide | None = None
         self.session: SlideSession | None = None  # of the displayed slide; None until its results were searched
+        self.reading: Shared[bool] = Shared(False)  # whether the reading mode is on
         self.tool_buttons: list[QAbstractButton] = []  # of the tools on the canvas: checked while a tool is active
 
     @property

@@ -17,20 +17,20 @@ from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
+from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.run_manager import preload
-from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater
-from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
@@ -61,8 +61,6 @@ if TYPE_CHECKING:
 
 NO_SLIDE_FOR_REGIONS = "{} holds regions of a slide, but no slide is open. Open the slide, then drop the file again."
 PRELOAD_MS = 300  # delay, after which the dock is drawn
-
-READING_LINK = "reading"  # link of the status line that enters the reading mode
 NO_RESULTS = "nothing is stored for this slide yet: analyze it, measure it or fill in the synoptic report first."
 
 
@@ -216,7 +214,7 @@ class SlideDock(SlideControls):
             self.analysis = None
         self.metadata_label.show_info(None if slide is None else slide.info)
         self.options_controller.set_options()
-        self.sections.set_slide(slide)
+        self.sections.hosted.show_slide(slide)
         self.reading_keys.watch_canvas()
         self.refresh()
         if slide is not None:
@@ -292,12 +290,10 @@ class SlideDock(SlideControls):
             self.model_picker.show_default(is_phantom=location.is_phantom)
         results_folder = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
-        self.sections.side_by_side.restore_alignment()
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):
             show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
-        session.heatmap_display.changed.connect(self.sections.side_by_side.update_heatmap, unique=True)
         self.sections.hosted.show_results()
         self.analysis = AnalysisController(session, self.launcher, self, self.sections.get_options)
         self.analysis.changed.connect(self.refresh)
@@ -329,7 +325,7 @@ class SlideDock(SlideControls):
         slide_layers.set_pixel_size(self._viewer, slide, size)
         fit_view(self._viewer, tuple(slide.layers))
         self.picker.update_description()
-        self.sections.set_slide(slide)
+        self.sections.hosted.show_slide(slide)
         self.metadata_label.show_info(slide.info)
         self.refresh()
 
@@ -432,15 +428,11 @@ class ReadingModeSwitch(QObject):
         add_shortcut(dock, "slide.reading", self.toggle)
         dock.picker.reading_button.clicked.connect(self.toggle)
         dock.context.scale_requested.connect(self._on_scale_requested)
-        dock.sections.side_by_side.narrow.connect(self._offer)
-        dock.sections.side_by_side.closed.connect(self._withdraw_offer)
-        self._offered = ""  # the offer in the status line
 
     def toggle(self) -> None:
         """Turn the reading mode on or off."""
         if self.leave():
             return
-        self._withdraw_offer()
         if self.mode is None:
             from napari_melanoma.ui.slide.reading_mode import ReadingMode
 
@@ -449,11 +441,9 @@ class ReadingModeSwitch(QObject):
             self.mode.bookmark_requested.connect(dock.add_bookmark)
             self.mode.ruler_requested.connect(partial(dock.context.tool_requested.emit, "line"))
         self.mode.enter()
-        if self.mode.is_on:
-            self._dock.sections.side_by_side.widen_views()
 
     def open_link(self, link: str) -> bool:
-        """Turn the reading mode on or off if the link is that of the offer; return whether it is."""
+        """Turn the reading mode on or off if the link requests it; return whether it does."""
         if link == READING_LINK:
             self.toggle()
         return link == READING_LINK
@@ -462,21 +452,6 @@ class ReadingModeSwitch(QObject):
         """Turn the reading mode off; return whether it was on."""
         return self.mode is not None and self.mode.leave()
 
-    def _offer(self, width: int) -> None:
-        """Offer the reading mode if two views are narrow, unless the status line shows a running task.
-
-        ``width``: of each view in pixels.
-        """
-        if not self._dock.status.is_busy and (self.mode is None or not self.mode.is_on):
-            link = self._dock.icons.link(READING_LINK, "Enter the reading mode")
-            offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
-            self._offered = f"Each view is only {width} pixels wide. {offer}"
-            self._dock.status.show_message(self._offered)
-
-    def _withdraw_offer(self) -> None:
-        if self._offered and self._offered == self._dock.status.text:
-            self._dock.status.show_message("")
-
     def _on_scale_requested(self) -> None:
         """Open the tab with the panel of the scale, which would not be visible otherwise."""
         if self.mode is not None and self.mode.is_on:
@@ -484,17 +459,16 @@ class ReadingModeSwitch(QObject):
 
 
 class SlideSections(QObject):
-    """Create the sections and pass them the displayed slide."""
+    """Create the sections, and connect them with the controls."""
 
     failed = Signal(object)
 
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
         self._context, self._controls = context, controls
-        self.side_by_side = SideBySideController(context, controls.side_by_side_section)
         self.hosted = HostedSections(context, controls)
         self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
-        for part in (self.side_by_side, self.worklist, self.hosted):
+        for part in (self.worklist, self.hosted):
             part.failed.connect(self.failed)
         self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
@@ -513,11 +487,6 @@ class SlideSections(QObject):
         """Store what was just entered or drawn, before another slide is displayed."""
         if self.hosted.session is not None:
             self.hosted.session.commit_requested.emit()
-
-    def set_slide(self, slide: ViewerSlide | None) -> None:
-        """Show another slide, or the same one with another scale."""
-        self.side_by_side.set_slide(slide)
-        self.hosted.show_slide(slide)
 
     def _on_analysis_requested(self, model: str) -> None:
         """Analyze the slide with a model that a section has saved."""

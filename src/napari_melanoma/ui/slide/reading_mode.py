@@ -108,6 +108,7 @@ class ReadingMode(WindowGuard):
             self.inset.start(window)
             layout.interrupted.connect(self.leave)
             self._undo = undo.pop_all()
+        self._context.reading.set(True)
         self._show_session(self._hosted.session)
         self.watch()
         canvas = find_canvas(window)
@@ -123,6 +124,7 @@ class ReadingMode(WindowGuard):
         if undo is None:
             return False
         undo.close()
+        self._context.reading.set(False)
         self._show_session(None)
         return True
 
