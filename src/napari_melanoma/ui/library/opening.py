@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.slide_layers import list_slides
+from napari_melanoma.ui.viewer.slide_layers import find_slide
 from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.style import named, quiet_label
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -68,7 +68,7 @@ class TrayOpener(QObject):
         if dock.slide is None or dock.slide.identity == identity:
             dock.show_file(path)
             self.message.emit(NO_FIRST_SLIDE)
-        elif self._is_open(identity):
+        elif find_slide(self._viewer, identity):
             _compare(dock, identity)
         else:
             self._side_by_side_request = (dock, identity, dock.slide.identity)
@@ -77,9 +77,6 @@ class TrayOpener(QObject):
 
     def _show_dock(self, name: str) -> Any:  # noqa: ANN401 - a dock, by its name
         return show_dock(self._viewer, name)
-
-    def _is_open(self, identity: str) -> bool:
-        return any(slide.identity == identity for slide in list_slides(self._viewer))
 
     def _open_photograph(self, path: Path) -> None:
         dock = self._show_dock("Lesion")
@@ -122,7 +119,7 @@ class TrayOpener(QObject):
         if self._side_by_side_request is not None:
             (dock, identity, first), self._side_by_side_request = self._side_by_side_request, None
             dock.opener.finished.disconnect(self._on_second_opened)
-            if self._is_open(identity) and self._is_open(first):
+            if all(find_slide(self._viewer, one) for one in (identity, first)):
                 dock.picker.select_slide(first)
                 _compare(dock, identity)
 

@@ -167,7 +167,7 @@ class SlideControls(SectionDock):
         self.icons.apply()
 
     def get_options(self, session: SlideSession) -> SlideOptions:
-        """Return the options that the controls show for a slide."""
+        """Return the options that the controls show for a slide, with its patient data."""
         from napari_melanoma.ui.session.lesions import make_lesion_config
 
         size, options = session.slide.info.pixel_size, self.options_controller.get_options()
@@ -177,6 +177,7 @@ class SlideControls(SectionDock):
             "mpp": size.x_um if is_set and size is not None else None,
             "tissue": options.tissue.model_copy(update={"method": session.tissue.value.method}),
             "lesions": make_lesion_config(session.heatmap_display.value.threshold),
+            "patient": session.patient_data.row,
         }
         return options.model_copy(update=values)
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, QTimer, QUrl, Signal
+from qtpy.QtCore import QObject, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QMessageBox
 
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
-    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -140,7 +139,7 @@ class SlideDock(SlideControls):
         for source in (
             *(self.model_picker, self.scale_panel, self.opener),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
-            *(self.sections, self.recent),
+            *(self.sections.hosted, self.recent),
         ):
             source.failed.connect(self._on_failed)
 
@@ -220,7 +219,9 @@ class SlideDock(SlideControls):
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
             self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer))
-            self.run_manager.find_results(slide.info, slide.identity, self.sections.hosted.notes)
+            session = self.sections.hosted.session
+            notes = None if session is None else session.notes.value
+            self.run_manager.find_results(slide.info, slide.identity, notes)
 
     def close_slide(self) -> None:
         """Close the displayed slide after saving its edits; ask first if it is being analyzed."""
@@ -295,7 +296,7 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.sections.hosted.show_results()
-        self.analysis = AnalysisController(session, self.launcher, self, self.sections.get_options)
+        self.analysis = AnalysisController(session, self.launcher, self, self.get_options)
         self.analysis.changed.connect(self.refresh)
         self.analysis.options_restored.connect(self._on_options_restored)
         self.dropped_files.import_regions()
@@ -461,22 +462,12 @@ class ReadingModeSwitch(QObject):
 class SlideSections(QObject):
     """Create the sections, and connect them with the controls."""
 
-    failed = Signal(object)
-
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(context)
         self._context, self._controls = context, controls
         self.hosted = HostedSections(context, controls)
         self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
-        for part in (self.worklist, self.hosted):
-            part.failed.connect(self.failed)
-        self.worklist.slide_requested.connect(context.slide_requested)
         context.analysis_requested.connect(self._on_analysis_requested)
-
-    def get_options(self, session: SlideSession) -> SlideOptions:
-        """Return the options that the controls show, with the patient data of the slide."""
-        options = self._controls.get_options(session)
-        return options.model_copy(update={"patient": session.patient_data.row})
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the sections."""

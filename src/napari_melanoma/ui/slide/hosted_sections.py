@@ -15,7 +15,6 @@ from napari_melanoma.ui.viewer import slide_layers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.ui.sections import SectionBase
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.session.location import SlideResultLocation
@@ -39,11 +38,6 @@ class HostedSections(SectionHost[SlideSession]):
         context.flush_requested.connect(self.flush)
         context.tool_requested.connect(self.toggle_tool)
         context.connections.connect(context.viewer.layers.events.removed, self._remove_closed)
-
-    @property
-    def notes(self) -> SlideNotes | None:
-        """The notes of the displayed slide; None until they were found."""
-        return None if self.session is None else self.session.notes.value
 
     def show_slide(self, slide: ViewerSlide | None) -> None:
         """Show the session of a slide; that of a slide that was just opened follows when its folder is found.

@@ -113,8 +113,7 @@ class SlidePicker(QWidget):
     @property
     def slide(self) -> ViewerSlide | None:
         """The selected slide; None if no slide is open."""
-        identity = self.combo.currentData()
-        return next((one for one in slide_layers.list_slides(self._viewer) if one.identity == identity), None)
+        return slide_layers.find_slide(self._viewer, self.combo.currentData())
 
     def step(self, direction: int) -> None:
         """Show the next (1) or previous (-1) slide, starting again at the other end of the list."""

@@ -22,6 +22,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
@@ -126,9 +127,6 @@ class SlideWorklist(QObject):
     read at once when the section is opened, a folder is chosen or an analysis has ended.
     """
 
-    failed = Signal(object)  # the exception
-    slide_requested = Signal(object)  # Path
-
     def __init__(self, context: SlideContext, section: QCollapsible, hosted: HostedSections) -> None:
         super().__init__(context)
         self._context, self._section = context, section
@@ -140,7 +138,7 @@ class SlideWorklist(QObject):
         self._requested = 0.0  # time of the last request to read the folder at once
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(lambda finish: finish())
-        self._latest.failed.connect(self.failed)
+        self._latest.failed.connect(partial(show_failure, context.status))
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MS)
         self._timer.timeout.connect(self.refresh)
@@ -227,7 +225,7 @@ class SlideWorklist(QObject):
         """Create the content when the section is first opened."""
         if is_open and self._view is None:
             self._view = WorklistView(self._states, self._context.icons)
-            self._view.slide_chosen.connect(self.slide_requested)
+            self._view.slide_chosen.connect(self._context.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
             add_to_section(self._section, self._view)

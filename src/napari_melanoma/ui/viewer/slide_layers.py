@@ -153,6 +153,11 @@ def list_slides(viewer: Viewer) -> list[ViewerSlide]:
     return [ViewerSlide(tuple(layers)) for layers in layers_by_path.values()]
 
 
+def find_slide(viewer: Viewer, identity: str) -> ViewerSlide | None:
+    """Return an open slide; None if it is not open."""
+    return next((one for one in list_slides(viewer) if one.identity == identity), None)
+
+
 def list_paths(viewer: Viewer) -> list[Path]:
     """List the files of the slides of a viewer, in layer order."""
     return [slide.info.path.absolute() for slide in list_slides(viewer)]

@@ -12,14 +12,6 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.notes import SlideAlignment
-from napari_melanoma.ui.sections.side_by_side.resolve import (
-    LANDMARKS,
-    REGISTERING,
-    describe_registration,
-    describe_saved,
-    describe_shift,
-    shift_to_centers,
-)
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -38,6 +30,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
+ALIGN = (
+    "Register the slides automatically or by landmarks, or center the same position in both views and press align here."
+)
+LANDMARKS = "Click the same structure in both views, in the same order: {} of at least 2. Press landmarks again to end."
+REGISTERING = "Registering the slides ..."
+NO_SCALE = "The views can be linked only if both slides have a scale, or neither."
+
 
 class Comparison(QObject):
     """Synchronize the cameras of two views, and register the slide in the second to the displayed one.
@@ -51,9 +50,11 @@ class Comparison(QObject):
 
     def __init__(self, session: SlideSession, second: SecondView, is_linked: bool) -> None:
         super().__init__(session.sessions.parent)
-        self._session, self._slide, self._other, self._second = session, session.slide, second.slide, second
+        self._session, self._slide, self._other = session, session.slide, second.slide
         self._viewer, self._model = session.services.viewer, second.model
         self.can_link = (self._slide.info.pixel_size is None) == (self._other.info.pixel_size is None)
+        self._unit = "px" if self._slide.info.pixel_size is None else "µm"
+        self._pixel_um = (*self._slide.pixel_um, *self._other.pixel_um)
         self.is_linked = is_linked
         self.alignment = ""  # its description, or the number of landmarks; empty if there is none
         self._matrix = self._find_unaligned()  # from coordinates of the second slide to those of the first
@@ -69,25 +70,18 @@ class Comparison(QObject):
         for viewer, slot in ((self._viewer, self._on_first_camera), (self._model, self._on_second_camera)):
             for emitter in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
                 connect(emitter, slot)
-        connect(self._slide.layers[0].events.affine, self._on_rotated)
-        connect(second.changed, self._show_layers)
+        connect(self._slide.layers[0].events.affine, self._show_layers)
+        connect(self._model.layers.events.inserted, self._show_layers)
         connect(session.heatmap_display.changed, self._show_layers)
         self._show_layers()
-        self._on_first_camera()
         self._restore()
 
     @property
     def text(self) -> str:
-        """The current step, or else the alignment."""
-        return REGISTERING if self._is_registering else self.alignment
-
-    @property
-    def _unit(self) -> str:
-        return "px" if self._slide.info.pixel_size is None else "µm"
-
-    @property
-    def _pixel_um(self) -> tuple[float, ...]:
-        return (*self._slide.pixel_um, *self._other.pixel_um)
+        """What the section states: the current step, the alignment, or what to do."""
+        if not self.can_link:
+            return NO_SCALE
+        return REGISTERING if self._is_registering else self.alignment or ALIGN
 
     def close(self) -> None:
         """End the comparison."""
@@ -101,7 +95,7 @@ class Comparison(QObject):
         self.is_linked = on
         self._on_first_camera()
 
-    def align(self) -> None:
+    def align(self, _: bool = False) -> None:
         """Shift the second slide so that the centers of both views are the same position."""
         first, second = (get_camera(viewer).center[-2:] for viewer in (self._viewer, self._model))
         shift = np.eye(3)
@@ -109,10 +103,11 @@ class Comparison(QObject):
         affine = np.array(self._slide.affine)
         matrix = np.linalg.inv(affine) @ shift @ affine @ self._matrix
         self.is_linked = True
-        self._set_alignment(matrix, describe_shift(shift[:2, 2], self._unit))
-        self._save(SlideAlignment(_to_rows(matrix), self._pixel_um))
+        moved = f"{shift[1, 2]:.4g}, {shift[0, 2]:.4g} {self._unit} (x, y)"
+        self._set_alignment(matrix, f"Aligned: the second slide was shifted by {moved}.")
+        self._save()
 
-    def register(self) -> None:
+    def register(self, _: bool = False) -> None:
         """Register the slides in the background."""
         self._end_landmarks()
         self._is_registering = True
@@ -120,11 +115,11 @@ class Comparison(QObject):
         work = partial(_register, self._slide, self._other)
         self._jobs.submit("register", lambda: work)
 
-    def reset(self) -> None:
+    def reset(self, _: bool = False) -> None:
         """Discard the alignment, including the saved one, and show the second slide with its own rotation."""
         self._end_landmarks()
         self._set_alignment(self._find_unaligned(), "")
-        self._save(None)
+        self._save()
 
     def set_landmarks(self, on: bool) -> None:
         """Start or stop setting landmarks."""
@@ -155,11 +150,6 @@ class Comparison(QObject):
         finally:
             self._is_syncing = False
 
-    def _on_rotated(self, event: object) -> None:
-        """Rotate the second view like the first."""
-        self._show_layers()
-        self._on_first_camera()
-
     def _show_layers(self, _: object = None) -> None:
         """Transform the layers of the second view into the coordinates of the first, and style its heatmap."""
         affine = np.array(self._slide.affine) @ self._matrix
@@ -171,6 +161,7 @@ class Comparison(QObject):
         heatmap = slide_layers.find_layer(self._model, self._other, "heatmap")
         if heatmap is not None:
             self._session.heatmap_display.value.apply(heatmap)
+        self._on_first_camera()
 
     def _find_unaligned(self) -> NDArray[np.float64]:
         """Return the matrix that shows the second slide with its own rotation."""
@@ -189,13 +180,16 @@ class Comparison(QObject):
         """Apply the alignment that is saved with the first slide, if neither scale has changed since."""
         saved = self._session.notes.value.alignments.get(self._other.info.fingerprint)
         if saved is not None and saved.pixel_um == self._pixel_um:
-            self._set_alignment(np.array(saved.matrix), describe_saved(saved.error, self._unit))
+            error = "" if saved.error is None else f"; remaining error {saved.error:.2g} {self._unit}"
+            self._set_alignment(np.array(saved.matrix), f"Registered earlier{error}. Press reset to discard it.")
 
-    def _save(self, alignment: SlideAlignment | None) -> None:
-        """Save the alignment in the notes of the first slide; None removes it."""
+    def _save(self, error: float | None = None) -> None:
+        """Save the alignment in the notes of the first slide, or remove it there."""
         if key := self._other.info.fingerprint:
             alignments = {one: saved for one, saved in self._session.notes.value.alignments.items() if one != key}
-            alignments |= {} if alignment is None else {key: alignment}
+            if self.alignment:
+                matrix = tuple(map(tuple, self._matrix.tolist()))
+                alignments[key] = SlideAlignment(matrix, self._pixel_um, error)
             self._session.edit_notes(lambda notes: replace(notes, alignments=alignments))
 
     def _on_registered(self, registration: Registration) -> None:
@@ -204,8 +198,8 @@ class Comparison(QObject):
         self._apply(registration, matrix)
 
     def _apply(self, registration: Registration, matrix: NDArray[np.float64]) -> None:
-        self._set_alignment(matrix, describe_registration(registration, self._unit))
-        self._save(SlideAlignment(_to_rows(matrix), self._pixel_um, registration.error))
+        self._set_alignment(matrix, describe(registration, self._unit))
+        self._save(registration.error)
 
     def _on_failed(self, error: Exception) -> None:
         self._is_registering = False
@@ -312,11 +306,33 @@ def _number_landmarks(layer: Points) -> None:
     layer.feature_defaults = {"number": len(numbers) + 1.0}
 
 
-def _to_rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, matrix.tolist()))
-
-
 def _register(first: ViewerSlide, second: ViewerSlide, run: RunContext) -> Registration:
     from napari_melanoma.slides.alignment import register_slides
 
     return register_slides(first.slide, second.slide, first.info.pixel_size, second.info.pixel_size)
+
+
+def describe(registration: Registration, unit: str) -> str:
+    """Describe a registration with its error; ``unit``: that of positions."""
+    changes = [f"turned by {round(registration.rotation)}°"]
+    changes += ["mirrored"] if registration.is_flipped else []
+    changes += [f"scaled by {registration.scale:.3g}"] if abs(registration.scale - 1) > 0.001 else []
+    source = f"{registration.count} landmarks"
+    if registration.method == "images":
+        source = f"{registration.count} of {registration.tried} parts of the tissue"
+    error = "its error is known from three landmarks on"
+    if registration.error is not None:
+        error = f"remaining error {registration.error:.2g} {unit}"
+    return f"Registered by {source}: {', '.join(changes)}; {error}."
+
+
+def shift_to_centers(
+    matrix: NDArray[np.float64], first_um: tuple[float, float], second_um: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Convert a matrix for positions that count from the outer corners to one that counts from pixel centers.
+
+    ``first_um``, ``second_um``: height and width of a pixel of each slide.
+    """
+    shifted = matrix.copy()
+    shifted[:2, 2] += shifted[:2, :2] @ np.divide(second_um, 2) - np.divide(first_um, 2)
+    return shifted

@@ -19,7 +19,6 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-    from napari.viewer import Viewer
 
     from napari_melanoma.ui.session.slide import SessionServices
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -33,11 +32,10 @@ OVERLAYS: tuple[slide_layers.Role, ...] = ("heatmap", "lesions")  # layers that 
 class SecondView(QObject):
     """An open second view; it closes with its slide, and offers the reading mode if it is narrow.
 
-    ``changed``: layers were added. ``closed``: the view is being closed. ``model``: napari's model of the view; None
-    after it was closed. ``slide``: the slide in it.
+    ``closed``: it is being closed. ``model``: napari's model of the view; None after it was closed. ``slide``: in it.
     """
 
-    changed, closed = Signal(), Signal()
+    closed = Signal()
 
     def __init__(self, services: SessionServices, parent: QObject, slide: ViewerSlide) -> None:
         from napari.components.viewer_model import ViewerModel
@@ -84,7 +82,6 @@ class SecondView(QObject):
             layer = slide_layers.find_layer(self._viewer, self.slide, role)
             if layer is not None and slide_layers.find_layer(self.model, self.slide, role) is None:
                 _add_copy(self.model, layer)
-                self.changed.emit()
 
     def widen(self) -> None:
         """Give both views the same width if one of them is too narrow, once Qt has laid them out."""
@@ -119,7 +116,7 @@ class SecondView(QObject):
 
     def _on_layers(self, event: object) -> None:
         """Copy new results, or close the view with its slide."""
-        if find_slide(self._viewer, self.slide.identity) is not None:
+        if slide_layers.find_slide(self._viewer, self.slide.identity) is not None:
             self._copy_overlays()
         else:
             self.close()
@@ -167,11 +164,6 @@ class SecondView(QObject):
     def _withdraw_offer(self) -> None:
         if self._offer and self._offer == self._services.status.text:
             self._services.status.show_message("")
-
-
-def find_slide(viewer: Viewer, identity: str) -> ViewerSlide | None:
-    """Return an open slide; None if it was closed."""
-    return next((one for one in slide_layers.list_slides(viewer) if one.identity == identity), None)
 
 
 def _find_frame(dock: QWidget) -> QDockWidget | None:

@@ -10,8 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QWidget
 
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.side_by_side.comparison import Comparison
-from napari_melanoma.ui.sections.side_by_side.resolve import resolve_hint
-from napari_melanoma.ui.sections.side_by_side.second_view import SecondView, find_slide
+from napari_melanoma.ui.sections.side_by_side.second_view import SecondView
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+HINT = "Open two slides to compare them side by side."
+SHOW_HINT = "Press show to see the other slide beside this one."
 
 
 class SideBySideView(QWidget):
@@ -72,24 +74,20 @@ class SideBySideView(QWidget):
 
     def show_state(self, comparison: Comparison | None, *, is_linked: bool) -> None:
         """Show a comparison, and enable the controls that are possible; None while the second view is closed."""
-        is_open, others = comparison is not None, self.slide_combo.count()
+        is_open, has_others = comparison is not None, self.slide_combo.count() > 0
         can_link = comparison is None or comparison.can_link
         has_landmarks = comparison is not None and comparison.landmarks is not None
-        for button, on in (
-            (self.show_button, is_open),
-            (self.link_check, is_linked),
-            (self.landmark_button, has_landmarks),
-        ):
+        checked = {self.show_button: is_open, self.link_check: is_linked, self.landmark_button: has_landmarks}
+        for button, on in checked.items():
             with QSignalBlocker(button):
                 button.setChecked(on)
-        alignment = "" if comparison is None else comparison.alignment
-        self.show_button.setEnabled(is_open or others > 0)
+        self.show_button.setEnabled(is_open or has_others)
         self.link_check.setEnabled(can_link)
         for button in (self.align_button, self.register_button, self.landmark_button):
             button.setEnabled(is_open and can_link)
-        self.reset_button.setEnabled(is_open and can_link and bool(alignment))
-        text = alignment if comparison is None else comparison.text
-        self.hint_label.setText(resolve_hint(others, is_open=is_open, can_link=can_link, alignment=text))
+        self.reset_button.setEnabled(comparison is not None and can_link and bool(comparison.alignment))
+        closed_hint = SHOW_HINT if has_others else HINT
+        self.hint_label.setText(closed_hint if comparison is None else comparison.text)
 
 
 class SideBySideSection(Section):
@@ -117,13 +115,13 @@ class SideBySideSection(Section):
         view.show_button.toggled.connect(lambda on: second.set(view.identity if on else ""))
         view.slide_combo.activated.connect(lambda _: second.set(view.identity) if second.value else None)
         view.link_check.toggled.connect(self._on_linked)
-        view.landmark_button.toggled.connect(lambda on: self._apply(partial(Comparison.set_landmarks, on=on)))
-        for button, action in (
-            (view.align_button, Comparison.align),
-            (view.register_button, Comparison.register),
-            (view.reset_button, Comparison.reset),
+        for signal, action in (
+            (view.landmark_button.toggled, Comparison.set_landmarks),
+            (view.align_button.clicked, Comparison.align),
+            (view.register_button.clicked, Comparison.register),
+            (view.reset_button.clicked, Comparison.reset),
         ):
-            button.clicked.connect(partial(self._on_clicked, action))
+            signal.connect(partial(self._apply, action))
         self._view = view
         self._refresh()
         return view
@@ -139,7 +137,7 @@ class SideBySideSection(Section):
     def _compare(self, identity: str) -> None:
         """Show a slide in the second view, and compare it with the displayed one; close the view if it is empty."""
         services = self._session.services
-        slide = find_slide(services.viewer, identity)
+        slide = slide_layers.find_slide(services.viewer, identity)
         self._end_comparison()
         if slide is not None:
             if self.second is None:
@@ -161,6 +159,7 @@ class SideBySideSection(Section):
     def _end_comparison(self) -> None:
         comparison, self.comparison = self.comparison, None
         if comparison is not None:
+            self._is_linked |= comparison.landmarks is not None  # the views were apart only for these
             comparison.close()
 
     def _refresh(self, event: object = None) -> None:
@@ -174,13 +173,10 @@ class SideBySideSection(Section):
         self._view.show_slides([one for one in slides if one.identity != self._session.identity], shown)
         self._view.show_state(self.comparison, is_linked=self._is_linked)
 
-    def _apply(self, action: Callable[[Comparison], None]) -> None:
+    def _apply(self, action: Callable[[Comparison, bool], None], on: bool) -> None:
         if self.comparison is not None:
-            action(self.comparison)
-
-    def _on_clicked(self, action: Callable[[Comparison], None], _: bool) -> None:
-        self._apply(action)
+            action(self.comparison, on)
 
     def _on_linked(self, on: bool) -> None:
         self._is_linked = on
-        self._apply(partial(Comparison.set_linked, on=on))
+        self._apply(Comparison.set_linked, on)
