@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow
 
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.slide import READING_LINK
@@ -46,7 +46,8 @@ class SecondView(QObject):
         viewer, self._window = services.viewer, services.main_window
         self._shown: tuple[object, ...] = ()  # what identifies the copied layers
         self._offer = ""  # in the status line
-        self._beside = _find_frame(services.dock)  # that this view is placed next to; None if it floats
+        frame = services.dock.parentWidget()
+        self._beside = frame if isinstance(frame, QDockWidget) and not frame.isFloating() else None  # its neighbor
         self._dock_width = 0 if self._beside is None else self._beside.width()
         self.model: Any = ViewerModel()  # its module differs between versions of napari
         self.model.theme = viewer.theme
@@ -164,14 +165,6 @@ class SecondView(QObject):
     def _withdraw_offer(self) -> None:
         if self._offer and self._offer == self._services.status.text:
             self._services.status.show_message("")
-
-
-def _find_frame(dock: QWidget) -> QDockWidget | None:
-    """Return the QDockWidget that contains a dock of this package; None if it floats."""
-    ancestor = dock.parent()
-    while ancestor is not None and not isinstance(ancestor, QDockWidget):
-        ancestor = ancestor.parent()
-    return None if ancestor is None or ancestor.isFloating() else ancestor
 
 
 def _set_width(frame: QDockWidget, width: int) -> None:
