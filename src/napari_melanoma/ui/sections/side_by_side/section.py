@@ -115,13 +115,13 @@ class SideBySideSection(Section):
         view.show_button.toggled.connect(lambda on: second.set(view.identity if on else ""))
         view.slide_combo.activated.connect(lambda _: second.set(view.identity) if second.value else None)
         view.link_check.toggled.connect(self._on_linked)
-        for signal, action in (
-            (view.landmark_button.toggled, Comparison.set_landmarks),
-            (view.align_button.clicked, Comparison.align),
-            (view.register_button.clicked, Comparison.register),
-            (view.reset_button.clicked, Comparison.reset),
+        view.landmark_button.toggled.connect(lambda on: self._apply(Comparison.set_landmarks, on))
+        for button, action in (
+            (view.align_button, Comparison.align),
+            (view.register_button, Comparison.register),
+            (view.reset_button, Comparison.reset),
         ):
-            signal.connect(partial(self._apply, action))
+            button.clicked.connect(partial(self._apply, action))
         self._view = view
         self._refresh()
         return view
@@ -173,7 +173,7 @@ class SideBySideSection(Section):
         self._view.show_slides([one for one in slides if one.identity != self._session.identity], shown)
         self._view.show_state(self.comparison, is_linked=self._is_linked)
 
-    def _apply(self, action: Callable[[Comparison, bool], None], on: bool) -> None:
+    def _apply(self, action: Callable[[Comparison, bool], None], on: bool = True) -> None:
         if self.comparison is not None:
             action(self.comparison, on)
 
