@@ -275,6 +275,7 @@ def test_icons_follow_the_theme(person):
         inks = [picture.pixelColor(x, y) for x in range(72) for y in range(72)]
         return np.mean([ink.lightness() for ink in inks if ink.alpha() > 100])
 
+    person.opens("mole", gradient())
     person.viewer.theme = "dark"
     on_dark = darkness()
     person.viewer.theme = "light"
