@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.runs.launching import list_runs
 from napari_melanoma.ui.launch import process_events
-from napari_melanoma.ui.train.comparison import ComparisonView
+from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import RunView
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -71,7 +71,7 @@ def main() -> int:
             return view
 
         def gate(icons: ThemedIcons) -> QWidget:
-            view = ComparisonView(icons)
+            view = RunComparisonView(icons)
             view.show_comparison(found[0])
             return view
 
