@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
-from qtpy.QtWidgets import QComboBox, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from napari_melanoma.ui.sections import PhotographSection
@@ -126,6 +126,19 @@ def test_a_section_that_fails_does_not_keep_others_on_the_previous_session(dock:
     first.close = Mock()
     assert second.events == ["show one", "close", "show two"]
     assert dock.findChild(QLineEdit, "first").text() == "two"
+
+
+def test_the_keyboard_stays_in_its_field_and_files_are_dropped_on_the_dock(dock: Dock, qtbot: QtBot) -> None:
+    host, _ = host_section(dock, "Place")
+    host.show_session(make_session("one"))
+    dock.show()
+    dock.activateWindow()
+    field = dock.findChild(QLineEdit, "second")
+    field.setFocus()
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is field)
+    host.show_session(make_session("two"))
+    focused = QApplication.focusWidget()
+    assert (focused.objectName(), focused.text(), focused.acceptDrops()) == ("second", "two", False)
 
 
 def test_pending_input_is_applied_before_a_section_is_closed(dock: Dock) -> None:

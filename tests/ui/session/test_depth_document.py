@@ -112,3 +112,11 @@ def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(
     assert len(depth.state.proposals.proposals) == 1, "the reader has measured"
     depth.accept_proposal()
     assert (stored(session, "").mm, stored(session, "").method) == (0.3, "automatic")
+
+
+def test_a_document_that_is_busy_when_it_is_closed_ends_without_an_error(session: SlideSession, qtbot: QtBot) -> None:
+    session.depth.set_values(notes="seen twice")
+    assert session.depth.queue.busy
+    session.depth.close()
+    wait_until_idle(qtbot)
+    assert not session.depth.queue.busy

@@ -259,7 +259,7 @@ class ReviewDock(LibraryDock):
         first = listed.chosen[0]
         self.settings.review_folder = first if first.is_dir() else first.parent
         self.clear_name()
-        self.list_view.path = None
+        self.list_view.select_path(None)
         self.list_model.images = listed.images
         self.records.errors.clear()
         self.records.clear_ratings()

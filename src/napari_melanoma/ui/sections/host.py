@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 from superqt import QCollapsible
 
 from napari_melanoma.core.errors import PluginError
@@ -81,11 +81,26 @@ class SectionHost(QObject, Generic[Session]):
 
     def show_session(self, session: Session | None) -> None:
         """Close the sections of the displayed session, and open them on another one."""
+        focused = self._find_focused()
         try:
             self._close_sections()
         finally:
             self.session = session
             self._open_sections()
+        for title, name in focused.items():
+            widget = self.sections[title].widget
+            if widget is not None and (field := widget.findChild(QWidget, name)) is not None:
+                field.setFocus()
+
+    def _find_focused(self) -> dict[str, str]:
+        """Return the name of the widget with the keyboard focus by the title of its section, if it is in one."""
+        focus = QApplication.focusWidget()
+        return {
+            title: focus.objectName()
+            for title, hosted in self.sections.items()
+            if focus is not None and focus.objectName() and hosted.widget is not None
+            if hosted.widget.isAncestorOf(focus)
+        }
 
     def toggle_tool(self, name: str) -> None:
         """Expand the section of a tool, and start or stop the tool."""
@@ -176,6 +191,8 @@ class SectionHost(QObject, Generic[Session]):
             else:
                 hosted.frame.layout().addWidget(hosted.widget)
             _set_tab_order(hosted.frame, hosted.widget)
+            for field in hosted.widget.findChildren(QLineEdit):
+                field.setAcceptDrops(False)  # the dock opens files that are dropped on it
 
     def _on_toggled(self, hosted: HostedSection[Session], expanded: bool) -> None:
         if expanded:

@@ -242,10 +242,13 @@ class Document(Edited[Value]):
         """Stop when pending edits are applied and saved: the slide was closed."""
         self.flush()  # now: napari may be closed next
         if self.queue.busy and self.is_ready:
-            self.queue.idle.connect(self.close)
+            self.queue.idle.connect(self._end)
         else:
-            self.queue.cancel()
-            self.queue.deleteLater()
+            self._end()
+
+    def _end(self) -> None:
+        self.queue.cancel()
+        self.queue.deleteLater()
 
     def _change(self, change: Callable[[History[Value]], History[Value]]) -> None:
         if self.is_ready and not self.problem:

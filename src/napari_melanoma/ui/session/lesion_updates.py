@@ -253,6 +253,8 @@ class LesionController(QObject):
 
     def remeasure(self, session: PhotographSession, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
+        if session.lesion is None:
+            return
         session.pending_options = new_options = options or self.options.get(session)
         self._submit(
             "measure", session, lambda lesion, _: partial(remeasure_lesion, lesion, new_options, session.source)

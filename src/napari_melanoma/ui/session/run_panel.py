@@ -69,13 +69,13 @@ class SlideRunPanel(QWidget):
         """Whether the analysis is running."""
         return self.status is not None and bool(self.status.state.active)
 
-    def set_folder(self, folder: Path | None) -> None:
-        """Follow the analysis in a folder; None stops and hides the panel."""
+    def set_folder(self, folder: Path | None, target: str = "") -> None:
+        """Follow the analysis in a folder; None stops and hides the panel. ``target``: class whose heatmap is read."""
         if folder is None or folder != self.watch.path:
             self.status = None
             self.buttons.show_status(None)
             self.hide()
-            self._target = ""
+            self._target = target
         self.watch.set_active(False)
         self.watch.set_run(folder)
         self.watch.set_active(folder is not None)

@@ -117,7 +117,8 @@ class AnalysisController(QObject):
         self._results.reopen(is_view=self._select_view())
         self._update_choice()
         if any(self._is_analyzed):
-            self._run_panel.set_folder(self._folder)
+            heatmap = self._results.value.heatmap
+            self._run_panel.set_folder(self._folder, heatmap.target if heatmap else "")
 
     def _connect(self) -> None:
         for signal, slot in (
@@ -141,6 +142,7 @@ class AnalysisController(QObject):
 
     def start(self, *, view: bool) -> None:
         """Analyze the whole slide, or the view only."""
+        self._session.commit_requested.emit()  # a threshold may just have been typed
         try:
             request = self._make_request(view)
         except MelanomaError as error:

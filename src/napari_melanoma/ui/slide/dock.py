@@ -296,6 +296,8 @@ class SlideDock(SlideControls):
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
         self.sections.hosted.show_results()
+        if self.analysis is not None:  # the results were searched twice
+            self.analysis.close()
         self.analysis = AnalysisController(session, self.launcher, self, self.get_options)
         self.analysis.changed.connect(self.refresh)
         self.analysis.options_restored.connect(self._on_options_restored)

@@ -184,7 +184,7 @@ def section_title(part: QWidget) -> str:
 def add_to_section(section: QCollapsible, widget: QWidget) -> None:
     """Add a widget below the content of a section; the content must have a vertical layout."""
     section.content().layout().itemAt(0).widget().layout().addWidget(widget)
-    _fit_section(section, animate=True)
+    _fit_section(section, animate=section.content().maximumHeight() == 0)  # only while it is being expanded
     QTimer.singleShot(FIT_DELAY_MS, partial(_fit_section, section))  # superqt ignores new sizes during an animation
 
 

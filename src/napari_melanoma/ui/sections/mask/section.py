@@ -69,6 +69,7 @@ class MaskSection(PhotographSection):
         self._connections = SectionConnections(widget)
         self._connect(session)
         self._update()
+        self._draw_prompts()
         return widget
 
     def toggle_tool(self, name: str) -> None:

@@ -140,7 +140,8 @@ class RegionController(QObject):
         self._update_texts()
 
     def _on_selection(self, selected: tuple[str, ...]) -> None:
-        self.view.region_list.table.select(selected)
+        if set(self.view.region_list.table.selected) != set(selected):  # selecting scrolls to the first row
+            self.view.region_list.table.select(selected)
         self._update_texts()
 
     def _update_texts(self) -> None:
