@@ -117,6 +117,6 @@ def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(
 def test_a_document_that_is_busy_when_it_is_closed_ends_without_an_error(session: SlideSession, qtbot: QtBot) -> None:
     session.depth.set_values(notes="seen twice")
     assert session.depth.queue.busy
-    session.depth.close()
+    session.sessions.remove(session.identity)
     wait_until_idle(qtbot)
     assert not session.depth.queue.busy
