@@ -15,7 +15,7 @@ from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.slide.controls import SlideControls
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -168,6 +168,8 @@ class Pathologist(Person):
 
     def sees_something(self):
         """Draw the canvas, and return whether it has several colors."""
+        canvas = find_canvas(self.viewer.window._qt_window)
+        self.until(lambda: not canvas.grabFramebuffer().isNull())  # it is painted only once its window is exposed
         return np.ptp(self.viewer.screenshot(canvas_only=True, flash=False)[..., :3], axis=(0, 1)).any()
 
     def chooses_file(self, name, path):
