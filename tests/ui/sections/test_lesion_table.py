@@ -51,6 +51,6 @@ def test_selection_survives_sorting_and_new_lesions_which_are_sorted(qtbot, tabl
     at = table.visualRect(table.table_model.index(2, 0)).center()
     qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=at)
     assert chosen == [(3,), (3,)]
-    table.show_lesions(find_example()[:2][::-1], "", (1,))
+    table.show_lesions(find_example()[:2], "", (1,))
     assert (numbers(table), table.selected) == ([2, 1], (1,))
     assert len(chosen) == 2

@@ -149,7 +149,9 @@ class RowTable(QTableView, Generic[Row, Id]):
         return tuple(self.table_model.row_id(self.table_model.rows[row]) for row in rows)
 
     def select(self, ids: Collection[Id]) -> None:
-        """Select rows, and scroll to the first of them."""
+        """Select rows, and scroll to the first of them; rows that are selected already stay where they are."""
+        if set(ids) == set(self.selected):
+            return
         model, self._silent, self._selected_ids = self.table_model, True, tuple(ids)
         selection, last = QItemSelection(), len(model.columns) - 1
         rows = model.find_rows(ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, theme_icon, tool_button
@@ -19,10 +19,8 @@ ICON_PX = 18
 class ValidityNotice(QWidget):
     """Shows whether a prediction is valid, and hides its numbers if it is not.
 
-    ``numbers``: the widgets that show the numbers. ``numbers_shown``: emitted with whether they are visible.
+    ``numbers``: the widgets that show the numbers.
     """
-
-    numbers_shown = Signal(bool)
 
     def __init__(self, icons: ThemedIcons, name: str, *numbers: QWidget) -> None:
         super().__init__()
@@ -83,7 +81,6 @@ class ValidityNotice(QWidget):
 
     def _show_numbers(self, shown: bool) -> None:
         self.numbers.setVisible(shown)
-        self.numbers_shown.emit(shown)
 
     def _on_colors(self) -> None:
         size = QSize(ICON_PX, ICON_PX)

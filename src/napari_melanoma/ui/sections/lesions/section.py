@@ -127,8 +127,7 @@ class SlideLesionController(QObject):
         self._update_texts()
 
     def _on_selection(self, selected: tuple[int, ...]) -> None:
-        if set(self.view.table.selected) != set(selected):  # selecting scrolls to the first row
-            self.view.table.select(selected)
+        self.view.table.select(selected)
         self._update_texts()
 
     def _update_texts(self, _: object = None) -> None:

@@ -140,8 +140,7 @@ class RegionController(QObject):
         self._update_texts()
 
     def _on_selection(self, selected: tuple[str, ...]) -> None:
-        if set(self.view.region_list.table.selected) != set(selected):  # selecting scrolls to the first row
-            self.view.region_list.table.select(selected)
+        self.view.region_list.table.select(selected)
         self._update_texts()
 
     def _update_texts(self) -> None:
