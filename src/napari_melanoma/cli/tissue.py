@@ -36,7 +36,7 @@ TRAIN_HELP = format_help(
     "Train a network on the strokes of slides, if the features of tissue fit are not enough. Starts with the encoder "
     "that ships and takes minutes. Whole slides or strokes are held back; the network and a classifier of tissue fit, "
     "both without them, are compared on them. Writes a run folder as train does, with the model in bundle/. "
-    "--resume continues a stopped run from its last finished epoch.",
+    "--resume continues a stopped run where it was saved last.",
 )
 app = typer.Typer(
     help="Fit a tissue classifier on the strokes of your own slides, and apply it.",

@@ -28,8 +28,8 @@ TRAIN_HELP = format_help(
     "napari-melanoma train --config recipe.toml --out runs/first",
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
-    "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run from its last "
-    "finished epoch. --check reports the data and the time and memory of one measured step and writes nothing.",
+    "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run where it was "
+    "saved last. --check reports the data and the time and memory of one measured step and writes nothing.",
 )
 
 
@@ -148,8 +148,8 @@ LIST_HELP = format_help(
 CONTROL_HELP = {
     "pause": "Pause a run at the next batch; it keeps its memory. Continue it with napari-melanoma runs unpause.",
     "unpause": "Continue a paused run.",
-    "cancel": "End a run after the current batch. The weights of its last finished epoch are kept, and "
-    "napari-melanoma train --resume continues from there.",
+    "cancel": "End a run after the current step. Its state is saved, and napari-melanoma train --resume continues from "
+    "there.",
 }
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
 app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)

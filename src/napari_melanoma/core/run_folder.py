@@ -55,7 +55,7 @@ class RunFolder:
 
     @property
     def last_checkpoint(self) -> Path:
-        """State after the last finished epoch."""
+        """The last state, after an epoch or within one, at which the run continues."""
         return self.checkpoints / "last.ckpt"
 
     @property

@@ -269,7 +269,7 @@ def _describe_progress(
     ``last``: the last event of each kind. ``total``: number of epochs; 0 if unknown.
     """
     if state is RunState.cancelling:
-        return "Ends after the current batch or image; finished epochs and a finished model are kept."
+        return "Ends after the current step or image; all finished steps and a finished model are kept."
     if state is RunState.paused:
         return "Paused; it keeps its memory until it is continued or canceled."
     if state is RunState.starting:

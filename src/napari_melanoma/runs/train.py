@@ -421,10 +421,14 @@ def _reduce_batch_on_resume(error: Exception, options: TrainingSetup) -> None:
 def _count_epochs(folder: RunFolder) -> int:
     import torch
 
+    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
+
     if not folder.last_checkpoint.exists():
         return 0
     state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return int(state["epoch"]) + 1 if "loops" in state else 0
+    if "loops" not in state:  # the initial state
+        return 0
+    return int(state["epoch"]) + (0 if PARTIAL_EPOCH in state else 1)
 
 
 class PhaseContext(RunFolderContext):

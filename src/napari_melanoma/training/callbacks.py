@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.training.monitor import EpochTimer, PausableClock
+    from napari_melanoma.training.partial_epochs import PartialEpoch
     from napari_melanoma.training.tasks.task import Task
 
 
 EVENT_INTERVAL_S = 1.0
 CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
 # What to do after a batch; all processes follow the greatest code of any process.
-CONTINUE, PAUSE, CANCEL, ABORT = range(4)
+CONTINUE, SAVE, PAUSE, CANCEL, ABORT = range(5)
 CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
 LIVE = "live_state_dict"  # checkpoint key of the current weights, saved beside their average
 
@@ -230,12 +231,25 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
 
 
 class RunControl(Callback):
-    """Pauses, cancels or aborts the run after a batch: on the user's command, or if the loss is not finite."""
+    """Saves, pauses, cancels or aborts the run: at intervals, on the user's command, or if the loss is not finite.
 
-    def __init__(self, read_command: Callable[[], RunCommand], folder: RunFolder, clock: PausableClock) -> None:
+    The run is saved before it is paused or canceled. All of this is done between two optimizer steps, as the sum of
+    the gradients of micro-batches is not saved. ``interval_s``: between two checkpoints within an epoch.
+    """
+
+    def __init__(
+        self,
+        read_command: Callable[[], RunCommand],
+        folder: RunFolder,
+        clock: PausableClock,
+        partial: PartialEpoch,
+        interval_s: float,
+    ) -> None:
         self._read_command = read_command
         self._folder = folder
         self._clock = clock
+        self._partial = partial
+        self._interval_s = interval_s
         self._group: Any = None
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
@@ -249,30 +263,48 @@ class RunControl(Callback):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Check the loss, and apply the user's command."""
-        check = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
-        bad_batch = pl_module.first_bad_batch() if check else None
-        code = self._apply_request(trainer, CONTINUE if bad_batch is None else ABORT)
-        if code == ABORT:
-            raise TrainingDiverged(divergence_message(pl_module.recipe, "loss", trainer.current_epoch, bad_batch))
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the interval again, as the end of an epoch is saved in any case."""
+        self._clock.is_due("save", 0)
 
-    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Task,  # type: ignore[override]
+        outputs: Any,  # noqa: ANN401 - Lightning's signature
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """After an optimizer step, check the loss, and apply the user's command."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        code = SAVE if self._clock.is_due("save", self._interval_s) else CONTINUE
+        if pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S):
+            code = _check_loss(pl_module, code)
+        self._apply_request(trainer, pl_module, code)
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Apply the user's command; a validation has many batches as well."""
-        self._apply_request(trainer, CONTINUE)
+        self._apply_request(trainer, pl_module, CONTINUE)
 
-    def _apply_request(self, trainer: Trainer, code: int) -> int:
-        """Agree with the other processes, pause if requested, and raise ``Cancelled`` if requested.
+    def _apply_request(self, trainer: Trainer, task: Task, code: int) -> None:
+        """Agree with the other processes, save if the state is good, pause, and raise an error to end the run.
 
-        ``code``: what this process requests. Returns ``CONTINUE`` or ``ABORT``.
+        ``code``: what this process requests.
         """
         code = self._agreed_code(code)
+        if code in (SAVE, PAUSE, CANCEL):
+            code = self._agreed_code(_check_loss(task, code))
+        if code == ABORT:
+            message = divergence_message(task.recipe, "loss", trainer.current_epoch, task.first_bad_batch())
+            raise TrainingDiverged(message)
+        if code != CONTINUE:
+            self._partial.save(trainer)
         if code == PAUSE:
             with self._clock.pause():
                 code = self._pause(trainer.is_global_zero)
         if code == CANCEL:
             raise Cancelled
-        return code
 
     def _pause(self, is_main: bool) -> int:
         """Wait for another command; keep communicating, as other processes would time out otherwise."""
@@ -294,6 +326,11 @@ class RunControl(Callback):
         return int(greatest)
 
 
+def _check_loss(task: Task, code: int) -> int:
+    """Return ``ABORT`` if the loss of a batch is not finite, otherwise the code; synchronizes with the device."""
+    return code if task.first_bad_batch() is None else ABORT
+
+
 class AveragedWeights(Callback):
     """Keeps an exponential moving average of the weights, on their device.
 
@@ -309,9 +346,11 @@ class AveragedWeights(Callback):
         self._live: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
         self._loaded: Mapping[str, Tensor] | None = None
+        self._is_swapped = False  # during the validation
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start with the current weights, or with the average of a resumed run."""
+        self._is_swapped = False
         self._live = pl_module.state_dict()  # references to the tensors, which stay on their device
         source = self._loaded or self._live
         self._average = {name: source[name].to(value.device, copy=True) for name, value in self._live.items()}
@@ -340,8 +379,8 @@ class AveragedWeights(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the average as the model's state, and the current weights beside it."""
-        checkpoint[LIVE] = checkpoint["state_dict"]
-        checkpoint["state_dict"] = self._average
+        weights = checkpoint["state_dict"], self._average
+        checkpoint["state_dict"], checkpoint[LIVE] = weights if self._is_swapped else weights[::-1]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Restore both; Lightning has loaded the average into the model at this point."""
@@ -358,6 +397,7 @@ class AveragedWeights(Callback):
                 previous = value.clone()
                 value.copy_(average)
                 average.copy_(previous)
+        self._is_swapped = not self._is_swapped
 
 
 class DistributedRows:

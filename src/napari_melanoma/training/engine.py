@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 KNOWN_WARNINGS = (
     "The .* does not have many workers",  # images are decoded already; more processes do not help
     "The number of training batches .* is smaller than the logging interval",  # small data sets are supported
+    "You're resuming from a checkpoint that ended before the epoch ended",  # PartialEpoch skips the finished batches
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.15
     "Found .* module.* in eval mode at the start of training",  # intended for frozen normalization
     "Grad strides do not match bucket view strides",  # channels_last under DDP; a copy of small gradients
@@ -62,9 +63,10 @@ class TrainingSetup:
 
 
 def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
-    """Train a task, or resume after the last finished epoch if the folder has a checkpoint.
+    """Train a task, or resume at the last checkpoint of the folder.
 
-    If memory runs out on one device, each step is split into smaller micro-batches and the epoch starts again.
+    If memory runs out on one device, each step is split into smaller micro-batches, and the run continues at the last
+    checkpoint.
     """
     keep_freed_memory()
     while not _fit_within_memory(task, setup, run):
@@ -183,7 +185,7 @@ def _fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
 
 
 def _slurm_plugins() -> list[Any]:
-    """Prevent Lightning from saving in the middle of an epoch when SLURM sends a signal: such a state is not exact."""
+    """Prevent Lightning from saving when SLURM sends a signal: its state within an epoch is not exact."""
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
@@ -211,19 +213,25 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
-    """Return the callbacks in order of execution: sample pictures are drawn while the averaged weights are in use."""
+    """Return the callbacks in order of execution.
+
+    Sample pictures are drawn while the averaged weights are in use, and a run is saved when the average is up to date.
+    """
     from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, RunControl, RunWriter
     from napari_melanoma.training.monitor import EpochTimer, PausableClock
+    from napari_melanoma.training.partial_epochs import PartialEpoch
 
     recipe, folder, clock = setup.recipe, setup.folder, PausableClock()
     timer = EpochTimer(clock)
+    partial = PartialEpoch(folder, timer)
     # A classifier may have taken only the encoder from a bundle.
     pretrained = recipe.model.starts_from_bundle and recipe.task == "segmentation"
     return [
-        RunControl(run.read_command, folder, clock),
+        partial,
         RunWriter(folder, run, clock, timer),
         *([setup.samples] if setup.samples else []),
         *([AveragedWeights(recipe.ema_decay, warm_up=not pretrained)] if recipe.ema_decay else []),
+        RunControl(run.read_command, folder, clock, partial, 60 * recipe.checkpoint_minutes),
         BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, timer),
     ]
 

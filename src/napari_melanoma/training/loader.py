@@ -98,6 +98,7 @@ class EpochSampler:
         self._seed = seed
         self._rank = rank
         self._epoch = 0
+        self._resumed_at = (0, 0)
         parts = rank.world_size * rank.accumulate_batches
         if shares.total % parts:
             raise RunError(
@@ -119,13 +120,18 @@ class EpochSampler:
         """Set the epoch of the next iteration; called by Lightning."""
         self._epoch = epoch
 
+    def resume_at(self, epoch: int, step: int) -> None:
+        """Skip the first steps of an epoch, which were finished before the run was resumed."""
+        self._resumed_at = (epoch, step)
+
     def __len__(self) -> int:
         return self.steps * self._rank.accumulate_batches
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """Iterate over one epoch: int64 (batch, 2)."""
+        """Iterate over one epoch, or the rest of a resumed one: int64 (batch, 2)."""
+        epoch, first = self._resumed_at
         keys = self.keys(self._epoch)[:, self._rank.rank :: self._rank.world_size]
-        for step in keys:
+        for step in keys[first if self._epoch == epoch else 0 :]:
             yield from np.split(step, self._rank.accumulate_batches)
 
     def keys(self, epoch: int) -> NDArray[np.int64]:

@@ -43,11 +43,11 @@ SHARED_MEMORY_FULL = (
 )
 DEVICE_LOST = (
     "the GPU was lost or stopped working ({reason}). If this happens again, restart the machine or its driver; "
-    "resuming the run (Python: resume=True, command line: --resume) continues after the last finished epoch."
+    "resuming the run (Python: resume=True, command line: --resume) continues at the last checkpoint."
 )
 PEER_LOST = (
     "another process of this run ended or is not reachable ({reason}). See its own output for the cause; "
-    "resuming the run (Python: resume=True, command line: --resume) continues after the last finished epoch."
+    "resuming the run (Python: resume=True, command line: --resume) continues at the last checkpoint."
 )
 READER_LOST = (
     "a data loading process was ended, usually because memory ran out ({reason}). "
@@ -160,12 +160,14 @@ class EpochTimer:
     def __init__(self, clock: PausableClock) -> None:
         self._clock = clock
         self._began = clock.now()
+        self._earlier_s = 0.0
         self._validation_began = self._began
         self._done = 0
         self._validation_s: float | None = None
 
-    def begin_epoch(self) -> None:
-        self._began, self._done = self._clock.now(), 0
+    def begin_epoch(self, earlier_s: float = 0.0) -> None:
+        """Start timing an epoch; ``earlier_s``: seconds that a resumed epoch took before."""
+        self._began, self._done, self._earlier_s = self._clock.now(), 0, earlier_s
 
     def count_batch(self) -> None:
         self._done += 1
@@ -178,12 +180,12 @@ class EpochTimer:
         self._validation_s = self._clock.now() - self._validation_began
 
     def epoch_seconds(self) -> float:
-        """Return the seconds since the epoch started."""
-        return self._clock.now() - self._began
+        """Return the seconds of the epoch until now."""
+        return self._earlier_s + self._clock.now() - self._began
 
     def batch_seconds(self) -> float:
-        """Return the mean seconds of a batch in this epoch."""
-        return self.epoch_seconds() / max(1, self._done)
+        """Return the mean seconds of a batch, since the epoch was started or resumed."""
+        return (self._clock.now() - self._began) / max(1, self._done)
 
     def seconds_left(self, batches: int, validation_batches: int, passes: int) -> float:
         """Estimate the remaining seconds without early stopping.

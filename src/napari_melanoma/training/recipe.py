@@ -554,6 +554,14 @@ class TrainRecipe(Config):
     )
     nodes: int = Field(1, title="Machines", ge=1, description="machines assigned by the cluster's scheduler")
     workers: int = Field(0, title="Data loading processes", ge=0, description="data loading processes")
+    checkpoint_minutes: float = Field(
+        5.0,
+        title="Checkpoint interval (min)",
+        gt=0,
+        le=1440,
+        description="minutes between checkpoints within an epoch, at which a run that was killed continues; the end of "
+        "an epoch, a pause and a cancel are saved in any case",
+    )
     samples: int = Field(
         6,
         title="Sample images per epoch",

@@ -49,7 +49,7 @@ WORDS = {
     "starting": ("Loading the network", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
-    "cancelling": ("Canceling ...", "finished epochs and a finished model are kept"),
+    "cancelling": ("Canceling ...", "all finished steps and a finished model are kept"),
     "cancelled": ("Canceled after epoch 3 of 20", "Resume continues from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
     "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.loader import Loaders
+    from napari_melanoma.training.loader import EpochSampler, Loaders
 
 NORMALIZATION_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 MOMENTUM = 0.9
@@ -60,7 +60,8 @@ class Task(LightningModule):
         # Buffers follow the network to its device; they are not in checkpoints, as the bundle stores these values.
         self.register_buffer("_mean", 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(bundle.std).view(1, 3, 1, 1), persistent=False)
-        self._training_means = RunningMeans("loss")
+        self.training_means = RunningMeans("loss")
+        self.resumed_at = (0, 0)  # epoch, and number of its steps that were finished before
         self._loss = torch.tensor(float("nan"))
         self._bad_batch: Tensor | None = None
 
@@ -102,7 +103,9 @@ class Task(LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return this process's share of the training data."""
-        return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._accumulate_batches))[0]
+        loader = self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._accumulate_batches))[0]
+        cast("EpochSampler", loader.sampler).resume_at(*self.resumed_at)
+        return loader
 
     def val_dataloader(self) -> DataLoader:
         """Return this process's share of the validation data."""
@@ -110,7 +113,7 @@ class Task(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Reset the means of an interrupted epoch."""
-        self._training_means, self._bad_batch = RunningMeans("loss"), None
+        self.training_means, self._bad_batch = RunningMeans("loss"), None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
         """Seed the network's own random numbers (dropout), so that a resumed epoch repeats exactly."""
@@ -120,13 +123,13 @@ class Task(LightningModule):
         """Return the loss of one batch."""
         loss = self.batch_loss(batch)
         self._loss = loss.detach()
-        self._training_means.add(len(batch[0]), self._loss)
+        self.training_means.add(len(batch[0]), self._loss)
         self._record_bad_batch(batch_idx)
         return loss if self._idle is None else loss + 0 * self._idle
 
     def on_train_epoch_end(self) -> None:
         """Average the loss over the epoch."""
-        self.metrics = {**self._training_means.reduce(self.device), **self.metrics}
+        self.metrics = {**self.training_means.reduce(self.device), **self.metrics}
 
     def last_loss(self) -> float:
         """Return the loss of the last batch, NaN before the first one; synchronizes with the device."""
@@ -171,15 +174,34 @@ class RunningMeans:
         """Add the means of a batch."""
         kind = torch.float32 if values[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         new = torch.stack([torch.ones_like(values[0]), *values]).detach().to(kind) * count
-        self._sums = new if self._sums is None else self._sums + new
+        self._sums = new if self._sums is None else self._sums.to(new) + new
+
+    def gather(self, device: torch.device) -> Tensor:
+        """Return the sums of each process, (process, 1 + name), on the CPU; every process must call it."""
+        sums = self._local_sums(device)
+        gathered = [sums]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            gathered = [torch.empty_like(sums) for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather(gathered, sums)
+        return torch.stack(gathered).cpu()
+
+    def restore(self, sums: Tensor, rank: int, world_size: int) -> None:
+        """Continue with the sums of ``gather``; those of another number of processes go to the first process."""
+        if len(sums) == world_size:
+            self._sums = sums[rank]
+        else:
+            self._sums = sums.sum(0) if rank == 0 else None
+
+    def _local_sums(self, device: torch.device) -> Tensor:
+        if self._sums is not None:
+            return self._sums.to(device)
+        kind = torch.float32 if device.type == "mps" else torch.float64
+        return torch.zeros(len(self._names) + 1, dtype=kind, device=device)
 
     def reduce(self, device: torch.device) -> dict[str, float]:
         """Return the means over all processes by name and reset; every process must call it. NaN without images."""
-        sums = self._sums
-        if sums is None:
-            sums = torch.zeros(len(self._names) + 1, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        sums = self._local_sums(device).clone()
         self._sums = None
-        sums = sums.to(device)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         count, *totals = sums.tolist()

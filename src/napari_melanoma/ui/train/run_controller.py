@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CLOSE_DETAILS = (
     "The training is a separate process: it can continue without napari and is listed here when you return. "
-    "A stopped training can be resumed from its last finished epoch."
+    "A stopped training can be resumed where it stopped."
 )
 
 

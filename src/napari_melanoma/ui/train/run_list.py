@@ -184,7 +184,7 @@ class RunList(QWidget):
             (
                 self.resume_button,
                 resumable,
-                "Continue after the last finished epoch",
+                "Continue at the last checkpoint",
                 obstacle if report else no_selection,
             ),
             (

@@ -36,7 +36,7 @@ class RunButtons(QWidget):
     resume_requested = Signal()
     detached = Signal()
 
-    def __init__(self, resume_point: str = "after the last finished epoch", kept: str = "finished epochs") -> None:
+    def __init__(self, resume_point: str = "at the last checkpoint", kept: str = "all finished steps") -> None:
         super().__init__()
         self._resume_point, self._kept = resume_point, kept
         self._status: RunStatus | None = None

@@ -116,9 +116,9 @@ class NetworkPanel(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.bar.setRange(0, STEPS)
-        tip = "End the training; finished epochs are kept"
+        tip = "End the training; all finished steps are kept"
         self.cancel_button = tool_button("paint_network_cancel", "Cancel the training", tip, "Cancel")
-        tip = "Continue the training after its last finished epoch"
+        tip = "Continue the training at its last checkpoint"
         self.resume_button = tool_button("paint_network_resume", "Resume the training", tip, "Resume")
         tip = "Add the network to the list of models, and apply it to this slide"
         self.use_button = tool_button("paint_network_use", "Use the network", tip, "Use the network")
