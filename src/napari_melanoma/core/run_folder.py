@@ -84,6 +84,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def tensorboard(self) -> Path:
+        """Folder of the files for TensorBoard, if the recipe or the environment asks for them."""
+        return self.path / "tensorboard"
+
+    @property
     def comparison(self) -> Path:
         """Folder of the comparison of the new model with the one it started from."""
         return self.path / "comparison"

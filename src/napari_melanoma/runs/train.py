@@ -59,6 +59,7 @@ from napari_melanoma.runs.task_setups import (
     SegmentationSetup,
     TaskSetup,
 )
+from napari_melanoma.runs.trackers import choose_trackers, track_run
 from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
@@ -133,6 +134,7 @@ def train(
     Returns the model in ``out/bundle``; None in a helper process of a distributed run.
     """
     require_training_packages()
+    choose_trackers(recipe)
     folder = RunFolder(out)
     if not is_first_process(recipe):
         _help_run(recipe, folder, run)
@@ -157,7 +159,7 @@ def train(
             epochs = _prepare_folder(recipe, folder, resume)
             for message in notices:
                 folder.append_event("notice", message=message)
-            with wait_for_turn(out, run=run) if queue else nullcontext():
+            with wait_for_turn(out, run=run) if queue else nullcontext(), track_run(recipe, folder):
                 return _run_training(TrainingRun(recipe, folder, network, resume, evaluate, epochs, graphs), controlled)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
 MIN_DEPTHS = 3  # fewest training images with a depth
+TRACKER_NAMES = ("tensorboard", "mlflow", "wandb")
 NO_LABEL = -1  # class index of unlabeled images
 # Added to the key of an image, to get the keys of the additional images in its batch.
 OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41
@@ -569,6 +570,12 @@ class TrainRecipe(Config):
         le=64,
         description="validation images drawn with their prediction after each epoch",
     )
+    trackers: tuple[str, ...] = Field(
+        (),
+        title="Trackers",
+        description=f"programs that the run is also recorded for: {', '.join(TRACKER_NAMES)}; they write to the run "
+        "folder unless the environment names a server",
+    )
     seed: int = Field(0, title="Random seed", ge=0)
     threshold_rule: Literal["steady", "best", "half"] = Field(
         "steady",
@@ -657,6 +664,12 @@ class TrainRecipe(Config):
             raise ValueError(
                 "'classes' lists the classes of label images; set those of a classifier in classification.classes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_trackers(self) -> Self:
+        if unknown := [name for name in self.trackers if name not in TRACKER_NAMES]:
+            raise ValueError(f"trackers has '{unknown[0]}', expected some of {', '.join(TRACKER_NAMES)}")
         return self
 
     def _list_irrelevant_options(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.training.monitor import MONITORS
-from napari_melanoma.ui.train import run_reader
+from napari_melanoma.ui.train import run_reader, run_view
 from napari_melanoma.ui.train.run_reader import LOG_BYTES, MAX_POINTS, LogTail
 from napari_melanoma.ui.train.run_text import find_best_row
 from napari_melanoma.ui.train.run_view import RunView
@@ -466,3 +466,18 @@ def test_of_equal_epochs_the_one_with_a_known_smaller_loss_is_best():
     assert find_best_row(rows, monitor) == rows[2]
     assert find_best_row(rows[:1], monitor) == rows[0]
     assert find_best_row([], monitor) is None
+
+
+def test_folder_of_tensorboard(view, qtbot, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(run_view.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    run = FakeRun(tmp_path / "first")
+    (run.path / "tensorboard").mkdir()
+    show(view, qtbot, run)
+    button = view.findChild(QToolButton, "run_tensorboard")
+    assert button.isVisible()
+    assert f"tensorboard --logdir {run.path / 'tensorboard'}" in button.toolTip()
+    button.click()
+    assert opened == [str(run.path / "tensorboard")]
+    show(view, qtbot, FakeRun(tmp_path / "second"))
+    assert not button.isVisible()

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.monitor import monitor_from_values
 from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_reader import CurveStyle, LossCurve, RunFolderReader, TrainingSnapshot
@@ -86,6 +87,8 @@ class RunView(QWidget):
         self._bar.setFixedHeight(8)
         self._folder = tool_button("run_folder", "Open the run folder", "Open the folder of this run")
         icons.add(self._folder, "pop_out")
+        self._tensorboard = tool_button("run_tensorboard", "Open the folder of TensorBoard", "", "TensorBoard")
+        self._tensorboard.hide()
         self.buttons = RunButtons()
         self._notices = RunNotices(settings)
         self.curves = TrainingCurves(icons)
@@ -93,6 +96,7 @@ class RunView(QWidget):
         self.log = LogView(icons)
         self._lay_out(icons, settings)
         self._folder.clicked.connect(self._on_folder)
+        self._tensorboard.clicked.connect(self._on_tensorboard)
         self.buttons.command_requested.connect(self._on_command_requested)
         self.buttons.resume_requested.connect(self._on_resume)
         self.buttons.detached.connect(self.detached)
@@ -120,6 +124,7 @@ class RunView(QWidget):
             self.buttons.show_status(None)
             self.curves.show_run(LossCurve(), [], None)
             self.samples.show_samples(None, ())
+            self._tensorboard.hide()
         self._page.setVisible(path is not None)
         self.watch.set_run(path)
 
@@ -149,6 +154,7 @@ class RunView(QWidget):
         self.curves.show_run(snapshot.losses, report.metrics, report.epochs, report.monitor)
         self.samples.show_samples(report.path, snapshot.epochs)
         self.log.add(snapshot.log)
+        self._show_tensorboard(RunFolder(report.path).tensorboard)
         for event in snapshot.events:
             if event["kind"] == "notice":
                 self._notices.add(str(event.get("message", "")))
@@ -187,6 +193,15 @@ class RunView(QWidget):
         if self.path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.path)))
 
+    def _show_tensorboard(self, folder: Path) -> None:
+        """Offer the folder of TensorBoard if the run has one."""
+        self._tensorboard.setVisible(folder.is_dir())
+        self._tensorboard.setToolTip(f"Open the folder with the files for TensorBoard: tensorboard --logdir {folder}")
+
+    def _on_tensorboard(self) -> None:
+        if self.path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(RunFolder(self.path).tensorboard)))
+
     def _lay_out(self, icons: ThemedIcons, settings: DockSettings) -> None:
         # so that the buttons below do not move when the text changes
         self._details.setMinimumHeight(2 * self._details.fontMetrics().lineSpacing() + 4)
@@ -208,7 +223,7 @@ class RunView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        layout.addWidget(row(self._name, self._folder, stretch=0))
+        layout.addWidget(row(self._name, self._tensorboard, self._folder, stretch=0))
         layout.addWidget(self._state)
         layout.addWidget(self._details)
         layout.addWidget(self._page)
