@@ -52,6 +52,8 @@ def test_two_classes_match_scikit_learn() -> None:
         "F1": metrics.f1_score(truth, predicted),
         "accuracy": metrics.accuracy_score(truth, predicted),
         "balanced_accuracy": metrics.balanced_accuracy_score(truth, predicted),
+        "MCC": metrics.matthews_corrcoef(truth, predicted),
+        "kappa": metrics.cohen_kappa_score(truth, predicted),
         "ECE": expected_calibration_error(given.scores, truth),
         "Brier": metrics.brier_score_loss(truth, given.scores),
     }
@@ -94,7 +96,23 @@ def test_several_classes() -> None:
     assert found["macro_AUC"].mean == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
     predicted = probabilities.argmax(1)
     assert found["class_balanced_accuracy"].mean == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
+    assert found["class_MCC"].mean == pytest.approx(metrics.matthews_corrcoef(labels, predicted))
+    assert found["class_kappa"].mean == pytest.approx(metrics.cohen_kappa_score(labels, predicted))
     assert list(found) == [name for name in CLASS_METRICS if name != "AUC_within"]
+
+
+def test_agreement_below_chance_has_an_interval_below_zero() -> None:
+    given = predictions()
+    wrong = class_estimates(replace(given, labels=1 - given.labels))
+    assert wrong["MCC"].mean == pytest.approx(-class_estimates(given)["MCC"].mean)
+    assert wrong["kappa"].high < 0
+    change = class_differences(given, replace(given, threshold=1.1))
+    assert change["MCC"].mean == pytest.approx(-class_estimates(given)["MCC"].mean)
+
+
+def test_decisions_of_one_class_agree_by_chance_only() -> None:
+    found = class_estimates(replace(predictions(), threshold=1.1))
+    assert (found["MCC"].mean, found["kappa"].mean) == (0, 0)
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ from napari_melanoma.evaluation.training_overlap import Overlap, without_verdict
 from napari_melanoma.figures.evaluation import plot_models, plot_precision_recall, plot_roc
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.class_metrics import class_differences, class_estimates
+from napari_melanoma.metrics.delong import AucDifference, compare_aucs
 from napari_melanoma.metrics.mask_metrics import METRICS, find_metric, list_mask_metrics
 from napari_melanoma.metrics.metric_table import define_metrics, metric_label
 from napari_melanoma.metrics.statistics import Estimate, describe_intervals
@@ -617,8 +618,27 @@ class ComparedClasses(ComparedModels):
         )
         return {"ROC curves": folder / "roc.png", "Precision-recall curves": folder / "precision_recall.png"}
 
+    def facts(self) -> dict[str, Any]:
+        """Return DeLong's test of the AUC of each model against the first one."""
+        return {"delong": {name: test._asdict() for name, test in self._test_areas().items()}}
+
     def notes(self) -> list[str]:
-        return ["Each model is evaluated at its own threshold."]
+        tests = [
+            f"{name} {test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f}), p = {test.p:.2g}"
+            for name, test in self._test_areas().items()
+        ]
+        delong = f"Difference of the AUC from {self.names[0]} by DeLong's test: {'; '.join(tests)}."
+        return ["Each model is evaluated at its own threshold.", *([delong] if tests else [])]
+
+    def _test_areas(self) -> dict[str, AucDifference]:
+        """Test the AUC of each model against that of the first one; empty with fewer than two images of a class."""
+        first, *others = self._predictions
+        if min(first.truth.sum(), (~first.truth).sum()) < 2:
+            return {}
+        return {
+            name: compare_aucs(first.scores, other.scores, first.truth, self.groups)
+            for name, other in zip(self.names[1:], others, strict=True)
+        }
 
 
 def _check_same_classes(models: Sequence[tuple[str, tuple[str, ...]]]) -> None:

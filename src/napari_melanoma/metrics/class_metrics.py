@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_melanoma.metrics.metric_table import CLASS_METRICS
-from napari_melanoma.metrics.roc_curves import ResampledScores, class_recalls
+from napari_melanoma.metrics.roc_curves import (
+    ResampledScores,
+    class_recalls,
+    cohen_kappa,
+    count_classes,
+    matthews_correlation,
+)
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 
 if TYPE_CHECKING:
@@ -136,12 +142,15 @@ def _multi_class_metrics(predictions: ClassPredictions, weights: NDArray[np.floa
         ResampledScores(predictions.probabilities[:, label], predictions.labels == label, weights).auc()
         for label in present
     ]
+    table = count_classes(predicted, predictions.labels, len(predictions.classes), weights)
     return {
         "macro_AUC": np.mean(areas, axis=0),
         "class_accuracy": weights @ (predicted == predictions.labels) / weights.sum(axis=1),
         "class_balanced_accuracy": class_recalls(predicted, predictions.labels, len(predictions.classes), weights)[
             :, present
         ].mean(axis=1),
+        "class_MCC": matthews_correlation(table),
+        "class_kappa": cohen_kappa(table),
     }
 
 
@@ -159,7 +168,8 @@ def _counts(predictions: ClassPredictions) -> dict[str, tuple[int, int]]:
         rarest = min(
             _count_groups(predictions.groups[predictions.labels == label]) for label in np.unique(predictions.labels)
         )
-        counts |= dict.fromkeys(("macro_AUC", "class_balanced_accuracy"), (len(truth), rarest))
+        of_all_classes = ("macro_AUC", "class_balanced_accuracy", "class_MCC", "class_kappa")
+        counts |= dict.fromkeys(of_all_classes, (len(truth), rarest))
     return counts
 
 
@@ -180,8 +190,8 @@ def _estimates(
     counts, estimates = _counts(predictions), {}
     for name, (value, drawn) in draw_statistics(metrics, predictions.groups).items():
         if np.isfinite(value):
-            (images, groups), maximum = counts[name], CLASS_METRICS[name].limits[1]
-            bounds = (-maximum if signed else 0.0, maximum)
+            (images, groups), (low, high) = counts[name], CLASS_METRICS[name].limits
+            bounds = (low - high, high - low) if signed else (low, high)
             ends = bootstrap_interval(value, drawn, groups, bounds=bounds, biased=name in BIASED)
             estimates[name] = Estimate(value, *ends, images)
     return estimates

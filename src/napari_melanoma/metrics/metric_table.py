@@ -108,6 +108,18 @@ CLASS_METRICS = _table(
     Metric("accuracy", "accuracy", "share of correct decisions at the threshold"),
     Metric("balanced_accuracy", "balanced accuracy", "mean of sensitivity and specificity"),
     Metric(
+        "MCC",
+        "Matthews correlation",
+        "Matthews correlation coefficient of truth and decisions at the threshold, 0 by chance",
+        limits=(-1.0, 1.0),
+    ),
+    Metric(
+        "kappa",
+        "Cohen's kappa",
+        "agreement of truth and decisions at the threshold beyond chance (Cohen's kappa)",
+        limits=(-1.0, 1.0),
+    ),
+    Metric(
         "ECE",
         "ECE",
         "expected calibration error of the positive class, 15 bins with equal numbers of images",
@@ -120,6 +132,18 @@ CLASS_METRICS = _table(
         "class_balanced_accuracy",
         "class balanced accuracy",
         "mean over the classes of the share that is predicted correctly",
+    ),
+    Metric(
+        "class_MCC",
+        "class Matthews correlation",
+        "Matthews correlation coefficient of the true and the most probable class (Gorodkin's R_K)",
+        limits=(-1.0, 1.0),
+    ),
+    Metric(
+        "class_kappa",
+        "class kappa",
+        "agreement of the true and the most probable class beyond chance (Cohen's kappa)",
+        limits=(-1.0, 1.0),
     ),
 )
 # Prediction sets and the detection of unusual images.

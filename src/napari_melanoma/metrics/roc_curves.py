@@ -156,12 +156,14 @@ class ResampledScores:
     def threshold_metrics(self, threshold: float) -> dict[str, NDArray[np.float64]]:
         """Evaluate a decision threshold.
 
-        Returns ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy`` and ``balanced_accuracy``, float64
-        (draw,) each. Without positive predictions precision is NaN and F1 is 0.
+        Returns ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy``, ``balanced_accuracy``, ``MCC`` and
+        ``kappa``, float64 (draw,) each. Without positive predictions precision is NaN and F1 is 0.
         """
         predicted = self.scores >= threshold
         hits, false = self.weights @ (predicted & self.positive), self.weights @ (predicted & ~self.positive)
         sensitivity, specificity = _ratio(hits, self.positives), 1 - _ratio(false, self.negatives)
+        rows = [[self.negatives - false, false], [self.positives - hits, hits]]
+        table = np.moveaxis(np.array(rows), -1, 0)
         return {
             "sensitivity": sensitivity,
             "specificity": specificity,
@@ -169,6 +171,8 @@ class ResampledScores:
             "F1": _ratio(2 * hits, hits + false + self.positives),
             "accuracy": _ratio(hits + self.negatives - false, self.positives + self.negatives),
             "balanced_accuracy": (sensitivity + specificity) / 2,
+            "MCC": matthews_correlation(table),
+            "kappa": cohen_kappa(table),
         }
 
     def calibration_error(self) -> NDArray[np.float64]:
@@ -201,6 +205,42 @@ def class_recalls(
     totals = [weights @ (labels == label) for label in range(classes)]
     correct = [weights @ ((labels == label) & (predicted == label)) for label in range(classes)]
     return np.stack([_ratio(hits, total) for hits, total in zip(correct, totals, strict=True)], axis=1)
+
+
+def count_classes(
+    predicted: NDArray[np.intp], labels: NDArray[np.intp], classes: int, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Count the images of each true and predicted class, float64 (draw, true class, predicted class).
+
+    ``predicted``, ``labels``: int (image,), class indices. ``weights``: float64 (draw, image).
+    """
+    pairs = np.eye(classes * classes)[labels * classes + predicted]
+    return (weights @ pairs).reshape(-1, classes, classes)
+
+
+def matthews_correlation(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Matthews correlation coefficient of true and predicted classes (Matthews 1975).
+
+    Of more than two classes, the R_K of Gorodkin 2004, doi:10.1016/j.compbiolchem.2004.09.006. ``tables``: float64
+    (draw, true class, predicted class). Returns float64 (draw,) in [-1, 1]; 0 if all images are of one true class, or
+    of one predicted class.
+    """
+    true, predicted = tables.sum(axis=2), tables.sum(axis=1)
+    total, correct = tables.sum(axis=(1, 2)), np.trace(tables, axis1=1, axis2=2)
+    covariance = correct * total - (true * predicted).sum(axis=1)
+    variances = (total**2 - (true**2).sum(axis=1)) * (total**2 - (predicted**2).sum(axis=1))
+    return _ratio(covariance, np.sqrt(np.clip(variances, 0, None)), 0.0)
+
+
+def cohen_kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Cohen's kappa, the agreement of true and predicted classes beyond chance (Cohen 1960).
+
+    doi:10.1177/001316446002000104. ``tables``: float64 (draw, true class, predicted class). Returns float64 (draw,) in
+    [-1, 1]; NaN if all images are of one true class and predicted as such.
+    """
+    total = tables.sum(axis=(1, 2))
+    chance = (tables.sum(axis=2) * tables.sum(axis=1)).sum(axis=1)
+    return _ratio(np.trace(tables, axis1=1, axis2=2) * total - chance, total**2 - chance)
 
 
 def _ratio(over: NDArray[np.float64], under: NDArray[np.float64], otherwise: float = np.nan) -> NDArray[np.float64]:
