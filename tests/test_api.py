@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,6 +87,71 @@ def test_arrays_of_every_type_become_the_same_photograph(name: str) -> None:
     assert bool(photograph.notes) == ("-bit values" in name)
 
 
+class Tensor:
+    """As a tensor of torch, of which only these parts are used."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.ndim = values, values.ndim
+
+    def detach(self) -> Tensor:
+        return self
+
+    def cpu(self) -> Tensor:
+        return self
+
+    def is_floating_point(self) -> bool:
+        return self.values.dtype.kind == "f"
+
+    def float(self) -> Tensor:
+        return Tensor(self.values.astype(np.float32))
+
+    def numpy(self) -> np.ndarray:
+        return self.values
+
+
+Tensor.__module__ = "torch"
+RAMP = ARRAYS["uint8"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Image.fromarray(RAMP),
+        Image.fromarray(GRAY),
+        Image.fromarray(np.dstack([RAMP, np.full_like(GRAY, 255)])),
+        Tensor(np.moveaxis(RAMP, -1, 0)),
+        Tensor(np.moveaxis(RAMP, -1, 0) / 255),
+        Tensor(GRAY[None]),
+        Tensor(np.repeat(RAMP, 4, axis=0)[::4]),
+    ],
+    ids=["PIL", "gray PIL", "opaque PIL", "channels first", "floating point", "gray tensor", "channels last"],
+)
+def test_images_of_pillow_and_tensors_become_photographs(source) -> None:
+    if isinstance(source, Tensor) and source.values.shape == RAMP.shape:
+        source, expected = Tensor(np.repeat(RAMP, 4, axis=0)), np.repeat(RAMP, 4, axis=0)
+    else:
+        expected = RAMP
+    np.testing.assert_array_equal(nm.read_photograph(source).rgb, expected)
+
+
+def test_images_of_pillow_are_turned_upright(tmp_path: Path) -> None:
+    image, exif = Image.fromarray(np.kron(RAMP, np.ones((8, 8, 1), np.uint8))), Image.Exif()
+    exif[0x0112] = 6  # orientation
+    image.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        found = nm.read_photograph(turned).rgb
+    np.testing.assert_array_equal(found, nm.read_photograph(tmp_path / "turned.png").rgb)
+    assert found.shape == (32, 24, 3)
+
+
+def test_a_real_tensor_is_accepted() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(RAMP, -1, 0)))
+    np.testing.assert_array_equal(nm.read_photograph(tensor).rgb, RAMP)
+    half = (tensor.float() / 255).requires_grad_().to(torch.float16)
+    assert np.abs(nm.read_photograph(half).rgb.astype(int) - RAMP).max() <= 1
+
+
 def test_transparent_pixels_are_white() -> None:
     clear = np.zeros((2, 2, 4), np.uint8)
     assert (nm.read_photograph(clear).rgb == 255).all()
@@ -129,6 +196,52 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     start = f"Segmentation(shape={truth.shape}, lesion_px={lesion_px}, {threshold}, valid={found.valid}"
     assert repr(found).startswith(start)
     assert repr(nm.read_photograph(rgb)) == f"Photograph(name='image', shape={rgb.shape})"
+
+
+def test_several_photographs_are_segmented_in_batches(lesion, tmp_path: Path) -> None:
+    rgb, _ = lesion
+    flipped = np.ascontiguousarray(rgb[::-1])
+    Image.fromarray(flipped).save(tmp_path / "b.png")
+    reports: list[nm.Progress] = []
+    found = nm.segment([rgb, tmp_path / "b.png", Image.fromarray(rgb)], batch_size=2, progress=reports.append)
+    alone = [nm.segment(image) for image in (rgb, flipped, rgb)]
+    for batched, single in zip(found, alone, strict=True):
+        np.testing.assert_allclose(batched.probability, single.probability, atol=1e-5)
+        assert batched.measurements["area_px"] == pytest.approx(single.measurements["area_px"], rel=1e-3)
+    assert [(one.done, one.total) for one in reports[-3:]] == [(1, 3), (2, 3), (3, 3)]
+    stack = np.stack([rgb, flipped])
+    for several in (stack, Tensor(np.moveaxis(stack, -1, 1)), iter(stack)):
+        assert [one.mask.sum() for one in nm.segment(several)] == [one.mask.sum() for one in alone[:2]]
+    spread = nm.segment([rgb], flips=True)[0].probability
+    np.testing.assert_allclose(spread, nm.segment(rgb, flips=True).probability, atol=1e-5)
+    assert nm.segment([]) == []
+
+
+def test_photographs_are_read_when_their_batch_begins(lesion) -> None:
+    read: list[int] = []
+
+    def images():
+        for number in range(3):
+            read.append(number)
+            yield lesion[0]
+
+    segmentations = nm.iter_segment(images(), batch_size=2)
+    assert read == []
+    assert next(segmentations).mask.any()
+    assert read == [0, 1]
+    assert len(list(segmentations)) == 2
+
+
+def test_an_error_of_a_list_names_the_image(lesion, tmp_path: Path) -> None:
+    with pytest.raises(nm.UnreadableImage) as raised:
+        nm.segment([lesion[0], tmp_path / "missing.png"])
+    assert raised.value.__notes__ == ["It concerns image 2 of the list."]
+    for arguments, message in (
+        ({"batch_size": 0}, "batch_size must be 1 or more; found 0"),
+        ({"include": [(1, 2)]}, "prompts are for one photograph"),
+    ):
+        with pytest.raises(nm.InputError, match=message):
+            nm.segment([lesion[0]], **arguments)
 
 
 @pytest.mark.slow
@@ -212,8 +325,12 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             lambda rgb, mask: nm.analyze_slide("slide.svs", "out", pixel_size_um=2000),
             "^pixel_size_um: .* is 2000.* at most 100",
         ),
-        (lambda rgb, mask: nm.segment(rgb.tolist()), r"pass a file, an array \(np.asarray\(image\)\) or a Photograph"),
-        (lambda rgb, mask: nm.measure(mask, Image.fromarray(rgb)), "found Image"),
+        (lambda rgb, mask: nm.segment(rgb.tolist()), "a PIL image, a tensor or a Photograph as the image; found list"),
+        (lambda rgb, mask: nm.export("lesion-small", "tflite"), "format must be one of onnx; found 'tflite'"),
+        (lambda rgb, mask: nm.read_run("nowhere"), r"contains no run\. Pass the folder that nm\.train wrote to"),
+        (lambda rgb, mask: nm.classify([rgb], [mask, mask]), "mask must have a value for each of 1 images; found 2"),
+        (lambda rgb, mask: nm.classify([rgb, rgb], age=[61]), "age must have a value for each of 2 images; found 1"),
+        (lambda rgb, mask: nm.iter_progress(nm.train, progress=print), "iter_progress passes 'progress' itself"),
         (lambda rgb, mask: nm.analyze_slide("slide.svs", "out", options="x"), "options of analyze_slide .* found 'x'"),
         (lambda rgb, mask: nm.read_photograph(rgb, modality="wood lamp"), "dermoscopic, .*found 'wood lamp'"),
     ],
@@ -421,6 +538,19 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
 
 
+def test_several_lesions_are_classified(lesion) -> None:
+    rgb, mask = lesion
+    ages, sexes = [30, None], ["female", "male"]
+    found = nm.classify([rgb, rgb], [mask, mask], age=ages, sex=sexes, site="trunk")
+    alone = [nm.classify(rgb, mask, age=a, sex=s, site="trunk") for a, s in zip(ages, sexes, strict=True)]
+    assert [one.probabilities for one in found] == [one.probabilities for one in alone]
+    assert found[0].probability != found[1].probability
+    assert (
+        nm.classify(np.stack([rgb, rgb]), [mask, mask], age=30)[1].probabilities
+        == nm.classify(rgb, mask, age=30).probabilities
+    )
+
+
 def test_an_empty_heatmap_gives_a_warning(lesion, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb, truth = lesion
     monkeypatch.setattr(explanation, "compute_evidence", lambda *_: np.full((8, 8), -1, np.float32))
@@ -530,6 +660,88 @@ def test_a_data_set_becomes_a_table(data_set: Path) -> None:
         nm.read_dataset(data_set / "images")
 
 
+def test_a_data_set_is_checked_and_split(data_set: Path) -> None:
+    dataset = nm.DataSet(data_set)
+    assert (os.fspath(dataset), dataset) == (str(data_set), nm.DataSet(str(data_set)))
+    pd.testing.assert_frame_equal(dataset.to_pandas(), nm.read_dataset(data_set))
+    check = dataset.check()
+    assert (check.counts.images, check.counts.masks, check.faults) == (5, 5, [])
+    assert repr(check).startswith("DataSetCheck(images=5, masks=5, faults=0")
+    assert set(check.to_pandas().columns) == {"kind", "concerns", "message"}
+    table = dataset.split(test=0.2, folds=2)
+    assert table["images"].sum() == 5 + 4
+    assert table["fold"].dropna().tolist() == [1, 2]
+    assert table.set_index("split").loc["test", "images"] == 1
+    rows = dataset.to_pandas()
+    assert (rows["fold"].eq("") == rows["split"].eq("test")).all()
+    with pytest.raises(nm.ConfigError, match="folds and val exclude each other"):
+        dataset.split(val=0.2, folds=2)
+    with pytest.raises(nm.DataSetError, match="is not a data set"):
+        nm.DataSet(data_set / "images")
+
+
+def test_duplicates_are_found_across_data_sets(data_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_set, tmp_path / "copy")
+    pairs = nm.find_duplicates([nm.DataSet(data_set), tmp_path / "copy"], across=True)
+    assert set(zip(pairs["image_1"], pairs["image_2"], strict=True)) >= {(f"p{n}", f"p{n}") for n in range(5)}
+    assert set(pairs["data_set_1"]) == {"set"}
+    assert nm.find_duplicates(data_set).empty
+
+
+def test_masks_of_arrays_become_a_data_set(data_set: Path, tmp_path: Path) -> None:
+    masks = {f"p{number}.png": np.asarray(Image.open(data_set / f"masks/p{number}.png")) for number in range(2)}
+    with pytest.raises(nm.DataSetError, match="names the patient"):
+        nm.import_masks(masks, data_set / "images", tmp_path / "new")
+    imported = nm.import_masks(
+        {**masks, "p9.png": masks["p0.png"]},
+        data_set / "images",
+        tmp_path / "new",
+        table=data_set / "dataset.csv",
+        reviewer="AB",
+    )
+    assert len(imported.added) == 2
+    assert [name for name, _ in imported.faults] == ["p9.png"]
+    assert len(imported.without_mask) == 3
+    assert imported.dataset is not None
+    table = imported.dataset.to_pandas()
+    assert sorted(table["patient_id"]) == ["0", "1"]
+    assert set(table["reviewer"]) == {"AB"}
+    for wrong in ({"a/b.png": masks["p0.png"]}, {"p0.png": np.zeros(3, bool)}):
+        with pytest.raises(nm.InputError, match=r"arrays \(row, column\) by the names of photographs"):
+            nm.import_masks(wrong, data_set / "images", tmp_path / "new")
+
+
+def test_a_long_function_reports_in_the_background() -> None:
+    def count(steps: int, *, progress: Callable[[nm.Progress], None]) -> int:
+        for done in range(1, steps + 1):
+            progress(nm.Progress(done, steps, "Counting"))
+        if steps > 3:
+            raise nm.InputError("too many")
+        return steps
+
+    counting = nm.iter_progress(count, 3)
+    assert [step.done for step in counting] == [1, 2, 3]
+    assert counting.result() == 3
+    assert list(counting) == []
+    failing = nm.iter_progress(count, 4)
+    with pytest.raises(nm.InputError, match="too many"):
+        list(failing)
+    with nm.iter_progress(count, 10**9) as endless:
+        assert next(endless).done == 1
+    with pytest.raises(nm.InputError, match="was canceled"):
+        endless.result()
+
+
+def test_a_model_is_exported(tiny_bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    path = nm.export(tiny_bundle, "onnx")
+    assert path == Path("tiny.onnx")
+    assert onnxruntime.InferenceSession(path).get_inputs()[0].name == "image"
+    with pytest.raises(nm.ConfigError, match="suffix"):
+        nm.export(tiny_bundle, "onnx", "tiny.txt")
+
+
 def test_columns_of_numbers_are_numbers(data_set: Path) -> None:
     ages, cells = ["61", "", "unknown", "7", "60.5"], ["1", "0", "", "1", "0"]
     text = (data_set / "dataset.csv").read_text(encoding="utf-8").splitlines()
@@ -589,7 +801,7 @@ def test_the_page_of_the_api_lists_all_names() -> None:
 
 
 @pytest.mark.usefixtures("loaded_once")
-@pytest.mark.parametrize("module", ["inputs", "learning", "photographs", "slides"])
+@pytest.mark.parametrize("module", ["datasets", "inputs", "learning", "photographs", "slides"])
 def test_types_of_parameters_are_shown_as_written(module: str) -> None:
     """The reference shows ``path-like`` as a difference, and the first of the values in braces as the default."""
     text = (STUB.parent / "api" / f"{module}.py").read_text(encoding="utf-8")
@@ -604,11 +816,14 @@ def test_types_of_parameters_are_shown_as_written(module: str) -> None:
 @pytest.mark.slow
 def test_models_are_evaluated_and_compared(data_set: Path, tiny_bundle, quick_figures, tmp_path: Path) -> None:
     found = nm.evaluate("lesion-small", data_set, tmp_path / "old", include_seen=True)
-    assert found.metrics["all"]["DI"].count == 5
+    assert found.metrics["DI"].count == 5
+    assert found.metrics["DI"].low < found.metrics["DI"].mean < found.metrics["DI"].high
+    assert set(found.parts) == {"set"}
+    assert not found.to_pandas()["metric"].duplicated().any()
     assert set(found.to_pandas()["metric"]) >= {"DI", "JA"}
     assert len(found.per_image()) == 5
     assert found.failed == {}
-    assert f"'DI': {found.metrics['all']['DI'].mean:.4g}" in repr(found)
+    assert f"'DI': {found.metrics['DI'].mean:.4g}" in repr(found)
     assert len(repr(found)) < 1000
     nm.evaluate(tiny_bundle, [data_set], tmp_path / "new", include_seen=True)
     stored = nm.compare([tmp_path / "old", tmp_path / "new"], None, tmp_path / "stored")
@@ -633,7 +848,7 @@ def test_models_of_several_classes_are_evaluated_and_compared(quick_figures, tmp
         write_rgb(folder / f"images/t{number}.png", np.repeat(50 * labels[..., None], 3, axis=2))
         write_labels(folder / f"masks/t{number}.png", labels)
     write_table(folder / "dataset.csv", [{"image_id": f"t{number}", "patient_id": number} for number in range(2)])
-    assert nm.evaluate("skin-demo", folder, tmp_path / "one").metrics["all"]["DI"].count == 2
+    assert nm.evaluate("skin-demo", folder, tmp_path / "one").metrics["DI"].count == 2
     with pytest.raises(nm.MelanomaError, match="flips"):
         nm.evaluate("skin-demo", folder, tmp_path / "one", flips=True)
     table = nm.compare(["skin-demo", "skin-demo"], folder, tmp_path / "two").to_pandas()
@@ -723,6 +938,11 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
     model = nm.train(tmp_path / "recipe.toml", tmp_path / "run", progress=reports.append)
     assert model.path == tmp_path / "run" / "bundle"
     assert reports
+    run = nm.read_run(tmp_path / "run")
+    assert (run.state, run.model) == ("finished", model)
+    history = run.history()
+    assert history.index.tolist() == [1]
+    assert "validation_jaccard" in history
     assert "Writing the graphs for ONNX Runtime" in {report.message for report in reports}
     rgb = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     fast = [nm.segment(rgb, given).probability for given in (model, tmp_path / "run")]
@@ -732,6 +952,9 @@ def test_a_model_is_trained_from_a_recipe(data_set: Path, tmp_path: Path) -> Non
         np.testing.assert_allclose(found, expected, atol=1e-4)
     with pytest.raises(nm.MelanomaError, match="the recipe"):
         nm.train({"epochs": "many"}, tmp_path / "other")
+    data = {"datasets": [nm.DataSet(data_set), data_set.parent / "missing"]}
+    with pytest.raises(nm.DataSetError, match="missing is not a data set"):
+        nm.train({**values, "data": data}, tmp_path / "objects")
 
 
 def test_progress_reaches_the_callback() -> None:

@@ -1,18 +1,22 @@
 from .api.classification import Classification, Explanation, classify, explain
+from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.inputs import read_photograph
 from .api.learning import (
     EvaluationSummary,
     ModelComparison,
     PatientCase,
+    RunInfo,
     compare,
     evaluate,
+    export,
     list_models,
     load_model,
     read_case,
-    read_dataset,
+    read_run,
     train,
 )
-from .api.photographs import LesionMeasurements, Prompter, Segmentation, measure, segment
+from .api.photographs import LesionMeasurements, Prompter, Segmentation, iter_segment, measure, segment
+from .api.progress import ProgressIterator, iter_progress
 from .api.slides import (
     AnalyzedSlide,
     BreslowMeasurement,
@@ -50,19 +54,24 @@ __all__ = [
     "Classification",
     "ConfigError",
     "DamagedImage",
+    "DataSet",
+    "DataSetCheck",
     "DataSetError",
     "EvaluationSummary",
     "Explanation",
     "InputError",
     "LesionMeasurements",
+    "MaskImport",
     "MelanomaError",
     "ModelComparison",
     "NotMeasured",
     "PatientCase",
     "Photograph",
     "Progress",
+    "ProgressIterator",
     "Prompter",
     "RunError",
+    "RunInfo",
     "SaveError",
     "ScaleMissing",
     "Segmentation",
@@ -75,7 +84,12 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "export",
+    "find_duplicates",
     "fit_tissue_classifier",
+    "import_masks",
+    "iter_progress",
+    "iter_segment",
     "list_models",
     "load_model",
     "measure",
@@ -84,6 +98,7 @@ __all__ = [
     "read_case",
     "read_dataset",
     "read_photograph",
+    "read_run",
     "segment",
     "train",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.prediction_config import PreprocessingConfig
-from napari_melanoma.lesion.segmentation import predict_flipped_logits, predict_with_flips
+from napari_melanoma.lesion.segmentation import predict_flipped_logits, predict_lesions
 
 SIDE = 8
 CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())
@@ -55,6 +55,6 @@ def test_flips_average_an_asymmetric_model_and_give_its_range(photographs: list[
 
 def test_the_mask_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
     wide = np.repeat(photographs[0], 3, axis=1)
-    answer = predict_with_flips(Leaning(), wide)
+    answer = next(predict_lesions(Leaning(), [wide], flips=True))
     assert (answer.probability.shape, answer.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))
     assert (answer.spread[0] <= answer.spread[1]).all()

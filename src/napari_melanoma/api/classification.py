@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from napari_melanoma.api.inputs import (
     AnyPath,
     check_name,
+    is_several,
+    iterate_images,
     list_warnings,
+    numbering_errors,
     read_photograph,
     to_bundle,
     to_mask,
@@ -18,6 +22,7 @@ from napari_melanoma.api.inputs import (
     to_run,
 )
 from napari_melanoma.api.photographs import segment
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.torch_environment import prepare_torch
 
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.api.inputs import AnyImage, ProgressCallback
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
     from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
@@ -195,35 +200,49 @@ class Classification:
         return folder
 
 
+@overload
 def classify(
-    image: AnyPath | Photograph | NDArray[np.generic],
+    image: AnyImage,
     mask: AnyPath | ArrayLike | None = None,
+    **options: Any,  # noqa: ANN401 - patient data
+) -> Classification: ...
+
+
+@overload
+def classify(
+    image: Iterable[AnyImage],
+    mask: Iterable[AnyPath | ArrayLike | None] | None = None,
+    **options: Any,  # noqa: ANN401 - patient data
+) -> list[Classification]: ...
+
+
+def classify(
+    image: AnyImage | Iterable[AnyImage],
+    mask: AnyPath | ArrayLike | Iterable[AnyPath | ArrayLike | None] | None = None,
     *,
     model: AnyPath | BundleInfo | None = None,
-    age: float | None = None,
-    sex: str | None = None,
-    site: str | None = None,
+    age: float | Sequence[float | None] | None = None,
+    sex: str | Sequence[str | None] | None = None,
+    site: str | Sequence[str | None] | None = None,
     coverage: float | None = None,
     sensitivity: float | None = None,
     progress: ProgressCallback | None = None,
     **patient_data: object,
-) -> Classification:
-    """Classify a lesion from its photograph and the patient's data.
+) -> Classification | list[Classification]:
+    """Classify a lesion from its photograph and the patient's data, or several lesions.
 
     Parameters
     ----------
-    image : str or os.PathLike or numpy.ndarray or Photograph
-        As for ``read_photograph``.
-    mask : array_like or str or os.PathLike, optional
+    image : str or os.PathLike or numpy.ndarray or PIL.Image.Image or torch.Tensor or Photograph or sequence of these
+        As for ``read_photograph``. Several photographs are a list, or a stack: (image, row, column, channel).
+    mask : array_like or str or os.PathLike, or sequence of these, optional
         As for ``measure``. By default, the mask predicted by ``segment`` if the model needs one.
     model : str or os.PathLike or BundleInfo, optional
         As for ``load_model``; by default ``melanoma-small``, or ``lesion-phone`` for macroscopic photographs.
     age : float, optional
         In years.
-    sex : str, optional
-        ``female`` or ``male``.
-    site : str, optional
-        Body site, such as ``lower extremity``.
+    sex, site : str, optional
+        ``female`` or ``male``, and body site, such as ``lower extremity``.
     coverage : float, optional
         Coverage of the prediction set, between 0 and 1; by default the model's own.
     sensitivity : float, optional
@@ -232,10 +251,11 @@ def classify(
         Called with each ``Progress``.
     **patient_data
         Other columns of a data set, such as ``diameter_1_mm=7``; those that the model does not use cause a warning.
+        With several photographs, each value is a list with one item for each, or one value for all.
 
     Returns
     -------
-    Classification
+    Classification or list of Classification
         Calibrated probabilities, with interval and prediction set if the model has reference cases.
 
     Raises
@@ -245,16 +265,52 @@ def classify(
     BundleError
         If there is no such model, or it is no classifier of photographs.
     """
+    data = {"age": age, "sex": sex, "site": site, **patient_data}
+    options: dict[str, Any] = {"coverage": coverage, "sensitivity": sensitivity}
+    if not is_several(image):
+        return _classify_one((cast("AnyImage", image), mask, data), model, options, progress)
+    cases, found = list(_split_cases(cast("Iterable[AnyImage]", image), mask, data)), []
+    for number, case in enumerate(to_run(progress).track(cases, "Classifying lesions"), start=1):
+        with numbering_errors(number):
+            found.append(_classify_one(case, model, options, None))
+    return found
+
+
+def _classify_one(
+    case: tuple[AnyImage, Any, dict[str, Any]],
+    model: AnyPath | BundleInfo | None,
+    options: dict[str, Any],
+    progress: ProgressCallback | None,
+) -> Classification:
+    """Classify a photograph with its mask and patient data."""
     from napari_melanoma.classification.classify import classify as classify_lesion
     from napari_melanoma.classification.prediction import ClassifyOptions
 
-    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph = read_photograph(image)
+    image, mask, data = case
+    row, photograph = to_patient_data(data), read_photograph(image)
     classifier = _load_classifier(model, photograph)
-    options = ClassifyOptions.parse({"coverage": coverage, "sensitivity": sensitivity}, "classify")
+    parsed = ClassifyOptions.parse(options, "classify")
     lesion = _lesion_mask(photograph, mask, classifier, progress)
-    prediction = classify_lesion(photograph, lesion, row, classifier, options, run=to_run(progress))
+    prediction = classify_lesion(photograph, lesion, row, classifier, parsed, run=to_run(progress))
     return _to_classification(prediction, _explain_unused(classifier, row), _explain_modality(row, photograph))
+
+
+def _split_cases(
+    images: Iterable[AnyImage], masks: object, data: Mapping[str, object]
+) -> Iterator[tuple[AnyImage, Any, dict[str, Any]]]:
+    """Yield each photograph with its mask and its patient data."""
+    photographs = list(iterate_images(images))
+    columns = {
+        name: list(values)
+        for name, values in {**data, "mask": masks}.items()
+        if isinstance(values, Iterable) and not isinstance(values, str)
+    }
+    for name, values in columns.items():
+        if len(values) != len(photographs):
+            raise InputError(f"{name} must have a value for each of {len(photographs)} images; found {len(values)}.")
+    for number, photograph in enumerate(photographs):
+        row = {name: columns[name][number] if name in columns else value for name, value in data.items()}
+        yield photograph, columns["mask"][number] if "mask" in columns else None, row
 
 
 def _explain_unused(classifier: Classifier, row: dict[str, str]) -> str:
@@ -376,7 +432,7 @@ class Explanation:
 
 
 def explain(
-    image: AnyPath | Photograph | NDArray[np.generic],
+    image: AnyImage,
     mask: AnyPath | ArrayLike | None = None,
     *,
     model: AnyPath | BundleInfo | None = None,

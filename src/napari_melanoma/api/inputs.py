@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from operator import index
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shorten
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -28,8 +28,12 @@ from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+    from PIL.Image import Image
+    from torch import Tensor
 
     from napari_melanoma.core.validity import Validity
+
+    AnyImage = str | PathLike[str] | Photograph | NDArray[np.generic] | Image | Tensor
 
 AnyPath = str | PathLike[str]
 PixelSizeUm = float | tuple[float, float]
@@ -41,7 +45,7 @@ STATE_MODALITY = ': if it is known, pass nm.read_photograph(image, modality="der
 
 
 def read_photograph(
-    source: AnyPath | Photograph | NDArray[np.generic],
+    source: AnyImage,
     *,
     pixel_size_um: PixelSizeUm | None = None,
     modality: Modality | None = None,
@@ -51,10 +55,11 @@ def read_photograph(
 
     Parameters
     ----------
-    source : str or os.PathLike or numpy.ndarray or Photograph
+    source : str or os.PathLike or numpy.ndarray or PIL.Image.Image or torch.Tensor or Photograph
         A file (JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM), or an array in sRGB: (row, column, channel) with three
         channels, or with four if the last one is opacity, or (row, column) in gray. The dtype is uint8, uint16 (or 8 or
-        12 bits in it, which ``notes`` then states), bool, or floating point with values in [0, 1].
+        12 bits in it, which ``notes`` then states), bool, or floating point with values in [0, 1]. A tensor may have
+        its channels first, as in torchvision; an image of Pillow is turned upright and converted by its color profile.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, one number or two along (row, column). By default, the value in the file, if any.
     modality : str, optional
@@ -85,20 +90,78 @@ def read_photograph(
     if modality is not None and not (isinstance(modality, str) and modality in get_args(Modality)):
         raise InputError(f"modality must be one of {', '.join(get_args(Modality))}; found {describe(modality)}.")
     check_flag(accept_damaged, "accept_damaged")
-    if isinstance(source, Photograph):
-        photograph = source
-    elif isinstance(source, np.ndarray):
-        rgb, notes = to_srgb8(np.asarray(source))
-        photograph = Photograph(rgb, ARRAY_NAME, notes=notes)
-    elif isinstance(source, str | PathLike):
-        photograph = read_photograph_file(to_path(source, "the image"), accept_damaged=accept_damaged)
-    else:
-        raise InputError(
-            f"pass a file, an array (np.asarray(image)) or a Photograph as the image; found {describe(source)}."
-        )
+    photograph = _to_photograph(source, accept_damaged=accept_damaged)
     if pixel_size_um is not None:
         photograph = replace(photograph, pixel_size=to_pixel_size(pixel_size_um))
     return photograph if modality is None else replace(photograph, modality=modality)
+
+
+def _to_photograph(source: object, *, accept_damaged: bool) -> Photograph:
+    """Read a photograph from a file, or convert an image."""
+    if isinstance(source, Photograph):
+        return source
+    if isinstance(source, str | PathLike):
+        return read_photograph_file(to_path(source, "the image"), accept_damaged=accept_damaged)
+    if _is_from("PIL", source):
+        return Photograph(_read_pillow(source), ARRAY_NAME)
+    array = _read_tensor(source) if _is_from("torch", source) else source
+    if not isinstance(array, np.ndarray):
+        raise InputError(
+            "pass a file, an array (np.asarray(image)), a PIL image, a tensor or a Photograph as the image; found "
+            f"{describe(source)}."
+        )
+    rgb, notes = to_srgb8(np.asarray(array))
+    return Photograph(rgb, ARRAY_NAME, notes=notes)
+
+
+def _is_from(package: str, value: object) -> bool:
+    """Whether a value is of a class of a package, which is not imported for that."""
+    return any(base.__module__.partition(".")[0] == package for base in type(value).__mro__)
+
+
+def _read_pillow(image: Any) -> NDArray[np.uint8]:  # noqa: ANN401 - an image of Pillow
+    """Return the upright sRGB pixels of an image of Pillow."""
+    from PIL.ImageOps import exif_transpose
+
+    from napari_melanoma.io import color_conversion
+
+    upright = exif_transpose(image)
+    if upright.mode[:1] in "IF":  # 16 or 32 bits
+        return to_srgb8(np.asarray(upright))[0]
+    return color_conversion.to_srgb8(upright, upright.info.get("icc_profile"))
+
+
+def _read_tensor(tensor: Any) -> NDArray[np.generic]:  # noqa: ANN401 - a tensor of torch
+    """Return the values of a tensor with channels last, (row, column, channel), or those of a batch."""
+    tensor = tensor.detach().cpu()
+    array: NDArray[np.generic] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    if array.ndim < 3 or array.shape[-3] not in (1, 3, 4):
+        return array
+    array = np.moveaxis(array, -3, -1)
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def is_several(images: object) -> bool:
+    """Whether an argument is a list of images, or a stack with the image along the first axis, instead of one image."""
+    if isinstance(images, str | PathLike | Photograph) or _is_from("PIL", images):
+        return False
+    ndim = getattr(images, "ndim", None)
+    return isinstance(images, Iterable) if ndim is None else ndim == 4
+
+
+def iterate_images(images: Iterable[AnyImage]) -> Iterator[AnyImage]:
+    """Iterate over the images of a list or a stack."""
+    return iter(_read_tensor(images) if _is_from("torch", images) and is_several(images) else images)
+
+
+@contextmanager
+def numbering_errors(number: int) -> Iterator[None]:
+    """Add the number of an image, counted from 1, to an error that is raised while it is read or analyzed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"It concerns image {number} of the list.")
+        raise
 
 
 def to_srgb8(array: NDArray[np.generic]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

@@ -1,14 +1,25 @@
-"""Models, data sets and patient cases; training, evaluation and comparison of models."""
+"""Models and patient cases; training, evaluation, comparison and export of models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.api.inputs import AnyPath, check_flag, check_sequence, to_bundle, to_path, to_paths, to_run
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.api.datasets import to_folders
+from napari_melanoma.api.inputs import (
+    AnyPath,
+    check_flag,
+    check_sequence,
+    describe,
+    to_bundle,
+    to_path,
+    to_paths,
+    to_run,
+)
+from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.models.bundle import BundleInfo
@@ -27,12 +38,14 @@ __all__ = [
     "EvaluationSummary",
     "ModelComparison",
     "PatientCase",
+    "RunInfo",
     "compare",
     "evaluate",
+    "export",
     "list_models",
     "load_model",
     "read_case",
-    "read_dataset",
+    "read_run",
     "train",
 ]
 
@@ -85,59 +98,6 @@ def load_model(name: AnyPath) -> BundleInfo:
     ('age', 'sex')
     """
     return to_bundle(name)
-
-
-def read_dataset(folder: AnyPath) -> pd.DataFrame:
-    """Read the table of a data set.
-
-    Parameters
-    ----------
-    folder : str or os.PathLike
-        Folder with ``dataset.csv`` (or ``metadata.csv``), ``images/`` and ``masks/``, as written by ``napari-melanoma
-        data import``, or by hand: a row per image with its ``image_id``. Its files are ``images/<image_id>`` with the
-        suffix .jpg, .jpeg, .png, .tif, .tiff, .bmp or .webp, and ``masks/<image_id>.png``, unless the columns ``path``
-        and ``mask_path`` name others within the folder. ``patient_id``, ``split``, ``diagnosis`` and all other columns
-        are optional; the page "Table of a data set" of the reference lists those that have a meaning.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per image: the columns of the table, and the files in ``image`` and ``mask`` (``pathlib.Path`` or None).
-        Columns of numbers, such as ``age``, ``diameter_1_mm``, and ``melanoma`` (1 and 0), are ``Float64`` or
-        ``Int64``, with ``pandas.NA`` for unknown values. Other columns, such as ``patient_id``, and columns of numbers
-        that contain other text are text.
-
-    Raises
-    ------
-    DataSetError
-        If the folder is not a data set, or a row is invalid.
-    """
-    import pandas as pd
-
-    from napari_melanoma.data.dataset import iter_entries, raise_faults
-
-    entries = raise_faults(iter_entries(to_path(folder, "a data set")))
-    table = pd.DataFrame([{**entry.row, "image": entry.image, "mask": entry.mask} for entry in entries])
-    return table.assign(**{name: _to_numbers(table[name]) for name in table if _holds_numbers(str(name))})
-
-
-def _holds_numbers(name: str) -> bool:
-    """Whether a column of the harmonized table contains numbers, or 1 and 0."""
-    from napari_melanoma.data.table_schema import find_column
-
-    column = find_column(name)
-    return column is not None and column.kind in ("number", "yes_no")
-
-
-def _to_numbers(cells: pd.Series) -> pd.Series:
-    """Convert a column to nullable numbers if all known values are numbers; otherwise return it unchanged."""
-    import pandas as pd
-
-    from napari_melanoma.data.taxonomy import UNKNOWN
-
-    known = cells.where(cells.notna() & ~cells.isin(["", UNKNOWN]))
-    numbers = pd.to_numeric(known, errors="coerce")
-    return cells if (numbers.isna() & known.notna()).any() else numbers.convert_dtypes()
 
 
 @dataclass(frozen=True)
@@ -214,6 +174,128 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
+EXPORT_FORMATS = ("onnx",)
+
+
+def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | None = None) -> Path:
+    """Export a model for other programs.
+
+    Parameters
+    ----------
+    model : str or os.PathLike or BundleInfo
+        As for ``load_model``.
+    format : str
+        ``onnx``: the input is uint8 RGB (batch, side, side, 3), the output is logits, or the calibrated probabilities
+        of a classifier. ``config.json`` is embedded in the file, and ``example.py`` beside it reproduces the results of
+        this program.
+    path : str or os.PathLike, optional
+        The file, which is replaced; by default the model's name with the suffix, in the working folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    BundleError
+        If there is no such model, or it cannot be exported.
+    InputError
+        If the format is unknown.
+    ConfigError
+        If the file has another suffix.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> nm.export("lesion-small", "onnx")  # doctest: +SKIP
+    PosixPath('lesion-small.onnx')
+    """
+    from napari_melanoma.models.export import SUFFIX, export_bundle
+
+    if format not in EXPORT_FORMATS:
+        raise InputError(f"format must be one of {', '.join(EXPORT_FORMATS)}; found {describe(format)}.")
+    info = to_bundle(model)
+    prepare_torch()
+    return export_bundle(info, Path(f"{info.name}{SUFFIX}") if path is None else to_path(path, "the file"))
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A training run at one moment.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The run folder.
+    state : str
+        ``running``, ``finished``, ``cancelled``, ``failed``, ``lost`` (its process ended without a message) or others.
+    message : str
+        The state or error in a sentence.
+    recipe : TrainRecipe, optional
+        The recipe; None if another version of this program wrote it.
+    model : BundleInfo, optional
+        The trained model; None before the run is finished.
+    """
+
+    folder: Path
+    state: str
+    message: str
+    recipe: TrainRecipe | None = field(repr=False)
+    model: BundleInfo | None
+
+    def history(self) -> pd.DataFrame:
+        """Return losses and metrics of the finished epochs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per epoch, with the ``epoch`` counted from 1 as the index, and the columns of ``metrics.csv``.
+        """
+        import pandas as pd
+
+        from napari_melanoma.runs.launching import read_run as read_run_folder
+
+        table = pd.DataFrame(read_run_folder(self.folder).metrics)
+        if table.empty:
+            return pd.DataFrame(index=pd.Index([], name="epoch", dtype=int))
+        return table.assign(epoch=table["epoch"].astype(int) + 1).set_index("epoch")
+
+
+def read_run(folder: AnyPath) -> RunInfo:
+    """Read the state of a training run, also of one that is running.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The run folder.
+
+    Returns
+    -------
+    RunInfo
+        With ``state``, ``model`` and ``history()``.
+
+    Raises
+    ------
+    RunError
+        If the folder contains no run.
+
+    Examples
+    --------
+    >>> import napari_melanoma as nm
+    >>> nm.read_run("run").history().plot()  # doctest: +SKIP
+    """
+    from napari_melanoma.runs.launching import is_run
+    from napari_melanoma.runs.launching import read_run as read_run_folder
+
+    path = to_path(folder, "the run folder")
+    if not is_run(path):
+        raise RunError(f"{path} contains no run. Pass the folder that nm.train wrote to.")
+    report = read_run_folder(path)
+    model = None if report.bundle is None else to_bundle(report.bundle)
+    return RunInfo(path, str(report.state), report.message, report.recipe, model)
+
+
 def train(
     recipe: AnyPath | TrainRecipe | Mapping[str, Any],
     folder: AnyPath,
@@ -227,7 +309,8 @@ def train(
     ----------
     recipe : str or os.PathLike or mapping or TrainRecipe
         A TOML file, or its content, which ``TrainRecipe`` checks. The page "Recipe" of the reference lists all keys;
-        ``napari-melanoma recipes write NAME`` writes a full recipe. Only ``data.datasets`` is required. Common keys:
+        ``napari-melanoma recipes write NAME`` writes a full recipe. Only ``data.datasets`` is required, paths or
+        ``DataSet`` objects. Common keys:
         ``name`` (of the model), ``task`` (``segmentation`` or ``classification``), ``epochs``, ``batch_size``,
         ``learning_rate``, ``device``, ``data`` (``split``: ``train``, or ``all`` for all rows), ``model``
         (``architecture``, ``input_size`` and ``start``: ``imagenet``, ``none`` or a model), and ``classification``
@@ -261,7 +344,7 @@ def train(
     --------
     >>> import napari_melanoma as nm
     >>> nm.train({"data": {"datasets": ["ds0"]}, "epochs": 1}, "run")  # doctest: +SKIP
-    >>> pd.read_csv("run/metrics.csv")  # doctest: +SKIP
+    >>> nm.read_run("run").history()  # doctest: +SKIP
     >>> classification = {"target": "melanoma", "tabular": {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}}
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
     >>> nm.train(recipe, "run-2")  # doctest: +SKIP
@@ -283,7 +366,7 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe
     from napari_melanoma.training.recipe import TrainRecipe
 
     if isinstance(recipe, Mapping):
-        recipe = TrainRecipe.parse(dict(recipe), "the recipe")
+        recipe = TrainRecipe.parse(_paths_to_texts(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
         recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
     require_training_packages()
@@ -296,6 +379,15 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe
     return recipe
 
 
+def _paths_to_texts(value: Any) -> Any:  # noqa: ANN401 - any content of a recipe
+    """Replace paths and data sets within a recipe by their text."""
+    if isinstance(value, Mapping):
+        return {name: _paths_to_texts(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_paths_to_texts(item) for item in value]
+    return fspath(value) if isinstance(value, PathLike) else value
+
+
 @dataclass(frozen=True)
 class EvaluationSummary:
     """The results of an evaluation.
@@ -304,9 +396,11 @@ class EvaluationSummary:
     ----------
     folder : pathlib.Path
         Folder with ``metrics.json``, ``per_image.csv``, ``summary.html`` and ``figures/``.
-    metrics : dict of str to dict of str to Estimate
-        For each part of the data (``all``, and each data set) and each metric: ``mean``, ``low`` and ``high`` (95 %
-        interval), and ``count``.
+    metrics : dict of str to Estimate
+        For each metric of all images: ``mean``, ``low`` and ``high`` (95 % interval), and ``count``, such as
+        ``metrics["DI"].low``.
+    parts : dict of str to dict of str to Estimate
+        The metrics of each data set, by its name.
     failed : dict of str to str
         For each image that could not be measured, by image id, the reason.
     warnings : tuple of str
@@ -320,13 +414,14 @@ class EvaluationSummary:
     """
 
     folder: Path
-    metrics: dict[str, dict[str, Estimate]]
+    metrics: dict[str, Estimate]
+    parts: dict[str, dict[str, Estimate]] = field(repr=False)
     failed: dict[str, str]
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
         """Return a short text with the metrics of all images."""
-        metrics = {name: estimate.mean for name, estimate in self.metrics.get("all", {}).items()}
+        metrics = {name: estimate.mean for name, estimate in self.metrics.items()}
         values = {"metrics": metrics, "failed": len(self.failed), "warnings": self.warnings}
         return format_repr(self, folder=str(self.folder), **values)
 
@@ -336,13 +431,15 @@ class EvaluationSummary:
         Returns
         -------
         pandas.DataFrame
-            A row per part of the data and metric: ``data``, ``metric``, ``mean``, ``low``, ``high`` and ``count``.
+            A row per part of the data and metric: ``data`` (``all``, then each data set if there are several),
+            ``metric``, ``mean``, ``low``, ``high`` and ``count``.
         """
         import pandas as pd
 
+        parts = {"all": self.metrics, **(self.parts if len(self.parts) > 1 else {})}
         rows = [
             {"data": part, "metric": name, **vars(estimate)}
-            for part, estimates in self.metrics.items()
+            for part, estimates in parts.items()
             for name, estimate in estimates.items()
         ]
         return pd.DataFrame(rows)
@@ -410,30 +507,15 @@ def evaluate(
         If there is no such model or option.
     """
     from napari_melanoma.evaluation.any_task import evaluate_model
+    from napari_melanoma.evaluation.pipeline import ALL_IMAGES
 
     out = to_path(folder, "the folder of the results")
     values = {"split": split, "include_seen": include_seen, **options}
-    evaluation = evaluate_model(
-        to_bundle(model),
-        _to_folders(data),
-        out,
-        values,
-        source="evaluate",
-        run=to_run(progress),
-    )
+    bundle, folders = to_bundle(model), to_folders(data)
+    evaluation = evaluate_model(bundle, folders, out, values, source="evaluate", run=to_run(progress))
     failed = {item.sample.image_id: item.error for item in evaluation.failed}
-    metrics = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
-    return EvaluationSummary(out, metrics, failed, tuple(evaluation.warnings))
-
-
-def _to_folders(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
-    """Convert the argument ``data`` to the folders of different data sets."""
-    folders = to_paths(data, "a data set")
-    if not folders:
-        raise InputError("pass one data set or more; found none.")
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise InputError(f"each data set must be passed once; found {', '.join(map(str, folders))}.")
-    return folders
+    parts = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
+    return EvaluationSummary(out, parts.pop(ALL_IMAGES), parts, failed, tuple(evaluation.warnings))
 
 
 @dataclass(frozen=True)
@@ -454,6 +536,16 @@ class ModelComparison:
     folder: Path
     table: list[dict[str, Any]] = field(repr=False)
     warnings: tuple[str, ...]
+
+    @property
+    def auc_tests(self) -> dict[str, dict[str, float]]:
+        """DeLong's test of the AUC of each classifier against the first one, by its name; empty for other models.
+
+        With the AUCs ``first`` and ``second``, ``difference``, its 95 % interval ``low`` to ``high``, and ``p``.
+        """
+        from napari_melanoma.core.parsing import read_object_or_empty
+
+        return dict(read_object_or_empty(self.folder / "models.json").get("delong", {}))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the comparison as a table.
@@ -517,7 +609,7 @@ def compare(
         return ModelComparison(out, _several_rows(compared_folders), compared_folders.warnings)
     compared = compare_models(
         [to_bundle(model) for model in models],
-        _to_folders(data),
+        to_folders(data),
         out,
         {"split": split, "include_seen": include_seen},
         advise=False,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from reprlib import repr as shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 import numpy as np
 
@@ -14,7 +15,11 @@ from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
     check_flag,
+    check_integer,
+    is_several,
+    iterate_images,
     list_warnings,
+    numbering_errors,
     read_photograph,
     to_bundle,
     to_mask,
@@ -23,6 +28,7 @@ from napari_melanoma.api.inputs import (
     to_pixel_size,
     to_run,
 )
+from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.models import DEFAULT_BUNDLE, PROMPTED_BUNDLE
@@ -31,18 +37,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.api.inputs import AnyImage, ProgressCallback
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.lesion.prompting import PromptedMasks
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["LesionMeasurements", "Prompter", "Segmentation", "measure", "segment"]
+__all__ = ["LesionMeasurements", "Prompter", "Segmentation", "iter_segment", "measure", "segment"]
 
 SHOWN_MEASUREMENTS = ("area_px", "area_mm2", "max_diameter_px", "max_diameter_mm")
 MEASUREMENTS_FILE = "measurements.csv"
+BATCH_SIZE = 8  # photographs in a batch
 
 
 class LesionMeasurements(Mapping[str, float]):
@@ -232,8 +240,32 @@ class Segmentation:
         return self.measurements.to_pandas()
 
 
+class _SegmentOptions(TypedDict, total=False):
+    include: ArrayLike
+    exclude: ArrayLike
+    box: tuple[float, float, float, float] | None
+    previous: ArrayLike | None
+    threshold: float | None
+    flips: bool
+    pixel_size_um: PixelSizeUm | None
+    batch_size: int
+    progress: ProgressCallback | None
+
+
+@overload
+def segment(  # type: ignore[overload-overlap]  # a path is also an iterable of strings
+    image: AnyImage, model: AnyPath | BundleInfo | None = None, **options: Unpack[_SegmentOptions]
+) -> Segmentation: ...
+
+
+@overload
 def segment(
-    image: AnyPath | Photograph | NDArray[np.generic],
+    image: Iterable[AnyImage], model: AnyPath | BundleInfo | None = None, **options: Unpack[_SegmentOptions]
+) -> list[Segmentation]: ...
+
+
+def segment(
+    image: AnyImage | Iterable[AnyImage],
     model: AnyPath | BundleInfo | None = None,
     *,
     include: ArrayLike = (),
@@ -243,54 +275,164 @@ def segment(
     threshold: float | None = None,
     flips: bool = False,
     pixel_size_um: PixelSizeUm | None = None,
+    batch_size: int = BATCH_SIZE,
     progress: ProgressCallback | None = None,
-) -> Segmentation:
-    """Segment the lesion of a photograph and measure it.
+) -> Segmentation | list[Segmentation]:
+    """Segment the lesion of a photograph and measure it, or those of several photographs.
 
     Parameters
     ----------
-    image : str or os.PathLike or numpy.ndarray or Photograph
-        As for ``read_photograph``.
+    image : str or os.PathLike or numpy.ndarray or PIL.Image.Image or torch.Tensor or Photograph or sequence of these
+        As for ``read_photograph``. Several photographs are a list, or a stack: (image, row, column, channel).
     model : str or os.PathLike or BundleInfo, optional
         As for ``load_model``, whose ``card`` states its training and accuracy; by default ``lesion-small``, or with
         prompts ``lesion-click``.
-    include : array_like
-        Pixels of the lesion, each (row, column).
-    exclude : array_like
-        Pixels that do not belong to the lesion, each (row, column).
+    include, exclude : array_like
+        Prompts for one photograph: pixels (row, column) of the lesion, and pixels that do not belong to it.
     box : (float, float, float, float), optional
-        A rectangle around the lesion: top, left, bottom, right, in pixels.
+        A prompt: a rectangle around the lesion: top, left, bottom, right, in pixels.
     previous : array_like, optional
-        The mask to be corrected, (row, column), nonzero in the lesion.
+        A prompt: the mask to be corrected, (row, column), nonzero in the lesion.
     threshold : float, optional
         Probability from which a pixel belongs to the lesion, between 0 and 1; by default the model's own.
     flips : bool
         Average over the four flipped images (test-time augmentation); not with prompts.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, or those along (row, column); needed for measurements in mm.
+    batch_size : int
+        With several photographs, how many of them the network predicts at once.
     progress : callable, optional
         Called with each ``Progress``, such as while the model is loaded.
 
     Returns
     -------
-    Segmentation
-        With an empty mask where no lesion was found.
+    Segmentation or list of Segmentation
+        With an empty mask where no lesion was found; ``iter_segment`` returns any number of them one by one.
 
     Raises
     ------
     UnreadableImage, ConfigError, InputError
-        If the image, an option or a prompt cannot be used.
+        If an image, an option or a prompt cannot be used.
     BundleError
         If there is no such model, it does not segment lesions, or it does not answer prompts.
     """
-    photograph = read_photograph(image, pixel_size_um=pixel_size_um)
-    points = _to_points(include, "include"), _to_points(exclude, "exclude")
-    if any(points) or box is not None or previous is not None:
+    prompts = {"include": include, "exclude": exclude, "box": box, "previous": previous}
+    options: dict[str, Any] = {"threshold": threshold, "flips": flips, "pixel_size_um": pixel_size_um}
+    if not is_several(image):
+        return _segment_one(cast("AnyImage", image), model, prompts, options, progress)
+    images = _without_prompts(cast("Iterable[AnyImage]", image), prompts)
+    return list(iter_segment(images, model, batch_size=batch_size, progress=progress, **options))
+
+
+def iter_segment(
+    images: Iterable[AnyImage],
+    model: AnyPath | BundleInfo | None = None,
+    *,
+    threshold: float | None = None,
+    flips: bool = False,
+    pixel_size_um: PixelSizeUm | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: ProgressCallback | None = None,
+) -> Iterator[Segmentation]:
+    """Segment photographs one batch after the other; a generator, so that any number of them fits into memory.
+
+    Parameters
+    ----------
+    images : iterable
+        Photographs as for ``read_photograph``, which are read when their batch begins.
+    model, threshold, flips, pixel_size_um, batch_size, progress
+        As for ``segment``.
+
+    Yields
+    ------
+    Segmentation
+        In the order of the photographs.
+
+    Raises
+    ------
+    InputError
+        If an image or an option cannot be used, such as ``UnreadableImage`` or ``ConfigError``; a note of the error
+        states the number of the image.
+    BundleError
+        If there is no such model, or it does not segment lesions.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import napari_melanoma as nm
+    >>> for path, lesion in zip(paths, nm.iter_segment(paths)):  # doctest: +SKIP
+    ...     lesion.save(Path("results", path.stem))
+    """
+    if (size := check_integer(batch_size, "batch_size")) < 1:
+        raise InputError(f"batch_size must be 1 or more; found {size}.")
+    values = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
+    run = to_run(progress)
+    segmenter, options = _prepare_segmenter(values, run)
+    total = len(images) if isinstance(images, Sized) else None
+    remaining, done = iterate_images(images), 0
+    while photographs := _read_batch(remaining, size, done, pixel_size_um):
+        for segmentation in _segment_batch(photographs, segmenter, options, run):
+            done += 1
+            run.report(Progress(done, total, "Segmenting lesions"))
+            yield segmentation
+
+
+def _segment_one(
+    image: AnyImage,
+    model: AnyPath | BundleInfo | None,
+    prompts: dict[str, Any],
+    options: dict[str, Any],
+    progress: ProgressCallback | None,
+) -> Segmentation:
+    """Segment one photograph, with the prompts if there are any."""
+    photograph = read_photograph(image, pixel_size_um=options["pixel_size_um"])
+    threshold, flips = options["threshold"], options["flips"]
+    if _has_prompts(prompts):
         _check_has_no_flips(flips)
         prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
-        return prompter.segment(*points, box=box, previous=previous, threshold=threshold)
-    options = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
-    return _segment_without_prompts(photograph, options, to_run(progress))
+        return prompter.segment(**prompts, threshold=threshold)
+    values = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
+    segmenter, lesion_options = _prepare_segmenter(values, run := to_run(progress))
+    return next(_segment_batch([photograph], segmenter, lesion_options, run))
+
+
+def _has_prompts(prompts: Mapping[str, Any]) -> bool:
+    """Whether there are pixels, a box or an earlier mask; refuses pixels of another form."""
+    points = [point for name in ("include", "exclude") for point in _to_points(prompts[name], name)]
+    return bool(points) or prompts["box"] is not None or prompts["previous"] is not None
+
+
+def _without_prompts(images: Iterable[AnyImage], prompts: Mapping[str, Any]) -> Iterable[AnyImage]:
+    """Refuse prompts for several photographs."""
+    if _has_prompts(prompts):
+        raise InputError("prompts are for one photograph; found several photographs. Segment them one by one.")
+    return images
+
+
+def _read_batch(
+    images: Iterator[AnyImage], size: int, done: int, pixel_size_um: PixelSizeUm | None
+) -> list[Photograph]:
+    """Read the next photographs; ``done``: number of those before."""
+    photographs = []
+    for number, image in enumerate(islice(images, size), start=done + 1):
+        with numbering_errors(number):
+            photographs.append(read_photograph(image, pixel_size_um=pixel_size_um))
+    return photographs
+
+
+def _segment_batch(
+    photographs: Sequence[Photograph], segmenter: Segmenter, options: LesionOptions, run: RunContext
+) -> Iterator[Segmentation]:
+    """Segment photographs as one batch of the network, and yield the results as they are measured."""
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+    from napari_melanoma.lesion.segmentation import predict_lesions
+
+    run.check()
+    predictions = predict_lesions(segmenter, [photograph.rgb for photograph in photographs], flips=options.flips)
+    for photograph, prediction in zip(photographs, predictions, strict=True):
+        run.check()
+        stamp = ModelStamp.of(segmenter, photograph.rgb)
+        yield _to_segmentation(derive_result(photograph, prediction, options, stamp))
 
 
 def _check_has_no_flips(flips: bool) -> None:
@@ -300,14 +442,13 @@ def _check_has_no_flips(flips: bool) -> None:
         raise InputError("flips is not available with prompts. Leave one of them out.")
 
 
-def _segment_without_prompts(photograph: Photograph, values: dict[str, Any], run: RunContext) -> Segmentation:
-    """Segment with the options of a lesion analysis, by name in ``values``."""
-    from napari_melanoma.lesion.analysis import analyze_lesion
+def _prepare_segmenter(values: dict[str, Any], run: RunContext) -> tuple[Segmenter, LesionOptions]:
+    """Load the model in ``values``, which are the options of a lesion analysis by name."""
     from napari_melanoma.lesion.options import LesionOptions
 
     path = str(to_bundle(values["model"]).path)
     options = LesionOptions.parse({**values, "model": path}, "segment")
-    return _to_segmentation(analyze_lesion(photograph, _load_segmenter(path, run), options, run=run))
+    return _load_segmenter(path, run), options
 
 
 def _load_segmenter(path: str, run: RunContext) -> Segmenter:
@@ -382,7 +523,7 @@ class Prompter:
 
     def __init__(
         self,
-        image: AnyPath | Photograph | NDArray[np.generic],
+        image: AnyImage,
         model: AnyPath | BundleInfo = PROMPTED_BUNDLE,
         *,
         pixel_size_um: PixelSizeUm | None = None,
@@ -443,7 +584,7 @@ class Prompter:
 
 def measure(
     mask: AnyPath | ArrayLike,
-    image: AnyPath | Photograph | NDArray[np.generic] | None = None,
+    image: AnyImage | None = None,
     pixel_size_um: PixelSizeUm | None = None,
 ) -> LesionMeasurements:
     """Measure a lesion from its mask.

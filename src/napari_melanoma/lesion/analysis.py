@@ -50,7 +50,7 @@ from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.mask_record import PromptRecord
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.segmentation import LesionPrediction, predict_with_flips
+from napari_melanoma.lesion.segmentation import LesionPrediction, predict_lesions
 from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
 
@@ -344,9 +344,7 @@ def predict_lesion(
 
         hypotheses = Prompter(require_prompts(model), rgb).segment(prompts.to_prompts())
         return hypotheses.prediction(hypotheses.best)
-    if flips:
-        return predict_with_flips(model, rgb)
-    return LesionPrediction(model.probability(rgb))
+    return next(predict_lesions(model, [rgb], flips=True)) if flips else LesionPrediction(model.probability(rgb))
 
 
 def derive_result(

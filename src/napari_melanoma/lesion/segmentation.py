@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -144,11 +144,17 @@ def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]
     return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
-def predict_with_flips(model: Segmenter, rgb: NDArray[np.uint8]) -> LesionPrediction:
-    """Predict the lesion of one photograph with test-time augmentation.
+def predict_lesions(
+    model: Segmenter, images: Sequence[NDArray[np.uint8]], *, flips: bool
+) -> Iterator[LesionPrediction]:
+    """Predict the lesions of several photographs as one batch; the maps are resized as they are yielded.
 
-    ``rgb``: uint8 (row, column, channel), sRGB, of any size. The probability is that of the mean logits.
+    ``images``: each uint8 (row, column, channel), sRGB.
     """
     config = model.info.config
-    flipped = predict_flipped_logits(model, [prepare_network_input(rgb, config.input_size, config.preprocessing)])
-    return LesionPrediction(restore_size(flipped.mean[0], (rgb.shape[0], rgb.shape[1])), flipped.spread(0))
+    inputs = [prepare_network_input(image, config.input_size, config.preprocessing) for image in images]
+    flipped = predict_flipped_logits(model, inputs) if flips else None
+    logits = model.logits(inputs) if flipped is None else flipped.mean
+    for index, image in enumerate(images):
+        spread = None if flipped is None else flipped.spread(index)
+        yield LesionPrediction(restore_size(logits[index], (image.shape[0], image.shape[1])), spread)

@@ -156,8 +156,8 @@ class ResampledScores:
     def threshold_metrics(self, threshold: float) -> dict[str, NDArray[np.float64]]:
         """Evaluate a decision threshold.
 
-        Returns ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy``, ``balanced_accuracy``, ``MCC`` and
-        ``kappa``, float64 (draw,) each. Without positive predictions precision is NaN and F1 is 0.
+        Returns ``sensitivity``, ``specificity``, ``precision``, ``F1``, ``accuracy``, ``balanced_accuracy``, ``MCC``
+        and ``kappa``, float64 (draw,) each. Without positive predictions precision is NaN and F1 is 0.
         """
         predicted = self.scores >= threshold
         hits, false = self.weights @ (predicted & self.positive), self.weights @ (predicted & ~self.positive)

@@ -145,7 +145,7 @@ def list_runs(folder: Path | None = None) -> list[RunReport]:
     """Read every run in a folder (``runs_folder()`` by default), the newest first; ignore other folders."""
     parent = runs_folder() if folder is None else folder
     try:
-        paths = [path for path in parent.iterdir() if _is_run(path)]
+        paths = [path for path in parent.iterdir() if is_run(path)]
     except OSError:
         return []
     reports = [read_run(path) for path in paths]
@@ -192,7 +192,7 @@ def _find_monitor(recipe: TrainRecipe | None, metrics: list[dict[str, float]]) -
     return monitor_for_recipe(recipe) if recipe else monitor_from_values(metrics[-1] if metrics else {})
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     """Return whether a folder contains a run, even one that never began."""
     return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS_FILE))
 
