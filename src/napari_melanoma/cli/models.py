@@ -39,6 +39,18 @@ EXPORT_HELP = format_help(
     "a classifier. Side and threshold are in config.json, which is embedded in the file as custom metadata. "
     "Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
 )
+PULL_HELP = format_help(
+    "napari-melanoma models pull hf:our-clinic/lesion-small",
+    "napari-melanoma models pull hf:our-clinic/lesion-small@v2 --name lesion-v2",
+    "Download a model of the Hugging Face hub into your model folder, and show its name with the commit, "
+    "hf:owner/name@commit, which every command takes as a model. Files that are not of a model are not downloaded.",
+)
+PUSH_HELP = format_help(
+    "napari-melanoma models push runs/second/bundle hf:our-clinic/lesion-small",
+    "napari-melanoma models push lesion-2 hf:our-clinic/lesion-small --public",
+    "Upload a model with its card to the Hugging Face hub. A new repository is private unless --public is given. Log "
+    "in before with 'hf auth login', or set HF_TOKEN.",
+)
 app = typer.Typer(
     help="List models, show their cards, and export them for other programs.",
     no_args_is_help=True,
@@ -147,6 +159,42 @@ def import_(
     current.finish(text, name=info.name, path=str(info.path))
 
 
+def pull(
+    current: CommandSession,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model, hf:owner/name; @REVISION: another commit.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model in your folder; its own by default.")] = None,
+) -> None:
+    """Download a model of the hub into the user's model folder."""
+    from napari_melanoma.evaluation.training_overlap import describe_unstated
+    from napari_melanoma.models.hub import HubName, find_hub_bundle, pin
+    from napari_melanoma.models.installed_bundles import install_bundle
+
+    current.after_stop = "Nothing was installed."
+    pinned = pin(HubName.parse(model))
+    info = install_bundle(find_hub_bundle(str(pinned)), name)
+    if warning := describe_unstated(info):
+        current.report.emit("warning", f"Warning: {warning}", message=warning)
+    text = f"{pinned} is in {info.path}; use it: {_usage_command(info, info.name)}"
+    current.finish(text, name=info.name, path=str(info.path), pinned=str(pinned))
+
+
+def push(
+    current: CommandSession,
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="The repository, hf:owner/name.")],
+    public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+) -> None:
+    """Upload a model to the hub."""
+    from napari_melanoma.models.hub import HubName, push_bundle
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    current.after_stop = "The upload is incomplete; the repository has not changed."
+    info = find_bundle(model)
+    pinned = push_bundle(info, HubName.parse(repository), private=not public)
+    text = f"{info.name} is on the hub; use it: {_usage_command(info, str(pinned))}"
+    current.finish(text, name=info.name, pinned=str(pinned))
+
+
 def _report_objection(run: Path, current: CommandSession) -> None:
     """Warn if the comparison of a run does not recommend the new model, or if the user discarded that model."""
     from napari_melanoma.evaluation.comparison import read_comparison
@@ -203,3 +251,5 @@ add_command(app, "list", list_, LIST_HELP)
 add_command(app, "show", show, SHOW_HELP)
 add_command(app, "import", import_, IMPORT_HELP)
 add_command(app, "export", export, EXPORT_HELP)
+add_command(app, "pull", pull, PULL_HELP)
+add_command(app, "push", push, PUSH_HELP)

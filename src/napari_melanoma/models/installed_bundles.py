@@ -30,6 +30,7 @@ from napari_melanoma.models.bundle import (
     user_models_folder,
 )
 from napari_melanoma.models.graphs import find_graphs
+from napari_melanoma.models.hub import PREFIX, find_hub_bundle
 
 if TYPE_CHECKING:
     from napari_melanoma.models.zoo import ArchitectureTask
@@ -101,10 +102,12 @@ def _describe_versions(provenance: Mapping[str, Any]) -> str:
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name or the path of its folder.
+    """Find a bundle by its name, the path of its folder, or ``hf:owner/name@commit``, which may be downloaded.
 
     ``of_slides``: whether an error lists slide models only.
     """
+    if name_or_path.startswith(PREFIX):
+        return find_hub_bundle(name_or_path)
     bundles = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in bundles:
         return bundles[name_or_path]

@@ -1,0 +1,163 @@
+"""Bundles on the Hugging Face hub: named ``hf:owner/name@commit``, downloaded once, and uploaded.
+
+A repository has the files of a bundle. Other files are not downloaded: a repository may contain pickled weights, which
+could run code.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.packages import require_packages
+from napari_melanoma.models.bundle import CARD, CONFIG, WEIGHTS, BundleInfo, check_header, check_weights, read_bundle
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+PREFIX = "hf:"
+FORM = f"{PREFIX}owner/name@commit"
+NAME = re.compile(r"hf:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?", re.ASCII)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+# The card, JSON, safetensors, and graphs without weights.
+FILES = re.compile(r"README\.md|[\w-]+\.json|[\w-]+\.safetensors|graphs/(?:graphs\.json|[\w-]+\.onnx)", re.ASCII)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A model on the hub: its repository, and the commit, branch or tag; "" for the newest."""
+
+    repository: str
+    revision: str = ""
+
+    def __str__(self) -> str:
+        """Return the name that users write."""
+        return f"{PREFIX}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+    @classmethod
+    def parse(cls, text: str) -> HubName:
+        """Read a name; raise if it has another form."""
+        match = NAME.fullmatch(text)
+        if match is None:
+            raise BundleError(f"expected a model of the Hugging Face hub as {FORM}, found '{text}'.")
+        return cls(match["repository"], match["revision"] or "")
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the revision is a commit, which never changes."""
+        return COMMIT.fullmatch(self.revision) is not None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the downloaded bundle."""
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("napari-melanoma", appauthor=False) / "hub"
+        return folder / self.repository.replace("/", "--") / self.revision
+
+
+def find_hub_bundle(text: str) -> BundleInfo:
+    """Return the bundle of a pinned name; it is downloaded the first time."""
+    name = HubName.parse(text)
+    if not name.is_pinned:
+        raise BundleError(
+            f"'{text}' names no commit, so that the model could change: expected {FORM}, with the 40 digits of a "
+            f"commit. Find it with: napari-melanoma models pull {text}"
+        )
+    if not name.folder.is_dir():
+        _download(name)
+    bundle = read_bundle(name.folder)
+    check_header(bundle.path / WEIGHTS)
+    return bundle
+
+
+def pin(name: HubName) -> HubName:
+    """Return a name with the commit that its branch or tag is at now; by default that of the main branch."""
+    if name.is_pinned:
+        return name
+    with _explained(f"cannot find {name}"):
+        return HubName(name.repository, str(_api().model_info(name.repository, revision=name.revision or None).sha))
+
+
+def _download(name: HubName) -> None:
+    """Download the files of a bundle, and check them, before they get their place."""
+    log.info("downloading %s", name)
+    with atomic_folder(name.folder) as folder:
+        with _explained(f"cannot download {name}"):
+            api = _api()
+            files = _select_files(api.list_repo_files(name.repository, revision=name.revision), name)
+            for file in files:
+                api.hf_hub_download(name.repository, file, revision=name.revision, local_dir=folder)
+        shutil.rmtree(folder / ".cache", ignore_errors=True)  # of the library
+        read_bundle(folder)
+        check_weights(folder / WEIGHTS)
+
+
+def _select_files(files: Sequence[str], name: HubName) -> list[str]:
+    """Return the files of a bundle among those of a repository; raise if it contains no bundle."""
+    if missing := [file for file in (CONFIG, WEIGHTS) if file not in files]:
+        pickled = [file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt", ".pkl"))]
+        found = f" Its weights are pickled ({pickled[0]}), which could run code." if pickled else ""
+        raise BundleError(f"{name} is not a model of this program: {' and '.join(missing)} missing.{found}")
+    return [file for file in files if FILES.fullmatch(file)]
+
+
+def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True) -> HubName:
+    """Upload a bundle to a repository, which is created if necessary; return the name with its commit."""
+    if name.revision:
+        raise BundleError(f"a model is uploaded as a new commit: expected {PREFIX}owner/name, found '{name}'.")
+    check_weights(bundle.path / WEIGHTS)
+    if not bundle.card.strip():
+        raise BundleError(f"'{bundle.name}' has no card. Describe the model in {bundle.path / CARD} first.")
+    paths = {path.relative_to(bundle.path).as_posix(): path for path in sorted(bundle.path.rglob("*"))}
+    paths = {file: path for file, path in paths.items() if FILES.fullmatch(file)}
+    with _explained(f"cannot upload '{bundle.name}' to {name}"):
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        api = _api()
+        api.create_repo(name.repository, private=private, exist_ok=True)
+        earlier = [file for file in api.list_repo_files(name.repository) if FILES.fullmatch(file)]
+        commit = api.create_commit(
+            name.repository,
+            [
+                *(CommitOperationAdd(file, str(path)) for file, path in paths.items()),
+                *(CommitOperationDelete(file) for file in earlier if file not in paths),
+            ],
+            commit_message=f"Upload {bundle.name}",
+        )
+    return HubName(name.repository, str(commit.oid))
+
+
+def _api() -> HfApi:
+    """Return the client of the hub, or of the server that ``HF_ENDPOINT`` names."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="napari-melanoma")
+
+
+@contextmanager
+def _explained(failure: str) -> Iterator[None]:
+    """Turn the errors of the client, which are of many kinds, into one that says what to do."""
+    require_packages("models of the Hugging Face hub", ("huggingface_hub",))
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise BundleError(
+            f"{failure}: {reason}. Check the name and the network connection; for private models, log in with "
+            "'hf auth login' or set HF_TOKEN."
+        ) from error

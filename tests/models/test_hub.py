@@ -1,0 +1,138 @@
+"""Models are uploaded to and downloaded from a stand-in of the Hugging Face hub, by the library's own client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hub_server import TOKEN, Hub, serve
+from PIL import Image
+from typer.testing import CliRunner
+
+from napari_melanoma.cli import app
+from napari_melanoma.core.errors import BundleError
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.hub import HubName, find_hub_bundle, pin, push_bundle
+from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle, list_bundles
+
+pytest.importorskip("huggingface_hub")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("user_folders"),
+    # huggingface_hub 2.4 uploads by an argument that httpx2 has renamed.
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning"),
+]
+CLINIC = HubName("our-clinic/lesion")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    from huggingface_hub import constants
+
+    made = Hub()
+    server = serve(made)
+    host, port = server.server_address[:2]
+    monkeypatch.setenv("HF_ENDPOINT", f"http://{host}:{port}")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_upload_and_download(hub: Hub) -> None:
+    shipped = find_bundle("melanoma-small")
+    pushed = push_bundle(shipped, CLINIC)
+    assert pushed.is_pinned
+    assert hub.private == {"our-clinic/lesion": True}
+    expected = files_of(SHIPPED_FOLDER / "melanoma-small")
+    assert {name: data for name, data in hub.files_at("our-clinic/lesion", "main")[1].items() if name in expected} == (
+        expected
+    )
+    assert pin(CLINIC) == pushed
+    found = find_bundle(str(pushed))
+    assert files_of(found.path) == expected, "the card keeps its figures"
+    assert found.fingerprint == shipped.fingerprint
+    hub.requests.clear()
+    assert find_bundle(str(pushed)).path == found.path
+    assert hub.requests == [], "a downloaded model needs no network"
+    assert str(found.path) not in {str(bundle.path) for bundle in list_bundles()}
+
+
+def test_files_of_an_earlier_model_are_removed(hub: Hub, tiny_bundle: BundleInfo) -> None:
+    push_bundle(find_bundle("melanoma-small"), CLINIC)
+    pushed = push_bundle(tiny_bundle, CLINIC)
+    _, files = hub.files_at("our-clinic/lesion", pushed.revision)
+    assert sorted(files) == [".gitattributes", "README.md", "config.json", "model.safetensors"]
+
+
+def test_only_files_of_a_model_are_downloaded(hub: Hub, tiny_bundle: BundleInfo) -> None:
+    surplus = {"pytorch_model.bin": b"\x80\x04", "run.py": b"import os", "graphs/x.py": b"", "a/model.safetensors": b""}
+    name = HubName("x/y", hub.commit("x/y", files_of(tiny_bundle.path) | surplus))
+    found = find_hub_bundle(str(name))
+    assert sorted(files_of(found.path)) == ["README.md", "config.json", "model.safetensors"]
+    assert not {*surplus} & {*hub.downloads}
+
+
+FAULTY = {
+    "pickled weights": ({"config.json": b"{}", "pytorch_model.bin": b""}, r"model.safetensors missing.*could run code"),
+    "no model": ({"README.md": b""}, r"config.json and model.safetensors missing"),
+    "damaged weights": ({"config.json": None, "model.safetensors": b"damaged"}, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTY.values(), ids=FAULTY)
+def test_faulty_repositories(case: tuple[dict[str, bytes | None], str], hub: Hub, tiny_bundle: BundleInfo) -> None:
+    files = {
+        name: data if data is not None else (tiny_bundle.path / name).read_bytes() for name, data in case[0].items()
+    }
+    name = HubName("x/y", hub.commit("x/y", files))
+    with pytest.raises(BundleError, match=case[1]):
+        find_hub_bundle(str(name))
+    assert not name.folder.exists()
+
+
+def test_names(hub: Hub) -> None:
+    with pytest.raises(BundleError, match=r"names no commit.*models pull hf:our-clinic/lesion"):
+        find_bundle("hf:our-clinic/lesion")
+    with pytest.raises(BundleError, match="names no commit"):
+        find_bundle("hf:our-clinic/lesion@main")
+    for text in ("hf:lesion", "hf:../lesion", "hf:a/b/c", "hf:a/..", "hf:a/b@../c"):
+        with pytest.raises(BundleError, match=r"expected a model of the Hugging Face hub|names no commit"):
+            find_bundle(text)
+    with pytest.raises(BundleError, match=r"cannot find hf:no/one: .*hf auth login"):
+        pin(HubName("no/one"))
+
+
+def test_upload_without_permission(hub: Hub, tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "of_another")
+    with pytest.raises(BundleError, match=r"cannot upload 'tiny' to hf:our-clinic/lesion: .*HF_TOKEN"):
+        push_bundle(tiny_bundle, CLINIC)
+
+
+def test_commands(hub: Hub, tmp_path: Path) -> None:
+    """Upload a model, analyze a photograph with it by its name on the hub, and install it."""
+    runner = CliRunner()
+    pushed = runner.invoke(app, ["models", "push", "lesion-small", "hf:our-clinic/lesion", "--public", "--json"])
+    assert pushed.exit_code == 0, pushed.output
+    pinned = json.loads(pushed.stdout.splitlines()[-1])["pinned"]
+    assert hub.private == {"our-clinic/lesion": False}
+    rng = np.random.default_rng(0)
+    photograph = tmp_path / "photo.png"
+    Image.fromarray(rng.integers(0, 255, (96, 128, 3), np.uint8)).save(photograph)
+    out = tmp_path / "out"
+    analyzed = runner.invoke(app, ["lesion", str(photograph), "--out", str(out), "--model", pinned])
+    assert analyzed.exit_code == 0, analyzed.output
+    assert (out / "photo" / "mask.png").is_file()
+    pulled = runner.invoke(app, ["models", "pull", "hf:our-clinic/lesion", "--name", "from-hub", "--json"])
+    assert pulled.exit_code == 0, pulled.output
+    result = json.loads(pulled.stdout.splitlines()[-1])
+    assert (result["name"], result["pinned"]) == ("from-hub", pinned)
+    assert find_bundle("from-hub").card == find_bundle("lesion-small").card
