@@ -27,7 +27,7 @@ def photograph(tmp_path):
 
 
 def test_a_rating_is_found_by_content_model_and_measure(cache, photograph):
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") == KNOWN
     assert cache.find(photograph, "another", "entropy") is None
     assert cache.find(photograph, "model", "disagreement") is None
@@ -35,7 +35,7 @@ def test_a_rating_is_found_by_content_model_and_measure(cache, photograph):
 
 
 def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(cache, photograph):
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     renamed = photograph.rename(photograph.with_name("other.png"))
     assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
     assert cache.find(renamed, "model", "entropy") == KNOWN
@@ -46,18 +46,25 @@ def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(cache, photo
     assert cache.find(renamed, "model", "entropy") is None
 
 
+def test_a_file_that_changes_while_it_is_rated_keeps_no_rating(cache, photograph):
+    content = cache.identify(photograph)
+    photograph.write_bytes(b"others")
+    cache.save(content, "model", "entropy", KNOWN)
+    assert cache.find(photograph, "model", "entropy") is None
+
+
 def test_damaged_database_is_created_again(cache, photograph):
     cache.path.parent.mkdir()
     cache.path.write_bytes(b"no database" * 1000)
     assert cache.find(photograph, "model", "entropy") is None
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") == KNOWN
 
 
 def test_without_write_access_nothing_is_cached(tmp_path, photograph):
     (tmp_path / "a file").write_text("in the way")
     cache = RatingCache(tmp_path / "a file" / "ratings.sqlite")
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") is None
 
 
@@ -67,11 +74,11 @@ def test_a_full_disk_prevents_additions(cache, photograph, tmp_path):
 
     other = tmp_path / "other.png"
     other.write_bytes(b"others")
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
-        cache.save(other, "model", "entropy", KNOWN)
+        cache.save(cache.identify(other), "model", "entropy", KNOWN)
         assert cache.find(other, "model", "entropy") is None
         assert cache.find(photograph, "model", "entropy") == KNOWN
     finally:
@@ -84,7 +91,7 @@ def test_a_missing_file_is_reported(cache, tmp_path):
 
 
 def test_a_search_for_many_ratings_can_be_cancelled(cache, photograph):
-    cache.save(photograph, "model", "entropy", KNOWN)
+    cache.save(cache.identify(photograph), "model", "entropy", KNOWN)
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):

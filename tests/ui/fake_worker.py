@@ -80,6 +80,8 @@ def rate(arguments, run):
     """The number at the end of the file name is the score in percent; the words before select faults."""
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.photographs import read_photograph
+    from napari_melanoma.lesion.uncertainty_ratings import Rating
+    from napari_melanoma.models.installed_bundles import find_bundle
 
     path = Path(arguments["image"])
     kind, _, number = path.stem.rpartition("-")
@@ -88,7 +90,15 @@ def rate(arguments, run):
     if kind == "dies":
         os._exit(3)
     rgb = read_photograph(path).rgb
-    return {"score": int(number) / 100, "lesion_found": kind != "empty", "image_sha256": array_fingerprint(rgb)}
+    rating = Rating(
+        int(number) / 100,
+        arguments["how"],
+        kind != "empty",
+        array_fingerprint(rgb),
+        arguments["model"],
+        find_bundle(arguments["model"]).fingerprint,
+    )
+    return vars(rating)
 
 
 lesion_shares: dict[str, float] = {}

@@ -135,23 +135,16 @@ class RatingCache:
 
         ``fingerprint``: that of the model. The file is read if it has changed since its content was last identified.
         """
-        content = self._content_digest(path)
+        content = self.identify(path)
         with self._open() as database:
             key = (content, fingerprint, measure)
             sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
             row = database.execute(sql, key).fetchone()
         return None if row is None else CachedRating(row[0], bool(row[1]), row[2])
 
-    def save(self, path: Path, fingerprint: str, measure: str, rating: CachedRating) -> None:
-        values = (
-            self._content_digest(path),
-            fingerprint,
-            measure,
-            rating.score,
-            rating.lesion_found,
-            rating.image_sha256,
-        )
-        self._store("ratings", values)
+    def save(self, content: str, fingerprint: str, measure: str, rating: CachedRating) -> None:
+        """Store a rating; ``content``: that of the rated file, identified before it was read."""
+        self._store("ratings", (content, fingerprint, measure, rating.score, rating.lesion_found, rating.image_sha256))
 
     def find_all(
         self, paths: Sequence[Path], fingerprint: str, measure: str, *, run: RunContext
@@ -168,7 +161,7 @@ class RatingCache:
                 ratings[index] = CachedRating(row[2], bool(row[3]), row[4])
         return ratings
 
-    def _content_digest(self, path: Path) -> str:
+    def identify(self, path: Path) -> str:
         """Return the SHA-256 of a file, which is cached until size or modification time of the file change."""
         stamp = _stamp(path)
         with self._open() as database:

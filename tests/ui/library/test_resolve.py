@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from napari_melanoma.ui.library.resolve import (
     describe_selection,
     find_next_to_do,
     pin,
+    rearrange,
     resolve_rate_button,
     resolve_state,
     resolve_tray_buttons,
@@ -66,17 +68,18 @@ def test_state_of_an_image(shown: LibraryImage, work: WorkItem | None, expected:
 
 def records(**scores: float | None) -> tuple[ReviewRecords, list[LibraryImage]]:
     """Photographs with scores; None if a photograph is not rated."""
-    made = ReviewRecords()
+    made, images = ReviewRecords(), [image(name) for name in scores]
+    made.set_images(images)
     for name, score in scores.items():
         if score is not None:
             made.set_rating(Path(name), CachedRating(score, lesion_found=score < 1, image_sha256=f"digest of {name}"))
-    return made, [image(name) for name in scores]
+    return made, images
 
 
 def test_state_and_uncertainty_of_photographs_under_review() -> None:
     made, images = records(a=0.1, b=0.3, c=1.0, d=None, e=None, f=0.2)
-    made.errors[Path("e")] = "e is damaged."
-    made.reviews = {"digest of a": "accepted", "digest of b": "rejected", "digest of f": "unknown word"}
+    made.set_error(Path("e"), "e is damaged.")
+    made.set_reviews({"digest of a": "accepted", "digest of b": "rejected", "digest of f": "unknown word"})
     assert [made.find_state(one)[:3] for one in images] == [
         ("accepted", "certain 0.10", "certain 0.10"),
         ("rejected", "uncertain 0.30", "uncertain 0.30"),
@@ -87,7 +90,7 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     ]
     assert [made.find_state(one).score for one in images] == [0.1, 0.3, 1.0, None, None, 0.2]
     assert made.list_unrated(images) == [Path("d")]
-    assert count_states(map(made.find_state, images), "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
+    assert count_states(made.counts, "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
 
     # Other words for other measures; reviews stay when ratings are cleared.
     made.method = "disagreement"
@@ -98,6 +101,22 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     # A file that can be read later, as on a drive that was not connected, is no longer unreadable.
     made.set_digest(Path("e"), "digest of b")
     assert made.find_state(images[4]).state == "rejected"
+    assert count_states(made.counts) == "3 to do, 1 accepted, 2 rejected"
+
+
+def test_a_photograph_that_has_changed_on_disk_is_reviewed_again() -> None:
+    made, images = records(a=0.1, b=0.3)
+    made.set_error(Path("b"), "b is damaged.")
+    made.set_reviews({"digest of a": "accepted", "digest of b": "rejected"})
+    made.set_images(images)
+    assert [made.find_state(one)[:2] for one in images] == [
+        ("accepted", "not rated yet"),
+        ("rejected", "not rated yet"),
+    ]
+    changed = [images[0], image("b", modified=2.0)]
+    made.set_images(changed)
+    assert [made.find_state(one).state for one in changed] == ["accepted", "to do"]
+    assert count_states(made.counts) == "1 to do, 1 accepted"
 
 
 NAMES = {"s10.svs": "done", "s2.svs": "running", "mole.png": "", "torn.svs": "not analyzed"}
@@ -128,9 +147,30 @@ def test_filter_and_order(query: Query, expected: list[str]) -> None:
 
 def test_uncertain_photographs_come_before_unrated_and_unreadable_ones() -> None:
     made, images = records(broken=0.9, unrated=None, certain=0.0, alike=0.0, uncertain=1.0)
-    made.errors[Path("broken")] = "damaged"
+    made.set_error(Path("broken"), "damaged")
     rows = arrange(images, Query(kind="all", sort="uncertainty"), made.find_state)
-    assert [one.name for one in rows] == ["uncertain", "certain", "alike", "unrated", "broken"]
+    assert [one.name for one in rows] == ["uncertain", "alike", "certain", "unrated", "broken"]
+
+
+@pytest.mark.parametrize("sort", ["uncertainty", "name", "date"])
+@pytest.mark.parametrize("kind", ["to do", "all", "accepted"])
+def test_rows_of_changed_photographs_are_found_as_if_all_were_sorted(kind: str, sort: str) -> None:
+    made, images = records(**{f"p{number}": None if number % 3 else number / 30 for number in range(30)})
+    query, looked_at = Query(kind=kind, sort=sort), []
+    rows = arrange(images, query, made.find_state)
+
+    def find(one: LibraryImage) -> ImageState:
+        looked_at.append(one)
+        return made.find_state(one)
+
+    made.set_reviews({"digest of p6": "accepted", "new": "accepted"})
+    made.set_rating(Path("p7"), CachedRating(0.35, lesion_found=True, image_sha256="new"))
+    made.set_error(Path("p9"), "damaged")
+    moved = [images[number] for number in (6, 7, 9)]
+    changed = {one: rows.index(one) if one in rows else None for one in moved}
+    rows = rearrange(rows, changed, query, find)
+    assert rows == arrange(images, query, made.find_state)
+    assert len(looked_at) <= 24  # not all of the photographs
 
 
 A, B, C, D = map(image, "abcd")
@@ -148,17 +188,17 @@ def test_the_row_under_the_mouse_stays(pinned: LibraryImage | None, row: int, ex
 @pytest.mark.parametrize(("row", "expected"), [(0, "b"), (1, "b"), (2, "d"), (4, "b"), (-1, "b")])
 def test_next_unreviewed_photograph_wraps_around(row: int, expected: str) -> None:
     made, _ = records(a=0.5, c=0.5)
-    made.reviews = {"digest of a": "accepted", "digest of c": "rejected"}
+    made.set_reviews({"digest of a": "accepted", "digest of c": "rejected"})
     assert find_next_to_do([A, B, C, D], row, made.find_state) == image(expected)
     assert find_next_to_do([A, C], row, made.find_state) is None
 
 
 def test_counts_are_empty_until_all_states_are_known() -> None:
-    states = [ImageState("done"), ImageState("not analyzed"), ImageState("done")]
-    assert count_states(states) == "1 not analyzed, 2 done"
-    assert count_states([*states, ImageState()]) == ""
-    assert count_states([], "to do") == "0 to do"
-    assert count_states([]) == ""
+    states = ["done", "not analyzed", "done"]
+    assert count_states(Counter(states)) == "1 not analyzed, 2 done"
+    assert count_states(Counter([*states, ""])) == ""
+    assert count_states(Counter(), "to do") == "0 to do"
+    assert count_states(Counter()) == ""
 
 
 def test_description_of_an_image() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from click_tool import use_tool
@@ -12,8 +14,12 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from conftest import PATIENCE_MS, wait_until_idle
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.uncertainty_ratings import RatingCache
+from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.ui.library import review
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
@@ -259,6 +265,38 @@ def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
     assert "Rate " in reviewer.dock.rate_button.text()
 
 
+def find_rated(paths, model, measure="entropy"):
+    """The names of the photographs for which a rating by a model is cached."""
+    ratings = RatingCache().find_all(paths, find_bundle(model).fingerprint, measure, run=RunContext())
+    return [paths[number].name for number in ratings]
+
+
+def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(reviewer, tmp_path):
+    # While photographs are searched for the first time.
+    photographs = sorted(folder_of(tmp_path / "photos", "a-10", "b-90", "c-50", "d-60").iterdir())
+    first, other = photographs[:2], photographs[2:]
+    reviewer.dock.open(first)
+    reviewer.dock.model.model = "lesion-phone"
+    reviewer.waits()
+    assert reviewer.states("score") == [0.9, 0.1]
+    assert find_rated(first, "lesion-phone") == ["a-10.png", "b-90.png"]
+    assert find_rated(first, "lesion-small") == []
+    # While others are searched, which are still shown afterwards.
+    reviewer.dock.open(other)
+    reviewer.dock.model.model = "lesion-small"
+    reviewer.waits()
+    assert reviewer.shown() == ["d-60.png", "c-50.png"]
+    assert (find_rated(other, "lesion-small"), find_rated(other, "lesion-phone")) == (["c-50.png", "d-60.png"], [])
+    # While the ratings by the changed model are searched.
+    reviewer.dock.model.model = "lesion-phone"
+    reviewer.dock.rate_button.click()
+    reviewer.dock.method_combo.setCurrentIndex(1)
+    reviewer.dock.method_combo.activated.emit(1)
+    reviewer.waits()
+    assert find_rated(other, "lesion-phone", "disagreement") == ["c-50.png", "d-60.png"]
+    assert (find_rated(other, "lesion-phone"), find_rated(other, "lesion-small", "disagreement")) == ([], [])
+
+
 def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_path):
     # A folder without photographs is reported.
     (tmp_path / "empty").mkdir()
@@ -301,6 +339,32 @@ def test_masks_from_other_software_are_imported_with_a_report(three, corrections
     box = three.dock.window().findChild(QMessageBox, "import_report")
     assert "of another study" in box.detailedText()
     box.done(0)
+
+
+def test_a_second_import_waits_until_the_first_one_has_stopped(three, monkeypatch, tmp_path, qtbot):
+    running, started, released = [], [], threading.Event()
+
+    def import_slowly(masks, *arguments):
+        started.append(masks.name)
+        running.append(masks.name)
+        released.wait(PATIENCE_MS / 1000)
+        running.remove(masks.name)
+        arguments[-1].check()
+
+    monkeypatch.setattr(review, "import_masks", import_slowly)
+    dock, photographs = three.dock, tmp_path / "photos"
+    dock.mask_import.chosen.emit(tmp_path / "first", photographs, None)
+    qtbot.waitUntil(lambda: started == ["first"], timeout=PATIENCE_MS)
+    dock.status.cancel_button.click()  # it has not stopped yet
+    assert not dock.import_button.isEnabled()
+    assert "being imported" in dock.import_button.toolTip()
+    dock.status.link_activated.emit("import")
+    assert "being imported" in dock.status.text
+    assert dock.window().findChild(QFileDialog, "masks_dialog") is None
+    assert running == started == ["first"]
+    released.set()
+    three.waits()
+    assert dock.import_button.isEnabled()
 
 
 def test_a_damaged_photograph_is_offered_else_it_counts_as_unreadable(reviewer, tmp_path, qtbot):

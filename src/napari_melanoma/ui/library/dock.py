@@ -153,8 +153,8 @@ class LibraryDock(QWidget):
         """Show the images of folders and files, which are searched in the background."""
         raise NotImplementedError
 
-    def start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> None:
-        """Start a job that can be canceled; it replaces a running one of the same task."""
+    def start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> BackgroundJob:
+        """Start a job that can be canceled; it replaces a running one of the same task, which may not stop at once."""
         self.cancel(task)
         self.status.begin(task, message)
         self._jobs[task] = job = BackgroundJob(work)
@@ -164,7 +164,7 @@ class LibraryDock(QWidget):
         job.failed.connect(lambda _: self.status.end(task))
         job.failed.connect(self._on_failed)
         self.destroyed.connect(job.cancel)  # a canceled job emits no signals to the deleted dock
-        job.start(self)
+        return job.start(self)
 
     def cancel(self, task: Task) -> None:
         """Cancel the job of a task, if there is one."""

@@ -11,27 +11,33 @@ from qtpy.QtWidgets import QMenu, QMessageBox, QToolButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder
+from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.mask_import import MaskImportReport
+    from napari_melanoma.ui.widgets.job import BackgroundJob
 
+IMPORT_TIP = "Import masks from other software into the corrections"
+IMPORT_RUNNING = "Masks are being imported. Import others when this has ended."
 MAX_DETAILS = 200  # masks that are listed by name in a report, for each reason
 
 
 class MaskImport(QObject):
-    """Handle the button that imports masks: ask for the files.
+    """Handle the button that imports masks: ask for the files, unless an import is running.
 
     ``photographs``: folder of the photographs under review; None if there is not exactly one folder. ``chosen``: path
-    of the masks, folder of the photographs, and the table with their patients, None without one.
+    of the masks, folder of the photographs, and the table with their patients, None without one. ``is_running``: also
+    while a canceled import has not stopped, since two would write the same files.
     """
 
     chosen = Signal(object, object, object)
 
     def __init__(self, dock: QWidget, button: QToolButton) -> None:
         super().__init__(dock)
-        self._dock = dock
+        self._dock, self._button = dock, button
         self.photographs: Path | None = None
+        self.is_running = False
         menu = QMenu(button)
         folder = menu.addAction("Folder of masks (PNG or JSON files) ...")
         folder.setObjectName("import_folder")
@@ -42,6 +48,12 @@ class MaskImport(QObject):
         button.setMenu(menu)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
 
+    def follow(self, job: BackgroundJob) -> None:
+        """Disable the button until an import has ended."""
+        self.is_running = True
+        enable(self._button, IMPORT_TIP, IMPORT_RUNNING)
+        job.finished.connect(self._on_finished)
+
     def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
         """Open the dialog to select the masks. ``kind``: "folder" or "file"."""
         title = f"Select the {kind} of masks"
@@ -50,6 +62,10 @@ class MaskImport(QObject):
             choose_file(self._dock, "masks_dialog", title, filters, self._on_masks, self.photographs)
         else:
             choose_folder(self._dock, "masks_dialog", title, self.photographs, self._on_masks)
+
+    def _on_finished(self) -> None:
+        self.is_running = False
+        enable(self._button, IMPORT_TIP, "")
 
     def _on_masks(self, masks: Path) -> None:
         if self.photographs is not None:

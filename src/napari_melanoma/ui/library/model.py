@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QRect, QSize, Qt, QUrl, Signal
+from qtpy.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QRect, QSize, Qt, QUrl
 from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
@@ -19,6 +19,7 @@ from napari_melanoma.ui.library.resolve import (
     arrange,
     describe_image,
     pin,
+    rearrange,
     resolve_state,
 )
 from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons
@@ -41,10 +42,8 @@ class LibraryModel(QAbstractListModel):
 
     Thumbnails and states of slides are read from files only when a row is painted. ``states``: cache of the
     ``WorkItem`` of each slide. ``records``: for a list of photographs to review, which determine their states.
-    ``counts_changed``: the number of rows. Set ``images`` and ``query``, then call ``update_order``.
+    Set ``images`` and ``query``, then call ``update_order``.
     """
-
-    counts_changed = Signal()
 
     def __init__(
         self,
@@ -54,14 +53,25 @@ class LibraryModel(QAbstractListModel):
         records: ReviewRecords | None = None,
     ) -> None:
         super().__init__(parent)
-        self.images: Sequence[LibraryImage] = ()
+        self._images: Sequence[LibraryImage] = ()
+        self._image_by_path: dict[Path, LibraryImage] = {}
         self.query = Query()
         self.rows: list[LibraryImage] = []
         self.displayed: Path | None = None  # file of the image in view
         self._thumbnails, self._states, self._records = thumbnails, states, records
         self._row_by_path: dict[Path, int] = {}
+        self._pinned: LibraryImage | None = None  # may be out of order
         for cache in filter(None, (thumbnails, states)):
             cache.value_read.connect(self.update_row)
+
+    @property
+    def images(self) -> Sequence[LibraryImage]:
+        """All images, also those that the query does not list."""
+        return self._images
+
+    @images.setter
+    def images(self, images: Sequence[LibraryImage]) -> None:
+        self._images, self._image_by_path = images, {image.path: image for image in images}
 
     def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
         """Return the number of rows."""
@@ -130,12 +140,22 @@ class LibraryModel(QAbstractListModel):
         """Return the type of a problem of the file; empty if there is none or it is not known yet."""
         return self._thumbnails.get_fault(image.path)
 
-    def update_order(self, pinned: tuple[LibraryImage, int] | None = None) -> bool:
+    def update_order(
+        self, pinned: tuple[LibraryImage, int] | None = None, changed: Iterable[Path] | None = None
+    ) -> bool:
         """Filter and sort the rows again; return whether they have changed.
 
         Selected images stay selected unless the number of rows changes. ``pinned``: an image that stays in its row.
+        ``changed``: only the states of these files have changed since.
         """
-        rows = arrange(self.images, self.query, self.get_state)
+        if changed is None:
+            rows = arrange(self._images, self.query, self.get_state)
+        else:
+            moved = {*changed, *(image.path for image in (self._pinned, pinned and pinned[0]) if image is not None)}
+            known = {path: self._row_by_path.get(path) for path in moved if path in self._image_by_path}
+            images = {self._image_by_path[path] if row is None else self.rows[row]: row for path, row in known.items()}
+            rows = rearrange(self.rows, images, self.query, self.get_state)
+        self._pinned = pinned and pinned[0]
         rows = rows if pinned is None else pin(rows, *pinned)
         if rows == self.rows:
             return False
@@ -145,7 +165,6 @@ class LibraryModel(QAbstractListModel):
             self.beginResetModel()
             self._set_rows(rows)
             self.endResetModel()
-        self.counts_changed.emit()
         return True
 
     def set_displayed(self, path: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,16 +108,34 @@ def resolve_state(image: LibraryImage, item: WorkItem | None) -> ImageState:
 class ReviewRecords:
     """Ratings and reviews of photographs.
 
-    ``method``: uncertainty measure of the ratings. ``reviews``: by the digest of the pixels, by which the corrections
-    identify a photograph. ``errors``: why files cannot be read.
+    ``method``: uncertainty measure of the ratings. ``errors``: why files cannot be read. ``counts``: the number of
+    listed photographs in each state, kept up to date, since there may be thousands.
     """
 
     def __init__(self) -> None:
         self.method = "entropy"
-        self.reviews: Mapping[str, str] = {}
         self.errors: dict[Path, str] = {}
+        self.counts: Counter[str] = Counter()
+        self._reviews: Mapping[str, str] = {}  # by the digest of the pixels, by which corrections identify a photograph
         self._ratings: dict[Path, CachedRating] = {}
         self._digests: dict[Path, str] = {}
+        self._modified: dict[Path, float] = {}  # of the listed photographs
+        self._states: dict[Path, str] = {}  # of the listed photographs
+
+    def set_images(self, images: Iterable[LibraryImage]) -> None:
+        """List photographs; ratings, errors, and the digests of files that have changed since are cleared."""
+        modified = {image.path: image.modified for image in images}
+        unchanged = {path for path, time in self._modified.items() if modified.get(path) == time}
+        self._digests = {path: digest for path, digest in self._digests.items() if path in unchanged}
+        self._modified = modified
+        self.errors.clear()
+        self._ratings.clear()
+        self._count_all()
+
+    def set_reviews(self, reviews: Mapping[str, str]) -> None:
+        """Set the reviews in the corrections by the digest of the photograph's pixels."""
+        self._reviews = reviews
+        self._count_all()
 
     def set_rating(self, path: Path, rating: CachedRating) -> None:
         """Set the rating of a photograph."""
@@ -127,6 +146,12 @@ class ReviewRecords:
         """Set the digest of a photograph's pixels, which is known once the file was read."""
         self._digests[path] = digest
         self.errors.pop(path, None)
+        self._count(path)
+
+    def set_error(self, path: Path, reason: str) -> None:
+        """Set why a file cannot be read."""
+        self.errors[path] = reason
+        self._count(path)
 
     def clear_ratings(self) -> None:
         """Clear all ratings, after a change of model or uncertainty measure."""
@@ -141,31 +166,71 @@ class ReviewRecords:
         path = image.path
         if path in self.errors:
             return ImageState(UNREADABLE, UNREADABLE, self.errors[path])
-        review = self.reviews.get(self._digests.get(path, ""), "")
-        state, rating = review if review in REVIEWED else TO_DO, self._ratings.get(path)
+        state, rating = self._find_review(path), self._ratings.get(path)
         if rating is None:
             return ImageState(state, "not rated yet", "not rated yet")
         words = next(words for limit, words in CERTAINTY_WORDS[self.method] if rating.score < limit)
         text = f"{words} {rating.score:.2f}" if rating.lesion_found else "no lesion found"
         return ImageState(state, text, text, rating.score)
 
+    def _find_review(self, path: Path) -> str:
+        if path in self.errors:
+            return UNREADABLE
+        review = self._reviews.get(self._digests.get(path, ""), "")
+        return review if review in REVIEWED else TO_DO
+
+    def _count(self, path: Path) -> None:
+        if path in self._states:
+            self.counts[self._states[path]] -= 1
+            self._states[path] = self._find_review(path)
+            self.counts[self._states[path]] += 1
+
+    def _count_all(self) -> None:
+        self._states = {path: self._find_review(path) for path in self._modified}
+        self.counts = Counter(self._states.values())
+
 
 def arrange(images: Iterable[LibraryImage], query: Query, find_state: StateFinder) -> list[LibraryImage]:
     """Filter and sort images."""
-    text = query.text.casefold()
-    rows = [image for image in images if text in image.name.casefold()]
+    return sorted((one for one in images if _matches(one, query, find_state)), key=_sort_key(query, find_state))
+
+
+def rearrange(
+    rows: Sequence[LibraryImage],
+    changed: Mapping[LibraryImage, int | None],
+    query: Query,
+    find_state: StateFinder,
+) -> list[LibraryImage]:
+    """Return arranged rows after the states of a few images have changed; ``changed``: their rows, None if not listed.
+
+    Only these images are looked at, because thousands of photographs may be listed while they are rated.
+    """
+    arranged, key = list(rows), _sort_key(query, find_state)
+    for row in sorted((row for row in changed.values() if row is not None), reverse=True):
+        del arranged[row]
+    for image in changed:
+        if _matches(image, query, find_state):
+            insort(arranged, image, key=key)
+    return arranged
+
+
+def _matches(image: LibraryImage, query: Query, find_state: StateFinder) -> bool:
+    if query.text.casefold() not in image.name.casefold():
+        return False
     if query.kind in (SLIDES, PHOTOGRAPHS):
-        rows = [image for image in rows if image.is_slide == (query.kind == SLIDES)]
-    elif query.kind != ALL:
-        rows = [image for image in rows if find_state(image).state == query.kind]
+        return image.is_slide == (query.kind == SLIDES)
+    return query.kind == ALL or find_state(image).state == query.kind
+
+
+def _sort_key(query: Query, find_state: StateFinder) -> Callable[[LibraryImage], tuple[Any, ...]]:
+    """Return the key to sort images by; it differs for different images."""
     if query.sort == UNCERTAINTY:
-        return sorted(rows, key=lambda image: _uncertainty_key(find_state(image)))
-    rows.sort(key=lambda image: image.name_key)
+        return lambda image: (*_uncertainty_key(find_state(image)), image.name_key)
     if query.sort == "date":
-        rows.sort(key=lambda image: -image.modified)
-    elif query.sort == "status":
-        rows.sort(key=lambda image: STATE_ORDER.index(find_state(image).state))
-    return rows
+        return lambda image: (-image.modified, image.name_key)
+    if query.sort == "status":
+        return lambda image: (STATE_ORDER.index(find_state(image).state), image.name_key)
+    return lambda image: (image.name_key,)
 
 
 def _uncertainty_key(state: ImageState) -> tuple[bool, float]:
@@ -187,12 +252,11 @@ def find_next_to_do(rows: Sequence[LibraryImage], row: int, find_state: StateFin
     return next((image for image in ordered if find_state(image).state == TO_DO), None)
 
 
-def count_states(states: Iterable[ImageState], always: str | None = None) -> str:
-    """Return the number of images in each state, such as ``2 not analyzed, 1 done``; empty if a state is unknown.
+def count_states(counts: Counter[str], always: str | None = None) -> str:
+    """Describe the number of images in each state, such as ``2 not analyzed, 1 done``; empty if a state is unknown.
 
-    ``always``: a state that is counted even if there is no such image.
+    ``always``: a state that is named even if there is no such image.
     """
-    counts = Counter(state.state for state in states)
     names = [state for state in STATE_ORDER if counts[state] or state == always]
     return "" if counts[""] else ", ".join(f"{counts[state]:,} {state}" for state in names)
 

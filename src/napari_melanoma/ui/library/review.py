@@ -13,7 +13,14 @@ from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
-from napari_melanoma.ui.library.mask_import import MaskImport, describe_import, import_masks, show_report
+from napari_melanoma.ui.library.mask_import import (
+    IMPORT_RUNNING,
+    IMPORT_TIP,
+    MaskImport,
+    describe_import,
+    import_masks,
+    show_report,
+)
 from napari_melanoma.ui.library.model import LibraryModel
 from napari_melanoma.ui.library.resolve import (
     REVIEW_FILTERS,
@@ -29,6 +36,7 @@ from napari_melanoma.ui.library.resolve import (
 )
 from napari_melanoma.ui.library.review_photographs import (
     PhotographList,
+    Rater,
     RatingQueue,
     ReviewOpener,
     find_ratings,
@@ -96,7 +104,7 @@ class ReviewDock(LibraryDock):
         super().__init__(napari_viewer)
         self.records = ReviewRecords()
         self._client = client or acquire_worker()
-        self._fingerprint = ""  # of the model
+        self._rated: PhotographList | None = None  # as listed with the current rater; None until its ratings are found
         self._reported: ReportedReview | None = None
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
@@ -118,9 +126,7 @@ class ReviewDock(LibraryDock):
         self.list_view = LibraryView(
             self.list_model, self.icons, "review_list", opening="selection", picture_px=PICTURE_PX
         )
-        self.import_button = tool_button(
-            "import_masks", "Import masks", "Import masks from other software into the corrections", "import masks ..."
-        )
+        self.import_button = tool_button("import_masks", "Import masks", IMPORT_TIP, "import masks ...")
         self.method_combo = named(NoWheelComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
         for method, (title, tip) in RATING_METHODS.items():
             self.method_combo.addItem(title, method)
@@ -190,11 +196,16 @@ class ReviewDock(LibraryDock):
         for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
 
+    @property
+    def rater(self) -> Rater:
+        """The selected model and uncertainty measure."""
+        return Rater(self.model.model, self.records.method)
+
     def open(self, paths: Sequence[Path]) -> None:
         """List and rate photographs, and the photographs in folders."""
         self.rating.cancel()
-        work = partial(list_photographs, paths, self.model.model, self.records.method)
-        self.start("opening", "Searching for photographs ...", work, self._on_listed)
+        work = partial(list_photographs, paths, self.rater)
+        self.start("opening", "Searching for photographs ...", work, partial(self._on_listed, paths))
 
     def _refresh(self) -> None:
         """Show the start page, or the review with its button to rate photographs."""
@@ -212,7 +223,7 @@ class ReviewDock(LibraryDock):
 
     def _show_counts(self) -> None:
         """Show the number of photographs in each state, and why none is listed."""
-        self.count_label.setText(count_states(map(self.records.find_state, self.list_model.images), TO_DO))
+        self.count_label.setText(count_states(self.records.counts, TO_DO))
         is_empty = bool(self.chosen) and self.list_model.rowCount() == 0
         self.empty_label.setText(NO_MATCH)
         self.empty_label.setVisible(is_empty and bool(self.name_field.text()))
@@ -242,35 +253,38 @@ class ReviewDock(LibraryDock):
             )
 
     def _on_link(self, link: str) -> None:
-        if link == "import":
+        if link == "import" and self.mask_import.is_running:
+            self.status.show_message(IMPORT_RUNNING)
+        elif link == "import":
             self.mask_import.choose_masks()
         elif link == "train":
             show_dock(self.viewer, "Train")
         else:
             super()._on_link(link)
 
-    def _on_listed(self, listed: PhotographList) -> None:
-        self.status.show_message(
-            f"{format_count(len(listed.images), 'photograph')}"
-            f"{', all rated already' if len(listed.images) == len(listed.ratings) else ''}."
-        )
-        self.chosen = listed.chosen
-        self.remember_folder(listed.chosen)
-        first = listed.chosen[0]
-        self.settings.review_folder = first if first.is_dir() else first.parent
+    def _on_listed(self, chosen: Sequence[Path], listed: PhotographList) -> None:
+        if listed.rater != self.rater:  # it was changed during the search
+            self.open(chosen)
+            return
+        self.cancel("finding")  # of the ratings of the previous photographs
+        self.chosen = chosen
+        self.remember_folder(chosen)
+        self.settings.review_folder = chosen[0] if chosen[0].is_dir() else chosen[0].parent
         self.clear_name()
         self.list_view.select_path(None)
-        self.list_model.images = listed.images
-        self.records.errors.clear()
-        self.records.clear_ratings()
         self._on_ratings(listed)
 
-    def _on_ratings(self, found: PhotographList) -> None:
-        """Show the ratings of the listed photographs, and rate the others."""
-        self._fingerprint = found.fingerprint
-        for path, rating in found.ratings.items():
+    def _on_ratings(self, listed: PhotographList) -> None:
+        """Show photographs with their ratings, and rate the others."""
+        self.rating.cancel()
+        all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
+        self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
+        self._rated = listed
+        self.list_model.images = listed.images
+        self.records.set_images(listed.images)
+        for path, rating in listed.ratings.items():
             self.records.set_rating(path, rating)
-        self.records.reviews = self._list_reviews()
+        self.records.set_reviews(self._list_reviews())
         self.list_view.update_order()
         self._refresh()
         self._on_rate()
@@ -280,32 +294,37 @@ class ReviewDock(LibraryDock):
 
     def _on_rate(self) -> None:
         unrated = self.records.list_unrated(self.list_model.images)
-        if unrated and tasks.is_idle(self.rating):
+        if self._rated is None:
+            self._find_ratings()
+        elif unrated and tasks.is_idle(self.rating):
             self.status.begin("rating", "Rating ...")
-            self.rating.start(unrated, self.model.model, self._fingerprint, self.records.method)
+            self.rating.start(unrated, self._rated.rater, self._rated.fingerprint)
         self._refresh()
 
     def _on_model(self) -> None:
         self.rating.cancel()
         self.settings.rating_method = self.records.method = str(self.method_combo.currentData())
         if self.chosen:
+            self._rated = None
             self.records.clear_ratings()
             self.list_view.update_order()
-            paths = [image.path for image in self.list_model.images]
-            work = partial(find_ratings, paths, self.model.model, self.records.method)
-            self.start("opening", "Searching for ratings ...", work, self._on_ratings)
+            self._find_ratings()
+
+    def _find_ratings(self) -> None:
+        work = partial(find_ratings, [image.path for image in self.list_model.images], self.rater)
+        self.start("finding", "Searching for ratings ...", work, self._on_ratings)
 
     def _on_rated(self, path: Path, rating: CachedRating) -> None:
         self.records.set_rating(path, rating)
         self._update_image(path)
 
     def _on_unreadable(self, path: Path, reason: str) -> None:
-        self.records.errors[path] = remove_option_hints(reason)
+        self.records.set_error(path, remove_option_hints(reason))
         self._update_image(path)
 
     def _update_image(self, path: Path) -> None:
         self.list_model.update_row(path)
-        self.list_view.schedule_order()
+        self.list_view.schedule_order(path)
 
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.records.list_unrated(self.list_model.images))
@@ -340,8 +359,7 @@ class ReviewDock(LibraryDock):
         message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
         self._report_review(image, stored.review, message)
         if path == self.list_view.path and not self._open_next(row):
-            states = [self.records.find_state(other).state for other in self.list_model.images]
-            which = "All listed photographs" if TO_DO in states else "All photographs"
+            which = "All listed photographs" if self.records.counts[TO_DO] else "All photographs"
             self._report_review(image, stored.review, f"{which} are reviewed.")
             self._show_actions()
 
@@ -357,7 +375,7 @@ class ReviewDock(LibraryDock):
         return image is not None
 
     def _on_corrections(self) -> None:
-        self.records.reviews = self._list_reviews()
+        self.records.set_reviews(self._list_reviews())
         self.list_view.update_order()
         self.list_view.viewport().update()
         self._update_report()
@@ -378,7 +396,7 @@ class ReviewDock(LibraryDock):
     def _import_masks(self, masks: Path, photographs: Path, patients: Path | None) -> None:
         into = (self.corrections_store.folder, self.settings.reviewer)
         work = partial(import_masks, masks, photographs, patients, *into)
-        self.start("importing", "Importing masks ...", work, self._on_imported)
+        self.mask_import.follow(self.start("importing", "Importing masks ...", work, self._on_imported))
 
     def _on_imported(self, report: MaskImportReport) -> None:
         corrections_changed().changed.emit(self.corrections_store.folder)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -191,37 +191,39 @@ class ReviewOpener(LesionDockLink):
             self.stored.emit(session.path, stored)
 
 
+class Rater(NamedTuple):
+    """What rates photographs: a model by its name, and an uncertainty measure by its key in ``RATING_METHODS``."""
+
+    model: str
+    method: str
+
+
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with their cached ratings.
+    """Photographs with their cached ratings by a rater; ``fingerprint``: of its model."""
 
-    ``fingerprint``: of the model. ``chosen``: selected folders and photographs; empty, like ``images``, if only the
-    ratings were read again.
-    """
-
+    rater: Rater
     fingerprint: str
+    images: Sequence[LibraryImage]
     ratings: Mapping[Path, CachedRating]
-    chosen: Sequence[Path] = ()
-    images: Sequence[LibraryImage] = ()
 
 
-def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
+def list_photographs(chosen: Sequence[Path], rater: Rater, run: RunContext) -> PhotographList:
     """Find the selected photographs and those in selected folders, in natural order, with their cached ratings."""
     from napari_melanoma.io.discovery import find_photographs
 
-    paths = [path.absolute() for path in find_photographs(chosen)]
-    rated = find_ratings(paths, model, method, run)
-    return replace(rated, chosen=chosen, images=[create_image(path, is_slide=False) for path in paths])
+    return find_ratings([path.absolute() for path in find_photographs(chosen)], rater, run)
 
 
-def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
-    """Find the cached ratings of photographs by a model. ``method``: key of ``RATING_METHODS`` in the dock."""
+def find_ratings(paths: Sequence[Path], rater: Rater, run: RunContext) -> PhotographList:
+    """Find the cached ratings of photographs as they are now."""
     from napari_melanoma.lesion.uncertainty_ratings import RatingCache
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    fingerprint = find_bundle(model).fingerprint
-    ratings = RatingCache().find_all(paths, fingerprint, method, run=run)
-    return PhotographList(fingerprint, {paths[number]: rating for number, rating in ratings.items()})
+    fingerprint = find_bundle(rater.model).fingerprint
+    images = [create_image(path, is_slide=False) for path in paths]
+    ratings = RatingCache().find_all(paths, fingerprint, rater.method, run=run)
+    return PhotographList(rater, fingerprint, images, {paths[number]: rating for number, rating in ratings.items()})
 
 
 MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs are probably not the cause
@@ -245,14 +247,15 @@ class RatingQueue(QObject):
         self._pending: deque[Path] = deque()
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._current = Path()
-        self._model = self._fingerprint = self._method = ""
+        self._rater, self._fingerprint = Rater("", ""), ""
+        self._content = ""  # digest of the current file
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
-    def start(self, paths: Sequence[Path], model: str, fingerprint: str, method: str) -> None:
-        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
+    def start(self, paths: Sequence[Path], rater: Rater, fingerprint: str) -> None:
+        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the rater's model."""
         self._pending = deque(paths)
-        self._model, self._fingerprint, self._method = model, fingerprint, method
+        self._rater, self._fingerprint = rater, fingerprint
         self._total, self._done, self._crashes, self._start_time = len(paths), 0, 0, time.monotonic()
         self._rate_next()
 
@@ -285,19 +288,19 @@ class RatingQueue(QObject):
         seconds = time.monotonic() - self._start_time
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        work = partial(_find_rating, self._current, self._fingerprint, self._method)
+        work = partial(_find_rating, self._current, self._fingerprint, self._rater.method)
         self._start_stage(BackgroundJob(work), self._on_cache_searched)
 
-    def _on_cache_searched(self, rating: CachedRating | None) -> None:
+    def _on_cache_searched(self, content_and_rating: tuple[str, CachedRating | None]) -> None:
+        self._content, rating = content_and_rating
         if rating is not None:
             self._set_rating(rating)
             return
-        arguments = {"model": self._model, "image": str(self._current), "how": self._method}
+        arguments = {"model": self._rater.model, "image": str(self._current), "how": self._rater.method}
         self._start_stage(self._client.request("rate", **arguments), self._on_response)
 
     def _on_response(self, response: dict[str, Any]) -> None:
-        work = partial(_store_rating, self._current, self._fingerprint, self._method, response)
-        self._start_stage(BackgroundJob(work), self._set_rating)
+        self._start_stage(BackgroundJob(partial(_store_rating, self._content, response)), self._set_rating)
 
     def _set_rating(self, rating: CachedRating) -> None:
         self._crashes = 0
@@ -315,16 +318,20 @@ class RatingQueue(QObject):
         self._rate_next()
 
 
-def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> CachedRating | None:
+def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> tuple[str, CachedRating | None]:
+    """Return the digest of the file, and its cached rating."""
     from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 
     run.check()
-    return RatingCache().find(path, fingerprint, method)
+    cache = RatingCache()
+    return cache.identify(path), cache.find(path, fingerprint, method)
 
 
-def _store_rating(path: Path, fingerprint: str, method: str, response: dict[str, Any], run: RunContext) -> CachedRating:
-    from napari_melanoma.lesion.uncertainty_ratings import CachedRating, RatingCache
+def _store_rating(content: str, response: dict[str, Any], run: RunContext) -> CachedRating:
+    """Store a rating for the content, model and measure that it was computed with."""
+    from napari_melanoma.lesion.uncertainty_ratings import CachedRating, Rating, RatingCache
 
-    rating = CachedRating(float(response["score"]), bool(response["lesion_found"]), str(response["image_sha256"]))
-    RatingCache().save(path, fingerprint, method, rating)
+    made = Rating(**response)
+    rating = CachedRating(made.score, made.lesion_found, made.image_sha256)
+    RatingCache().save(content, made.model_fingerprint, made.how, rating)
     return rating

@@ -207,9 +207,9 @@ class TrayDock(LibraryDock):
         if self.content is not None and self.content.case_folder is not None:
             self._case_jobs.submit("case", partial(partial, update_case, self.content))
 
-    def _on_state_changed(self) -> None:
+    def _on_state_changed(self, path: Path) -> None:
         if self.list_model.query.needs_states:
-            self.list_view.schedule_order()
+            self.list_view.schedule_order(path)
 
     def _on_case_changed(self, content: LibraryContent | None) -> None:
         if content is not None and self.content is not None and content.chosen == self.content.chosen:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QObject, QPoint, Qt, Signal
 from qtpy.QtGui import QContextMenuEvent, QDrag, QDropEvent, QKeyEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QDockWidget, QListView, QMenu, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QListView, QMenu, QWidget
 
 from napari_melanoma.ui.library.model import DRAG_FORMAT, TILE_PICTURE_PX, LibraryModel, RowDelegate, TileDelegate
 from napari_melanoma.ui.library.resolve import LibraryImage
+from napari_melanoma.ui.viewer.camera import find_main_window
+from napari_melanoma.ui.viewer.docking import find_frame
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
@@ -37,8 +39,9 @@ class LibraryView(QListView):
         named(self, name, "Slides and photographs").setToolTip("")
         self.path: Path | None = None  # of the image under review
         self._model, self._opening = model, opening
+        self._changed: set[Path] = set()  # files whose states have changed since the last sorting
         self._order_timer = DebounceTimer(self, ORDER_MS)
-        self._order_timer.timeout.connect(self.update_order)
+        self._order_timer.timeout.connect(self._update_changed)
         self.setModel(model)
         self.setItemDelegate(RowDelegate(icons, picture_px, self) if picture_px else TileDelegate(icons, self))
         self.setUniformItemSizes(True)
@@ -87,8 +90,9 @@ class LibraryView(QListView):
         current = indexes[0] if indexes else QModelIndex()
         self.selectionModel().setCurrentIndex(current, QItemSelectionModel.SelectionFlag.NoUpdate)
 
-    def schedule_order(self) -> None:
-        """Filter and sort the rows again after a delay."""
+    def schedule_order(self, path: Path) -> None:
+        """Filter and sort a row again after a delay: the state of the file has changed."""
+        self._changed.add(path)
         if not self._order_timer.isActive():
             self._order_timer.start()
 
@@ -97,13 +101,21 @@ class LibraryView(QListView):
 
         The row under the mouse does not move, otherwise the position of the image under review in the view does not.
         """
+        self._update_rows(None)
+
+    def _update_changed(self) -> None:
+        self._update_rows(self._changed)
+
+    def _update_rows(self, changed: Collection[Path] | None) -> None:
+        """Filter and sort all rows, or those of changed files."""
         self._order_timer.stop()
+        self._changed = set()
         pinned, top = self._find_hovered(), self._find_top()
         selected: list[Path | None] = [image.path for image in self.selected_images]
         if self._opening == "selection":  # the image under review may not have been listed
             selected = [self.path]
         scroll = self.verticalScrollBar().value()
-        if self._model.update_order(pinned):
+        if self._model.update_order(pinned, changed):
             self.select_paths(selected)
             self.doItemsLayout()
             new_top = self._find_top()
@@ -252,7 +264,8 @@ class TileView(LibraryView):
         event.setDropAction(Qt.DropAction.CopyAction)
         event.accept()
         if event.type() == QEvent.Type.Drop:
-            self._dropped_on = "second" if isinstance(watched, QWidget) and _is_in_dock(watched) else "first"
+            is_second = isinstance(watched, QWidget) and find_frame(watched) is not None
+            self._dropped_on = "second" if is_second else "first"  # which is in the middle of the window
         return True
 
     def _open_dropped(self, images: list[LibraryImage], view: Literal["first", "second"]) -> None:
@@ -266,10 +279,8 @@ class TileView(LibraryView):
         """Yield the views of the window, and the widgets in them that accept drops."""
         from napari.qt import QtViewer
 
-        window: QWidget = self
-        while (parent := window.parentWidget()) is not None:  # window() of a floating dock would be only its own frame
-            window = parent
-        for view in window.findChildren(QtViewer):
+        window = find_main_window(self)
+        for view in () if window is None else window.findChildren(QtViewer):
             yield view
             yield from (part for part in view.findChildren(QWidget) if part.acceptDrops())
 
@@ -277,11 +288,3 @@ class TileView(LibraryView):
 def _find_single_slide(images: Sequence[LibraryImage]) -> LibraryImage | None:
     """Return the slide if it is the only image."""
     return images[0] if len(images) == 1 and images[0].is_slide else None
-
-
-def _is_in_dock(widget: QWidget) -> bool:
-    """Return whether a view is in a dock, as the second view is; the first one is the center of the window."""
-    parent: QWidget | None = widget
-    while parent is not None and not isinstance(parent, QDockWidget):
-        parent = parent.parentWidget()
-    return parent is not None

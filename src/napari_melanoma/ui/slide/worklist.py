@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -114,7 +115,8 @@ class WorklistView(QWidget):
         """Show the folder, and the number of slides in each state."""
         folder, slides = self._folder, self.model.images
         if folder is not None:
-            counts = count_states(map(self.model.get_state, slides)) or format_count(len(slides), "slide")
+            states = Counter(self.model.get_state(slide).state for slide in slides)
+            counts = count_states(states) or format_count(len(slides), "slide")
             self.folder_label.setText(f"{folder.name or folder}: {counts if slides else 'no slides'}")
             self.folder_label.setToolTip(str(folder))
 

@@ -468,6 +468,14 @@ class DeferredWidgets(QObject):
             tasks.set_running(self, bool(self._pending))
 
 
+def find_frame(widget: QWidget) -> QDockWidget | None:
+    """Return the frame of the dock that contains a widget; None outside of docks, such as in the middle of a window."""
+    parent: QWidget | None = widget
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent
+
+
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:
     """Open a dock of this package in a viewer, or bring it to the front if it is open.
 
