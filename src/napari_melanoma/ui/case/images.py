@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
@@ -20,7 +20,7 @@ from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layer
 from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.docking import find_frame, show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.viewer.slide_layers import close_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
@@ -143,8 +143,8 @@ class CaseImageOpener(LesionDockLink):
 
     def _raise_dock(self) -> None:
         """Keep this dock visible if the Lesion dock was opened as a tab in front of it."""
-        frame = self._dock.parentWidget()
-        if isinstance(frame, QDockWidget):
+        frame = find_frame(self._dock)
+        if frame is not None:
             frame.raise_()
 
     def _open_next(self) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
-from qtpy.QtWidgets import QDockWidget, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
@@ -32,7 +32,8 @@ from napari_melanoma.ui.session.photograph_corrections import PhotographCorrecti
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.viewer.docking import show_dock
+from napari_melanoma.ui.viewer.camera import find_main_window
+from napari_melanoma.ui.viewer.docking import find_frame, show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.viewer.view_memory import PhotographOpener
@@ -328,15 +329,13 @@ class LesionDockLink(QObject):
 
     def open_lesion_dock(self) -> LesionDock:
         """Return the Lesion dock of this window; open and connect it if needed."""
-        window = self._dock
-        while (parent := window.parentWidget()) is not None:
-            window = parent
-        dock = window.findChild(LesionDock, "lesion_dock")
+        window = find_main_window(self._dock)
+        dock = None if window is None else window.findChild(LesionDock, "lesion_dock")
         if dock is None:
             opened = show_dock(self.viewer, "Lesion")
             assert isinstance(opened, LesionDock)
             dock = opened
-        elif isinstance(frame := dock.parentWidget(), QDockWidget):
+        elif (frame := find_frame(dock)) is not None:
             frame.show()
         if dock is not self.connected_dock:
             self.connected_dock = dock

@@ -14,7 +14,7 @@ from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
-from napari_melanoma.ui.viewer.docking import place_next_to_canvas
+from napari_melanoma.ui.viewer.docking import find_frame, place_next_to_canvas
 from napari_melanoma.ui.viewer.shortcuts import format_key
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class SecondView(QObject):
         viewer, self._window = services.viewer, services.main_window
         self._shown: tuple[object, ...] = ()  # what identifies the copied layers
         self._offer = ""  # in the status line
-        frame = services.dock.parentWidget()
-        self._beside = frame if isinstance(frame, QDockWidget) and not frame.isFloating() else None  # its neighbor
+        frame = find_frame(services.dock)
+        self._beside = frame if frame is not None and not frame.isFloating() else None  # its neighbor
         self._dock_width = 0 if self._beside is None else self._beside.width()
         self.model: Any = ViewerModel()  # its module differs between versions of napari
         self.model.theme = viewer.theme
@@ -129,20 +129,16 @@ class SecondView(QObject):
 
     def _arrange_views(self) -> None:
         """Place the view between the first and the dock, with the same width."""
-        frame = self._find_own_frame()
+        frame = find_frame(self.canvas)
         if self._beside is not None and self._window is not None and frame is not None:
             place_next_to_canvas(self._window, frame)
             QTimer.singleShot(WIDEN_MS, self._equalize_widths)
-
-    def _find_own_frame(self) -> QDockWidget | None:
-        frames = () if self._window is None else self._window.findChildren(QDockWidget)
-        return next((one for one in frames if one.isAncestorOf(self.canvas)), None)
 
     def _equalize_widths(self, limit: int | None = None) -> None:
         """Give both views the same width, and make an offer if it is too small. ``limit``: as in ``_share_width``."""
         if not isalive(self) or self.model is None or self._window is None or not isalive(self._window):
             return
-        frame = self._find_own_frame()
+        frame = find_frame(self.canvas)
         width = None if frame is None else _share_width(self._window, frame, limit)
         if width is not None and width < NARROW_PX:
             self._offer_reading(width)
