@@ -24,7 +24,7 @@ def analyzed(person):
 
 @pytest.mark.path
 def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(analyzed):
-    labels = analyzed.layer("mask")
+    labels, slider = analyzed.layer("mask"), analyzed.finds(QSlider, "threshold_slider")
     before, model = analyzed.lesion.result, analyzed.mask.copy()
     table = analyzed.finds(QTableView, "measurements").model()
     area_before = table.data(table.index(0, 1))
@@ -46,6 +46,7 @@ def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(ana
     assert corners.min(axis=0).tolist() == [after.roi.box.top - 0.5, after.roi.box.left - 0.5]
     assert table.data(table.index(0, 1)) != area_before
     assert labels.features["area_px"][0] == analyzed.mask.sum()
+    assert not slider.isEnabled()
     # Undo brings everything back, and redo the correction.
     labels.undo()
     analyzed.waits()
@@ -54,6 +55,7 @@ def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(ana
     assert not analyzed.lesion.unsaved
     assert np.array_equal(analyzed.lesion.result.contours[0], before.contours[0])
     assert len(analyzed.layer("contour").data) == 1
+    assert slider.isEnabled()
     labels.redo()
     analyzed.waits()
     assert analyzed.lesion.corrected
@@ -61,9 +63,11 @@ def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(ana
     analyzed.finds(QAbstractButton, "revert").click()
     analyzed.waits()
     assert np.array_equal(analyzed.mask, model)
+    assert slider.isEnabled()
     labels.undo()
     analyzed.waits()
     assert np.array_equal(analyzed.mask, drawn)
+    assert not slider.isEnabled()
     # Scribbles update the mask, and undo reverts it.
     analyzed.clicks("apply")
     assert "Draw strokes" in analyzed.dock.status.text

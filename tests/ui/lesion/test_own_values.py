@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES
-from qtpy.QtWidgets import QDoubleSpinBox, QPushButton, QSlider
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.options import LesionOptions
@@ -43,6 +43,10 @@ def moved(corrections, person, qtbot):
     return person
 
 
+def state(person):
+    return person.finds(QLabel, "mask_for_all_state").text()
+
+
 def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_can_be_reset(moved, corrections, qtbot):
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
     moved.clicks("analyse_all")
@@ -56,9 +60,11 @@ def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_ca
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
     moved.dock.picker.step(-1)
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
+    assert state(moved) == "Threshold 0.90: for this photograph only."
     # It is used for all, and shown.
     moved.clicks("mask_for_all_use")
     moved.waits()
+    assert state(moved) == "Threshold 0.90: for all photographs."
     moved.dock.picker.step(1)
     assert moved.lesion.result.threshold == 0.9
     assert not moved.lesion.is_user_edited
@@ -83,6 +89,36 @@ def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_ca
     moved.clicks("mask_for_all_use")
     moved.waits()
     assert np.array_equal(moved.layer("mask", "third").data, drawn)
+
+
+def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
+    person.opens("first", gradient())
+    person.finds(QSlider, "threshold_slider").setValue(80)
+    person.finds(QCheckBox, "smooth").click()
+    person.finds(QDoubleSpinBox, "margin").setValue(50)
+    person.opens("second", gradient(90))
+    qtbot.waitUntil(lambda: person.dock.picker.session.image.name == "second", timeout=PATIENCE_MS)
+    shown = person.dock.options.get(person.dock.picker.session)
+    assert shown == LesionOptions(model=person.dock.model.model)
+    person.clicks("analyse_all")
+    person.waits()
+    used = {session.name: session.lesion.result.options for session in person.dock.sessions}
+    assert (used["first"].threshold, used["first"].refinement.smoothing, used["first"].roi.margin) == (0.8, 0, 0.5)
+    assert (used["second"].threshold, used["second"].roi.margin) == (None, 0.1)
+
+
+def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person):
+    person.opens("first", gradient())
+    person.analyses()
+    mask = person.layer("mask", "first")
+    person.draws(mask, [(5, 5), (5, 60)])
+    person.waits()
+    person.draws(mask, [(5, 5), (5, 60)], label=0, mode="erase")
+    person.waits()
+    person.clicks("add_correction")
+    person.waits()
+    assert [row["review"] for row in corrections.rows()] == ["accepted"]
+    assert "stored as accepted" in person.dock.status.text
 
 
 def test_a_threshold_stored_by_an_older_version_is_ignored(home):
@@ -159,3 +195,18 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(window):
     window.viewer.layers.events.inserted.connect(type_late)
     assert both(window) == TYPED
     window.viewer.layers.events.inserted.disconnect(type_late)
+
+
+def test_returning_while_layers_are_added_shows_the_typed_threshold(window, qtbot):
+    starts(window)
+    types(window, "0.66")
+    window.dock.picker.step(1)
+
+    def return_to_first(session):
+        window.dock.controller.changed.disconnect(return_to_first)
+        window.dock.picker.step(1)
+
+    window.dock.controller.changed.connect(return_to_first)
+    qtbot.waitUntil(lambda: window.dock.picker.session.image.name == "first", timeout=PATIENCE_MS)
+    assert window.finds(QDoubleSpinBox, "threshold").value() == 0.66
+    assert both(window) == TYPED

@@ -100,6 +100,21 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
     assert np.array_equal(person.mask, automatic)
     prompts(person, (60, 120))
     assert person.mask[60, 120]
+    # Another hypothesis is one step.
+    before = person.mask.copy()
+    person.clicks("hypothesis_2")
+    person.waits()
+    assert (person.mask >= before).all()
+    assert person.mask.sum() > before.sum()
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, before)
+    # Pixels painted by hand are kept.
+    person.draws(person.layer("mask"), [(10, 100), (10, 140)])
+    person.waits()
+    person.clicks("click")
+    prompts(person, (70, 115), button=2)
+    assert [bool(person.mask[pixel]) for pixel in ((70, 115), (10, 120), (60, 120))] == [False, True, True]
     # One tool is used at a time.
     click, choose = (person.finds(QAbstractButton, name) for name in ("click", "choose"))
     mask = person.layer("mask")
@@ -147,7 +162,12 @@ def test_each_lesion_has_its_own_prompts(person, monkeypatch):
     prompts(person, (60, 50))
     assert not person.finds(QAbstractButton, "new_lesion").isChecked(), "only the next click begins another lesion"
     assert len(person.lesion.result.mask_parts) == 2
+    assert person.mask[60, 50]
     assert not person.mask[60, 115], "still excluded"
+    prompts(person, (55, 118), button=2)
+    first, second = person.lesion.result.provenance["prompts"]["lesions"]
+    assert first["exclude"] == [[60.0, 115.0], [55.0, 118.0]], "of the lesion at the click, not of the last one"
+    assert second == {"include": [[60.0, 50.0]], "exclude": [], "box": None}
     # A lesion that was clicked is listed however small, and a speck that was not is not.
     person.clicks("new_lesion")
     prompts(person, (21, 21))
