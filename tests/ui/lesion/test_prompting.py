@@ -218,6 +218,10 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
         person.dock.picker.step(step)
     person.waits()
     assert all(person.dock.sessions.find(get_identity(image)).lesion for image in images)
+    # The masks to choose from are shown again.
+    person.dock.picker.step(1)
+    assert person.dock.findChild(QAbstractButton, "hypothesis_0")
+    person.dock.picker.step(0)
     # A photograph is removed during a prompt, and the next prompt is for another one.
     third = person.opens("third", rgb=two_lesions())
     person.clicks("click")

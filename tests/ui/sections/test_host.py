@@ -178,6 +178,21 @@ def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot:
     assert opened.height() >= opened.minimumSizeHint().height()
 
 
+def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock: Dock, qtbot: QtBot) -> None:
+    dock.frame.expand(animate=False)
+    dock.show()
+    host, _ = host_section(dock, "Frame")
+    host.show_session(make_session("one"))
+    qtbot.wait(300)  # an animation has ended
+    height, heights = dock.frame.content().maximumHeight(), []
+    host.show_session(make_session("two"))
+    for _ in range(20):
+        heights.append(dock.frame.content().maximumHeight())
+        qtbot.wait(10)
+    assert height > 0
+    assert set(heights) == {height}
+
+
 def test_a_tool_expands_its_section(dock: Dock) -> None:
     host, made = host_section(dock, "Frame")
     host.toggle_tool("name")

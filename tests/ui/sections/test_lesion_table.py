@@ -54,3 +54,23 @@ def test_selection_survives_sorting_and_new_lesions_which_are_sorted(qtbot, tabl
     table.show_lesions(find_example()[:2], "", (1,))
     assert (numbers(table), table.selected) == ([2, 1], (1,))
     assert len(chosen) == 2
+
+
+def test_keys_and_clicks_extend_a_selection_that_is_stored_and_shown_again(qtbot, table):
+    table.chosen.connect(table.select)  # as from the session
+    table.selectRow(0)
+    for _ in range(2):
+        qtbot.keyClick(table, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
+    assert table.selected == (1, 2, 3)
+    at = table.visualRect(table.table_model.index(1, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ControlModifier, at)
+    assert table.selected == (1, 3)
+    qtbot.keyClick(table, Qt.Key.Key_Down)  # from the row that was clicked, not from the first selected one
+    assert table.selected == (3,)
+
+
+def test_a_selection_that_is_cleared_with_the_rows_does_not_return(qtbot, table):
+    table.select((2,))
+    table.show_lesions(find_example(), "", ())
+    clicks(qtbot, table, "p")
+    assert table.selected == ()

@@ -10,8 +10,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSession, PhotographSessions
 from napari_melanoma.ui.viewer import layers, photographs
 
@@ -23,7 +25,7 @@ SHAPE = (6, 8)
 
 def analyzed(mask: np.ndarray, **values: object) -> AnalyzedLesion:
     """Return a lesion with this mask, without the parts that the session does not read."""
-    result = SimpleNamespace(mask=mask, corrected=values.pop("corrected", False))
+    result = SimpleNamespace(mask=mask, corrected=values.pop("corrected", False), options=values.pop("options", None))
     fields: dict[str, Any] = {"result": result, "mask_digest": "digest", "unsaved": False, **values}
     return cast("AnalyzedLesion", SimpleNamespace(corrected=result.corrected, **fields))
 
@@ -120,3 +122,14 @@ def test_own_options_apply_to_their_photograph_and_shared_ones_to_all_others(ses
     options.set_own(first, own)
     assert options.get(first) == own
     assert first.is_mask_changing
+
+
+def test_options_set_after_the_type_of_a_photograph_are_used(session: PhotographSession, qapp: QObject) -> None:
+    settings, parent = SimpleNamespace(options=LesionOptions()), QObject()
+    sessions = PhotographSessions(session.viewer, Mock())
+    options = PhotographOptions(sessions, cast("Any", settings), LesionOptions)
+    LesionController(sessions, options, parent).remeasure(session)  # for another type, before the analysis
+    options.set_own(session, LesionOptions(threshold=0.7))
+    session.lesion = analyzed(np.zeros(SHAPE, bool), options=LesionOptions(threshold=0.7))
+    assert options.get(session).threshold == 0.7
+    assert not session.is_mask_changing

@@ -150,9 +150,10 @@ class RowTable(QTableView, Generic[Row, Id]):
 
     def select(self, ids: Collection[Id]) -> None:
         """Select rows, and scroll to the first of them; rows that are selected already stay where they are."""
+        self._selected_ids = tuple(ids)
         if set(ids) == set(self.selected):
             return
-        model, self._silent, self._selected_ids = self.table_model, True, tuple(ids)
+        model, self._silent = self.table_model, True
         selection, last = QItemSelection(), len(model.columns) - 1
         rows = model.find_rows(ids)
         for row in rows:
