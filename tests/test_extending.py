@@ -42,8 +42,7 @@ from napari_melanoma.training.augmentation_config import AUGMENTATIONS, Augmenta
 from napari_melanoma.training.losses import LOSSES, make_class_loss, make_loss
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import SCHEDULES, ScheduleSteps
-from napari_melanoma.ui.case.lesion_sections import LESION_SECTIONS, LesionSection
-from napari_melanoma.ui.sections import SECTIONS, PhotographSection, Section
+from napari_melanoma.ui.sections import LESION_SECTIONS, SECTIONS, LesionSection, PhotographSection, Section
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples/plugin"
@@ -352,7 +351,9 @@ def test_contract_of_sections(installed_plugin: Path) -> None:
 def test_contract_of_sections_of_the_case_dock(installed_plugin: Path) -> None:
     for title, section in LESION_SECTIONS.members.items():
         assert title[0].isupper()
-        assert isinstance(section(), LesionSection)
+        made = section()
+        assert isinstance(made, LesionSection)
+        assert list(signature(made.open).parameters) == ["session"]
 
 
 def test_a_metric_that_fails_is_not_a_number(

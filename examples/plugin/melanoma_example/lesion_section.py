@@ -6,23 +6,30 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QLabel
 
-from napari_melanoma.ui.case.lesion_sections import LesionSection
+from napari_melanoma.ui.sections import LesionSection
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import CaseLesion
-    from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.session.case_lesion import LesionSession
 
 
 class ImagesSection(LesionSection):
     """Show the number of images of the selected lesion."""
 
-    def open(self, controller: CaseController, settings: DockSettings) -> QLabel:
-        """Return the widgets, when the section is first expanded."""
-        self.label = QLabel()
-        self.label.setObjectName("lesion_images")
-        return self.label
+    def show(self, session: LesionSession) -> None:
+        """Show nothing outside of the dock."""
+        self._session = session
 
-    def show_lesion(self, lesion: CaseLesion, *, is_other: bool) -> None:
-        """Show a lesion, also after each change of the case."""
-        self.label.setText(f"{len(lesion.images)} images")
+    def open(self, session: LesionSession) -> QLabel:
+        """Return the widgets for a lesion."""
+        self._label = QLabel()
+        self._label.setObjectName("lesion_images")
+        session.changed.connect(self._show_count)
+        self._show_count()
+        return self._label
+
+    def close(self) -> None:
+        """Disconnect all signals."""
+        self._session.changed.disconnect(self._show_count, missing_ok=True)
+
+    def _show_count(self) -> None:
+        self._label.setText(f"{len(self._session.lesion.images)} images")

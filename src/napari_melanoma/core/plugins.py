@@ -42,7 +42,7 @@ FAMILIES = {
     "exports": "napari_melanoma.reports.export_formats:EXPORTS",
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
-    "lesion_sections": "napari_melanoma.ui.case.lesion_sections:LESION_SECTIONS",
+    "lesion_sections": "napari_melanoma.ui.sections:LESION_SECTIONS",
     "command_options": "napari_melanoma.cli.options:COMMAND_OPTIONS",
     "worker_requests": "napari_melanoma.worker:REQUESTS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",

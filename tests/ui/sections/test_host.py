@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -176,6 +178,19 @@ def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot:
     assert opened is not None
     qtbot.wait(300)
     assert opened.height() >= opened.minimumSizeHint().height()
+
+
+def test_a_section_may_keep_its_widget(dock: Dock) -> None:
+    host, made = host_section(dock, "Place")
+    kept = QLineEdit()
+    made.keeps_widget, made.open = True, lambda session: kept
+    for name in ("one", "two"):
+        host.show_session(make_session(name))
+        assert kept.isVisibleTo(dock)
+    host.show_session(None)
+    QApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
+    assert isalive(kept)
+    assert not kept.isVisibleTo(dock)
 
 
 def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock: Dock, qtbot: QtBot) -> None:

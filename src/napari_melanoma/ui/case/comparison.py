@@ -117,7 +117,7 @@ class CaseComparison(QObject):
         photographs = () if lesion is None else tuple(image for image in lesion.images if not image.is_slide)
         if any(image not in photographs for image in self._pair):
             self.leave()  # a photograph was changed or moved
-        self._section.setVisible(len(photographs) > 1)
+        self._dock.choice.set_needed("Over time", len(photographs) > 1)
         if self._view is not None and not self._section.isExpanded():
             self._view.blink_button.setChecked(False)
         if lesion is None or len(photographs) < 2 or not self._section.isExpanded():

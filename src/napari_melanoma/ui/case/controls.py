@@ -30,8 +30,9 @@ from napari_melanoma.ui.body_map.widget import BodyMap
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
+from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction.view import PredictionSection
-from napari_melanoma.ui.viewer.docking import DockPlacement
+from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
@@ -54,6 +55,7 @@ from napari_melanoma.ui.widgets.style import (
     quiet_label,
     row,
     section,
+    section_title,
     tool_button,
 )
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
@@ -80,8 +82,11 @@ OPEN_SEVERAL_TIP = (
 )
 
 
-class CaseControls(QWidget):
+class CaseControls(SectionDock):
     """All controls of the Case dock."""
+
+    name = "case"
+    settings: CaseSettings
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -127,10 +132,25 @@ class CaseControls(QWidget):
         self.save_label.setProperty("quiet", True)
         self.status = StatusLine(self.icons)
         self.icons.add(self.remove_button, "delete")
+        self.choice = SectionChoice(self)
+        self.deferred = DeferredWidgets(self)
         self._lay_out()
+        self.choice.update()
         self.drops = FileDropHandler(self)
         self.tree.setAcceptDrops(True)
         self.icons.apply()
+
+    def list_places(self) -> dict[str, QWidget]:
+        """Return the sections on a lesion, by title."""
+        return {section_title(frame): frame for frame in self.lesion_page.sections}
+
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add a section on a lesion below the others."""
+        self.lesion_page.add_section(frame)
+
+    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
+        """Show a lesion on its page, without its prediction."""
+        self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, editable))
 
     def _lay_out(self) -> None:
         self.patient_section = section("Patient", "case_patient", self.patient_form, self.settings, True)
@@ -153,6 +173,7 @@ class CaseControls(QWidget):
         column.addWidget(self.tree)
         column.addWidget(self.hint)
         column.addWidget(self.lesion_page)
+        self.lesion_page.add_foot(row(self.choice.button))
         column.addWidget(self.image_page)
         column.addStretch(1)
         self._scroll = named(QScrollArea(), "case_scroll", "Case")
@@ -286,49 +307,47 @@ class LesionPage(QWidget):
         findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
-        self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
-        self.synoptic_section = section("Synoptic report", "case_synoptic", _create_holder(), settings, False)
         self.comparison_section = section("Over time", "case_comparison", _create_holder(), settings, True)
         self.fusion_label = _create_label("case_fusion", "Photographs and slide")
         self.fusion_label.setProperty("quiet", True)
         layout.addWidget(self.fusion_label)
-        self._sections = (
+        self.sections: tuple[QCollapsible, ...] = (
             section("Prediction", "case_answer", prediction, settings, True),
-            self._risk_section,
+            section("Risk", "case_risk", self.risk, settings, True),
             self.comparison_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", findings, settings, False),
-            self.synoptic_section,
         )
-        icons.add_sections(*self._sections)
+        icons.add_sections(*self.sections)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
         column.addWidget(row(self.title, self.confirm_button, stretch=0))
-        for part in self._sections:
+        for part in self.sections:
             column.addWidget(part)
         self._icons, self._column = icons, column
 
-    def find_section(self, title: str, settings: DockSettings) -> QCollapsible:
-        """Return the section with a title, which is added below the others if there is none."""
-        found = next((one for one in self._sections if one.toggleButton().accessibleName() == title), None)
-        if found is None:
-            found = section(title, f"case_{title.lower()}", _create_holder(), settings, False)
-            self._icons.add_sections(found)
-            self._column.addWidget(found)
-        return found
+    def add_section(self, frame: QCollapsible) -> None:
+        """Add a section below the others."""
+        self._icons.add_sections(frame)
+        self._column.insertWidget(self._column.indexOf(self.sections[-1]) + 1, frame)
+        self.sections = (*self.sections, frame)
 
-    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
-        """Show a lesion, without its prediction."""
+    def add_foot(self, widget: QWidget) -> None:
+        """Add a widget below all sections."""
+        self._column.addWidget(widget)
+
+    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
+        """Show a lesion, without its prediction; return whether there is a risk to show."""
         self.title.setText(f"Lesion {number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
         self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
         self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
         self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
-        self._risk_section.setVisible(self.risk.show_lesion(case, lesion))
         update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
+        return self.risk.show_lesion(case, lesion)
 
     def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
         """Show the prediction for the lesion, or why there is none.

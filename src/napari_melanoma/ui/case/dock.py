@@ -49,7 +49,7 @@ class CaseDock(CaseControls):
         self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
         self.predictor = CasePredictor(self.controller, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
-        self.lesion_sections = LesionSections(self.lesion_page, self.controller, self.settings)
+        self.lesion_sections = LesionSections(self, self.controller)
         self.metadata_sync = CaseMetadataSync(self.controller, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
@@ -61,6 +61,7 @@ class CaseDock(CaseControls):
         self._connect_forms()
         self._add_shortcuts()
         self._on_opened()
+        self.deferred.start()
         self.destroyed.connect(self.connections.close)
 
     def _connect(self) -> None:
@@ -93,7 +94,7 @@ class CaseDock(CaseControls):
         self.predictor.progressed.connect(partial(self.status.progress, "predicting"))
         self.predictor.finished.connect(partial(self.status.end, "predicting"))
         sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
-        for source in (*sources, self.comparison):
+        for source in (*sources, self.comparison, self.lesion_sections):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
@@ -114,7 +115,7 @@ class CaseDock(CaseControls):
             button.clicked.connect(lambda checked=False: editor.confirm_part())
         self.confirm_button.clicked.connect(lambda checked=False: editor.confirm_all())
         editor.lesion_added.connect(self._show_rows)
-        self.tree.current_changed.connect(self._show_details)
+        self.tree.current_changed.connect(self._on_selected)
         self.tree.itemSelectionChanged.connect(self._show_actions)
         self.tree.moved.connect(editor.move)
         self.tree.removed.connect(editor.remove)
@@ -145,6 +146,7 @@ class CaseDock(CaseControls):
     def _on_opened(self) -> None:
         store, case = self.controller.store, self.controller.case
         self.update_visibility(store is not None)
+        self.lesion_sections.leave_case()
         if store is None or case is None:
             if self.title.text():
                 if not self.status.is_busy:
@@ -158,7 +160,6 @@ class CaseDock(CaseControls):
         self.title.setToolTip(str(store.folder))
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.clear_edits()  # errors belong to the previous case
-        self.lesion_sections.reset()
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
@@ -184,6 +185,11 @@ class CaseDock(CaseControls):
             rows = create_rows(case, store.missing, predictor.current_predictions, predictor.outdated_lesions)
             self.tree.show_rows(rows, current)
 
+    def _on_selected(self) -> None:
+        """Show the selected row, after what is being typed was stored for the previous one."""
+        self.lesion_sections.flush()
+        self._show_details()
+
     def _show_details(self) -> None:
         """Show the page of the selected row."""
         case, current, editable = self.controller.case, self.tree.current_id, self.controller.is_editable
@@ -191,9 +197,9 @@ class CaseDock(CaseControls):
             return
         lesion = next((part for part in case.lesions if part.id == current), None)
         lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
+        self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
-            self.lesion_page.show_lesion(case, lesion, editable)
-            self.lesion_sections.show_lesion(lesion)
+            self.show_lesion(case, lesion, editable)
             self.predictor.show_prediction(self.lesion_page, current)
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:

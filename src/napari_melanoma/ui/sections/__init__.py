@@ -1,7 +1,8 @@
-"""Sections: parts of a dock for one open slide or photograph, each a folder.
+"""Sections: parts of a dock for one open slide or photograph, or for the selected lesion of a case, each a folder.
 
-A package that installs a section names it in the group ``napari_melanoma.sections``: the name of the entry point is the
-title, its object a class without arguments that is derived from ``Section`` or ``PhotographSection``.
+A package that installs a section names it in the group ``napari_melanoma.sections``, or for the Case dock in
+``napari_melanoma.lesion_sections``: the name of the entry point is the title, its object a class without arguments that
+is derived from ``Section``, ``PhotographSection`` or ``LesionSection``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_melanoma.ui.session.case_lesion import LesionSession  # noqa: F401 - in the base class of LesionSection
     from napari_melanoma.ui.session.document import DocumentKind
     from napari_melanoma.ui.session.photograph import PhotographSession  # noqa: F401 - in the base class of PhotographSection
     from napari_melanoma.ui.session.slide import SlideSession
@@ -50,11 +52,12 @@ class SectionBase(Generic[Session]):
 
     One object serves one image after another. ``tools``: names of tools, which have keyboard shortcuts such as
     ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide, which have been read when ``show`` and
-    ``open`` are called.
+    ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each time, because creating it takes long.
     """
 
     documents: tuple[DocumentKind[Any], ...] = ()
     tools: tuple[str, ...] = ()
+    keeps_widget: bool = False
 
     def show(self, session: Session) -> None:
         """Show what is stored for an image on the canvas, before ``open`` and also while the section is collapsed."""
@@ -71,7 +74,7 @@ class SectionBase(Generic[Session]):
         """Start a tool, or stop it if it is active; the section is open."""
 
     def close(self) -> None:
-        """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets.
+        """Disconnect all signals and stop all tools and tasks; the caller deletes the widgets that are not kept.
 
         ``session.commit_requested`` was emitted before, to apply pending input. Layers of stored values stay with
         their image; layers of previews are removed. Keep no reference to the session: its image may be closed.
@@ -90,13 +93,18 @@ class PhotographSection(SectionBase["PhotographSession"]):
     """A section of the Lesion dock."""
 
 
+class LesionSection(SectionBase["LesionSession"]):
+    """A section of the Case dock on the selected lesion."""
+
+
 def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Callable[[], SectionBase[Session]]]:
     """Return what creates the installed sections of a base class by title; takes 0.1 s, so call it in a thread."""
     from napari_melanoma.ui.sections.guarded import GuardedSection
 
+    family = LESION_SECTIONS if issubclass(base, LesionSection) else SECTIONS
     return {
-        title: create if (plugin := SECTIONS.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
-        for title, create in SECTIONS.members.items()
+        title: create if (plugin := family.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
+        for title, create in family.members.items()
         if issubclass(create, base)
     }
 
@@ -105,11 +113,20 @@ def _list_own() -> dict[str, type[SectionBase[Any]]]:
     return {title: resolve_name(value) for title, value in OWN.items()}
 
 
-def _convert(title: str, found: object) -> type[SectionBase[Any]]:
-    if not (isinstance(found, type) and issubclass(found, (Section, PhotographSection))):
-        raise TypeError(f"expected a class derived from {__name__}.Section or PhotographSection, found {found!r}")
+def _convert(
+    bases: tuple[type[SectionBase[Any]], ...], expected: str, title: str, found: object
+) -> type[SectionBase[Any]]:
+    if not (isinstance(found, type) and issubclass(found, bases)):
+        raise TypeError(f"expected a class derived from {__name__}.{expected}, found {found!r}")
     return found
 
 
-SECTIONS: Family[type[SectionBase[Any]]] = Family("sections", _list_own, _convert, lambda section: "")
-"""Sections of plug-ins: an error of their code is shown in their frame, and does not affect other sections."""
+def _create_family(
+    name: str, list_own: Callable[[], dict[str, type[SectionBase[Any]]]], *bases: type[SectionBase[Any]]
+) -> Family[type[SectionBase[Any]]]:
+    convert = partial(_convert, bases, " or ".join(base.__name__ for base in bases))
+    return Family(name, list_own, convert, lambda section: "")
+
+
+SECTIONS = _create_family("sections", _list_own, Section, PhotographSection)
+LESION_SECTIONS = _create_family("lesion_sections", dict, LesionSection)

@@ -35,6 +35,7 @@ class GuardedSection(SectionBase[object]):
             created = create()
             self.documents = tuple(expect(kind, DocumentKind, "documents") for kind in created.documents)
             self.tools = tuple(expect(tool, str, "tools") for tool in created.tools)
+            self.keeps_widget = bool(created.keeps_widget)
             self._section = created
         self._lasting_problem = self._problem
 

@@ -61,17 +61,25 @@ class HostedSection(Generic[Session]):
 class SectionHost(QObject, Generic[Session]):
     """Open the sections of a base class on the displayed session, each in the part of the dock that has its title.
 
-    ``session``: that is displayed; None for none.
+    ``session``: that is displayed; None for none. ``is_open_first``: whether added sections are expanded that the user
+    has never expanded or collapsed.
     """
 
     failed = Signal(object)
 
-    def __init__(self, dock: SectionDock, base: type[SectionBase[Session]], deferred: DeferredWidgets) -> None:
+    def __init__(
+        self,
+        dock: SectionDock,
+        base: type[SectionBase[Session]],
+        deferred: DeferredWidgets,
+        *,
+        is_open_first: bool = True,
+    ) -> None:
         super().__init__(dock)
         self.dock = dock
         self.session: Session | None = None
         self.sections: dict[str, HostedSection[Session]] = {}  # by title
-        self._is_open_first = True  # whether sections are expanded that the user has never expanded or collapsed
+        self._is_open_first = is_open_first
         self._search = BackgroundJob(partial(_find_sections, base))
         self._search.succeeded.connect(self._on_found)
         self._search.failed.connect(self.failed)
@@ -190,6 +198,8 @@ class SectionHost(QObject, Generic[Session]):
                 add_to_section(hosted.frame, hosted.widget)
             else:
                 hosted.frame.layout().addWidget(hosted.widget)
+            if part.keeps_widget:
+                hosted.widget.show()
             _set_tab_order(hosted.frame, hosted.widget)
             for field in hosted.widget.findChildren(QLineEdit):
                 field.setAcceptDrops(False)  # the dock opens files that are dropped on it
@@ -212,10 +222,12 @@ def _close(hosted: HostedSection[Session]) -> None:
         if was_shown:
             hosted.section.close()
     finally:
-        if hosted.widget is not None:
-            hosted.widget.setParent(None)  # not found by its name any more
-            hosted.widget.deleteLater()
-            hosted.widget = None
+        widget, hosted.widget = hosted.widget, None
+        if widget is not None and hosted.section.keeps_widget:
+            widget.hide()
+        elif widget is not None:
+            widget.setParent(None)  # not found by its name any more
+            widget.deleteLater()
 
 
 def _set_tab_order(place: QWidget, widget: QWidget) -> None:

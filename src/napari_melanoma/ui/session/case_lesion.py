@@ -1,0 +1,79 @@
+"""The session of a lesion of the open case, which is selected in the Case dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from psygnal import Signal
+
+from napari_melanoma.case.model import set_lesion
+from napari_melanoma.ui.session.connections import CommitSignal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_melanoma.case.model import Case, CaseLesion
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+
+class OpenCase(Protocol):
+    """The open case; ``case`` is None after it was closed."""
+
+    @property
+    def case(self) -> Case | None:
+        """The current values."""
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether it can be changed."""
+
+    def edit(self, case: Case, description: str) -> bool:
+        """Change the case as an undo step."""
+
+    def amend(self, case: Case) -> None:
+        """Change parts of the case that Undo does not change."""
+
+
+class LesionSession:
+    """A lesion, with the means to change it.
+
+    ``lesion``: its current values; ``changed``: emitted after each change of the case. ``commit_requested``: connect a
+    function that applies what is being typed now. ``show_error``: shows an error to the user.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        open_case: OpenCase,
+        lesion: CaseLesion,
+        settings: DockSettings,
+        show_error: Callable[[Exception], object],
+    ) -> None:
+        self.lesion, self.settings, self.show_error = lesion, settings, show_error
+        self.commit_requested = CommitSignal(show_error)
+        self._case: OpenCase | None = open_case
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether the lesion can be changed."""
+        return self._case is not None and self._case.is_editable
+
+    def update(self, lesion: CaseLesion) -> None:
+        """Use the current values."""
+        self.lesion = lesion
+        self.changed.emit()
+
+    def edit(self, description: str, **values: Any) -> None:  # noqa: ANN401 - of any field
+        """Change fields of the lesion as an undo step of the case."""
+        if self._case is not None and self._case.case is not None:
+            self._case.edit(set_lesion(self._case.case, self.lesion.id, **values), description)
+
+    def amend(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+        """Change fields of the lesion that Undo does not change, such as a signature."""
+        if self._case is not None and self._case.case is not None:
+            self._case.amend(set_lesion(self._case.case, self.lesion.id, **values))
+
+    def end(self) -> None:
+        """Change nothing any more: another case was opened, whose lesions may have the same ids."""
+        self._case = None
