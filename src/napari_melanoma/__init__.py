@@ -16,6 +16,10 @@ _load_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - functions and classes
     """Import a public name, or read the version, when it is first used."""
+    if name == "tools":  # not in __all__, since it needs a Qt binding
+        from importlib import import_module
+
+        return import_module("napari_melanoma.ui.tools")
     if name in __all__:
         return _load_name(name)
     if name != "__version__":

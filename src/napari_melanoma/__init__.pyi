@@ -1,3 +1,5 @@
+# Not in __all__, since it needs a Qt binding.
+
 from .api.classification import Classification, Explanation, classify, explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.inputs import read_photograph

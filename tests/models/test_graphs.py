@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from napari_melanoma.models.inference import (
     find_device,
     load_inference,
     using_backend,
+    without_torch,
 )
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle, user_models_folder
 from napari_melanoma.models.zoo import ArchitectureSpec, build_network, list_architectures
@@ -229,6 +231,18 @@ def test_choice_of_the_back_end(device, backend, variable, gpu, expected, monkey
         choice = choose_backend(find_bundle("lesion-small"), device, backend)
     assert (choice.backend, choice.reason) == expected
     assert (choice.graphs is not None) is (choice.backend == "onnxruntime")
+
+
+def test_the_viewer_never_runs_torch(copied: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the environment requests it, or there is a GPU, for which torch would be imported to ask."""
+    monkeypatch.setattr(inference, "has_gpu", lambda: pytest.fail("torch was asked"))
+    with using_backend("torch", "cuda"), without_torch():
+        assert load_inference(copied).backend == "onnxruntime"
+        change_index(copied, weights_sha256="0" * 64)
+        with pytest.raises(BundleError, match="does not run in the process of the viewer"):
+            load_inference(copied)
+        with ThreadPoolExecutor(1) as pool:  # a thread of a dock is not affected
+            assert pool.submit(choose_backend, copied).result().backend == "torch"
 
 
 def test_choice_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +37,7 @@ Backend = Literal["auto", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "cuda", "mps", "xpu"]
 BACKEND_VARIABLE = "NAPARI_MELANOMA_BACKEND"  # environment variables that force a back end, and a device
 DEVICE_VARIABLE = "NAPARI_MELANOMA_DEVICE"
+_without_torch: ContextVar[bool] = ContextVar("without_torch", default=False)  # of the thread
 log = logging.getLogger(__name__)
 
 
@@ -182,6 +184,15 @@ def choose_backend(info: BundleInfo, device: str | None = None, backend: Backend
     """Choose the back end that ``load_inference`` loads a bundle for."""
     from napari_melanoma.models.graphs import find_graphs, request_conversion
 
+    if _without_torch.get():
+        graphs = find_graphs(info)
+        if graphs is None:
+            raise BundleError(
+                f"'{info.name}' has no graphs for ONNX Runtime, and torch does not run in the process of the viewer. "
+                "Use the model in a dock or on the command line, or add the graphs: napari-melanoma models import "
+                f"{info.path}."
+            )
+        return BackendChoice("onnxruntime", "torch does not run in this process", graphs)
     requested, device = _read_request(BACKEND_VARIABLE, backend, Backend), _requested_device(device)
     if requested == "torch":
         return BackendChoice("torch", "requested")
@@ -231,6 +242,19 @@ def using_backend(backend: str | None = None, device: str | None = None) -> Iter
             del os.environ[variable]
             if value is not None:
                 os.environ[variable] = value
+
+
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """Run networks that this thread loads with ONNX Runtime on the processor, whatever the environment requests.
+
+    For the process of the viewer, which never imports torch.
+    """
+    token = _without_torch.set(True)
+    try:
+        yield
+    finally:
+        _without_torch.reset(token)
 
 
 def _requested_device(device: str | None) -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui import readers, sample_data
+from napari_melanoma.ui import reader_preference, readers, sample_data
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.readers import LayerData
@@ -21,19 +21,31 @@ UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
-    """Return the reader of photographs, slides and regions; None if another reader opens the path."""
+    """Return the reader of photographs, slides and regions; None if another reader opens the path.
+
+    Where napari's settings name this plugin for the ending, the other reader itself is returned, also for gray images,
+    since napari would report an error instead of asking it.
+    """
     from napari_melanoma.io.geojson import is_geojson
 
     paths = [path] if isinstance(path, str) else path
     if all(is_geojson(Path(single)) for single in paths):
         return import_regions
-    return None if readers.get_reader(path) is None else read_layers
+    is_own = readers.get_reader(path) is not None
+    if "napari" in sys.modules and reader_preference.is_preferred(paths[0]):
+        is_meant = is_own and not any(readers.is_gray(Path(single)) for single in paths)
+        other = None if is_meant else reader_preference.find_other_reader(path)
+        if other is not None:
+            return other
+    return read_layers if is_own else None
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read photographs and slides as napari layers, and keep the units of the viewer's layers consistent."""
     layers = readers.read_layers(path)
     keep_units_consistent()
+    if "napari" in sys.modules:
+        reader_preference.remember(path if isinstance(path, str) else path[0])
     return layers
 
 

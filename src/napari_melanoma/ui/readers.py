@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.photographs import Photograph
 
+GRAY_PHOTOMETRIC = (0, 1)  # of TIFF: white is zero, black is zero
+GRAY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L")  # of Pillow
 LayerData = tuple[Any, dict[str, Any], str]  # data, keywords and type of a layer, as napari expects them
 
 
@@ -39,6 +41,31 @@ def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> li
     warnings. ``accept_damaged``: see ``io.photographs.read_photograph``.
     """
     return [layer for single in _as_list(path) for layer in _read(Path(single), accept_damaged)]
+
+
+def is_gray(path: Path) -> bool:
+    """Return whether a file that is no slide has one gray channel; False if its header cannot be read."""
+    if _is_slide(path) or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            file_format = identify_format(file.read(HEAD_BYTES))
+            file.seek(0)
+            if file_format == "TIFF":
+                from tifffile import TiffFile
+
+                with TiffFile(file) as tiff:
+                    return tiff.pages.first.photometric in GRAY_PHOTOMETRIC
+            if file_format == "DICOM":
+                from pydicom import dcmread
+
+                return str(dcmread(file, stop_before_pixels=True).PhotometricInterpretation).startswith("MONOCHROME")
+            from PIL import Image
+
+            with Image.open(file) as image:
+                return image.mode in GRAY_MODES
+    except Exception:  # noqa: BLE001 - the libraries raise many kinds of errors for damaged files
+        return False
 
 
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:

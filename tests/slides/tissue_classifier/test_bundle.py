@@ -29,6 +29,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.saved_results import describe_prediction
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, write_tissue_bundle
+from napari_melanoma.slides.tissue_classifier.cell_map import map_tissue
 from napari_melanoma.slides.tissue_classifier.cells import list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import (
     PaintedSlideFile,
@@ -121,6 +122,9 @@ def test_a_slide_analysis_gives_the_map_of_the_dock(
     )
     outcome = analyze_slide(phantom.path, tmp_path / "result", SlideOptions(model=str(bundle.path)), RunContext())
     stored = SlideResult.open(tmp_path / "result").array("map")[:] / 255
+    with open_slide(phantom.path) as slide:
+        in_memory = map_tissue(slide, bundle, RunContext())
+    np.testing.assert_allclose(np.nan_to_num(in_memory.probability), stored, atol=1 / 255)
     expected = predict_map(classifier, features)
     known = stored.any(axis=0) & np.isfinite(expected[0])
     assert known.sum() > 0.5 * known.size
@@ -135,6 +139,14 @@ def test_a_slide_analysis_gives_the_map_of_the_dock(
     assert outcome.content["validity"]["valid"]
     regions = read_geojson(tmp_path / "result" / "classes.geojson").annotations
     assert min(region.measurements["area_mm2"] for region in regions) >= min_cells * 0.999 * 0.032**2
+
+
+def test_a_map_in_memory_needs_no_torch(phantom: Phantom, bundle: BundleInfo) -> None:
+    content = json.loads((bundle.path / CONFIG).read_text())
+    content["tissue"]["source"] = "texture+uni"
+    (bundle.path / CONFIG).write_text(json.dumps(content))
+    with open_slide(phantom.path) as slide, pytest.raises(BundleError, match=r"'texture\+uni', which need torch. Open"):
+        map_tissue(slide, read_bundle(bundle.path), RunContext())
 
 
 def test_a_bundle_gives_the_same_predictions_after_reloading(

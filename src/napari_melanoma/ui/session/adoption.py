@@ -20,7 +20,7 @@ from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
     import numpy as np
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
@@ -75,8 +75,8 @@ class LabelsSource(NamedTuple):
         return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
-def map_pixels(image: Image, labels: Labels, *, is_same_size: bool) -> NDArray[np.float64]:
-    """Return the matrix that maps (row, column, 1) of a photograph to (row, column) of a Labels layer.
+def map_pixels(image: Layer, labels: Layer, *, is_same_size: bool) -> NDArray[np.float64]:
+    """Return the matrix that maps (row, column, 1) of a photograph to (row, column) of another layer, such as Labels.
 
     A layer of the photograph's size without scale and position is mapped pixel by pixel: other plugins often do not
     copy the scale of the image.

@@ -57,7 +57,7 @@ class LayerPhotographSource(NamedTuple):
 
     def read(self) -> Photograph:
         """Read the pixels as 8-bit RGB; call this in a thread."""
-        return self.describe(_read_rgb(self.data, self.name))
+        return self.describe(read_rgb(self.data, self.name))
 
     def read_into(self, array: Path) -> tuple[Photograph, str]:
         """Read the photograph, save its pixels as ``.npy`` for the worker, and return it with their digest."""
@@ -77,7 +77,7 @@ class LayerPhotographSource(NamedTuple):
         return Photograph(rgb, self.name, self.pixel_size, modality, self.damage, self.notes)
 
 
-def _read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
+def read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
     """Convert RGB or RGBA to contiguous uint8 (row, column, channel=3), by the same rules as for files."""
     import numpy as np
     from PIL import Image

@@ -1,0 +1,474 @@
+"""Single-step tools for any layer of napari: one form each, one result, which is an ordinary layer.
+
+``viewer.window.add_dock_widget(nm.tools.segment())`` opens a tool from a script; calling the form with layers returns a
+future with the new layers. See ``docs/how-to/tools.md``.
+"""
+
+# Annotations are not postponed: magicgui cannot resolve the names of this module in those of results.
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+
+import numpy as np
+from magicgui import magic_factory
+from napari.layers import Image, Labels, Points
+from napari.types import LayerDataTuple
+from napari.utils import DirectLabelColormap
+from napari.viewer import Viewer
+
+import napari_melanoma as nm
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
+from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.depth.readings import line_length_mm
+from napari_melanoma.depth.t_category import format_thickness, t_category
+from napari_melanoma.imaging.masks import resample_labels, separate_labels, square_around
+from napari_melanoma.imaging.measurements import MEASUREMENTS
+from napari_melanoma.models import DEFAULT_BUNDLE
+from napari_melanoma.models.installed_bundles import find_bundle, list_bundles, list_photograph_models
+from napari_melanoma.slides.tissue import THUMBNAIL_PX, TissueConfig, tissue_of_overview
+from napari_melanoma.ui.session.adoption import LabelsSource, map_pixels
+from napari_melanoma.ui.viewer.layer_slide import LayerSlide
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_pixel_size
+from napari_melanoma.ui.viewer.tool_runs import (
+    Placement,
+    ToolResult,
+    ToolRun,
+    check_color,
+    check_layer,
+    choose_name,
+    fail_tool,
+    run_tool,
+    watch_runs,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = [
+    "apply_tissue_classifier",
+    "classify",
+    "extract_roi",
+    "heatmap",
+    "measure",
+    "measure_depth",
+    "segment",
+    "segment_tissue",
+]
+
+AUTOMATIC = "automatic, by the type of photograph"
+SHOWN = ("area", "max_diameter")  # in the text of a measured label
+Parameters = ParamSpec("Parameters")
+RESEARCH_ONLY = "Research use only."
+MASK_COLORS = DirectLabelColormap(color_dict={None: "yellow", 0: "transparent"})
+
+
+def _tool(function: Callable[Parameters, Future[Any]]) -> Callable[Parameters, Future[Any]]:
+    """Show errors of the inputs as those of the work: as a notification, and below the button."""
+
+    @wraps(function)
+    def checked(*arguments: Parameters.args, **options: Parameters.kwargs) -> Future[Any]:
+        try:
+            return function(*arguments, **options)
+        except MelanomaError as error:
+            return fail_tool(error)
+
+    return checked
+
+
+def _list_segmenters(_: object) -> list[str]:
+    names = [bundle.name for bundle in list_photograph_models("segmentation")]
+    return sorted(names, key=lambda name: name != DEFAULT_BUNDLE)
+
+
+def _list_classifiers(_: object) -> list[tuple[str, str]]:
+    names = [bundle.name for bundle in list_photograph_models("classification")]
+    return [(AUTOMATIC, ""), *((name, name) for name in names)]
+
+
+def _list_tissue_classifiers(_: object) -> list[str]:
+    return [bundle.name for bundle in list_bundles() if bundle.config.tissue is not None]
+
+
+def _list_sites(_: object) -> list[tuple[str, str]]:
+    words = load_taxonomy("site")
+    return [("unknown", ""), *((words.title(word), word) for word in words.words if word != UNKNOWN)]
+
+
+SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
+MODEL = {"choices": _list_classifiers, "tooltip": "The classifier of photographs"}
+MASK = {"tooltip": "The lesion. Without a mask, the photograph is segmented if the model needs one"}
+
+
+@magic_factory(
+    call_button="Segment lesion",
+    widget_init=watch_runs,
+    image={"tooltip": "A color photograph"},
+    model={"choices": _list_segmenters, "tooltip": "The model that segments"},
+)
+@_tool
+def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTuple]]:
+    """Segment the lesion of a photograph; the result is a Labels layer."""
+    check_color(image)
+    source, place = LayerPhotographSource.from_layer(image), Placement.of(image).place()
+    name = choose_name(viewer, image, "mask", "segment")
+
+    def work(run: RunContext) -> ToolResult:
+        found = nm.segment(source.read(), model, progress=_report(run))
+        if not found.mask.any():
+            return ToolResult((), _join(*found.warnings))
+        shown = {**place, "name": name, "opacity": 0.4, "colormap": MASK_COLORS}
+        text = f"The lesion covers {found.mask.mean():.1%} of the photograph (threshold {found.threshold:.2f})."
+        return ToolResult(((found.mask.astype(np.uint8), shown, "labels"),), _join(text, *found.warnings))
+
+    return run_tool(f"Segmenting {image.name}", work)
+
+
+@magic_factory(
+    call_button="Extract ROI",
+    widget_init=watch_runs,
+    image={"tooltip": "A color image"},
+    mask={"tooltip": "All labels of this layer together are the lesion"},
+    margin={"label": "margin (%)", "max": 200, "tooltip": "On each side, relative to the longer side of the lesion"},
+    black_background={"tooltip": "Pixels outside the mask become black"},
+)
+@_tool
+def extract_roi(
+    image: Image, mask: Labels, viewer: Viewer, margin: int = 10, black_background: bool = False
+) -> Future[list[LayerDataTuple]]:
+    """Extract the square around a lesion as a new image layer at the same position."""
+    check_color(image)
+    check_layer(mask, "mask")
+    source, labels = LayerPhotographSource.from_layer(image), LabelsSource.from_layers(mask, image)
+    placement, name = Placement.of(image), choose_name(viewer, image, "ROI", "extract_roi")
+
+    def work(run: RunContext) -> ToolResult:
+        lesion = _read_mask(labels)
+        box = square_around(lesion, margin / 100)
+        assert box is not None  # a mask without pixels is an error
+        box = _clip(box, lesion.shape)
+        rgb = source.read().rgb[box.slices].copy()
+        if black_background:
+            rgb[~lesion[box.slices]] = 0
+        keywords = {**placement.place((box.top, box.left)), "name": name, "rgb": True}
+        return ToolResult(((rgb, keywords, "image"),), f"{box.width} x {box.height} pixels.")
+
+    return run_tool(f"Extracting the ROI of {image.name}", work)
+
+
+@magic_factory(
+    call_button="Classify",
+    widget_init=watch_runs,
+    image={"tooltip": "A color photograph"},
+    mask=MASK,
+    model=MODEL,
+    age={"label": "age (years)", "tooltip": "Leave empty if unknown"},
+    sex={"choices": SEXES},
+    site={"choices": _list_sites, "tooltip": "The site of the lesion on the body"},
+)
+@_tool
+def classify(
+    image: Image,
+    viewer: Viewer,
+    mask: Labels | None = None,
+    model: str = "",
+    age: str = "",
+    sex: str = "",
+    site: str = "",
+) -> Future[list[LayerDataTuple]]:
+    """Classify a lesion from image and patient data; the result is a Shapes layer, with features."""
+    check_color(image)
+    source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
+    placement, name = Placement.of(image), choose_name(viewer, image, "classification", "classify")
+    patient = {"age": age.strip() or None, "sex": sex or None, "site": site or None}
+
+    def work(run: RunContext) -> ToolResult:
+        photograph = source.read()
+        lesion = None if labels is None else _read_mask(labels)
+        found = nm.classify(photograph, lesion, model=model or None, progress=_report(run), **patient)  # type: ignore[arg-type]
+        box = None if lesion is None else square_around(lesion, 0.1)
+        box = box or Box(0, 0, *photograph.rgb.shape[:2])
+        low, high = found.interval or (np.nan, np.nan)
+        features = {
+            "verdict": found.verdict,
+            **{f"probability_{label}": value for label, value in found.probabilities.items()},
+            "interval_low": low,
+            "interval_high": high,
+            "prediction_set": ", ".join(found.prediction_set),
+            "out_of_distribution": found.out_of_distribution,
+            "valid": found.valid,
+            "model": found.model,
+        }
+        shown = {
+            **placement.place(),
+            "name": name,
+            "shape_type": "rectangle",
+            "features": {column: [value] for column, value in features.items()},
+            "text": {"string": "{verdict}", "anchor": "upper_left", "color": "yellow", "size": 10},
+            "edge_color": "yellow",
+            "edge_width": max(1.0, box.height / 150),
+            "face_color": "transparent",
+        }
+        return ToolResult((([_corners(box)], shown, "shapes"),), _join(found.verdict, RESEARCH_ONLY, *found.warnings))
+
+    return run_tool(f"Classifying {image.name}", work)
+
+
+@magic_factory(
+    call_button="Show heatmap",
+    widget_init=watch_runs,
+    image={"tooltip": "A color photograph"},
+    mask=MASK,
+    model=MODEL,
+    method={"tooltip": "Class activation map, occlusion, or the attention of a network that has it"},
+)
+@_tool
+def heatmap(
+    image: Image,
+    viewer: Viewer,
+    mask: Labels | None = None,
+    model: str = "",
+    method: Literal["cam", "occlusion", "attention"] = "cam",
+) -> Future[list[LayerDataTuple]]:
+    """Show which regions of a photograph support the class of interest, as an image layer."""
+    check_color(image)
+    source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
+    place, name = Placement.of(image).place(), choose_name(viewer, image, "heatmap", "heatmap")
+
+    def work(run: RunContext) -> ToolResult:
+        lesion = None if labels is None else _read_mask(labels)
+        found = nm.explain(source.read(), lesion, model=model or None, method=method, progress=_report(run))
+        shown = {**place, "name": name, "colormap": "magma", "contrast_limits": (0, 1), "opacity": 0.5}
+        text = f"Evidence for {found.target_class} ({found.method})."
+        return ToolResult(((found.heatmap, shown, "image"),), _join(text, RESEARCH_ONLY, *found.warnings))
+
+    return run_tool(f"Computing the heatmap of {image.name}", work)
+
+
+@magic_factory(
+    call_button="Measure",
+    widget_init=watch_runs,
+    lesions={"label": "labels", "tooltip": "Each label is measured separately"},
+    image={"tooltip": "The photograph, for measurements of color; its scale is used. Optional"},
+)
+@_tool
+def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
+    """Measure the labels of a layer; the measurements become its features, shown by napari's Features table."""
+    check_layer(lesions, "Labels layer")
+    if image is not None:
+        check_color(image)
+    reference = lesions if image is None else image
+    source, size = LabelsSource.from_layers(lesions, reference), get_pixel_size(reference)
+    photograph = None if image is None else LayerPhotographSource.from_layer(image)
+
+    def work(run: RunContext) -> ToolResult:
+        import pandas as pd
+
+        values = resample_labels(source.read(), source.matrix, source.shape)
+        picture = None if photograph is None else photograph.read()
+        um = None if size is None else (size.y_um, size.x_um)
+        rows = [
+            {"index": int(label), **nm.measure(values == label, picture, um)}
+            for label in run.track(np.unique(values[values != 0]), "Measuring the labels")
+        ]
+        if not rows:
+            raise InputError(f"no label of '{source.name}' lies on '{source.photograph}'. Check their positions.")
+        table = pd.DataFrame(rows)
+        return ToolResult((), _describe_measurements(table), lambda: _set_features(lesions, table))
+
+    return run_tool(f"Measuring {lesions.name}", work)
+
+
+@magic_factory(
+    call_button="Segment tissue",
+    widget_init=watch_runs,
+    image={"tooltip": "A brightfield slide or section, in color"},
+    min_area_mm2={"label": "minimum area (mm²)", "step": 0.01, "tooltip": "Smaller pieces are removed as dirt"},
+)
+@_tool
+def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> Future[list[LayerDataTuple]]:
+    """Segment the tissue of a slide; the result is a Labels layer at the resolution of an overview."""
+    check_color(image)
+    slide, placement = LayerSlide(image), Placement.of(image)
+    name = choose_name(viewer, image, "tissue", "segment_tissue")
+
+    def work(run: RunContext) -> ToolResult:
+        run.report(Progress(0, None, "Reading the overview"))
+        level = slide.info.levels[0]
+        picture = slide.thumbnail(min(THUMBNAIL_PX, max(level.height, level.width)))
+        run.check()
+        overview = picture, np.zeros(picture.shape[:2], bool)
+        config = TissueConfig(min_area_mm2=min_area_mm2)
+        mask, warnings = tissue_of_overview(slide.info, overview, config, slide.info.pixel_size)
+        place = MapPlacement.from_thumbnail(mask.shape, (level.height, level.width))
+        shown = {**_place_map(placement, place), "name": name, "opacity": 0.4}
+        text = f"{mask.mean():.0%} of the image is tissue."
+        return ToolResult(((mask.astype(np.uint8), shown, "labels"),), _join(text, *warnings))
+
+    return run_tool(f"Segmenting the tissue of {image.name}", work)
+
+
+@magic_factory(
+    call_button="Apply classifier",
+    widget_init=watch_runs,
+    image={"tooltip": "A brightfield slide or section, in color and with a scale"},
+    model={"choices": _list_tissue_classifiers, "tooltip": "A classifier that was painted in the Slide dock"},
+)
+@_tool
+def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTuple]]:
+    """Apply a tissue classifier to a slide; the result is a Labels layer with a label for each class."""
+    check_color(image)
+    if not model:
+        raise InputError(
+            "no tissue classifier is installed. Paint one in the Slide dock (section Paint), or fit one on stored "
+            "strokes: napari-melanoma tissue fit."
+        )
+    slide, placement = LayerSlide(image), Placement.of(image)
+    name = choose_name(viewer, image, "tissue classes", "apply_tissue_classifier")
+
+    def work(run: RunContext) -> ToolResult:
+        from napari_melanoma.slides.tissue_classifier.cell_map import map_tissue
+
+        bundle = find_bundle(model)
+        maps = map_tissue(slide, bundle, run)
+        known = np.isfinite(maps.probability).all(axis=0)
+        classes = np.where(known, np.nan_to_num(maps.probability).argmax(axis=0) + 1, 0).astype(np.uint8)
+        names = bundle.config.classes
+        shown = {
+            **_place_map(placement, maps.placement),
+            "name": name,
+            "opacity": 0.5,
+            "features": {"index": range(len(names) + 1), "class": ["", *names]},
+            "metadata": {"classes": dict(enumerate(names, start=1))},
+        }
+        assert bundle.config.tissue is not None
+        colors = bundle.config.tissue.colors
+        if set(names) <= colors.keys():
+            rgb: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+            rgb |= {number: np.array(colors[label]) / 255 for number, label in enumerate(names, start=1)}
+            shown["colormap"] = DirectLabelColormap(color_dict=rgb)
+        shares = [
+            f"{label} {(classes == number).sum() / max(1, known.sum()):.0%}" for number, label in enumerate(names, 1)
+        ]
+        return ToolResult(((classes, shown, "labels"),), f"Of the tissue: {', '.join(shares)}.")
+
+    return run_tool(f"Classifying the tissue of {image.name}", work)
+
+
+@magic_factory(
+    call_button="Measure depth",
+    widget_init=watch_runs,
+    points={"tooltip": "Two points: the top of the granular layer and the deepest tumor cells. Select two of several"},
+    image={"tooltip": "The slide or section on which the points are, with a scale"},
+    ulcerated={"choices": ["unknown", "yes", "no"], "tooltip": "For the letter of the T category"},
+)
+@_tool
+def measure_depth(
+    points: Points, image: Image, viewer: Viewer, ulcerated: str = "unknown"
+) -> Future[list[LayerDataTuple]]:
+    """Measure the Breslow thickness between two points; the result is a line (Shapes) with the value as its feature."""
+    check_layer(points, "Points layer")
+    check_layer(image, "image")
+    chosen = sorted(points.selected_data) if len(points.selected_data) == 2 else list(range(len(points.data)))
+    if len(chosen) != 2:
+        raise InputError(
+            f"expected two points in '{points.name}', found {len(chosen)}. Add the top of the granular layer and the "
+            "deepest tumor cells, or select these two."
+        )
+    size = get_pixel_size(image)
+    if size is None:
+        raise ScaleMissing(
+            f"a depth in mm requires a scale, but '{image.name}' has none. Set its scale and unit (layer.scale, "
+            "layer.units), or the scale in the Slide dock."
+        )
+    matrix = map_pixels(points, image, is_same_size=False)
+    line = np.asarray(points.data)[chosen] @ matrix[:, :2].T + matrix[:, 2]
+    start, end = line.tolist()
+    mm = line_length_mm((tuple(start), tuple(end)), size)
+    if not mm > 0:
+        raise InputError(f"the two points of '{points.name}' are at the same position. Move one of them.")
+    category = t_category(mm, {"yes": True, "no": False}.get(ulcerated))
+    done = ToolRun()
+    done.text = f"{format_thickness(mm)}, {category} (AJCC, 8th edition). {RESEARCH_ONLY}"
+    shown = {
+        **Placement.of(image).place(),
+        "name": choose_name(viewer, image, "depth", "measure_depth"),
+        "shape_type": "line",
+        "features": {"depth_mm": [mm], "t_category": [category]},
+        "text": {"string": "{depth_mm:.2f} mm", "anchor": "upper_right", "color": "yellow", "size": 10},
+        "edge_color": "yellow",
+        "edge_width": max(1.0, float(np.abs(np.diff(line, axis=0)).max()) / 100),
+    }
+    done.set_result([([line], shown, "shapes")])
+    return done
+
+
+def _report(run: RunContext) -> Callable[[Progress], None]:
+    """Return the callback of a function of the Python API, through which it reports progress and is cancelled."""
+
+    def report(progress: Progress) -> None:
+        run.check()
+        run.report(progress)
+
+    return report
+
+
+def _optional_labels(mask: Labels | None, image: Image) -> LabelsSource | None:
+    if mask is None:
+        return None
+    check_layer(mask, "mask")
+    return LabelsSource.from_layers(mask, image)
+
+
+def _read_mask(labels: LabelsSource) -> "NDArray[np.bool_]":
+    """Read the labels as the mask of the photograph, bool (row, column)."""
+    mask = separate_labels(resample_labels(labels.read(), labels.matrix, labels.shape))
+    if not mask.any():
+        raise InputError(
+            f"no label of '{labels.name}' lies on '{labels.photograph}'. Check scale and position of the layers."
+        )
+    return mask
+
+
+def _clip(box: Box, shape: tuple[int, ...]) -> Box:
+    """Return the part of a box that is inside an image."""
+    top, left = max(0, box.top), max(0, box.left)
+    bottom, right = min(shape[0], box.top + box.height), min(shape[1], box.left + box.width)
+    return Box(top, left, bottom - top, right - left)
+
+
+def _corners(box: Box) -> "NDArray[np.float64]":
+    """Return the outer corners of a box, float64 (4, 2)."""
+    top, left = box.top - 0.5, box.left - 0.5
+    bottom, right = top + box.height, left + box.width
+    return np.array([[top, left], [top, right], [bottom, right], [bottom, left]])
+
+
+def _place_map(placement: Placement, place: MapPlacement) -> dict[str, Any]:
+    """Return the keywords that place a coarse map on an image."""
+    offset = place.top + place.step_y / 2 - 0.5, place.left + place.step_x / 2 - 0.5
+    return placement.place(offset, (place.step_y, place.step_x))
+
+
+def _describe_measurements(table: "pd.DataFrame") -> str:
+    """Describe the measurements of the first label, and where those of all are."""
+    columns = {measurement.name: measurement for measurement in MEASUREMENTS}
+    unit = "mm" if "area_mm2" in table else "px"
+    names = [f"{name}_{unit}{'2' if name == 'area' and unit == 'mm' else ''}" for name in SHOWN]
+    parts = [f"{columns[name].label.lower()} {table[name][0]:,.4g} {columns[name].unit}" for name in names]
+    first = f"Label {table['index'][0]} (of {len(table)})" if len(table) > 1 else f"Label {table['index'][0]}"
+    return _join(f"{first}: {', '.join(parts)}", "All values: Layers > Metadata > Features table widget")
+
+
+def _set_features(labels: Labels, table: "pd.DataFrame") -> None:
+    """Add measurements to the features of a layer; columns of others are kept."""
+    others = labels.features.drop(columns=[name for name in table if name != "index"], errors="ignore")
+    labels.features = table.merge(others, how="left", on="index") if "index" in others else table
+
+
+def _join(*sentences: str) -> str:
+    """Return sentences on a line each, with capital letter and full stop."""
+    return "\n".join(f"{text[0].upper()}{text[1:].removesuffix('.')}." for text in sentences if text)
