@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from importlib import metadata
@@ -64,15 +65,25 @@ def test_every_python_name_leads_to_something_callable(manifest: PluginManifest)
     assert len(commands) > 0
 
 
-def test_every_dock_is_offered(manifest: PluginManifest) -> None:
-    assert {widget.display_name for widget in manifest.contributions.widgets or []} == {
-        "Lesion",
-        "Train",
-        "Review",
-        "Case",
-        "Slide",
-        "Tray",
-    }
+def test_every_dock_and_every_tool_is_offered(manifest: PluginManifest) -> None:
+    pytest.importorskip("qtpy", reason="the tools need a Qt binding")
+    from napari_melanoma.ui import tools
+
+    widgets = {widget.display_name: widget.command for widget in manifest.contributions.widgets or []}
+    docks = {"Lesion", "Train", "Review", "Case", "Slide", "Tray"}
+    assert docks <= widgets.keys()
+    found = {command.removeprefix("napari-melanoma.") for name, command in widgets.items() if name not in docks}
+    assert found == set(tools.__all__)
+
+
+def test_titles_say_what_a_command_does(manifest: PluginManifest) -> None:
+    """They are listed in napari's command palette; the reader and the writer cannot be run from it."""
+    commands = {command.id: command for command in manifest.contributions.commands or []}
+    for widget in manifest.contributions.widgets or []:
+        assert commands[widget.command].title == widget.display_name
+    called_with_files = [*(manifest.contributions.readers or []), *(manifest.contributions.writers or [])]
+    disabled = {name for name, command in commands.items() if command.enablement == "False"}
+    assert disabled == {item.command for item in called_with_files}
 
 
 def test_every_command_is_declared_once_and_used(manifest: PluginManifest) -> None:
@@ -108,7 +119,28 @@ def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> N
     assert patterns == {f"*{ending}" for ending in (*SUFFIXES, *SCANNER_SUFFIXES, *FOLDER_ENDINGS, *regions)}
 
 
-def test_every_configuration_has_a_title_for_each_property(manifest: PluginManifest) -> None:
-    configurations = manifest.contributions.configurations or []
-    properties = [(key, value) for part in configurations for key, value in part.properties.items()]
-    assert [key for key, value in properties if not value.title] == []
+def test_every_setting_has_a_title_and_a_default(manifest: PluginManifest) -> None:
+    parts = manifest.contributions.configurations
+    if not isinstance(parts, dict):
+        pytest.skip("an older npe2 ignores settings")
+    settings = {(key, name): value for key, part in parts.items() for name, value in part.properties.items()}
+    assert [name for name, value in settings.items() if not (value.title and value.description)] == []
+    assert {name: value.default for name, value in settings.items()} == {("files", "remember"): True}
+
+
+@pytest.mark.slow
+def test_the_built_wheel_has_a_valid_manifest(tmp_path: Path) -> None:
+    build = [sys.executable, "-W", "ignore", "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("napari_melanoma-*.whl")
+    site = tmp_path / "site"
+    shutil.unpack_archive(wheel, site, "zip")
+    (declared,) = site.glob("*.dist-info/entry_points.txt")
+    assert "[napari.manifest]\nnapari-melanoma = napari_melanoma:napari.yaml" in declared.read_text()
+    (package,) = site.glob("*.dist-info/METADATA")
+    assert "Classifier: Framework :: napari\n" in package.read_text()
+    validate = ["-m", "npe2", "validate", "--imports", str(site / "napari_melanoma" / "napari.yaml")]
+    paths = {**os.environ, "PYTHONPATH": str(site)}  # before the installed package
+    done = subprocess.run([sys.executable, "-W", "ignore", *validate], env=paths, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Manifest for 'Melanoma' valid" in done.stdout

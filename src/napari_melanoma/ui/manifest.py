@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,10 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
         return import_regions
     is_own = readers.get_reader(path) is not None
     if "napari" in sys.modules and reader_preference.is_preferred(paths[0]):
-        is_meant = is_own and not any(readers.is_gray(Path(single)) for single in paths)
-        other = None if is_meant else reader_preference.find_other_reader(path)
-        if other is not None:
-            return other
+        if not is_own:
+            return reader_preference.find_other_reader(path)
+        if any(readers.is_gray(Path(single)) for single in paths):
+            return partial(reader_preference.read_by_other, fallback=read_layers)
     return read_layers if is_own else None
 
 

@@ -7,6 +7,7 @@ that are neither photographs nor slides.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PLUGIN = "napari-melanoma"
+Reader = Callable[[str | list[str]], list[Any]]
+logger = logging.getLogger(__name__)
 REMEMBERED = (
     "Melanoma now opens {ending} files without asking; images that are neither color photographs nor slides are still "
     "opened by other readers. To change this: Preferences > Plugins."
@@ -27,7 +30,7 @@ def is_preferred(path: str) -> bool:
     return get_preferred_reader(path) == PLUGIN
 
 
-def find_other_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
+def find_other_reader(path: str | list[str]) -> Reader | None:
     """Return the function of the first reader of another plugin that accepts a path or stack; None if there is none."""
     from npe2 import PluginManager
 
@@ -40,6 +43,20 @@ def find_other_reader(path: str | list[str]) -> Callable[[str | list[str]], list
             if read is not None:
                 return lambda _: list(read(paths, stack=stack))
     return None
+
+
+def read_by_other(path: str | list[str], fallback: Reader) -> list[Any]:
+    """Read a path with the reader of another plugin, and with ``fallback`` if there is none or it fails.
+
+    Napari's own reader accepts the names of DICOM files, but reads few of them.
+    """
+    read = find_other_reader(path)
+    if read is not None:
+        try:
+            return read(path)
+        except Exception:
+            logger.info("another reader has failed to open %s", path, exc_info=True)
+    return fallback(path)
 
 
 def remember(path: str) -> None:
