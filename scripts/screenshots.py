@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         choices=(
-            *("lesion", "clicks", "prediction", "review", "train", "body", "case", "changes"),
+            *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
             *("slide", "channels", "side-by-side", "tray", "depth", "risk", "paint"),
         ),
         help="pictures of one dock only",
@@ -101,6 +101,7 @@ def main() -> int:
         "lesion": partial(lesion_pictures, arguments.photograph),
         "clicks": click_pictures,
         "prediction": prediction_pictures,
+        "tools": tool_pictures,
         "review": review_pictures,
         "train": train_pictures,
         "body": body_pictures,
@@ -196,6 +197,30 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
     traits = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
     config = LesionPhantomConfig.parse({"seed": 16, "skin_type": 2, "lesion": traits}, "the script")
     return [("melanoma", lesion_phantom(config).rgb, "71"), ("cat", cat(), "")]
+
+
+def tool_pictures(folder: Path, out: Path, theme: str) -> None:
+    """Picture three of the single-step tools on a phantom of a melanoma, without a dock."""
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.theme = theme
+    viewer.window._qt_window.resize(1400, 900)
+    name, rgb, age = subjects()[0]
+    image = viewer.add_image(rgb, name=name, rgb=True, scale=(25, 25), units=("um", "um"))
+    titles = ("Segment lesion", "Classify with patient data", "Measure labels")
+    docks = [viewer.window.add_plugin_dock_widget("napari-melanoma", title) for title in titles]
+    viewer.window._qt_window.resizeDocks([docks[0][0]], [380], Qt.Orientation.Horizontal)
+    for (_, tool), values in zip(docks, ({}, {"age": age, "site": "torso"}, {"image": image}), strict=True):
+        for parameter, value in values.items():
+            tool[parameter].value = value
+        if "mask" in [widget.name for widget in tool]:
+            tool.mask.value = viewer.layers[f"{name} mask"]
+        run = tool()
+        wait_until(run.done)
+        process_events(0.3)
+    picture(viewer.window._qt_window, out / "tools.webp")
+    viewer.close()
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:

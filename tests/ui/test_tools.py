@@ -244,7 +244,7 @@ def test_segment_tissue_of_a_multiscale_image(opened, shown_viewer):
     first, last = corner(tissue, (rows.min(), columns.min())), corner(tissue, (rows.max(), columns.max()))
     np.testing.assert_allclose(first, corner(image, (300, 200)), atol=60)
     np.testing.assert_allclose(last, corner(image, (699, 899)), atol=60)
-    assert "% of the image is tissue." in run.text
+    assert " % of the image is tissue." in run.text
 
 
 @pytest.mark.slow
@@ -294,7 +294,8 @@ def test_depth_needs_two_points_and_a_scale(opened, shown_viewer):
     points = shown_viewer.add_points([(1, 1), (2, 2), (5, 5)])
     points.selected_data = set()
     assert (
-        "expected two points in 'Points', found 3" in opened("Depth from two points", points=points, image=image).text
+        "expected two different points in 'Points', found 3"
+        in opened("Depth from two points", points=points, image=image).text
     )
     points.selected_data = {0, 2}
     assert "'section' has none" in opened("Depth from two points", points=points, image=image).text

@@ -65,7 +65,7 @@ def remember(path: str) -> None:
     from napari.utils.notifications import show_info
 
     ending = Path(path).suffix.lower()
-    if not ending or not _is_user_action() or not _may_remember() or not _is_asked(path):
+    if not ending or not _is_user_action() or not _may_remember() or not _has_choice(path):
         return
     pattern = f"*{ending}{os.sep if Path(path).is_dir() else ''}"
     plugins = get_settings().plugins
@@ -92,8 +92,8 @@ def _may_remember() -> bool:
     return bool(settings.files.remember)
 
 
-def _is_asked(path: str) -> bool:
-    """Whether napari asks which reader to use for a path."""
+def _has_choice(path: str) -> bool:
+    """Whether several readers accept a path, and none is stored for it, so that napari asks."""
     from napari.plugins.utils import get_preferred_reader
     from npe2 import PluginManager
 

@@ -20,7 +20,7 @@ from napari.viewer import Viewer
 import napari_melanoma as nm
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
-from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.depth.readings import line_length_mm
 from napari_melanoma.depth.t_category import format_thickness, t_category
@@ -99,19 +99,32 @@ def _list_sites(_: object) -> list[tuple[str, str]]:
 
 
 SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
-MODEL = {"choices": _list_classifiers, "tooltip": "The classifier of photographs"}
-MASK = {"tooltip": "The lesion. Without a mask, the photograph is segmented if the model needs one"}
+MODEL = {"choices": _list_classifiers}
 
 
 @magic_factory(
     call_button="Segment lesion",
     widget_init=watch_runs,
-    image={"tooltip": "A color photograph"},
-    model={"choices": _list_segmenters, "tooltip": "The model that segments"},
+    model={"choices": _list_segmenters},
 )
 @_tool
 def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTuple]]:
-    """Segment the lesion of a photograph; the result is a Labels layer."""
+    """Segment the lesion of a photograph; the result is a Labels layer.
+
+    Parameters
+    ----------
+    image : Image
+        A color photograph.
+    model : str
+        The model that segments.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
     source, place = LayerPhotographSource.from_layer(image), Placement.of(image).place()
     name = choose_name(viewer, image, "mask", "segment")
@@ -120,8 +133,8 @@ def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTu
         found = nm.segment(source.read(), model, progress=_report(run))
         if not found.mask.any():
             return ToolResult((), _join(*found.warnings))
-        shown = {**place, "name": name, "opacity": 0.4, "colormap": MASK_COLORS}
-        text = f"The lesion covers {found.mask.mean():.1%} of the photograph (threshold {found.threshold:.2f})."
+        shown = {**place, "name": name, "opacity": 0.25, "colormap": MASK_COLORS}
+        text = f"The lesion covers {100 * found.mask.mean():.1f} % of the photograph (threshold {found.threshold:.2f})."
         return ToolResult(((found.mask.astype(np.uint8), shown, "labels"),), _join(text, *found.warnings))
 
     return run_tool(f"Segmenting {image.name}", work)
@@ -130,16 +143,32 @@ def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTu
 @magic_factory(
     call_button="Extract ROI",
     widget_init=watch_runs,
-    image={"tooltip": "A color image"},
-    mask={"tooltip": "All labels of this layer together are the lesion"},
-    margin={"label": "margin (%)", "max": 200, "tooltip": "On each side, relative to the longer side of the lesion"},
-    black_background={"tooltip": "Pixels outside the mask become black"},
+    margin={"label": "margin (%)", "max": 200},
 )
 @_tool
 def extract_roi(
     image: Image, mask: Labels, viewer: Viewer, margin: int = 10, black_background: bool = False
 ) -> Future[list[LayerDataTuple]]:
-    """Extract the square around a lesion as a new image layer at the same position."""
+    """Extract the square around a lesion as a new image layer at the same position.
+
+    Parameters
+    ----------
+    image : Image
+        A color image.
+    mask : Labels
+        All labels of this layer together are the lesion.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+    margin : int
+        On each side, in percent of the longer side of the lesion.
+    black_background : bool
+        Pixels outside the mask become black.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
     check_layer(mask, "mask")
     source, labels = LayerPhotographSource.from_layer(image), LabelsSource.from_layers(mask, image)
@@ -162,12 +191,10 @@ def extract_roi(
 @magic_factory(
     call_button="Classify",
     widget_init=watch_runs,
-    image={"tooltip": "A color photograph"},
-    mask=MASK,
     model=MODEL,
-    age={"label": "age (years)", "tooltip": "Leave empty if unknown"},
+    age={"label": "age (years)"},
     sex={"choices": SEXES},
-    site={"choices": _list_sites, "tooltip": "The site of the lesion on the body"},
+    site={"choices": _list_sites},
 )
 @_tool
 def classify(
@@ -179,7 +206,30 @@ def classify(
     sex: str = "",
     site: str = "",
 ) -> Future[list[LayerDataTuple]]:
-    """Classify a lesion from image and patient data; the result is a Shapes layer, with features."""
+    """Classify a lesion from image and patient data; the result is a Shapes layer, with features.
+
+    Parameters
+    ----------
+    image : Image
+        A color photograph.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+    mask : Labels, optional
+        The lesion. Without a mask, the photograph is segmented if the model needs one.
+    model : str
+        The classifier; by default that for the type of the photograph.
+    age : str
+        In years. Leave empty if unknown.
+    sex : str
+        Of the patient.
+    site : str
+        Of the lesion on the body.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
     placement, name = Placement.of(image), choose_name(viewer, image, "classification", "classify")
@@ -191,28 +241,8 @@ def classify(
         found = nm.classify(photograph, lesion, model=model or None, progress=_report(run), **patient)  # type: ignore[arg-type]
         box = None if lesion is None else square_around(lesion, 0.1)
         box = box or Box(0, 0, *photograph.rgb.shape[:2])
-        low, high = found.interval or (np.nan, np.nan)
-        features = {
-            "verdict": found.verdict,
-            **{f"probability_{label}": value for label, value in found.probabilities.items()},
-            "interval_low": low,
-            "interval_high": high,
-            "prediction_set": ", ".join(found.prediction_set),
-            "out_of_distribution": found.out_of_distribution,
-            "valid": found.valid,
-            "model": found.model,
-        }
-        shown = {
-            **placement.place(),
-            "name": name,
-            "shape_type": "rectangle",
-            "features": {column: [value] for column, value in features.items()},
-            "text": {"string": "{verdict}", "anchor": "upper_left", "color": "yellow", "size": 10},
-            "edge_color": "yellow",
-            "edge_width": max(1.0, box.height / 150),
-            "face_color": "transparent",
-        }
-        return ToolResult((([_corners(box)], shown, "shapes"),), _join(found.verdict, RESEARCH_ONLY, *found.warnings))
+        layer = [_corners(box)], {**placement.place(), "name": name, **_show_prediction(found, box)}, "shapes"
+        return ToolResult((layer,), _join(found.verdict, RESEARCH_ONLY, *found.warnings))
 
     return run_tool(f"Classifying {image.name}", work)
 
@@ -220,10 +250,7 @@ def classify(
 @magic_factory(
     call_button="Show heatmap",
     widget_init=watch_runs,
-    image={"tooltip": "A color photograph"},
-    mask=MASK,
     model=MODEL,
-    method={"tooltip": "Class activation map, occlusion, or the attention of a network that has it"},
 )
 @_tool
 def heatmap(
@@ -233,7 +260,26 @@ def heatmap(
     model: str = "",
     method: Literal["cam", "occlusion", "attention"] = "cam",
 ) -> Future[list[LayerDataTuple]]:
-    """Show which regions of a photograph support the class of interest, as an image layer."""
+    """Show which regions of a photograph support the class of interest, as an image layer.
+
+    Parameters
+    ----------
+    image : Image
+        A color photograph.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+    mask : Labels, optional
+        The lesion. Without a mask, the photograph is segmented if the model needs one.
+    model : str
+        The classifier; by default that for the type of the photograph.
+    method : str
+        Class activation map, occlusion, or the attention of a network that has it.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
     place, name = Placement.of(image).place(), choose_name(viewer, image, "heatmap", "heatmap")
@@ -251,12 +297,24 @@ def heatmap(
 @magic_factory(
     call_button="Measure",
     widget_init=watch_runs,
-    lesions={"label": "labels", "tooltip": "Each label is measured separately"},
-    image={"tooltip": "The photograph, for measurements of color; its scale is used. Optional"},
+    lesions={"label": "labels"},
 )
 @_tool
 def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
-    """Measure the labels of a layer; the measurements become its features, shown by napari's Features table."""
+    """Measure the labels of a layer; the measurements become its features, shown by napari's Features table.
+
+    Parameters
+    ----------
+    lesions : Labels
+        Each label is measured separately.
+    image : Image, optional
+        The photograph, for measurements of color; its scale is used.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run without new layers; ``text`` says what was found.
+    """
     check_layer(lesions, "Labels layer")
     if image is not None:
         check_color(image)
@@ -285,12 +343,26 @@ def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
 @magic_factory(
     call_button="Segment tissue",
     widget_init=watch_runs,
-    image={"tooltip": "A brightfield slide or section, in color"},
-    min_area_mm2={"label": "minimum area (mm²)", "step": 0.01, "tooltip": "Smaller pieces are removed as dirt"},
+    min_area_mm2={"label": "minimum area (mm²)", "step": 0.01},
 )
 @_tool
 def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> Future[list[LayerDataTuple]]:
-    """Segment the tissue of a slide; the result is a Labels layer at the resolution of an overview."""
+    """Segment the tissue of a slide; the result is a Labels layer at the resolution of an overview.
+
+    Parameters
+    ----------
+    image : Image
+        A brightfield slide or section, in color.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+    min_area_mm2 : float
+        Smaller pieces are removed as dirt.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
     slide, placement = LayerSlide(image), Placement.of(image)
     name = choose_name(viewer, image, "tissue", "segment_tissue")
@@ -305,7 +377,7 @@ def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> 
         mask, warnings = tissue_of_overview(slide.info, overview, config, slide.info.pixel_size)
         place = MapPlacement.from_thumbnail(mask.shape, (level.height, level.width))
         shown = {**_place_map(placement, place), "name": name, "opacity": 0.4}
-        text = f"{mask.mean():.0%} of the image is tissue."
+        text = f"{100 * mask.mean():.0f} % of the image is tissue."
         return ToolResult(((mask.astype(np.uint8), shown, "labels"),), _join(text, *warnings))
 
     return run_tool(f"Segmenting the tissue of {image.name}", work)
@@ -314,18 +386,28 @@ def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> 
 @magic_factory(
     call_button="Apply classifier",
     widget_init=watch_runs,
-    image={"tooltip": "A brightfield slide or section, in color and with a scale"},
-    model={"choices": _list_tissue_classifiers, "tooltip": "A classifier that was painted in the Slide dock"},
+    model={"choices": _list_tissue_classifiers},
 )
 @_tool
 def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTuple]]:
-    """Apply a tissue classifier to a slide; the result is a Labels layer with a label for each class."""
+    """Apply a tissue classifier to a slide; the result is a Labels layer with a label for each class.
+
+    Parameters
+    ----------
+    image : Image
+        A brightfield slide or section, in color and with a scale.
+    model : str
+        A classifier that was painted in the Slide dock.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_color(image)
-    if not model:
-        raise InputError(
-            "no tissue classifier is installed. Paint one in the Slide dock (section Paint), or fit one on stored "
-            "strokes: napari-melanoma tissue fit."
-        )
+    _require_tissue_classifier(model)
     slide, placement = LayerSlide(image), Placement.of(image)
     name = choose_name(viewer, image, "tissue classes", "apply_tissue_classifier")
 
@@ -361,35 +443,37 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
 @magic_factory(
     call_button="Measure depth",
     widget_init=watch_runs,
-    points={"tooltip": "Two points: the top of the granular layer and the deepest tumor cells. Select two of several"},
-    image={"tooltip": "The slide or section on which the points are, with a scale"},
-    ulcerated={"choices": ["unknown", "yes", "no"], "tooltip": "For the letter of the T category"},
+    ulcerated={"choices": ["unknown", "yes", "no"]},
 )
 @_tool
 def measure_depth(
     points: Points, image: Image, viewer: Viewer, ulcerated: str = "unknown"
 ) -> Future[list[LayerDataTuple]]:
-    """Measure the Breslow thickness between two points; the result is a line (Shapes) with the value as its feature."""
+    """Measure the Breslow thickness between two points; the result is a line (Shapes) with the value as its feature.
+
+    Parameters
+    ----------
+    points : Points
+        The top of the granular layer and the deepest tumor cells. Of more than two points, select two.
+    image : Image
+        The slide or section on which the points are, with a scale.
+    viewer : Viewer
+        The viewer of the layers; filled in by napari.
+    ulcerated : str
+        For the letter of the T category: unknown, yes or no.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        A run whose result are the new layers; ``text`` says what was found.
+    """
     check_layer(points, "Points layer")
     check_layer(image, "image")
-    chosen = sorted(points.selected_data) if len(points.selected_data) == 2 else list(range(len(points.data)))
-    if len(chosen) != 2:
-        raise InputError(
-            f"expected two points in '{points.name}', found {len(chosen)}. Add the top of the granular layer and the "
-            "deepest tumor cells, or select these two."
-        )
-    size = get_pixel_size(image)
-    if size is None:
-        raise ScaleMissing(
-            f"a depth in mm requires a scale, but '{image.name}' has none. Set its scale and unit (layer.scale, "
-            "layer.units), or the scale in the Slide dock."
-        )
+    ends, size = _choose_points(points), _require_scale(image)
     matrix = map_pixels(points, image, is_same_size=False)
-    line = np.asarray(points.data)[chosen] @ matrix[:, :2].T + matrix[:, 2]
+    line = ends @ matrix[:, :2].T + matrix[:, 2]
     start, end = line.tolist()
     mm = line_length_mm((tuple(start), tuple(end)), size)
-    if not mm > 0:
-        raise InputError(f"the two points of '{points.name}' are at the same position. Move one of them.")
     category = t_category(mm, {"yes": True, "no": False}.get(ulcerated))
     done = ToolRun()
     done.text = f"{format_thickness(mm)}, {category} (AJCC, 8th edition). {RESEARCH_ONLY}"
@@ -406,6 +490,36 @@ def measure_depth(
     return done
 
 
+def _require_tissue_classifier(model: str | None) -> None:
+    if not model:
+        raise InputError(
+            "no tissue classifier is installed. Paint one in the Slide dock (section Paint), or fit one on stored "
+            "strokes: napari-melanoma tissue fit."
+        )
+
+
+def _choose_points(points: Points) -> "NDArray[np.float64]":
+    """Return two points of a layer that are selected, or its only two, float64 (2, 2)."""
+    data = np.asarray(points.data, np.float64)
+    chosen = data[sorted(points.selected_data)] if len(points.selected_data) == 2 else data
+    if len(chosen) != 2 or np.array_equal(*chosen):
+        raise InputError(
+            f"expected two different points in '{points.name}', found {len(np.unique(chosen, axis=0))}. Add the top of "
+            "the granular layer and the deepest tumor cells, or select these two."
+        )
+    return chosen
+
+
+def _require_scale(image: Image) -> PixelSize:
+    size = get_pixel_size(image)
+    if size is None:
+        raise ScaleMissing(
+            f"a depth in mm requires a scale, but '{image.name}' has none. Set its scale and unit (layer.scale, "
+            "layer.units), or the scale in the Slide dock."
+        )
+    return size
+
+
 def _report(run: RunContext) -> Callable[[Progress], None]:
     """Return the callback of a function of the Python API, through which it reports progress and is cancelled."""
 
@@ -414,6 +528,29 @@ def _report(run: RunContext) -> Callable[[Progress], None]:
         run.report(progress)
 
     return report
+
+
+def _show_prediction(found: nm.Classification, box: Box) -> dict[str, Any]:
+    """Return the keywords of the Shapes layer of a prediction, a rectangle."""
+    low, high = found.interval or (np.nan, np.nan)
+    features = {
+        "verdict": found.verdict,
+        **{f"probability_{label}": value for label, value in found.probabilities.items()},
+        "interval_low": low,
+        "interval_high": high,
+        "prediction_set": ", ".join(found.prediction_set),
+        "out_of_distribution": found.out_of_distribution,
+        "valid": found.valid,
+        "model": found.model,
+    }
+    return {
+        "shape_type": "rectangle",
+        "features": {column: [value] for column, value in features.items()},
+        "text": {"string": "{verdict}", "anchor": "upper_left", "color": "yellow", "size": 10},
+        "edge_color": "yellow",
+        "edge_width": max(1.0, box.height / 150),
+        "face_color": "transparent",
+    }
 
 
 def _optional_labels(mask: Labels | None, image: Image) -> LabelsSource | None:
