@@ -238,7 +238,7 @@ def classify(
     def work(run: RunContext) -> ToolResult:
         photograph = source.read()
         lesion = None if labels is None else _read_mask(labels)
-        found = nm.classify(photograph, lesion, model=model or None, progress=_report(run), **patient)  # type: ignore[arg-type]
+        found = nm.classify(photograph, lesion, model=model or None, progress=_report(run), **patient)
         box = None if lesion is None else square_around(lesion, 0.1)
         box = box or Box(0, 0, *photograph.rgb.shape[:2])
         layer = [_corners(box)], {**placement.place(), "name": name, **_show_prediction(found, box)}, "shapes"
