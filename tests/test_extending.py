@@ -24,7 +24,9 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
+from napari_melanoma.data.dataset_export import export_dataset
 from napari_melanoma.data.dataset_import import import_source
+from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.source_catalog import SOURCES, find_source
 from napari_melanoma.data.source_files import SourceTree
@@ -53,6 +55,7 @@ ADDED = {
     "schedules": "linear",
     "augmentations": "red_cast",
     "data_sources": "med_node",
+    "data_exports": "boxes",
     "metrics": "area_error",
     "exports": "areas",
     "report_sections": "tiles",
@@ -200,7 +203,7 @@ def test_doctor_lists_what_is_installed_and_what_is_broken(
         assert package.status == status
         assert fix in package.fix
         assert package.found.startswith(
-            f"{PACKAGE} 1.0: augmentations: red_cast; data sources: med_node; exports: areas"
+            f"{PACKAGE} 1.0: augmentations: red_cast; data exports: boxes; data sources: med_node; exports: areas"
         )
         assert file.found.endswith("mine.py: losses: other")
         assert f"doctor --confirm-plugin mine.py@{list_plugin_files()[0].sha256}" in file.fix
@@ -309,6 +312,17 @@ def test_contract_of_data_sources(installed_plugin: Path, tmp_path: Path) -> Non
         assert source.find_records(SourceTree.scan(tmp_path)) == []
 
 
+def test_contract_of_data_exports(installed_plugin: Path, tmp_path: Path) -> None:
+    dataset = blobs(tmp_path / "set", 4)
+    for name, format_ in DATA_EXPORTS.members.items():
+        assert format_.spec.name == name
+        assert format_.spec.title
+        report = export_dataset(dataset, format_, tmp_path / name, DataExportOptions(), run=RunContext())
+        assert (report.images, report.masks, report.classes, report.faults) == (4, 4, {"lesion": (1,)}, [])
+        assert (tmp_path / name / "metadata.csv").exists() != format_.spec.has_table
+    assert (tmp_path / "boxes/labels/b00.txt").read_text() == "0 0.375000 0.333333 0.500000 0.500000\n"
+
+
 def test_contract_of_exports(installed_plugin: Path, tmp_path: Path) -> None:
     for name, one in EXPORTS.members.items():
         assert one.title
@@ -391,9 +405,10 @@ def test_the_page_shows_the_files_of_the_example_and_names_the_arguments_of_func
     for name, code in shown:
         path = EXAMPLE / name if name == "pyproject.toml" else EXAMPLE / MODULE / name
         assert path.read_text(encoding="utf-8") == code
-    named = set(re.findall(r"`((?:build|find)\(.*?\))`", page))
+    named = set(re.findall(r"`((?:build|find|write)\(.*?\))`", page))
     functions = {
         *(known.build for known in NETWORKS.members.values()),
         *(known.find_records for known in SOURCES.members.values()),
+        *(known.write for known in DATA_EXPORTS.members.values()),
     }
     assert named == {f"{each.__name__}({', '.join(signature(each).parameters)})" for each in functions}

@@ -87,6 +87,14 @@ CHECK_HELP = format_help(
     "Check a data set: counts, review states, groups, splits, sizes, unreadable files, masks of another size, "
     "duplicate images, unrecognized words, impossible values. The exit code is 1 if a fault is found.",
 )
+EXPORT_HELP = format_help(
+    "napari-melanoma data export nnunet dataset --out Dataset501_Lesion",
+    "napari-melanoma data export label-studio dataset --out for-review --unreviewed",
+    "Export a data set for other programs. Reviewed masks and those of sets without reviews are exported, and "
+    "rejected images are not; what is left out is listed. Images are copied, or become PNG if other programs would "
+    "show them differently. OUT appears when it is complete. Images that cannot be read are listed, and the exit "
+    "code is 1.",
+)
 LesionValues = Annotated[
     str | None,
     typer.Option(
@@ -178,6 +186,41 @@ def import_(
     text = f"{len(imported.faults)} could not be imported; {text}" if imported.faults else text
     values = values_without(imported, "faults", "notes")
     current.finish(text, some_failed=bool(imported.faults), out=str(out), failed=len(imported.faults), **values)
+
+
+def list_data_exports() -> str:
+    """List the formats for the help, including those of plug-ins."""
+    from napari_melanoma.data.export_catalog import DATA_EXPORTS
+
+    # \b keeps the line breaks of its paragraph.
+    return "\n\n\b\nFormats:\n" + "\n".join(f"  {name:13}{DATA_EXPORTS.label(name)}" for name in DATA_EXPORTS.members)
+
+
+def export(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="Name of a format, listed below.")],
+    dataset: DataSet,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The new folder; must not exist.")],
+    options: Annotated[
+        OptionValues, ConfigOptions("data.export_catalog:DataExportOptions", names={"classes": "--class"})
+    ],
+) -> None:
+    """Export a data set for other programs."""
+    from napari_melanoma.data.dataset_export import export_dataset
+    from napari_melanoma.data.export_catalog import DataExportOptions, find_data_export
+
+    current.after_stop = "Nothing was written."
+    chosen = DataExportOptions.parse(options, "the command line")
+    exported = export_dataset(dataset, find_data_export(format_), out, chosen, run=current.run)
+    current.report_failures(exported.faults)
+    for reason, count in exported.left_out.items():
+        current.report.emit("left_out", f"left out: {reason}: {count}", what=reason, count=count)
+    current.report_notes(exported.notes)
+    classes = ", ".join(f"{name} ({', '.join(map(str, values))})" for name, values in exported.classes.items())
+    text = f"{format_count(exported.images, 'image')}, {exported.masks} with a mask (classes: {classes}): {out}"
+    text = f"{len(exported.faults)} could not be exported; {text}" if exported.faults else text
+    values = values_without(exported, "faults", "left_out", "notes")
+    current.finish(text, some_failed=bool(exported.faults), out=str(out), failed=len(exported.faults), **values)
 
 
 def merge(
@@ -568,6 +611,7 @@ add_command(app, "import-masks", import_masks, IMPORT_MASKS_HELP)
 add_command(app, "check", check, CHECK_HELP)
 add_command(app, "sources", sources, SOURCES_HELP)
 add_command(app, "import", import_, IMPORT_HELP)
+add_command(app, "export", export, EXPORT_HELP, more_help=list_data_exports)
 add_command(app, "merge", merge, MERGE_HELP)
 add_command(app, "split", split, SPLIT_HELP)
 add_command(app, "duplicates", duplicates, DUPLICATES_HELP)

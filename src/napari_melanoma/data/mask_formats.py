@@ -1,4 +1,4 @@
-"""Read masks made elsewhere: folders of image files, COCO, labelme and GeoJSON.
+"""Read masks made elsewhere: folders of image files, COCO, labelme, label-studio and GeoJSON.
 
 Each format is read into objects with an area, which can be drawn as a mask.
 """
@@ -7,275 +7,51 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_melanoma.core import parsing
-from napari_melanoma.core.errors import DataSetError, InputError, MalformedFile, UnreadableImage
+from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import normalize_name
-from napari_melanoma.core.polygons import as_array, rasterize_rings, untangle_polygon
-from napari_melanoma.data.mask_values import (
-    ARRAY_SUFFIX,
-    ClassValues,
-    LesionValues,
-    read_lesion_mask,
-    strip_mask_suffix,
+from napari_melanoma.core.polygons import as_array, untangle_polygon
+from napari_melanoma.data.annotation_json import (
+    find_text,
+    get_value,
+    list_json_files,
+    parse_image_size,
+    parse_ring,
+    read_json,
 )
+from napari_melanoma.data.label_studio import is_label_studio, read_label_studio
+from napari_melanoma.data.mask_areas import (
+    Area,
+    EncodedPatchArea,
+    ImageFileArea,
+    MaskObject,
+    PolygonArea,
+    RunLengthArea,
+    decompress_run_lengths,
+)
+from napari_melanoma.data.mask_values import ARRAY_SUFFIX, strip_mask_suffix
 from napari_melanoma.data.nnunet import read_nnunet_labels
-from napari_melanoma.io.formats import DAMAGE_ERRORS, MAX_PIXELS
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.geojson import read_features
 from napari_melanoma.io.photographs import read_image_size
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 
-Size = tuple[int, int]  # rows, columns
-
-
-class Area(ABC):
-    """An area that can be drawn as a mask of a photograph."""
-
-    @abstractmethod
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Draw the area, outlined on an image of ``size``, as bool (row, column) of ``shape``."""
-
-    def count_points_outside(self, size: Size) -> int:
-        """Count the points of an outline that lie outside the image and are cut off; 0 for an area without points."""
-        return 0
-
-
-@dataclass(frozen=True)
-class MaskObject:
-    """One outlined object of an image.
-
-    ``image`` is the file name or stem of the image; ``label`` is the class of the object and ``diagnosis`` a diagnosis,
-    "" if there is none; ``size`` is the size of the image on which the object was outlined, None if the format does not
-    state it.
-    """
-
-    image: str
-    area: Area
-    label: str = ""
-    size: Size | None = None
-    diagnosis: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class PolygonArea(Area):
-    """The union of polygons; each is an outer ring and its holes: float64 (point, 2) in (row, column).
-
-    Coordinates refer to pixel edges, as in COCO, labelme and QuPath: the first pixel extends from 0 to 1.
-    """
-
-    polygons: Sequence[Sequence[NDArray[np.float64]]]
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Fill the polygons."""
-        scale = np.divide(shape, size)
-        mask = np.zeros(shape, bool)
-        for rings in self.polygons:
-            mask |= rasterize_rings([ring * scale for ring in rings], shape)
-        return mask
-
-    def count_points_outside(self, size: Size) -> int:
-        """Count the points more than half a pixel outside; smaller distances are considered rounding errors."""
-        points = np.concatenate([ring for rings in self.polygons for ring in rings])
-        return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
-
-
-@dataclass(frozen=True, eq=False)
-class RunLengthArea(Area):
-    """Run lengths of pixels, alternately outside and inside, column by column, as in COCO."""
-
-    counts: Sequence[int]
-    size: Size
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Decode the runs."""
-        return resize_mask(decode_run_lengths(self.counts, self.size), shape)
-
-
-@dataclass(frozen=True)
-class ImageFileArea(Area):
-    """An image file with one value inside and 0 outside, or a label image with ``lesion_values`` inside."""
-
-    path: Path
-    lesion_values: LesionValues = None
-    class_names: ClassValues = field(default_factory=dict)
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Read the file."""
-        try:
-            return resize_mask(read_lesion_mask(self.path, self.path.name, self.lesion_values, self.class_names), shape)
-        except UnreadableImage as error:
-            raise DataSetError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class EncodedPatchArea(Area):
-    """An encoded PNG of a part of the photograph, which begins at row ``top`` and column ``left``, as in labelme."""
-
-    encoded: bytes
-    top: int
-    left: int
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Decode the image and paste it; pixels outside the photograph are cut off."""
-        patch = self._decode()
-        mask = np.zeros(size, bool)
-        top, left = max(0, self.top), max(0, self.left)
-        bottom, right = min(size[0], self.top + patch.shape[0]), min(size[1], self.left + patch.shape[1])
-        if top < bottom and left < right:
-            mask[top:bottom, left:right] = patch[
-                top - self.top : bottom - self.top, left - self.left : right - self.left
-            ]
-        return resize_mask(mask, shape)
-
-    def _decode(self) -> NDArray[np.bool_]:
-        from napari_melanoma.io.pillow_images import open_undamaged, read_opaque_values
-
-        try:
-            with open_undamaged(io.BytesIO(self.encoded), "PNG") as picture:
-                return read_opaque_values(picture, "L") > 0
-        except DAMAGE_ERRORS as error:
-            raise DataSetError(f"a mask inside the file is not a PNG ({error}). Save the annotation again.") from error
-
-
-def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
-    """Scale a mask to a shape; a pixel that is at least half inside is inside.
-
-    ``mask``: bool (row, column). Returns bool (row, column); the mask itself if it has the shape already.
-    """
-    if mask.shape == shape:
-        return mask
-    from PIL import Image
-
-    picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128
-
-
-# Compressed run lengths of COCO: code of the digit 0, bits of a digit, and the bits for "more digits" and the sign
-_FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
-
-
-def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Decode run lengths, column by column.
-
-    ``counts``: numbers of pixels outside, inside, outside ... Returns bool (row, column).
-    """
-    if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
-        raise DataSetError(
-            f"run lengths add up to {sum(counts)} pixels, but {size[0]} rows of {size[1]} were expected. "
-            "Export the masks again."
-        )
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(size, order="F")
-
-
-def decompress_run_lengths(text: str) -> list[int]:
-    """Decode the compressed run lengths of COCO's tools.
-
-    Each number is written in digits of five bits, the lowest first, as characters from ``0`` on; a sixth bit is set if
-    more digits follow. From the fourth number on, the difference to the number two positions before is stored.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = ord(character) - _FIRST
-        if not 0 <= digit < 2 * _MORE:
-            raise DataSetError(f"'{character}' does not occur in compressed run lengths. Export the masks again.")
-        value |= (digit & (_MORE - 1)) << shift
-        shift += _BITS
-        if digit & _MORE:
-            continue
-        if digit & _SIGN:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    if shift:
-        raise DataSetError("compressed run lengths end in the middle of a number. Export the masks again.")
-    return counts
-
-
-MaskFormat = Literal["png", "coco", "labelme", "geojson"]
-JSON_NAME = re.compile(r"[^.].*\.(?:geo)?json(?:\.gz)?", re.IGNORECASE)
-_MIN_POINTS = 3
-_MAX_BYTES = 2**30  # annotations of a large data set in one file
-_MAX_COORDINATE = 1e9  # pixels; larger values are invalid and would overflow
+_JSON_FORMATS = "COCO, labelme, label-studio or GeoJSON"
+MaskFormat = Literal["png", "coco", "labelme", "label-studio", "geojson"]
 _GEOJSON_TYPES = ("FeatureCollection", "Feature", "GeometryCollection", "Polygon", "MultiPolygon")
 _CIRCLE_POINTS = 360
 _SHAPE_TYPES = ("polygon", "rectangle", "circle", "mask")
 IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ARRAY_SUFFIX)
 LABEL_FOLDER = re.compile(r"labels(?:tr|ts|val)", re.IGNORECASE)  # folders of nnU-Net, next to imagesTr
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    try:
-        return parsing.read_json(path, _MAX_BYTES, allow_nan=True)  # measurements may be NaN; points are checked
-    except (OSError, MalformedFile) as error:
-        raise DataSetError(
-            f"{path} cannot be read as JSON ({parsing.parse_error_reason(error)}). Export the annotations again."
-        ) from error
-
-
-def list_json_files(path: Path) -> list[Path]:
-    """List the JSON files of a folder and its subfolders, sorted, without hidden ones; a file is returned as it is."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if JSON_NAME.fullmatch(file.name))
-
-
-def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
-    """Return a value of a JSON object; raises if it is missing or of another type."""
-    value = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = " or ".join(type_.__name__ for type_ in (kind if isinstance(kind, tuple) else (kind,)))
-        raise DataSetError(f"{where}: expected '{key}' of type {names}, found {type(value).__name__}.")
-    return value
-
-
-def parse_ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
-    """Parse the points of an outline, [[x, y], ...] or [x, y, x, y, ...].
-
-    Returns float64 (point, 2) in (row, column); None if there are too few points for an area.
-    """
-    try:
-        if not isinstance(points, Sequence) or isinstance(points, str):
-            raise TypeError
-        flat = not points or isinstance(points[0], int | float)
-        array = np.asarray(points if flat else [point[:2] for point in points], np.float64).reshape(-1, 2)
-    except (TypeError, ValueError, LookupError, ArithmeticError):
-        array = np.full((1, 2), np.nan)
-    if not np.isfinite(array).all():
-        raise DataSetError(f"{where}: expected points as numbers [x, y], found {str(points)[:60]}.")
-    return np.clip(array[:, ::-1], -_MAX_COORDINATE, _MAX_COORDINATE) if len(array) >= _MIN_POINTS else None
-
-
-def parse_image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
-    """Return the size of an image; None if no photograph can have it."""
-    are_sides = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in (rows, columns))
-    return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
-
-
-def find_text(values: Any, *keys: str) -> str:  # noqa: ANN401
-    """Return the first text or integer of a JSON object under some keys, as text; "" if there is none."""
-    candidates = [values.get(key) for key in keys] if isinstance(values, dict) else []
-    return next(
-        (
-            str(candidate).strip()
-            for candidate in candidates
-            if isinstance(candidate, str | int) and not isinstance(candidate, bool)
-        ),
-        "",
-    )
 
 
 def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
@@ -471,11 +247,13 @@ def _find_flag_diagnosis(flags: Any) -> str:  # noqa: ANN401
 _READERS: dict[MaskFormat, Callable[[Any, Path], Iterator[MaskObject | str]]] = {
     "coco": read_coco,
     "labelme": read_labelme,
+    "label-studio": read_label_studio,
     "geojson": read_geojson_masks,
 }
 _DETECTORS: dict[MaskFormat, Callable[[object], bool]] = {
     "coco": is_coco,
     "labelme": is_labelme,
+    "label-studio": is_label_studio,
     "geojson": is_geojson,
 }
 
@@ -486,14 +264,14 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     Also returns a description of each annotation that was left out.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
+        raise InputError(f"{path} does not exist. Name a folder of masks, or a file of {_JSON_FORMATS}.")
     chosen = format_ or detect_format(path)
     results = list(read_image_masks(path) if chosen == "png" else _read_annotations(path, chosen))
     objects = [result for result in results if isinstance(result, MaskObject)]
     if not objects:
         raise DataSetError(
             f"{path} contains no mask{f' in the format {format_}' if format_ else ''}. Expected a folder of PNG files, "
-            "or JSON of COCO, labelme or GeoJSON; --format names one of them."
+            f"or JSON of {_JSON_FORMATS}; --format names one of them."
         )
     return objects, [result for result in results if isinstance(result, str)]
 
@@ -522,6 +300,6 @@ def detect_format(path: Path) -> MaskFormat:
     if path.is_dir() and list_image_files(path):
         return "png"
     raise DataSetError(
-        f"{path} contains no masks in a supported format: expected PNG files, or JSON of COCO, labelme or GeoJSON. "
-        "Export the masks as one of these."
+        f"{path} contains no masks in a supported format: expected PNG files, or JSON of {_JSON_FORMATS}. Export "
+        "the masks as one of these."
     )

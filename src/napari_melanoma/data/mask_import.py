@@ -21,7 +21,8 @@ from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.mask_formats import ImageFileArea, MaskFormat, MaskObject, Size, list_image_files, read_masks
+from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject, Size
+from napari_melanoma.data.mask_formats import MaskFormat, list_image_files, read_masks
 from napari_melanoma.data.mask_values import (
     ImageNames,
     LabelImageError,

@@ -167,16 +167,22 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an image as PNG; it is encoded before the file is created."""
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode an image as PNG: uint8 (row, column), or (row, column, channel=3) in sRGB."""
     import imagecodecs
 
-    encoded = imagecodecs.png_encode(
+    encoded: bytes = imagecodecs.png_encode(
         np.ascontiguousarray(pixels),
         level=_PNG_LEVEL,
         strategy=_PNG_RUN_LENGTHS,
         filter=_PNG_UP if pixels.ndim == 2 else _PNG_PAETH,
     )
+    return encoded
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an image as PNG; it is encoded before the file is created."""
+    encoded = encode_png(pixels)
     with atomic_file(path) as temporary:
         temporary.write_bytes(encoded)
 

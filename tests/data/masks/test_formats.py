@@ -22,13 +22,8 @@ from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.mask_formats import (
-    decode_run_lengths,
-    decompress_run_lengths,
-    detect_format,
-    read_masks,
-    resize_mask,
-)
+from napari_melanoma.data.mask_areas import decode_run_lengths, decompress_run_lengths, resize_mask
+from napari_melanoma.data.mask_formats import detect_format, read_masks
 from napari_melanoma.data.mask_values import ImageNames
 from napari_melanoma.imaging.masks import fill_mask_holes
 

@@ -8,7 +8,8 @@ from collections import defaultdict
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.data.mask_formats import JSON_NAME, identify_annotations
+from napari_melanoma.data.annotation_json import JSON_NAME
+from napari_melanoma.data.mask_formats import identify_annotations
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows

@@ -1,0 +1,1 @@
+"""The formats of other programs that data sets can be exported to, one module each."""

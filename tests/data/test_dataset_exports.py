@@ -1,0 +1,298 @@
+"""Exported data sets, read with the libraries of the other programs; a test is skipped if its library is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.dataset_export import DataExportReport, export_dataset
+from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions, find_data_export
+from napari_melanoma.data.mask_areas import RunLengthArea
+from napari_melanoma.io.photographs import read_image_size
+from napari_melanoma.io.results import read_labels, read_mask, write_labels, write_mask, write_rgb, write_table
+from napari_melanoma.io.tables import iterate_rows
+
+SHAPE = (40, 60)
+
+
+def make_dataset(folder: Path, *, labels: bool = False) -> Path:
+    """Write six images of three patients; x2 has a hole, x3 two areas, x4 is a test image, x5 is unreviewed."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(6):
+        mask = np.zeros(SHAPE, bool)
+        mask[5 + number : 25, 10:30] = True
+        mask[12:15, 15:20] = number != 2
+        mask[30:36, 40:50] = number == 3
+        write_rgb(folder / f"images/x{number}.png", rng.integers(0, 256, (*SHAPE, 3), dtype=np.uint8))
+        if labels:
+            values = np.where(mask, 2, 0).astype(np.uint8)
+            values[2:5, 10:20] = 5
+            write_labels(folder / f"masks/x{number}.png", values)
+        else:
+            write_mask(folder / f"masks/x{number}.png", mask)
+        rows.append(
+            {
+                "image_id": f"x{number}",
+                "patient_id": f"p{number // 2}",
+                "diagnosis": ("nevus", "melanoma")[number % 2],
+                "age": str(40 + number) if number else "",
+                "split": "test" if number == 4 else "",
+                "review": "unreviewed" if number == 5 else "accepted",
+            }
+        )
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def export(tmp_path: Path, format_: str, *, labels: bool = False, **options: object) -> tuple[Path, DataExportReport]:
+    dataset, out = tmp_path / "set", tmp_path / "out"
+    if not dataset.exists():
+        make_dataset(dataset, labels=labels)
+    chosen = DataExportOptions.parse(options, "the test")
+    return out, export_dataset(dataset, find_data_export(format_), out, chosen, run=RunContext())
+
+
+def reference(tmp_path: Path, number: int) -> NDArray[np.bool_]:
+    return read_mask(tmp_path / f"set/masks/x{number}.png")
+
+
+def count_different(mask: NDArray[np.bool_], tmp_path: Path, number: int) -> int:
+    return int(np.count_nonzero(mask != reference(tmp_path, number)))
+
+
+def test_nnunet_accepts_the_data_set(tmp_path: Path) -> None:
+    out, report = export(tmp_path, "nnunet")
+    assert json.loads((out / "dataset.json").read_text()) == {
+        "name": "set",
+        "channel_names": {"0": "R", "1": "G", "2": "B"},
+        "labels": {"background": 0, "lesion": 1},
+        "numTraining": 4,
+        "file_ending": ".png",
+    }
+    assert (read_labels(out / "labelsTr/x2.png") == reference(tmp_path, 2)).all()
+    assert [path.name for path in (out / "imagesTs").iterdir()] == ["x4_0000.png"]
+    assert report.left_out == {"masks that were not reviewed": 1}
+    assert {row["image_id"]: row["age"] for row in iterate_rows(out / "metadata.csv")}["x3"] == "43"
+    folds = json.loads((out / "splits_final.json").read_text())
+    assert sorted(tuple(fold["val"]) for fold in folds) == [("x0", "x1"), ("x2", "x3")]  # patients stay together
+    for fold in folds:
+        assert {*fold["train"], *fold["val"]} == {"x0", "x1", "x2", "x3"}
+    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install nnunetv2")
+    from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+    from nnunetv2.imageio.natural_image_reader_writer import NaturalImage2DIO
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+    from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+    verify_dataset_integrity(str(out), 1)
+    cases = get_filenames_of_train_images_and_targets(str(out))
+    assert sorted(cases) == ["x0", "x1", "x2", "x3"]
+    image, _ = NaturalImage2DIO().read_images(cases["x0"]["images"])
+    label, _ = NaturalImage2DIO().read_seg(cases["x0"]["label"])
+    assert image.shape == (3, 1, *SHAPE)
+    assert (label[0, 0] == reference(tmp_path, 0)).all()
+    assert LabelManager({"background": 0, "lesion": 1}, None).all_labels == [0, 1]
+
+
+def test_regions_of_nnunet(tmp_path: Path) -> None:
+    out, _ = export(tmp_path, "nnunet", labels=True, classes=("core=5", "whole=2,5"))
+    content = json.loads((out / "dataset.json").read_text())
+    assert content["labels"] == {"background": 0, "whole": [1, 2], "core": [2]}
+    assert content["regions_class_order"] == [1, 2]
+    assert np.unique(read_labels(out / "labelsTr/x0.png")).tolist() == [0, 1, 2]
+    pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: pip install nnunetv2")
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+    manager = LabelManager(content["labels"], content["regions_class_order"])
+    assert manager.has_regions
+    drawn = manager.convert_probabilities_to_segmentation(
+        np.stack([read_labels(out / "labelsTr/x0.png") > 0, read_labels(out / "labelsTr/x0.png") == 2]).astype(float)
+    )
+    assert (drawn == read_labels(out / "labelsTr/x0.png")).all()
+
+
+def test_folds_of_the_table_are_those_of_nnunet(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    rows = [{**row, "fold": "2" if row["image_id"] == "x1" else "1"} for row in iterate_rows(dataset / "dataset.csv")]
+    write_table(dataset / "dataset.csv", rows)
+    out, _ = export(tmp_path, "nnunet")
+    assert [fold["val"] for fold in json.loads((out / "splits_final.json").read_text())] == [["x0", "x2", "x3"], ["x1"]]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools 2.0.11
+@pytest.mark.parametrize("areas", ["polygons", "pixels"])
+def test_coco_is_read_by_pycocotools(tmp_path: Path, areas: str) -> None:
+    out, _ = export(tmp_path, "coco", areas=areas)
+    assert not (out / "annotations/instances_train.json").exists()
+    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed: pip install pycocotools")
+    of_all = coco.COCO(str(out / "annotations/instances_all.json"))
+    assert [category["name"] for category in of_all.loadCats(of_all.getCatIds())] == ["lesion"]
+    assert len(of_all.getAnnIds()) == 5  # x3 has two areas
+    for image in of_all.loadImgs(of_all.getImgIds()):
+        number, mask = int(image["file_name"][1]), np.zeros(SHAPE, bool)
+        for annotation in of_all.loadAnns(of_all.getAnnIds(image["id"])):
+            part = of_all.annToMask(annotation).astype(bool)
+            assert read_image_size(out / "images" / image["file_name"]) == (image["width"], image["height"])
+            mask |= part
+            if isinstance(annotation["segmentation"], dict):
+                assert part.sum() == annotation["area"]
+        assert count_different(mask, tmp_path, number) <= (0 if areas == "pixels" or number == 2 else 4)
+    assert len(coco.COCO(str(out / "annotations/instances_test.json")).getImgIds()) == 1
+
+
+@pytest.mark.parametrize("areas", ["polygons", "pixels"])
+def test_labelme_opens_its_files(tmp_path: Path, areas: str) -> None:
+    out, _ = export(tmp_path, "labelme", areas=areas)
+    assert (out / "x5.png").exists()
+    assert not (out / "x5.json").exists()
+    label_file = pytest.importorskip("labelme._label_file", reason="labelme is not installed: pip install labelme")
+    from labelme import utils
+
+    for number in range(5):
+        opened = label_file.LabelFile(str(out / f"x{number}.json"))
+        mask = np.zeros(SHAPE, bool)
+        for shape in opened.shapes:
+            assert shape["label"] == "lesion"
+            if shape["shape_type"] == "mask":
+                (left, top), (right, bottom) = np.array(shape["points"], int)
+                mask[top : bottom + 1, left : right + 1] |= shape["mask"]
+            else:
+                mask |= utils.shape_to_mask(SHAPE, shape["points"], shape["shape_type"])
+        assert count_different(mask, tmp_path, number) <= (0 if areas == "pixels" or number == 2 else 60)
+        assert opened.flags == {("nevus", "melanoma")[number % 2]: True}
+
+
+@pytest.mark.parametrize("areas", ["polygons", "pixels"])
+def test_label_studio_reads_its_tasks(tmp_path: Path, areas: str) -> None:
+    out, _ = export(tmp_path, "label-studio", areas=areas, unreviewed=True)
+    tasks = {task["data"]["image_id"]: task for task in json.loads((out / "tasks.json").read_text())}
+    assert tasks["x0"]["data"]["image"] == "/data/local-files/?d=out/images/x0.png"
+    assert "annotations" in tasks["x0"]
+    assert "annotations" not in tasks["x5"]
+    assert len(tasks["x3"]["annotations"][0]["result"]) == 2
+    brush = pytest.importorskip(
+        "label_studio_sdk.converter.brush", reason="label-studio is not installed: pip install label-studio-sdk"
+    )
+    for number in range(6):
+        (annotation,) = tasks[f"x{number}"]["predictions" if number == 5 else "annotations"]
+        for result in annotation["result"]:
+            assert (result["original_height"], result["original_width"]) == SHAPE
+            if result["type"] == "polygonlabels":
+                assert np.max(result["value"]["points"]) <= 100
+                continue
+            decoded = brush.decode_rle(result["value"]["rle"]).reshape(*SHAPE, 4)[:, :, 3] > 0
+            assert number == 3 or count_different(decoded, tmp_path, number) == 0
+    config = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio is not installed")
+    interface = config.LabelInterface((out / "interface.xml").read_text())
+    for name in ("x0", "x2", "x5"):
+        task = tasks[name]
+        for kind, validate in (
+            ("annotations", interface.validate_annotation),
+            ("predictions", interface.validate_prediction),
+        ):
+            assert all(map(validate, task.get(kind, ())))
+
+
+def test_monai_reads_its_data_list(tmp_path: Path) -> None:
+    out, _ = export(tmp_path, "decathlon")
+    monai = pytest.importorskip("monai.data", reason="monai is not installed: pip install monai")
+    training = monai.load_decathlon_datalist(out / "dataset.json", True, "training")
+    assert [Path(case["label"]).name for case in training] == ["x0.png", "x1.png", "x2.png", "x3.png"]
+    assert all(Path(case[key]).is_file() for case in training for key in ("image", "label"))
+    assert len(monai.load_decathlon_datalist(out / "dataset.json", True, "test")) == 1
+
+
+@pytest.mark.parametrize("format_", ["imagefolder", "parquet"])
+def test_hugging_face_reads_images_masks_and_columns(
+    tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = export(tmp_path, format_)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 5, "test": 1}
+    rows = {row["image_id"]: row for row in loaded["train"]}
+    assert rows["x2"]["diagnosis"] == "nevus"
+    assert float(rows["x1"]["age"]) == 41
+    assert np.asarray(rows["x0"]["image"]).shape == (*SHAPE, 3)
+    assert rows["x5"]["mask"] is None
+    assert count_different(np.asarray(rows["x2"]["mask"]) == 255, tmp_path, 2) == 0
+
+
+def test_geojson_has_holes_and_several_areas(tmp_path: Path) -> None:
+    out, _ = export(tmp_path, "geojson")
+    features = {path.stem: json.loads(path.read_text())["features"] for path in out.glob("*.geojson")}
+    assert len(features["x2"][0]["geometry"]["coordinates"]) == 2
+    assert len(features["x3"]) == 2
+    assert features["x3"][0]["properties"]["classification"]["name"] == "lesion"
+
+
+def test_masks_have_the_suffix_value_and_type(tmp_path: Path) -> None:
+    out, _ = export(tmp_path, "masks", mask_suffix="_anno", mask_value=7, mask_type="tif")
+    import tifffile
+
+    values = tifffile.imread(out / "masks/x2_anno.tif")
+    assert np.unique(values).tolist() == [0, 7]
+    assert ((values == 7) == reference(tmp_path, 2)).all()
+
+
+def test_a_photograph_is_copied_unless_others_would_show_it_differently(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, saved in ((0, {}), (1, {"exif": exif})):
+        path = dataset / f"images/x{number}.jpg"
+        size = SHAPE if number else SHAPE[::-1]  # turned by a quarter
+        Image.new("RGB", size, (90, 80, 70)).save(path, **saved)
+        path.with_suffix(".png").unlink()
+    out, report = export(tmp_path, "masks")
+    assert not report.faults
+    assert (out / "images/x0.jpg").read_bytes() == (dataset / "images/x0.jpg").read_bytes()
+    assert read_image_size(out / "images/x1.png") == SHAPE[::-1]
+
+
+def test_faults_are_listed_and_the_others_exported(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    write_mask(dataset / "masks/x0.png", np.ones((5, 5), bool))
+    (dataset / "images/x1.png").write_bytes(b"no image")
+    for format_ in DATA_EXPORTS.members:
+        out, report = export(tmp_path, format_)
+        assert [name for name, _ in report.faults] == ["x0", "x1"]
+        assert "x0" not in "".join(path.name for path in out.rglob("*.csv"))
+        assert report.images >= 3
+        shutil.rmtree(out)
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no format named 'voc' for data sets \(known: coco, decathlon"):
+        find_data_export("voc")
+    make_dataset(tmp_path / "set", labels=True)
+    with pytest.raises(InputError, match="expected a class with its values, such as tumor=1 or whole=1,2, found 'a'"):
+        export(tmp_path, "coco", classes=("a",))
+    with pytest.raises(DataSetError, match="no mask has the value 7: found 0, 2, 5"):
+        export(tmp_path, "coco", classes=("a=7",))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataSetError, match="already exists"):
+        export(tmp_path, "coco")
+
+
+def test_values_without_a_class_are_noted(tmp_path: Path) -> None:
+    _, report = export(tmp_path, "coco", labels=True, classes=("tumor=2",))
+    assert report.notes == [("classes", "the values 5 have no class, and are exported as background")]
+
+
+def test_run_lengths_begin_outside(tmp_path: Path) -> None:
+    mask = np.ones((3, 4), bool)
+    from napari_melanoma.data.exports.coco import _encode_runs
+
+    assert _encode_runs(mask) == [0, 12]
+    assert RunLengthArea(_encode_runs(mask), (3, 4)).draw((3, 4), (3, 4)).all()
