@@ -2,6 +2,7 @@
 
 from .api.classification import Classification, Explanation, classify, explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
+from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
 from .api.inputs import read_photograph
 from .api.learning import (
     EvaluationSummary,
@@ -59,6 +60,8 @@ __all__ = [
     "DataSet",
     "DataSetCheck",
     "DataSetError",
+    "DataSetExport",
+    "DataSetImport",
     "EvaluationSummary",
     "Explanation",
     "InputError",
@@ -87,8 +90,10 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "export_dataset",
     "find_duplicates",
     "fit_tissue_classifier",
+    "import_dataset",
     "import_masks",
     "iter_progress",
     "iter_segment",

@@ -122,7 +122,7 @@ def test_a_user_table_is_imported_by_a_mapping_and_merged(run, tmp_path: Path, l
 def test_the_sources_are_listed(run, lines) -> None:
     result = run("data", "sources", "--json")
     names = [line["name"] for line in lines(result.stdout) if line["event"] == "source"]
-    assert names[:3] == ["cptac-cm", "dermofit", "dicom"]
+    assert names[:3] == ["coco", "cptac-cm", "decathlon"]
     assert "ISIC2018_Task1-2_Training_Input" in run("data", "sources").stdout
 
 

@@ -427,6 +427,9 @@ def laid_out(layout: Layout, folder: Path) -> Path:
     return folder
 
 
+FORMATS = ("coco", "decathlon", "geojson", "imagefolder", "label-studio", "labelme", "nnunet", "parquet")
+
+
 def zipped(layout: Layout, folder: Path) -> Path:
     """Lay a set out with an archive for each of its upper folders, as they are downloaded."""
     archives: dict[str, io.BytesIO] = {}
@@ -448,7 +451,9 @@ def harmonized(source: str, record: SourceRecord) -> dict[str, str]:
 
 
 def test_every_source_has_a_layout_here() -> None:
-    assert sorted([*BY_NAME, "dicom"]) == list(list_sources())  # dicom: test_source_tables
+    assert sorted([*BY_NAME, "dicom", *FORMATS]) == list(
+        list_sources()
+    )  # dicom: test_source_tables; formats: test_exchange
 
 
 @pytest.mark.parametrize("lay", [laid_out, zipped])
@@ -499,7 +504,7 @@ def test_a_damaged_archive_and_an_unknown_name_are_errors(tmp_path: Path) -> Non
     (tmp_path / "ISIC2018_Task1-2_Training_Input.zip").write_bytes(b"half a download")
     with pytest.raises(InputError, match=r"Training_Input\.zip cannot be read.*Download it again"):
         find_source("isic2018").read_folder(tmp_path)
-    with pytest.raises(InputError, match=r"no source named 'isic' \(known: cptac-cm, dermofit, dicom"):
+    with pytest.raises(InputError, match=r"no source named 'isic' \(known: coco, cptac-cm, decathlon"):
         find_source("isic")
     with pytest.raises(InputError, match="is not a folder"):
         find_source("ph2").read_folder(tmp_path / "nowhere")

@@ -230,3 +230,10 @@ def test_no_partial_file_is_left(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SaveError):
         write_geojson(tmp_path / "file" / "a.geojson", [])
+
+
+def test_a_geometry_that_is_no_object_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text('{"type": "Feature", "geometry": {"type": "GeometryCollection", "geometries": [null]}}')
+    with pytest.raises(InputError, match="a geometry must be an object, found None"):
+        read_geojson(path)

@@ -27,6 +27,7 @@ from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
+from napari_melanoma.data.mask_areas import draw_objects, number_classes
 from napari_melanoma.data.mask_values import (
     ClassValues,
     LabelImageError,
@@ -120,13 +121,17 @@ def import_source(
         report.notes.append(("image_id", describe_renamed(renamed)))
     if not source.spec.public:
         report.notes += _check_patients(records, without_image, options.no_patients, contents.unread, folder)
-    masks = _MaskReading(options.values, read_nnunet_labels(folder) if folder.is_dir() else {})
+    names = number_classes(one for record in records for one in record.objects)
+    masks = _MaskReading(options.values, names or (read_nnunet_labels(folder) if folder.is_dir() else {}))
+    if len(names) > 1 and options.values == "keep":
+        values = ", ".join(f"{value} {name}" for name, (value,) in names.items())
+        report.notes.append(("classes", f"the masks have the values {values}"))
     copy = partial(_import_record, masks=masks, order=read_channel_order(folder))
     if isinstance(options.values, tuple):
         resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
     with assemble_folder(out, discard_on=_LabelImagesError) as gathering:
-        values = "" if options.values is None else f" {options.values}"
-        journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{values}")
+        choice = "" if options.values is None else f" {options.values}"
+        journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{choice}")
         try:
             imported = _import_records(records, copy, journal, report, run)
         finally:
@@ -291,19 +296,21 @@ def _import_records(
             run,
         )
         for done, outcome in enumerate(work, start=1):
-            if outcome.labels is not None and outcome.record.mask is not None:
-                label_images[outcome.record.mask.name] = outcome.labels
+            if outcome.labels is not None:
+                label_images[outcome.record.mask.name if outcome.record.mask else outcome.record.image_id] = (
+                    outcome.labels
+                )
             elif outcome.fault:
                 report.faults.append((outcome.record.original or outcome.record.image_id, outcome.fault))
             else:
                 imported[outcome.record.image_id] = outcome.record
                 covering += outcome.covers_border
-                add_to_journal(outcome.record.image_id, outcome.record.mask is not None)
+                add_to_journal(outcome.record.image_id, outcome.record.has_mask)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
     if label_images:
-        raise _LabelImagesError(describe_label_images(label_images, sum(record.mask is not None for record in records)))
+        raise _LabelImagesError(describe_label_images(label_images, sum(record.has_mask for record in records)))
     report.images = sum(record.image is not None for record in imported.values())
-    report.masks = sum(record.mask is not None for record in imported.values())
+    report.masks = sum(record.has_mask for record in imported.values())
     report.notes += note_inverted(covering, report.masks)
     return [record for record in records if record.image_id in imported]
 
@@ -377,6 +384,9 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
         return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged.", False
+    if record.objects:
+        shape = _find_upright_shape(image, read_image_size(image) or (0, 0), thumbnail)
+        return _store_mask(draw_objects(record.objects, shape, masks.values, masks.names), record, folder)
     if record.mask is None:
         return "", False
     copy = folder / "masks" / f".{record.image_id}{record.mask.suffix}"
@@ -393,12 +403,17 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
     if mask.shape != (rows, columns):
         image_size = f"has {columns} x {rows} pixels" if size else "has no known size"
         return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}", False
+    return _store_mask(mask, record, folder)
+
+
+def _store_mask(mask: NDArray, record: SourceRecord, folder: Path) -> tuple[str, bool]:
+    """Write a mask; returns no fault, and whether it covers the border of the image."""
     write = write_mask if mask.dtype == bool else write_labels
     write(folder / "masks" / f"{record.image_id}.png", mask)
     return "", mask.dtype == bool and covers_border(mask)
 
 
-def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray[np.uint8]) -> tuple[int, ...]:
+def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray[np.uint8]) -> tuple[int, int]:
     """Return rows and columns of the upright image, which the EXIF orientation may exchange.
 
     ``stored``: width and height in the header. ``thumbnail``: uint8 (row, column, channel=3), upright.
@@ -406,7 +421,8 @@ def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray
     width, height = stored
     rows, columns = thumbnail.shape[:2]
     if width != height and rows == columns:  # nearly square
-        return read_photograph(image).rgb.shape[:2]
+        full = read_photograph(image).rgb.shape
+        return full[0], full[1]
     return (height, width) if (height < width) == (rows < columns) else (width, height)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,13 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.mask_values import ClassValues, LesionValues, read_lesion_mask
+from napari_melanoma.data.mask_values import (
+    ClassValues,
+    LabelImageError,
+    LesionValues,
+    read_lesion_mask,
+    resolve_class_values,
+)
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 
 Size = tuple[int, int]  # rows, columns
+UNNAMED = "object"  # class of objects without one
 
 
 class Area(ABC):
@@ -130,6 +137,42 @@ class EncodedPatchArea(Area):
                 return read_opaque_values(picture, "L") > 0
         except DAMAGE_ERRORS as error:
             raise DataSetError(f"a mask inside the file is not a PNG ({error}). Save the annotation again.") from error
+
+
+def draw_objects(
+    objects: Sequence[MaskObject], shape: Size, lesion_values: LesionValues, names: ClassValues
+) -> NDArray:
+    """Draw annotated objects as the mask of an image of ``shape``.
+
+    ``names``: classes with their values, as in a label image. Returns bool (row, column), or with ``lesion_values``
+    "keep" uint8 with the values of the classes, later objects over earlier ones. Raises ``LabelImageError`` if there
+    are several classes and the user has not stated which are lesions.
+    """
+    for one in objects:
+        if one.size not in (None, shape):
+            raise DataSetError(
+                f"has {shape[1]} x {shape[0]} pixels, its mask {one.size[1]} x {one.size[0]}: expected the same size"
+            )
+    drawn = [(names[one.label or UNNAMED][0], one.area) for one in objects]
+    if lesion_values == "keep":
+        labels = np.zeros(shape, np.uint8)
+        for value, area in drawn:
+            labels[area.draw(shape, shape)] = value
+        return labels
+    if lesion_values is None and len(names) > 1:
+        raise LabelImageError((0, *(value for values in names.values() for value in values)), names)
+    chosen = resolve_class_values(lesion_values, names) if isinstance(lesion_values, tuple) else None
+    mask = np.zeros(shape, bool)
+    for value, area in drawn:
+        if chosen is None or value in chosen:
+            mask |= area.draw(shape, shape)
+    return mask
+
+
+def number_classes(objects: Iterable[MaskObject]) -> ClassValues:
+    """Number the classes of objects from 1 on, in alphabetical order."""
+    names = sorted({one.label or UNNAMED for one in objects})
+    return {name: (number,) for number, name in enumerate(names, start=1)}
 
 
 def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:

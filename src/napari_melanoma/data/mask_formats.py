@@ -266,7 +266,7 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a file of {_JSON_FORMATS}.")
     chosen = format_ or detect_format(path)
-    results = list(read_image_masks(path) if chosen == "png" else _read_annotations(path, chosen))
+    results = list(read_image_masks(path) if chosen == "png" else _read_files(path, chosen))
     objects = [result for result in results if isinstance(result, MaskObject)]
     if not objects:
         raise DataSetError(
@@ -276,14 +276,18 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     return objects, [result for result in results if isinstance(result, str)]
 
 
-def _read_annotations(path: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:
+def _read_files(path: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:
     """Read the JSON files of one format; those of other formats are described."""
     for file in list_json_files(path):
-        content = read_json(file)
-        if _DETECTORS[format_](content):
-            yield from _READERS[format_](content, file)
-        elif other := identify_annotations(content):
-            yield f"files of another format (--format {other} reads them)"
+        yield from read_annotations(read_json(file), file, format_)
+
+
+def read_annotations(content: Any, file: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:  # noqa: ANN401
+    """Read JSON content of one format; that of another format is described, and other content ignored."""
+    if _DETECTORS[format_](content):
+        yield from _READERS[format_](content, file)
+    elif other := identify_annotations(content):
+        yield f"files of another format (--format {other} reads them)"
 
 
 def identify_annotations(content: object) -> MaskFormat | None:

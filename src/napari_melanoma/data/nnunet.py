@@ -11,13 +11,14 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.core.parsing import parse_json, read_object_or_empty, shorten
 from napari_melanoma.data.mask_values import ClassValues, read_mask_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
+SPLITS_FILE = "splits_final.json"
 COLORS = "rgb"
 MAX_CHANNELS = 16  # files of a case that are looked for
 ONE_FILE_ADVICE = "expected one color image a case, or three files with red, green and blue in 8 bits"
@@ -86,3 +87,17 @@ def check_channel_count(names: Sequence[str]) -> None:
     """Raise if the channels of a case are in several files, but are not three."""
     if len(names) not in (1, len(COLORS)):
         raise DataSetError(f"{', '.join(names)} are the channels of one nnU-Net case: {ONE_FILE_ADVICE}.")
+
+
+def parse_folds(text: str, where: str) -> list[dict[str, list[str]]]:
+    """Parse the folds of a cross-validation, each with the cases for training and validation."""
+    content = parse_json(text, where)
+    folds = content if isinstance(content, list) else [content]
+    for number, fold in enumerate(folds):
+        lists = [fold.get(name) if isinstance(fold, dict) else None for name in ("train", "val")]
+        if not all(isinstance(cases, list) and all(isinstance(case, str) for case in cases) for cases in lists):
+            raise DataSetError(
+                f"{where}, fold {number}: expected the lists 'train' and 'val' of cases, as nnU-Net writes them, found "
+                f"{shorten(str(fold))}. Correct or remove the file."
+            )
+    return folds

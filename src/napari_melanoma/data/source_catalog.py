@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.plugins import module_family
@@ -18,6 +19,9 @@ from napari_melanoma.data import sources
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 from napari_melanoma.data.table_mapping import TableMapping
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.mask_areas import MaskObject
 
 NO_MAPPING = TableMapping()
 
@@ -51,7 +55,7 @@ class SourceRecord:
     """One image or table row of a set: its files, and its values in the set's own columns and words.
 
     ``channels``: the files of red, green and blue, if they are three; ``image`` is the first. ``original``: the file
-    that ``image_id`` is a pseudonym of, "" if it is none.
+    that ``image_id`` is a pseudonym of, "" if it is none. ``objects``: annotated areas, which are drawn as the mask.
     """
 
     image_id: str
@@ -60,6 +64,11 @@ class SourceRecord:
     values: abc.Mapping[str, str] = field(default_factory=dict)
     channels: tuple[SourceFile, ...] = ()
     original: str = ""
+    objects: tuple[MaskObject, ...] = ()
+
+    @property
+    def has_mask(self) -> bool:
+        return self.mask is not None or bool(self.objects)
 
     @property
     def is_converted(self) -> bool:
@@ -104,7 +113,9 @@ class DataSource:
 
 
 def describe_access(spec: SourceSpec) -> str:
-    """Describe where to get a set, its license, and what it does not have."""
+    """Describe where to get a set, its license, and what it does not have; or where a format is described."""
+    if not spec.public and spec.url.startswith("https:"):
+        return f"The format is described at {spec.url}"
     lacks = f" It has no {spec.lacks}." if spec.lacks else ""
     return f"Get {spec.title} from {spec.url} (license: {spec.licence}).{lacks}"
 

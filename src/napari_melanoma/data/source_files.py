@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import IO
+from typing import IO, Protocol
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name
@@ -24,6 +24,14 @@ from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.tables import decode_table
 
 MAX_LISTED = 6  # names that a message lists
+
+
+class Archive(Protocol):
+    """A file that contains others; it is opened on the first ``read``, from any thread, and stays open."""
+
+    def read(self, member: str) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
 class ZipArchive:
@@ -79,7 +87,7 @@ class SourceFile:
 
     name: str
     path: str
-    archive: ZipArchive | None = None
+    archive: Archive | None = None
 
     @property
     def stem(self) -> str:

@@ -17,7 +17,7 @@ from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_values import ARRAY_SUFFIX, nnunet_case_name, strip_mask_suffix
-from napari_melanoma.data.nnunet import CHANNEL, check_channel_count, note_merged
+from napari_melanoma.data.nnunet import CHANNEL, SPLITS_FILE, check_channel_count, note_merged, parse_folds
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.table_mapping import (
@@ -472,3 +472,24 @@ def find_challenge_records(
 def _folder_pattern(folder: str) -> str:
     """Return a pattern that matches a folder of this name anywhere in a path."""
     return rf"(?:^|/){re.escape(folder)}(?:/|$)"
+
+
+def add_nnunet_folds(tree: SourceTree, records: list[SourceRecord]) -> list[SourceRecord]:
+    """Add the folds of nnU-Net's ``splits_final.json``, or the splits if it has only one; values of tables are kept.
+
+    Cases that it does not name, or that are missing, are noted.
+    """
+    text = tree.read_text(re.escape(SPLITS_FILE))
+    if text is None:
+        return records
+    folds = parse_folds(text, SPLITS_FILE)
+    known = {record.image_id for record in records}
+    if unknown := sorted({case for fold in folds for cases in fold.values() for case in cases} - known):
+        tree.notes.append((SPLITS_FILE, f"its cases {format_names(unknown)} have no image"))
+    values: dict[str, dict[str, str]] = defaultdict(dict)
+    for number, fold in enumerate(folds, start=1):
+        for case in fold["val"]:
+            values[case] = {"split": "val"} if len(folds) == 1 else {"fold": str(number)}
+        if len(folds) == 1:
+            values.update({case: {"split": "train"} for case in fold["train"]})
+    return [replace(record, values={**values[record.image_id], **record.values}) for record in records]

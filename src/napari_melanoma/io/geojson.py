@@ -351,6 +351,9 @@ def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon],
     without_area: list[tuple[str, dict[str, Any]]] = []
     if kind == "GeometryCollection":
         for part in _get_typed(geometry, "geometries", list, where):
+            if not isinstance(part, dict):
+                found = shorten(repr(part), 60)
+                raise InputError(f"{where}: a geometry must be an object, found {found}. Export the file again.")
             part_polygons, part_without_area = _read_polygons(part, where)
             polygons += part_polygons
             without_area += part_without_area

@@ -171,13 +171,13 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode an image as PNG: uint8 (row, column), or (row, column, channel=3) in sRGB."""
     import imagecodecs
 
-    encoded: bytes = imagecodecs.png_encode(
+    encoded = imagecodecs.png_encode(
         np.ascontiguousarray(pixels),
         level=_PNG_LEVEL,
         strategy=_PNG_RUN_LENGTHS,
         filter=_PNG_UP if pixels.ndim == 2 else _PNG_PAETH,
     )
-    return encoded
+    return bytes(encoded)
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -10,9 +10,10 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.annotation_json import JSON_NAME
 from napari_melanoma.data.mask_formats import identify_annotations
+from napari_melanoma.data.nnunet import SPLITS_FILE
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import pair_records, read_image_rows
+from napari_melanoma.data.source_records import add_nnunet_folds, pair_records, read_image_rows
 
 SPEC = SourceSpec(
     name="folder",
@@ -33,7 +34,7 @@ filename ... and, if known, patient_id; without a diagnosis in it, folders that 
 )
 TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"
 WORKBOOKS = (".xlsx", ".xls", ".ods")
-NNUNET_FILE = "dataset.json"
+NNUNET_FILES = ("dataset.json", SPLITS_FILE)
 OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml")
 
 
@@ -50,7 +51,7 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
     _note_annotations(tree)
-    return pair_records(tree, rows, {}, class_folders=True)
+    return add_nnunet_folds(tree, pair_records(tree, rows, {}, class_folders=True))
 
 
 def _note_annotations(tree: SourceTree) -> None:
@@ -58,7 +59,7 @@ def _note_annotations(tree: SourceTree) -> None:
     unused: dict[str, list[str]] = defaultdict(list)
     for file in tree.files:
         name = file.name.rpartition("/")[2]
-        if JSON_NAME.fullmatch(name) and name != NNUNET_FILE:
+        if JSON_NAME.fullmatch(name) and name not in NNUNET_FILES:
             unused[_identify(tree, file)].append(file.name)
         elif file.suffix in OTHER_ANNOTATIONS and not _is_read(file):
             unused[""].append(file.name)

@@ -1,0 +1,87 @@
+"""MONAI: a data list as in the Medical Segmentation Decathlon, with the images and masks that it names."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.data.annotation_json import JSON_NAME
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_records import read_image_rows
+from napari_melanoma.data.sources.folder import TABLES
+
+SPEC = SourceSpec(
+    name="decathlon",
+    title="MONAI data list",
+    licence="that of its images",
+    url="https://docs.monai.io/en/stable/data.html#decathlon-datalist",
+    modality="",
+    reference="Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9",
+    layout="""\
+dataset.json with the lists training, validation and test of {"image": ..., "label": ...}; label is the file of a mask,
+or a class, and fold (from 0 on) is optional
+the files that it names, by paths from the folder of dataset.json
+metadata.csv with patient_id ..., if known""",
+    public=False,
+)
+SPLITS = {"training": "", "validation": "val", "test": "test"}
+
+
+def find(tree: SourceTree) -> list[SourceRecord]:
+    """Find the cases of all data lists."""
+    files = {file.name: file for file in tree.files}
+    counts = Counter(map(posixpath.basename, files))
+    by_name = {posixpath.basename(name): file for name, file in files.items() if counts[posixpath.basename(name)] == 1}
+    rows = read_image_rows(tree, TABLES)
+    records, used, missing = [], set[str](), list[str]()
+    for folder, split, case, where in _iterate_cases(tree):
+
+        def find_file(path: object, folder: str = folder, where: str = where) -> SourceFile | None:
+            if not isinstance(path, str):
+                raise DataSetError(f"{where}: expected the path of one color image or mask, found {str(path)[:60]}.")
+            posix = PureWindowsPath(path).as_posix()
+            named = posixpath.normpath(posixpath.join(folder, posix))
+            found = files.get(named) or by_name.get(posixpath.basename(posix))
+            missing.extend([] if found else [path])
+            return found
+
+        image = find_file(case.get("image"))
+        if image is None:
+            continue
+        label = case.get("label")
+        is_file = isinstance(label, str) and bool(PurePosixPath(label).suffix)
+        mask = find_file(label) if is_file else None
+        image_id = free_name(safe_name(image.stem), used)
+        used.add(image_id.lower())
+        values = {"split": split} if split else {}
+        values |= {"fold": str(case["fold"] + 1)} if type(case.get("fold")) is int else {}
+        values |= {"label": str(label)} if label is not None and not is_file else {}
+        records.append(SourceRecord(image_id, image, mask, {**values, **rows.get(image.stem, {})}))
+    if missing:
+        tree.notes.append(("files", f"not found, so these images or masks are left out: {format_names(missing)}"))
+    return records
+
+
+def _iterate_cases(tree: SourceTree) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """Yield the folder of a data list, the split of a case, the case, and its position for errors."""
+    for file in tree.files:
+        folder, _, name = file.name.rpartition("/")
+        if not JSON_NAME.fullmatch(name):
+            continue
+        content = parse_json(tree.read_content(file), file.name, allow_nan=True)
+        if not (isinstance(content, dict) and isinstance(content.get("training"), list)):
+            continue
+        for key, split in SPLITS.items():
+            for number, entry in enumerate(content.get(key) or []):
+                case, where = {"image": entry} if isinstance(entry, str) else entry, f"{file.name}: {key} {number}"
+                if not isinstance(case, dict):
+                    raise DataSetError(f"{where}: expected an image and a label, found {str(entry)[:60]}.")
+                yield folder, split, case, where

@@ -1,0 +1,85 @@
+"""Hugging Face imagefolder: a folder for each split, with metadata that names images and masks, or class folders."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
+from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.source_records import pair_records
+from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
+
+SPEC = SourceSpec(
+    name="imagefolder",
+    title="Hugging Face imagefolder",
+    licence="that of its images",
+    url="https://huggingface.co/docs/datasets/image_dataset",
+    modality="",
+    reference="",
+    layout="""\
+train/, validation/ and test/, or images without splits
+metadata.jsonl or metadata.csv in each, with file_name, and mask_file_name (or label_, annotation_, segmentation_) if
+there are masks; or folders that are named for diagnoses""",
+    public=False,
+)
+TABLE = re.compile(r"metadata\.(?:csv|jsonl)", re.IGNORECASE)
+SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val"}
+SPLITS |= {"test": "test", "testing": "test", "eval": "test"}
+MASK_COLUMNS = ("mask", "label", "annotation", "segmentation", "segmentation_mask")
+
+
+def find(tree: SourceTree) -> list[SourceRecord]:
+    """Find the images by their metadata, else by their folders."""
+    files = {file.name: file for file in tree.files}
+    records, used, missing = [], set[str](), list[str]()
+    for folder, row in _iterate_rows(tree):
+        paths = {name.removesuffix("_file_name"): text for name, text in row.items() if name.endswith("_file_name")}
+        mask_path = next((paths[name] for name in MASK_COLUMNS if paths.get(name)), "")
+        image, mask = (_find_file(files, folder, path, missing) for path in (row.get("file_name", ""), mask_path))
+        if image is None:
+            continue
+        values = {name: text for name, text in row.items() if text and not name.endswith("file_name")}
+        image_id = free_name(safe_name(values.pop("image_id", "") or image.stem), used)
+        used.add(image_id.lower())
+        split = find_split(image.name.split("/")[:-1])
+        records.append(SourceRecord(image_id, image, mask, {**({"split": split} if split else {}), **values}))
+    if missing:
+        tree.notes.append(("file_name", f"not found, so these images or masks are left out: {format_names(missing)}"))
+    return records or [_add_split(record) for record in pair_records(tree, {}, {}, class_folders=True)]
+
+
+def find_split(names: list[str]) -> str:
+    """Return the split that one of the names states, such as a folder; "" if there is none."""
+    return next((SPLITS[name.lower()] for name in names if name.lower() in SPLITS), "")
+
+
+def _add_split(record: SourceRecord) -> SourceRecord:
+    split = find_split(record.image.name.split("/")[:-1]) if record.image else ""
+    return replace(record, values={"split": split, **record.values}) if split else record
+
+
+def _iterate_rows(tree: SourceTree) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the folder of a table, and each of its rows."""
+    for file in tree.files:
+        folder, _, name = file.name.rpartition("/")
+        if TABLE.fullmatch(name):
+            rows = (
+                iterate_rows(Path(file.path))
+                if file.archive is None
+                else parse_table_text(decode_table(tree.read_content(file)), file.name)
+            )
+            yield from ((folder, tree.mapping.apply(row)) for row in rows)
+
+
+def _find_file(files: dict[str, SourceFile], folder: str, path: str, missing: list[str]) -> SourceFile | None:
+    if not path:
+        return None
+    found = files.get(posixpath.normpath(posixpath.join(folder, path)))
+    missing.extend([] if found else [path])
+    return found

@@ -1,0 +1,321 @@
+"""Data sets of other programs: those that their libraries wrote, damaged ones, and the way there and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import napari_melanoma as nm
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.data.brush_runs import decode_brush, encode_brush
+from napari_melanoma.io.results import (
+    read_labels,
+    read_mask,
+    read_table,
+    write_labels,
+    write_mask,
+    write_rgb,
+    write_table,
+)
+
+SHAPE = (36, 52)
+ROUND_TRIPS = {
+    "nnunet": "nnunet",
+    "coco": "coco",
+    "labelme": "labelme",
+    "label-studio": "label-studio",
+    "geojson": "geojson",
+    "decathlon": "decathlon",
+    "imagefolder": "imagefolder",
+    "parquet": "parquet",
+    "masks": "folder",
+}
+
+
+def make_mask(number: int) -> np.ndarray:
+    """A blob with a rough border; the second one has a hole."""
+    rows, columns = np.indices(SHAPE)
+    angle = np.arctan2(rows - 18, columns - 26)
+    radius = np.hypot(rows - 18, columns - 26)
+    return (radius < 11 + 3 * np.sin(5 * angle + number)) & ((radius > 4) | (number != 1))
+
+
+def make_image(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def make_dataset(folder: Path) -> Path:
+    for number in range(4):
+        write_rgb(folder / f"images/x{number}.png", make_image(number))
+        write_mask(folder / f"masks/x{number}.png", make_mask(number))
+    rows = [
+        {"image_id": f"x{number}", "patient_id": f"p{number}", "diagnosis": "nevus", "age": 40 + number, "split": split}
+        for number, split in enumerate(("train", "train", "val", "test"))
+    ]
+    write_table(folder / "dataset.csv", rows)
+    return folder
+
+
+def make_images(folder: Path) -> Path:
+    for number in range(2):
+        write_rgb(folder / f"x{number}.png", make_image(number))
+    return folder
+
+
+@pytest.mark.parametrize("areas", ["polygons", "pixels"])
+@pytest.mark.parametrize("format_", ROUND_TRIPS)
+def test_there_and_back(tmp_path: Path, format_: str, areas: str) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    exported = nm.export_dataset(dataset, format_, tmp_path / "out", areas=areas)
+    assert (exported.images, exported.masks, exported.classes) == (4, 4, {"lesion": (1,)})
+    imported = nm.import_dataset(ROUND_TRIPS[format_], exported.folder, tmp_path / "back")
+    assert (imported.images, imported.masks, imported.faults) == (4, 4, [])
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "back/dataset.csv")}
+    for number, split in enumerate(("train", "train", "val", "test")):
+        row = rows[f"x{number}"]
+        assert (row["patient_id"], row["diagnosis"], row["age"]) == (f"p{number}", "nevus", str(40 + number))
+        assert row["split"] == split
+        found = read_mask(tmp_path / f"back/masks/x{number}.png")
+        assert (found == make_mask(number)).mean() > (0.997 if areas == "polygons" else 0.9999)
+        assert (nm.read_photograph(tmp_path / f"back/images/x{number}.png").rgb == make_image(number)).all()
+
+
+def test_coco_of_pycocotools(tmp_path: Path) -> None:
+    coding = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed: pip install pycocotools")
+    make_images(tmp_path / "in/images")
+    annotations = []
+    for number, (kind, mask) in enumerate((("lesion", make_mask(0)), ("hair", make_mask(1)), ("lesion", make_mask(1)))):
+        runs = coding.encode(np.asfortranarray(mask.astype(np.uint8)))
+        segmentation = {"size": runs["size"], "counts": runs["counts"].decode()}
+        annotations.append(
+            {
+                "id": number,
+                "image_id": min(number, 1),
+                "category_id": 1 + (kind == "hair"),
+                "segmentation": segmentation,
+            }
+        )
+    content = {
+        "images": [{"id": n, "file_name": f"x{n}.png", "height": SHAPE[0], "width": SHAPE[1]} for n in range(2)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "lesion"}, {"id": 2, "name": "hair"}],
+    }
+    (tmp_path / "in/instances_train2017.json").write_text(json.dumps(content))
+    with pytest.raises(DataSetError, match=r"label images with several values .* 1 \(hair\), 2 \(lesion\)"):
+        nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert not (tmp_path / "out").exists()
+    imported = nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", values=["lesion"], no_patients=True)
+    assert imported.masks == 2
+    assert [(read_mask(tmp_path / f"out/masks/x{n}.png") == make_mask(n)).all() for n in range(2)] == [True, True]
+    assert {row["split"] for row in read_table(tmp_path / "out/dataset.csv")} == {"train"}
+    kept = nm.import_dataset("coco", tmp_path / "in", tmp_path / "kept", values="keep", no_patients=True)
+    assert ("classes", "the masks have the values 1 hair, 2 lesion") in kept.notes
+    assert np.unique(read_labels(tmp_path / "kept/masks/x0.png")).tolist() == [0, 2]
+
+
+def label_studio_task(number: int, result: list[dict], **more: object) -> dict:
+    data = {"image": f"/data/upload/3/0a1b2c3d-x{number}.png"}
+    return {"id": number, "data": data, "annotations": [{"id": 1, "result": result, **more}]}
+
+
+def label_studio_result(kind: str, value: dict, label: str = "lesion") -> dict:
+    size = {"original_width": SHAPE[1], "original_height": SHAPE[0], "image_rotation": 0}
+    return {"id": "r1", "type": kind, "from_name": "tag", "to_name": "image", **size, "value": {**value, kind: [label]}}
+
+
+def test_brushes_of_label_studio(tmp_path: Path) -> None:
+    brush = pytest.importorskip(
+        "label_studio_sdk.converter.brush", reason="label-studio is not installed: pip install label-studio-sdk"
+    )
+    make_images(tmp_path / "in/images")
+    runs = brush.mask2rle(make_mask(0).astype(np.uint8) * 255)
+    choice = {"type": "choices", "value": {"choices": ["melanoma"]}, "from_name": "c", "to_name": "image"}
+    polygon = {"points": [[10, 10], [60, 10], [60, 50], [10, 50]]}
+    tasks = [
+        label_studio_task(0, [label_studio_result("brushlabels", {"format": "rle", "rle": runs}), choice]),
+        label_studio_task(1, [label_studio_result("polygonlabels", polygon)]),
+    ]
+    (tmp_path / "in/project-1.json").write_text(json.dumps(tasks))
+    imported = nm.import_dataset("label-studio", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert imported.masks == 2
+    assert (read_mask(tmp_path / "out/masks/x0.png") == make_mask(0)).all()
+    drawn = np.zeros(SHAPE, bool)
+    drawn[4:18, 5:31] = True
+    assert (read_mask(tmp_path / "out/masks/x1.png") == drawn).all()
+    assert read_table(tmp_path / "out/dataset.csv")[0]["diagnosis"] == "melanoma"
+    report = nm.import_masks(tmp_path / "in/project-1.json", tmp_path / "in/images", tmp_path / "set", no_patients=True)
+    assert report.added == ["x0", "x1"]
+    assert (brush.decode_rle(encode_brush(make_mask(1))).reshape(*SHAPE, 4)[..., 3] == 255 * make_mask(1)).all()
+
+
+def test_shapes_of_label_studio(tmp_path: Path) -> None:
+    from napari_melanoma.data.mask_formats import read_masks
+
+    make_images(tmp_path)
+    ellipse = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 0}
+    turned = {"x": 50, "y": 0, "width": 50 * SHAPE[0] / SHAPE[1], "height": 20, "rotation": 90}  # turns to the left
+    flat = {**label_studio_result("rectanglelabels", turned), **turned, "rectanglelabels": ["lesion"]}
+    for name in ("value", "type"):
+        flat.pop(name)
+    (tmp_path / "a.json").write_text(
+        json.dumps([label_studio_task(0, [label_studio_result("ellipselabels", ellipse)])])
+    )
+    (tmp_path / "b.json").write_text(json.dumps([{"image": "s3://bucket/x1.png", "label": [flat], "id": 7}]))
+    (area,), _ = read_masks(tmp_path / "a.json")
+    assert abs(area.area.draw(SHAPE, SHAPE).sum() - np.pi * 0.2 * SHAPE[1] * 0.1 * SHAPE[0]) < 8
+    (box,), _ = read_masks(tmp_path / "b.json")
+    assert (box.image, box.label) == ("x1.png", "lesion")
+    rows, columns = np.nonzero(box.area.draw(SHAPE, SHAPE))
+    assert (rows.min(), rows.max() + 1, columns.max() + 1) == (0, 18, 26)
+
+
+def test_annotations_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    from napari_melanoma.data.mask_formats import read_masks
+
+    polygon = label_studio_result("polygonlabels", {"points": [[10, 10], [60, 10], [60, 50]]})
+    second = label_studio_task(0, [polygon])
+    second["annotations"].insert(0, {"result": [polygon], "ground_truth": False})
+    tasks = [second, {"data": {"image": "x1.png"}, "annotations": [], "predictions": [{"result": [polygon]}]}]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    objects, left_out = read_masks(tmp_path / "a.json")
+    assert len(objects) == 1
+    assert left_out == ["annotations of a task with another one", "predictions without an annotation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda runs: runs[:20], "are damaged .*they end after 160 bits"),
+        (lambda runs: [0, 0, 0, 9, *runs[4:]], f"9 values, expected {SHAPE[0] * SHAPE[1] * 4}"),
+    ],
+)
+def test_damaged_brushes_are_refused(change: Callable[[list[int]], list[int]], message: str) -> None:
+    runs = encode_brush(make_mask(0))
+    assert (decode_brush(runs, SHAPE) == make_mask(0)).all()
+    with pytest.raises(DataSetError, match=message):
+        decode_brush(change(runs), SHAPE)
+
+
+def test_a_decathlon_list_that_monai_reads(tmp_path: Path) -> None:
+    make_images(tmp_path / "in/imagesTr")
+    write_labels(tmp_path / "in/labelsTr/x0.png", make_mask(0).astype(np.uint8))
+    content = {
+        "training": [{"image": "./imagesTr/x0.png", "label": "./labelsTr/x0.png", "fold": 0}],
+        "test": ["./imagesTr/x1.png", "./imagesTr/gone.png"],
+    }
+    path = tmp_path / "in/dataset.json"
+    path.write_text(json.dumps(content))
+    imported = nm.import_dataset("decathlon", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert (imported.images, imported.masks) == (2, 1)
+    assert ("files", "not found, so these images or masks are left out: ./imagesTr/gone.png") in imported.notes
+    rows = read_table(tmp_path / "out/dataset.csv")
+    assert [(row["fold"], row["split"]) for row in rows] == [("1", ""), ("", "test")]
+    path.write_text(json.dumps({"training": [{"image": ["a.png", "b.png"]}]}))
+    with pytest.raises(DataSetError, match="training 0: expected the path of one color image or mask, found"):
+        nm.import_dataset("decathlon", tmp_path / "in", tmp_path / "none", no_patients=True)
+    path.write_text(json.dumps(content))
+    monai = pytest.importorskip("monai.data", reason="monai is not installed: pip install monai")
+    assert len(monai.load_decathlon_datalist(path, True, "training")) == 1
+
+
+def test_folds_of_nnunet(tmp_path: Path) -> None:
+    make_images(tmp_path / "in/imagesTr")
+    for number in range(2):
+        shutil.move(tmp_path / f"in/imagesTr/x{number}.png", tmp_path / f"in/imagesTr/x{number}_0000.png")
+        write_labels(tmp_path / f"in/labelsTr/x{number}.png", make_mask(number).astype(np.uint8))
+    splits = tmp_path / "in/splits_final.json"
+    splits.write_text(json.dumps([{"train": ["x0"], "val": ["x1"]}, {"train": ["x1"], "val": ["x0", "x9"]}]))
+    imported = nm.import_dataset("nnunet", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert ("splits_final.json", "its cases x9 have no image") in imported.notes
+    assert [row["fold"] for row in read_table(tmp_path / "out/dataset.csv")] == ["2", "1"]
+    splits.write_text(json.dumps([{"train": ["x0"], "val": ["x1"]}]))
+    nm.import_dataset("nnunet", tmp_path / "in", tmp_path / "one", no_patients=True)
+    assert [row["split"] for row in read_table(tmp_path / "one/dataset.csv")] == ["train", "val"]
+    splits.write_text(json.dumps([{"train": "x0"}]))
+    with pytest.raises(DataSetError, match=r"splits_final\.json, fold 0: expected the lists 'train' and 'val'"):
+        nm.import_dataset("nnunet", tmp_path / "in", tmp_path / "none", no_patients=True)
+
+
+@pytest.mark.parametrize("form", ["parquet", "imagefolder"])
+def test_what_hugging_face_wrote(tmp_path: Path, form: str) -> None:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed: pip install datasets")
+    folder = tmp_path / "in"
+    (folder / "data").mkdir(parents=True)
+    if form == "parquet":
+        features = datasets.Features(
+            {
+                "image": datasets.Image(),
+                "annotation": datasets.Image(),
+                "dx": datasets.ClassLabel(names=["nevus", "melanoma"]),
+                "patient_id": datasets.Value("string"),
+            }
+        )
+        rows = [
+            {
+                "image": Image.fromarray(make_image(number)),
+                "annotation": Image.fromarray(make_mask(number).astype(np.uint8)) if number else None,
+                "dx": number,
+                "patient_id": f"p{number}",
+            }
+            for number in range(2)
+        ]
+        dataset = datasets.Dataset.from_list(rows, features=features)
+        dataset.to_parquet(folder / "data/validation-00000-of-00001.parquet")
+    else:
+        make_images(folder / "validation")
+        write_labels(folder / "validation/m1.png", make_mask(1).astype(np.uint8))
+        lines = [
+            {"file_name": "x0.png", "mask_file_name": None, "dx": "nevus", "patient_id": "p0"},
+            {"file_name": "x1.png", "mask_file_name": "m1.png", "dx": "melanoma", "patient_id": "p1"},
+        ]
+        (folder / "validation/metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+        assert np.asarray(loaded["validation"][1]["mask"]).shape == SHAPE
+    imported = nm.import_dataset(form, folder, tmp_path / "out")
+    assert (imported.images, imported.masks, imported.faults) == (2, 1, [])
+    rows = read_table(tmp_path / "out/dataset.csv")
+    assert [(row["diagnosis"], row["patient_id"], row["split"]) for row in rows] == [
+        ("nevus", "p0", "val"),
+        ("melanoma", "p1", "val"),
+    ]
+    (mask,) = (tmp_path / "out/masks").iterdir()
+    assert (read_mask(mask) == make_mask(1)).all()
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/train.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataSetError, match=r"cannot be read as Parquet .*Download it again"):
+        nm.import_dataset("parquet", tmp_path / "in", tmp_path / "out", no_patients=True)
+
+
+@pytest.mark.parametrize("source", ["nnunet", "coco", "labelme", "label-studio", "geojson", "decathlon", "imagefolder"])
+def test_another_folder_is_refused_with_what_was_expected(tmp_path: Path, source: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").write_text("x")
+    with pytest.raises(
+        DataSetError, match=r"(?s)does not contain .*Expected:\n.*Found: notes\.txt \(1 file\)"
+    ) as raised:
+        nm.import_dataset(source, tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert "The format is described at https:" in str(raised.value)
+
+
+def test_annotations_of_missing_images_are_noted(tmp_path: Path) -> None:
+    nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "out")
+    (tmp_path / "out/images/x1.png").unlink()
+    imported = nm.import_dataset("coco", tmp_path / "out", tmp_path / "back")
+    assert imported.images == 3
+    assert ("x1.png", "1 object left out: no image has this name") in imported.notes
+
+
+def test_annotations_for_another_size_are_a_fault(tmp_path: Path) -> None:
+    nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "out")
+    write_rgb(tmp_path / "out/images/x1.png", np.zeros((40, 52, 3), np.uint8))
+    imported = nm.import_dataset("coco", tmp_path / "out", tmp_path / "back")
+    assert imported.faults == [("x1", "has 52 x 40 pixels, its mask 52 x 36: expected the same size")]
