@@ -120,8 +120,8 @@ def import_dataset(
 
     check_flag(no_patients, "no_patients")
     mapping = NO_MAPPING if table_map is None else read_mapping(to_path(table_map, "table_map"))
-    text = values if values is None or isinstance(values, str) else ",".join(map(str, values))
-    options = SourceImportOptions(mapping, bool(no_patients), parse_values(text))
+    chosen = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
+    options = SourceImportOptions(mapping, bool(no_patients), chosen)
     out = to_path(folder, "the data set")
     report = import_source(find_source(source), to_path(data, "data"), out, options, run=to_run(progress))
     return DataSetImport(DataSet(out), report.images, report.masks, report.faults, report.notes)

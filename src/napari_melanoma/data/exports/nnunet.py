@@ -52,7 +52,7 @@ def write(data: ExportedData, folder: Path) -> None:
     write_json(folder / "dataset.json", content)
     write_json(folder / "splits_final.json", make_folds(training))
     data.notes.append(
-        ("splits_final.json", "copy it to nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net splits anew")
+        ("splits_final.json", "copy it to nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net makes other folds")
     )
 
 
