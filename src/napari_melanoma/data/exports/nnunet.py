@@ -12,6 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.export_catalog import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.mask_values import NNUNET_IMAGE, ClassValues
+from napari_melanoma.data.nnunet import SPLITS_FILE
 from napari_melanoma.data.splits import FOLD, assign_folds
 from napari_melanoma.io.results import write_labels, write_rgb
 
@@ -50,10 +51,9 @@ def write(data: ExportedData, folder: Path) -> None:
     if data.has_regions:
         content["regions_class_order"] = _order_values(list(labels.values()))
     write_json(folder / "dataset.json", content)
-    write_json(folder / "splits_final.json", make_folds(training))
-    data.notes.append(
-        ("splits_final.json", "copy it to nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net makes other folds")
-    )
+    write_json(folder / SPLITS_FILE, make_folds(training))
+    note = "copy it to nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net makes other folds"
+    data.notes.append((SPLITS_FILE, note))
 
 
 def _number_values(classes: ClassValues) -> dict[int, int]:
