@@ -85,11 +85,9 @@ class SlideRunPanel(QWidget):
         self._target = target
         self.watch.refresh()
 
-    def send_command(self, command: RunCommand) -> None:
-        """Send a command, such as pause or cancel, to the analysis."""
-        folder = self.watch.path
-        if folder is not None:
-            self._commands.submit(command, lambda: partial(_send_command, folder, command))
+    def send_command(self, command: RunCommand, folder: Path) -> None:
+        """Send a command, such as pause or cancel, to the analysis in a folder; it replaces a pending one to it."""
+        self._commands.submit(str(folder), lambda: partial(_send_command, folder, command))
 
     def clear_pending_command(self) -> None:
         """Clear the pending command, because it could not be sent."""
@@ -111,8 +109,9 @@ class SlideRunPanel(QWidget):
 
     def _on_command_requested(self, command: RunCommand) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())
-        self.watch.expecting = True
-        self.send_command(command)
+        if self.watch.path is not None:
+            self.watch.expecting = True
+            self.send_command(command, self.watch.path)
 
     def _on_resume(self) -> None:
         self._status_label.setText(self.buttons.pending_text.capitalize())

@@ -225,8 +225,8 @@ class SlideDock(SlideControls):
 
     def close_slide(self) -> None:
         """Close the displayed slide after saving its edits; ask first if it is being analyzed."""
-        slide = self.slide
-        if slide is None or not self.run_panel.active:
+        slide, folder = self.slide, self.run_panel.watch.path
+        if slide is None or folder is None or not self.run_panel.active:
             self._save_and_close(slide)
             return
         box = create_question(
@@ -241,7 +241,7 @@ class SlideDock(SlideControls):
         box.setDefaultButton(box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole))
         pressed = exec_question(box)
         if pressed is stop:
-            self.run_panel.send_command("cancel")
+            self.run_panel.send_command("cancel", folder)
         if pressed in (keep, stop):
             self._save_and_close(slide)
 
