@@ -59,3 +59,11 @@ def open_session(qtbot: QtBot, path: Path, folder: Path, side: int = 512) -> Ite
     sessions.remove(session.identity)
     wait_until_idle(qtbot)
     parent.deleteLater()
+
+
+def reopens(session: SlideSession) -> SlideSession:
+    """Close a session, and open another one of the same slide at once."""
+    again = SlideSession(session.slide, session.location, session.services, session.sessions)
+    session.sessions.remove(session.identity)
+    session.sessions.add(again)
+    return again

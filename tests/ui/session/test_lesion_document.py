@@ -6,7 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fake_session import open_session
+from fake_session import open_session, reopens
 from fake_slides import FakeAnalysis
 
 from conftest import wait_until_idle
@@ -135,3 +135,25 @@ def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is
     session.sessions.remove(session.identity)
     waits(qtbot, session)
     assert stored(session) == ["malignant"]
+
+
+def test_pending_edits_are_saved_when_other_results_are_shown(qtbot, session):
+    switches(session, 2)
+    assert session.lesions.is_corrected, "the user is asked before the analysis replaces the edit"
+    session.results.reset(is_view=True)
+    waits(qtbot, session)
+    assert (session.lesions.value, session.lesions.is_corrected) == (None, False)
+    assert stored(session) == ["malignant", "benign"]
+    session.results.reset(is_view=False)
+    ends(session)
+    waits(qtbot, session)
+    assert labels(session) == ["malignant", "benign"]
+
+
+def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, session):
+    switches(session, 2)
+    again = reopens(session)
+    assert again.lesions.value is None
+    ends(again)
+    waits(qtbot, session)
+    assert labels(again) == stored(again) == ["malignant", "benign"]

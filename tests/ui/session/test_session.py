@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
+from fake_session import reopens
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides.notes import NotesFile, SlideMeasurement, SlideNotes
-from napari_melanoma.slides.regions import RegionClass
+from napari_melanoma.slides.regions import RegionClass, Regions
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
 from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.session.location import SlideResultLocation
@@ -179,3 +183,30 @@ def test_pending_input_is_applied_although_a_section_fails() -> None:
     pending.emit()
     assert calls == ["first", "last"]
     assert [type(error) for error in errors] == [ZeroDivisionError]
+
+
+def test_an_edit_that_is_computed_while_its_slide_is_closed_is_read_when_it_is_opened_again(
+    sessions: SlideSessions, tmp_path: Path, qtbot: QtBot
+) -> None:
+    session = open_session(sessions, tmp_path / "a", qtbot, (A,))
+    region = Annotation((Polygon(((1.0, 1.0), (1.0, 9.0), (9.0, 9.0))),), id="r")
+    begun, may_continue = Event(), Event()
+
+    def refine(regions: Regions) -> Regions:
+        begun.set()
+        assert may_continue.wait(10)
+        return (*regions, region)
+
+    qtbot.waitUntil(lambda: session.regions.is_ready)
+    session.regions.apply_slow(refine)
+    qtbot.waitUntil(begun.is_set)
+    again = reopens(session)
+    qtbot.wait(100)
+    assert not again.regions.is_ready, "the file does not contain the edit yet"
+    may_continue.set()
+    qtbot.waitUntil(lambda: again.regions.is_ready)
+    assert [one.id for one in again.regions.value] == ["r"]
+    again.regions.apply(lambda regions: ())
+    again.flush()
+    wait_until_idle(qtbot)
+    assert not [message for message in again.services.messages if "backup" in message]

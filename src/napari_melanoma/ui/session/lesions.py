@@ -89,7 +89,9 @@ class LesionDocument(Document[LesionState | None]):
         self._session = session
         self.is_ready = True  # which lesions are read depends on the results that are shown
         self._analysis: tuple[object, ...] = ()  # whose lesions were read last
+        self._has_pending_edits = False
         self._other_classes: dict[LesionSource, LesionHistory] = {}  # edited ones of classes that were selected before
+        self.queue.idle.connect(self._on_idle)
         session.results.changed.connect(self._on_results)
         session.results.target_selected.connect(self._on_target)
         session.results.threshold_selected.connect(self._on_threshold)
@@ -102,13 +104,18 @@ class LesionDocument(Document[LesionState | None]):
 
     @property
     def is_corrected(self) -> bool:
-        """Whether lesions were edited since the threshold was last changed."""
+        """Whether lesions were edited since the threshold was last changed, also by edits that are not applied yet."""
+        return self._is_edited or self._has_pending_edits
+
+    @property
+    def _is_edited(self) -> bool:
         state = self.value
         return state is not None and not state.is_recomputed and (self.can_undo or state.has_manual_edits)
 
     def edit(self, edit: LesionEdit) -> None:
         """Edit the lesions."""
         if self.value is not None:
+            self._has_pending_edits = True
             self.apply_slow(lambda state: None if state is None else apply_edit(edit, state))
 
     def step(self, direction: HistoryStep) -> None:
@@ -155,14 +162,30 @@ class LesionDocument(Document[LesionState | None]):
         super().refresh()
 
     def clear(self) -> None:
-        """Show no lesions, and ignore pending edits: the slide is analyzed again, or other results will be shown."""
+        """Show no lesions: the slide is analyzed again, or other results will be shown.
+
+        Pending edits of other results are applied and saved before; those of an analysis that runs again are ignored,
+        as the user has agreed to replace them.
+        """
+        self._analysis = ()
+        state = self.value
+        if self._has_pending_edits and state is not None and state.source.folder != self._session.result_location.folder:
+            self.submit(lambda run: None, lambda _: self._show_none())
+            return
         self.flush()
         self.queue.cancel()
-        self._analysis, self._other_classes = (), {}
+        self._has_pending_edits = False
+        self._show_none()
+
+    def _show_none(self) -> None:
+        self._other_classes = {}
         self._show(LesionHistory(None), Stored(None))
 
+    def _on_idle(self) -> None:
+        self._has_pending_edits = False
+
     def _save(self) -> None:
-        if self.is_corrected and not self.is_saved:
+        if self._is_edited and not self.is_saved:
             super()._save()
 
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -236,12 +236,13 @@ class SlideSession:
         """Return the document of a kind; it is read from the folder when it is first requested."""
         if kind.name not in self._documents:
             create = kind.create
-            self.add_document(create(self) if create else Document(kind, self.slide_folder, self.sessions.parent))
+            self._add_document(create(self) if create else Document(kind, self.slide_folder, self.sessions.parent))
         return cast("Document[Value]", self._documents[kind.name])
 
-    def add_document(self, document: Document[Any]) -> None:
-        """Keep a document of a subclass under the name of its kind; its messages are shown in the status line."""
+    def _add_document(self, document: Document[Any]) -> None:
+        """Keep a document under the name of its kind; its messages are shown in the status line."""
         self._documents[document.kind.name] = document
+        self.sessions.read_after_closing(document)
         status = self.services.status
         document.message.connect(status.show_message)
         document.failed.connect(partial(show_failure, status))
@@ -280,6 +281,7 @@ class SlideSession:
         self.closed.emit(self.identity)
         for document in self._documents.values():
             document.close()
+        self.sessions.keep_closing(self._documents.values())
 
     def _on_pending_error(self, error: Exception) -> None:
         """Show why pending input could not be applied, or log it if the window is being closed."""
@@ -313,6 +315,7 @@ class SlideSessions:
         self.parent = parent
         self.second: Shared[str] = Shared("")
         self._sessions: dict[str, SlideSession] = {}
+        self._closing: tuple[Document[Any], ...] = ()  # of closed sessions, whose edits are still computed and saved
 
     def __iter__(self) -> Iterator[SlideSession]:
         """Iterate over the sessions, in the order in which the slides were opened."""
@@ -337,10 +340,27 @@ class SlideSessions:
             session.close()
             self.changed.emit()
 
+    def keep_closing(self, documents: Iterable[Document[Any]]) -> None:
+        """Keep documents of a closed session until their pending edits are saved."""
+        closing = tuple(one for one in documents if one.queue.busy)
+        self._closing += closing
+        for document in closing:
+            document.queue.idle.connect(self._drop_closed)
+
+    def read_after_closing(self, document: Document[Any]) -> None:
+        """Read a document only when edits of its file in a closed session are saved, so that it contains them."""
+        for closing in self._closing:
+            if (closing.kind, closing.location) == (document.kind, document.location):
+                document.queue.wait_for(closing.queue)
+
     def apply(self, command: Command) -> None:
         """Apply a command to the strokes of all slides, such as another name of a class."""
         for session in self:
             session.painted.apply(command)
+
+    def _drop_closed(self) -> None:
+        """Keep no document, whose session holds the layers of its slide, longer than necessary."""
+        self._closing = tuple(one for one in self._closing if one.queue.busy)
 
     def _on_changed(self, state: PaintState) -> None:
         self.changed.emit()

@@ -173,6 +173,7 @@ class LatestJobQueue(QObject):
         super().__init__(parent)
         self._pending: dict[str, Callable[[], JobFunction | None]] = {}
         self._job: BackgroundJob | None = None
+        self._awaited: list[LatestJobQueue] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(delay_ms)
@@ -193,6 +194,11 @@ class LatestJobQueue(QObject):
         self._timer.start()
         self._update_registry()
 
+    def wait_for(self, queue: LatestJobQueue) -> None:
+        """Run nothing until another queue, which is busy, is idle."""
+        self._awaited.append(queue)
+        queue.idle.connect(self._next)
+
     def drop(self, key: str) -> None:
         """Remove a pending function."""
         self._pending.pop(key, None)
@@ -206,7 +212,8 @@ class LatestJobQueue(QObject):
         self._update_registry()
 
     def _next(self) -> None:
-        while self._job is None and self._pending:
+        self._awaited = [queue for queue in self._awaited if queue.busy]
+        while self._job is None and self._pending and not self._awaited:
             work = self._pending.pop(next(iter(self._pending)))()
             if work is not None:
                 self._job = BackgroundJob(work)
