@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Event
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
-from napari_melanoma.slides import depth_readings
+from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
+from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -752,6 +754,51 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     person.dock.picker.select_slide(measured)
     person.waits()
     person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
+
+
+def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
+    measuring, launched, monkeypatch, tmp_path
+):
+    person, dock = measuring, measuring.dock
+    begun, may_continue, launch = Event(), Event(), background_runs.launch_slide
+
+    def launch_slowly(*arguments, **options):
+        begun.set()
+        assert may_continue.wait(30)
+        return launch(*arguments, **options)
+
+    monkeypatch.setattr(background_runs, "launch_slide", launch_slowly)
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
+    measured = dock.slide.identity
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    other = dock.slide.identity
+    dock.picker.select_slide(measured)
+    opens(person)
+    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    launched.fingerprint = dock.slide.info.fingerprint
+    presses(person, "depth_automatic")
+    person.until(begun.is_set)
+
+    # Back before it was launched: it cannot be started twice, and is followed.
+    for identity in (other, measured):
+        dock.picker.select_slide(identity)
+        person.until(lambda identity=identity: person.session is not None and person.session.identity == identity)
+    person.until(lambda: controller(person) is not None and controller(person).analysis.models is not None)
+    assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
+    may_continue.set()
+    person.until(lambda: not controller(person).view.run_panel.isHidden())
+    assert dock.status.text.startswith("Measuring the depth")
+
+    # It ends while another slide is displayed: this is said on return, also if the section was collapsed meanwhile.
+    dock.picker.select_slide(other)
+    launched.last.finishes()
+    proposes(launched.last.path, 0.12)
+    dock.depth_section.collapse(animate=False)
+    dock.picker.select_slide(measured)
+    person.until(lambda: person.session is not None and len(person.session.depth.state.proposals.proposals) == 1)
+    opens(person)
+    person.until(lambda: dock.status.text == MODEL_MEASURED)
+    assert person.label_text("depth_head").startswith("0.12 mm")
 
 
 @pytest.mark.both_qts

@@ -13,7 +13,7 @@ from napari_melanoma.depth.reading_texts import format_headline
 from napari_melanoma.depth.readings import MODEL_READER
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
+from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
 from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED, NO_SCALE, DepthCanvas
 from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
 from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
@@ -46,11 +46,14 @@ class DepthSection(Section):
         self.canvas: DepthCanvas | None = None
         self.controller: DepthController | None = None
         self._report_file: ReportFile | None = None  # continues when another slide is displayed
+        self._launcher: DepthLauncher | None = None  # as well
 
     def show(self, session: SlideSession) -> None:
         """Show the reading on the slide."""
         session.depth.follow_reader()
         session.depth.follow_scale()
+        if self._launcher is not None and session.folder in self._launcher.unfinished:
+            session.depth.reload_predictions()  # it may have finished while another slide was displayed
         self.canvas = DepthCanvas(session)
 
     def open(self, session: SlideSession) -> QWidget:
@@ -58,7 +61,9 @@ class DepthSection(Section):
         assert self.canvas is not None, "show is called first"
         if self._report_file is None:
             self._report_file = ReportFile(session.services)
-        self.controller = DepthController(session, self.canvas, self._report_file)
+        if self._launcher is None:
+            self._launcher = DepthLauncher(session.services.status)
+        self.controller = DepthController(session, self.canvas, self._report_file, self._launcher)
         return self.controller.view
 
     def toggle_tool(self, name: str) -> None:
@@ -78,12 +83,14 @@ class DepthSection(Section):
 class DepthController(QObject):
     """Connect the widgets with the readings of a slide, with the tools on the canvas and with the analysis."""
 
-    def __init__(self, session: SlideSession, canvas: DepthCanvas, report_file: ReportFile) -> None:
+    def __init__(
+        self, session: SlideSession, canvas: DepthCanvas, report_file: ReportFile, launcher: DepthLauncher
+    ) -> None:
         self.view = view = DepthView(session.services.icons)
         super().__init__(view)
         self._session, self._services, self._document = session, session.services, session.depth
         self._canvas, self._connections = canvas, SectionConnections(view)
-        self.analysis = DepthAnalysis(session, view.run_panel)
+        self.analysis = DepthAnalysis(session, view.run_panel, launcher)
         view.blind_check.setChecked(self._document.state.is_blind)
         view.reader_field.setText(self._document.reader)
         self._connect()
