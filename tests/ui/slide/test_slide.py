@@ -271,6 +271,37 @@ def test_reopened_results_are_found_corrected_and_undone(person, slide_path, use
     assert [row[1] for row in person.rows()] == ["malignant *", "benign *"]
 
 
+def test_the_heatmap_is_shown_after_a_slide_is_analyzed_again_left_and_opened_again(
+    analysed, launched, slide_path, tmp_path, monkeypatch
+):
+    person, viewer, dock = analysed, analysed.viewer, analysed.dock
+    monkeypatch.setattr(dock.launcher, "confirm", lambda *_: True)
+    launched.fingerprint = dock.slide.info.fingerprint
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is not None)
+    person.waits()
+    person.analyses()
+    heat = viewer.layers["section heatmap"]
+    person.until(lambda: not np.isfinite(heat.data).any())  # that of the previous analysis
+    for step in ("next_slide", "previous_slide"):
+        person.clicks(step)
+        person.until(lambda: person.session is not None)
+    person.until(lambda: dock.run_panel.active)
+    assert person.session.heatmap_display.value.visible
+    viewer.layers.clear()
+    person.waits()
+    person.opens_slides(slide_path)
+    launched.last.works(40)
+    person.until(lambda: "section heatmap" in viewer.layers)
+    person.waits()
+    assert viewer.layers["section heatmap"].visible
+    assert person.session.heatmap_display.value.visible
+    launched.last.finishes()
+    person.until(lambda: len(person.rows()) == 2)
+    person.waits()
+
+
 @pytest.mark.path
 def test_analysis_is_detached_found_cancelled_and_resumed_if_a_tile_finished(person, launched, slide_path, tmp_path):
     dock = person.dock

@@ -64,10 +64,15 @@ class HeatmapSection(Section):
             self._session.heatmap_display.show_layer(visible=visible, opacity=layer.opacity)
 
     def _on_results(self, results: AnalysisResults) -> None:
-        """Update the layer; without a heatmap, it is hidden until the analysis has predicted the first tiles."""
+        """Update the layer; without a heatmap, it is empty until the analysis has predicted the first tiles.
+
+        It is not hidden, because its visibility is the choice of the user, which is kept and stored.
+        """
+        import numpy as np
+
         layer = slide_layers.find_layer(self._session.services.viewer, self._session.slide, "heatmap")
-        if results.heatmap is None and layer is not None:
-            layer.visible = False
+        if results.heatmap is None and layer is not None and np.isfinite(layer.data).any():
+            layer.data = np.full_like(layer.data, np.nan)
         self._update_layer()
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
