@@ -20,6 +20,7 @@ HEAT = HeatmapData(np.zeros((2, 2), np.float32), MapPlacement(0, 0, 32, 32), "me
 CONTENT = {"target": "melanoma", "seconds": 3.0}
 OTHER_CONTENT = {**CONTENT, "seconds": 5.0}
 NOT_VALID = {**CONTENT, "validity": ValidityInputs("tiny", demonstration=True).check().to_json()}
+NOT_VALID_EITHER = {**CONTENT, "validity": ValidityInputs("tiny", distance=2.0, limit=1.0).check().to_json()}
 DONE = AnalysisResults(state="finished", heatmap=HEAT, content=CONTENT)
 RUNNING = AnalysisResults(state="running", is_running=True, heatmap=HEAT)
 
@@ -61,6 +62,18 @@ CASES = [
         AnalysisResults(state="finished", content=NOT_VALID, shows_invalid=True),
         update("finished", {**NOT_VALID, "seconds": 9.0}, HEAT),
         AnalysisResults(state="finished", heatmap=HEAT, content={**NOT_VALID, "seconds": 9.0}),
+    ),
+    Case(
+        "numbers that are not valid for another reason are hidden again",
+        AnalysisResults(state="finished", content=NOT_VALID, shows_invalid=True),
+        update("finished", NOT_VALID_EITHER),
+        AnalysisResults(state="finished", content=NOT_VALID_EITHER),
+    ),
+    Case(
+        "numbers that were not valid and are now",
+        AnalysisResults(state="finished", content=NOT_VALID, shows_invalid=True),
+        update("finished", CONTENT),
+        AnalysisResults(state="finished", content=CONTENT),
     ),
 ]
 

@@ -63,10 +63,10 @@ class AnalysisResults:
         content = {} if is_running else update.content
         if (state, update.heatmap) == (self.state, None) and content == self.content:
             return self
-        is_same = analysis_identity(content) == analysis_identity(self.content)
         heatmap = self.heatmap if update.heatmap is None else update.heatmap
-        shows_invalid = self.shows_invalid and is_same
-        return AnalysisResults(self.is_view, state, is_running, heatmap, content, shows_invalid)
+        results = AnalysisResults(self.is_view, state, is_running, heatmap, content)
+        is_same = analysis_identity(content) == analysis_identity(self.content) and results.validity == self.validity
+        return replace(results, shows_invalid=self.shows_invalid and is_same)
 
 
 class SlideResults(Shared[AnalysisResults]):
