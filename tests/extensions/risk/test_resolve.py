@@ -46,7 +46,9 @@ PREDICTION = {
 }
 DEMONSTRATION = Validity.from_json({"reasons": [{"code": "demonstration", "text": "trained on synthetic patients"}]})
 ATTENTION = RiskMap("attention", None, MapPlacement(0, 0, 1, 1))  # type: ignore[arg-type]
-LOCATED = RiskFacts(StoredRisk(DEPTH, n_patches=1), model="risk-test", fingerprint="f", row={"age": "64"})
+LOCATED = RiskFacts(
+    StoredRisk(DEPTH, n_patches=1), model="risk-test", fingerprint="f", row={"age": "64"}, fields=("age", "site")
+)
 ESTIMATED = replace(LOCATED, stored=replace(LOCATED.stored, prediction=PREDICTION))
 
 
@@ -93,6 +95,9 @@ class Changed:
 CHANGED = [
     Changed("as predicted", ""),
     Changed("empty fields", "", {"row": {"age": "64", "site": ""}}),
+    Changed(
+        "a case with data that the model does not use", "", {"row": {"age": "64", "patient_id": "A", "clark": "2"}}
+    ),
     Changed("another age", "the patient data have changed", {"row": {"age": "65"}}),
     Changed("no age", "the patient data have changed", {"row": {}}),
     Changed("another model", "the model has changed", {"fingerprint": "g"}),
@@ -161,7 +166,7 @@ MEASURED = DepthReading(when="2026-01-01T10:00:00+00:00", line=LINE, mm=0.2, rea
 @pytest.mark.parametrize(
     ("readings", "proposals", "patches", "text"),
     [
-        ((), SlideDepthProposals(), 0, NOT_MEASURED),
+        ((), SlideDepthProposals(), 0, "Depth 1.20 mm, from the patient table."),
         ((), PROPOSED, 1, "Depth 0.91 mm (0.86 to 0.96), measured by the analysis of the slide."),
         ((MEASURED,), PROPOSED, 2, "Depth 0.20 mm, measured by A."),
         (
@@ -175,7 +180,13 @@ MEASURED = DepthReading(when="2026-01-01T10:00:00+00:00", line=LINE, mm=0.2, rea
 def test_thickness_follows_readings_and_proposals(
     readings: tuple[DepthReading, ...], proposals: SlideDepthProposals, patches: int, text: str
 ) -> None:
-    stored = StoredRisk(prediction=PREDICTION).with_depth(SlideDepthReadings(readings=readings), proposals)
+    row = {"depth_mm": "1.2"}  # used if the thickness was not measured
+    stored = StoredRisk(prediction=PREDICTION).with_depth(SlideDepthReadings(readings=readings), proposals, row)
     assert (resolve_risk(replace(LOCATED, stored=stored)).thickness, stored.n_patches) == (text, patches)
     assert stored.prediction is PREDICTION
     assert resolve_risk(replace(LOCATED, stored=stored, is_read=False)).thickness == ""
+
+
+def test_a_thickness_that_is_not_known() -> None:
+    stored = StoredRisk().with_depth(SlideDepthReadings(), SlideDepthProposals(), {})
+    assert resolve_risk(replace(LOCATED, stored=stored)).thickness == NOT_MEASURED

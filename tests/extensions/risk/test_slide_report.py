@@ -108,6 +108,26 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     assert not [one for one in answer["warnings"] if "thickness" in one]
 
 
+def test_a_thickness_of_the_patient_data_is_outdated_only_once_it_was_measured(
+    slide: Path, tmp_path: Path, model: Path
+) -> None:
+    folder = tmp_path / "results" / "section"
+    lesion = {"label": "malignant", "seed_row_px": 400.0, "seed_column_px": 500.0}
+    write_json(folder / "result.json", {"lesions": [lesion]})
+    requested = {
+        "slide": str(slide),
+        "folder": str(folder),
+        "row": {"depth_mm": "1.2"},
+        "options": {"model": str(model)},
+    }
+    predict_slide_risk(requested, RunContext())
+    assert json.loads((folder / "risk.json").read_text())["depth"]["source"] == "metadata"
+    assert "outdated" not in text_of(write_slide_report(tmp_path / "page.html", folder)).lower()
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.8)
+    write_depth(folder, SlideDepthReadings(readings=(reading,)))
+    assert "is now 1.80 mm" in text_of(write_slide_report(tmp_path / "page.html", folder))
+
+
 def test_a_changed_reading_is_shown_and_makes_the_risk_outdated(reported: Path, tmp_path: Path) -> None:
     line = ((400.0, 500.0), (760.0, 500.0))
     reading = DepthReading(

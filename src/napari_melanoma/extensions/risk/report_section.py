@@ -89,7 +89,8 @@ def read_risk_section(folder: Path, slide: Path | None, *, personal: bool = True
 def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
     """Return a warning if the thickness has changed since the prediction; else an empty tuple."""
     used_depth = stored.prediction["depth"]
-    before = None if used_depth.get("source") == "predicted" else used_depth.get("mm")
+    # One from a table is unknown here: it is outdated only if the thickness was measured since
+    before = None if used_depth.get("source") in ("predicted", "metadata") else used_depth.get("mm")
     if before == stored.depth.mm:
         return ()
     current_text = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"

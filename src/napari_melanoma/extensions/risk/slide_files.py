@@ -66,9 +66,11 @@ class StoredRisk:
     gallery: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
 
-    def with_depth(self, readings: SlideDepthReadings, proposals: SlideDepthProposals) -> StoredRisk:
-        """Return the same risk with the depth of other readings, or of other proposals of the analysis."""
-        case = make_slide_case(find_latest_reading(readings), proposals, self.result, {})
+    def with_depth(
+        self, readings: SlideDepthReadings, proposals: SlideDepthProposals, row: Mapping[str, str]
+    ) -> StoredRisk:
+        """Return the same risk with the depth of other readings, proposals of the analysis, or patient data."""
+        case = make_slide_case(find_latest_reading(readings), proposals, self.result, row)
         not_benign = [
             lesion
             for lesion in self.result.get("lesions") or ()
@@ -83,7 +85,7 @@ def read_risk(folder: Path) -> StoredRisk:
         readings, proposals = read_depth(folder), read_proposals(folder)
     except InputError as error:
         return StoredRisk(fault=str(error))
-    risk = StoredRisk(result=read_slide_result(folder)).with_depth(readings, proposals)
+    risk = StoredRisk(result=read_slide_result(folder)).with_depth(readings, proposals, {})
     prediction = read_risk_prediction(folder / RISK_FILE)
     if not prediction:
         fault = f"{RISK_FILE} cannot be read. Estimate the risk again." if (folder / RISK_FILE).is_file() else ""

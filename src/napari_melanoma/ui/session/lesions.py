@@ -169,7 +169,11 @@ class LesionDocument(Document[LesionState | None]):
         """
         self._analysis = ()
         state = self.value
-        if self._has_pending_edits and state is not None and state.source.folder != self._session.result_location.folder:
+        if (
+            self._has_pending_edits
+            and state is not None
+            and state.source.folder != self._session.result_location.folder
+        ):
             self.submit(lambda run: None, lambda _: self._show_none())
             return
         self.flush()

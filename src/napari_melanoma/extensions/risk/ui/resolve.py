@@ -11,7 +11,7 @@ from napari_melanoma.extensions.risk.slide_files import MAP_METHODS
 from napari_melanoma.reports.formatting import format_risk, to_sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from napari_melanoma.extensions.risk.prediction import KnownDepth
     from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
@@ -38,6 +38,7 @@ class RiskFacts:
     ``stored``: with the current depth. ``is_read``: it was read. ``model``: name of the selected model, empty if none.
     ``fingerprint``: of its bundle, empty if it is not installed. ``row``: the current patient data. ``pending``: kinds
     of the requests that are running or waiting. ``visible_maps``: methods of the maps that the user wants to see.
+    ``fields``: columns of the patient data that the model uses, without those of the Depth section.
     """
 
     stored: StoredRisk
@@ -47,6 +48,7 @@ class RiskFacts:
     model: str = ""
     fingerprint: str = ""
     row: Mapping[str, str] | None = None
+    fields: Collection[str] = ()
     pending: frozenset[str] = frozenset()
     visible_maps: frozenset[str] = frozenset()
 
@@ -133,12 +135,13 @@ def describe_depth(depth: KnownDepth) -> str:
 def describe_changes(facts: RiskFacts) -> str:
     """Describe which inputs differ from those of the prediction; empty if none do.
 
-    Without a model there is no form, whose values could differ.
+    Without a model there is no form, whose values could differ. Other columns of a case are no inputs: a new estimate
+    would not change them.
     """
     prediction, depth, changes = facts.stored.prediction, facts.stored.depth, []
     if facts.fingerprint and facts.fingerprint != prediction["model"]["fingerprint"]:
         changes.append("the model has changed")
-    row = {name: cell for name, cell in (facts.row or {}).items() if cell}
+    row = {name: cell for name, cell in (facts.row or {}).items() if cell and name in facts.fields}
     if facts.fingerprint and row != list_patient_data(prediction):
         changes.append("the patient data have changed")
     used_depth = prediction["depth"]

@@ -44,10 +44,9 @@ class RiskDocument(Document[StoredRisk]):
         self.visible_maps: Shared[frozenset[str]] = Shared(frozenset())
         session.analysis.changed.connect(self.reload)
 
-    @property
-    def current(self) -> StoredRisk:
-        """The stored risk with the current depth of the session."""
-        stored = self.value.with_depth(self._depth.value, self._depth.state.predicted.proposals)
+    def combine(self, row: Mapping[str, str]) -> StoredRisk:
+        """Return the stored risk with the current depth, which is that of the patient data if it was not measured."""
+        stored = self.value.with_depth(self._depth.value, self._depth.state.predicted.proposals, row)
         return replace(stored, fault=self.problem or stored.fault)
 
     def show_map(self, method: str, shown: bool) -> None:

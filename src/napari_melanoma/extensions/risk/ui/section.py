@@ -105,15 +105,16 @@ class RiskController(QObject):
     def resolve(self) -> RiskTexts:
         """Return what the widgets show."""
         session, document, picker = self._session, self.document, self.view.model_picker
-        bundle = picker.bundle
+        bundle, row = picker.bundle, self.view.patient_form.row
         facts = RiskFacts(
-            document.current,
+            document.combine(row),
             is_read=document.is_ready,
             is_brightfield=session.slide.info.kind == "brightfield",
             has_scale=session.slide.info.pixel_size is not None,
             model=picker.model,
             fingerprint="" if bundle is None else bundle.fingerprint,
-            row=self.view.patient_form.row,
+            row=row,
+            fields=self.view.patient_form.fields,
             pending=self._requests.list_pending(session.folder),
             visible_maps=document.visible_maps.value,
         )
