@@ -8,14 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_session import open_session
+from fake_session import open_session, reopens
 from pytestqt.qtbot import QtBot
 
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import DepthReading, read_depth
+from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.slides.synoptic_files import store_synoptic
+from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.session.slide import SlideSession
+from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
 OTHER_SIZE = PixelSize(1.0, 1.0, "given")
@@ -94,6 +98,29 @@ def test_readings_follow_the_scale_of_the_slide_unless_they_are_locked(session: 
     depth.undo()
     depth.follow_scale()
     assert depth.state.reading.mm == pytest.approx(0.2), "the user has undone it"
+
+
+def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
+    session: SlideSession, qtbot: QtBot, tmp_path: Path
+) -> None:
+    """Also if no section shows the report, as without the extension of its form."""
+    report = SynopticReport().sign("A", "2026-01-02T10:00:00+00:00")
+    store_synoptic(session.folder, session.slide.info.path, report, None)
+    again = reopens(session)
+    assert SYNOPTIC_DOCUMENT in DepthSection.documents, "the report is read before the reading can be edited"
+    waits(again, qtbot)
+    wait_until_idle(qtbot, again.synoptic.queue)
+    again.services.set_reader("A")
+    again.depth.set_values(clark=3)
+    assert again.depth.state.reading.clark is None
+    assert "A has signed the synoptic report" in again.services.status.text
+    again.services.set_reader("B")
+    again.depth.set_values(clark=3)
+    assert again.depth.state.reading.clark == 3
+    again.services.set_reader("A")
+    again.synoptic.apply(lambda report: report.reopen("A", "2026-01-03T10:00:00+00:00"))
+    again.depth.set_values(clark=4)
+    assert again.depth.state.reading.clark == 4
 
 
 def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BLIND_SETTING = "slide/depth_blind"
 READING_NAMED = "The reading without a name is now the reading of {}."
+LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
 READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
 
@@ -98,7 +99,8 @@ class DepthState:
 class DepthDocument(Document[SlideDepthReadings]):
     """The depth readings of a slide; edits are those of the current reader, and undo is recorded in the reading.
 
-    ``changed`` is also emitted when another part of ``state`` has changed, such as the predictions.
+    ``changed`` is also emitted when another part of ``state`` has changed, such as the predictions. A signed synoptic
+    report, which must have been read, locks the reading of its signer.
     """
 
     def __init__(self, session: SlideSession) -> None:
@@ -107,6 +109,9 @@ class DepthDocument(Document[SlideDepthReadings]):
         self._size = session.slide.info.pixel_size  # to which the readings were converted last
         self._predicted, self._selected = DepthPredictions(), 0
         self._reader_message = ""
+        self._report = session.synoptic
+        self._report.changed.connect(self.refresh)
+        self.find_lock = self._find_lock
         self.reader = ""  # empty if unknown
         self.follow_reader()
         self._services.reader_changed.connect(self.follow_reader)
@@ -192,6 +197,12 @@ class DepthDocument(Document[SlideDepthReadings]):
         """Restore the values of a step of the history; the readings record this as another change."""
         depth = restore_values(previous.current, restored.current, self.reader, utc_time())
         return replace(restored, current=depth)
+
+    def _find_lock(self) -> str:
+        """Return why the reading of the current reader is locked; empty if it is not."""
+        report = self._report.value
+        is_locked = report.is_signed and report.signed_by == self.reader
+        return LOCKED.format(report.signed_by) if is_locked else ""
 
     def _assign_reader(self) -> None:
         """Assign the reading without a name to the reader, unless the reader already has a reading."""

@@ -227,7 +227,7 @@ class SlideSession:
 
     @property
     def synoptic(self) -> Document[SynopticReport]:
-        """The synoptic report of the slide, which locks the depth readings once it is signed."""
+        """The synoptic report of the slide."""
         from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 
         return self.document(SYNOPTIC_DOCUMENT)

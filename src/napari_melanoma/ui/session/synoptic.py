@@ -1,4 +1,4 @@
-"""The synoptic report of a slide as the current reader edits it; once signed, it locks the depth reading."""
+"""The synoptic report of a slide as the current reader edits it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.history import History
     from napari_melanoma.ui.session.slide import SlideSession
 
-LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
-
 
 class SynopticDocument(Document[SynopticReport]):
-    """The synoptic report of a slide; a signed report locks the depth reading of its signer."""
+    """The synoptic report of a slide; a signed report locks the depth reading of its signer (``DepthDocument``)."""
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
-        self._services, self._depth = session.services, session.depth
-        self._depth.find_lock = self._find_depth_lock
-        self.changed.connect(self._depth.refresh)
-
-    def _find_depth_lock(self) -> str:
-        """Return why the reading of the current reader is locked; empty if it is not."""
-        report = self.value
-        is_locked = report.is_signed and report.signed_by == self._depth.reader
-        return LOCKED.format(report.signed_by) if is_locked else ""
+        self._services = session.services
 
     def _restore(self, previous: History[SynopticReport], restored: History[SynopticReport]) -> History[SynopticReport]:
         """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""

@@ -21,6 +21,7 @@ from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.report_file import ReportFile
+from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
@@ -39,7 +40,7 @@ RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another nam
 class DepthSection(Section):
     """Measure the Breslow thickness of a slide, and edit the reading."""
 
-    documents = (DEPTH_DOCUMENT,)
+    documents = (DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT)  # a signed report locks the reading
     tools = ("depth",)
 
     def __init__(self) -> None:
