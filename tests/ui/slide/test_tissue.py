@@ -127,7 +127,7 @@ def chooses_method(person, index):
     combo.activated.emit(index)
 
 
-def test_a_detection_that_is_canceled_or_left_for_another_slide_changes_nothing(
+def test_a_detection_that_is_canceled_changes_nothing_and_continues_when_another_slide_is_displayed(
     person, slide_path, tmp_path, slow_overview
 ):
     dock, (begun, goes_on) = person.dock, slow_overview
@@ -149,23 +149,54 @@ def test_a_detection_that_is_canceled_or_left_for_another_slide_changes_nothing(
     finds_tissue(person, "tissue_find")
     assert dock.status.text == "Tissue detected."
     shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_summary")
-    for leave in (lambda: presses(person, "cancel"), lambda: dock.opener.open([draw_slide(tmp_path / "other.tif")])):
-        begun.clear()
-        goes_on.clear()
-        chooses_method(person, 1)
-        person.until(begun.is_set)
-        leave()
-        person.until(lambda: not dock.status.is_busy)
-        goes_on.set()
-        person.waits()
-    assert dock.slide.info.name == "other"
-    assert person.session.tissue.value.method == "triangle"  # selected last
-    person.clicks("previous_slide")
-    person.until(lambda: person.session is not None)
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, 1)
+    person.until(begun.is_set)
+    presses(person, "cancel")
+    goes_on.set()
     person.waits()
     assert person.session.tissue.value.method == "triangle"
     assert person.label_text("tissue_summary") == text
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
+
+    # It continues while another slide is displayed, whose tissue it does not touch.
+    person.opens_slides(draw_slide(tmp_path / "other.tif"))
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is not None and person.session.slide.info.name == "section")
+    session = person.session
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, 1)
+    person.until(begun.is_set)
+    person.clicks("next_slide")
+    person.until(lambda: person.session is not None and person.session is not session)
+    assert dock.status.text == "Detecting the tissue of section.tif ..."
+    assert dock.status.cancel_button.isEnabled()
+    active = person.viewer.layers.selection.active
+    goes_on.set()
+    person.until(lambda: not dock.status.is_busy)
+    assert dock.status.text == "The tissue of section.tif is detected."
+    assert not person.viewer.layers[LAYER].visible
+    assert person.viewer.layers.selection.active == active
+    assert "Detect it now" in person.label_text("tissue_summary")
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is session)
+    person.waits()
+    assert session.tissue.value.method == session.tissue.value.detected.method == "otsu"
+    assert person.viewer.layers[LAYER].visible
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data != 0, session.tissue.value.detected.mask)
+
+    # It is given up when its slide is closed.
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, 2)
+    person.until(begun.is_set)
+    person.viewer.layers.clear()
+    person.until(lambda: not dock.status.is_busy)
+    goes_on.set()
+    person.waits()
+    assert LAYER not in person.viewer.layers
 
 
 def test_unreadable_correction_is_reported(person, slide_path):

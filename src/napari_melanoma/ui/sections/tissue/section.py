@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt
@@ -11,23 +10,19 @@ from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QWidget
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.tissue.detection import TissueDetections
 from napari_melanoma.ui.sections.tissue.resolve import TissueTexts, resolve_tissue
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.tissue import DEFAULT_METHOD, DetectedTissue, TissueState
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.tissue import TissueMethod
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -73,17 +68,18 @@ class TissueSection(Section):
 
     def __init__(self) -> None:
         self._method: TissueMethod = DEFAULT_METHOD  # selected last, also for slides that are opened next
+        self._detections: TissueDetections | None = None  # continue when another slide is displayed
 
     def show(self, session: SlideSession) -> None:
         """Use the method that was selected last, unless tissue was detected with another one."""
         self._session, self._owner = session, QObject(session.sessions.parent)
-        self._previous_method: TissueMethod | None = None  # that canceling a detection with another one selects again
-        self._queue = LatestJobQueue(self._owner)
-        self._queue.succeeded.connect(self._on_detected)
-        self._queue.failed.connect(self._on_failed)
         self._connections = SectionConnections(self._owner)
-        self._connections.connect(session.services.status.cancelled, self._on_canceled)
-        if self._state.detected is None:
+        if self._detections is None:
+            self._detections = TissueDetections(session.services.status, session.sessions)
+            self._detections.detected.connect(self._on_detected)
+            self._detections.canceled.connect(self._on_canceled)
+        self._detections.show_progress(session)
+        if self._state.detected is None and not self._detections.is_pending(session):
             self._update(method=self._method)
 
     def open(self, session: SlideSession) -> QWidget:
@@ -100,12 +96,12 @@ class TissueSection(Section):
         return view
 
     def close(self) -> None:
-        """Cancel the detection; the layer and the detected tissue stay with their slide."""
-        if self._queue.busy:
-            self._cancel("")
+        """Disconnect all signals; the layer and the detected tissue stay with their slide."""
         self._connections.close()
         self._owner.deleteLater()
-        del self._session, self._owner, self._queue, self._connections  # with the layers of a slide that may be closed
+        del self._session, self._owner, self._connections  # with the layers of a slide that may be closed
+        if self._detections is not None:
+            self._detections.show_progress(None)
 
     @property
     def _state(self) -> TissueState:
@@ -114,20 +110,11 @@ class TissueSection(Section):
     def _update(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
         self._session.tissue.set(replace(self._state, **changes))
 
-    def _on_canceled(self, task: str) -> None:
-        if task == "finding":
-            self._cancel("Canceled.")
-
-    def _cancel(self, message: str) -> None:
-        """Cancel the detection; tissue and method are as before."""
-        self._queue.cancel()
-        if self._previous_method is not None:
-            self._select(self._previous_method if self._state.detected is None else self._state.detected.method)
-        self._end(message)
-
-    def _end(self, message: str) -> None:
-        self._previous_method = None
-        self._session.services.status.end("finding", message)
+    def _on_canceled(self, session: SlideSession, previous: TissueMethod) -> None:
+        """Select the method before; the tissue is as before."""
+        detected = session.tissue.value.detected
+        self._method = previous if detected is None else detected.method
+        session.tissue.set(replace(session.tissue.value, method=self._method))
 
     def _select(self, method: TissueMethod) -> None:
         self._method = method
@@ -142,14 +129,14 @@ class TissueSection(Section):
             viewer.layers.selection.active = layer
             layer.mode = "paint"
         elif self._state.stored is not None:
-            self._show_mask(self._state.stored)
+            show_mask(self._session, self._state.stored)
         else:
-            self._detect()
+            self._detect(self._state.method)
 
     def _on_reset(self) -> None:
         """Detect the tissue again, after confirmation if it was corrected."""
         if self._session.corrected_tissue is None or self._confirm_replacing():
-            self._detect()
+            self._detect(self._state.method)
 
     def _on_method(self, method: TissueMethod) -> None:
         """Detect the tissue with the new method if tissue is shown, after confirmation if it was corrected."""
@@ -158,9 +145,8 @@ class TissueSection(Section):
         if not is_shown and self._state.stored is None:
             self._select(method)
         elif session.corrected_tissue is None or self._confirm_replacing():
-            self._previous_method = self._previous_method or previous
             self._select(method)
-            self._detect()
+            self._detect(previous)
         else:
             self._update()  # shows the previous method again
 
@@ -175,44 +161,33 @@ class TissueSection(Section):
         pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "replace"
 
-    def _detect(self) -> None:
-        slide, method = self._session.slide, self._state.method
-        self._session.services.status.begin("finding", "Detecting tissue ...")
-        work = partial(_detect_tissue, slide.slide, slide.info.pixel_size, method)
-        self._queue.submit("tissue", lambda: work)
+    def _detect(self, previous: TissueMethod) -> None:
+        if self._detections is not None:
+            self._detections.start(self._session, previous)
 
-    def _on_detected(self, detected: DetectedTissue) -> None:
-        """Show the detected tissue, which replaces the corrected one."""
-        self._end("Tissue detected.")
-        self._update(detected=detected, stored=None)
-        self._show_mask(detected.mask)
+    def _on_detected(self, session: SlideSession, detected: DetectedTissue) -> None:
+        """Show the detected tissue, which replaces the corrected one, on its slide, also while that is hidden."""
+        session.tissue.set(replace(session.tissue.value, method=detected.method, detected=detected, stored=None))
+        show_mask(session, detected.mask)
+        name = slide_layers.slide_display_name(session.slide.info)
+        text = "Tissue detected." if session.slide.is_shown else f"The tissue of {name} is detected."
+        session.services.status.show_message(text)
 
-    def _on_failed(self, error: Exception) -> None:
-        self._end("")
-        show_failure(self._session.services.status, error)
 
-    def _show_mask(self, mask: NDArray[np.bool_]) -> None:
-        from napari.layers import Labels
-        from napari.utils.colormaps import DirectLabelColormap
+def show_mask(session: SlideSession, mask: NDArray[np.bool_]) -> None:
+    """Show tissue, bool (row, column) of the whole slide, as a layer to correct it, once its slide is shown."""
+    from napari.layers import Labels
+    from napari.utils.colormaps import DirectLabelColormap
 
-        def create_layer() -> Labels:
-            colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
-            return Labels(mask.astype("uint8"), opacity=0.35, colormap=colormap)
+    def create_layer() -> Labels:
+        colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
+        return Labels(mask.astype("uint8"), opacity=0.35, colormap=colormap)
 
-        viewer, slide = self._session.services.viewer, self._session.slide
-        placement = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
-        layer = slide_layers.get_or_add_layer(viewer, slide, "tissue", create_layer, placement)
-        layer.data = mask.astype("uint8")
+    viewer, slide = session.services.viewer, session.slide
+    placement = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
+    layer = slide_layers.get_or_add_layer(viewer, slide, "tissue", create_layer, placement)
+    layer.data = mask.astype("uint8")
+    layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
+    if slide.is_shown:
         layer.visible = True
-        layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
         viewer.layers.selection.active = layer
-
-
-def _detect_tissue(slide: TiledSlide, size: PixelSize | None, method: TissueMethod, run: RunContext) -> DetectedTissue:
-    """Detect the tissue as the analysis does; ``size``: of a pixel, None if unknown."""
-    from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
-
-    overview = read_overview(slide)
-    run.check()
-    mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size)
-    return DetectedTissue(mask, warnings, method)
