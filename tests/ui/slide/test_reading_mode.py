@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import tifffile
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCloseEvent
@@ -168,6 +170,24 @@ def test_name_and_overview_are_in_the_corner_of_the_image(reader):
     assert inset.isVisible()
     press(reader, Qt.Key.Key_F8)
     assert not inset.isVisible()
+
+
+def test_the_overview_in_the_corner_is_rotated_with_a_slide_that_is_opened(reader, tmp_path):
+    path = tmp_path / "wide.tif"
+    tifffile.imwrite(path, np.full((256, 512, 3), 200, np.uint8), tile=(128, 128), photometric="rgb", metadata=None)
+    reader.opens_slides(path)
+    reader.finds(QAbstractButton, "rotate_right").click()
+    reader.waits()
+    reader.dock.close_slide()
+    reader.waits()
+    focus_canvas(reader, 1366)
+    press(reader, Qt.Key.Key_F8)
+    inset = reader.dock.reading_mode.mode.inset
+    reader.opens_slides(path)
+    reader.until(lambda: reader.dock.slide.angle == 90)
+    overview = inset.findChild(Overview)
+    assert overview.heightForWidth(200) == 160  # 100 if it is not rotated
+    reader.until(lambda: overview.height() >= 150)
 
 
 def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(reader, monkeypatch):

@@ -170,6 +170,7 @@ def rotate_view(session: SlideSession, angle: float) -> None:
             fit_view(viewer, slide.layers)
         else:
             center_view(viewer, slide, view.center)
+    session.rotated.emit()
 
 
 def add_bookmark(session: SlideSession) -> None:

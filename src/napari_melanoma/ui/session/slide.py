@@ -115,11 +115,12 @@ class SlideSession:
     - ``tissue``: detected and corrected
     - ``results``, ``heatmap_display``: what is shown of the results, and how the heatmap is displayed
     - ``commit_requested``: connect a function that applies what is being typed or drawn now, because it is saved next
+    - ``rotated``: the slide was rotated in the view
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
     """
 
-    closed = Signal(str)
+    rotated, closed = Signal(), Signal(str)
 
     def __init__(
         self, slide: ViewerSlide, location: SlideResultLocation, services: SessionServices, sessions: SlideSessions

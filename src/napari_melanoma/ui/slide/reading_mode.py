@@ -190,6 +190,7 @@ class SessionSlot(QWidget):
         if self._widget is not None:
             leave_focus(self._widget)
             self.layout().addWidget(self._widget)
+            self._widget.show()  # now, because a hidden widget has no height
 
 
 class ReadingToolbar(QToolBar):
@@ -371,7 +372,7 @@ class OverviewInset(QFrame):
         overview = Overview(session, connections)
         overview.setObjectName("reading_overview_picture")
         overview.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # a click leaves the keyboard focus on the canvas
-        connections.connect(session.notes.changed, lambda _: self._place())
+        connections.connect(session.rotated, self._place)
         return overview
 
     def start(self, window: QMainWindow) -> None:

@@ -39,7 +39,6 @@ class Overview(QWidget):
         named(self, "overview", "Overview of the slide", tip)
         self._session, self._slide = session, session.slide
         self._viewer, self._icons = session.services.viewer, session.services.icons
-        self._angle = self._slide.angle
         self._view: tuple[tuple[float, float], tuple[float, float]] | None = None  # center and extent
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -47,7 +46,7 @@ class Overview(QWidget):
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
         CameraTimer(self._viewer, self, connections, self.update_view)
-        connections.connect(session.notes.changed, self._on_notes)
+        connections.connect(session.rotated, self._on_rotated)
         for shown in (session.thumbnail, session.visited):
             connections.connect(shown.changed, lambda _: self.update())
         self.update_view()
@@ -66,13 +65,11 @@ class Overview(QWidget):
         super().showEvent(event)
         self.update_view()
 
-    def _on_notes(self, notes: object) -> None:
+    def _on_rotated(self) -> None:
         """Rotate with the slide, which changes the shape of the overview."""
-        if self._angle != self._slide.angle:
-            self._angle = self._slide.angle
-            self.updateGeometry()
-            self.update()
-            self.update_view()
+        self.updateGeometry()
+        self.update()
+        self.update_view()
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
         """Return True: the height depends on the width."""
@@ -141,7 +138,7 @@ class Overview(QWidget):
     def _rotated_extent(self) -> tuple[float, float]:
         """Return height and width of the rotated slide in the unit of the pixel size."""
         height, width = (count * side for count, side in zip(self._slide.size, self._slide.pixel_um, strict=True))
-        cosine, sine = abs(math.cos(math.radians(self._angle))), abs(math.sin(math.radians(self._angle)))
+        cosine, sine = abs(math.cos(math.radians(self._slide.angle))), abs(math.sin(math.radians(self._slide.angle)))
         return height * cosine + width * sine, width * cosine + height * sine
 
     def _scale(self) -> float:
@@ -155,7 +152,7 @@ class Overview(QWidget):
         return (
             QTransform()
             .translate(self.width() / 2, self.height() / 2)
-            .rotate(self._angle)
+            .rotate(self._slide.angle)
             .scale(scale * self._slide.pixel_um[1], scale * self._slide.pixel_um[0])
             .translate(-self._slide.size[1] / 2, -self._slide.size[0] / 2)
         )

@@ -272,7 +272,7 @@ class RotationControls(QWidget):
         left.clicked.connect(lambda: rotate(session, self._angle.value() - QUARTER_TURN))
         right.clicked.connect(lambda: rotate(session, self._angle.value() + QUARTER_TURN))
         self._angle.valueChanged.connect(partial(rotate, session))
-        connections.connect(session.notes.changed, self._show_angle)
+        connections.connect(session.rotated, self._show_angle)
         self._show_angle()
 
     def _show_angle(self) -> None:
