@@ -176,8 +176,7 @@ def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot:
     dock.frame.toggleButton().click()  # with an animation
     opened = host.sections["Frame"].widget
     assert opened is not None
-    qtbot.wait(300)
-    assert opened.height() >= opened.minimumSizeHint().height()
+    qtbot.waitUntil(lambda: opened.height() >= opened.minimumSizeHint().height())
 
 
 def test_a_section_may_keep_its_widget(dock: Dock) -> None:
