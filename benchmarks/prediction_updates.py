@@ -26,11 +26,10 @@ ALLOWED_S = 0.3
 
 def seconds_until_predicted(dock: Any, change: Callable[[], None]) -> float:  # noqa: ANN401 - imported when timed
     """Make a change, and wait until the dock shows a new valid prediction."""
-    identity = str(dock.picker.identity)
-    before = dock.prediction_controller.current_prediction(identity)
+    before = dock.predictions.current_prediction(dock.picker.session)
 
     def follows() -> bool:
-        now = dock.prediction_controller.current_prediction(identity)
+        now = dock.predictions.current_prediction(dock.picker.session)
         return now is not None and now is not before
 
     begun = time.perf_counter()
@@ -41,7 +40,7 @@ def seconds_until_predicted(dock: Any, change: Callable[[], None]) -> float:  # 
 
 def strokes(dock: Any, count: int) -> list[float]:  # noqa: ANN401 - as above
     """Paint at the border of the mask at different rows."""
-    labels = dock.controller.store.mask(str(dock.picker.identity))
+    labels = dock.picker.session.mask
     labels.brush_size = max(labels.data.shape) // 40
     rows = np.flatnonzero(labels.data.any(axis=1))
     if not len(rows):

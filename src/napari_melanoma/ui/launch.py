@@ -131,7 +131,7 @@ def _write_results(dock: LesionDock, out: Path) -> None:
     session = dock.picker.session
     assert session is not None
     assert session.lesion is not None
-    result = dock.prediction_controller.add_prediction(session, session.lesion)
+    result = dock.predictions.add_prediction(session, session.lesion)
     save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)

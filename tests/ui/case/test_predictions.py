@@ -157,13 +157,13 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     assert lesion.findChild(PatientForm).row["age"] == "54"
     assert lesion.findChild(PatientForm).row["sex"] == "female"
     assert "From case P-" in lesion.findChild(QLabel, "form_origin").text()
-    first = lesion.prediction_controller.current_prediction(lesion.picker.session)
+    first = lesion.predictions.current_prediction(lesion.picker.session)
     assert [one.field for one in first.contributions] == ["age", "sex"]
     line = lesion.findChild(QLineEdit, "patient_age")
     line.selectAll()
     someone.qtbot.keyClicks(line, "90")
     someone.waits()
-    assert lesion.prediction_controller.current_prediction(lesion.picker.session).probability > first.probability
+    assert lesion.predictions.current_prediction(lesion.picker.session).probability > first.probability
     assert someone.case.patient.age == 54
     someone.chooses("patient_sex", "male")
     assert lesion.findChild(PatientForm).row == {**lesion.findChild(PatientForm).row, "age": "90", "sex": "male"}

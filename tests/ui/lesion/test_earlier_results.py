@@ -11,8 +11,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.ui.lesion.saving import read_saved_prediction
-from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
+from napari_melanoma.ui.session.lesion_prediction import SavedPrediction, read_saved_prediction
 
 ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
 RGB = np.zeros((6, 8, 3), np.uint8)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -21,7 +22,7 @@ from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion.saving import result_folder
 from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.session.photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
 from napari_melanoma.ui.session.recovery import discard_unsaved
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -166,7 +167,7 @@ def test_no_report_is_written_of_a_result_that_was_replaced(tmp_path):
     viewer = ViewerModel()
     for _ in range(2):
         viewer.add_image(np.zeros((4, 4, 3), np.uint8), rgb=True)
-    sessions = PhotographSessions(viewer, Mock())
+    sessions = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
     first, second = sessions.update()
     for session in (first, second):
         sessions.set_saved(session, tmp_path / "mole", "pixels")

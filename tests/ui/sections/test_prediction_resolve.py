@@ -1,10 +1,12 @@
-"""Which prediction is shown, and why there is no current one, without widgets."""
+"""Which prediction and heatmap are shown, and why there is no current one, without widgets."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from napari_melanoma.ui.sections.prediction.resolve import (
@@ -12,13 +14,19 @@ from napari_melanoma.ui.sections.prediction.resolve import (
     NOT_ANALYZED,
     OUTDATED,
     STOPPED,
+    HeatmapLayerView,
+    HeatmapView,
     PredictionContext,
+    resolve_heatmap,
+    resolve_layer,
     resolve_prediction,
 )
+from napari_melanoma.ui.session.heatmap_options import HeatmapOptions
 from napari_melanoma.ui.session.lesion_prediction import (
     ClassifierInput,
     LesionPredictionOutcome,
     LesionPredictionRequest,
+    PredictionHeatmap,
     SavedPrediction,
 )
 
@@ -27,10 +35,11 @@ OLD: Any = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"cre
 REQUEST = LesionPredictionRequest("mole", ClassifierInput("small", "image", "mask"), ())
 EDITED = LesionPredictionRequest("mole", ClassifierInput("small", "image", "edited"), ())
 LARGE = LesionPredictionRequest("mole", ClassifierInput("large", "image", "mask"), ())
+CANCELED, CANCELED_EDITED = LesionPredictionOutcome(REQUEST), LesionPredictionOutcome(EDITED)
 DONE, FAILED = LesionPredictionOutcome(REQUEST, ANSWER), LesionPredictionOutcome(REQUEST, error="no <lesion> found.")
 SAVED = SavedPrediction(OLD, {}, "mask", True)
-IDLE = PredictionContext("automatic", "small")
-PENDING, CHANGING = IDLE._replace(is_pending=True), IDLE._replace(is_changing=True)
+SMALL = PredictionContext("small")
+CHANGING = SMALL._replace(is_changing=True)
 AGAIN = "[Predict again]"
 
 
@@ -45,27 +54,28 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case("no photograph", None, None, IDLE, None, False, NOT_ANALYZED),
-    Case("no classifier", None, None, PredictionContext("", ""), None, False, NO_MODEL_SELECTED),
+    Case("not analyzed", None, None, SMALL, None, False, NOT_ANALYZED),
+    Case("no classifier", None, None, PredictionContext(""), None, False, NO_MODEL_SELECTED),
     Case(
         "no classifier installed",
         None,
         None,
-        PredictionContext("", "", has_models=False),
+        PredictionContext("", has_models=False),
         None,
         False,
         "No classification model is installed. [Train one], or add one with <i>napari-melanoma models import</i>.",
     ),
-    Case("predicting", None, REQUEST, PENDING, None, False, "Predicting ..."),
-    Case("canceled", None, REQUEST, IDLE, None, False, f"{STOPPED} {AGAIN}"),
-    Case("predicted", DONE, REQUEST, IDLE, ANSWER, True, ""),
-    Case("predicted, and a heatmap is pending", DONE, REQUEST, PENDING, ANSWER, True, ""),
+    Case("predicting", None, REQUEST, SMALL, None, False, "Predicting ..."),
+    Case("canceled", CANCELED, REQUEST, SMALL, None, False, f"{STOPPED} {AGAIN}"),
+    Case("canceled, then edited", CANCELED, EDITED, SMALL, None, False, "Predicting ..."),
+    Case("predicted", DONE, REQUEST, SMALL, ANSWER, True, ""),
     Case("a control was moved", DONE, REQUEST, CHANGING, ANSWER, False, OUTDATED),
-    Case("the mask was edited", DONE, EDITED, PENDING, ANSWER, False, OUTDATED),
-    Case("the mask was edited, and canceled", DONE, EDITED, IDLE, None, False, f"{STOPPED} {AGAIN}"),
-    Case("another model", DONE, LARGE, PENDING._replace(model="large"), None, False, "Predicting ..."),
-    Case("failed", FAILED, REQUEST, IDLE, None, False, f"No &lt;lesion&gt; found. {AGAIN}"),
-    Case("failed, then edited", FAILED, EDITED, PENDING, None, False, "Predicting ..."),
+    Case("the mask was edited", DONE, EDITED, SMALL, ANSWER, False, OUTDATED),
+    Case("the mask was edited, and canceled", CANCELED_EDITED, EDITED, SMALL, None, False, f"{STOPPED} {AGAIN}"),
+    Case("another model", DONE, LARGE, SMALL._replace(model="large"), None, False, "Predicting ..."),
+    Case("failed", FAILED, REQUEST, SMALL, None, False, f"No &lt;lesion&gt; found. {AGAIN}"),
+    Case("failed, and a control was moved", FAILED, REQUEST, CHANGING, None, False, "Predicting ..."),
+    Case("failed, then edited", FAILED, EDITED, SMALL, None, False, "Predicting ..."),
 ]
 
 
@@ -84,11 +94,11 @@ def test_shown_prediction(case: Case) -> None:
 @pytest.mark.parametrize(
     ("request_now", "context", "note", "reason"),
     [
-        (None, IDLE, "Saved on 2026-11-20 14:05 UTC.", NOT_ANALYZED),
-        (REQUEST, PENDING, "Saved on 2026-11-20 14:05 UTC.", "Predicting ..."),
+        (None, SMALL, "Saved on 2026-11-20 14:05 UTC.", NOT_ANALYZED),
+        (REQUEST, SMALL, "Saved on 2026-11-20 14:05 UTC.", "Predicting ..."),
         (
             EDITED,
-            PENDING._replace(row={"age": "54"}),
+            SMALL._replace(row={"age": "54"}),
             "Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask, the patient data.",
             "Predicting ...",
         ),
@@ -99,5 +109,107 @@ def test_a_saved_prediction_until_there_is_a_new_one(
 ) -> None:
     view = resolve_prediction(None, request_now, SAVED, context, link)
     assert (view.prediction, view.is_current, view.note, view.reason) == (OLD, False, note, reason)
-    new = resolve_prediction(DONE, REQUEST, SAVED, IDLE, link)
+    new = resolve_prediction(DONE, REQUEST, SAVED, SMALL, link)
     assert (new.prediction, new.note, new.reason) == (ANSWER, "", "")
+
+
+HEAT, EMPTY = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+SHOWN = HeatmapOptions(is_shown=True)
+FAILED_OCCLUSION = replace(SHOWN, method="occlusion", failures={("small", "occlusion"): "this network has none."})
+TWO: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma")
+THREE: Any = SimpleNamespace(classes=("nevus", "melanoma", "lentigo"), positive="melanoma")
+OF_TWO, OF_THREE = LesionPredictionOutcome(REQUEST, TWO), LesionPredictionOutcome(REQUEST, THREE)
+EXPLAIN_TWO = REQUEST._replace(method="cam")
+EXPLAIN_NEVUS = REQUEST._replace(method="cam", target="nevus")
+
+
+class HeatmapCase(NamedTuple):
+    name: str
+    outcome: LesionPredictionOutcome | None
+    heatmap: PredictionHeatmap | None
+    options: HeatmapOptions
+    classes: tuple[str, ...]
+    target: str
+    notice: str
+
+
+EMPTY_NOTICE = (
+    "The heatmap is empty: the method found no image region that increases the probability of {}. Try another method."
+)
+HEATMAP_CASES = [
+    HeatmapCase("no prediction", None, None, SHOWN, (), "", ""),
+    HeatmapCase("canceled", CANCELED, None, SHOWN, (), "", ""),
+    HeatmapCase("two classes", OF_TWO, None, replace(SHOWN, target="nevus"), (), "", ""),
+    HeatmapCase("three classes", OF_THREE, None, SHOWN, THREE.classes, "melanoma", ""),
+    HeatmapCase("a selected class", OF_THREE, None, replace(SHOWN, target="nevus"), THREE.classes, "nevus", ""),
+    HeatmapCase(
+        "a class of another model", OF_THREE, None, replace(SHOWN, target="wart"), THREE.classes, "melanoma", ""
+    ),
+    HeatmapCase(
+        "an empty heatmap",
+        OF_TWO,
+        PredictionHeatmap(EXPLAIN_TWO, EMPTY),
+        SHOWN,
+        (),
+        "",
+        EMPTY_NOTICE.format("melanoma"),
+    ),
+    HeatmapCase(
+        "an empty heatmap of a selected class",
+        OF_THREE,
+        PredictionHeatmap(EXPLAIN_NEVUS, EMPTY),
+        replace(SHOWN, target="nevus"),
+        THREE.classes,
+        "nevus",
+        EMPTY_NOTICE.format("nevus"),
+    ),
+    HeatmapCase(
+        "an empty heatmap of another class",
+        OF_THREE,
+        PredictionHeatmap(EXPLAIN_NEVUS, EMPTY),
+        SHOWN,
+        THREE.classes,
+        "melanoma",
+        "",
+    ),
+    HeatmapCase("failed", OF_TWO, None, FAILED_OCCLUSION, (), "", "This network has none."),
+    HeatmapCase("failed, and hidden", OF_TWO, None, replace(FAILED_OCCLUSION, is_shown=False), (), "", ""),
+    HeatmapCase("another method failed", OF_TWO, None, replace(FAILED_OCCLUSION, method="cam"), (), "", ""),
+]
+
+
+@pytest.mark.parametrize("case", HEATMAP_CASES, ids=lambda case: case.name)
+def test_heatmap_controls(case: HeatmapCase) -> None:
+    view = resolve_heatmap(case.outcome, case.heatmap, case.options)
+    assert view == HeatmapView(case.options, case.classes, case.target, case.notice)
+
+
+OLD_HEATMAP, NEW_HEATMAP = PredictionHeatmap(EXPLAIN_NEVUS, HEAT), PredictionHeatmap(EXPLAIN_TWO, HEAT)
+OCCLUDE = REQUEST._replace(method="occlusion")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "heatmap", "options", "expected"),
+    [
+        pytest.param(None, NEW_HEATMAP, SHOWN, HeatmapLayerView(), id="no prediction"),
+        pytest.param(OF_TWO, NEW_HEATMAP, HeatmapOptions(), HeatmapLayerView(), id="switched off"),
+        pytest.param(OF_TWO, NEW_HEATMAP, SHOWN, HeatmapLayerView(NEW_HEATMAP), id="shown"),
+        pytest.param(OF_TWO, NEW_HEATMAP, replace(SHOWN, opacity=5), HeatmapLayerView(NEW_HEATMAP), id="faded"),
+        pytest.param(OF_TWO, OLD_HEATMAP, SHOWN, HeatmapLayerView(None, EXPLAIN_TWO, True), id="soon replaced"),
+        pytest.param(
+            OF_TWO,
+            NEW_HEATMAP,
+            replace(SHOWN, method="occlusion"),
+            HeatmapLayerView(request=OCCLUDE),
+            id="replaced after seconds",
+        ),
+        pytest.param(OF_TWO, NEW_HEATMAP, FAILED_OCCLUSION, HeatmapLayerView(), id="failed"),
+    ],
+)
+def test_heatmap_layer(
+    outcome: LesionPredictionOutcome | None,
+    heatmap: PredictionHeatmap,
+    options: HeatmapOptions,
+    expected: HeatmapLayerView,
+) -> None:
+    assert resolve_layer(outcome, heatmap, options) == expected

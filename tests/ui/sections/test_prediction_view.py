@@ -163,10 +163,3 @@ def test_bars_have_accessible_texts_and_tooltips(stage):
     QToolTip.hideText()
     bars.show_rows([])
     assert not bars.isVisibleTo(stage.page)
-
-
-def test_every_heatmap_method_can_be_selected():
-    from napari_melanoma.classification.explanation import METHODS as KNOWN
-    from napari_melanoma.ui.sections.prediction.view import HEATMAP_METHODS as SHOWN
-
-    assert tuple(SHOWN) == KNOWN

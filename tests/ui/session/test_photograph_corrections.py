@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 from unittest.mock import MagicMock, Mock
 
@@ -28,7 +29,7 @@ def sessions() -> PhotographSessions:
     viewer = ViewerModel()
     for name in ("stored", "typed"):
         viewer.add_image(np.zeros(SHAPE, np.uint8), rgb=True, name=name)
-    made = PhotographSessions(viewer, Mock())
+    made = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
     made.update()
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
@@ -36,7 +37,7 @@ def sessions() -> PhotographSessions:
     for name in ("first", "second"):
         viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
     viewer.add_image(np.zeros(SHAPE), name="not a photograph")
-    made = PhotographSessions(viewer, Mock())
+    made = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
     made.update()
     return made
 

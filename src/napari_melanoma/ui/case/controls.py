@@ -31,7 +31,7 @@ from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.sections.prediction.view import PredictionSection
+from napari_melanoma.ui.sections.prediction.view import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart
@@ -296,7 +296,7 @@ class LesionPage(QWidget):
         self.body_map = BodyMap(icons)
         self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
         self.comparison_label.setToolTip("")
-        self.prediction_section = PredictionSection(icons)
+        self.prediction_section = PredictionPanel(icons)
         prediction = QWidget()
         layout = QVBoxLayout(prediction)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -17,7 +17,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
-from napari_melanoma.ui.session.recovery import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import find_frame, show_dock
@@ -121,7 +121,7 @@ class CaseImageOpener(LesionDockLink):
         for identities in (self._looked_up, self._unanalyzed, self.restored):
             identities.clear()  # a new dock has no analyses
         dock.controller.changed.connect(self._on_changed)
-        dock.prediction_controller.heatmap.shown.connect(self._on_heatmap)
+        dock.predictions.explained.connect(self._on_heatmap)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.analysis_controller.changed.connect(self._update_task)
         dock.analysis_controller.queue.progressed.connect(self.progressed)

@@ -106,7 +106,7 @@ class CaseCorrectionSaver(QObject):
         is_saved = not lesion.unsaved and self._saved_states.get(session.identity) == _result_state(lesion)
         if dock is None or store is None or image is None or not is_saved:
             return None
-        result = dock.prediction_controller.add_prediction(session, lesion)
+        result = dock.predictions.add_prediction(session, lesion)
         return None if result.heatmap is None else lambda run: save_case_explanation(store, image, result)
 
     def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:

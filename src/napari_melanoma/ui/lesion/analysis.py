@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QAbstractButton, QMessageBox
+from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma.core.provenance import describe_device
 from napari_melanoma.ui.lesion.queues import LesionAnalysisQueue
@@ -16,10 +16,9 @@ from napari_melanoma.ui.widgets.job import tasks
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.widgets.status_line import Task
+    from napari_melanoma.ui.widgets.status_line import StatusLine, Task
     from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK: Task = "analysing"
@@ -39,40 +38,38 @@ class LesionAnalysisController(QObject):
     changed = Signal()
     failed = Signal(object)  # Exception
 
-    def __init__(self, controls: LesionControls, controller: LesionController, client: WorkerClient) -> None:
-        super().__init__(controls)
-        self._controls = controls
-        self._controller = controller
+    def __init__(self, controller: LesionController, client: WorkerClient, status: StatusLine, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._controller, self._status, self._dock = controller, status, dock
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
         self._summary: AnalysisSummary | None = None
         self.queue = LesionAnalysisQueue(client, self)
-        self.queue.progressed.connect(partial(controls.status.progress, TASK))
+        self.queue.progressed.connect(partial(status.progress, TASK))
         self.queue.analyzed.connect(self._on_analyzed)
         self.queue.failed.connect(self._on_failed)
         self.queue.finished.connect(self._on_finished)
-        controls.analyze_button.clicked.connect(self._on_analyze)
-        controls.analyze_all_button.clicked.connect(self._on_analyze_all)
-        controls.status.cancelled.connect(self._on_cancelled)
+        status.cancelled.connect(self._on_cancelled)
         controller.changed.connect(self._on_result)
 
-    def _on_analyze(self) -> None:
-        session = self._controls.picker.session
-        if session is None or not tasks.is_idle(self.queue):
+    def analyze(self, session: PhotographSession) -> None:
+        """Analyze a photograph; ask first if its mask was corrected."""
+        if not tasks.is_idle(self.queue):
             return
         if self._is_corrected(session):
             self._confirm_replace(session)
         else:
             self._start([session])
 
-    def _on_analyze_all(self) -> None:
+    def analyze_all(self) -> None:
+        """Analyze all photographs whose masks were not corrected."""
         if not tasks.is_idle(self.queue):
             return
-        uncorrected = [one for one in self._controls.sessions.update() if not self._is_corrected(one)]
+        uncorrected = [one for one in self._controller.sessions.update() if not self._is_corrected(one)]
         if uncorrected:
             self._start(uncorrected)
         else:
-            self._controls.status.show_message(
+            self._status.show_message(
                 "All masks were corrected manually. No photograph was analyzed. "
                 "To replace one, select its photograph and press Analyze."
             )
@@ -85,7 +82,7 @@ class LesionAnalysisController(QObject):
         details = (
             "The mask was corrected manually. You can restore it after the analysis with Ctrl+Z on the mask layer."
         )
-        box = create_question(self._controls, "replace_corrections", "Replace your corrections?", details)
+        box = create_question(self._dock, "replace_corrections", "Replace your corrections?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.buttonClicked.connect(partial(self._on_replace_confirmed, session))
@@ -98,7 +95,7 @@ class LesionAnalysisController(QObject):
 
     def _start(self, sessions: list[PhotographSession]) -> None:
         self._last = self._error = None
-        self._controls.status.begin(TASK, "Analyzing ...")
+        self._status.begin(TASK, "Analyzing ...")
         self.queue.start([(session, self._controller.options.get(session)) for session in sessions])
         self.changed.emit()
 
@@ -123,7 +120,7 @@ class LesionAnalysisController(QObject):
             self._summary = AnalysisSummary(self._last.session.identity, seconds, message) if count == 1 else None
         elif self._error is None:
             message = "Canceled. No changes were made."
-        self._controls.status.end(TASK, message)
+        self._status.end(TASK, message)
         self._last = None
         self.changed.emit()
 
@@ -133,9 +130,9 @@ class LesionAnalysisController(QObject):
         if summary is None or summary.identity != session.identity:
             return
         self._summary = None  # no more updates if another message has replaced it
-        if session.lesion is not None and self._controls.status.text == summary.message:
+        if session.lesion is not None and self._status.text == summary.message:
             message = summarize_analysis(session.lesion.result, 1, summary.seconds)
-            self._controls.status.show_message(message)
+            self._status.show_message(message)
             self._summary = summary._replace(message=message)
 
 

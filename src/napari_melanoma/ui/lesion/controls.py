@@ -12,9 +12,10 @@ from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWi
 from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, PhotographPicker
 from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionSection
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
 from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions
+from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.adoption import LabelsAdoption
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographPredictions
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+    from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
     from napari_melanoma.ui.session.prompting import PromptController
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
@@ -64,7 +65,7 @@ class LesionControls(SectionDock):
     controller: LesionController
     prompts: PromptController
     labels: LabelsAdoption
-    prediction_controller: PhotographPredictions
+    predictions: PhotographPredictions
     _sections: tuple[QWidget, ...]
     _page: QVBoxLayout
 
@@ -78,13 +79,12 @@ class LesionControls(SectionDock):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
-        self.sessions = PhotographSessions(viewer, self)
+        self.sessions = PhotographSessions(viewer, partial(HostedPhotograph, services=self))
         self.picker = PhotographPicker(self.sessions, self, self.connections)
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
-        self.heatmap = HeatmapControls(self.settings)
-        self.prediction_section = PredictionSection(self.icons, self.heatmap)
+        self.heatmap_options = SharedHeatmapOptions(self.settings)
         self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
@@ -109,9 +109,13 @@ class LesionControls(SectionDock):
         self.deferred.add_widget(frame, self._add_section)
         self.deferred.run_after()
 
-    def show_patient_section(self, is_needed: bool) -> None:
-        """Show the patient section if the classifier needs it."""
-        self.choice.set_needed("Patient", is_needed)
+    def show_classifier(self) -> None:
+        """Show the model for the photograph in view, and the section of the patient data that it may use."""
+        session = self.picker.session
+        if session is None and self.deferred.is_opening:
+            return  # the controls are hidden without a photograph, and filled after the dock is drawn
+        self.classifier.show_automatic("" if session is None or session.lesion is None else session.classifier)
+        self.choice.set_needed("Patient", bool(self.classifier.model) and session is not None)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
         """Enable the controls that can be used, and explain the others in their tooltips.
@@ -202,7 +206,7 @@ class LesionControls(SectionDock):
         self._patient_section = section("Patient", "patient_section", column(), self.settings, True)
         self._sections = sections = (
             self._patient_section,
-            section("Prediction", "answer_section", self.prediction_section, self.settings, True),
+            section("Prediction", "answer_section", column(), self.settings, True),
             section("Mask", "mask_section", column(), self.settings, True),
             section("Region of interest", "roi_section", column(), self.settings, True),
             section("Measurements", "measurements_section", column(), self.settings, True),

@@ -20,7 +20,6 @@ from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
-from napari_melanoma.ui.lesion.prediction import LesionPredictionController
 from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.saving import LesionCloseGuard
 from napari_melanoma.ui.sections import PhotographSection
@@ -29,8 +28,11 @@ from napari_melanoma.ui.session.adoption import LabelsAdoption
 from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.photograph import DOCK_OPTIONS, PhotographOptions
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
+from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
+from napari_melanoma.ui.session.prediction_status import PredictionStatus
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
+from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.viewer.docking import find_frame, show_dock
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
@@ -63,15 +65,13 @@ class LesionDock(LesionControls):
     This class creates the controllers, and connects them with the controls.
     """
 
-    prediction_controller: LesionPredictionController
-
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
         self.options = PhotographOptions(self.sessions, self.settings, self._get_dock_options)
         self.controller = LesionController(self.sessions, self.options, self)
-        self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
+        self.analysis_controller = LesionAnalysisController(self.controller, self._client, self.status, self)
         self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
         self.labels = LabelsAdoption(self.controller, self.status)
         self.corrections = PhotographCorrections(
@@ -79,7 +79,12 @@ class LesionDock(LesionControls):
         )
         self.hosted = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
-        self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
+        self.predictions = PhotographPredictions(
+            self.controller, self._client, self.classifier, self.heatmap_options, self
+        )
+        self._prediction_status = PredictionStatus(self.status, self.predictions, self)
+        self.deferred.add_task(self.predictions.refresh_all)
+        self.deferred.add_task(self.show_classifier)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         photograph_list = RecentList(
@@ -115,6 +120,8 @@ class LesionDock(LesionControls):
             self.destroyed.connect(release_worker)
 
     def _connect(self) -> None:
+        self.analyze_button.clicked.connect(self._on_analyze)
+        self.analyze_all_button.clicked.connect(self.analysis_controller.analyze_all)
         self.analysis_controller.changed.connect(self._refresh)
         self.model.changed.connect(self._on_dock_options)
         self.flips.toggled.connect(self._on_dock_options)
@@ -142,9 +149,10 @@ class LesionDock(LesionControls):
         self.controller.message.connect(self.status.show_message)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
+        models_changed().changed.connect(self.show_classifier)
         for source in (
             self.analysis_controller,
-            self.prediction_controller,
+            self.predictions,
             self.prompts,
             self.labels,
             self.classifier,
@@ -204,10 +212,11 @@ class LesionDock(LesionControls):
             self.recent.add(RECENT_PHOTOGRAPHS, session.path)
             paths = [other.path for other in self.sessions.update()]
             self.recent.record_session(RECENT_PHOTOGRAPHS, [path for path in paths if path is not None])
+        if session is not None:
+            self.predictions.refresh(session)
         self.hosted.show_session(session)
         self.recovery_notice.show_session(session)
         self._show_lesion(session)
-        self.prediction_controller.update_view()
         self._refresh()
         if session is not None and session.lesion is None and not session.is_searched:
             session.is_searched = True
@@ -215,7 +224,12 @@ class LesionDock(LesionControls):
             self.controller.autosave.find_recovered(session, others)
             if self.settings.folder is not None:
                 folder = saving.result_folder(self.settings.folder, session.name)
-                self.prediction_controller.saved_predictions.load(session, folder)
+                self.predictions.load_saved(session, folder)
+
+    def _on_analyze(self) -> None:
+        session = self.picker.session
+        if session is not None:
+            self.analysis_controller.analyze(session)
 
     def _get_dock_options(self) -> LesionOptions:
         return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
@@ -223,20 +237,22 @@ class LesionDock(LesionControls):
     def _on_dock_options(self) -> None:
         self.options.set_shared(self._get_dock_options(), DOCK_OPTIONS)
 
-    def _on_changed(self, session: PhotographSession) -> None:
+    def _on_changed(self, session: HostedPhotograph) -> None:
         if session is self.picker.session:
             self._show_lesion(session)
 
-    def _show_lesion(self, session: PhotographSession | None) -> None:
+    def _show_lesion(self, session: HostedPhotograph | None) -> None:
         lesion = None if session is None else session.lesion
         result = None if lesion is None else lesion.result
         self.modality_notice.show_result(result, None if session is None else session.path)
         self.save_bar.show_session(session)
+        self.show_classifier()
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model
+        self.show_classifier()
 
-    def _on_scaled(self, session: PhotographSession) -> None:
+    def _on_scaled(self, session: HostedPhotograph) -> None:
         if session.lesion is not None and session.is_open:
             photographs.update_scale(self._viewer, session.image)
             self.controller.remeasure(session)
@@ -277,27 +293,27 @@ class LesionDock(LesionControls):
         if session is None or lesion is None or not tasks.is_idle(self.controller):
             self.status.show_message(saving.CHANGED_MESSAGE)
             return
-        result = self.prediction_controller.add_prediction(session, lesion)
+        result = self.predictions.add_prediction(session, lesion)
         if session.saved.version != saving.result_version(result, lesion.mask_digest):
             self.status.show_message(saving.CHANGED_MESSAGE)
             return
         self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
 
-    def _on_save(self, session: PhotographSession, folder: Path) -> None:
+    def _on_save(self, session: HostedPhotograph, folder: Path) -> None:
         session.commit_requested.emit()
         if session.lesion is not None and session in self.sessions:
             self.status.begin("saving", "Saving ...")
-            self.prediction_controller.run_when_predicted(session, partial(self._save, session, session.name, folder))
+            self.predictions.run_when_predicted(session, partial(self._save, session, session.name, folder))
 
-    def _save(self, session: PhotographSession, name: str, folder: Path) -> None:
+    def _save(self, session: HostedPhotograph, name: str, folder: Path) -> None:
         def prepare(lesion: AnalyzedLesion) -> JobFunction:
-            result = self.prediction_controller.add_prediction(session, lesion)
+            result = self.predictions.add_prediction(session, lesion)
             session.saved = replace(session.saved, prepared=saving.result_version(result, lesion.mask_digest))
             return lambda run: (saving.save_result(result, name, folder), lesion.image_digest)
 
         self.controller.submit_save("save", session, prepare, partial(self._on_saved, session))
 
-    def _on_saved(self, session: PhotographSession, saved: tuple[Path, str]) -> None:
+    def _on_saved(self, session: HostedPhotograph, saved: tuple[Path, str]) -> None:
         folder, image_digest = saved
         self.sessions.set_saved(session, folder, image_digest)
         self.save_bar.show_session(self.picker.session)
@@ -308,7 +324,7 @@ class LesionDock(LesionControls):
         self.status.end("storing")
         self.status.end("saving")  # if another computation failed, the progress bar ends slightly early
 
-    def _on_photograph_removed(self, session: PhotographSession) -> None:
+    def _on_photograph_removed(self, session: HostedPhotograph) -> None:
         self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
         self.status.end("saving")
 
@@ -351,7 +367,7 @@ class LesionDockLink(QObject):
         """Find the layer of a photograph; None if it is not open."""
         return photographs.find_file(self.viewer, path)
 
-    def find_session(self, identity: str | None) -> PhotographSession | None:
+    def find_session(self, identity: str | None) -> HostedPhotograph | None:
         """Find the session of an open photograph; None without a Lesion dock."""
         return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph import PhotographServices, PhotographSession, PhotographSessions
+    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions, WindowServices
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide
@@ -56,7 +57,9 @@ class PhotographPicker(QWidget):
     modality_changed = Signal(object)  # PhotographSession
     visibility_changed = Signal()
 
-    def __init__(self, sessions: PhotographSessions, dock: PhotographServices, connections: Connections) -> None:
+    def __init__(
+        self, sessions: PhotographSessions[HostedPhotograph], dock: WindowServices, connections: Connections
+    ) -> None:
         super().__init__()
         self._sessions, self._viewer, icons = sessions, sessions.viewer, dock.icons
         self.ruler = RulerPanel(sessions.viewer, dock.settings)
@@ -96,7 +99,7 @@ class PhotographPicker(QWidget):
         return self.combo.currentData()
 
     @property
-    def session(self) -> PhotographSession | None:
+    def session(self) -> HostedPhotograph | None:
         """The selected photograph; None if there is none."""
         return self._sessions.find(self.identity)
 

@@ -8,27 +8,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_melanoma.core.errors import MelanomaError, SaveError
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.paths import is_device_name
-from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
-from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 
@@ -67,69 +63,6 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
     table.set_row(result_row(folder.name, name, read_result(folder)))
     table.write()
     return folder
-
-
-class SavedPredictions(QObject):
-    """Reads the saved predictions of photographs in a thread."""
-
-    prediction_found = Signal(object)  # PhotographSession
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(lambda done: done())
-
-    def load(self, session: PhotographSession, folder: Path) -> None:
-        """Read the saved result of a photograph; results of other pixels are ignored."""
-        source = session.source
-        self._latest.submit(
-            session.identity,
-            lambda: lambda run: partial(self._on_read, session, read_saved_prediction(source, folder, run)),
-        )
-
-    def drop(self, session: PhotographSession) -> None:
-        """Drop the pending task of a photograph."""
-        self._latest.drop(session.identity)
-
-    def _on_read(self, session: PhotographSession, saved: SavedPrediction | None) -> None:
-        if saved is not None:
-            session.saved_prediction = saved
-            self.prediction_found.emit(session)
-
-
-def read_saved_prediction(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedPrediction | None:
-    """Read the prediction of a saved result; call this in a thread.
-
-    Returns None if there is no result or prediction, or if it is damaged or of another image.
-    """
-    from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.core.provenance import array_fingerprint
-    from napari_melanoma.io.results import RESULT, read_mask
-    from napari_melanoma.lesion.results import read_result
-
-    if not (folder / RESULT).is_file():
-        return None
-    try:
-        values = read_result(folder)
-        if "prediction" not in values or values["image_sha256"] != array_fingerprint(source.read().rgb):
-            return None
-        run.check()
-        prediction = ClassPrediction.from_json(values["prediction"])
-        form = {str(name): str(value) for name, value in values["form"].items()}
-        digest = array_fingerprint(read_mask(folder / "mask.png"))
-        return SavedPrediction(prediction, form, digest, _is_model_installed(prediction))
-    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # optional: without it, the photograph is analyzed like any other
-
-
-def _is_model_installed(prediction: ClassPrediction) -> bool:
-    """Return whether the model of a prediction is still installed and unchanged."""
-    from napari_melanoma.models.installed_bundles import find_bundle
-
-    try:
-        return find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
-    except MelanomaError:
-        return False
 
 
 class LesionCloseGuard(WindowGuard):
@@ -260,7 +193,7 @@ class RecoveryNotice(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("notice")
-        self._session: PhotographSession | None = None
+        self._session: HostedPhotograph | None = None
         self._label = quiet_label()
         restore = named(QPushButton("Restore"), "recover", "Restore", "Restore the unsaved corrections")
         discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Delete the unsaved corrections")
@@ -272,7 +205,7 @@ class RecoveryNotice(QFrame):
         restore.clicked.connect(self._on_restore)
         discard.clicked.connect(self._on_discard)
 
-    def show_session(self, session: PhotographSession | None) -> None:
+    def show_session(self, session: HostedPhotograph | None) -> None:
         """Follow what is found for a photograph; None for none."""
         if self._session is not None:
             self._session.events.recovered.disconnect(self._update)

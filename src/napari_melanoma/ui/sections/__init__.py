@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.case_lesion import LesionSession  # noqa: F401 - in the base class of LesionSection
     from napari_melanoma.ui.session.document import DocumentKind
-    from napari_melanoma.ui.session.photograph import PhotographSession  # noqa: F401 - in the base class of PhotographSection
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph  # noqa: F401 - in the base class of PhotographSection
     from napari_melanoma.ui.session.slide import SlideSession
 
 Session = TypeVar("Session", contravariant=True)
 
-# The sections of this package by title, written as entry points are
+# The sections of this package by title, written as entry points are; two docks have a section of the same title
 OWN = {
     "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
     "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
@@ -40,6 +40,7 @@ OWN = {
     "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
     "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
     "Prediction": "napari_melanoma.ui.sections.results.prediction:SlidePredictionSection",
+    "Prediction of a photograph": "napari_melanoma.ui.sections.prediction.section:PredictionSection",
     "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
     "Side by side": "napari_melanoma.ui.sections.side_by_side.section:SideBySideSection",
@@ -50,11 +51,13 @@ OWN = {
 class SectionBase(Generic[Session]):
     """A part of a dock for one open image; it knows neither the dock nor other sections.
 
-    One object serves one image after another. ``tools``: names of tools, which have keyboard shortcuts such as
-    ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide, which have been read when ``show`` and
-    ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each time, because creating it takes long.
+    One object serves one image after another. ``title``: if it differs from the name in ``OWN``. ``tools``: names of
+    tools, which have keyboard shortcuts such as ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide,
+    which have been read when ``show`` and ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each
+    time, because creating it takes long.
     """
 
+    title: str = ""
     documents: tuple[DocumentKind[Any], ...] = ()
     tools: tuple[str, ...] = ()
     keeps_widget: bool = False
@@ -89,7 +92,7 @@ class Section(SectionBase["SlideSession"]):
         return any(session.document(kind).value != kind.empty for kind in self.documents)
 
 
-class PhotographSection(SectionBase["PhotographSession"]):
+class PhotographSection(SectionBase["HostedPhotograph"]):
     """A section of the Lesion dock."""
 
 
@@ -102,11 +105,15 @@ def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Callable[[],
     from napari_melanoma.ui.sections.guarded import GuardedSection
 
     family = LESION_SECTIONS if issubclass(base, LesionSection) else SECTIONS
-    return {
-        title: create if (plugin := family.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
-        for title, create in family.members.items()
-        if issubclass(create, base)
-    }
+    sections: dict[str, Callable[[], SectionBase[Session]]] = {}
+    for name, section in family.members.items():
+        if issubclass(section, base):
+            plugin = family.find_plugin(name)
+            if plugin is None:
+                sections[section.title or name] = section
+            else:
+                sections[name] = partial(GuardedSection, plugin, section)
+    return sections
 
 
 def _list_own() -> dict[str, type[SectionBase[Any]]]:

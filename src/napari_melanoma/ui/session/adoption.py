@@ -13,8 +13,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
 from napari_melanoma.lesion.prompt_state import PromptStep, find_state
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, result_for_mask
-from napari_melanoma.ui.session.recovery import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, RecoveredLesion, result_for_mask
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 

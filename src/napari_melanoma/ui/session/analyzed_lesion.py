@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
@@ -190,6 +192,28 @@ class AnalyzedLesion:
         kept = list(probabilities)[:MAX_PROBABILITIES]
         recent = [item for item in origins.items() if id(item[1].probability) in kept]
         return dict(recent[-MAX_ORIGINS:])
+
+
+class RecoveredLesion(NamedTuple):
+    """Corrections to restore: the predicted result, the corrected mask, and strokes that were not applied.
+
+    ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
+    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
+    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
+    ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
+    prompt of the predicted and of the corrected mask; None without prompts.
+    """
+
+    result: LesionResult
+    mask_digest: str
+    image_digest: str
+    chosen: Point | None
+    mask: NDArray[np.bool_]
+    scribbles: NDArray[np.uint8] | None = None
+    saved_at: float = 0.0
+    folder: Path = Path()
+    origin: Mapping[str, object] = MappingProxyType({})
+    prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
 
 
 def keep_prediction_options(options: LesionOptions, used: LesionOptions) -> LesionOptions:

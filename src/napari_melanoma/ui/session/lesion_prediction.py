@@ -6,11 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from napari_melanoma.core.errors import MelanomaError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table
 
@@ -48,12 +54,23 @@ class LesionPredictionRequest(NamedTuple):
 
 
 class LesionPredictionOutcome(NamedTuple):
-    """The outcome of a request: a prediction, and one for each of several lesions, or an error message."""
+    """The outcome of a request: a prediction, and one for each of several lesions, or an error message.
+
+    Without both, the request was canceled.
+    """
 
     request: LesionPredictionRequest
     prediction: ClassPrediction | None = None
     error: str = ""
     lesions: tuple[ClassPrediction, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionHeatmap:
+    """The heatmap for a request, float32 (row, column) in [0, 1]."""
+
+    request: LesionPredictionRequest
+    values: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +109,38 @@ class SavedPrediction(NamedTuple):
         created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
         saved = f"Saved on {created} UTC." if created else "Saved earlier."
         return f"{saved} Outdated. Changed since then: {', '.join(changed)}." if changed else saved
+
+
+def read_saved_prediction(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedPrediction | None:
+    """Read the prediction of a saved result; call this in a thread.
+
+    Returns None if there is no result or prediction, or if it is damaged or of another image.
+    """
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.core.provenance import array_fingerprint
+    from napari_melanoma.io.results import RESULT, read_mask
+    from napari_melanoma.lesion.results import read_result
+
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        values = read_result(folder)
+        if "prediction" not in values or values["image_sha256"] != array_fingerprint(source.read().rgb):
+            return None
+        run.check()
+        prediction = ClassPrediction.from_json(values["prediction"])
+        form = {str(name): str(value) for name, value in values["form"].items()}
+        digest = array_fingerprint(read_mask(folder / "mask.png"))
+        return SavedPrediction(prediction, form, digest, _is_model_installed(prediction))
+    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # optional: without it, the photograph is analyzed like any other
+
+
+def _is_model_installed(prediction: ClassPrediction) -> bool:
+    """Return whether the model of a prediction is still installed and unchanged."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    try:
+        return find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
+    except MelanomaError:
+        return False

@@ -18,6 +18,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     LesionUpdate,
     MakeUpdate,
     Point,
+    RecoveredLesion,
     have_equal_fields,
     keep_prediction_options,
     preview_contours,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
-    from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."

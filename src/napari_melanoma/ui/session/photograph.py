@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from psygnal import Signal, SignalGroupDescriptor
 
@@ -29,19 +29,15 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.ui.session.adoption import LabelsAdoption
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
     from napari_melanoma.ui.session.corrections_store import StoredCorrection
     from napari_melanoma.ui.session.lesion_prediction import (
         EditedMask,
         LesionPredictionOutcome,
         LesionPredictionRequest,
+        PredictionHeatmap,
         SavedPrediction,
     )
-    from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
-    from napari_melanoma.ui.session.prompting import PromptController
-    from napari_melanoma.ui.session.recovery import RecoveredLesion
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -50,28 +46,12 @@ if TYPE_CHECKING:
 DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all photographs
 
 
-class PhotographServices(Protocol):
-    """What a window offers to the sections of its photographs."""
+class WindowServices(Protocol):
+    """What a window offers to its photographs."""
 
     settings: DockSettings
     icons: ThemedIcons
     status: StatusLine
-    corrections: PhotographCorrections
-    options: PhotographOptions
-    controller: LesionController
-    prompts: PromptController
-    labels: LabelsAdoption
-
-    @property
-    def prediction_controller(self) -> PhotographPredictions:
-        """Keeps the predictions of all photographs up to date."""
-
-
-class PhotographPredictions(Protocol):
-    """The predictions of all photographs."""
-
-    def refresh(self, session: PhotographSession) -> None:
-        """Request the prediction for a photograph, unless the current one is up to date."""
 
 
 class StoreKey(NamedTuple):
@@ -150,9 +130,9 @@ class PhotographSession:
     those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
     unsaved corrections that may be restored. ``prompted``: requests for masks by clicks. ``edited_mask``: from which
     contours and measurements are not derived yet. ``classifier``: the model for its prediction; empty for none.
-    ``patient_changed``: a case or a saved result has changed its patient data. ``request``: of the prediction for the
-    current mask, patient data and model. ``prediction``: the last outcome, which may be of an earlier request.
-    ``heatmap``: the request of the heatmap that is shown.
+    ``patient_changed``: its patient data have changed. ``request``: of the prediction for the current mask, patient
+    data and model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the last one,
+    which may be of an earlier request, too.
     """
 
     shown = Signal()
@@ -164,7 +144,7 @@ class PhotographSession:
     viewer: Viewer
     image: Image
     identity: str
-    services: PhotographServices
+    services: WindowServices
     scale: tuple[object, ...] = ()
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None
@@ -175,7 +155,7 @@ class PhotographSession:
     request: LesionPredictionRequest | None = None
     prediction: LesionPredictionOutcome | None = None
     saved_prediction: SavedPrediction | None = None
-    heatmap: LesionPredictionRequest | None = None
+    heatmap: PredictionHeatmap | None = None
     prompted: PromptedPhotograph = field(default_factory=PromptedPhotograph)
     recovered: RecoveredLesion | None = None
     review: ReviewState = field(default_factory=ReviewState)
@@ -277,30 +257,36 @@ class PhotographSession:
         return next((layer for layer in layers if photographs.get_role(layer) == role), None)
 
 
-class PhotographSessions:
-    """The sessions of the photographs in a viewer; ``removed``: a photograph was closed."""
+Session = TypeVar("Session", bound=PhotographSession, covariant=True)
+
+
+class PhotographSessions(Generic[Session]):
+    """The sessions of the photographs in a viewer; ``removed``: a photograph was closed.
+
+    ``create``: returns the session for a layer with an identity.
+    """
 
     removed = Signal(PhotographSession)
 
-    def __init__(self, viewer: Viewer, services: PhotographServices) -> None:
-        self.viewer, self._services = viewer, services
-        self._sessions: dict[str, PhotographSession] = {}
+    def __init__(self, viewer: Viewer, create: Callable[[Viewer, Image, str], Session]) -> None:
+        self.viewer, self._create = viewer, create
+        self._sessions: dict[str, Session] = {}
 
-    def __iter__(self) -> Iterator[PhotographSession]:
+    def __iter__(self) -> Iterator[Session]:
         """Iterate over the sessions."""
         return iter(tuple(self._sessions.values()))
 
-    def update(self) -> list[PhotographSession]:
+    def update(self) -> list[Session]:
         """Add the sessions of new photographs; return those of all photographs in the order of the layers."""
         sessions = []
         for image in photographs.identify_photographs(self.viewer):
             identity = str(photographs.get_identity(image))
             if identity not in self._sessions:
-                self._sessions[identity] = PhotographSession(self.viewer, image, identity, self._services)
+                self._sessions[identity] = self._create(self.viewer, image, identity)
             sessions.append(self._sessions[identity])
         return sessions
 
-    def find(self, identity: str | None) -> PhotographSession | None:
+    def find(self, identity: str | None) -> Session | None:
         """Return the session of a photograph; None if it is not open."""
         return self._sessions.get(str(identity))
 
@@ -316,7 +302,7 @@ class PhotographSessions:
         session.saved = session.saved.add(folder, image_digest)
 
     @property
-    def unsaved(self) -> list[PhotographSession]:
+    def unsaved(self) -> list[Session]:
         """The sessions of open photographs with unsaved corrections."""
         return [
             session for session in self if session.lesion is not None and session.lesion.unsaved and session.is_open

@@ -16,9 +16,14 @@ from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep, find_state, strokes_outside
-from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, result_for_mask, threshold_mask
+from napari_melanoma.ui.session.analyzed_lesion import (
+    AnalyzedLesion,
+    LesionUpdate,
+    RecoveredLesion,
+    result_for_mask,
+    threshold_mask,
+)
 from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt, PromptPixels, PromptResponse, read_pixels
-from napari_melanoma.ui.session.recovery import RecoveredLesion
 from napari_melanoma.ui.viewer.photographs import get_model_digest
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 

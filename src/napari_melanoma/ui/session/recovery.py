@@ -7,12 +7,11 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -22,6 +21,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.lesion.prompt_state import PromptStep
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -39,28 +38,6 @@ if TYPE_CHECKING:
 AUTOSAVE_DELAY_MS = 600
 RECOVERY_DAYS = 30
 RECOVERY_FORMAT = 1
-
-
-class RecoveredLesion(NamedTuple):
-    """Corrections to restore: the predicted result, the corrected mask, and strokes that were not applied.
-
-    ``mask``: bool (row, column). ``scribbles``: uint8 (row, column), 1 inside and 2 outside the lesion.
-    ``mask_digest``, ``image_digest``: the digests of the predicted mask and of the photograph's pixels. ``chosen``: a
-    point in the lesion that the user selected. ``saved_at``: Unix time in seconds. ``folder``: the recovery folder.
-    ``origin``: the part of the provenance that describes the corrected mask. ``prompts``: the states after the latest
-    prompt of the predicted and of the corrected mask; None without prompts.
-    """
-
-    result: LesionResult
-    mask_digest: str
-    image_digest: str
-    chosen: tuple[int, int] | None
-    mask: NDArray[np.bool_]
-    scribbles: NDArray[np.uint8] | None = None
-    saved_at: float = 0.0
-    folder: Path = Path()
-    origin: Mapping[str, object] = MappingProxyType({})
-    prompts: tuple[PromptStep | None, PromptStep | None] = (None, None)
 
 
 def recovery_root() -> Path:

@@ -15,7 +15,7 @@ from napari_melanoma.ui.widgets.dialogs import create_question
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 
 class CorrectionsSection(PhotographSection):
@@ -23,7 +23,7 @@ class CorrectionsSection(PhotographSection):
 
     tools = ("correct",)
 
-    def open(self, session: PhotographSession) -> QWidget:
+    def open(self, session: HostedPhotograph) -> QWidget:
         """Show the review state of a photograph."""
         self._session, self._corrections = session, session.services.corrections
         corrections = self._corrections

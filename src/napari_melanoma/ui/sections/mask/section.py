@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.imaging.prompts import PromptOptions
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 CHOOSE_MESSAGE = "Click the lesion to select."
@@ -43,14 +43,14 @@ class MaskSection(PhotographSection):
 
     tools = ("click", "inside", "outside", "apply", "paint", "erase", "choose")
 
-    def show(self, session: PhotographSession) -> None:
+    def show(self, session: HostedPhotograph) -> None:
         """Show the clicks of a photograph."""
         self._session, self._services = session, session.services
         self._canvas: PromptCanvasTool | None = None
         session.shown.connect(self._draw_prompts)
         self._draw_prompts()
 
-    def open(self, session: PhotographSession) -> QWidget:
+    def open(self, session: HostedPhotograph) -> QWidget:
         """Return the controls of the mask of a photograph."""
         self._mask = MaskControls()
         self._corrections = CorrectionTools(session)
@@ -89,7 +89,7 @@ class MaskSection(PhotographSection):
             del self._mask, self._corrections, self._clicks, self._labels, self._click_tool, self._keys
         del self._session, self._services, self._canvas
 
-    def _connect(self, session: PhotographSession) -> None:
+    def _connect(self, session: HostedPhotograph) -> None:
         controller, services, mask = self._services.controller, self._services, self._mask
         mask.edited.connect(self._on_edited)
         mask.changing.connect(partial(self._change, controller.preview, uncorrected=True))
@@ -132,7 +132,7 @@ class MaskSection(PhotographSection):
         if self._clicks.button.isChecked():  # another model may have been selected
             self._services.prompts.encode(self._session)
 
-    def _change(self, change: Callable[[PhotographSession], None], *, uncorrected: bool = False) -> None:
+    def _change(self, change: Callable[[HostedPhotograph], None], *, uncorrected: bool = False) -> None:
         """Change the mask if there is one; ``uncorrected``: only if it was not corrected."""
         lesion = self._session.masked_lesion
         if lesion is not None and not (uncorrected and lesion.corrected):
@@ -203,7 +203,7 @@ class MaskSection(PhotographSection):
         self._switch_clicks_off()
         self._services.labels.adopt(self._session, labels)
 
-    def _on_adopted(self, session: PhotographSession, message: str) -> None:
+    def _on_adopted(self, session: HostedPhotograph, message: str) -> None:
         """Report the new mask, and select it, so that Ctrl+Z undoes the step."""
         if session is self._session:
             session.viewer.layers.selection.active = session.mask
@@ -213,12 +213,12 @@ class MaskSection(PhotographSection):
 class RoiSection(PhotographSection):
     """Shows the region of interest of a photograph, and its options."""
 
-    def show(self, session: PhotographSession) -> None:
+    def show(self, session: HostedPhotograph) -> None:
         """Use the session of a photograph."""
         self._session = session
         self._roi: RoiControls | None = None
 
-    def open(self, session: PhotographSession) -> QWidget:
+    def open(self, session: HostedPhotograph) -> QWidget:
         """Return the controls of the region of interest."""
         options, self._roi = session.services.options, (roi := RoiControls())
         roi.edited.connect(partial(self._on_edited, roi))
@@ -262,7 +262,7 @@ def flush_timer(timer: DebounceTimer) -> None:
         timer.flush()
 
 
-def connect_sharing(bar: ShareOptionsBar, session: PhotographSession, names: tuple[str, ...]) -> None:
+def connect_sharing(bar: ShareOptionsBar, session: HostedPhotograph, names: tuple[str, ...]) -> None:
     """Let the buttons use the options of a photograph, or the defaults, for all photographs."""
     options, share = session.services.options, session.services.controller.share_options
     bar.share_requested.connect(lambda: share(session, names, options.get(session)))

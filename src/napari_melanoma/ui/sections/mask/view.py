@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QAction
 
     from napari_melanoma.imaging.masks import Roi
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
@@ -284,7 +284,7 @@ class CorrectionTools(QWidget):
     apply_requested = Signal()
     choose_toggled = Signal(bool)
 
-    def __init__(self, session: PhotographSession) -> None:
+    def __init__(self, session: HostedPhotograph) -> None:
         super().__init__()
         self._session, icons = session, session.services.icons
         self.buttons = {

@@ -14,17 +14,17 @@ from napari_melanoma.ui.widgets.style import column
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 
 class MeasurementsSection(PhotographSection):
     """Shows the measurements of the mask, and a list of several lesions, in which a click shows one."""
 
-    def show(self, session: PhotographSession) -> None:
+    def show(self, session: HostedPhotograph) -> None:
         """Use the session of a photograph."""
         self._session, self._signals = session, (session.shown, session.events.request, session.events.prediction)
 
-    def open(self, session: PhotographSession) -> QWidget:
+    def open(self, session: HostedPhotograph) -> QWidget:
         """Show the measurements of a photograph."""
         self._lesions, self._table = LesionList(), MeasurementTable()
         self._lesions.chosen.connect(partial(_show_lesion, session))
@@ -47,7 +47,7 @@ class MeasurementsSection(PhotographSection):
         self._lesions.show_rows(view.lesions, view.positive)
 
 
-def _show_lesion(session: PhotographSession, index: int) -> None:
+def _show_lesion(session: HostedPhotograph, index: int) -> None:
     """Bring a lesion into view."""
     if session.lesion is not None:
         layers.show_box(session.viewer, session.image, session.lesion.result.lesion_boxes[index])

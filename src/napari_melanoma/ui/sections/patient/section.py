@@ -11,7 +11,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 
@@ -19,11 +19,11 @@ TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 class PatientSection(PhotographSection):
     """Edits the patient data of a photograph, and requests its prediction after a pause."""
 
-    def show(self, session: PhotographSession) -> None:
+    def show(self, session: HostedPhotograph) -> None:
         """Use the session of a photograph."""
         self._session = session
 
-    def open(self, session: PhotographSession) -> PatientForm:
+    def open(self, session: HostedPhotograph) -> PatientForm:
         """Show the fields that the classifier of the photograph uses."""
         self._form = form = PatientForm()
         self._timer = DebounceTimer(form, TYPING_DELAY_MS)
@@ -62,7 +62,7 @@ class PatientSection(PhotographSection):
         self._timer.start()
 
     def _on_typing_finished(self) -> None:
-        self._session.services.prediction_controller.refresh(self._session)
+        self._session.services.predictions.follow_patient_data(self._session)
 
     def _on_reset(self) -> None:
         self._session.patient_data.reset()

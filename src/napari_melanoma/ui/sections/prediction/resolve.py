@@ -1,17 +1,22 @@
-"""Which prediction of a photograph is shown, and why there is no current one."""
+"""What the Prediction section shows of a photograph: which prediction and heatmap, or why there is none."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from napari_melanoma.core.formatting import format_class
+from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.ui.session.heatmap_options import HeatmapOptions
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.ui.session.lesion_prediction import (
         LesionPredictionOutcome,
         LesionPredictionRequest,
+        PredictionHeatmap,
         SavedPrediction,
     )
 
@@ -19,23 +24,21 @@ NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented 
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
 OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
 STOPPED = "Canceled. There is no prediction for this lesion."
+FAST_METHODS = ("grad_cam", "cam")
 Link = Callable[[str, str], str]
 """Makes a link to a target with a text, for rich text."""
 
 
 class PredictionContext(NamedTuple):
-    """The state of the dock that a prediction depends on.
+    """What a prediction depends on, beside its request.
 
-    ``classifier``: the selected model, empty for none. ``model``: for the photograph, which *automatic* selects.
-    ``row``: the patient data. ``is_pending``: whether a prediction is being computed. ``is_changing``: whether the mask
-    does not match the controls yet.
+    ``model``: for the photograph; empty for none. ``has_models``: whether any is installed. ``row``: the patient data.
+    ``is_changing``: whether the mask does not match the controls yet.
     """
 
-    classifier: str
     model: str
     has_models: bool = True
     row: Mapping[str, str] = {}
-    is_pending: bool = False
     is_changing: bool = False
 
 
@@ -52,6 +55,32 @@ class PredictionView:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class HeatmapView:
+    """The controls of the heatmap.
+
+    ``classes``: to choose from, none if the model has two. ``target``: the chosen one. ``notice``: why there is no
+    heatmap, or that it is empty, which otherwise looks as if it were missing.
+    """
+
+    options: HeatmapOptions = field(default_factory=HeatmapOptions)
+    classes: tuple[str, ...] = ()
+    target: str = ""
+    notice: str = ""
+
+
+class HeatmapLayerView(NamedTuple):
+    """The layer of the heatmap.
+
+    ``shown``: the heatmap that it shows. ``request``: of a heatmap to compute. ``is_kept``: until then, the previous
+    one stays visible.
+    """
+
+    shown: PredictionHeatmap | None = None
+    request: LesionPredictionRequest | None = None
+    is_kept: bool = False
+
+
 def resolve_prediction(
     outcome: LesionPredictionOutcome | None,
     request: LesionPredictionRequest | None,
@@ -64,15 +93,13 @@ def resolve_prediction(
     ``outcome``: the last one, which may be of an earlier request. ``request``: for the current mask, patient data and
     model; None without analysis or model. ``saved``: shown until there is a new prediction.
     """
-    is_pending = context.is_pending or context.is_changing
     is_current = outcome is not None and outcome.request == request and not context.is_changing
     if outcome is not None and outcome.prediction is not None:
         if is_current:
             return PredictionView(outcome.prediction, is_current=True)
-        if is_pending and request is not None and outcome.request.classifier_input.model == context.model:
+        if request is not None and outcome.request.classifier_input.model == context.model:
             return PredictionView(outcome.prediction, note=OUTDATED)
-    error = outcome.error if outcome is not None and is_current else ""
-    reason = _explain_missing(error, request is not None, context, link)
+    reason = _explain_missing(outcome if is_current else None, request is not None, context, link)
     if saved is None:
         return PredictionView(reason=reason)
     mask_digest = None if request is None else request.classifier_input.mask_digest
@@ -80,15 +107,59 @@ def resolve_prediction(
     return PredictionView(saved.prediction, note=note, reason=reason)
 
 
-def _explain_missing(error: str, is_analyzed: bool, context: PredictionContext, link: Link) -> str:
-    """Explain why there is no prediction, as rich text."""
-    again = link("again", "Predict again")
-    if not context.classifier:
-        train = link("train", "Train one")
-        add = f"{train}, or add one with <i>napari-melanoma models import</i>"
+def _explain_missing(
+    outcome: LesionPredictionOutcome | None, is_analyzed: bool, context: PredictionContext, link: Link
+) -> str:
+    """Explain why there is no prediction, as rich text; ``outcome``: of the current request."""
+    if not context.model:
+        add = f"{link('train', 'Train one')}, or add one with <i>napari-melanoma models import</i>"
         return NO_MODEL_SELECTED if context.has_models else f"No classification model is installed. {add}."
     if not is_analyzed:
         return NOT_ANALYZED
-    if error:
-        return f"{html.escape(error[:1].upper() + error[1:])} {again}"
-    return "Predicting ..." if context.is_pending or context.is_changing else f"{STOPPED} {again}"
+    if outcome is None:
+        return "Predicting ..."
+    return f"{html.escape(capitalize(outcome.error)) or STOPPED} {link('again', 'Predict again')}"
+
+
+def resolve_heatmap(
+    outcome: LesionPredictionOutcome | None, heatmap: PredictionHeatmap | None, options: HeatmapOptions
+) -> HeatmapView:
+    """Return the controls of the heatmap of a prediction; ``heatmap``: the last one."""
+    prediction = None if outcome is None else outcome.prediction
+    if prediction is None:
+        return HeatmapView(options)
+    request = options.make_request(outcome)
+    target, notice = options.find_target(prediction), options.find_failure(request)
+    if heatmap is not None and heatmap.request == request and not heatmap.values.any():
+        from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+
+        notice = EMPTY_HEATMAP.format(target=class_title(target or prediction.positive).lower())
+    return HeatmapView(options, prediction.classes if target else (), target, to_sentence(notice))
+
+
+def resolve_layer(
+    outcome: LesionPredictionOutcome | None, heatmap: PredictionHeatmap | None, options: HeatmapOptions
+) -> HeatmapLayerView:
+    """Return the layer of the heatmap of a prediction; ``heatmap``: the last one."""
+    request = options.make_request(outcome)
+    if request is None or options.find_failure(request):
+        return HeatmapLayerView()
+    if heatmap is not None and heatmap.request == request:
+        return HeatmapLayerView(heatmap)
+    return HeatmapLayerView(request=request, is_kept=options.method in FAST_METHODS)
+
+
+def class_title(word: str) -> str:
+    """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
+    taxonomy = load_taxonomy("diagnosis")
+    return taxonomy.title(word) if word in taxonomy.entries else capitalize(format_class(word.replace("_", " ")))
+
+
+def to_sentence(text: str) -> str:
+    """Return a text with a capital letter and a full stop; empty for an empty text."""
+    return f"{capitalize(text).rstrip('.')}." if text else ""
+
+
+def capitalize(text: str) -> str:
+    """Return a text with a capital first letter; the others stay."""
+    return f"{text[:1].upper()}{text[1:]}"

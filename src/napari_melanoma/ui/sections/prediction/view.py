@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -19,31 +19,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.core.formatting import format_class
 from napari_melanoma.data.table_schema import field_title, format_field_value
-from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.ui.sections.prediction.resolve import class_title, to_sentence
+from napari_melanoma.ui.session.heatmap_options import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, row
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
-    from napari_melanoma.ui.sections.prediction.resolve import PredictionView
+    from napari_melanoma.ui.sections.prediction.resolve import HeatmapView, PredictionView
 
 MIN_ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
-HEATMAP_METHODS = {
-    "cam": ("CAM", "Output of the network's head for each region of the last feature map. Fast."),
-    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
-    "grad_cam": (
-        "Grad-CAM",
-        "Regions of the last feature map that increase the predicted probability. Fast after PyTorch has been loaded.",
-    ),
-    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Loads PyTorch; takes a few seconds."),
-}
-OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
 MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
@@ -83,7 +72,7 @@ class NearestCasesTable(QTreeWidget):
         self.setFixedHeight(height + 2 * self.frameWidth() + 2)
 
 
-class PredictionSection(QWidget):
+class PredictionPanel(QWidget):
     """Shows a prediction, or why there is none."""
 
     def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
@@ -206,104 +195,54 @@ def _set_label_text(label: WrappedLabel, text: str) -> None:
 
 
 class HeatmapControls(QWidget):
-    """Check box, method, class and opacity of the heatmap, stored in the settings."""
+    """Check box, method, class and opacity of the heatmap; ``edited``: name and value of a field of the options."""
 
-    options_changed = Signal()
-    opacity_changed = Signal(float)
+    edited = Signal(str, object)
 
-    def __init__(self, settings: DockSettings) -> None:
+    def __init__(self) -> None:
         super().__init__()
         named(self, "heatmap_controls", "Heatmap").setToolTip("")
-        self._settings = settings
         tip = "Show the image regions that contribute to the prediction as a layer"
-        self.check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
-        self.combo = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
-        self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
+        self._methods = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
+        self._methods.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for index, (name, (title, tooltip)) in enumerate(HEATMAP_METHODS.items()):
-            self.combo.addItem(title, name)
-            self.combo.setItemData(index, tooltip, Qt.ItemDataRole.ToolTipRole)
-        self.classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
-        self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._class_names: tuple[str, ...] = ()
-        self._positive = ""
-        self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
-        self.slider.setRange(0, OPACITY_STEPS)
-        self.check.setChecked(settings.get("lesion/heatmap", False))
-        self.combo.setCurrentIndex(max(0, self.combo.findData(settings.get("lesion/heatmap_method", "cam"))))
-        self.slider.setValue(settings.get("lesion/heatmap_opacity", DEFAULT_OPACITY))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 2, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(row(self.check, self.combo, stretch=1))
-        self._class_row = row(QLabel("for"), self.classes, stretch=1)
-        self._class_row.hide()
-        layout.addWidget(self._class_row)
-        layout.addWidget(row(QLabel("opacity"), self.slider, stretch=1))
-        self.notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
-        layout.addWidget(self.notice)
-        self.check.toggled.connect(self._on_changed)
-        self.combo.activated.connect(self._on_changed)
-        self.classes.activated.connect(self._on_changed)
-        self.slider.valueChanged.connect(self._on_slider)
-        self._show_state()
+            self._methods.addItem(title, name)
+            self._methods.setItemData(index, tooltip, Qt.ItemDataRole.ToolTipRole)
+        self._classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
+        self._classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._class_row = row(QLabel("for"), self._classes, stretch=1)
+        self._shown_classes: tuple[str, ...] = ()
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
+        self._slider.setRange(0, PERCENT)
+        self._notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
+        rows = (row(self._check, self._methods, stretch=1), self._class_row)
+        fill_column(self, *rows, row(QLabel("opacity"), self._slider, stretch=1), self._notice, spacing=4)
+        self.layout().setContentsMargins(0, 2, 0, 0)
+        self._check.toggled.connect(lambda on: self.edited.emit("is_shown", on))
+        self._methods.activated.connect(lambda _: self.edited.emit("method", self._methods.currentData()))
+        self._classes.activated.connect(lambda _: self.edited.emit("target", self._classes.currentData()))
+        self._slider.valueChanged.connect(lambda value: self.edited.emit("opacity", value))
 
-    @property
-    def method(self) -> str:
-        """The heatmap method; empty if the heatmap is off."""
-        return str(self.combo.currentData()) if self.check.isChecked() else ""
-
-    @property
-    def target(self) -> str:
-        """The class that the heatmap explains; empty for the positive one of two classes."""
-        return str(self.classes.currentData() or "")
-
-    def show_classes(self, classes: tuple[str, ...], positive: str) -> None:
-        """Show the class selection for more than two classes; with two, one heatmap explains both."""
-        self._positive = positive
-        several = classes if len(classes) > 2 else ()
-        if several != self._class_names:
-            self._class_names = several
-            self.classes.clear()
-            for name in several:
-                self.classes.addItem(class_title(name), name)
-            self.classes.setCurrentIndex(max(0, self.classes.findData(positive)))
-            self._class_row.setVisible(bool(several))
-
-    def show_notice(self, *, is_empty: bool, error: str) -> None:
-        """State why there is no heatmap, or that it is empty, which otherwise looks as if it were missing."""
-        text = error
-        if is_empty:
-            from napari_melanoma.classification.prediction import EMPTY_HEATMAP
-
-            text = EMPTY_HEATMAP.format(target=class_title(self.target or self._positive).lower())
-        self.notice.set_text(_to_sentence(text))
-
-    @property
-    def opacity(self) -> float:
-        """The maximum opacity, in [0, 1]."""
-        return float(self.slider.value() / OPACITY_STEPS)
-
-    def _on_changed(self, _: object = None) -> None:
-        self._settings.set("lesion/heatmap", self.check.isChecked())
-        self._settings.set("lesion/heatmap_method", str(self.combo.currentData()))
-        self._show_state()
-        self.options_changed.emit()
-
-    def _on_slider(self, value: int) -> None:
-        self._settings.set("lesion/heatmap_opacity", value)
-        self.opacity_changed.emit(self.opacity)
-
-    def _show_state(self) -> None:
-        on = self.check.isChecked()
-        self.combo.setEnabled(on)
-        self.classes.setEnabled(on)
-        self.slider.setEnabled(on)
-
-
-def class_title(word: str) -> str:
-    """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
-    taxonomy = load_taxonomy("diagnosis")
-    return taxonomy.title(word) if word in taxonomy.entries else _capitalize(format_class(word.replace("_", " ")))
+    def show_view(self, view: HeatmapView) -> None:
+        """Show the options, the classes to choose from, and why there is no heatmap."""
+        options = view.options
+        blockers = [QSignalBlocker(part) for part in (self._check, self._slider)]
+        self._check.setChecked(options.is_shown)
+        self._slider.setValue(options.opacity)
+        for blocker in blockers:
+            blocker.unblock()
+        self._methods.setCurrentIndex(self._methods.findData(options.method))
+        if view.classes != self._shown_classes:
+            self._shown_classes = view.classes
+            self._classes.clear()
+            for name in view.classes:
+                self._classes.addItem(class_title(name), name)
+        self._classes.setCurrentIndex(self._classes.findData(view.target))
+        self._class_row.setVisible(bool(view.classes))
+        for part in (self._methods, self._classes, self._slider):
+            part.setEnabled(options.is_shown)
+        self._notice.set_text(view.notice)
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:
@@ -377,17 +316,17 @@ def _contribution_bar(prediction: ClassPrediction, change: Contribution) -> Bar:
 
 def format_verdict(prediction: ClassPrediction) -> str:
     """Format the prediction as a sentence, such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``."""
-    return _to_sentence(prediction.verdict)
+    return to_sentence(prediction.verdict)
 
 
 def format_operating_point(prediction: ClassPrediction) -> str:
     """Compare the prediction with the decision threshold in a sentence; empty if the model has none."""
-    return _to_sentence(prediction.threshold_text)
+    return to_sentence(prediction.threshold_text)
 
 
 def format_warnings(prediction: ClassPrediction) -> str:
     """Return the warnings, one sentence in each line."""
-    return "\n".join(_to_sentence(warning) for warning in prediction.warnings)
+    return "\n".join(to_sentence(warning) for warning in prediction.warnings)
 
 
 def describe_form_use(prediction: ClassPrediction) -> str:
@@ -408,11 +347,3 @@ def format_short_verdict(prediction: ClassPrediction) -> str:
     from napari_melanoma.core.validity import NOT_VALID
 
     return prediction.probability_text if prediction.validity.valid else NOT_VALID
-
-
-def _to_sentence(text: str) -> str:
-    return f"{_capitalize(text).rstrip('.')}." if text else ""
-
-
-def _capitalize(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"

@@ -1,0 +1,73 @@
+"""The Prediction section of a photograph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.prediction.layer import HeatmapLayer
+from napari_melanoma.ui.sections.prediction.resolve import PredictionContext, resolve_heatmap, resolve_prediction
+from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionPanel
+from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.shared_state import models_changed
+
+if TYPE_CHECKING:
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+
+
+class PredictionSection(PhotographSection):
+    """Shows the prediction of a photograph, and its heatmap as a layer."""
+
+    title = "Prediction"
+
+    def show(self, session: HostedPhotograph) -> None:
+        """Show the heatmap if it is switched on."""
+        self._session, self._predictions = session, session.services.predictions
+        self._layer = HeatmapLayer(session)
+        self._connections: SectionConnections | None = None
+
+    def open(self, session: HostedPhotograph) -> PredictionPanel:
+        """Return the prediction with the controls of the heatmap."""
+        options = self._predictions.heatmap_options
+        self._heatmap = HeatmapControls()
+        self._panel = PredictionPanel(session.services.icons, self._heatmap)
+        self._heatmap.edited.connect(lambda name, value: options.edit(**{name: value}))
+        self._panel.hint.linkActivated.connect(self._on_link)
+        self._connections = SectionConnections(self._panel)
+        connect, events = self._connections.connect, session.events
+        for signal in (events.prediction, events.request, events.saved_prediction, events.pending_options):
+            connect(signal, self._update)
+        for signal in (events.classifier, session.patient_changed, session.shown):
+            connect(signal, self._update)
+        connect(models_changed().changed, self._update)
+        for signal in (events.prediction, events.heatmap, options.changed):
+            connect(signal, self._update_heatmap)
+        self._update()
+        self._update_heatmap()
+        return self._panel
+
+    def close(self) -> None:
+        """Stop following the photograph; the layer stays."""
+        self._layer.close()
+        if self._connections is not None:
+            self._connections.close()
+            del self._panel, self._heatmap
+        del self._session, self._predictions, self._layer, self._connections
+
+    def _update(self) -> None:
+        session = self._session
+        context = PredictionContext(
+            session.classifier, self._predictions.has_models, session.patient_data.row, session.is_mask_changing
+        )
+        values = session.prediction, session.request, session.saved_prediction
+        self._panel.show_view(resolve_prediction(*values, context, session.services.icons.link))
+
+    def _update_heatmap(self) -> None:
+        session, options = self._session, self._predictions.heatmap_options.value
+        self._heatmap.show_view(resolve_heatmap(session.prediction, session.heatmap, options))
+
+    def _on_link(self, link: str) -> None:
+        if link == "again":
+            self._predictions.repeat(self._session)
+        else:
+            self._session.services.status.link_activated.emit(link)

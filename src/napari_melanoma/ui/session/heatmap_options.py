@@ -1,0 +1,81 @@
+"""The heatmaps of photographs: the options that all photographs share, and which heatmap they request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.ui.session.document import Shared
+
+if TYPE_CHECKING:
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.ui.session.lesion_prediction import LesionPredictionOutcome, LesionPredictionRequest
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+PERCENT = 100
+HEATMAP_METHODS = {
+    "cam": ("CAM", "Output of the network's head for each region of the last feature map. Fast."),
+    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
+    "grad_cam": (
+        "Grad-CAM",
+        "Regions of the last feature map that increase the predicted probability. Fast after PyTorch has been loaded.",
+    ),
+    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Loads PyTorch; takes a few seconds."),
+}
+SETTINGS = {"is_shown": "lesion/heatmap", "method": "lesion/heatmap_method", "opacity": "lesion/heatmap_opacity"}
+
+
+@dataclass(frozen=True)
+class HeatmapOptions:
+    """How the heatmaps of all photographs are computed and displayed.
+
+    ``target``: the class that is explained, if the model has more than two; of other models, the positive class is.
+    ``opacity``: in percent. ``failures``: why there is no heatmap, by model and method, which are not tried again.
+    """
+
+    is_shown: bool = False
+    method: str = "cam"
+    target: str = ""
+    opacity: int = 60
+    failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def find_target(self, prediction: ClassPrediction) -> str:
+        """Return the class to explain; empty for two classes, since one heatmap explains both."""
+        if len(prediction.classes) <= 2:
+            return ""
+        return self.target if self.target in prediction.classes else prediction.positive
+
+    def make_request(self, outcome: LesionPredictionOutcome | None) -> LesionPredictionRequest | None:
+        """Return the request for the heatmap of a prediction; None if it is not shown, or without a prediction."""
+        if outcome is None or outcome.prediction is None or not self.is_shown:
+            return None
+        return outcome.request._replace(method=self.method, target=self.find_target(outcome.prediction))
+
+    def find_failure(self, request: LesionPredictionRequest | None) -> str:
+        """Return why there is no heatmap for a request; empty if it has not failed."""
+        return "" if request is None else self.failures.get((request.classifier_input.model, request.method), "")
+
+
+class SharedHeatmapOptions(Shared[HeatmapOptions]):
+    """The heatmap options, which are stored in the settings."""
+
+    def __init__(self, settings: DockSettings) -> None:
+        default = HeatmapOptions()
+        values: dict[str, Any] = {name: settings.get(key, getattr(default, name)) for name, key in SETTINGS.items()}
+        if values["method"] not in HEATMAP_METHODS:
+            values["method"] = default.method
+        super().__init__(HeatmapOptions(**values))
+        self._settings = settings
+
+    def edit(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
+        """Change options; unless only the opacity changes, what has failed is tried again."""
+        for name in changes.keys() & SETTINGS.keys():
+            self._settings.set(SETTINGS[name], changes[name])
+        failures = self.value.failures if changes.keys() == {"opacity"} else {}
+        self.set(replace(self.value, **changes, failures=failures))
+
+    def add_failure(self, request: LesionPredictionRequest, message: str) -> None:
+        """Record that a model has no heatmap of a method."""
+        failure = {(request.classifier_input.model, request.method): message}
+        self.set(replace(self.value, failures={**self.value.failures, **failure}))
