@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 
-def use_tool(viewer, name, start, end=None, *, button=1, modifiers=()):
-    """Press and release the mouse at pixels (row, column) of a photograph, while its mask or its strokes are active."""
+def use_tool(viewer, name, start, end=None, *, button=1, modifiers=(), before_release=lambda: None):
+    """Press and release the mouse at pixels (row, column) of a photograph, while its mask or its strokes are active.
+
+    ``before_release``: called while the button is pressed.
+    """
     layer, image = viewer.layers.selection.active, viewer.layers[name]
     assert layer.name in (f"{name} mask", f"{name} scribbles")
     world = image.data_to_world
@@ -22,6 +25,7 @@ def use_tool(viewer, name, start, end=None, *, button=1, modifiers=()):
         event.position, event.pos, event.type = tuple(world(end)), end, "mouse_move"
         for one in running:
             next(one, None)
+    before_release()
     event.type = "mouse_release"
     for one in running:
         next(one, None)

@@ -238,6 +238,20 @@ def test_a_prompt_survives_a_change_but_not_the_closing_of_its_photograph(person
     assert person.viewer.layers["other mask"].data[60, 50]
 
 
+def test_a_box_ends_without_a_mask_if_another_photograph_is_selected_meanwhile(person):
+    for name in ("other", "mole"):
+        person.opens(name, rgb=two_lesions())
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (30, 90), (90, 150), before_release=lambda: person.dock.picker.step(1))
+    person.waits()
+    assert [session.lesion for session in person.dock.sessions] == [None, None]
+    person.dock.picker.step(1)
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (30, 90), (90, 150), before_release=lambda: person.clicks("click"))
+    person.waits()
+    assert person.dock.picker.session.lesion is None, "the tool was switched off"
+
+
 def test_the_threshold_of_the_model_decides(tmp_path):
     logits = np.full((1, 30, 40), -5, np.float32)
     logits[:, 5:25, 5:35] = 1.0

@@ -154,6 +154,8 @@ class PromptCanvasTool:
             end = self._to_pixel(image, event)
             distance = max(abs(float(a) - float(b)) for a, b in zip(event.pos, pressed_at, strict=True))
             yield
+        if image is not self._image:
+            return  # the tool was stopped meanwhile, such as for another photograph
         if distance > DRAG_PX:
             (top, bottom), (left, right) = (sorted(pair) for pair in zip(start, end, strict=True))
             rows, columns = get_shape(image)
