@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlid
 
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.ui.sections.mask.view import RoiControls
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -45,6 +46,20 @@ def moved(corrections, person, qtbot):
 
 def state(person):
     return person.finds(QLabel, "mask_for_all_state").text()
+
+
+def test_the_picture_of_the_region_of_interest_is_drawn_for_new_lesions_only(person, monkeypatch):
+    person.opens(rgb=gradient())
+    person.analyses()
+    drawn, show_roi = [], RoiControls.show_roi
+    monkeypatch.setattr(RoiControls, "show_roi", lambda controls, roi: (drawn.append(roi), show_roi(controls, roi)))
+    for threshold in range(60, 90):
+        person.finds(QSlider, "threshold_slider").setValue(threshold)
+    person.finds(QDoubleSpinBox, "margin").setValue(40)
+    assert drawn == []
+    person.waits()
+    assert drawn[-1] is person.lesion.result.roi
+    assert person.lesion.result.options.roi.margin == 0.4
 
 
 def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_can_be_reset(moved, corrections, qtbot):

@@ -227,9 +227,11 @@ class RoiSection(PhotographSection):
         self._flush = partial(flush_timer, roi.debounce)
         session.commit_requested.connect(self._flush)
         self._connections = SectionConnections(roi)
+        self._connections.connect(session.shown, self._show_picture)
         for signal in (session.shown, session.events.own_options, session.events.pending_options, options.changed):
             self._connections.connect(signal, self._update)
         self._update()
+        self._show_picture()
         return roi
 
     def close(self) -> None:
@@ -244,8 +246,13 @@ class RoiSection(PhotographSection):
         shown = options.get(session)
         if self._roi is not None:
             self._roi.show_config(shown.roi)
-            self._roi.show_roi(None if session.lesion is None else session.lesion.result.roi)
             self._roi.share_bar.show_view(resolve_sharing(shown, options.shared, ROI_OPTIONS))
+
+    def _show_picture(self) -> None:
+        """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
+        lesion = self._session.lesion
+        if self._roi is not None:
+            self._roi.show_roi(None if lesion is None else lesion.result.roi)
 
     def _on_edited(self, roi: RoiControls) -> None:
         options = self._session.services.options
