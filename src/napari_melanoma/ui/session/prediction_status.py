@@ -31,7 +31,7 @@ class PredictionStatus(QObject):
         self._previous_text = ""  # status message before the prediction
         self._progress: Progress | None = None
         self._is_shown = False  # whether the status line shows the prediction
-        self._has_failed, self._error = False, ""  # of the last request; message of the last error
+        self._has_result, self._error = True, ""  # of the last request; message of the last error
         self._delay_timer = QTimer(self)
         self._delay_timer.setSingleShot(True)
         self._delay_timer.setInterval(STATUS_DELAY_MS)
@@ -51,10 +51,11 @@ class PredictionStatus(QObject):
 
     def _on_cancelled(self, task: str) -> None:
         if task == TASK:
+            self._has_result = False
             self._predictions.cancel()
 
     def _on_started(self, request: LesionPredictionRequest) -> None:
-        self._has_failed = False
+        self._has_result = True  # unless it fails or is canceled
         if not self._delay_timer.isActive() and not self._is_shown:
             self._start_time, self._progress = time.monotonic(), None
             self._delay_timer.start()
@@ -72,7 +73,7 @@ class PredictionStatus(QObject):
             self._status.progress(TASK, progress)
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
-        self._has_failed, self._error = True, describe_failure(error)
+        self._has_result, self._error = False, describe_failure(error)
 
     def _on_idle(self) -> None:
         self._delay_timer.stop()
@@ -82,9 +83,9 @@ class PredictionStatus(QObject):
         text = self._status.text  # another message may have been shown in the meantime
         if text.endswith("..."):
             text = self._previous_text
-        if text.endswith("...") or (text == self._error and not self._has_failed):
+        if text.endswith("...") or (text == self._error and self._has_result):
             text = ""
         message = text.partition(DURATION_PREFIX)[0].strip()
-        if not self._has_failed:
+        if self._has_result:
             message = f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip()
         self._status.end(TASK, message)
