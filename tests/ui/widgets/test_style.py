@@ -7,7 +7,7 @@ import weakref
 import pytest
 from napari.components import ViewerModel
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QLabel, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, scroll_area, section
@@ -63,6 +63,26 @@ def test_opening_again_shows_everything(page, qtbot):
     qtbot.waitUntil(lambda: fold.content().maximumHeight() == 0)
     fold.expand()
     qtbot.waitUntil(lambda: is_whole(fold, text, table))
+
+
+def test_a_pressed_button_that_is_disabled_does_not_scroll_its_dock(qtbot):
+    button, field, page = QPushButton(), QLineEdit(), QWidget()
+    column = QVBoxLayout(page)
+    for part in (button, field):
+        column.addWidget(part)
+    column.insertSpacing(1, 900)
+    scroll = scroll_area(page, "scroll")
+    qtbot.addWidget(scroll)
+    scroll.resize(300, 400)
+    scroll.show()
+    qtbot.waitExposed(scroll)
+    button.setFocus()
+    button.setEnabled(False)
+    assert scroll.verticalScrollBar().value() == 0
+    button.setEnabled(True)
+    button.setFocus()
+    button.focusNextChild()  # as by the tab key
+    assert scroll.verticalScrollBar().value() > 0
 
 
 def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot):

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractButton,
-    QFrame,
     QLabel,
     QMenu,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -54,6 +52,7 @@ from napari_melanoma.ui.widgets.style import (
     named,
     quiet_label,
     row,
+    scroll_area,
     section,
     section_title,
     tool_button,
@@ -176,12 +175,7 @@ class CaseControls(SectionDock):
         self.lesion_page.add_foot(row(self.choice.button))
         column.addWidget(self.image_page)
         column.addStretch(1)
-        self._scroll = named(QScrollArea(), "case_scroll", "Case")
-        self._scroll.setToolTip("")
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(self._body)
+        self._scroll = scroll_area(self._body, "case_scroll")
         self._head = row(
             self.title, self.confirm_button, self.undo_button, self.redo_button, self.menu_button, stretch=0
         )

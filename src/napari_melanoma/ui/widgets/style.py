@@ -129,10 +129,23 @@ def form_layout(parent: QWidget) -> QFormLayout:
     return layout
 
 
+class _ScrollArea(QScrollArea):
+    """A scroll area that stays where it is when the button that was pressed is disabled or hidden."""
+
+    def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
+        """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
+        focused, bar = self.focusWidget(), self.verticalScrollBar()
+        is_usable, position = focused is None or (focused.isEnabled() and focused.isVisible()), bar.value()
+        is_moved = super().focusNextPrevChild(forward)
+        if not is_usable:
+            bar.setValue(position)
+        return is_moved
+
+
 def scroll_area(page: QWidget, name: str) -> QScrollArea:
     """Put a page of a dock into a frameless scroll area that scrolls vertically only."""
     page.setObjectName(f"{name}_page")
-    scroll = QScrollArea()
+    scroll = _ScrollArea()
     scroll.setObjectName(name)
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
