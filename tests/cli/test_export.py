@@ -109,3 +109,18 @@ def test_a_case_that_cannot_be_exported_fails_alone(run: Callable[..., Result], 
     assert (lines[-1]["written"], lines[-1]["failed"]) == (2, 2)
     assert (analyzed / "out" / "section" / "synoptic.fhir.json").is_file()
     assert not (analyzed / "out" / "case").exists()
+
+
+def test_the_table_of_qupath_counts_in_micrometers_and_can_be_imported(
+    run: Callable[..., Result], analyzed: Path
+) -> None:
+    assert run("export", "results", "--out", "out", "--to", "qupath").exit_code == 0
+    table = (analyzed / "out/section/objects.tsv").read_text(encoding="utf-8").splitlines()
+    header, *rows = [line.split("\t") for line in table]
+    assert header[:5] == ["Image", "Object type", "Name", "Classification", "ROI"]
+    assert [row[2] for row in rows] == ["lesion 1", "lesion 2"]
+    assert header[5:8] == ["Centroid X µm", "Centroid Y µm", "Area µm^2"]
+    area = {name: float(rows[0][header.index(name)]) for name in ("Area µm^2", "area_mm2")}
+    assert area["Area µm^2"] == pytest.approx(area["area_mm2"] * 1e6, rel=0.01)
+    assert run("data", "import", "qupath", "out/section", "--out", "objects", "--no-patients").exit_code == 0
+    assert "section_2" in (analyzed / "objects/dataset.csv").read_text()

@@ -319,3 +319,53 @@ def test_annotations_for_another_size_are_a_fault(tmp_path: Path) -> None:
     write_rgb(tmp_path / "out/images/x1.png", np.zeros((40, 52, 3), np.uint8))
     imported = nm.import_dataset("coco", tmp_path / "out", tmp_path / "back")
     assert imported.faults == [("x1", "has 52 x 40 pixels, its mask 52 x 36: expected the same size")]
+
+
+MEASURED = [
+    "Image|Object ID|Object type|Classification|ROI|Centroid X µm|Centroid Y µm|Area µm^2|Num Detections",
+    "case 1.svs|6b1f|Annotation|Tumor|Polygon|1204.5|88.25|5310.1|12",
+    "case 1.svs|77aa|Annotation|Stroma|Polygon|2204.5|98.25|310.7|3",
+    "case 2.svs|90cd|Annotation|Tumor|Geometry|4.5|8.25|99|",
+]
+
+
+def test_measurement_tables_of_qupath(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/measurements.tsv").write_text("\n".join(MEASURED).replace("|", "\t"), encoding="utf-8")
+    with pytest.raises(DataSetError, match="names the patient"):
+        nm.import_dataset("qupath", tmp_path / "in", tmp_path / "out")
+    write_table(tmp_path / "in/metadata.csv", [{"image_id": "case 1", "patient_id": "p1", "age": 61}])
+    imported = nm.import_dataset("qupath", tmp_path / "in", tmp_path / "out")
+    assert (imported.images, imported.faults) == (0, [])
+    rows = read_table(tmp_path / "out/dataset.csv")
+    assert [row["image_id"] for row in rows] == ["case 1_1", "case 1_2", "case 2"]
+    assert [row["patient_id"] for row in rows] == ["p1", "p1", ""]
+    assert [(row["slide"], row["object_class"]) for row in rows[:2]] == [
+        ("case 1.svs", "Tumor"),
+        ("case 1.svs", "Stroma"),
+    ]
+    assert (rows[0]["Area µm^2"], rows[0]["Centroid X µm"], rows[2]["Num Detections"]) == ("5310.1", "1204.5", "")
+    assert rows[0]["diagnosis"] == ""
+
+
+@pytest.mark.parametrize("route", ["masks", "folder"])
+def test_masks_with_a_suffix_of_another_program(tmp_path: Path, route: str) -> None:
+    make_images(tmp_path / "in/images")
+    for number in range(2):
+        write_mask(tmp_path / f"in/masks/x{number}_Simple Annotation.png", make_mask(number))
+    if route == "masks":
+        masks = nm.import_masks(tmp_path / "in/masks", tmp_path / "in/images", tmp_path / "out", no_patients=True)
+        assert (masks.added, masks.faults) == (["x0", "x1"], [])
+        notes = masks.notes
+    else:
+        imported = nm.import_dataset("folder", tmp_path / "in", tmp_path / "out", no_patients=True)
+        assert (imported.masks, imported.faults) == (2, [])
+        notes = imported.notes
+    assert ("masks", "their names end in '_simple annotation' after the names of images") in notes
+
+
+def test_a_number_is_no_suffix(tmp_path: Path) -> None:
+    make_images(tmp_path / "images")
+    write_mask(tmp_path / "masks/x10.png", make_mask(0))
+    masks = nm.import_masks(tmp_path / "masks", tmp_path / "images", tmp_path / "out", no_patients=True)
+    assert masks.faults == [("x10.png", "no photograph of that name was found")]

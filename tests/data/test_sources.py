@@ -427,7 +427,7 @@ def laid_out(layout: Layout, folder: Path) -> Path:
     return folder
 
 
-FORMATS = ("coco", "decathlon", "geojson", "imagefolder", "label-studio", "labelme", "nnunet", "parquet")
+FORMATS = ("coco", "decathlon", "geojson", "imagefolder", "label-studio", "labelme", "nnunet", "parquet", "qupath")
 
 
 def zipped(layout: Layout, folder: Path) -> Path:

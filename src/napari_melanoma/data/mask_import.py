@@ -28,8 +28,10 @@ from napari_melanoma.data.mask_values import (
     LabelImageError,
     covers_border,
     describe_label_images,
+    find_common_suffix,
     nnunet_case_name,
     note_inverted,
+    note_suffix,
     read_lesion_mask,
     resolve_class_values,
     strip_mask_suffix,
@@ -250,8 +252,13 @@ def _match_photographs(
     """
     names, objects_of = ImageNames(paths), defaultdict(list)
     unmatched: dict[str, str] = {}
+    stems = {mask_object.image: normalize_name(PureWindowsPath(mask_object.image).stem) for mask_object in objects}
+    suffix = find_common_suffix((stem for name, stem in stems.items() if not names.find(name)), names)
+    report.notes += note_suffix(suffix)
     for mask_object in objects:
         candidates = names.find(mask_object.image)
+        if suffix and not candidates:
+            candidates = names.find(stems[mask_object.image].removesuffix(suffix))
         if len(candidates) == 1:
             objects_of[candidates[0]].append(mask_object)
         elif candidates:

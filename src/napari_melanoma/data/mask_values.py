@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -269,6 +269,22 @@ def nnunet_case_name(stem: str) -> str:
     return stem.removesuffix(NNUNET_IMAGE) or stem
 
 
+def find_common_suffix(masks: Iterable[str], images: Container[str]) -> str:
+    """Find the text that most names of masks have after the name of an image, such as ``_anno``; "" if there is none.
+
+    ``masks``, ``images``: normalized stems. The text begins with a separator, as ``x10`` is no mask of ``x1``.
+    """
+    counts = Counter(
+        mask[end:] for mask in masks for end in range(1, len(mask)) if not mask[end].isalnum() and mask[:end] in images
+    )
+    return counts.most_common(1)[0][0] if counts else ""
+
+
+def note_suffix(suffix: str) -> list[tuple[str, str]]:
+    """Return a note (topic and message) on a suffix by which masks were matched; empty without one."""
+    return [("masks", f"their names end in '{suffix}' after the names of images")] if suffix else []
+
+
 class ImageNames:
     """Find photographs by the names of their masks; case and Unicode composition of letters are ignored."""
 
@@ -276,6 +292,10 @@ class ImageNames:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in paths:
             self._by_stem[normalize_name(path.stem)].append(path)
+
+    def __contains__(self, stem: object) -> bool:
+        """Whether an image has a normalized stem."""
+        return stem in self._by_stem
 
     def find(self, name: str) -> list[Path]:
         """Find the photographs that a mask's name may mean; several if two folders have the same name, for example."""

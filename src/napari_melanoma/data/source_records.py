@@ -16,7 +16,13 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import PackedRow
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
-from napari_melanoma.data.mask_values import ARRAY_SUFFIX, nnunet_case_name, strip_mask_suffix
+from napari_melanoma.data.mask_values import (
+    ARRAY_SUFFIX,
+    find_common_suffix,
+    nnunet_case_name,
+    note_suffix,
+    strip_mask_suffix,
+)
 from napari_melanoma.data.nnunet import CHANNEL, SPLITS_FILE, check_channel_count, note_merged, parse_folds
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
@@ -211,6 +217,11 @@ def pair_records(
     if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
         separated = _separate_masks(tree.files, _count_common_folders(tree.files))
         images, masks = separated if separated[1] else (images, masks)
+    stems = {name for _, stem in images for name in (stem, nnunet_case_name(stem))}
+    suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), stems)
+    tree.notes += note_suffix(suffix)
+    for folders, stem in [key for key in masks if suffix and key[1] not in stems and key[1].endswith(suffix)]:
+        masks.setdefault((folders, stem.removesuffix(suffix)), masks.pop((folders, stem)))
     cases = _group_channels(images, {stem for _, stem in masks})
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():

@@ -131,7 +131,7 @@ def _read_gray(values: NDArray) -> NDArray[np.uint8]:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV: UTF-8, with a header line, commas and line feeds.
+    """Write rows as CSV: UTF-8, with a header line, commas (tabs in a file .tsv) and line feeds.
 
     Floating-point numbers have six significant digits and no exponent, and integers all digits, so that spreadsheets
     and pandas read the same values. ``None`` and NaN are empty cells; booleans are ``true`` and ``false``.
@@ -142,7 +142,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
         rows = list(rows)
         columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    table = CsvWriter(text)
+    table = CsvWriter(text, "\t" if path.suffix == ".tsv" else ",")
     table.write_row(columns)
     table.write_rows([format_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_file(path) as temporary:

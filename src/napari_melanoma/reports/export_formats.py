@@ -64,6 +64,7 @@ class ExportFormat(NamedTuple):
 FORMATS = {
     "geojson": ExportFormat("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
     "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv"),
+    "qupath": ExportFormat("Measurement table as of QuPath (TSV)", "objects.tsv"),
     "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet"),
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", "depth"),
@@ -86,7 +87,7 @@ def _convert(name: str, found: object) -> ExportFormat:
 
 # In menus and in the help; the formats of other packages follow.
 ORDER = (
-    *("geojson", "csv", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
+    *("geojson", "csv", "qupath", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
     *("synoptic", "synoptic-csv", "fhir", "report", "tif", "zarr", "mask", "dicom"),
 )
 EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title, ORDER)

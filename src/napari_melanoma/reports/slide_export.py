@@ -21,6 +21,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
+from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
@@ -30,6 +31,7 @@ from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
+    lesion_to_annotation,
     read_lesions,
     write_lesions_table,
     write_outlines,
@@ -83,6 +85,37 @@ def _write_geojson(path: Path, exported: ExportedSlide) -> None:
 def _write_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion."""
     write_lesions_table(path, exported.required_lesions, read_slide_validity(exported.content))
+
+
+def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
+    """Write a row per lesion in the columns of QuPath's measurement tables, whose positions count from its origin."""
+    import shapely
+
+    from napari_melanoma.io.results import write_table
+
+    _, pixel = _slide_size(exported)
+    area = scanned_area_of(exported.folder, exported.slide)
+    top, left = CANVAS if area is None else (area.top, area.left)
+    unit, y_um, x_um = ("px", 1.0, 1.0) if pixel is None else ("µm", pixel.y_um, pixel.x_um)
+    image = exported.slide.name if exported.slide else exported.folder.name
+    rows = []
+    for lesion in exported.required_lesions:
+        annotation = lesion_to_annotation(lesion)
+        shape = shapely.union_all([to_shape(polygon) for polygon in lesion.polygons])
+        rows.append(
+            {
+                "Image": image,
+                "Object type": "Annotation",
+                "Name": annotation.name,
+                "Classification": annotation.class_name,
+                "ROI": "Polygon" if len(lesion.polygons) == 1 else "Geometry",
+                f"Centroid X {unit}": (shape.centroid.y - left) * x_um,
+                f"Centroid Y {unit}": (shape.centroid.x - top) * y_um,
+                f"Area {unit}^2": shape.area * x_um * y_um,
+                **annotation.measurements,
+            }
+        )
+    write_table(path, rows, None if rows else ("Image", "Object type", "Name", "Classification", "ROI"))
 
 
 def _write_lesions_parquet(path: Path, exported: ExportedSlide) -> None:
@@ -205,6 +238,7 @@ def _write_report(path: Path, exported: ExportedSlide) -> None:
 WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
+    "qupath": _write_qupath_table,
     "parquet": _write_lesions_parquet,
     "tiles": _write_tiles_parquet,
     "depth": _write_depth,
