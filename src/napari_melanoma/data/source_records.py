@@ -217,11 +217,7 @@ def pair_records(
     if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
         separated = _separate_masks(tree.files, _count_common_folders(tree.files))
         images, masks = separated if separated[1] else (images, masks)
-    stems = {name for _, stem in images for name in (stem, nnunet_case_name(stem))}
-    suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), stems)
-    tree.notes += note_suffix(suffix)
-    for folders, stem in [key for key in masks if suffix and key[1] not in stems and key[1].endswith(suffix)]:
-        masks.setdefault((folders, stem.removesuffix(suffix)), masks.pop((folders, stem)))
+    tree.notes += note_suffix(_remove_common_suffix(masks, images))
     cases = _group_channels(images, {stem for _, stem in masks})
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
@@ -254,6 +250,15 @@ def pair_records(
         SourceRecord(row_name, None, None, {**common, **values}) for row_name, values in matcher.iterate_unused()
     ]
     return sorted(records, key=lambda record: record.image_id)
+
+
+def _remove_common_suffix(masks: dict[Key, SourceFile], images: Mapping[Key, SourceFile]) -> str:
+    """Remove the suffix of another program from the keys of masks without an image, in place; return it."""
+    stems = {name for _, stem in images for name in (stem, nnunet_case_name(stem))}
+    suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), stems)
+    for folders, stem in [key for key in masks if suffix and key[1] not in stems and key[1].endswith(suffix)]:
+        masks.setdefault((folders, stem.removesuffix(suffix)), masks.pop((folders, stem)))
+    return suffix
 
 
 class _RowMatcher:
