@@ -11,11 +11,12 @@ from napari.utils import progress
 from qtpy.QtCore import Qt
 
 import napari_melanoma as nm
+from conftest import Person
 from napari_melanoma.models import inference
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.session.adoption import LabelsSource
-from napari_melanoma.ui.viewer.photographs import list_foreign_labels
+from napari_melanoma.ui.viewer.photographs import find_layer, list_foreign_labels
 
 PATIENCE_MS = 60_000
 UM = {"scale": (20.0, 30.0), "translate": (500.0, -100.0), "units": ("um", "um")}
@@ -97,6 +98,21 @@ def test_segment_gives_labels_that_docks_adopt(variant, mole, opened, shown_view
     np.testing.assert_allclose(LabelsSource.from_layers(mask, image).matrix, np.eye(2, 3), atol=1e-6)
 
 
+def test_the_lesion_dock_adopts_the_mask(mole, viewer, dock, qtbot):
+    person = Person(viewer, dock, qtbot)
+    image = person.opens(rgb=mole.rgb)
+    tool = nm.tools.segment()
+    viewer.window.add_dock_widget(tool)
+    run = tool(image=image)
+    qtbot.waitUntil(run.done, timeout=PATIENCE_MS)
+    made = viewer.layers["mole mask"]
+    person.waits()
+    person.clicks("use_labels")
+    person.waits()
+    assert person.lesion.result.provenance["labels_layer"] == {"name": "mole mask", "labels": 1}
+    np.testing.assert_array_equal(find_layer(viewer, image, "mask").data > 0, made.data > 0)
+
+
 def test_a_sample_of_napari_is_segmented_twice(opened, shown_viewer):
     shown_viewer.open_sample("napari", "astronaut")
     run = opened("Segment lesion")
@@ -125,6 +141,15 @@ def test_other_images_are_refused_with_a_reason(title, sample, message, opened, 
     assert message in run.text
     assert run.result() is None
     assert len(shown_viewer.layers) == count
+
+
+def test_a_slide_is_not_read_as_a_photograph(opened, shown_viewer):
+    slide = np.broadcast_to(np.uint8(240), (20_000, 20_000, 3))
+    levels = [slide[:: 2**level, :: 2**level] for level in range(6)]
+    shown_viewer.add_image(levels, name="section", rgb=True, multiscale=True)
+    message = "'section' has 20,000 x 20,000 pixels, but a photograph has at most 200 million. For a slide, use Segment"
+    for title in ("Segment lesion", "Heatmap"):
+        assert message in opened(title).text
 
 
 def test_cancel_in_the_activity_dock_adds_nothing(mole, shown_viewer, qtbot):

@@ -37,7 +37,7 @@ TEXT_SIZE_PX = (720, 640)
 NONE = "No plug-in is installed. Packages and files add networks, losses, sections and more."
 STATES = {"new": "New: not used yet.", "changed": "Changed since it was confirmed: not used."}
 RIGHTS = "A plug-in runs with all your rights. Read a file before you use it."
-MENU = "Layers > Segment > Plug-ins (Melanoma)"
+MENU = "Layers > Segment > Manage plug-ins (Melanoma)"
 _announced: set[str] = set()  # contents of files that were announced in this process
 
 

@@ -38,6 +38,7 @@ from napari_melanoma.ui.viewer.tool_runs import (
     ToolRun,
     check_color,
     check_layer,
+    check_photograph,
     choose_name,
     fail_tool,
     run_tool,
@@ -61,6 +62,7 @@ __all__ = [
 
 AUTOMATIC = "automatic, by the type of photograph"
 SHOWN = ("area", "max_diameter")  # in the text of a measured label
+SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
 Parameters = ParamSpec("Parameters")
 RESEARCH_ONLY = "Research use only."
 MASK_COLORS = DirectLabelColormap(color_dict={None: "yellow", 0: "transparent"})
@@ -98,7 +100,6 @@ def _list_sites(_: object) -> list[tuple[str, str]]:
     return [("unknown", ""), *((words.title(word), word) for word in words.words if word != UNKNOWN)]
 
 
-SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
 MODEL = {"choices": _list_classifiers}
 
 
@@ -125,7 +126,7 @@ def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTu
     concurrent.futures.Future
         A run whose result are the new layers; ``text`` says what was found.
     """
-    check_color(image)
+    check_photograph(image)
     source, place = LayerPhotographSource.from_layer(image), Placement.of(image).place()
     name = choose_name(viewer, image, "mask", "segment")
 
@@ -169,7 +170,7 @@ def extract_roi(
     concurrent.futures.Future
         A run whose result are the new layers; ``text`` says what was found.
     """
-    check_color(image)
+    check_photograph(image)
     check_layer(mask, "mask")
     source, labels = LayerPhotographSource.from_layer(image), LabelsSource.from_layers(mask, image)
     placement, name = Placement.of(image), choose_name(viewer, image, "ROI", "extract_roi")
@@ -230,7 +231,7 @@ def classify(
     concurrent.futures.Future
         A run whose result are the new layers; ``text`` says what was found.
     """
-    check_color(image)
+    check_photograph(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
     placement, name = Placement.of(image), choose_name(viewer, image, "classification", "classify")
     patient = {"age": age.strip() or None, "sex": sex or None, "site": site or None}
@@ -280,7 +281,7 @@ def heatmap(
     concurrent.futures.Future
         A run whose result are the new layers; ``text`` says what was found.
     """
-    check_color(image)
+    check_photograph(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
     place, name = Placement.of(image).place(), choose_name(viewer, image, "heatmap", "heatmap")
 
@@ -317,7 +318,7 @@ def measure(lesions: Labels, image: Image | None = None) -> Future[Any]:
     """
     check_layer(lesions, "Labels layer")
     if image is not None:
-        check_color(image)
+        check_photograph(image)
     reference = lesions if image is None else image
     source, size = LabelsSource.from_layers(lesions, reference), get_pixel_size(reference)
     photograph = None if image is None else LayerPhotographSource.from_layer(image)
@@ -424,7 +425,6 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
             "name": name,
             "opacity": 0.5,
             "features": {"index": range(len(names) + 1), "class": ["", *names]},
-            "metadata": {"classes": dict(enumerate(names, start=1))},
         }
         assert bundle.config.tissue is not None
         colors = bundle.config.tissue.colors

@@ -15,9 +15,10 @@ from qtpy.compat import isalive
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.io.formats import MAX_PIXELS
 from napari_melanoma.models.inference import without_torch
 from napari_melanoma.ui.manifest import keep_units_consistent
-from napari_melanoma.ui.viewer.photographs import get_own_units
+from napari_melanoma.ui.viewer.photographs import get_own_units, get_shape
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
@@ -153,6 +154,18 @@ def check_color(image: Image | None) -> None:
         raise InputError(
             f"'{image.name}' is a gray image, but color (RGB or RGBA) was expected: the models were trained on color. "
             "If its colors are in three layers, select these and choose Merge to RGB in their context menu."
+        )
+
+
+def check_photograph(image: Image | None) -> None:
+    """Raise InputError if a layer is not a color image of the size of a photograph, which is read as a whole."""
+    check_color(image)
+    assert image is not None
+    rows, columns = get_shape(image)
+    if rows * columns > MAX_PIXELS:
+        raise InputError(
+            f"'{image.name}' has {columns:,} x {rows:,} pixels, but a photograph has at most {MAX_PIXELS // 10**6} "
+            "million. For a slide, use Segment tissue or the Slide dock; or crop the image."
         )
 
 
