@@ -17,6 +17,7 @@ from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.changes import compare_photographs
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
+from napari_melanoma.ui.case.comparison import ComparisonView
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 from .test_case import PATIENCE_MS, Pathologist
@@ -218,6 +219,12 @@ def test_another_lesion_an_image_or_a_removed_layer_ends_the_comparison(someone,
         someone.waits()
         assert someone.dock.comparison.layers is None
         assert not any("photograph" in layer.name for layer in viewer.layers)
+
+
+def test_photographs_are_listed_once_there_are_two(qtbot):
+    view = ComparisonView()
+    qtbot.addWidget(view)
+    assert not any(combo.isVisibleTo(view) for combo in view.combos)
 
 
 def test_an_impossible_comparison_has_a_reason(someone, case):

@@ -281,6 +281,7 @@ class ComparisonView(QWidget):
         column.addWidget(self.compare_button)
         column.addWidget(self._result)
         self.clear()
+        self.show_images(())
 
     def set_motion_reduced(self, is_reduced: bool) -> None:
         """Stop and disable blinking if the system is set to reduce motion."""
