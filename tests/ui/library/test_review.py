@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click_tool import use_tool
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import BundleError
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review
 from napari_melanoma.ui.library.review import ReviewDock
+from napari_melanoma.ui.library.review_photographs import Rater, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
@@ -295,6 +298,27 @@ def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(revi
     reviewer.waits()
     assert find_rated(other, "lesion-phone", "disagreement") == ["c-50.png", "d-60.png"]
     assert (find_rated(other, "lesion-phone"), find_rated(other, "lesion-small", "disagreement")) == ([], [])
+
+
+class FakeRequest(QObject):
+    """A request to the worker process that the test answers."""
+
+    succeeded = Signal(object)
+    failed = Signal(object)
+
+
+def test_the_reason_why_a_model_cannot_rate_is_reported_last(qtbot, corrections, tmp_path):
+    owner, request, events = QObject(), FakeRequest(), []
+    client = SimpleNamespace(request=lambda verb, **arguments: requests.append(verb) or request)
+    requests, queue = [], RatingQueue(client, owner)
+    queue.finished.connect(lambda done, seconds: events.append(done))
+    queue.failed.connect(events.append)
+    paths = sorted(folder_of(tmp_path / "photos", "a-10", "b-20").iterdir())
+    queue.start(paths, Rater("one", "entropy"), "fingerprint")
+    qtbot.waitUntil(lambda: requests == ["rate"], timeout=PATIENCE_MS)
+    error = BundleError("it is a classification model.")
+    request.failed.emit(error)
+    assert events == [0, error]
 
 
 def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_path):

@@ -312,10 +312,11 @@ class RatingQueue(QObject):
         self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
         if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
             self._pending.clear()
-            self.failed.emit(error)
+            self._rate_next()
+            self.failed.emit(error)  # last, so that the reason stays in the status line
         else:
             self.rating_failed.emit(self._current, str(error))
-        self._rate_next()
+            self._rate_next()
 
 
 def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> tuple[str, CachedRating | None]:
