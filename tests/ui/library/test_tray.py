@@ -407,6 +407,7 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     controls = section.second
     assert slide_dock.slide.info.name == "s2"
     assert [layer.name for layer in controls.model.layers] == ["s10"]
+    assert "Open another slide first" not in person.dock.status.text
     qtbot.wait(300)
     person.selects("s3.tif")
     start = person.list.visualRect(person.dock.list_model.find_index(folder / "s3.tif")).center()

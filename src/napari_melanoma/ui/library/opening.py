@@ -46,6 +46,7 @@ class TrayOpener(QObject):
 
     def open(self, images: Sequence[LibraryImage], case_folder: Path | None) -> None:
         """Open images; the first one is shown."""
+        self.message.emit("")  # that of the previous request
         if case_folder is not None:
             self._open_from_case([image.case_id for image in reversed(images)], case_folder)
             return
@@ -61,6 +62,7 @@ class TrayOpener(QObject):
         ``case_folder``: the case that the slide belongs to, if any. If it is open, the Case dock closes the slide with
         the case.
         """
+        self.message.emit("")
         dock, identity = self._show_dock("Slide"), str(path.absolute())
         case_dock = self._find_case_dock()
         if case_folder is not None and case_dock is not None and _is_open_case(case_dock, case_folder):
