@@ -64,7 +64,7 @@ def remember(path: str) -> None:
     from napari.settings import get_settings
     from napari.utils.notifications import show_info
 
-    ending = Path(path).suffix.lower()
+    ending = Path(path).suffix  # not in lower case: napari compares the names as they are
     if not ending or not _is_user_action() or not _may_remember() or not _has_choice(path):
         return
     pattern = f"*{ending}{os.sep if Path(path).is_dir() else ''}"
