@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,13 +30,14 @@ SHOW_HELP = format_help(
 )
 IMPORT_HELP = format_help(
     "napari-melanoma models import runs/second/bundle",
-    "napari-melanoma models import downloads/bundle --name our-clinic",
-    "Copy a model into your model folder. It is then listed here and in the docks; existing models are kept.",
+    "napari-melanoma models import downloads/lesion.zip --name our-clinic",
+    "Copy a model into your model folder: a bundle, that of a run, or a package of the BioImage Model Zoo that this "
+    "program wrote. It is then listed here and in the docks; existing models are kept.",
 )
 EXPORT_HELP = format_help(
     "napari-melanoma models export lesion-small --out lesion.onnx",
-    "napari-melanoma models export runs/second/bundle --out clinic.onnx",
-    "Export a model as ONNX for other programs.\n\n"
+    "napari-melanoma models export lesion-small --format bioimageio --out lesion.zip",
+    "Export a model as ONNX for other programs, or as a package of the BioImage Model Zoo.\n\n"
     "The input is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated probabilities of "
     "a classifier. Side and threshold are in config.json, which is embedded in the file as custom metadata. "
     "Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
@@ -56,6 +59,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+class ExportFormat(StrEnum):
+    """Formats of exported models."""
+
+    onnx = "onnx"
+    bioimageio = "bioimageio"
 
 
 def list_(current: CommandSession) -> None:
@@ -136,11 +146,12 @@ def _usage_command(info: BundleInfo, name: str) -> str:
 
 def import_(
     current: CommandSession,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, or of a run with a bundle.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle or of a run; or a package, .zip.")],
     name: Annotated[str | None, typer.Option(help="New name of the model; its current name by default.")] = None,
 ) -> None:
     """Copy a model into the user's model folder."""
     from napari_melanoma.evaluation.training_overlap import describe_unstated
+    from napari_melanoma.models.bioimageio import SUFFIX, read_package
     from napari_melanoma.models.bundle import read_bundle
     from napari_melanoma.models.graphs import add_graphs
     from napari_melanoma.models.installed_bundles import install_bundle
@@ -149,7 +160,11 @@ def import_(
     is_run = (path / "bundle").is_dir()
     if is_run:
         _report_objection(path, current)
-    info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
+    with TemporaryDirectory() as extracted:
+        if path.suffix.lower() == SUFFIX and path.is_file():
+            info = install_bundle(read_package(path, Path(extracted)), name)
+        else:
+            info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
     if warning := describe_unstated(info):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
     current.after_stop = f"'{info.name}' is installed without graphs for ONNX Runtime; torch runs it."
@@ -211,14 +226,24 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 def export(
     current: Annotated[CommandSession, "allow_outside"],
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx or .zip.")],
+    format_: Annotated[
+        ExportFormat,
+        typer.Option("--format", help="onnx: a network; bioimageio: a package of the BioImage Model Zoo."),
+    ] = ExportFormat.onnx,
 ) -> None:
     """Export a model for other programs."""
+    from napari_melanoma.models.bioimageio import export_package
     from napari_melanoma.models.export import EXAMPLE, export_bundle
     from napari_melanoma.models.installed_bundles import find_bundle
 
     current.after_stop = "Nothing was written."
     info = find_bundle(model)
+    if format_ is ExportFormat.bioimageio:
+        export_package(info, out)
+        text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); check it: bioimageio test {out}"
+        current.finish(text, out=str(out), bytes=out.stat().st_size)
+        return
     export_bundle(info, out)
     usage = f"python {out.parent / EXAMPLE} --help"
     text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
