@@ -53,7 +53,7 @@ def export_package(info: BundleInfo, out: Path) -> Path:
     if not LICENSE.fullmatch(config.licence):
         raise BundleError(
             f"the license of '{info.name}' is '{config.licence}', expected an identifier of SPDX such as CC-BY-4.0. "
-            f"Set 'licence' in the recipe, or in {info.path / CONFIG}."
+            f"Set it in the recipe, or in {info.path / CONFIG}."
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
