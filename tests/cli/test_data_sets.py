@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_melanoma.data import report_page as workflow
 from napari_melanoma.data.dataset_report import AucInterval, DomainShift
-from napari_melanoma.io.results import read_table, write_mask
+from napari_melanoma.io.results import read_mask, read_table, write_mask, write_rgb, write_table
 
 
 @pytest.fixture
@@ -142,3 +142,25 @@ def test_a_usage_error_writes_nothing(run, folder: Path, tmp_path: Path, words: 
     assert result.exit_code == 2
     assert expected in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_a_data_set_is_exported_and_imported(run, lines, tmp_path: Path) -> None:
+    mask = np.zeros((40, 60), bool)
+    mask[10:20, 10:30] = True
+    rows = []
+    for number, review in enumerate(("accepted", "rejected", "corrected")):
+        write_rgb(tmp_path / f"set/images/x{number}.png", np.full((40, 60, 3), 40 * number, np.uint8))
+        write_mask(tmp_path / f"set/masks/x{number}.png", mask)
+        rows.append({"image_id": f"x{number}", "patient_id": f"p{number}", "review": review})
+    write_table(tmp_path / "set/dataset.csv", rows)
+    (tmp_path / "set/images/x2.png").write_bytes(b"no image")
+    result = run("data", "export", "coco", "set", "--out", "coco", "--areas", "pixels", "--json")
+    assert result.exit_code == 1
+    events = lines(result.stdout)
+    assert [line["image"] for line in events if line["event"] == "failed"] == ["x2"]
+    assert [(line["what"], line["count"]) for line in events if line["event"] == "left_out"] == [("rejected images", 1)]
+    assert (events[-1]["images"], events[-1]["classes"]) == (1, {"lesion": [1]})
+    assert run("data", "import", "coco", "coco", "--out", "back").exit_code == 0
+    assert (read_mask(tmp_path / "back/masks/x0.png") == mask).all()
+    assert run("data", "export", "voc", "set", "--out", "voc").exit_code == 2
+    assert "label-studio label-studio (tasks.json" in run("data", "export", "--help").stdout

@@ -10,7 +10,13 @@ import zarr
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.reports.ome_zarr import LabelLayer, decode_probability, encode_probability, write_ome_zarr
+from napari_melanoma.reports.ome_zarr import (
+    LabelLayer,
+    OmeVersion,
+    decode_probability,
+    encode_probability,
+    write_ome_zarr,
+)
 from napari_melanoma.slides.reading.opening import open_slide
 
 PLACE = MapPlacement(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
@@ -54,6 +60,35 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     assert own.attrs["ome"]["image-label"]["properties"] == about
     assert [own[name].shape for name in "012"] == [(1, 300, 520), (1, 150, 260), (1, 75, 130)]
     np.testing.assert_array_equal(own["0"][0], labels)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_ome_zarr_models_accepts_image_and_labels(tmp_path: Path, version: OmeVersion) -> None:
+    path, labels = tmp_path / "heat.ome.zarr", np.zeros((300, 520), np.uint16)
+    labels[100:120, 100:150] = 7
+    layer = LabelLayer("lesions", labels, {7: (200, 0, 0)}, [{"label-value": 7, "label": "malignant"}])
+    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, layer, version)
+    with open_slide(path) as slide:
+        assert slide.info.channels == ("benign", "melanoma")
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == (2 if version == "0.4" else 3)
+    assert (path / "0/0/0/0" if version == "0.4" else path / "0/c/0/0/0").is_file()
+    pytest.importorskip("ome_zarr_models", reason="ome-zarr-models is not installed: pip install ome-zarr-models")
+    if version == "0.5":
+        from ome_zarr_models import open_ome_zarr
+
+        image, own = open_ome_zarr(group), open_ome_zarr(group["labels/lesions"])
+        assert [type(one).__name__ for one in (image, own)] == ["Image", "ImageLabel"]
+        assert [one.ome_zarr_version for one in (image, own)] == [version, version]
+    else:  # its models of whole groups need an older pydantic
+        from ome_zarr_models.v04.image import ImageAttrs
+        from ome_zarr_models.v04.image_label import ImageLabelAttrs
+        from ome_zarr_models.v04.labels import LabelsAttrs
+
+        assert ImageAttrs.model_validate(group.attrs.asdict()).multiscales[0].version == version
+        assert LabelsAttrs.model_validate(group["labels"].attrs.asdict()).labels == ["lesions"]
+        own = ImageLabelAttrs.model_validate(group["labels/lesions"].attrs.asdict())
+        assert own.image_label.version == version
 
 
 def test_levels_are_means_of_known_pixels(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import MapPlacement
 
-OME_VERSION = "0.5"  # of OME-Zarr
+OmeVersion = Literal["0.4", "0.5"]  # of OME-Zarr: metadata in zarr 2 and 3
 CHUNK, SMALLEST_LEVEL = 512, 256  # sides in an OME-Zarr folder: of a chunk, and of the smallest level
 MAX_VALUE = 65535  # probabilities 0 to 1 are stored as 1 to 65535; 0 is an unknown value
 AXES = ("c", "y", "x")
@@ -41,6 +41,7 @@ def write_ome_zarr(
     names: Sequence[str],
     place: MapPlacement,
     labels: LabelLayer | None = None,
+    version: OmeVersion = "0.5",
 ) -> None:
     """Write maps of a slide as OME-Zarr, with labels if there are any.
 
@@ -50,15 +51,27 @@ def write_ome_zarr(
     import zarr
 
     with atomic_folder(path) as temporary:
-        group = zarr.create_group(store=temporary, zarr_format=3)
+        group = zarr.create_group(store=temporary, zarr_format=2 if version == "0.4" else 3)
         levels = list(_pyramid(probability))
         for number, level in enumerate(levels):
             _write_level(group, str(number), encode_probability(level))
         scales = _multiscale("heatmap", place, len(levels), "mean")
-        metadata: dict[str, Any] = {"version": OME_VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
-        group.attrs["ome"] = metadata
+        _write_metadata(group, version, multiscales=[scales], omero=_display_metadata(names))
         if labels is not None:
-            _write_labels(group, labels, place, len(levels))
+            _write_labels(group, labels, place, len(levels), version)
+
+
+def _write_metadata(group: zarr.Group, version: OmeVersion, **metadata: Any) -> None:  # noqa: ANN401 - of OME-Zarr
+    """Write the metadata of a group, which version 0.4 stores without a common key, with a version in each part."""
+    if version == "0.5":
+        group.attrs["ome"] = {"version": version, **metadata}
+        return
+    for scales in metadata.get("multiscales", []):
+        scales["version"] = version
+    for name in ("omero", "image-label"):
+        if name in metadata:
+            metadata[name] = {**metadata[name], "version": version}
+    group.attrs.update(metadata)
 
 
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -81,13 +94,18 @@ def decode_probability(values: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> None:
     chunks = (1, min(CHUNK, values.shape[1]), min(CHUNK, values.shape[2]))
-    array = group.create_array(name, shape=values.shape, chunks=chunks, dtype="uint16", dimension_names=AXES)
+    is_new = group.metadata.zarr_format == 3
+    layout: dict[str, Any] = (
+        {"dimension_names": AXES} if is_new else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    )
+    array = group.create_array(name, shape=values.shape, chunks=chunks, dtype="uint16", **layout)
     array[:] = values
 
 
-def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int) -> None:
+def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int, version: OmeVersion) -> None:
     """Write the labels of the maps; levels are subsampled without interpolation."""
-    labels_group = group.create_group("labels", attributes={"ome": {"version": OME_VERSION, "labels": [labels.name]}})
+    labels_group = group.create_group("labels")
+    _write_metadata(labels_group, version, labels=[labels.name])
     own = labels_group.create_group(labels.name)
     for number in range(levels):
         _write_level(own, str(number), labels.values[None, :: 2**number, :: 2**number])
@@ -98,8 +116,7 @@ def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, le
         "source": {"image": "../../"},
     }
     scales = _multiscale(labels.name, place, levels, "nearest")
-    metadata: dict[str, Any] = {"version": OME_VERSION, "multiscales": [scales], "image-label": label_metadata}
-    own.attrs["ome"] = metadata
+    _write_metadata(own, version, **{"multiscales": [scales], "image-label": label_metadata})
 
 
 def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

@@ -27,7 +27,7 @@ from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError
-from napari_melanoma.reports.ome_zarr import LabelLayer, write_ome_zarr
+from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
@@ -154,7 +154,7 @@ def _write_heatmap_tiff(path: Path, exported: ExportedSlide) -> None:
     copy_result_file(exported.folder / HEATMAP, path)
 
 
-def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> None:
+def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion = "0.5") -> None:
     """Write the probabilities of the tiles as OME-Zarr, with the lesions as labels."""
     result = SlideResult.open(exported.folder)
     if not result.spec.classes:
@@ -164,7 +164,7 @@ def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> None:
     if exported.lesions is not None:
         values = label_image(exported.lesions, result.spec.placement, maps.shape[1:])
         labels = LabelLayer("lesions", values, _lesion_colors(exported.lesions), _lesion_properties(exported))
-    write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels)
+    write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels, version)
 
 
 def _write_mask(path: Path, exported: ExportedSlide) -> None:
@@ -247,6 +247,7 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "report": _write_report,
     "tif": _write_heatmap_tiff,
     "zarr": _write_heatmap_zarr,
+    "zarr-04": partial(_write_heatmap_zarr, version="0.4"),
     "mask": _write_mask,
     "dicom": _write_dicom,
 }
