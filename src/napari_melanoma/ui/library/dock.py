@@ -82,6 +82,7 @@ class LibraryDock(QWidget):
     name: ClassVar[str]
     filters: ClassVar[Sequence[str]]
     sort_keys: ClassVar[Sequence[str]]
+    sort_prefix: ClassVar[str] = "by "
     drop: ClassVar[str]
     hint: ClassVar[str] = ""
     folder_title: ClassVar[str]
@@ -109,7 +110,7 @@ class LibraryDock(QWidget):
         self.filter_combo = named(NoWheelComboBox(), filter_name, "Filter", "Show only images of a kind or status")
         self.filter_combo.addItems(self.filters)
         self.sort_combo = named(NoWheelComboBox(), f"{self.name}_sort", "Order", "Order of the images")
-        self.sort_combo.addItems([f"by {key}" for key in self.sort_keys])
+        self.sort_combo.addItems([f"{self.sort_prefix}{key}" for key in self.sort_keys])
         self.empty_label = named(quiet_label(), f"{self.name}_empty", "Why no image is shown")
         self.empty_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.status = StatusLine(self.icons)

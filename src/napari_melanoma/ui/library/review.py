@@ -91,7 +91,7 @@ class ReportedReview(NamedTuple):
 class ReviewDock(LibraryDock):
     """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
 
-    name, filters, sort_keys = "review", REVIEW_FILTERS, REVIEW_SORT_KEYS
+    name, filters, sort_keys, sort_prefix = "review", REVIEW_FILTERS, REVIEW_SORT_KEYS, ""
     drop, folder_title = "a folder of photographs", "Folder of photographs"
     hint = (
         "<p>Subfolders are included. If you drop photographs, only these are reviewed. "
