@@ -11,9 +11,11 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections import PhotographSection, Section, find_sections
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
+from napari_melanoma.ui.sections.prediction.section import PredictionSection
+from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import column, section, section_title
 
@@ -222,3 +224,8 @@ def test_the_dock_adds_a_frame_for_a_section_without_a_place(dock: Dock) -> None
     assert frame.objectName() == "lesion_names_section"
     host.show_session(make_session("one"))
     assert made.events == ["show one", "open one"]
+
+
+def test_two_docks_have_sections_of_the_same_title() -> None:
+    assert find_sections(Section)["Prediction"] is SlidePredictionSection
+    assert find_sections(PhotographSection)["Prediction"] is PredictionSection

@@ -7,14 +7,15 @@ is derived from ``Section``, ``PhotographSection`` or ``LesionSection``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from napari_melanoma.core.plugins import Family
+from napari_melanoma.core.plugins import PACKAGE, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from qtpy.QtWidgets import QWidget
 
@@ -25,39 +26,15 @@ if TYPE_CHECKING:
 
 Session = TypeVar("Session", contravariant=True)
 
-# The sections of this package by title, written as entry points are; two docks have a section of the same title
-OWN = {
-    "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
-    "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
-    "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
-    "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
-    "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
-    "Lesions": "napari_melanoma.ui.sections.lesions.section:LesionsSection",
-    "Mask": "napari_melanoma.ui.sections.mask.section:MaskSection",
-    "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
-    "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
-    "Overview": "napari_melanoma.ui.sections.overview.section:OverviewSection",
-    "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
-    "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
-    "Prediction": "napari_melanoma.ui.sections.results.prediction:SlidePredictionSection",
-    "Prediction of a photograph": "napari_melanoma.ui.sections.prediction.section:PredictionSection",
-    "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
-    "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
-    "Side by side": "napari_melanoma.ui.sections.side_by_side.section:SideBySideSection",
-    "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
-}
-
 
 class SectionBase(Generic[Session]):
     """A part of a dock for one open image; it knows neither the dock nor other sections.
 
-    One object serves one image after another. ``title``: if it differs from the name in ``OWN``. ``tools``: names of
-    tools, which have keyboard shortcuts such as ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide,
-    which have been read when ``show`` and ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each
-    time, because creating it takes long.
+    One object serves one image after another. ``tools``: names of tools, which have keyboard shortcuts such as
+    ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide, which have been read when ``show`` and
+    ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each time, because creating it takes long.
     """
 
-    title: str = ""
     documents: tuple[DocumentKind[Any], ...] = ()
     tools: tuple[str, ...] = ()
     keeps_widget: bool = False
@@ -100,40 +77,57 @@ class LesionSection(SectionBase["LesionSession"]):
     """A section of the Case dock on the selected lesion."""
 
 
+# The sections of this package by dock and title, written as entry points are
+OWN: Mapping[type[SectionBase[Any]], Mapping[str, str]] = {
+    Section: {
+        "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
+        "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
+        "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
+        "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
+        "Lesions": "napari_melanoma.ui.sections.lesions.section:LesionsSection",
+        "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
+        "Overview": "napari_melanoma.ui.sections.overview.section:OverviewSection",
+        "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
+        "Prediction": "napari_melanoma.ui.sections.results.prediction:SlidePredictionSection",
+        "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
+        "Side by side": "napari_melanoma.ui.sections.side_by_side.section:SideBySideSection",
+        "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
+    },
+    PhotographSection: {
+        "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
+        "Mask": "napari_melanoma.ui.sections.mask.section:MaskSection",
+        "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
+        "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
+        "Prediction": "napari_melanoma.ui.sections.prediction.section:PredictionSection",
+        "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
+    },
+}
+
+
 def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Callable[[], SectionBase[Session]]]:
     """Return what creates the installed sections of a base class by title; takes 0.1 s, so call it in a thread."""
     from napari_melanoma.ui.sections.guarded import GuardedSection
 
     family = LESION_SECTIONS if issubclass(base, LesionSection) else SECTIONS
-    sections: dict[str, Callable[[], SectionBase[Session]]] = {}
-    for name, section in family.members.items():
-        if issubclass(section, base):
-            plugin = family.find_plugin(name)
-            if plugin is None:
-                sections[section.title or name] = section
-            else:
-                sections[name] = partial(GuardedSection, plugin, section)
-    return sections
+    return {title: resolve_name(name) for title, name in OWN.get(base, {}).items()} | {
+        title: create if (plugin := family.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
+        for title, create in family.members.items()
+        if issubclass(create, base)
+    }
 
 
-def _list_own() -> dict[str, type[SectionBase[Any]]]:
-    return {title: resolve_name(value) for title, value in OWN.items()}
-
-
-def _convert(
-    bases: tuple[type[SectionBase[Any]], ...], expected: str, title: str, found: object
-) -> type[SectionBase[Any]]:
+def _convert(bases: tuple[type[SectionBase[Any]], ...], title: str, found: object) -> type[SectionBase[Any]]:
     if not (isinstance(found, type) and issubclass(found, bases)):
+        expected = " or ".join(base.__name__ for base in bases)
         raise TypeError(f"expected a class derived from {__name__}.{expected}, found {found!r}")
+    if any(title in OWN.get(base, {}) for base in bases if issubclass(found, base)):
+        raise ValueError(f"expected a new name, found one that {PACKAGE} uses")
     return found
 
 
-def _create_family(
-    name: str, list_own: Callable[[], dict[str, type[SectionBase[Any]]]], *bases: type[SectionBase[Any]]
-) -> Family[type[SectionBase[Any]]]:
-    convert = partial(_convert, bases, " or ".join(base.__name__ for base in bases))
-    return Family(name, list_own, convert, lambda section: "")
+def _create_family(name: str, *bases: type[SectionBase[Any]]) -> Family[type[SectionBase[Any]]]:
+    return Family(name, dict, partial(_convert, bases), lambda section: "")
 
 
-SECTIONS = _create_family("sections", _list_own, Section, PhotographSection)
-LESION_SECTIONS = _create_family("lesion_sections", dict, LesionSection)
+SECTIONS = _create_family("sections", Section, PhotographSection)
+LESION_SECTIONS = _create_family("lesion_sections", LesionSection)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 class PredictionSection(PhotographSection):
     """Shows the prediction of a photograph, and its heatmap as a layer."""
 
-    title = "Prediction"
-
     def show(self, session: HostedPhotograph) -> None:
         """Show the heatmap if it is switched on."""
         self._session, self._predictions = session, session.services.predictions
