@@ -12,6 +12,7 @@ from napari_melanoma.api.datasets import to_folders
 from napari_melanoma.api.inputs import (
     AnyPath,
     check_flag,
+    check_integer,
     check_sequence,
     describe,
     to_bundle,
@@ -300,6 +301,7 @@ def train(
     recipe: AnyPath | TrainRecipe | Mapping[str, Any],
     folder: AnyPath,
     *,
+    folds: int | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> BundleInfo:
@@ -319,10 +321,12 @@ def train(
     folder : str or os.PathLike
         The run folder, outside of the data sets, for checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and
         metrics of each epoch. Functions with an argument ``model`` accept this folder.
+    folds : int, optional
+        Train a model for each fold, in ``fold-1`` and so on, and return their ensemble; see ``folds.html``.
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
-        Called with each ``Progress``; its exceptions end the run, which can be resumed from the first step on.
+        Called with each ``Progress``; its exceptions end the run, which can be resumed.
 
     Returns
     -------
@@ -335,27 +339,36 @@ def train(
         If the recipe or the data cannot be used.
     InputError
         If the recipe uses several processes, or the run folder lies in a data set.
-    RunError
-        If the folder contains another run, or no run to resume.
-    TrainingError
-        If training fails.
+    RunError, TrainingError
+        If the folder has another run, or none to resume, or training fails, or folds cannot be combined.
 
     Examples
     --------
-    >>> import napari_melanoma as nm
     >>> nm.train({"data": {"datasets": ["ds0"]}, "epochs": 1}, "run")  # doctest: +SKIP
-    >>> nm.read_run("run").history()  # doctest: +SKIP
-    >>> classification = {"target": "melanoma", "tabular": {"numbers": [{"name": "age"}], "words": [{"name": "sex"}]}}
-    >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": classification}
-    >>> nm.train(recipe, "run-2")  # doctest: +SKIP
+    >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": {"target": "melanoma"}}
+    >>> nm.train(recipe, "run-2", folds=5)  # doctest: +SKIP
     """
     from napari_melanoma.runs.train import train as train_recipe
 
     checked, out = _to_recipe(recipe), to_path(folder, "the run folder")
     check_flag(resume, "resume")
+    if folds is not None:
+        return _train_folds(checked, check_integer(folds, "folds"), out, resume, progress)
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
     assert bundle is not None  # only helper processes return None
     return bundle
+
+
+def _train_folds(
+    recipe: TrainRecipe, folds: int, out: Path, resume: bool, progress: ProgressCallback | None
+) -> BundleInfo:
+    """Train a model for each fold, and return their ensemble."""
+    from napari_melanoma.runs.folds import train_folds
+
+    result = train_folds(recipe, folds, out, resume=resume, run=to_run(progress))
+    if result.ensemble is None:
+        raise RunError(f"{' '.join(result.notices)} They are in {out}.")
+    return result.ensemble
 
 
 def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe:

@@ -29,7 +29,9 @@ TRAIN_HELP = format_help(
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run where it was "
-    "saved last. --check reports the data and the time and memory of one measured step and writes nothing.",
+    "saved last. --check reports the data and the time and memory of one measured step and writes nothing. "
+    "--folds 5 trains a model for each of 5 folds, in a run folder each, evaluates it on the images that it was not "
+    "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN.",
 )
 
 
@@ -44,6 +46,10 @@ def train(
     accept_leaks: Annotated[
         bool, typer.Option("--accept-leaks", help="Train although patients are probably in training and test set.")
     ] = False,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Train a model for each fold of a cross-validation, and their ensemble."),
+    ] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
@@ -57,6 +63,8 @@ def train(
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:
         _report_check(current, config, recipe)
+    elif folds is not None:
+        _train_folds(current, recipe, folds, out, resume=resume, queue=queue)
     else:
         run_training(current, recipe, out, resume=resume, queue=queue)
 
@@ -84,6 +92,36 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
     text += advice or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
     current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **values)
+
+
+def _train_folds(
+    current: CommandSession, recipe: TrainRecipe, folds: int, out: Path | None, *, resume: bool, queue: bool
+) -> None:
+    """Run a recipe for each fold, and report the means over the folds."""
+    from napari_melanoma.metrics.metric_table import metric_label
+    from napari_melanoma.runs.folds import PAGE, RECIPE, select_shown, train_folds
+
+    if out is None:
+        raise RunError("the run folder is missing. Add --out RUN.")
+    try:
+        result = train_folds(recipe, folds, out, resume=resume, run=current.run, queue=queue)
+    except Cancelled:
+        if (out / RECIPE).exists():
+            again = f"napari-melanoma train --config {out / RECIPE} --out {out} --folds {folds} --resume"
+            current.after_stop = f"Continue with: {again}"
+        raise
+    for message in result.notices:
+        current.report.emit("notice", f"Notice: {message}", message=message)
+    shown = {name: result.metrics[name] for name in select_shown(recipe) if name in result.metrics}
+    for name, one in shown.items():
+        text = f"{metric_label(name)}: {one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
+        current.report.emit_item("metric", text, metric=name, **vars(one))
+    bundle = None if result.ensemble is None else str(result.ensemble.path)
+    text = f"Trained {folds} folds into {out}. Review {out / PAGE}."
+    if bundle:
+        text += f" The ensemble of the folds is {bundle}; to install it: napari-melanoma models import {out}"
+    runs = [str(path) for path in result.runs]
+    current.finish(text, runs=runs, page=str(out / PAGE), bundle=bundle, folds=folds)
 
 
 def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:

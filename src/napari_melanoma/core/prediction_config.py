@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, field_validator, model_validator
 
 from napari_melanoma.core.channel_choice import ChannelChoice
-from napari_melanoma.core.config import Config
+from napari_melanoma.core.config import Config, omit_none
 from napari_melanoma.core.roi_config import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # of a harmonized table
@@ -286,10 +286,17 @@ class TabularEncoding(Config):
     numbers: tuple[FittedNumbers, ...] = ()
     words: tuple[FittedWords, ...] = ()
     rows: int = Field(0, ge=0, description="number of training rows that the encoding was fitted on")
+    members: tuple[TabularEncoding, ...] | None = Field(
+        None, description="for an ensemble: the encoding of each network, for the same columns"
+    )
+
+    _omit_none = omit_none("members")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_columns(self.numbers, self.words)
+        if any(member.fields != self.fields for member in self.members or ()):
+            raise ValueError(f"members encode other columns, expected {', '.join(self.fields)}")
         return self
 
     @property
@@ -305,11 +312,15 @@ class TabularEncoding(Config):
     @property
     def continuous(self) -> tuple[TabularInput, ...]:
         """The inputs that are numbers, in their order."""
+        if self.members:
+            return tuple(number for member in self.members for number in member.continuous)
         return tuple(TabularInput(column.name, title) for column in self.columns for title in column.titles)
 
     @property
     def embedded(self) -> tuple[FittedWords, ...]:
         """The columns whose input is an index, in their order, with cardinality and suggested width."""
+        if self.members:
+            return tuple(column for member in self.members for column in member.embedded)
         return tuple(column for column in self.words if column.encoding == "embedding")
 
     @property

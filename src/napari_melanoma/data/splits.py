@@ -19,7 +19,15 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, raise_faults, select_trainable
+from napari_melanoma.data.dataset import (
+    Key,
+    Sample,
+    find_table,
+    iter_entries,
+    make_sample,
+    raise_faults,
+    select_trainable,
+)
 from napari_melanoma.data.dataset_table import TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
@@ -123,6 +131,30 @@ def split_samples(
     left_out = tuple(sample for sample in requested if sample.group in tested_groups)
     used = ("", rules.split, rules.test_split)
     return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.split not in used))
+
+
+def split_fold(
+    samples: Iterable[Sample],
+    folds: Mapping[Key, int],
+    number: int,
+    validation_fraction: float,
+    seed: int,
+    stratum: Callable[[Sample], str] = get_diagnosis,
+) -> TrainingSplit:
+    """Split images by the folds of a cross-validation.
+
+    ``folds``: fold of each image by data set and image id; images without one are not used. Those of the fold
+    ``number`` are the test set, and no image of their groups is in another part. The validation set is held out from
+    the other folds.
+    """
+    all_samples = [*samples]
+    test = [sample for sample in all_samples if folds.get(sample.key) == number]
+    others = [sample for sample in all_samples if folds.get(sample.key, number) != number]
+    tested_groups = {sample.group for sample in test}
+    usable = [sample for sample in others if sample.group not in tested_groups]
+    training, validation = hold_out(usable, validation_fraction, seed, stratum)
+    left_out = tuple(sample for sample in others if sample.group in tested_groups)
+    return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.key not in folds))
 
 
 def hold_out(
@@ -440,7 +472,7 @@ class SplitOptions(Config):
         if self.val_share + self.test >= 1:
             raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
         if self.folds and "val" in self.model_fields_set and self.val:
-            raise ValueError("folds and val exclude each other: each fold serves as validation set once. Leave val out")
+            raise ValueError("folds and val exclude each other: each fold is held out once. Leave val out")
         return self
 
     @property

@@ -107,12 +107,38 @@ def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableVa
 
 
 def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
-    """Impute unknown values, and encode the values as inputs of a network."""
+    """Impute unknown values, and encode the values as inputs of a network.
+
+    Those of an ensemble are the inputs of its networks, one after the other.
+    """
+    if encoding.members:
+        parts = [make_network_inputs(_translate_codes(values, encoding, member), member) for member in encoding.members]
+        continuous = np.concatenate([part.continuous for part in parts], axis=1)
+        return TabularInputs(continuous, np.concatenate([part.categories for part in parts], axis=1), values.known)
     blocks = [_number_inputs(values, encoding, index) for index in range(len(encoding.numbers))]
     blocks += [_word_inputs(values.codes[:, index], column) for index, column in enumerate(encoding.words)]
     embedded = [index for index, column in enumerate(encoding.words) if column.encoding == "embedding"]
     continuous = np.concatenate([np.zeros((len(values), 0)), *blocks], axis=1)
     return TabularInputs(continuous.astype(np.float32), values.codes[:, embedded], values.known)
+
+
+def _translate_codes(values: TableValues, encoding: TabularEncoding, member: TabularEncoding) -> TableValues:
+    """Return the values with the codes of one network of an ensemble; words that it does not have are unknown."""
+    codes = np.zeros_like(values.codes)
+    for index, (column, own) in enumerate(zip(encoding.words, member.words, strict=True)):
+        translated = [0, *(own.words.index(word) + 1 if word in own.words else 0 for word in column.words)]
+        codes[:, index] = np.array(translated)[values.codes[:, index]]
+    return replace(values, codes=codes)
+
+
+def join_encodings(members: Sequence[TabularEncoding]) -> TabularEncoding:
+    """Return the encoding of an ensemble: the columns of its networks, with the words of all of them."""
+    first = members[0]
+    words = []
+    for columns in zip(*(member.words for member in members), strict=True):
+        known = dict.fromkeys(word for column in columns for word in column.words)
+        words.append(columns[0].model_copy(update={"words": tuple(known)}))
+    return TabularEncoding(numbers=first.numbers, words=tuple(words), rows=first.rows, members=tuple(members))
 
 
 def drop_each_column(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:

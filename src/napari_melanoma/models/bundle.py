@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # Fields of the configuration, and of its classifier, that affect predictions
-PREDICTION_FIELDS = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
+PREDICTION_FIELDS = ("task", "architecture", "options", "members", "input_size", "mean", "std", "classes", "tile")
 CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
 SLIDE = "slide"  # the modality of whole-slide images
@@ -116,11 +116,14 @@ class BundleConfig(Config):
     tissue: TissueClassifierConfig | None = Field(
         None, description="for a tissue classifier: its kind, and the features of cells that it was fitted on"
     )
+    members: int | None = Field(
+        None, ge=2, le=100, description="for an ensemble: the number of networks, whose logits are averaged"
+    )
     plugin: PluginReference | None = Field(None, description="for a network of a plug-in: the package that adds it")
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
-    _omit_none = omit_none("plugin")
+    _omit_none = omit_none("plugin", "members")
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -355,8 +358,6 @@ def load_network(info: BundleInfo) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from napari_melanoma.models.zoo import build_network
-
     if info.config.tissue is not None:
         raise BundleError(
             f"'{info.name}' classifies cells of slides by the features '{info.config.tissue.source}', and has no "
@@ -372,7 +373,7 @@ def load_network(info: BundleInfo) -> nn.Module:
             f"cannot read {info.path / WEIGHTS}: {parse_error_reason(error)}. Download or copy the bundle again."
         ) from error
     _check_fits_network(info, {name: value.shape for name, value in weights.items()}, _build_on_meta_device(info))
-    network = build_network(info.config.architecture, info.config.options)
+    network = _build_network(info.config)
     network.load_state_dict(weights)
     return network.float().eval()
 
@@ -402,18 +403,36 @@ def explain_missing_network(architecture: str, plugin: PluginReference | None) -
     return f"its architecture '{architecture}' is not installed (installed: {', '.join(NETWORKS.members)})."
 
 
+def _build_network(config: BundleConfig) -> nn.Module:
+    """Build the network of a bundle, or its ensemble, with random weights."""
+    from napari_melanoma.models.zoo import build_network
+
+    if config.members is None:
+        return build_network(config.architecture, config.options)
+    from napari_melanoma.models.blocks.ensemble import build_ensemble
+
+    members = [build_network(config.architecture, options) for options in list_member_options(config)]
+    return build_ensemble(members, len(config.classes))
+
+
+def list_member_options(config: BundleConfig) -> list[dict[str, Any]]:
+    """Return the options of each network of an ensemble, which differ in the sizes of their tabular inputs."""
+    encodings = config.tabular.members if config.tabular is not None else None
+    if encodings is None:
+        return [config.options] * (config.members or 1)
+    return [{**config.options, "tabular": encoding.shape.model_dump(mode="json")} for encoding in encodings]
+
+
 def _build_on_meta_device(info: BundleInfo) -> nn.Module:
     """Build a bundle's network without allocating its weights, because its options may require any amount of memory."""
     import torch
 
-    from napari_melanoma.models.zoo import build_network
-
     try:
         with torch.device("meta"):
-            return build_network(info.config.architecture, info.config.options)
+            return _build_network(info.config)
     except RuntimeError as error:  # a tensor whose size in bytes overflows
         if "meta" in str(error):  # networks that compute with values during construction cannot be built there
-            return build_network(info.config.architecture, info.config.options)
+            return _build_network(info.config)
         raise BundleError(
             f"bundle '{info.name}' cannot be built with its options: {error}. Download or copy the bundle again."
         ) from error

@@ -57,6 +57,11 @@ def _load_export_network(info: BundleInfo) -> nn.Module:
             f"'{info.name}' predicts from embeddings of '{info.config.encoder.name}', not from images: it cannot "
             "be exported as a file with image input. Export a model of photographs."
         )
+    if info.config.tabular is not None and info.config.tabular.members:
+        raise BundleError(
+            f"'{info.name}' is an ensemble whose networks encode patient data differently, which the file cannot "
+            "state. Export the model of a fold."
+        )
     return PhotographNetwork(load_network(info), info.config)
 
 

@@ -28,9 +28,11 @@ from napari_melanoma.evaluation.comparison import (
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
 from napari_melanoma.evaluation.labels import evaluate_labels_test_set
+from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
 from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
+from napari_melanoma.evaluation.pipeline import run_evaluation
 from napari_melanoma.evaluation.recommendation import advise_by_auc
 from napari_melanoma.evaluation.slides import evaluate_bags_test_set
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
@@ -135,7 +137,7 @@ def _empty_comparison(models: tuple[BundleInfo, BundleInfo], overlap: Overlap, r
 
 
 def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
-    """Evaluate the model of a run that has no starting model to compare it with, on its test set.
+    """Evaluate the model of a run on its test set, without comparing it with a starting model.
 
     Writes ``evaluation/`` to the run folder, and returns a sentence with the main results.
     """
@@ -147,12 +149,23 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
         evaluation, items = evaluate_bags_test_set(folder, model, read_baselines(folder), run=run), "slides"
     elif recipe.classes:
         evaluation = evaluate_labels_test_set(folder, model, run=run)
+    elif recipe.task == "segmentation":
+        evaluation = _evaluate_masks(folder, model, run=run)
     else:
         evaluation, origin = (
             evaluate_on_test_images(folder, model, run=run),
             "The run did not start from a classifier. ",
         )
     return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
+
+
+def _evaluate_masks(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> Evaluation:
+    """Evaluate the segmentation model of a run."""
+    from napari_melanoma.lesion.segmentation import Segmenter
+
+    samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
+    with atomic_folder(folder.evaluation) as temporary:
+        return run_evaluation(MaskTask([Segmenter.load(model)], EvaluationOptions()), samples, temporary, run=run)
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:

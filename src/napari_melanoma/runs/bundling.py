@@ -192,6 +192,8 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json")
     for key in ("datasets", "replay"):
         values["data"][key] = [Path(name).name for name in values["data"][key]]
+    if recipe.data.fold is not None:
+        values["data"]["fold"]["table"] = Path(recipe.data.fold.table).name
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
     if classification := values["classification"]:
@@ -295,25 +297,34 @@ def calibrate_config(
     with temperature and bias, operating point, prevalence, out-of-distribution threshold and depth error; its
     provenance contains the validation metrics.
     """
+    novelty = choose_distance_threshold(MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings))
+    config = fit_decisions(config, reference, options.sensitivity)
+    values = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
+    assert config.classifier is not None
+    classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
+    return config.model_copy(update={"classifier": classifier})
+
+
+def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: float) -> BundleConfig:
+    """Fit temperature, bias, operating point and prevalence of a classifier to the logits of its reference cases.
+
+    ``sensitivity``: target of the operating point. The provenance of the result contains the metrics of these cases.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     assert config.classifier is not None
     index = config.classes.index(config.classifier.positive)
-    calibration = fit_calibration(validation.logits, validation.labels)
-    probabilities = softmax(validation.logits, *calibration)
-    scores, positive = probabilities[:, index], validation.labels == index
+    calibration = fit_calibration(reference.logits, reference.labels)
+    probabilities = softmax(reference.logits, *calibration)
+    scores, positive = probabilities[:, index], reference.labels == index
     has_both = 0 < positive.sum() < len(positive)
     values = {
         "temperature": calibration.temperature,
         "bias": calibration.bias,
-        "operating_point": choose_operating_point(scores, positive, options.sensitivity, reference.groups)
+        "operating_point": choose_operating_point(scores, positive, sensitivity, reference.groups)
         if has_both
         else None,
         "prevalence": float(positive.mean()) if has_both else None,
-        "novelty_threshold": choose_distance_threshold(
-            MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
-        ),
-        "depth": _evaluate_depth(config, options, validation),
     }
     measured = {
         "validation_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,

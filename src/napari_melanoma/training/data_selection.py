@@ -28,8 +28,7 @@ from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.splits import (
     TrainingSplit,
     find_patient_leaks,
-    split_samples,
-    split_trainable,
+    get_diagnosis,
     validate_on_each_class,
 )
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, find_column
@@ -43,6 +42,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import check_every_class, check_labels, scan_files
+from napari_melanoma.training.fold_table import choose_split
 from napari_melanoma.training.monitor import patience_warnings
 from napari_melanoma.training.pixel_store import DecodeJob, decode_missing, user_store_folder
 
@@ -580,7 +580,7 @@ def _group_names(samples: Iterable[Sample]) -> str:
 def _describe_other_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
     """Describe images of splits that the run does not use, such as ``test`` in a table with ``val`` and ``test``."""
     counts = Counter(sample.split for sample in parts.other_splits)
-    if not counts:
+    if not counts or recipe.data.fold is not None:
         return []
     listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
     return [
@@ -633,8 +633,9 @@ def _owner(sample: Sample) -> str:
 def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:
     """Split the usable images of data sets; also return those that a classifier cannot use without a mask."""
     samples = read_datasets([Path(folder).expanduser() for folder in folders])
+    split = choose_split(recipe, folders)
     if recipe.classification is None:
-        return split_trainable(samples, recipe.data, recipe.seed), ()
+        return split(select_trainable(samples), get_diagnosis), ()
     labels = read_strata(folders, recipe.classification)
     usable = classifiable_samples(samples, recipe.classification)
     kept = {sample.key for sample in usable}
@@ -642,7 +643,7 @@ def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, 
     def label(sample: Sample) -> str:
         return labels.get(sample.key, "")
 
-    parts = split_samples(usable, recipe.data, recipe.seed, label)
+    parts = split(usable, label)
     parts = parts if recipe.tile is None else validate_on_each_class(parts, label)
     return parts, tuple(sample for sample in samples if sample.key not in kept)
 

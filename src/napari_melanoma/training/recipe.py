@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cas
 import numpy as np
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config, OneOf, OptionsOf
+from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_none
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import (
     DEPTH_COLUMN,
@@ -355,6 +355,13 @@ class PromptsConfig(Config):
     )
 
 
+class FoldConfig(Config):
+    """The fold of a cross-validation that a run is tested on; ``train --folds`` writes it."""
+
+    number: int = Field(ge=1, description="the fold whose images are the test set; those of other folds are trained on")
+    table: str = Field(min_length=1, description="folds.csv of the cross-validation: the fold of each image")
+
+
 class DataConfig(Config):
     """The images of a run: training, validation and test sets, and how they are sampled."""
 
@@ -399,6 +406,11 @@ class DataConfig(Config):
     cache_size: int = Field(
         320, title="Decoded image size (px)", ge=32, le=2048, description="side in pixels of the decoded images"
     )
+    fold: Annotated[FoldConfig | None, Computed()] = Field(
+        None, description="in a cross-validation: the fold that is the test set, instead of splits"
+    )
+
+    _omit_none = omit_none("fold")
 
 
 class ModelConfig(Config):

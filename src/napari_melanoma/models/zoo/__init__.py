@@ -59,9 +59,15 @@ NETWORKS = module_family("networks", __name__, ArchitectureSpec, "build", Archit
 
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
-    """Return the encoder of a network, which may have published weights; None if it has none."""
+    """Return the encoder of a network, which may have published weights; None if it has none.
+
+    That of an ensemble is the encoder of its first member.
+    """
     from napari_melanoma.models.blocks.convolutions import PaddedNetwork
 
+    members = getattr(network, "members", None)
+    if members is not None:
+        return find_encoder(members[0])
     inner = network.network if isinstance(network, PaddedNetwork) else network
     return dict(inner.named_children()).get("encoder")
 

@@ -1,0 +1,370 @@
+"""Cross-validation: a run for each fold, their evaluation on the images held out, and their ensemble.
+
+The folds are fixed before the first run, in ``folds.csv``. Images of a patient, else of a lesion, and images that show
+the same picture are in the same fold. Each image is in the test set of one run, in which neither it nor another image
+of its patient is trained or validated on. Finished runs and evaluations are not repeated, so that the same command
+continues after an interruption.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.core.config import read_toml, write_toml
+from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext
+from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.packages import require_training_packages
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.processes import ProcessStamp
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, RunPartContext
+from napari_melanoma.core.run_queue import wait_for_turn
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Key,
+    iter_entries,
+    read_datasets,
+    require_outside_datasets,
+    select_trainable,
+)
+from napari_melanoma.data.duplicates import find_duplicates, merge_groups
+from napari_melanoma.data.splits import FOLD, TEST, VAL, assign_folds
+from napari_melanoma.evaluation.any_task import evaluate_model
+from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.metrics.mask_metrics import find_metric
+from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.runs.acceptance import evaluate_alone
+from napari_melanoma.runs.ensembles import find_obstacle, write_ensemble
+from napari_melanoma.runs.train import log_outcome, train
+from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
+from napari_melanoma.training.fold_table import read_folds, write_folds
+from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
+from napari_melanoma.training.run_data import read_data
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Sample
+
+RECIPE, FOLDS, SUMMARY, PAGE = "recipe.toml", "folds.csv", "folds.json", "folds.html"
+STEPS = SCALE_STEPS
+NO_ENSEMBLE = "There is no ensemble of the folds: {reason}. Use the models of the folds."
+INTERVAL = (
+    "The mean over the folds has a 95 % interval for new training and test images, which accounts for training images "
+    "that folds share (Nadeau and Bengio 2003, doi:10.1023/A:1024068626366). The intervals of a fold are over its "
+    "patients or lesions."
+)
+
+
+@dataclass(frozen=True)
+class FoldEstimate:
+    """The mean of a metric over the folds, with its 95 % interval; ``folds``: its value in each fold."""
+
+    mean: float
+    low: float
+    high: float
+    folds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FoldsResult:
+    """A finished cross-validation.
+
+    ``metrics``: of the images held out, by name. ``ensemble``: None if the models cannot be combined, for the reason in
+    ``notices``.
+    """
+
+    folder: Path
+    runs: tuple[Path, ...]
+    metrics: dict[str, FoldEstimate]
+    ensemble: BundleInfo | None
+    notices: tuple[str, ...] = ()
+
+
+def train_folds(
+    recipe: TrainRecipe, count: int, out: Path, *, resume: bool, run: RunContext, queue: bool = False
+) -> FoldsResult:
+    """Train and evaluate a model for each fold, and write their ensemble to ``out/bundle``.
+
+    ``resume``: continue the cross-validation in the folder. ``queue``: wait until other runs in the queue have ended.
+    """
+    require_training_packages()
+    _check_recipe(recipe, count)
+    folder = RunFolder(out)
+    _check_folder(recipe, folder, count, resume=resume)
+    if not resume:
+        require_outside_datasets(out, list_datasets(recipe))
+    controlled = RunFolderContext(run, folder)
+    if not (out / FOLDS).exists():  # before the folder is created, so that a failed start leaves none behind
+        plan = plan_folds(recipe, count, controlled)
+        out.mkdir(parents=True, exist_ok=True)
+        write_toml(out / RECIPE, recipe)
+        write_folds(out / FOLDS, plan)
+    with folder.locked(), log_outcome(folder):
+        folder.repair()
+        ProcessStamp.create().write(out / PROCESS_FILE)
+        folder.write_command("run")
+        folder.append_event("started", resumed=resume, folds=count, **collect_provenance())
+        with wait_for_turn(out, run=run) if queue else nullcontext():
+            result = _run_folds(recipe, count, folder, controlled)
+        best = {} if result.ensemble is None else {"bundle": result.ensemble.path.name}
+        folder.append_final_event("finished", **best)
+    return result
+
+
+def _check_recipe(recipe: TrainRecipe, count: int) -> None:
+    """Refuse recipes that cannot be cross-validated."""
+    if recipe.bags is not None:
+        raise RunError("models of whole slides cannot be trained in folds. Train them with train --config.")
+    if (recipe.devices, recipe.nodes) != (1, 1):
+        raise RunError("each fold is trained on one device. Set devices = 1 and nodes = 1.")
+    if recipe.data.fold is not None:
+        raise RunError("this is the recipe of one fold. Use recipe.toml of the cross-validation.")
+    if not recipe.data.validation_fraction:
+        raise RunError("folds need a validation set of their own. Set data.validation_fraction above 0.")
+    if count < 2:
+        raise RunError(f"a cross-validation needs two folds or more; found {count}.")
+
+
+def _check_folder(recipe: TrainRecipe, folder: RunFolder, count: int, *, resume: bool) -> None:
+    """Raise an error if the folder contains another run, or none to resume."""
+    path, table = folder.path, folder.path / FOLDS
+    if not resume:
+        if table.exists() or folder.config.exists():
+            raise RunError(f"{path} already contains a run. Name a new folder, or resume it with --resume.")
+        return
+    if not table.exists():
+        raise RunError(f"{path} contains no cross-validation to resume: it has no {FOLDS}. Start one without --resume.")
+    started_with = len({*read_folds(table).values()})
+    if read_toml(path / RECIPE, TrainRecipe) != recipe or started_with != count:
+        raise RunError(
+            f"{path} was started with another recipe or number of folds. Resume it with its own recipe, "
+            f"{path / RECIPE}, and --folds {started_with}."
+        )
+
+
+def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[Sample, str, int]]:
+    """Assign the images of a recipe to folds; returns image, group and fold, counted from 1.
+
+    The folds in the tables of the data sets are used if all images have one. Test images of the tables, and other
+    images of their patients, are in no fold.
+    """
+    names = list(recipe.data.datasets)
+    samples = read_datasets([Path(name).expanduser() for name in names])
+    config = recipe.classification
+    strata: dict[Key, str] = {} if config is None else read_strata(names, config)
+    if config is None:
+        usable = select_trainable(samples)
+    else:
+        usable = [sample for sample in classifiable_samples(samples, config) if sample.key in strata]
+    duplicates = [] if recipe.tile is not None else find_duplicates(usable, run)
+    groups = merge_groups(usable, duplicates)
+    outside = {TEST} if recipe.data.test_split == VAL else {TEST, recipe.data.test_split}
+    tested = {group for sample, group in zip(usable, groups, strict=True) if sample.split in outside}
+    chosen = [(sample, group) for sample, group in zip(usable, groups, strict=True) if group not in tested]
+    if not chosen:
+        raise DataSetError(
+            "the data sets have no usable image outside of the test set. Add masks, or correct the splits."
+        )
+    folds = _read_table_folds(names, chosen, count)
+    if folds is None:
+        classes = [strata.get(sample.key, "") if config else sample.diagnosis or "" for sample, _ in chosen]
+        assigned = assign_folds([group for _, group in chosen], classes, count, recipe.seed)
+        folds = [number + 1 for number in assigned]
+    return [(sample, group, fold) for (sample, group), fold in zip(chosen, folds, strict=True)]
+
+
+def _read_table_folds(names: Sequence[str], chosen: Sequence[tuple[Sample, str]], count: int) -> list[int] | None:
+    """Read the folds of the images from the tables of their data sets; None if an image has none."""
+    cells: dict[Key, str] = {}
+    for path in (Path(name).expanduser() for name in names):
+        entries = (entry for entry in iter_entries(path) if isinstance(entry, DatasetEntry))
+        cells |= {(path.name, entry.row["image_id"]): entry.row.get(FOLD, "") for entry in entries}
+    folds = [cells.get(sample.key, "") for sample, _ in chosen]
+    if not all(folds):
+        return None
+    numbers = {str(number) for number in range(1, count + 1)}
+    if {*folds} != numbers:
+        raise DataSetError(
+            f"the tables have the folds {format_names(sorted({*folds}))}, expected 1 to {count}. Pass that number of "
+            "folds, or replace them: napari-melanoma data split DATASET --folds N --replace"
+        )
+    folds_of_group: dict[str, set[str]] = defaultdict(set)
+    for (_, group), fold in zip(chosen, folds, strict=True):
+        folds_of_group[group].add(fold)
+    if leaks := sorted(group for group, found in folds_of_group.items() if len(found) > 1):
+        raise DataSetError(
+            f"{len(leaks)} patients, lesions or duplicate images are in several folds of the tables: "
+            f"{format_names(leaks)}. Split again: napari-melanoma data split DATASET --folds N --replace"
+        )
+    return [int(fold) for fold in folds]
+
+
+def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
+    """Return the recipe of the run of one fold."""
+    values = recipe.model_dump(mode="json")
+    values["name"] = f"{recipe.name}-fold-{number}"
+    values["data"]["fold"] = FoldConfig(number=number, table=str(table.resolve())).model_dump()
+    return TrainRecipe.parse(values, f"the recipe of fold {number}")
+
+
+def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolderContext) -> FoldsResult:
+    """Train and evaluate the folds that are not finished, and write summary, ensemble and page."""
+    folders = [RunFolder(folder.path / f"fold-{number}") for number in range(1, count + 1)]
+    for index, fold in enumerate(folders):
+        title = f"Fold {index + 1} of {count}"
+        folder.append_event("progress", message=title, done=index, total=count)
+        part = RunPartContext(run, index, count, title, STEPS)
+        _train_fold(fold_recipe(recipe, index + 1, folder.path / FOLDS), fold, part)
+        run.check()
+        if not (fold.evaluation / "metrics.json").is_file():
+            evaluate_alone(fold.path, run=part)
+        run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
+    metrics = summarize_folds(folders)
+    ensemble, notices = _write_ensemble(recipe, folder, folders, metrics, run)
+    runs = tuple(fold.path for fold in folders)
+    result = FoldsResult(folder.path, runs, metrics, ensemble, notices)
+    for message in notices:
+        folder.append_event("notice", message=message)
+    _write_summary(result, folders)
+    return result
+
+
+def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
+    """Train the model of a fold, or continue its run."""
+    events = fold.read_events()
+    if events and events[-1].get("kind") == "finished" and fold.bundle.exists():
+        if read_toml(fold.config, TrainRecipe) != recipe:
+            raise RunError(f"{fold.config} does not match {FOLDS}. Move {fold.path} away to train the fold again.")
+        return
+    train(recipe, fold.path, resume=fold.config.exists(), run=run, evaluate=False, check_place=False)
+
+
+def _write_ensemble(
+    recipe: TrainRecipe,
+    folder: RunFolder,
+    folders: Sequence[RunFolder],
+    metrics: dict[str, FoldEstimate],
+    run: RunContext,
+) -> tuple[BundleInfo | None, tuple[str, ...]]:
+    """Write the ensemble, and evaluate it on the test images of the tables, if there are any."""
+    if reason := find_obstacle(recipe):
+        return None, (NO_ENSEMBLE.format(reason=reason),)
+    notices = []
+    if (folder.bundle / "config.json").is_file():
+        ensemble = read_bundle(folder.bundle)
+    else:
+        cells = {metric_label(name): _format(one) for name, one in metrics.items() if name in select_shown(recipe)}
+        try:
+            ensemble, reason = write_ensemble(folders, folder.bundle, recipe, cells, run)
+        except RunError as error:
+            return None, (str(error),)
+        notices += [f"predictions need torch: {reason}"] if reason else []
+    if not (folder.evaluation / "metrics.json").is_file() and _has_test_images(recipe, folder):
+        datasets = [Path(name).expanduser() for name in recipe.data.datasets]
+        split = TEST if recipe.data.test_split == VAL else recipe.data.test_split
+        evaluate_model(ensemble, datasets, folder.evaluation, {"split": split}, source="train", run=run)
+    return ensemble, tuple(notices)
+
+
+def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
+    """Whether the tables have test images, which are in no fold."""
+    folds = read_folds(folder.path / FOLDS)
+    split = TEST if recipe.data.test_split == VAL else recipe.data.test_split
+    samples = read_datasets([Path(name).expanduser() for name in recipe.data.datasets])
+    return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
+
+
+def summarize_folds(folders: Sequence[RunFolder]) -> dict[str, FoldEstimate]:
+    """Return the mean of each metric over the evaluations of the folds, of metrics that all of them have."""
+    stored = [read_json(folder.evaluation / "metrics.json")["metrics"]["all"] for folder in folders]
+    names = [name for name in stored[0] if all(name in metrics for metrics in stored)]
+    return {name: estimate_mean([float(metrics[name]["mean"]) for metrics in stored], name) for name in names}
+
+
+def estimate_mean(values: Sequence[float], name: str = "") -> FoldEstimate:
+    """Return the mean over folds with a 95 % interval, clipped to the possible values of the metric ``name``.
+
+    The variance of the mean is that of Nadeau and Bengio 2003: of k folds, 1 / k + 1 / (k - 1) times the variance of
+    the values, since their training images overlap.
+    """
+    from scipy.stats import t
+
+    array, count = np.asarray(values, np.float64), len(values)
+    mean = float(array.mean())
+    reach = float(t.ppf(0.975, count - 1) * np.sqrt((1 / count + 1 / (count - 1)) * array.var(ddof=1)))
+    metric = METRIC_TABLE.get(name) or METRIC_TABLE.get(name.partition(" ")[0])
+    low, high = metric.limits if metric else (-np.inf, np.inf)
+    return FoldEstimate(mean, max(mean - reach, low), min(mean + reach, high), tuple(array.tolist()))
+
+
+def select_shown(recipe: TrainRecipe) -> tuple[str, ...]:
+    """Return the metrics in the page and the card."""
+    if recipe.classification is not None:
+        return ("AUC", "AP", "sensitivity", "specificity", "balanced_accuracy", "MCC", "kappa", "ECE", "Brier")
+    classes = tuple(f"DI {name}" for name in recipe.classes)
+    return ("JA", "DI", *classes) if recipe.classes else ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
+
+
+def _format(estimate: FoldEstimate) -> tuple[str, str]:
+    return f"{estimate.mean:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"
+
+
+def _describe_fold(recipe: TrainRecipe, fold: RunFolder) -> str:
+    """Return the first metric of a fold."""
+    metrics = read_json(fold.evaluation / "metrics.json")["metrics"]["all"]
+    shown = [name for name in ("AUC", "JA") if name in metrics]
+    return f"{metric_label(shown[0])} {metrics[shown[0]]['mean']:.3f}" if shown else "evaluated"
+
+
+def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
+    """Write ``folds.json`` and the page over all folds."""
+    recipe = read_toml(result.folder / RECIPE, TrainRecipe)
+    parts = [[row.sample for row in read_data(folder.data) if row.part == "test"] for folder in folders]
+    values: dict[str, Any] = {
+        "folds": len(folders),
+        "runs": [path.name for path in result.runs],
+        "images": [len(samples) for samples in parts],
+        "groups": [len({sample.group for sample in samples}) for samples in parts],
+        "metrics": {name: vars(estimate) for name, estimate in result.metrics.items()},
+        "ensemble": None if result.ensemble is None else result.ensemble.path.name,
+        "notices": list(result.notices),
+        "interval": INTERVAL,
+        "provenance": collect_provenance(),
+    }
+    write_json(result.folder / SUMMARY, values)
+    stored = [read_json(folder.evaluation / "metrics.json")["metrics"]["all"] for folder in folders]
+    shown = [name for name in select_shown(recipe) if name in result.metrics]
+    rows = [
+        (
+            find_metric(name).directed_label if name in METRIC_TABLE else metric_label(name),
+            "{} ({})".format(*_format(result.metrics[name])),
+            *(f"{one[name]['mean']:.3f} ({one[name]['low']:.3f} to {one[name]['high']:.3f})" for one in stored),
+        )
+        for name in shown
+    ]
+    heads = [f"Fold {number}" for number in range(1, len(folders) + 1)]
+    lead = "; ".join("{} {} ({})".format(metric_label(name), *_format(result.metrics[name])) for name in shown[:2])
+    sizes = [("Images", *map(str, values["images"])), ("Patients or lesions", *map(str, values["groups"]))]
+    ensemble = "bundle/ is the ensemble of the folds." if result.ensemble else ""
+    page = Page(
+        title=f"{recipe.name}: {len(folders)} folds",
+        facts=f"{sum(values['images'])} images of {sum(values['groups'])} patients or lesions, each held out once",
+        lead=f"Mean over the folds, on images held out: {lead}.",
+        next=f"{ensemble} Each fold has its own run folder, with evaluation/summary.html.".strip(),
+        tables=[
+            ("Metrics of the images held out", ("Metric", "Mean over the folds (95 % interval)", *heads), rows),
+            ("Images held out", ("", *heads), sizes),
+        ],
+        notes=[INTERVAL],
+        warnings=result.notices,
+    )
+    write_evaluation_page(page, result.folder / PAGE)
