@@ -19,7 +19,7 @@ SPEC = DataExportSpec(
     "parquet", "Hugging Face Parquet (data/SPLIT-*.parquet with images and masks)", needs_mask=False, has_table=True
 )
 FILE_IMAGES = 1000  # images of a file
-GROUP_IMAGES = 100  # images that are in memory together, as the viewer of the hub reads them
+GROUP_IMAGES = 16  # images that are in memory together, also when they are read
 
 
 def write(data: ExportedData, folder: Path) -> None:
