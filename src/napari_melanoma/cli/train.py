@@ -220,7 +220,7 @@ def unpause(current: CommandSession, run: Run) -> None:
 def cancel(current: CommandSession, run: Run) -> None:
     """End a run."""
     advice = "continue it with: napari-melanoma train --resume"
-    _send_command(current, run, "cancel", f"will end after the current batch; {advice}")
+    _send_command(current, run, "cancel", f"will end after the current step; {advice}")
 
 
 def _send_command(
