@@ -7,8 +7,9 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from fake_slides import draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QTableView, QWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.context import RunContext
@@ -116,6 +117,25 @@ def test_interval_of_all_slides_is_over_slides_which_may_have_no_scale_or_anothe
     plot.show_marks([foreign], "mm²")
     person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.mark_position(foreign).toPoint())
     assert person.lesion_table.selected == ()
+
+
+def test_the_order_of_the_tables_and_all_slides_are_kept_for_the_next_slide(analysed, tmp_path):
+    person = analysed
+    person.opens_section("Regions")
+    person.opens_section("Area and probability")
+    tables = ("lesion_table", "region_list")
+    for name in tables:
+        person.finds(QTableView, name).sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    person.finds(QAbstractButton, "relation_all").click()
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    for _ in range(2):  # on the other slide, and on return
+        person.until(lambda: person.finds(QAbstractButton, "relation_all") is not None)
+        assert person.finds(QAbstractButton, "relation_all").isChecked()
+        for name in tables:
+            assert person.finds(QTableView, name).order == (3, Qt.SortOrder.DescendingOrder)
+        person.clicks("previous_slide")
+        person.until(lambda: person.session is not None)
+        person.waits()
 
 
 @pytest.mark.parametrize(

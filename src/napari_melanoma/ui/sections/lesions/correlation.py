@@ -276,25 +276,28 @@ class CorrelationSection(Section):
 
     def __init__(self) -> None:
         self._controller: CorrelationController | None = None
+        self._shows_all_slides = False  # kept for the next slide
 
     def open(self, session: SlideSession) -> QWidget:
         """Return the plot for a slide."""
-        self._controller = CorrelationController(session)
+        self._controller = CorrelationController(session, shows_all_slides=self._shows_all_slides)
         return self._controller.view
 
     def close(self) -> None:
         """Disconnect all signals, and stop all tasks."""
         controller, self._controller = self._controller, None
         if controller is not None:
+            self._shows_all_slides = controller.view.all_slides_check.isChecked()
             controller.close()
 
 
 class CorrelationController:
     """Compute the correlation in the background whenever the lesions change."""
 
-    def __init__(self, session: SlideSession) -> None:
+    def __init__(self, session: SlideSession, *, shows_all_slides: bool) -> None:
         self._session = session
         view = self.view = CorrelationView(session.services.icons)
+        view.all_slides_check.setChecked(shows_all_slides)
         self._connections = SectionConnections(view)
         self._jobs = LatestJobQueue(session.sessions.parent)
         self._jobs.succeeded.connect(self._on_correlation)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial, reduce
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.lesion_edits import merge_lesions, remove_lesion, set_lesion_class, split_lesion
@@ -41,7 +41,9 @@ class LesionsSection(Section):
     def __init__(self) -> None:
         self.canvas: LesionCanvas | None = None
         self.controller: SlideLesionController | None = None
-        self._drawing_choice = (0, 0)  # the selected class and tool, kept for the next slide
+        # Kept for the next slide:
+        self._drawing_choice = (0, 0)  # the selected class and tool
+        self._order = (-1, Qt.SortOrder.AscendingOrder)  # of the table
 
     def show(self, session: SlideSession) -> None:
         """Draw the lesions, which can be selected by clicks also while the section is collapsed."""
@@ -52,6 +54,7 @@ class LesionsSection(Section):
         assert self.canvas is not None, "show is called first"
         self.controller = SlideLesionController(session, self.canvas)
         self.controller.view.drawing_panel.select(self._drawing_choice)
+        self.controller.view.table.sortByColumn(*self._order)
         return self.controller.view
 
     def toggle_tool(self, name: str) -> None:
@@ -64,6 +67,7 @@ class LesionsSection(Section):
         canvas, controller, self.canvas, self.controller = self.canvas, self.controller, None, None
         if controller is not None:
             self._drawing_choice = controller.view.drawing_panel.choice
+            self._order = controller.view.table.order
             controller.close()
         if canvas is not None:
             canvas.close()

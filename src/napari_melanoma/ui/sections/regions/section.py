@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.io.results import OUTLINES
@@ -41,6 +41,7 @@ class RegionsSection(Section):
 
     def __init__(self) -> None:
         self._memory = RegionMemory()
+        self._order = (-1, Qt.SortOrder.AscendingOrder)  # of the table, kept for the next slide
         self.data_sets: TileDataMaker | None = None  # continues when another slide is displayed
         self.canvas: RegionTools | None = None
         self.controller: RegionController | None = None
@@ -55,6 +56,7 @@ class RegionsSection(Section):
         if self.data_sets is None:
             self.data_sets = TileDataMaker(session.services)
         self.controller = RegionController(session, self.canvas, self._memory, self.data_sets)
+        self.controller.view.region_list.table.sortByColumn(*self._order)
         return self.controller.view
 
     def close(self) -> None:
@@ -63,6 +65,7 @@ class RegionsSection(Section):
         if canvas is not None:
             canvas.close()
         if controller is not None:
+            self._order = controller.view.region_list.table.order
             controller.close()
 
 
