@@ -410,3 +410,21 @@ def test_thickness_is_shown_with_two_digits(qtbot, mm: float, shown: str) -> Non
     editor = form.editors["breslow"]
     editor.show_answer(SynopticAnswer(value=mm))
     assert editor.control.currentText() == shown
+
+
+def test_the_form_is_created_once_and_edits_only_the_displayed_slide(person, slide_path, tmp_path):
+    person.opens_slides(slide_path)
+    form = person.opens_section("Synoptic report")
+    first = person.session
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    second = person.session
+    assert person.opens_section("Synoptic report") is form
+    form.form.answered.emit("procedure", SynopticAnswer(value="punch"))
+    assert first.synoptic.value.answer("procedure") is None
+    assert second.synoptic.value.answer("procedure").value == "punch"
+    person.waits()
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is first)
+    assert person.opens_section("Synoptic report") is form
+    assert form.form.editors["procedure"].control.currentData() is None
+    assert form.isVisibleTo(person.dock)

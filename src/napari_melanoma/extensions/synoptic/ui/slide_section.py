@@ -34,14 +34,17 @@ class SynopticSection(Section):
     """Fill in the synoptic report of a slide, with suggestions from the depth reading and from the case."""
 
     documents = (DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT)
+    keeps_widget = True  # takes 0.5 s
 
     def __init__(self) -> None:
         self.controller: SynopticController | None = None
+        self._view: SynopticView | None = None
 
     def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide."""
-        self.controller = SynopticController(session)
-        return self.controller.view
+        """Return the widgets, which show the report of a slide."""
+        self._view = self._view or SynopticView()
+        self.controller = SynopticController(session, self._view)
+        return self._view
 
     def has_content(self, session: SlideSession) -> bool:
         """Whether a field of the report is filled in."""
@@ -57,32 +60,39 @@ class SynopticSection(Section):
 class SynopticController(QObject):
     """Synchronize the form with the report of a slide, and with the values that it rests on."""
 
-    def __init__(self, session: SlideSession) -> None:
-        self.view = view = SynopticView()
+    def __init__(self, session: SlideSession, view: SynopticView) -> None:
         super().__init__(view)
+        self.view = view
         self._session, self._services, self._document = session, session.services, session.synoptic
-        self._connections = SectionConnections(view)
-        # The depth readings change with the report, too, as it locks them.
-        for signal in (session.depth.changed, session.lesions.changed, self._services.reader_changed):
-            self._connections.connect(signal, self._update)
-        self._connections.connect(session.commit_requested, view.form.flush)
-        view.form.answered.connect(self.set_answer)
-        view.form.confirm_requested.connect(self.confirm)
-        view.form.sign_requested.connect(self._sign)
-        view.form.reopen_requested.connect(self._reopen)
-        view.form.addendum_entered.connect(
-            lambda text: self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
-        )
-        view.form.reader_entered.connect(self._services.set_reader)
-        view.history_buttons["undo"].clicked.connect(lambda: self._document.undo())
-        view.history_buttons["redo"].clicked.connect(lambda: self._document.redo())
-        view.case_button.clicked.connect(lambda: show_outcome(self._services.status, self._add_to_case))
+        self._connections = SectionConnections(self)
+        self._connect(view)
         self._show(is_other=True)
+
+    def _connect(self, view: SynopticView) -> None:
+        form, document = view.form, self._document
+        for signal, slot in (
+            # The depth readings change with the report, too, as it locks them.
+            (self._session.depth.changed, self._update),
+            (self._session.lesions.changed, self._update),
+            (self._services.reader_changed, self._update),
+            (self._session.commit_requested, form.flush),
+            (form.answered, self.set_answer),
+            (form.confirm_requested, self.confirm),
+            (form.sign_requested, self._sign),
+            (form.reopen_requested, self._reopen),
+            (form.addendum_entered, self._add_addendum),
+            (form.reader_entered, self._services.set_reader),
+            (view.history_buttons["undo"].clicked, lambda: document.undo()),
+            (view.history_buttons["redo"].clicked, lambda: document.redo()),
+            (view.case_button.clicked, lambda: show_outcome(self._services.status, self._add_to_case)),
+        ):
+            self._connections.connect(signal, slot)
 
     def close(self) -> None:
         """Disconnect all signals, and close a dialog about the report."""
-        self._connections.close()
         self.view.form.close_dialogs()
+        self._connections.close()
+        self.deleteLater()
 
     def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
         """Set or clear (None) a field, as one undo step."""
@@ -107,6 +117,9 @@ class SynopticController(QObject):
         self._apply(lambda report: report.sign(self._reader, utc_time(), values))
         if self._document.value.is_signed and not self._session.lesions.is_saved:
             self._session.lesions.save()
+
+    def _add_addendum(self, text: str) -> None:
+        self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
 
     def _reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
