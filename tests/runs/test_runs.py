@@ -60,7 +60,7 @@ LIVE = [
     (["started", "step"], "run", RunState.running, "Epoch 4 of 20."),
     (["started", "step", "paused"], "pause", RunState.paused, "Paused;"),
     (["started", "step", "paused", "continued"], "run", RunState.running, "Epoch 4 of 20."),
-    (["started", "step"], "cancel", RunState.cancelling, "Ends after the current batch or image"),
+    (["started", "step"], "cancel", RunState.cancelling, "Ends after the current step or image"),
     (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
     (["started", "cancelled"], "cancel", RunState.cancelled, "Canceled after 2 of 20 epochs. Resume continues"),
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
