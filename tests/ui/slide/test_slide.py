@@ -28,6 +28,7 @@ from slide_fixtures import UNSEEN
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.slide.analysis import AnalysisController
 from napari_melanoma.ui.viewer.camera import get_camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
@@ -300,6 +301,20 @@ def test_the_heatmap_is_shown_after_a_slide_is_analyzed_again_left_and_opened_ag
     launched.last.finishes()
     person.until(lambda: len(person.rows()) == 2)
     person.waits()
+
+
+def test_results_that_are_searched_twice_are_followed_by_one_controller(analysed, tmp_path):
+    person, dock = analysed, analysed.dock
+    first = dock.analysis
+    dock.run_manager.find_results(dock.slide.info, dock.slide.identity, person.session.notes.value)
+    person.until(lambda: dock.analysis is not first)
+    person.waits()
+    person.until(lambda: dock.findChildren(AnalysisController) == [dock.analysis])
+    session = person.session
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: dock.findChildren(AnalysisController) == [dock.analysis])
+    dock.launcher.not_launched.emit()
+    assert session.results.value.content, "the results of the other slide are not touched"
 
 
 @pytest.mark.path
