@@ -109,6 +109,14 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("magic", [b"II*\0", b"MM\0*"])
+def test_a_preamble_with_the_header_of_a_tiff_is_ignored(scene: np.ndarray, tmp_path: Path, magic: bytes) -> None:
+    """DICOM PS3.10, section 7.1: a file may be a TIFF and DICOM."""
+    path = write_dicom(tmp_path / "photo.dcm", scene)
+    path.write_bytes(magic + path.read_bytes()[len(magic) :])
+    assert np.array_equal(read_photograph(path).rgb, scene)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_reads(case: Case, scene, tmp_path) -> None:
     path = write_dicom(tmp_path / "photo.dcm", case.pixels(scene), case.photometric, **case.elements(scene))

@@ -56,6 +56,8 @@ def identify_format(head: bytes) -> Format | None:
 
     ``head``: the first ``HEAD_BYTES`` bytes, fewer for a shorter file.
     """
+    if head[128:132] == b"DICM":  # first: the preamble may be the header of a TIFF (DICOM PS3.10, 7.1)
+        return "DICOM"
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -66,8 +68,6 @@ def identify_format(head: bytes) -> Format | None:
         return "WebP"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return "HEIC"
-    if head[128:132] == b"DICM":
-        return "DICOM"
     return "BMP" if head.startswith(b"BM") else None
 
 
