@@ -74,6 +74,7 @@ FORMATS = {
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
     "zarr-04": ExportFormat("Heatmap and lesions (OME-Zarr 0.4, for older programs)", "heatmap-0.4.ome.zarr"),
+    "spatialdata": ExportFormat("Tiles, tissue, lesions and regions (SpatialData)", "slide.spatialdata.zarr"),
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm"),
 }
@@ -89,6 +90,6 @@ def _convert(name: str, found: object) -> ExportFormat:
 # In menus and in the help; the formats of other packages follow.
 ORDER = (
     *("geojson", "csv", "qupath", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
-    *("synoptic", "synoptic-csv", "fhir", "report", "tif", "zarr", "zarr-04", "mask", "dicom"),
+    *("synoptic", "synoptic-csv", "fhir", "report", "tif", "zarr", "zarr-04", "spatialdata", "mask", "dicom"),
 )
 EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title, ORDER)

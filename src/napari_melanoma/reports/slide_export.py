@@ -167,6 +167,14 @@ def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion
     write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels, version)
 
 
+def _write_spatialdata(path: Path, exported: ExportedSlide) -> None:
+    """Write thumbnail, tissue, tiles with their values, lesions and regions as a SpatialData store."""
+    from napari_melanoma.reports.spatialdata import write_spatialdata
+
+    size, _ = _slide_size(exported)
+    write_spatialdata(path, exported, size, STATES)
+
+
 def _write_mask(path: Path, exported: ExportedSlide) -> None:
     """Write a label image of the lesions as OME-TIFF, over the whole slide or its scanned area."""
     size, pixel = _slide_size(exported)
@@ -248,6 +256,7 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "tif": _write_heatmap_tiff,
     "zarr": _write_heatmap_zarr,
     "zarr-04": partial(_write_heatmap_zarr, version="0.4"),
+    "spatialdata": _write_spatialdata,
     "mask": _write_mask,
     "dicom": _write_dicom,
 }

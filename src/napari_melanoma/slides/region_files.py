@@ -11,6 +11,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
 from napari_melanoma.io.geojson import CANVAS, SUFFIXES, Annotation, Origin, fit_to_slide, read_geojson, write_geojson
 from napari_melanoma.io.results import read_origin
+from napari_melanoma.io.spatialdata import find_spatialdata, read_spatialdata
 from napari_melanoma.slides.regions import READER, Regions, assign_ids, region_reader
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
@@ -60,7 +61,7 @@ def save_regions(
 def import_regions(
     path: Path, size: tuple[int, int], known: Regions = (), reader: str = "", origin: Origin = CANVAS
 ) -> StoredRegions:
-    """Read regions from a file of another program or reader.
+    """Read regions from a file of another program or reader: GeoJSON, or the folder of a SpatialData store.
 
     Regions without area or outside the slide are left out, and self-intersecting outlines are repaired.
 
@@ -68,7 +69,8 @@ def import_regions(
     name for regions without one. ``origin``: the corner of the scanned area. Returns the regions that are not known
     yet, with unique ids.
     """
-    content = read_geojson(path, origin)
+    store = find_spatialdata(path)
+    content = read_geojson(path, origin) if store is None else read_spatialdata(store)
     new = tuple(region for region in content.annotations if region not in known)
     fitted = fit_to_slide(replace(content, annotations=new), size)
     if new and not fitted.annotations:
@@ -104,7 +106,7 @@ def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
             raise InputError(
                 f"{location} does not exist. Expected a GeoJSON file of regions, or a folder of such files."
             )
-        if location.is_file():
+        if location.is_file() or find_spatialdata(location):
             found.append(location)
             continue
         stem = slide_name(slide)

@@ -43,6 +43,20 @@ def test_regions_dropped_on_the_dock_are_imported(person, slide_path, qupath_fil
     assert person.dock.status.text == "1 region imported."
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_spatialdata_store_dropped_on_the_dock_is_imported(person, slide_path, tmp_path):
+    spatialdata = pytest.importorskip("spatialdata", reason="spatialdata is not installed: pip install spatialdata")
+    import geopandas
+    import shapely
+
+    frame = geopandas.GeoDataFrame({"class": ["Tumor"]}, geometry=[shapely.box(30, 40, 170, 190)])
+    spatialdata.SpatialData(shapes={"areas": spatialdata.models.ShapesModel.parse(frame)}).write(tmp_path / "a.zarr")
+    person.opens_slides(slide_path)
+    drops(person, tmp_path / "a.zarr")
+    assert classes(person) == ["Tumor"]
+    assert person.dock.status.text == "1 region imported."
+
+
 def test_regions_dropped_on_the_canvas_are_imported_and_open_the_dock(person, slide_path, qupath_file):
     person.opens_slides(slide_path)
     layers = list(person.viewer.layers)

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.geojson import is_geojson
+from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
@@ -409,7 +410,7 @@ class DroppedFiles(QObject):
                 import_region_file(session.regions, session.slide, path)
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        regions = [path for path in paths if is_geojson(path)]
+        regions = [path for path in paths if is_geojson(path) or find_spatialdata(path)]
         if images := [path for path in paths if path not in regions]:
             self._dropped = regions
             self._dock.opener.open_dropped(images)
