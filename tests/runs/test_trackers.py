@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,16 @@ def read_log(content: bytes) -> Iterator[bytes]:
             record = b""
 
 
+def read_records(file: Path, kind: Any) -> list[Any]:
+    """Read the records of a run; its process writes the last ones shortly after the run was finished."""
+    deadline = time.monotonic() + 30
+    while True:
+        records = [kind.FromString(data) for data in read_log(file.read_bytes())]
+        if any(record.HasField("exit") for record in records) or time.monotonic() > deadline:
+            return records
+        time.sleep(0.1)
+
+
 def test_wandb_offline(recipe: TrainRecipe, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     from wandb.proto import wandb_internal_pb2
@@ -154,9 +165,7 @@ def test_wandb_offline(recipe: TrainRecipe, tmp_path: Path) -> None:
     (file,) = (folder.path / "wandb").glob("offline-run-*/*.wandb")
     found: dict[str, object] = {}
     files: set[str] = set()
-    for data in read_log(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
+    for record in read_records(file, wandb_internal_pb2.Record):
         if record.HasField("history"):
             row = {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             found |= {name: (row.get("trainer/global_step"), value) for name, value in row.items()}

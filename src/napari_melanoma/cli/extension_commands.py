@@ -28,7 +28,7 @@ HELP_ORDER = {
         *("data", "models", "recipes", "runs", "phantom", "tissue"),
     ),
     "data ": (
-        *("import-masks", "check", "sources", "import", "merge", "split", "duplicates", "tiles", "slides"),
+        *("import-masks", "check", "sources", "import", "export", "merge", "split", "duplicates", "tiles", "slides"),
         *("features", "baseline", "report", "harmonize"),
     ),
 }

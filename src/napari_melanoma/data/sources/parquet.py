@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
@@ -44,7 +44,7 @@ class ParquetImages:
         self._loaded: tuple[tuple[int, str], list[Any]] | None = None
         with self._open() as file:
             self.schema, self.groups = file.schema_arrow, file.num_row_groups
-        described = json.loads((self.schema.metadata or {}).get(b"huggingface", b"{}"))
+        described = parse_json((self.schema.metadata or {}).get(b"huggingface", b"{}"), f"the schema of {path}")
         self.features: dict[str, Any] = (described.get("info") or {}).get("features") or {}
 
     @contextmanager
