@@ -551,6 +551,12 @@ def test_several_lesions_are_classified(lesion) -> None:
     )
 
 
+@pytest.mark.parametrize("mask", ["m.png", Path("m.png"), np.ones((2, 30), bool)])
+def test_several_lesions_need_several_masks(mask: object) -> None:
+    with pytest.raises(nm.InputError, match="mask must be a list with one for each of 2 images; found a single mask"):
+        nm.classify(["a.png", "b.png"], mask)
+
+
 def test_an_empty_heatmap_gives_a_warning(lesion, monkeypatch: pytest.MonkeyPatch) -> None:
     rgb, truth = lesion
     monkeypatch.setattr(explanation, "compute_evidence", lambda *_: np.full((8, 8), -1, np.float32))

@@ -305,6 +305,8 @@ def _split_cases(
         for name, values in {**data, "mask": masks}.items()
         if isinstance(values, Iterable) and not isinstance(values, str)
     }
+    if masks is not None and ("mask" not in columns or getattr(masks, "ndim", None) == 2):
+        raise InputError(f"mask must be a list with one for each of {len(photographs)} images; found a single mask.")
     for name, values in columns.items():
         if len(values) != len(photographs):
             raise InputError(f"{name} must have a value for each of {len(photographs)} images; found {len(values)}.")
