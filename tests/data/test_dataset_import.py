@@ -115,6 +115,7 @@ def test_faulty_images_are_reported_and_the_rest_is_imported(downloaded: Path, t
         ((200, 199), 8, (199, 200), ""),
         ((200, 199), 8, (200, 199), "has 199 x 200 pixels, its mask 200 x 199"),
         ((30, 30), 6, (30, 30), ""),
+        ((40, 30), 3, (40, 30), ""),
     ],
 )
 def test_a_mask_fits_the_upright_image(
@@ -131,6 +132,8 @@ def test_a_mask_fits_the_upright_image(
         find_source("folder"), folder, tmp_path / "out", SourceImportOptions(no_patients=True), run=RunContext()
     )
     assert report.faults == ([("x", fault)] if fault else [])
+    noted = [message for topic, message in report.notes if topic == "masks" and "1 image with an EXIF" in message]
+    assert bool(noted) == (orientation != 1 and not fault)
 
 
 def test_valid_values_raise_no_error(downloaded: Path, tmp_path: Path) -> None:

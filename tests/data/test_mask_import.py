@@ -248,7 +248,9 @@ def test_photographs_are_compared_upright_and_metadata_removed(tmp_path: Path, b
     exif[0x010F] = "Secret Camera"
     photograph(tmp_path / "images/turned.jpg", 9, exif=exif)
     masks = masks_of(tmp_path / "masks", turned=square(9, (60, 40)))
-    assert bring(masks).added == ["turned"]
+    report = bring(masks)
+    assert report.added == ["turned"]
+    assert [message for _, message in report.notes if message.startswith("1 image with an EXIF orientation")]
     stored = (tmp_path / "out/images/turned.png").read_bytes()
     assert b"Secret" not in stored
     with Image.open(tmp_path / "out/images/turned.png") as image:

@@ -35,6 +35,7 @@ from napari_melanoma.data.mask_values import (
     covers_border,
     describe_label_images,
     note_inverted,
+    note_turned,
     read_lesion_mask,
     resolve_class_values,
 )
@@ -43,7 +44,13 @@ from napari_melanoma.data.source_catalog import NO_MAPPING, DataSource, SourceRe
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.splits import check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
-from napari_melanoma.io.photographs import accepts_damaged, find_damage, read_image_size, read_photograph
+from napari_melanoma.io.photographs import (
+    accepts_damaged,
+    find_damage,
+    is_stored_upright,
+    read_image_size,
+    read_photograph,
+)
 from napari_melanoma.io.results import write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.io.thumbnails import read_thumbnail
 
@@ -250,13 +257,14 @@ class _ImportedRecord:
     """The outcome of one record.
 
     ``fault`` is "" if it was imported; ``labels`` is set if its mask is a label image with unknown lesion values;
-    ``covers_border``: the mask covers the border of the image.
+    ``covers_border``: the mask covers the border of the image; ``is_turned``: the image has an EXIF orientation.
     """
 
     record: SourceRecord
     fault: str = ""
     labels: LabelImageError | None = None
     covers_border: bool = False
+    is_turned: bool = False
 
 
 class _LabelImagesError(DataSetError):
@@ -283,7 +291,7 @@ def _import_records(
     report.resumed = sum(record.image is not None for record in imported.values())
     threads = min(MAX_THREADS, usable_cores() + 1)
     label_images: dict[str, LabelImageError] = {}
-    covering = 0
+    covering = turned = 0
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool,
         journal.open_for_writing() as add_to_journal,
@@ -305,13 +313,14 @@ def _import_records(
             else:
                 imported[outcome.record.image_id] = outcome.record
                 covering += outcome.covers_border
+                turned += outcome.is_turned and outcome.record.has_mask
                 add_to_journal(outcome.record.image_id, outcome.record.has_mask)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
     if label_images:
         raise _LabelImagesError(describe_label_images(label_images, sum(record.has_mask for record in records)))
     report.images = sum(record.image is not None for record in imported.values())
     report.masks = sum(record.has_mask for record in imported.values())
-    report.notes += note_inverted(covering, report.masks)
+    report.notes += note_inverted(covering, report.masks) + note_turned(turned)
     return [record for record in records if record.image_id in imported]
 
 
@@ -319,13 +328,14 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, orde
     """Copy an image and its mask; errors of this image are returned as its fault. ``order``: that of channels."""
     assert record.image is not None
     image = _image_path(record, folder)
-    labels, covering = None, False
+    labels, covering, is_turned = None, False, False
     try:
         if record.is_converted:
             _convert_image(record, image, order)
         else:
             _write_atomically(image, record.image.read())
         fault, covering = _import_mask(record, image, folder, masks)
+        is_turned = not is_stored_upright(image)
     except SaveError:
         raise
     except DataSetError as error:
@@ -336,7 +346,7 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, orde
         fault = f"cannot be read: {describe_error(error)}"
     if fault:
         remove_file(image)
-    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels, covering)
+    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels, covering, is_turned)
 
 
 def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) -> None:

@@ -32,6 +32,7 @@ from napari_melanoma.data.mask_values import (
     nnunet_case_name,
     note_inverted,
     note_suffix,
+    note_turned,
     read_lesion_mask,
     resolve_class_values,
     strip_mask_suffix,
@@ -44,7 +45,7 @@ from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.dicom import read_header
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.formats import Modality
-from napari_melanoma.io.photographs import Photograph, find_damage, read_image_size, read_photograph
+from napari_melanoma.io.photographs import Photograph, find_damage, is_stored_upright, read_image_size, read_photograph
 from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class MaskImportReport:
     ``added`` are the ids of the imported images; ``faults`` are images or masks that could not be imported, with the
     reason; ``kept`` are photographs whose mask in the data set was accepted or corrected before; ``without_mask`` are
     photographs without a mask; ``left_out`` counts objects that were not imported, by kind; ``points_cut_off`` counts
-    points outside their image, ``resized`` scaled masks, ``covering`` masks that cover the border of their image;
-    ``notes`` are topics and messages about files that were not used, the metadata table and the masks.
+    points outside their image, ``resized`` scaled masks, ``covering`` masks that cover the border of their image,
+    ``turned`` those of images with an EXIF orientation; ``notes`` are topics and messages about files that were not
+    used, the metadata table and the masks.
     """
 
     added: list[str] = field(default_factory=list)
@@ -96,6 +98,7 @@ class MaskImportReport:
     points_cut_off: int = 0
     resized: int = 0
     covering: int = 0
+    turned: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -134,7 +137,7 @@ def import_masks(
     report.added = corrections.add_all(
         (_add_metadata(drawn, rows.get(drawn.name, {})) for drawn in drawn_corrections), run=run
     )
-    report.notes += note_inverted(report.covering, len(report.added))
+    report.notes += note_inverted(report.covering, len(report.added)) + note_turned(report.turned)
     return report
 
 
@@ -369,6 +372,7 @@ def _make_correction(
     if not mask.any():
         raise DataSetError("its mask is empty")
     report.covering += covers_border(mask)
+    report.turned += not is_stored_upright(path)
     diagnoses = {
         mask_object.label if options.class_is_diagnosis else mask_object.diagnosis for mask_object in objects
     } - {""}

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
@@ -97,6 +97,20 @@ def note_inverted(covering: int, masks: int) -> list[tuple[str, str]]:
             "masks",
             f"{covering} of {masks} cover the border of their image, as inverted masks do: if 0 marks the lesion, "
             "import them with --values 0",
+        )
+    ]
+
+
+def note_turned(images: int) -> list[tuple[str, str]]:
+    """Return a note (topic and message) on images with an EXIF orientation and a mask; empty without one."""
+    if not images:
+        return []
+    return [
+        (
+            "masks",
+            f"{format_count(images, 'image')} with an EXIF orientation: their masks must be drawn on the upright "
+            "image. If the masks are rotated or mirrored, the program that made them ignores the orientation: remove "
+            "it from the images, and import them again",
         )
     ]
 

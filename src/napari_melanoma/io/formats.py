@@ -24,6 +24,7 @@ DAMAGE_ERRORS = (
     *(RuntimeError, struct.error, zlib.error),
 )
 HEAD_BYTES = 132
+UPRIGHT = 1  # EXIF orientation
 MIN_SIDE = 16  # no lesion can be outlined in a smaller image
 MAX_PIXELS = 200_000_000  # of the largest phone sensors: 600 MB in RGB, and decoding takes a few times as much memory
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}

@@ -18,6 +18,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
+    UPRIGHT,
     DecodedPhotograph,
     Format,
     Modality,
@@ -163,6 +164,25 @@ def read_image_size(path: Path) -> tuple[int, int] | None:
             return None if kind is None else _read_size(file, kind)
     except DAMAGE_ERRORS:
         return None
+
+
+def is_stored_upright(path: Path) -> bool:
+    """Whether a photograph is stored as it is read, without an EXIF orientation; also for one that cannot be read."""
+    try:
+        with open_regular(path) as file:
+            kind = identify_format(file.read(HEAD_BYTES))
+            file.seek(0)
+            if kind == "TIFF":
+                from napari_melanoma.io import tiff
+
+                return tiff.read_orientation(file) == UPRIGHT
+            if kind is None or kind == "DICOM":
+                return True
+            from napari_melanoma.io import pillow_images
+
+            return pillow_images.read_orientation(file, kind) == UPRIGHT
+    except DAMAGE_ERRORS:
+        return True
 
 
 def count_pixels(path: Path) -> int:

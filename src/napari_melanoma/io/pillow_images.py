@@ -20,6 +20,7 @@ from napari_melanoma.io.formats import (
     DAMAGE_ERRORS,
     HEAD_BYTES,
     MIN_SIDE,
+    UPRIGHT,
     DecodedPhotograph,
     Format,
     check_accepted,
@@ -244,11 +245,17 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
 
 
 def _read_orientation(image: ImageFile) -> int:
-    """Return the EXIF orientation of a decoded image; 1 (upright) if the EXIF block is malformed."""
+    """Return the EXIF orientation of an image; 1 (upright) if the EXIF block is malformed."""
     try:
-        return image.getexif().get(_ORIENTATION_TAG, 1)
+        return image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
     except DAMAGE_ERRORS:
-        return 1
+        return UPRIGHT
+
+
+def read_orientation(file: IO[bytes], kind: Format) -> int:
+    """Read the EXIF orientation of an image; 1 if it is upright."""
+    with open_lazily(file, kind) as image:
+        return _read_orientation(image)
 
 
 def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Image, tuple[str, ...]]:

@@ -20,7 +20,7 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
-from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, check_accepted, check_image_size
+from napari_melanoma.io.formats import DAMAGE_ERRORS, UPRIGHT, DecodedPhotograph, check_accepted, check_image_size
 from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def decode(file: IO[bytes], accept_damaged: bool = False) -> DecodedPhotograph:
         check_plausible(page.imagewidth, page.imagelength, stored_bytes(page), packing(page))
         _check_parts(page)
         profile = page.tags.valueof(_ICC_TAG)
-        orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
         image, damage, notes = _decode_image(page)
         check_accepted(damage, accept_damaged)
-        return DecodedPhotograph(apply_orientation(to_srgb8(image, profile), orientation), damage=damage, notes=notes)
+        upright = apply_orientation(to_srgb8(image, profile), _get_orientation(page))
+        return DecodedPhotograph(upright, damage=damage, notes=notes)
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
@@ -122,6 +122,19 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
     with TiffFile(file) as tiff:
         page = cast("TiffPage", tiff.pages[0])
         return page.imagewidth, page.imagelength
+
+
+def read_orientation(file: IO[bytes]) -> int:
+    """Return the orientation of the first page, as in EXIF; 1 if it is upright."""
+    from tifffile import TiffFile
+
+    with TiffFile(file) as tiff:
+        return _get_orientation(cast("TiffPage", tiff.pages[0]))
+
+
+def _get_orientation(page: TiffPage) -> int:
+    orientation: int = page.tags.valueof(_ORIENTATION_TAG, UPRIGHT)
+    return orientation
 
 
 def _check_parts(page: TiffPage) -> None:
