@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset_export import DataExportReport, export_dataset
-from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions, find_data_export
+from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions, ExportedImage, find_data_export
 from napari_melanoma.data.mask_areas import RunLengthArea
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.results import read_labels, read_mask, write_labels, write_mask, write_rgb, write_table
@@ -257,6 +259,26 @@ def test_a_photograph_is_copied_unless_others_would_show_it_differently(tmp_path
     assert not report.faults
     assert (out / "images/x0.jpg").read_bytes() == (dataset / "images/x0.jpg").read_bytes()
     assert read_image_size(out / "images/x1.png") == SHAPE[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "copied"),
+    [
+        ("x0.png", lambda path: Image.new("L", SHAPE).save(path), True),
+        ("x0.png", lambda path: imagecodecs.imwrite(path, np.zeros((*SHAPE[::-1], 3), np.uint16)), False),
+        ("x0.png", lambda path: Image.new("RGB", SHAPE).save(path, transparency=(0, 0, 0)), False),
+        ("x0.jpg", lambda path: Image.new("RGB", SHAPE).save(path, "WEBP"), False),
+        ("x0.jpg", lambda path: Image.new("RGB", SHAPE).save(path, "PNG"), False),
+    ],
+)
+def test_only_plain_files_of_their_suffix_are_copied(
+    tmp_path: Path, name: str, save: Callable[[Path], None], copied: bool
+) -> None:
+    save(tmp_path / name)
+    image = ExportedImage("x0", tmp_path / name, None, {}, "", "", {}, False)
+    content, suffix, _ = image.encode()
+    assert (content == (tmp_path / name).read_bytes()) == copied
+    assert suffix == ".png"
 
 
 def test_faults_are_listed_and_the_others_exported(tmp_path: Path) -> None:

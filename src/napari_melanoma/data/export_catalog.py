@@ -24,6 +24,7 @@ from napari_melanoma.data.dataset import TRAINING_REVIEWS
 from napari_melanoma.data.mask_values import ClassValues, read_mask_values
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
+from napari_melanoma.io.formats import Format
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import encode_png
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 Written = TypeVar("Written")
 LESION = "lesion"
 TEST = "test"
-PLAIN_SUFFIXES = (".jpg", ".jpeg", ".png")  # formats that all programs read
+PLAIN_FORMATS: dict[str, Format] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}  # that all programs read
 
 
 class DataExportOptions(Config):
@@ -104,10 +105,12 @@ class ExportedImage:
 
         An image that is not upright, not in plain color, or neither JPEG nor PNG becomes a PNG.
         """
+        from napari_melanoma.io.pillow_images import is_plain
+
         rgb, suffix = self.read().rgb, self.path.suffix.lower()
         shape = rgb.shape[0], rgb.shape[1]
-        if suffix in PLAIN_SUFFIXES and _is_plain(self.path):
-            return self.path.read_bytes(), suffix, shape
+        if suffix in PLAIN_FORMATS and is_plain(content := self.path.read_bytes(), PLAIN_FORMATS[suffix]):
+            return content, suffix, shape
         return encode_png(rgb), ".png", shape
 
     def copy_image(self, folder: Path) -> tuple[Path, tuple[int, int]]:
@@ -191,15 +194,6 @@ def _convert_cells(texts: Sequence[str], name: str) -> Sequence[object]:
         return [None if text in ("", UNKNOWN) else float(text) for text in texts]
     except ValueError:
         return texts
-
-
-def _is_plain(path: Path) -> bool:
-    """Whether every program shows the pixels of a file alike: 8 bits, upright, without a color profile."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        upright = image.getexif().get(0x0112, 1) == 1
-        return upright and image.mode in ("RGB", "L") and "icc_profile" not in image.info
 
 
 @dataclass(frozen=True)

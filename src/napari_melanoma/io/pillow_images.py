@@ -258,6 +258,18 @@ def read_orientation(file: IO[bytes], kind: Format) -> int:
         return _read_orientation(image)
 
 
+def is_plain(content: bytes, kind: Format) -> bool:
+    """Whether a file has a format, and all programs show it alike: 8 bits, upright, opaque, without a color profile.
+
+    ``kind``: JPEG or PNG.
+    """
+    if identify_format(content[:HEAD_BYTES]) != kind or (kind == "PNG" and content[_PNG_DEPTH_OFFSET] == _DEEP):
+        return False
+    with open_lazily(io.BytesIO(content), kind) as image:
+        is_opaque = image.mode in ("RGB", "L") and not image.has_transparency_data
+        return is_opaque and "icc_profile" not in image.info and _read_orientation(image) == UPRIGHT
+
+
 def _decode_deep_png(image: Image, png: bytes, damage: str | None) -> tuple[Image, tuple[str, ...]]:
     """Decode a PNG of 16 bits per channel to 8 bits; also return a note on its assumed range, if any.
 
