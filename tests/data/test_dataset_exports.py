@@ -312,6 +312,26 @@ def test_values_without_a_class_are_noted(tmp_path: Path) -> None:
     assert report.notes == [("classes", "the values 5 have no class, and are exported as background")]
 
 
+@pytest.mark.parametrize(("format_", "taken"), [("imagefolder", ["file_name", "raw_file_name"]), ("parquet", ["mask"])])
+def test_columns_of_the_format_are_not_overwritten(tmp_path: Path, format_: str, taken: list[str]) -> None:
+    dataset = make_dataset(tmp_path / "set")
+    rows = [{**row, **dict.fromkeys(taken, "own"), "age": ""} for row in iterate_rows(dataset / "dataset.csv")]
+    rows[0]["age"], rows[1]["age"] = "12.3456789", "1234567"
+    write_table(dataset / "dataset.csv", rows)
+    out, report = export(tmp_path, format_)
+    assert [topic for topic, _ in report.notes] == ["columns"] * len(taken)
+    if format_ == "parquet":
+        table = pytest.importorskip("pyarrow.parquet").read_table(out / "data/train-00000-of-00001.parquet")
+        exported = table.to_pylist()
+        assert exported[0]["mask"]["path"] == "x0.png"
+    else:
+        exported = [json.loads(line) for line in (out / "train/metadata.jsonl").read_text().splitlines()]
+        assert exported[0]["file_name"] == "images/x0.png"
+        assert "raw_file_name" not in exported[0]
+        assert [row["age"] for row in exported[:3]] == ["12.3456789", "1234567", ""]
+    assert exported[0][f"{taken[0]}_in_table"] == "own"
+
+
 def test_run_lengths_begin_outside(tmp_path: Path) -> None:
     mask = np.ones((3, 4), bool)
     from napari_melanoma.data.exports.coco import _encode_runs

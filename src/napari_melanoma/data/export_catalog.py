@@ -6,6 +6,7 @@ images, reads the meaning of their masks, and collects what cannot be written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,15 +176,34 @@ class ExportedData:
         """Whether a class has several values, as the regions of nnU-Net that overlap."""
         return any(len(values) > 1 for values in self.classes.values())
 
-    def make_rows(self, images: Iterable[ExportedImage]) -> list[dict[str, object]]:
-        """Return the values of images in the table; a column of numbers without other text has numbers, and None."""
+    def make_rows(self, images: Iterable[ExportedImage], own: re.Pattern[str]) -> list[dict[str, object]]:
+        """Return the values of images in the table; a column of numbers without other text has numbers, and None.
+
+        ``own``: names of the columns of the format; columns of the table with such a name are renamed, with a note.
+        """
         chosen = list(images)
         columns = [name for name in dict.fromkeys(name for image in chosen for name in image.row) if name != "image_id"]
         cells = {name: _convert_cells([image.row.get(name, "") for image in chosen], name) for name in columns}
+        renamed = _rename_columns(columns, own)
+        self.notes += [
+            ("columns", f"{name} is exported as {new}, because the format has a column of that name")
+            for name, new in renamed.items()
+            if new != name
+        ]
         return [
-            {"image_id": image.image_id, **{name: cells[name][number] for name in columns}}
+            {"image_id": image.image_id, **{renamed[name]: cells[name][number] for name in columns}}
             for number, image in enumerate(chosen)
         ]
+
+
+def _rename_columns(columns: Sequence[str], own: re.Pattern[str]) -> dict[str, str]:
+    renamed = {}
+    for name in columns:
+        new = name
+        while own.fullmatch(new) or (new != name and new in columns):
+            new = f"{new}_in_table"
+        renamed[name] = new
+    return renamed
 
 
 def _convert_cells(texts: Sequence[str], name: str) -> Sequence[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 SPEC = DataExportSpec(
     "imagefolder", "Hugging Face imagefolder (train/, validation/, test/)", needs_mask=False, has_table=True
 )
+OWN_COLUMNS = re.compile("image|mask|(.+_)?file_names?")  # the library takes the last for names of files
 SPLIT_FOLDERS = {"": "train", "train": "train", "val": "validation", TEST: "test"}
 
 
@@ -37,7 +39,7 @@ def write(data: ExportedData, folder: Path) -> None:
 
     has_masks = any(image.mask is not None for image in data.images)
     written = list(data.write_each(write_image))
-    rows = data.make_rows([image for image, _ in written])
+    rows = data.make_rows([image for image, _ in written], OWN_COLUMNS)
     complete = {name for name in rows[0] if all(row[name] is not None for row in rows)} if rows else set[str]()
     lines: dict[str, list[str]] = defaultdict(list)
     for (image, files), row in zip(written, rows, strict=True):
@@ -60,4 +62,6 @@ def read_values(image: ExportedImage, shape: tuple[int, int]) -> NDArray[np.uint
 
 
 def _to_text(cell: object) -> str:
-    return "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return "" if cell is None else str(cell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby, islice
@@ -18,6 +19,7 @@ from napari_melanoma.io.tables import PYARROW_MISSING
 SPEC = DataExportSpec(
     "parquet", "Hugging Face Parquet (data/SPLIT-*.parquet with images and masks)", needs_mask=False, has_table=True
 )
+OWN_COLUMNS = re.compile("image|mask")
 FILE_IMAGES = 1000  # images of a file
 GROUP_IMAGES = 16  # images that are in memory together, also when they are read
 
@@ -29,7 +31,7 @@ def write(data: ExportedData, folder: Path) -> None:
         from pyarrow import parquet
     except ImportError as error:
         raise ConfigError(PYARROW_MISSING) from error
-    rows = dict(zip((image.image_id for image in data.images), data.make_rows(data.images), strict=True))
+    rows = dict(zip((image.image_id for image in data.images), data.make_rows(data.images, OWN_COLUMNS), strict=True))
     schema = _make_schema(list(rows.values()))
     names = _name_files(data.images)
     (folder / "data").mkdir()
