@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -307,9 +308,75 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path) -> None:
         export(tmp_path, "coco")
 
 
-def test_values_without_a_class_are_noted(tmp_path: Path) -> None:
-    _, report = export(tmp_path, "coco", labels=True, classes=("tumor=2",))
-    assert report.notes == [("classes", "the values 5 have no class, and are exported as background")]
+def write_values(dataset: Path, *of_masks: dict[int, int]) -> None:
+    """Replace the first masks, each with numbers of pixels by value, as 16-bit PNG."""
+    for number, pixels in enumerate(of_masks):
+        mask = np.zeros(np.prod(SHAPE), np.uint16)
+        mask[: sum(pixels.values())] = np.repeat(list(pixels), list(pixels.values()))
+        Image.fromarray(mask.reshape(SHAPE)).save(dataset / f"masks/x{number}.png")
+
+
+def count_values(mask: NDArray[np.uint8]) -> dict[int, int]:
+    values, counts = np.unique(mask[mask > 0], return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def read_exported(out: Path, name: str) -> NDArray[np.uint8]:
+    """Read the mask of an image in any folder, or in a Parquet file."""
+    for path in out.rglob("*.parquet"):
+        rows = pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        masks = {row["image_id"]: row["mask"] for row in rows}
+        if name in masks:
+            return np.asarray(Image.open(io.BytesIO(masks[name]["bytes"])))
+    (path,) = (path for path in out.rglob(f"{name}.png") if path.parent.name in ("masks", "labels", "labelsTr"))
+    return np.asarray(Image.open(path))
+
+
+MASK_FORMATS = ["masks", "decathlon", "imagefolder", "parquet", "nnunet"]
+
+
+@pytest.mark.parametrize("format_", MASK_FORMATS)
+def test_values_without_a_class_become_background(tmp_path: Path, format_: str) -> None:
+    write_values(make_dataset(tmp_path / "set", labels=True), {1: 60, 5: 20, 257: 130})
+    out, report = export(tmp_path, format_, classes=("tumor=1",))
+    assert count_values(read_exported(out, "x0")) == {1: 60}
+    noted = ("classes", "the values 2, 5, 257 have no class, and are exported as background")
+    assert noted in report.notes
+
+
+def test_values_beyond_8_bits_are_refused(tmp_path: Path) -> None:
+    write_values(make_dataset(tmp_path / "set"), {1: 60, 257: 130})
+    with pytest.raises(InputError, match="values from 1 to 255, found 'tumor=257'"):
+        export(tmp_path, "nnunet", classes=("tumor=257",))
+    with pytest.raises(DataSetError, match=r"values up to 257: expected at most 255\. Name the classes"):
+        export(tmp_path, "nnunet")
+
+
+@pytest.mark.parametrize("class_", ["ground=0", "tumor=0,1", "Background=1"])
+def test_the_background_is_no_class(tmp_path: Path, class_: str) -> None:
+    with pytest.raises(InputError, match="Values without a class are exported as background"):
+        export(tmp_path, "nnunet", classes=(class_, "whole=1,255"))
+
+
+@pytest.mark.parametrize(
+    ("of_masks", "classes"),
+    [
+        ([{255: 60}, {1: 60}], {"lesion": (1,)}),
+        ([{128: 60}] * 6, {"lesion": (1,)}),
+        ([{255: 200, 100: 5}, {1: 60}], {"lesion": (1,)}),  # soft edges
+        ([{1: 60}, {2: 60}], {"class 1": (1,), "class 2": (2,), "class 255": (255,)}),
+        ([{1: 60, 2: 60}], {"class 1": (1,), "class 2": (2,), "class 255": (255,)}),
+    ],
+)
+def test_masks_mark_one_lesion_or_classes(
+    tmp_path: Path, of_masks: list[dict[int, int]], classes: dict[str, tuple[int, ...]]
+) -> None:
+    write_values(make_dataset(tmp_path / "set"), *of_masks)
+    out, report = export(tmp_path, "decathlon")
+    assert report.classes == classes
+    if "lesion" in classes:
+        lesion = max(of_masks[0].values())
+        assert count_values(read_exported(out, "x0")) == {1: lesion}
 
 
 @pytest.mark.parametrize(("format_", "taken"), [("imagefolder", ["file_name", "raw_file_name"]), ("parquet", ["mask"])])

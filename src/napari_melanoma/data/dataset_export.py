@@ -27,12 +27,13 @@ from napari_melanoma.data.export_catalog import (
     ExportedData,
     ExportedImage,
 )
-from napari_melanoma.data.mask_values import ClassValues, read_mask_values
+from napari_melanoma.data.mask_values import ClassValues, find_lesion, read_mask_values
 from napari_melanoma.data.table_schema import FILE_COLUMNS
 
 METADATA_FILE = "metadata.csv"
-LESION_VALUES = ({0, 255}, {0, 1})  # of masks of one lesion; others are label images
-_MAX_CLASSES = 255
+BACKGROUND = "background"
+_LESION_VALUES = {1, 255}  # both are common, also in one set; other values that differ between masks are classes
+_MAX_VALUE = 255  # of label images in all formats
 
 
 @dataclass
@@ -68,8 +69,8 @@ def export_dataset(
     if not images:
         reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or format_names(dict(faults))
         raise DataSetError(f"{dataset} has no image to export: {reasons}. Correct the data set, or see the options.")
-    values = _find_values(images, run)
-    is_label_image = bool(options.classes) or not any(values <= lesion for lesion in LESION_VALUES)
+    values, has_classes = _find_values(images, run)
+    is_label_image = has_classes or bool(options.classes)
     classes = _name_classes(options.classes, values) if is_label_image else {LESION: (1,)}
     images = [replace(image, classes=classes, is_label_image=is_label_image) for image in images]
     data = ExportedData(dataset.resolve().name, out.resolve().name, images, classes, options, run, faults)
@@ -123,32 +124,47 @@ def _make_image(entry: DatasetEntry, path: Path) -> ExportedImage:
     return ExportedImage(entry.image_id, path, entry.mask, row, split, get_group_id(entry.row), {}, False)
 
 
-def _find_values(images: Sequence[ExportedImage], run: RunContext) -> set[int]:
-    """Return all values of the masks; those that cannot be read are reported by the export of their image."""
-    values: set[int] = set()
+def _find_values(images: Sequence[ExportedImage], run: RunContext) -> tuple[set[int], bool]:
+    """Return all values of the masks, and whether these are classes instead of one lesion.
+
+    Masks that cannot be read are reported by the export of their image.
+    """
+    values, of_lesion, is_ambiguous = set[int](), set[int](), False
     for image in run.track([image for image in images if image.mask is not None], "Reading masks"):
         try:
             assert image.mask is not None
-            values.update(np.unique(read_mask_values(image.mask)).tolist())
+            mask = read_mask_values(image.mask)
         except InputError:
             continue
-    return values
+        inside = set(np.unique(mask).tolist()) - {0}
+        values |= {0, *inside}
+        of_lesion |= inside if len(inside) < 2 else {255}  # soft edges
+        is_ambiguous |= find_lesion(mask) is None
+    return values, is_ambiguous or (len(of_lesion) > 1 and of_lesion != _LESION_VALUES)
 
 
 def _name_classes(texts: Sequence[str], values: set[int]) -> ClassValues:
     """Parse names of classes with their values; without them, number the classes by their values."""
     if not texts:
-        if max(values) > _MAX_CLASSES:
-            raise DataSetError(f"the masks have values up to {max(values)}: expected at most {_MAX_CLASSES} classes")
+        if max(values) > _MAX_VALUE:
+            raise DataSetError(
+                f"the masks have values up to {max(values)}: expected at most {_MAX_VALUE}. Name the classes to export "
+                "with their values, such as tumor=1; other values become background."
+            )
         return {f"class {value}": (value,) for value in sorted(values - {0})}
     classes = {}
     for text in texts:
-        name, separator, listed = text.rpartition("=")
+        name, _, listed = (part.strip() for part in text.rpartition("="))
         numbers = [part.strip() for part in listed.split(",")]
-        if not (separator and name.strip() and all(number.isdecimal() for number in numbers)):
+        if not (name and all(number.isdecimal() for number in numbers)):
             raise InputError(f"expected a class with its values, such as tumor=1 or whole=1,2, found '{text}'.")
-        classes[name.strip()] = tuple(map(int, numbers))
-    if missing := sorted({value for of_class in classes.values() for value in of_class} - values - {0}):
+        classes[name] = tuple(map(int, numbers))
+        if name.lower() == BACKGROUND or not all(0 < value <= _MAX_VALUE for value in classes[name]):
+            raise InputError(
+                f"expected classes with values from 1 to {_MAX_VALUE}, found '{text}'. Values without a class are "
+                f"exported as {BACKGROUND}; save masks with larger values again."
+            )
+    if missing := sorted({value for of_class in classes.values() for value in of_class} - values):
         found = ", ".join(map(str, sorted(values)))
         raise DataSetError(f"no mask has the value {format_names(missing)}: found {found}. Correct the classes.")
     return classes

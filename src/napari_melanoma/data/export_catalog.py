@@ -22,7 +22,7 @@ from napari_melanoma.core.files import write_text
 from napari_melanoma.core.plugins import module_family
 from napari_melanoma.data import exports
 from napari_melanoma.data.dataset import TRAINING_REVIEWS
-from napari_melanoma.data.mask_values import ClassValues, read_mask_values
+from napari_melanoma.data.mask_values import ClassValues, find_lesion, read_mask_values
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.io.formats import Format
@@ -123,15 +123,22 @@ class ExportedImage:
         return path, shape
 
     def read_labels(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """Read the mask: 0 and 1 for a lesion, otherwise the values of classes, uint8 (row, column) of ``shape``."""
+        """Read the mask: uint8 (row, column) of ``shape``.
+
+        It is 1 in a lesion; a label image has the values that belong to a class, and 0 for others.
+        """
         assert self.mask is not None
         values = read_mask_values(self.mask)
         if values.shape != shape:
             raise DataSetError(
                 f"has {shape[1]} x {shape[0]} pixels, its mask {values.shape[1]} x {values.shape[0]}: expected the same"
             )
-        labels: NDArray[np.uint8] = values.astype(np.uint8) if self.is_label_image else (values > 0).astype(np.uint8)
-        return labels
+        if self.is_label_image:
+            of_classes = [value for of_class in self.classes.values() for value in of_class]
+            return np.where(np.isin(values, of_classes), values, 0).astype(np.uint8)
+        lesion = find_lesion(values)
+        assert lesion is not None  # otherwise the masks are label images
+        return lesion.astype(np.uint8)
 
     def read_areas(self, shape: tuple[int, int]) -> Iterator[MaskArea]:
         """Yield the connected areas of all classes, also connected at corners; none without a mask."""
