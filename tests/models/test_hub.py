@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from napari_melanoma.cli import app
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.hub import HubName, find_hub_bundle, pin, push_bundle
+from napari_melanoma.models.hub import HubName, download_named, find_hub_bundle, is_missing, pin, push_bundle
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle, list_bundles
 
 pytest.importorskip("huggingface_hub")
@@ -57,6 +57,12 @@ def test_upload_and_download(hub: Hub) -> None:
         expected
     )
     assert pin(CLINIC) == pushed
+    hub.requests.clear()
+    assert is_missing(str(pushed))
+    with pytest.raises(BundleError, match=rf"has not been downloaded.*models pull {pushed}"):
+        find_bundle(str(pushed))
+    assert hub.requests == [], "a name in a received file is not looked up on the hub"
+    download_named({"model": {"start": f"encoder:{pushed}"}})
     found = find_bundle(str(pushed))
     assert files_of(found.path) == expected, "the card keeps its figures"
     assert found.fingerprint == shipped.fingerprint
@@ -76,6 +82,7 @@ def test_files_of_an_earlier_model_are_removed(hub: Hub, tiny_bundle: BundleInfo
 def test_only_files_of_a_model_are_downloaded(hub: Hub, tiny_bundle: BundleInfo) -> None:
     surplus = {"pytorch_model.bin": b"\x80\x04", "run.py": b"import os", "graphs/x.py": b"", "a/model.safetensors": b""}
     name = HubName("x/y", hub.commit("x/y", files_of(tiny_bundle.path) | surplus))
+    download_named([str(name)])
     found = find_hub_bundle(str(name))
     assert sorted(files_of(found.path)) == ["README.md", "config.json", "model.safetensors"]
     assert not {*surplus} & {*hub.downloads}
@@ -95,7 +102,7 @@ def test_faulty_repositories(case: tuple[dict[str, bytes | None], str], hub: Hub
     }
     name = HubName("x/y", hub.commit("x/y", files))
     with pytest.raises(BundleError, match=case[1]):
-        find_hub_bundle(str(name))
+        download_named(str(name))
     assert not name.folder.exists()
 
 

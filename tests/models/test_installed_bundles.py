@@ -165,3 +165,16 @@ def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
     for name in (adopted.name, str(adopted.path)):
         with pytest.raises(BundleError, match=r"incomplete or damaged .* Download or copy the bundle again"):
             find_bundle(name)
+
+
+def test_a_name_of_the_hub_in_a_file_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.models.hub import HubName, download_named
+
+    named: list[HubName] = []
+    monkeypatch.setattr("napari_melanoma.models.hub._download", named.append)
+    name = f"hf:clinic/lesion@{'a' * 40}"
+    with pytest.raises(BundleError, match=f"has not been downloaded.*models pull {name}"):
+        find_bundle(name)
+    assert named == []
+    download_named({"model": {"start": f"encoder:{name}"}, "title": "hf:clinic/lesion", "classes": ("nevus", 1)})
+    assert [str(one) for one in named] == [name]

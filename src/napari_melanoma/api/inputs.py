@@ -24,6 +24,7 @@ from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
 from napari_melanoma.models.bundle import CONFIG, BundleInfo
+from napari_melanoma.models.hub import download_named
 from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
@@ -370,6 +371,7 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
     if isinstance(model, str) and not model:
         raise InputError("a model must be a name, such as 'lesion-small', or a path; found ''.")
     path = to_path(model, "a model")
+    download_named(str(model))
     try:
         return find_bundle(str(model))
     except BundleError:

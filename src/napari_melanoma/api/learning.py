@@ -348,10 +348,13 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": {"target": "melanoma"}}
     >>> nm.train(recipe, "run-2", folds=5)  # doctest: +SKIP
     """
+    from napari_melanoma.models.hub import download_named
     from napari_melanoma.runs.train import train as train_recipe
 
     checked, out = _to_recipe(recipe), to_path(folder, "the run folder")
     check_flag(resume, "resume")
+    if not resume:  # which needs its checkpoint only
+        download_named(checked.model_dump())
     if folds is not None:
         return _train_folds(checked, check_integer(folds, "folds"), out, resume, progress)
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)

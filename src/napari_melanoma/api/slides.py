@@ -460,6 +460,7 @@ def _to_slide_options(
     options: SlideOptions | Mapping[str, object] | None, model: AnyPath | BundleInfo, pixel_size_um: PixelSizeUm | None
 ) -> SlideOptions:
     """Combine the options of an analysis with the arguments ``model`` and ``pixel_size_um``."""
+    from napari_melanoma.models.hub import download_named
     from napari_melanoma.slides.options import SlideOptions
 
     if not isinstance(options, SlideOptions | Mapping | None):
@@ -477,7 +478,9 @@ def _to_slide_options(
                 "number, or leave it out if the file states the pixel size."
             )
         values["mpp"] = SlideOptions.parse({"mpp": size.x_um}, "pixel_size_um").mpp
-    return SlideOptions.parse(values, "analyze_slide")
+    parsed = SlideOptions.parse(values, "analyze_slide")
+    download_named(parsed.model)
+    return parsed
 
 
 @dataclass(frozen=True)

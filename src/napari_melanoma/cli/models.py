@@ -181,11 +181,12 @@ def pull(
 ) -> None:
     """Download a model of the hub into the user's model folder."""
     from napari_melanoma.evaluation.training_overlap import describe_unstated
-    from napari_melanoma.models.hub import HubName, find_hub_bundle, pin
+    from napari_melanoma.models.hub import HubName, download_named, find_hub_bundle, pin
     from napari_melanoma.models.installed_bundles import install_bundle
 
     current.after_stop = "Nothing was installed."
     pinned = pin(HubName.parse(model))
+    download_named(str(pinned))
     info = install_bundle(find_hub_bundle(str(pinned)), name)
     if warning := describe_unstated(info):
         current.report.emit("warning", f"Warning: {warning}", message=warning)

@@ -276,8 +276,11 @@ def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
         if not session_options:
             command(**values)
             return
+        from napari_melanoma.models.hub import download_named
+
         as_json, debug, *others = [values.pop(name, None) for name in SESSION_OPTIONS]
         with command_session(as_json, debug, *others) as current:
+            download_named(values)
             command(current=current, **values)
 
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

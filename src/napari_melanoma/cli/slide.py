@@ -95,9 +95,11 @@ def _analyze_slides(
 def _merge_options(config: Path | None, values: OptionValues) -> SlideOptions:
     """Merge the options of a file with those of the command line, which take precedence."""
     from napari_melanoma.core.config import overlay_values, read_toml
+    from napari_melanoma.models.hub import download_named
     from napari_melanoma.slides.options import SlideOptions
 
     stored = {} if config is None else read_toml(config, SlideOptions).model_dump(exclude_unset=True)
+    download_named(stored)
     return SlideOptions.parse(overlay_values(stored, values), "the command line")
 
 

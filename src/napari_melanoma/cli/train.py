@@ -54,11 +54,15 @@ def train(
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
     """Train a model."""
+    from napari_melanoma.models.hub import download_named
+
     if nice:
         from napari_melanoma.core.processes import lower_priority
 
         lower_priority()
     recipe = _read_recipe(config)
+    if not resume:  # which needs its checkpoint only
+        download_named(recipe.model_dump())
     if accept_leaks:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:

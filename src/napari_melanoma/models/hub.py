@@ -1,5 +1,7 @@
 """Bundles on the Hugging Face hub: named ``hf:owner/name@commit``, downloaded once, and uploaded.
 
+Only names that a user has given are downloaded (``download_named``); a name in a file is looked up in the cache.
+
 A repository has the files of a bundle. Other files are not downloaded: a repository may contain pickled weights, which
 could run code.
 """
@@ -10,7 +12,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PREFIX = "hf:"
+ENCODER = "encoder:"  # before the name of a bundle whose encoder is used
 FORM = f"{PREFIX}owner/name@commit"
 NAME = re.compile(r"hf:(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w][\w./-]*))?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -67,7 +70,7 @@ class HubName:
 
 
 def find_hub_bundle(text: str) -> BundleInfo:
-    """Return the bundle of a pinned name; it is downloaded the first time."""
+    """Return the downloaded bundle of a pinned name."""
     name = HubName.parse(text)
     if not name.is_pinned:
         raise BundleError(
@@ -75,7 +78,9 @@ def find_hub_bundle(text: str) -> BundleInfo:
             f"commit. Find it with: napari-melanoma models pull {text}"
         )
     if not name.folder.is_dir():
-        _download(name)
+        raise BundleError(
+            f"the model '{text}' has not been downloaded. If you trust its authors: napari-melanoma models pull {text}"
+        )
     bundle = read_bundle(name.folder)
     check_header(bundle.path / WEIGHTS)
     return bundle
@@ -87,6 +92,24 @@ def pin(name: HubName) -> HubName:
         return name
     with _explained(f"cannot find {name}"):
         return HubName(name.repository, str(_api().model_info(name.repository, revision=name.revision or None).sha))
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text is the pinned name of a model that has not been downloaded."""
+    match = NAME.fullmatch(text)
+    name = HubName(match["repository"], match["revision"] or "") if match else None
+    return name is not None and name.is_pinned and not name.folder.is_dir()
+
+
+def download_named(values: object) -> None:
+    """Download the models among the values that a user has given: pinned names, also in mappings and sequences."""
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        for value in values:
+            download_named(value)
+    elif isinstance(values, str) and is_missing(text := values.removeprefix(ENCODER)):
+        _download(HubName.parse(text))
 
 
 def _download(name: HubName) -> None:

@@ -102,7 +102,7 @@ def _describe_versions(provenance: Mapping[str, Any]) -> str:
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name, the path of its folder, or ``hf:owner/name@commit``, which may be downloaded.
+    """Find a bundle by its name, the path of its folder, or ``hf:owner/name@commit`` if it has been downloaded.
 
     ``of_slides``: whether an error lists slide models only.
     """

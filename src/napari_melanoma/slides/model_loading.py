@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo
+from napari_melanoma.models.hub import ENCODER
 from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork, find_device, load_inference
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
@@ -37,7 +38,6 @@ from napari_melanoma.slides.tissue_classifier.bundle import TissuePasses, load_t
 if TYPE_CHECKING:
     from torch import nn
 
-ENCODER = "encoder:"  # prefix of model names
 TIMM_MPP = 0.5  # assumed for encoders of timm
 log = logging.getLogger(__name__)
 

@@ -23,3 +23,8 @@ def test_a_network_whose_weights_do_not_fit_is_named(model: dict[str, object], m
         check_network(TrainRecipe.parse(values, "the test"))
     # A name is not at the beginning, where a sentence would give it a capital.
     assert str(refused.value).startswith(f"The weights of lesion-small do not fit: {message}. ")
+
+
+def test_a_start_that_is_downloaded_later_is_not_checked_yet() -> None:
+    start = f"hf:clinic/lesion@{'a' * 40}"
+    check_network(TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test"))

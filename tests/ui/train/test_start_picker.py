@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 from stage import Stage
 
-from napari_melanoma.ui.train.start import CHOOSE_FILE, StartPicker
+from napari_melanoma.ui.train.start import CHOOSE_FILE, DOWNLOAD_HINT, StartPicker
 
 
 @pytest.fixture
@@ -84,3 +84,12 @@ def test_imagenet_weights_are_those_of_the_encoder(picker, monkeypatch, encoder,
     assert hint in picker._hint.text()
     picker.refresh()
     assert picker.combo.model().item(picker.combo.findData("imagenet")).isEnabled() is available
+
+
+def test_a_model_of_the_hub_is_shown_without_a_connection(picker, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.hub._download", lambda name: pytest.fail(f"downloads {name}"))
+    name = f"hf:clinic/lesion@{'a' * 40}"
+    picker.start = name
+    assert (picker.combo.currentText(), picker._hint.text()) == (name, DOWNLOAD_HINT)
+    assert picker.start == name
+    assert picker.bundle is None

