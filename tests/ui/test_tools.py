@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from napari.layers import Image, Labels, Shapes
 from napari.utils import progress
@@ -16,6 +17,7 @@ from napari_melanoma.models import inference
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.session.adoption import LabelsSource
+from napari_melanoma.ui.tools import _set_features
 from napari_melanoma.ui.viewer.photographs import find_layer, list_foreign_labels
 
 PATIENCE_MS = 60_000
@@ -120,6 +122,15 @@ def test_a_sample_of_napari_is_segmented_twice(opened, shown_viewer):
     shown_viewer.layers["astronaut mask"].data[:5] = 1
     opened("Segment lesion")
     assert "astronaut mask [1]" in shown_viewer.layers, "a mask that may have been corrected is not replaced"
+
+
+def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer, qtbot):
+    image = shown_viewer.add_image(mole.rgb, name="mole", rgb=True)
+    gui = nm.tools.segment()
+    shown_viewer.window.add_dock_widget(gui)
+    runs = [gui(image=image) for _ in range(2)]  # by a script, as its button is disabled
+    qtbot.waitUntil(lambda: all(run.done() for run in runs), timeout=PATIENCE_MS)
+    assert [layer.name for layer in shown_viewer.layers] == ["mole", "mole mask", "mole mask [1]"]
 
 
 @pytest.mark.parametrize(
@@ -242,6 +253,23 @@ def test_measure_adds_features(mole, opened, shown_viewer):
     assert run.text.splitlines()[0].startswith("Label 1 (of 2): area 0.75")
     opened("Measure labels", lesions=labels, image=image)
     assert "color_count" in labels.features
+
+
+OWN_FEATURES = {
+    "with an index": {"index": [0, 1, 9], "note": ["background", "a", "erased"]},
+    "by row": {"note": ["background", "a"]},
+}
+
+
+@pytest.mark.parametrize("own", OWN_FEATURES.values(), ids=OWN_FEATURES)
+def test_features_of_the_user_are_kept(own):
+    labels = Labels(np.array([[0, 1], [4, 4]]), features=own)
+    for area in (7, 1):
+        _set_features(labels, pd.DataFrame({"index": [1, 4], "area_px": [area, 2]}))
+    features = labels.features.set_index("index")
+    notes = dict(zip(own.get("index", [0, 1]), own["note"], strict=True))
+    assert features["note"].dropna().to_dict() == notes
+    assert features["area_px"].dropna().to_dict() == {1: 1, 4: 2}
 
 
 def test_measure_without_a_scale(opened, shown_viewer):

@@ -7,7 +7,7 @@ future with the new layers. See ``docs/how-to/tools.md``.
 # Annotations are not postponed: magicgui cannot resolve the names of this module in those of results.
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
@@ -128,17 +128,17 @@ def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTu
     """
     check_photograph(image)
     source, place = LayerPhotographSource.from_layer(image), Placement.of(image).place()
-    name = choose_name(viewer, image, "mask", "segment")
+    choose = partial(choose_name, viewer, image, "mask", "segment")
 
     def work(run: RunContext) -> ToolResult:
         found = nm.segment(source.read(), model, progress=_report(run))
         if not found.mask.any():
             return ToolResult((), _join(*found.warnings))
-        shown = {**place, "name": name, "opacity": 0.25, "colormap": MASK_COLORS}
+        shown = {**place, "opacity": 0.25, "colormap": MASK_COLORS}
         text = f"The lesion covers {100 * found.mask.mean():.1f} % of the photograph (threshold {found.threshold:.2f})."
         return ToolResult(((found.mask.astype(np.uint8), shown, "labels"),), _join(text, *found.warnings))
 
-    return run_tool(f"Segmenting {image.name}", work)
+    return run_tool(f"Segmenting {image.name}", work, choose)
 
 
 @magic_factory(
@@ -173,7 +173,7 @@ def extract_roi(
     check_photograph(image)
     check_layer(mask, "mask")
     source, labels = LayerPhotographSource.from_layer(image), LabelsSource.from_layers(mask, image)
-    placement, name = Placement.of(image), choose_name(viewer, image, "ROI", "extract_roi")
+    placement, choose = Placement.of(image), partial(choose_name, viewer, image, "ROI", "extract_roi")
 
     def work(run: RunContext) -> ToolResult:
         lesion = _read_mask(labels)
@@ -183,10 +183,10 @@ def extract_roi(
         rgb = source.read().rgb[box.slices].copy()
         if black_background:
             rgb[~lesion[box.slices]] = 0
-        keywords = {**placement.place((box.top, box.left)), "name": name, "rgb": True}
+        keywords = {**placement.place((box.top, box.left)), "rgb": True}
         return ToolResult(((rgb, keywords, "image"),), f"{box.width} x {box.height} pixels.")
 
-    return run_tool(f"Extracting the ROI of {image.name}", work)
+    return run_tool(f"Extracting the ROI of {image.name}", work, choose)
 
 
 @magic_factory(
@@ -233,7 +233,7 @@ def classify(
     """
     check_photograph(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
-    placement, name = Placement.of(image), choose_name(viewer, image, "classification", "classify")
+    placement, choose = Placement.of(image), partial(choose_name, viewer, image, "classification", "classify")
     patient = {"age": age.strip() or None, "sex": sex or None, "site": site or None}
 
     def work(run: RunContext) -> ToolResult:
@@ -242,10 +242,10 @@ def classify(
         found = nm.classify(photograph, lesion, model=model or None, progress=_report(run), **patient)
         box = None if lesion is None else square_around(lesion, 0.1)
         box = box or Box(0, 0, *photograph.rgb.shape[:2])
-        layer = [_corners(box)], {**placement.place(), "name": name, **_show_prediction(found, box)}, "shapes"
+        layer = [_corners(box)], {**placement.place(), **_show_prediction(found, box)}, "shapes"
         return ToolResult((layer,), _join(found.verdict, RESEARCH_ONLY, *found.warnings))
 
-    return run_tool(f"Classifying {image.name}", work)
+    return run_tool(f"Classifying {image.name}", work, choose)
 
 
 @magic_factory(
@@ -283,16 +283,16 @@ def heatmap(
     """
     check_photograph(image)
     source, labels = LayerPhotographSource.from_layer(image), _optional_labels(mask, image)
-    place, name = Placement.of(image).place(), choose_name(viewer, image, "heatmap", "heatmap")
+    place, choose = Placement.of(image).place(), partial(choose_name, viewer, image, "heatmap", "heatmap")
 
     def work(run: RunContext) -> ToolResult:
         lesion = None if labels is None else _read_mask(labels)
         found = nm.explain(source.read(), lesion, model=model or None, method=method, progress=_report(run))
-        shown = {**place, "name": name, "colormap": "magma", "contrast_limits": (0, 1), "opacity": 0.5}
+        shown = {**place, "colormap": "magma", "contrast_limits": (0, 1), "opacity": 0.5}
         text = f"Evidence for {found.target_class} ({found.method})."
         return ToolResult(((found.heatmap, shown, "image"),), _join(text, RESEARCH_ONLY, *found.warnings))
 
-    return run_tool(f"Computing the heatmap of {image.name}", work)
+    return run_tool(f"Computing the heatmap of {image.name}", work, choose)
 
 
 @magic_factory(
@@ -366,7 +366,7 @@ def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> 
     """
     check_color(image)
     slide, placement = LayerSlide(image), Placement.of(image)
-    name = choose_name(viewer, image, "tissue", "segment_tissue")
+    choose = partial(choose_name, viewer, image, "tissue", "segment_tissue")
 
     def work(run: RunContext) -> ToolResult:
         run.report(Progress(0, None, "Reading the overview"))
@@ -377,11 +377,11 @@ def segment_tissue(image: Image, viewer: Viewer, min_area_mm2: float = 0.05) -> 
         config = TissueConfig(min_area_mm2=min_area_mm2)
         mask, warnings = tissue_of_overview(slide.info, overview, config, slide.info.pixel_size)
         place = MapPlacement.from_thumbnail(mask.shape, (level.height, level.width))
-        shown = {**_place_map(placement, place), "name": name, "opacity": 0.4}
+        shown = {**_place_map(placement, place), "opacity": 0.4}
         text = f"{100 * mask.mean():.0f} % of the image is tissue."
         return ToolResult(((mask.astype(np.uint8), shown, "labels"),), _join(text, *warnings))
 
-    return run_tool(f"Segmenting the tissue of {image.name}", work)
+    return run_tool(f"Segmenting the tissue of {image.name}", work, choose)
 
 
 @magic_factory(
@@ -410,7 +410,7 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
     check_color(image)
     _require_tissue_classifier(model)
     slide, placement = LayerSlide(image), Placement.of(image)
-    name = choose_name(viewer, image, "tissue classes", "apply_tissue_classifier")
+    choose = partial(choose_name, viewer, image, "tissue classes", "apply_tissue_classifier")
 
     def work(run: RunContext) -> ToolResult:
         from napari_melanoma.slides.tissue_classifier.cell_map import map_tissue
@@ -422,7 +422,6 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
         names = bundle.config.classes
         shown = {
             **_place_map(placement, maps.placement),
-            "name": name,
             "opacity": 0.5,
             "features": {"index": range(len(names) + 1), "class": ["", *names]},
         }
@@ -437,7 +436,7 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
         ]
         return ToolResult(((classes, shown, "labels"),), f"Of the tissue: {', '.join(shares)}.")
 
-    return run_tool(f"Classifying the tissue of {image.name}", work)
+    return run_tool(f"Classifying the tissue of {image.name}", work, choose)
 
 
 @magic_factory(
@@ -601,9 +600,12 @@ def _describe_measurements(table: "pd.DataFrame") -> str:
 
 
 def _set_features(labels: Labels, table: "pd.DataFrame") -> None:
-    """Add measurements to the features of a layer; columns of others are kept."""
-    others = labels.features.drop(columns=[name for name in table if name != "index"], errors="ignore")
-    labels.features = table.merge(others, how="left", on="index") if "index" in others else table
+    """Add measurements to the features of a layer; other columns, and the rows of other labels, are kept."""
+    features = labels.features
+    if "index" not in features:  # napari then takes row i as that of label i
+        features = features.assign(index=range(len(features)))
+    others = features.drop(columns=[name for name in table if name != "index"], errors="ignore")
+    labels.features = table.merge(others, how="outer", on="index")
 
 
 def _join(*sentences: str) -> str:

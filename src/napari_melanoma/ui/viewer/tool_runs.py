@@ -61,13 +61,16 @@ class _ToolProgress(cancelable_progress):
             self.job.cancel()
 
 
-def run_tool(title: str, work: Callable[[RunContext], ToolResult]) -> ToolRun:
-    """Run the work of a tool in a thread, in which networks run without torch."""
+def run_tool(title: str, work: Callable[[RunContext], ToolResult], choose: Callable[[], str] | None = None) -> ToolRun:
+    """Run the work of a tool in a thread, in which networks run without torch.
+
+    ``choose``: returns the name of the new layer when the work has ended, as napari replaces a layer of the same name.
+    """
     done = ToolRun()
     bar = _ToolProgress(total=0, desc=title)
     job = bar.job = BackgroundJob(partial(_call_without_torch, work))
     job.progressed.connect(partial(_show_progress, bar))
-    job.succeeded.connect(partial(_finish, done))
+    job.succeeded.connect(partial(_finish, done, choose))
     job.failed.connect(partial(_fail, done))
     job.finished.connect(partial(_end, done, bar))
     job.start()
@@ -94,11 +97,12 @@ def _show_progress(bar: _ToolProgress, progress: Progress) -> None:
         bar.update(progress.done - bar.n)
 
 
-def _finish(done: ToolRun, result: ToolResult) -> None:
+def _finish(done: ToolRun, choose: Callable[[], str] | None, result: ToolResult) -> None:
     done.text = result.text
     if result.apply is not None:
         result.apply()
-    done.set_result(list(result.layers) or None)
+    layers = [(data, {**shown, "name": choose()} if choose else shown, kind) for data, shown, kind in result.layers]
+    done.set_result(layers or None)
     if result.layers:
         keep_units_consistent()
 
