@@ -195,6 +195,90 @@ def test_a_tracker_that_fails_does_not_end_the_run(
     assert messages == ["tracking by tensorboard stopped: no space left. The training continues without it."]
 
 
+class SlowTracker:
+    """Stands for a tracker whose server needs ``delay_s`` for each value; ``sent``: the names of the values."""
+
+    packages = ()
+    delay_s = 0.0
+    last: SlowTracker
+
+    def __init__(self, *_: object) -> None:
+        self.logger = self
+        self.sent: list[str] = []
+        self.outcome = ""
+        SlowTracker.last = self
+
+    def log_hyperparams(self, values: dict[str, Any]) -> None:
+        pass
+
+    def log_metrics(self, values: dict[str, float], step: int) -> None:
+        time.sleep(self.delay_s)
+        self.sent += values
+
+    def add_text(self, path: Path) -> None:
+        pass
+
+    def close(self, outcome: str) -> None:
+        self.outcome = outcome
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> type[SlowTracker]:
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", SlowTracker)
+    monkeypatch.setattr(trackers, "POLL_S", 0.01)
+    return SlowTracker
+
+
+def test_the_end_of_a_run_does_not_wait_for_all_steps(
+    recipe: TrainRecipe, tmp_path: Path, slow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow, "delay_s", 0.2)
+    monkeypatch.setattr(trackers, "BACKLOG_S", 0.3)
+    folder = RunFolder(tmp_path / "run")
+    write_run(folder, recipe)
+    with track_run(recipe.model_copy(update={"trackers": ("wandb",)}), folder):
+        for step in range(40):
+            folder.append_event("step", epoch=0, step=step, loss=0.5)
+        folder.append_event("epoch", epoch=0, loss=0.4)
+        folder.append_final_event("finished", threshold=0.6)
+        began = time.monotonic()
+    assert time.monotonic() - began < 4, "all steps together take 8 s"
+    assert (slow.last.sent[-2:], slow.last.outcome) == (["epoch/loss", "result/threshold"], "success")
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_server_that_hangs(
+    recipe: TrainRecipe, tmp_path: Path, slow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(slow, "delay_s", 3)
+    monkeypatch.setattr(trackers, "CLOSE_S", 0.2)
+    folder = RunFolder(tmp_path / "run")
+    write_run(folder, recipe)
+    began = time.monotonic()
+    with track_run(recipe.model_copy(update={"trackers": ("wandb",)}), folder):
+        folder.append_event("epoch", epoch=0, loss=0.4)
+    assert time.monotonic() - began < 2
+    assert "wandb did not receive all values within 0.2 s" in caplog.text
+
+
+def test_ids_of_another_form_are_ignored(recipe: TrainRecipe, tmp_path: Path, slow: Any) -> None:
+    folder = RunFolder(tmp_path / "run")
+    write_run(folder, recipe)
+    (folder.path / "trackers.json").write_text("[1]")
+    with track_run(recipe.model_copy(update={"trackers": ("wandb",)}), folder):
+        folder.append_event("epoch", epoch=0, loss=0.4)
+    assert (slow.last.sent, slow.last.outcome) == (["epoch/loss"], "success")
+
+
+def test_an_error_outside_the_trackers_is_reported(recipe: TrainRecipe, tmp_path: Path, slow: Any) -> None:
+    folder = RunFolder(tmp_path / "run")
+    write_run(folder, recipe)
+    with track_run(recipe.model_copy(update={"trackers": ("wandb",)}), folder):
+        folder.append_event("samples", epoch=0)  # without its folder
+    (notice,) = [event["message"] for event in folder.read_events() if event["kind"] == "notice"]
+    assert notice == "tracking by wandb stopped: 'folder'. The training continues without it."
+    assert slow.last.outcome == "failed"
+
+
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [(None, ("wandb",)), ("none", ()), ("", ()), ("tensorboard, mlflow", ("tensorboard", "mlflow"))],

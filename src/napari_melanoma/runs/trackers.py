@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from napari_melanoma.core.context import Cancelled
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.packages import require_packages
-from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.parsing import read_json, read_object
 from napari_melanoma.core.run_folder import RunEventReader, RunFolder
 from napari_melanoma.evaluation.comparison import COMPARISON
 from napari_melanoma.evaluation.pipeline import METRICS_FILE
@@ -35,6 +36,11 @@ NO_TRACKERS = "none"
 IDS_FILE = "trackers.json"  # identifies the run in MLflow and W&B, so that a resumed run continues there
 PROJECT = "napari-melanoma"
 POLL_S = 1.0
+# After the end of a run: how long steps and pictures are sent that a slow server has not received yet, and how long the
+# end waits for the trackers.
+BACKLOG_S = 2.0
+CLOSE_S = 60.0  # to open MLflow with a new database takes 10 s
+FINAL_KINDS = ("epoch", "finished")  # sent even if the run has ended
 # Of an event, these values are sent, under the name of their unit of time.
 STEP_VALUES = ("loss", "images_per_second", "memory_mb", "gpu_memory_mb")
 NOT_MEASURED = ("time", "kind", "epoch", "best")
@@ -196,7 +202,8 @@ def track_run(recipe: TrainRecipe, folder: RunFolder) -> Iterator[None]:
     while reader.poll():  # a resumed run has sent its earlier events
         pass
     ended, outcome = threading.Event(), ["success"]
-    thread = threading.Thread(target=_track, args=(recipe, folder, names, reader, ended, outcome), name="trackers")
+    arguments = (recipe, folder, names, reader, ended, outcome)
+    thread = threading.Thread(target=_track, args=arguments, name="trackers", daemon=True)
     thread.start()
     try:
         yield
@@ -205,7 +212,9 @@ def track_run(recipe: TrainRecipe, folder: RunFolder) -> Iterator[None]:
         raise
     finally:
         ended.set()
-        thread.join()
+        thread.join(CLOSE_S)
+        if thread.is_alive():
+            log.warning("%s did not receive all values within %g s after the end", " and ".join(names), CLOSE_S)
 
 
 def _track(
@@ -218,14 +227,28 @@ def _track(
 ) -> None:
     """Open the trackers, send events until the run has ended, and close them."""
     trackers = _TrackerGroup(folder)
-    trackers.open(recipe, names)
+    try:
+        trackers.open(recipe, names)
+        _send_events(trackers, reader, ended)
+    except Exception as error:  # noqa: BLE001 - the thread would end without a word, and leave the trackers open
+        outcome = ["failed"]
+        trackers.report(", ".join(names), error)
+    trackers.close(outcome[0])
+
+
+def _send_events(trackers: _TrackerGroup, reader: RunEventReader, ended: threading.Event) -> None:
+    """Send events until the run has ended; of its last ones the epochs and the result, others for a short time."""
+    end = None
     while True:
         is_last = ended.wait(POLL_S)
-        for event in reader.poll():
-            trackers.send(event)
-        if is_last:
-            break
-    trackers.close(outcome[0])
+        events = reader.poll()
+        for event in events:
+            if end is None and ended.is_set():
+                end = time.monotonic() + BACKLOG_S
+            if end is None or event["kind"] in FINAL_KINDS or time.monotonic() < end:
+                trackers.send(event)
+        if is_last and not events:
+            return
 
 
 class _TrackerGroup:
@@ -240,12 +263,13 @@ class _TrackerGroup:
         path = self._folder.path / IDS_FILE
         ids: dict[str, str] = {}
         with suppress(OSError, ValueError):
-            ids = dict(read_json(path))
+            ids = {name: value for name, value in read_object(path).items() if isinstance(value, str)}
         for name in names:
             with self._reported(name):
                 self._trackers[name] = TRACKERS[name](self._folder, recipe, ids)
         if ids:
-            write_json(path, ids)
+            with suppress(OSError, SaveError):  # then a resumed run is a new one in the trackers
+                write_json(path, ids)
         values = recipe.model_dump(mode="json")
         self._each(lambda tracker: tracker.logger.log_hyperparams(values))
         self._each(lambda tracker: tracker.add_text(self._folder.config))
@@ -283,11 +307,16 @@ class _TrackerGroup:
         """Report an error as a notice of the run; the training continues."""
         try:
             yield
-        except Exception as error:  # each tracker has its own kinds
-            log.warning("tracking by %s failed", name, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - each tracker has its own kinds
             self._trackers.pop(name, None)
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            message = f"tracking by {name} stopped: {reason}. The training continues without it."
+            self.report(name, error)
+
+    def report(self, name: str, error: Exception) -> None:
+        """Log why the tracking by some trackers stopped, and append it to the run as a notice."""
+        log.warning("tracking by %s failed", name, exc_info=error)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = f"tracking by {name} stopped: {reason}. The training continues without it."
+        with suppress(OSError):
             self._folder.append_event("notice", message=message)
 
 
