@@ -166,6 +166,34 @@ def test_stores_of_other_programs_are_read(spatialdata: Any, tmp_path: Path) -> 
     assert any("lies outside the slide" in note for note in found.notes)
 
 
+def test_annotations_of_lazyslide_keep_class_color_and_measurements(spatialdata: Any, tmp_path: Path) -> None:
+    import geopandas
+    import shapely
+    from spatialdata.models import ShapesModel
+
+    columns = {  # as lazyslide.io.load_annotations writes them
+        "tissue_id": [0],
+        "objectType": ["annotation"],
+        "name": ["Melanoma 1.1"],
+        "measurements": [{"Breslow thickness mm": 0.32}],
+        "classification_name": ["Melanoma"],
+        "classification_color": [[200, 0, 0]],
+    }
+    frame = geopandas.GeoDataFrame(columns, geometry=[shapely.box(10, 20, 40, 60)])
+    tiles = geopandas.GeoDataFrame({"tile_id": [0]}, geometry=[shapely.box(0, 0, 32, 32)])
+    shapes = {"annotations": ShapesModel.parse(frame), "tiles": ShapesModel.parse(tiles)}
+    spatialdata.SpatialData(shapes=shapes).write(tmp_path / "lazyslide.zarr")
+    (read,) = import_regions(tmp_path / "lazyslide.zarr", (SIDE, SIDE)).regions
+    assert (read.name, read.class_name, read.color, read.kind) == (
+        "Melanoma 1.1",
+        "Melanoma",
+        (200, 0, 0),
+        "annotation",
+    )
+    assert read.measurements == {"tissue_id": 0.0, "Breslow thickness mm": 0.32}
+    assert read.properties == {}
+
+
 def test_a_damaged_store_and_other_zarr_folders(spatialdata: Any, store: Path, folder: Path) -> None:
     assert find_spatialdata(folder / "result.zarr") is None
     for part in (store / "shapes").rglob("*.parquet"):

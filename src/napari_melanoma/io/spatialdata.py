@@ -23,8 +23,10 @@ SPATIALDATA_MISSING = (
 )
 PIXELS, MICROMETERS = "global", "micrometers"  # coordinate systems
 METADATA_FILES = ("zarr.json", ".zattrs")  # of Zarr 3 and 2
-CLASS_COLUMNS = ("class", "classification", "class_name", "label")  # the first that an element has
-OWN_COLUMNS = ("geometry", "name", "color", "id", *CLASS_COLUMNS)
+# The first that an element has; LazySlide splits the classification of QuPath into two columns.
+CLASS_COLUMNS = ("class", "classification", "classification_name", "class_name", "label")
+COLOR_COLUMNS = ("color", "classification_color")
+OWN_COLUMNS = ("geometry", "name", "id", "objectType", "measurements", *CLASS_COLUMNS, *COLOR_COLUMNS)
 TILE_COLUMN, TILE_ATTRIBUTE = "tile_id", "tile_spec"  # by which wsidata marks tiles
 
 
@@ -122,12 +124,15 @@ def _read_row(row: Mapping[str, Any], element: str) -> Annotation | None:
         return None
     class_name, color = read_classification(next((row[key] for key in CLASS_COLUMNS if key in row), element))
     others = {key: value for key, value in row.items() if key not in OWN_COLUMNS}
+    nested = row.get("measurements")
+    numbers = {**others, **(nested if isinstance(nested, Mapping) else {})}
     return Annotation(
         polygons,
         class_name,
-        _read_color(row.get("color")) or color,
+        next(filter(None, (_read_color(row.get(key)) for key in COLOR_COLUMNS)), color),
         _read_text(row.get("name")),
-        {key: float(value) for key, value in others.items() if _is_number(value)},
+        {key: float(value) for key, value in numbers.items() if _is_number(value)},
+        _read_text(row.get("objectType")) or "annotation",
         id=_read_text(row.get("id")),
         properties={key: value for key, value in others.items() if isinstance(value, str | bool)},
     )
@@ -148,11 +153,11 @@ def _read_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _read_color(value: object) -> Color | None:
-    """Return a color stored as ``#rrggbb``; None for anything else."""
+def _read_color(value: Any) -> Color | None:  # noqa: ANN401 - any value of a table
+    """Return a color stored as ``#rrggbb`` or as three numbers; None for anything else."""
     try:
-        red, green, blue = bytes.fromhex(_read_text(value).removeprefix("#"))
-    except ValueError:
+        red, green, blue = bytes.fromhex(value.removeprefix("#")) if isinstance(value, str) else map(int, value)
+    except (TypeError, ValueError):
         return None
     return red, green, blue
 
