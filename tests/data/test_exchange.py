@@ -364,8 +364,40 @@ def test_masks_with_a_suffix_of_another_program(tmp_path: Path, route: str) -> N
     assert ("masks", "their names end in '_simple annotation' after the names of images") in notes
 
 
-def test_a_number_is_no_suffix(tmp_path: Path) -> None:
-    make_images(tmp_path / "images")
-    write_mask(tmp_path / "masks/x10.png", make_mask(0))
-    masks = nm.import_masks(tmp_path / "masks", tmp_path / "images", tmp_path / "out", no_patients=True)
-    assert masks.faults == [("x10.png", "no photograph of that name was found")]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["x10"],
+        ["x0-2", "x1-2"],  # photographs 2 of the patients x0 and x1, which are missing
+        ["x0-2_mask", "x1-2_mask"],
+        ["x0-left"],  # one is no evidence
+        ["x0-left", "x1-left", "y1", "y2", "y3"],  # not shared by most
+    ],
+)
+def test_masks_of_missing_photographs_are_not_given_to_others(tmp_path: Path, names: list[str]) -> None:
+    make_images(tmp_path / "in/images")
+    write_mask(tmp_path / "in/masks/x1.png", make_mask(1))
+    for name in names:
+        write_mask(tmp_path / f"in/masks/{name}.png", make_mask(0))
+    masks = nm.import_masks(tmp_path / "in/masks", tmp_path / "in/images", tmp_path / "out", no_patients=True)
+    assert masks.added == ["x1"]
+    assert masks.faults == [(f"{name}.png", "no photograph of that name was found") for name in sorted(names)]
+    imported = nm.import_dataset("folder", tmp_path / "in", tmp_path / "set", no_patients=True)
+    assert imported.masks == 1
+    (note,) = [note for topic, note in imported.notes if topic == "files"]
+    assert f"masks/{sorted(names)[0]}.png" in note
+
+
+def test_a_suffix_gives_no_image_a_second_mask(tmp_path: Path) -> None:
+    for number in range(4):
+        write_rgb(tmp_path / f"in/images/x{number}.png", make_image(number))
+        write_mask(tmp_path / f"in/masks/x{number}_anno.png", make_mask(0))
+    write_mask(tmp_path / "in/masks/x1.png", make_mask(1))
+    masks = nm.import_masks(tmp_path / "in/masks", tmp_path / "in/images", tmp_path / "out", no_patients=True)
+    assert masks.added == ["x0", "x1", "x2", "x3"]
+    assert masks.faults == [("x1_anno.png", "not used: x1.png has a mask of its own name")]
+    imported = nm.import_dataset("folder", tmp_path / "in", tmp_path / "set", no_patients=True)
+    assert imported.masks == 4
+    assert any("masks/x1_anno.png" in note for topic, note in imported.notes if topic == "files")
+    for folder in ("out", "set"):
+        assert (read_mask(tmp_path / folder / "masks/x1.png") == make_mask(1)).all()

@@ -255,13 +255,21 @@ def _match_photographs(
     """
     names, objects_of = ImageNames(paths), defaultdict(list)
     unmatched: dict[str, str] = {}
-    stems = {mask_object.image: normalize_name(PureWindowsPath(mask_object.image).stem) for mask_object in objects}
-    suffix = find_common_suffix((stem for name, stem in stems.items() if not names.find(name)), names)
+    stems = {mask_object.image: strip_mask_suffix(PureWindowsPath(mask_object.image).stem) for mask_object in objects}
+    candidates_of = {name: names.find(name) for name in stems}
+    with_mask = {path for candidates in candidates_of.values() for path in candidates}
+    suffix = find_common_suffix(
+        (stem for name, stem in stems.items() if not candidates_of[name]),
+        ImageNames(path for path in paths if path not in with_mask),
+    )
     report.notes += note_suffix(suffix)
     for mask_object in objects:
-        candidates = names.find(mask_object.image)
-        if suffix and not candidates:
-            candidates = names.find(stems[mask_object.image].removesuffix(suffix))
+        candidates = candidates_of[mask_object.image]
+        if suffix and not candidates and stems[mask_object.image].endswith(suffix):
+            candidates = names.find(f"{stems[mask_object.image].removesuffix(suffix)}.png")  # a stem may have a dot
+            if not with_mask.isdisjoint(candidates):
+                unmatched[mask_object.image] = f"not used: {candidates[0].name} has a mask of its own name"
+                continue
         if len(candidates) == 1:
             objects_of[candidates[0]].append(mask_object)
         elif candidates:

@@ -13,6 +13,7 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
@@ -286,12 +287,20 @@ def nnunet_case_name(stem: str) -> str:
 def find_common_suffix(masks: Iterable[str], images: Container[str]) -> str:
     """Find the text that most names of masks have after the name of an image, such as ``_anno``; "" if there is none.
 
-    ``masks``, ``images``: normalized stems. The text begins with a separator, as ``x10`` is no mask of ``x1``.
+    ``masks``, ``images``: normalized stems of masks without an image and of images without a mask. At least two masks
+    have the text after the name of an image. It begins with a separator, as ``x10`` is no mask of ``x1``, and has
+    letters and no digit, as ``x-2`` may be the mask of another photograph.
     """
-    counts = Counter(
-        mask[end:] for mask in masks for end in range(1, len(mask)) if not mask[end].isalnum() and mask[:end] in images
-    )
-    return counts.most_common(1)[0][0] if counts else ""
+    masks = list(masks)
+    endings, matched = Counter[str](), Counter[str]()
+    for mask in masks:
+        for end in range(1, len(mask)):
+            ending = mask[end:]
+            if not mask[end].isalnum() and any(map(str.isalpha, ending)) and not any(map(str.isdigit, ending)):
+                endings[ending] += 1
+                matched[ending] += mask[:end] in images
+    shared = [ending for ending, count in matched.items() if count > 1 and 2 * endings[ending] > len(masks)]
+    return max(shared, key=lambda ending: (matched[ending], -len(ending)), default="")
 
 
 def note_suffix(suffix: str) -> list[tuple[str, str]]:
@@ -314,8 +323,11 @@ class ImageNames:
     def find(self, name: str) -> list[Path]:
         """Find the photographs that a mask's name may mean; several if two folders have the same name, for example."""
         mask_path = PureWindowsPath(normalize_name(name))
-        image_stem = strip_mask_suffix(mask_path.stem)
-        stems = [mask_path.stem, mask_path.name, image_stem, f"{image_stem}{NNUNET_IMAGE}"]  # a stem may have a dot
+        # a stem may have a dot: S12.345 is no file of S12
+        stem = mask_path.name if mask_path.suffix[1:].isdigit() else mask_path.stem
+        image_stem = strip_mask_suffix(stem)
+        exact = [stem, mask_path.name] if mask_path.suffix in SUFFIXES else [mask_path.name, stem]
+        stems = [*exact, image_stem, f"{image_stem}{NNUNET_IMAGE}"]
         candidates = next((self._by_stem[stem] for stem in stems if stem in self._by_stem), [])
         if len(candidates) < 2:
             return candidates

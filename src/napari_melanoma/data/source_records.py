@@ -253,11 +253,17 @@ def pair_records(
 
 
 def _remove_common_suffix(masks: dict[Key, SourceFile], images: Mapping[Key, SourceFile]) -> str:
-    """Remove the suffix of another program from the keys of masks without an image, in place; return it."""
-    stems = {name for _, stem in images for name in (stem, nnunet_case_name(stem))}
-    suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), stems)
+    """Remove the suffix of another program from the keys of masks without an image, in place; return it.
+
+    Masks of images that have a mask of their own name keep their keys, so they are left out, which is noted.
+    """
+    names = [{stem, nnunet_case_name(stem)} for _, stem in images]
+    stems, used = set[str]().union(*names), {stem for _, stem in masks}
+    without_mask = set[str]().union(*(of_image for of_image in names if used.isdisjoint(of_image)))
+    suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), without_mask)
     for folders, stem in [key for key in masks if suffix and key[1] not in stems and key[1].endswith(suffix)]:
-        masks.setdefault((folders, stem.removesuffix(suffix)), masks.pop((folders, stem)))
+        if stem.removesuffix(suffix) in without_mask:
+            masks[folders, stem.removesuffix(suffix)] = masks.pop((folders, stem))
     return suffix
 
 

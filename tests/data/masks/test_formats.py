@@ -439,6 +439,8 @@ NAMES = [
     ("IMG_1.JPG", ["a/img_1.jpg"]),
     ("img_1_mask.png", ["a/img_1.jpg"]),
     ("lesion.v2", ["a/lesion.v2.png"]),
+    ("gt.v2", ["a/gt.v2.png"]),
+    ("gt.345", []),
     ("lesion.v2 segmentation.png", ["a/lesion.v2.png"]),
     ("gt.png", ["a/gt.png"]),
     ("C:\\data\\b\\twice.jpg", ["b/twice.jpg"]),
@@ -451,5 +453,13 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "found"), NAMES)
 def test_which_photograph_a_name_means(name: str, found: list[str]) -> None:
-    paths = ["a/img_1.jpg", "a/lesion.v2.png", "a/gt.png", "a/twice.jpg", "b/twice.jpg", "a/ru\u0308cken.jpg"]
+    paths = [
+        "a/img_1.jpg",
+        "a/lesion.v2.png",
+        "a/gt.png",
+        "a/gt.v2.png",
+        "a/twice.jpg",
+        "b/twice.jpg",
+        "a/ru\u0308cken.jpg",
+    ]
     assert [path.as_posix() for path in ImageNames(map(Path, paths)).find(name)] == found
