@@ -382,6 +382,26 @@ def test_the_only_region_of_nnunet_is_the_lesion(nnunet: Path) -> None:
     assert np.array_equal(read_lesion_mask(path, path.name, None, {"whole": (1, 2), "ignore": (3,)}), TWO > 0)
 
 
+@pytest.mark.parametrize("values", [None, "all", "keep", ("lesion",)])
+def test_masks_with_ignored_pixels_of_nnunet_are_refused(nnunet: Path, tmp_path: Path, values: object) -> None:
+    save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
+    save(nnunet / "labelsTr/c.png", 2 * LESION.astype(np.uint8))  # nothing was annotated
+    labels = {"background": 0, "lesion": 1, "ignore": 2}
+    (nnunet / "dataset.json").write_text(json.dumps({"labels": labels}))
+    options = SourceImportOptions(no_patients=True, values=values)
+    report = import_source(find_source("nnunet"), nnunet, tmp_path / "set", options, run=RunContext())
+    assert report.masks == 1
+    assert [name for name, _ in report.faults] == ["b", "c"]
+    assert all(
+        "pixels of the class 'ignore' (value 2), which were not annotated" in fault for _, fault in report.faults
+    )
+    if values == "keep":
+        return
+    chosen = MaskImportOptions.parse({"no_patients": True, "values": values}, "the test")
+    masks = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", chosen, run=RunContext())
+    assert (masks.added, [name for name, _ in masks.faults]) == (["a_0000"], ["b_0000.png", "c_0000.png"])
+
+
 @pytest.mark.parametrize("name", ["x_cp_masks.png", "x_cp_masks.tif", "x_mask.tiff"])
 def test_masks_next_to_a_photograph_are_not_photographs(tmp_path: Path, name: str) -> None:
     photograph(tmp_path / "all/x.png")

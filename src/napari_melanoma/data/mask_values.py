@@ -24,6 +24,7 @@ ClassValues = Mapping[str, tuple[int, ...]]  # name of a class or region to its 
 # Which values mark the lesion: some values or class names, or every value except 0; "keep" keeps them as classes
 LesionValues = tuple[str, ...] | Literal["all", "keep"] | None
 ARRAY_SUFFIX = ".npy"
+IGNORE = "ignore"  # class of nnU-Net for pixels that were not annotated
 KEEP_ADVICE = ", or keep them as classes with --values keep"
 CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # these number the objects, so every value is lesion
 _MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
@@ -52,9 +53,11 @@ def read_lesion_mask(
 
     ``path``: PNG, BMP, JPEG, WebP or TIFF with one value or a color per pixel; ``name``: original name of the file;
     ``names``: class names with their values. Returns bool (row, column), True in the lesion; with ``lesion_values``
-    "keep" the classes, uint8 (row, column). Raises ``LabelImageError`` if the lesion's values are ambiguous.
+    "keep" the classes, uint8 (row, column). Raises ``LabelImageError`` if the lesion's values are ambiguous, and
+    ``DataSetError`` if pixels are of the class ``ignore``.
     """
     values = read_mask_values(path)
+    _check_annotated(values, names or {})
     if lesion_values == "keep":
         return _convert_to_label_image(values, name)
     if isinstance(lesion_values, tuple):
@@ -202,6 +205,17 @@ def _has_soft_edges(values: NDArray) -> bool:
     )
 
 
+def _check_annotated(values: NDArray, names: ClassValues) -> None:
+    """Raise if a mask has pixels that nnU-Net ignores: they were not annotated, so no class is true for them."""
+    ignored = [value for name, of_class in names.items() if name.lower() == IGNORE for value in of_class]
+    if count := np.count_nonzero(np.isin(values, ignored)):
+        raise DataSetError(
+            f"its mask has {format_count(count, 'pixel')} of the class '{IGNORE}' (value {ignored[0]}), which were not "
+            f"annotated: expected a mask that is annotated completely. Complete it, or remove '{IGNORE}' from "
+            "dataset.json and state with --values which values are the lesion."
+        )
+
+
 def _convert_to_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
     if values.max(initial=0) > 255:
         raise DataSetError(f"{name} has values up to {values.max()}: expected at most 255 classes")
@@ -210,7 +224,7 @@ def _convert_to_label_image(values: NDArray, name: str) -> NDArray[np.uint8]:
 
 def _find_only_class(names: ClassValues, values: NDArray) -> tuple[int, ...]:
     """Return the values of the only class in ``names``; empty if there are several, or if ``values`` has others."""
-    classes = [class_values for name, class_values in names.items() if name.lower() != "ignore"]
+    classes = [class_values for name, class_values in names.items() if name.lower() != IGNORE]
     return classes[0] if len(classes) == 1 and set(values.tolist()) <= {0, *classes[0]} else ()
 
 

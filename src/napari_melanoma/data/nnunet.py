@@ -27,8 +27,8 @@ ONE_FILE_ADVICE = "expected one color image a case, or three files with red, gre
 def read_nnunet_labels(folder: Path) -> ClassValues:
     """Read the class names of an nnU-Net data set from ``dataset.json`` in a folder or its parent.
 
-    Returns name to values, several for a region such as ``"whole": [1, 2]``, without the background; empty if there are
-    none.
+    Returns name to values, several for a region such as ``"whole": [1, 2]``, without the background but with the
+    class ``ignore`` of pixels that were not annotated; empty if there are none.
     """
     labels = _read_entry(folder, "labels")
     if any(isinstance(value, str) for value in labels.values()):  # version 1 maps values to names
