@@ -717,6 +717,18 @@ def test_masks_of_arrays_become_a_data_set(data_set: Path, tmp_path: Path) -> No
             nm.import_masks(wrong, data_set / "images", tmp_path / "new")
 
 
+def test_arrays_are_matched_by_whole_names(data_set: Path, tmp_path: Path) -> None:
+    masks = {f"mole.{number}": np.asarray(Image.open(data_set / f"masks/p{number}.png")) for number in range(2)}
+    for number in range(2):
+        shutil.copy(data_set / f"images/p{number}.png", tmp_path / f"mole.{number}.png")
+    imported = nm.import_masks(masks, tmp_path, tmp_path / "new", no_patients=True)
+    assert (imported.added, imported.faults) == (["mole.0", "mole.1"], [])
+    with pytest.raises(nm.InputError, match=r"'mole\.jpg' and 'Mole\.png' have the same name without suffix"):
+        nm.import_masks(
+            {"mole.jpg": masks["mole.0"], "Mole.png": masks["mole.1"]}, tmp_path, tmp_path / "no", no_patients=True
+        )
+
+
 def test_a_long_function_reports_in_the_background() -> None:
     def count(steps: int, *, progress: Callable[[nm.Progress], None]) -> int:
         for done in range(1, steps + 1):

@@ -341,8 +341,11 @@ def import_masks(
 
 def _write_masks(masks: Mapping[str, ArrayLike], folder: Path) -> Path:
     """Write arrays as files of masks, by the names of their photographs; return the folder."""
+    from napari_melanoma.core.files import normalize_name
+    from napari_melanoma.data.table_mapping import strip_image_suffix
     from napari_melanoma.io.results import write_mask
 
+    names: dict[str, str] = {}
     for name, mask in masks.items():
         array = to_mask_array(mask)
         if array.ndim != 2 or Path(name).name != str(name):
@@ -350,7 +353,13 @@ def _write_masks(masks: Mapping[str, ArrayLike], folder: Path) -> Path:
                 "masks must be arrays (row, column) by the names of photographs, such as mole.jpg; found "
                 f"'{name}' with the shape {array.shape}."
             )
-        write_mask(folder / f"{Path(name).stem}.png", array.astype(bool))
+        stem = strip_image_suffix(str(name))
+        if (first := names.setdefault(normalize_name(stem), name)) != name:
+            raise InputError(
+                f"'{first}' and '{name}' have the same name without suffix: expected one mask a photograph. Unite "
+                "them, or rename one of the photographs."
+            )
+        write_mask(folder / f"{stem}.png", array.astype(bool))
     return folder
 
 
