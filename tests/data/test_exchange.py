@@ -213,7 +213,8 @@ def test_a_decathlon_list_that_monai_reads(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     imported = nm.import_dataset("decathlon", tmp_path / "in", tmp_path / "out", no_patients=True)
     assert (imported.images, imported.masks) == (2, 1)
-    assert ("files", "not found, so these images or masks are left out: ./imagesTr/gone.png") in imported.notes
+    missing = "not found, so these images or masks are left out: ./imagesTr/gone.png. Expected paths from the folder of"
+    assert ("files", f"{missing} the data list or from the imported folder") in imported.notes
     rows = read_table(tmp_path / "out/dataset.csv")
     assert [(row["fold"], row["split"]) for row in rows] == [("1", ""), ("", "test")]
     path.write_text(json.dumps({"training": [{"image": ["a.png", "b.png"]}]}))
@@ -222,6 +223,28 @@ def test_a_decathlon_list_that_monai_reads(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     monai = pytest.importorskip("monai.data", reason="monai is not installed: pip install monai")
     assert len(monai.load_decathlon_datalist(path, True, "training")) == 1
+
+
+def test_a_decathlon_list_never_exchanges_image_and_mask(tmp_path: Path) -> None:
+    write_rgb(tmp_path / "in/images/x0.png", make_image(0))
+    for number in range(3):
+        write_labels(tmp_path / f"in/labels/x{number}.png", make_mask(0).astype(np.uint8))
+    root = tmp_path / "in"
+    cases = [
+        {"image": "images/x0.png", "label": "masks/x0.png"},  # the only x0.png besides the image is in labels
+        {"image": "images/x1.png", "label": "labels/x1.png"},  # the image is missing
+    ]
+    (root / "lists").mkdir()
+    path = root / "lists/dataset.json"
+    path.write_text(json.dumps({"training": cases}))
+    imported = nm.import_dataset("decathlon", root, tmp_path / "out", no_patients=True)
+    assert (imported.images, imported.masks) == (1, 0)
+    assert any("left out: masks/x0.png, images/x1.png. Expected" in note for _, note in imported.notes)
+    path.write_text(json.dumps({"training": [{"image": str(root / "images/x0.png"), "label": "../labels/x0.png"}]}))
+    assert nm.import_dataset("decathlon", root, tmp_path / "absolute", no_patients=True).masks == 1
+    path.write_text(json.dumps({"training": [{"image": "labels/x0.png", "label": "labels/x0.png"}]}))
+    with pytest.raises(DataSetError, match=r"name a file both as an image and as a mask: labels/x0\.png"):
+        nm.import_dataset("decathlon", root, tmp_path / "none", no_patients=True)
 
 
 def test_folds_of_nnunet(tmp_path: Path) -> None:
@@ -346,6 +369,18 @@ def test_measurement_tables_of_qupath(tmp_path: Path) -> None:
     ]
     assert (rows[0]["Area µm^2"], rows[0]["Centroid X µm"], rows[2]["Num Detections"]) == ("5310.1", "1204.5", "")
     assert rows[0]["diagnosis"] == ""
+
+
+def test_accession_numbers_with_dots_are_whole_names_of_slides(tmp_path: Path) -> None:
+    names = ["S12.345", "S12.346.svs", "S12.vsi - 20x", "S12"]
+    lines = ["Image\tObject type", *(f"{name}\tAnnotation" for name in names)]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/measurements.tsv").write_text("\n".join(lines), encoding="utf-8")
+    known = {"S12": "p1", "S12.345": "p2", "S12.346": "p3"}
+    write_table(tmp_path / "in/metadata.csv", [{"image_id": name, "patient_id": one} for name, one in known.items()])
+    nm.import_dataset("qupath", tmp_path / "in", tmp_path / "out")
+    rows = {row["slide"]: row["patient_id"] for row in read_table(tmp_path / "out/dataset.csv")}
+    assert rows == dict(zip(names, ["p2", "p3", "p1", "p1"], strict=True))
 
 
 @pytest.mark.parametrize("route", ["masks", "folder"])

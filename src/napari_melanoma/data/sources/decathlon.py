@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -28,7 +27,7 @@ SPEC = SourceSpec(
     layout="""\
 dataset.json with the lists training, validation and test of {"image": ..., "label": ...}; label is the file of a mask,
 or a class, and fold (from 0 on) is optional
-the files that it names, by paths from the folder of dataset.json
+the files that it names, by paths from the folder of dataset.json or from the imported folder
 metadata.csv with patient_id ..., if known""",
     public=False,
 )
@@ -38,8 +37,7 @@ SPLITS = {"training": "", "validation": "val", "test": "test"}
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the cases of all data lists."""
     files = {file.name: file for file in tree.files}
-    counts = Counter(map(posixpath.basename, files))
-    by_name = {posixpath.basename(name): file for name, file in files.items() if counts[posixpath.basename(name)] == 1}
+    root = f"{tree.folder.absolute().as_posix()}/"
     rows = read_image_rows(tree, TABLES)
     records, used, missing = [], set[str](), list[str]()
     for folder, split, case, where in _iterate_cases(tree):
@@ -47,9 +45,10 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         def find_file(path: object, folder: str = folder, where: str = where) -> SourceFile | None:
             if not isinstance(path, str):
                 raise DataSetError(f"{where}: expected the path of one color image or mask, found {str(path)[:60]}.")
-            posix = PureWindowsPath(path).as_posix()
-            named = posixpath.normpath(posixpath.join(folder, posix))
-            found = files.get(named) or by_name.get(posixpath.basename(posix))
+            posix = PureWindowsPath(path).as_posix().removeprefix(root)
+            # another file of that name is not used: an image and its mask often differ in their folders alone
+            named = (posixpath.normpath(posixpath.join(parent, posix)) for parent in (folder, ""))
+            found = next((files[name] for name in named if name in files), None)
             missing.extend([] if found else [path])
             return found
 
@@ -65,8 +64,16 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         values |= {"fold": str(case["fold"] + 1)} if type(case.get("fold")) is int else {}
         values |= {"label": str(label)} if label is not None and not is_file else {}
         records.append(SourceRecord(image_id, image, mask, {**values, **rows.get(image.stem, {})}))
+    both = {record.image for record in records} & {record.mask for record in records}
+    if names := sorted(file.name for file in both if file):
+        raise DataSetError(
+            f"the data lists in {tree.folder} name a file both as an image and as a mask: {format_names(names)}. "
+            "Correct the lists."
+        )
     if missing:
-        tree.notes.append(("files", f"not found, so these images or masks are left out: {format_names(missing)}"))
+        note = f"not found, so these images or masks are left out: {format_names(missing)}"
+        expected = "Expected paths from the folder of the data list or from the imported folder"
+        tree.notes.append(("files", f"{note}. {expected}"))
     return records
 
 

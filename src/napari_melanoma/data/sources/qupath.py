@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.paths import free_name
@@ -13,6 +12,7 @@ from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import read_image_rows
 from napari_melanoma.data.sources.folder import TABLES
+from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 SPEC = SourceSpec(
@@ -59,6 +59,17 @@ def _is_measured(tree: SourceTree, file: SourceFile) -> bool:
     return bool(row.get(IMAGE)) and any(name in row for name in KNOWN)
 
 
+def _find_slide_name(image: str, slides: Container[str]) -> str:
+    """Return the name of a slide as tables have it: without the suffix of a file, as in ``S12.345.svs``.
+
+    QuPath appends the name of an image within a file, as in ``S12.vsi - 20x``; that of a known slide is kept.
+    """
+    file = image.partition(" - ")[0]
+    within = strip_image_suffix(file)
+    slide = strip_image_suffix(image)
+    return within if within != file and slide not in slides else slide
+
+
 def _make_records(
     rows: list[dict[str, str]], slides: Mapping[str, Mapping[str, str]], tree: SourceTree
 ) -> list[SourceRecord]:
@@ -68,7 +79,7 @@ def _make_records(
     for row in rows:
         name = row.pop(IMAGE)
         numbers[name] += 1
-        slide = PurePosixPath(name).stem
+        slide = _find_slide_name(name, slides)
         image_id = slide if counts[name] == 1 else f"{slide}_{numbers[name]}"
         # "Class" may be a diagnosis for the harmonized table; that of QuPath is a class of objects
         values = {"object_class" if column in CLASS_COLUMNS else column: text for column, text in row.items() if text}
