@@ -25,6 +25,7 @@ from napari_melanoma.io.results import (
 )
 
 SHAPE = (36, 52)
+TRIANGLE = [[10, 10], [60, 10], [60, 50]]
 ROUND_TRIPS = {
     "nnunet": "nnunet",
     "coco": "coco",
@@ -175,10 +176,51 @@ def test_shapes_of_label_studio(tmp_path: Path) -> None:
     assert (rows.min(), rows.max() + 1, columns.max() + 1) == (0, 18, 26)
 
 
+@pytest.mark.parametrize(
+    ("data", "image"),
+    [
+        ({"image": "/data/upload/1/1a2b3c4f-mole-20240115-1.png"}, "mole-20240115-1.png"),
+        ({"image": "/data/upload/1/1a2b3c4f-20240115-1.png"}, "20240115-1.png"),
+        ({"image": "/data/upload/1/1a2b3c4f-0f8fad5b-d9cb-469f.png"}, "0f8fad5b-d9cb-469f.png"),
+        ({"note": "http://[1", "photo": "x0.png"}, "x0.png"),
+        ({"patient": "P1", "photo": "https://host/photos/x0.PNG?key=a.png"}, "photos/x0.PNG"),
+        ({"patient": "P1", "photo": "s3://bucket/x0"}, "x0"),
+        ({"photo": "x0"}, "x0"),
+        ({"left": "x0.png", "right": "x1.png", "photo": "x2.png"}, "x2.png"),
+    ],
+)
+def test_the_image_of_a_label_studio_task(tmp_path: Path, data: dict[str, str], image: str) -> None:
+    from napari_melanoma.data.mask_formats import read_masks
+
+    result = {**label_studio_result("polygonlabels", {"points": TRIANGLE}), "to_name": "photo"}
+    (tmp_path / "a.json").write_text(json.dumps([{"data": data, "annotations": [{"result": [result]}]}]))
+    (found,), left_out = read_masks(tmp_path / "a.json")
+    assert (found.image, left_out) == (image, [])
+
+
+def test_label_studio_tasks_with_several_images(tmp_path: Path) -> None:
+    from napari_melanoma.data.mask_formats import read_masks
+
+    results = [
+        {**label_studio_result("polygonlabels", {"points": TRIANGLE}), "to_name": name}
+        for name in ("left", "right", "img")
+    ]
+    choices = [
+        {"type": "choices", "value": {"choices": [name]}, "from_name": "c", "to_name": to_name}
+        for to_name, name in (("right", "melanoma"), ("left", "nevus"))
+    ]
+    data = {"left": "x0.png", "right": "x1.png"}
+    tasks = [{"data": data, "annotations": [{"result": [*choices, *results]}]}]
+    (tmp_path / "a.json").write_text(json.dumps(tasks))
+    objects, left_out = read_masks(tmp_path / "a.json")
+    assert [(one.image, one.diagnosis) for one in objects] == [("x0.png", "nevus"), ("x1.png", "melanoma")]
+    assert left_out == ["results whose image is not clear (to_name: img; images of the task: left, right)"]
+
+
 def test_annotations_that_are_not_read_are_counted(tmp_path: Path) -> None:
     from napari_melanoma.data.mask_formats import read_masks
 
-    polygon = label_studio_result("polygonlabels", {"points": [[10, 10], [60, 10], [60, 50]]})
+    polygon = label_studio_result("polygonlabels", {"points": TRIANGLE})
     second = label_studio_task(0, [polygon])
     second["annotations"].insert(0, {"result": [polygon], "ground_truth": False})
     tasks = [second, {"data": {"image": "x1.png"}, "annotations": [], "predictions": [{"result": [polygon]}]}]

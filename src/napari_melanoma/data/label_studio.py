@@ -15,12 +15,13 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.annotation_json import find_text, get_value, parse_image_size, parse_ring
 from napari_melanoma.data.brush_runs import decode_brush
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
+from napari_melanoma.io.discovery import SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Result = Mapping[str, Any]
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what label-studio adds in front of the names of uploaded files
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what label-studio adds in front of the names of uploaded files
 _ELLIPSE_POINTS = 360
 _KINDS = ("polygon", "brush", "rectangle", "ellipse")  # types of results, and with "labels" appended
 
@@ -57,7 +58,7 @@ def read_label_studio(content: Any, file: Path) -> Iterator[MaskObject | str]:  
             raise DataSetError(f"{where}: expected an object, found {type(task).__name__}. Export the tasks again.")
         if not isinstance(task.get("data"), dict):
             results = [result for results in _list_min_results(task) for result in results]
-            yield from _read_results(results, _find_image(task), where)
+            yield from _read_results(results, _find_images(task), where)
             continue
         annotations = [
             one for one in task.get("annotations") or [] if isinstance(one, dict) and not one.get("was_cancelled")
@@ -68,7 +69,7 @@ def read_label_studio(content: Any, file: Path) -> Iterator[MaskObject | str]:  
             continue
         chosen = next((one for one in annotations if one.get("ground_truth")), annotations[-1])
         yield from ["annotations of a task with another one"] * (len(annotations) - 1)
-        yield from _read_results(get_value(chosen, "result", list, where), _find_image(task["data"]), where)
+        yield from _read_results(get_value(chosen, "result", list, where), _find_images(task["data"]), where)
 
 
 def _list_min_results(task: Mapping[str, Any]) -> Iterator[list[Result]]:
@@ -79,21 +80,47 @@ def _list_min_results(task: Mapping[str, Any]) -> Iterator[list[Result]]:
             yield value
 
 
-def _find_image(values: Mapping[str, Any]) -> str:
-    """Return the name of the image of a task: that of the file, before it was uploaded."""
-    texts = [find_text(values, "image"), *(text for text in values.values() if isinstance(text, str))]
-    address = urlsplit(next(filter(None, texts), ""))
-    local = parse_qs(address.query).get("d")
-    path = unquote(local[0] if local else address.path)
-    uploaded = "/upload/" in path
-    name = path if not uploaded else _UPLOADED.sub("", PurePosixPath(path).name)
+def _find_images(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of the images of a task, by its fields; empty if it is not clear which field has an image.
+
+    These are the field ``image`` and all with the suffix of an image; without one, all paths; else the only text.
+    """
+    names = {field: _find_file_name(text) for field, text in values.items() if isinstance(text, str) and text}
+    images = {
+        field: name
+        for field, name in names.items()
+        if field == "image" or PurePosixPath(name).suffix.lower() in SUFFIXES
+    }
+    images = images or {field: name for field, name in names.items() if "/" in str(values[field])}
+    return images or (names if len(names) == 1 else {})
+
+
+def _find_file_name(address: str) -> str:
+    """Return the path or name of the file at an address: of an uploaded file, its name before that."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a text that begins like an address
+        return address
+    local = parse_qs(parts.query).get("d")
+    path = unquote(local[0] if local else parts.path)
+    name = _UPLOADED.sub("", PurePosixPath(path).name) if "/upload/" in path else path
     return name.lstrip("/")
 
 
-def _read_results(results: Sequence[Any], image: str, where: str) -> Iterator[MaskObject | str]:
+def _match_image(result: Any, images: Mapping[str, str]) -> str:  # noqa: ANN401
+    """Return the image that a result belongs to; "" if the task has several, and the result names none of them."""
+    if len(set(images.values())) == 1:
+        return next(iter(images.values()))
+    return images.get(find_text(result, "to_name"), "")
+
+
+def _read_results(results: Sequence[Any], images: Mapping[str, str], where: str) -> Iterator[MaskObject | str]:
     """Yield the areas of results; the class may be in another result of the same id."""
     names = {find_text(result, "id"): label for result in results if (label := _find_label(result))}
-    diagnosis = next(filter(None, map(_find_choice, results)), "")
+    diagnoses: dict[str, str] = {}
+    for result in results:
+        if choice := _find_choice(result):
+            diagnoses.setdefault(_match_image(result, images), choice)
     for number, result in enumerate(results):
         position = f"{where}, result {number}"
         kind = find_text(result, "type") or _guess_kind(result)
@@ -101,6 +128,11 @@ def _read_results(results: Sequence[Any], image: str, where: str) -> Iterator[Ma
         if kind.removesuffix("labels") not in _KINDS:
             if kind not in ("labels", "choices"):
                 yield f"results of type {kind or 'unknown'}"
+            continue
+        image = _match_image(result, images)
+        if not image:
+            named, known = find_text(result, "to_name") or "none", ", ".join(images) or "none"
+            yield f"results whose image is not clear (to_name: {named}; images of the task: {known})"
             continue
         if result.get("image_rotation"):
             yield "results on a rotated image"
@@ -112,7 +144,8 @@ def _read_results(results: Sequence[Any], image: str, where: str) -> Iterator[Ma
         if area is None:
             yield f"results of type {kind} without an area"
             continue
-        yield MaskObject(image, area, _find_label(result) or names.get(find_text(result, "id"), ""), size, diagnosis)
+        label = _find_label(result) or names.get(find_text(result, "id"), "")
+        yield MaskObject(image, area, label, size, diagnoses.get(image, ""))
 
 
 def _guess_kind(result: Any) -> str:  # noqa: ANN401

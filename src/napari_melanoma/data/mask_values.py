@@ -208,7 +208,7 @@ def _has_soft_edges(values: NDArray) -> bool:
 def _check_annotated(values: NDArray, names: ClassValues) -> None:
     """Raise if a mask has pixels that nnU-Net ignores: they were not annotated, so no class is true for them."""
     ignored = [value for name, of_class in names.items() if name.lower() == IGNORE for value in of_class]
-    if count := np.count_nonzero(np.isin(values, ignored)):
+    if count := int(np.isin(values, ignored).sum()):
         raise DataSetError(
             f"its mask has {format_count(count, 'pixel')} of the class '{IGNORE}' (value {ignored[0]}), which were not "
             f"annotated: expected a mask that is annotated completely. Complete it, or remove '{IGNORE}' from "
