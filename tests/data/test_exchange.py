@@ -379,6 +379,56 @@ def test_annotations_of_missing_images_are_noted(tmp_path: Path) -> None:
     assert ("x1.png", "1 object left out: no image has this name") in imported.notes
 
 
+@pytest.mark.parametrize(
+    ("path", "split"),
+    [
+        ("annotations/instances_test2017.json", "test"),
+        ("valid/_annotations.coco.json", "val"),
+        ("test/instances_train.json", "train"),
+        ("annotations/valerie_1.json", ""),
+        ("validated.json", ""),
+        ("train_test.json", ""),
+        ("my test/labels.json", ""),
+    ],
+)
+def test_files_of_coco_state_the_split_of_all_their_images(tmp_path: Path, path: str, split: str) -> None:
+    make_images(tmp_path / "in/images")
+    images = [{"id": number, "file_name": f"x{number}.png"} for number in range(2)]  # x1 has no annotation
+    annotation = {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]]}
+    content = {"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "lesion"}]}
+    (tmp_path / "in" / path).parent.mkdir(exist_ok=True)
+    (tmp_path / "in" / path).write_text(json.dumps(content))
+    imported = nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert [row.get("split", "") for row in read_table(tmp_path / "out/dataset.csv")] == [split, split]
+    assert "split" not in dict(imported.notes)
+
+
+def test_an_image_in_files_of_two_splits_has_none(tmp_path: Path) -> None:
+    nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "in")
+    (tmp_path / "in/metadata.csv").unlink()
+    path = tmp_path / "in/annotations/instances_test.json"
+    content = json.loads(path.read_text())
+    del content["annotations"]  # as in image_info_test2017.json
+    content["images"].append({"id": 9, "file_name": "x0.png"})
+    path.write_text(json.dumps(content))
+    imported = nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert ("split", "none is used for images/x0.png, which are in files of several splits") in imported.notes
+    assert [row["split"] for row in read_table(tmp_path / "out/dataset.csv")] == ["", "train", "val", "test"]
+
+
+@pytest.mark.parametrize("name", ["valerie_1", "test_mole", "Valdez-1"])
+@pytest.mark.parametrize("format_", ["labelme", "geojson"])
+def test_the_name_of_an_image_states_no_split(tmp_path: Path, format_: str, name: str) -> None:
+    write_rgb(tmp_path / f"in/{name}.png", make_image(0))
+    contents = {
+        "labelme": {"shapes": [{"label": "lesion", "points": TRIANGLE}], "imagePath": f"{name}.png"},
+        "geojson": {"type": "Polygon", "coordinates": [[*TRIANGLE, TRIANGLE[0]]]},
+    }
+    (tmp_path / f"in/{name}.json").write_text(json.dumps(contents[format_]))
+    nm.import_dataset(format_, tmp_path / "in", tmp_path / "out", no_patients=True)
+    assert read_table(tmp_path / "out/dataset.csv")[0].get("split", "") == ""
+
+
 def test_annotations_for_another_size_are_a_fault(tmp_path: Path) -> None:
     nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "out")
     write_rgb(tmp_path / "out/images/x1.png", np.zeros((40, 52, 3), np.uint8))

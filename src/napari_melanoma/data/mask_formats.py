@@ -108,7 +108,7 @@ def is_coco(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can hold
 def read_coco(content: dict[str, Any], file: Path) -> Iterator[MaskObject | str]:
     """Yield the objects of a COCO file, or the description of an annotation left out because it has no area."""
     lists = {key: get_value(content, key, list, str(file)) for key in ("images", "annotations")}
-    names = {find_text(category, "id"): find_text(category, "name") for category in _as_list(content.get("categories"))}
+    names = {find_text(category, "id"): find_text(category, "name") for category in as_list(content.get("categories"))}
     images = {get_value(image, "id", (int, str), f"{file}: an image"): image for image in lists["images"]}
     for number, annotation in enumerate(lists["annotations"]):
         where = f"{file}: annotation {number}"
@@ -149,7 +149,7 @@ def _parse_segmentation(segmentation: Any, where: str) -> Area | None:  # noqa: 
     return PolygonArea([[ring] for ring in rings]) if rings else None
 
 
-def _as_list(value: Any) -> list[Any]:  # noqa: ANN401
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401
     """Return a list; empty for any other value."""
     return value if isinstance(value, list) else []
 

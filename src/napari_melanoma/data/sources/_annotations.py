@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.data.annotation_json import JSON_NAME
+from napari_melanoma.data.annotation_json import JSON_NAME, find_text
 from napari_melanoma.data.mask_areas import MaskObject
-from napari_melanoma.data.mask_formats import MaskFormat, read_annotations
+from napari_melanoma.data.mask_formats import MaskFormat, as_list, read_annotations
 from napari_melanoma.data.mask_values import ImageNames
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows
 from napari_melanoma.data.sources.folder import TABLES
 
-_SPLIT = re.compile(r"(?<![a-z])(train|val|test)", re.IGNORECASE)  # in names such as instances_train2017.json
+_WORD = re.compile(r"[a-z]+")  # as in instances_train2017.json
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def describe_format(name: MaskFormat, title: str, url: str, files: str) -> SourceSpec:
@@ -45,7 +46,7 @@ def find_annotated(tree: SourceTree, format_: MaskFormat) -> list[SourceRecord]:
     records = pair_records(tree, rows, {})
     names = ImageNames(Path(record.image.name) for record in records if record.image)
     objects_of: dict[str, list[MaskObject]] = defaultdict(list)
-    split_of: dict[str, str] = {}
+    split_of: dict[str, set[str]] = defaultdict(set)
     for image, of_image in objects.items():
         candidates = names.find(image)
         if len(candidates) != 1:
@@ -53,39 +54,53 @@ def find_annotated(tree: SourceTree, format_: MaskFormat) -> list[SourceRecord]:
             tree.notes.append((image, f"{format_count(len(of_image), 'object')} left out: {reason}"))
             continue
         objects_of[candidates[0].as_posix()] += of_image
-        split_of[candidates[0].as_posix()] = splits[image]
-    found = []
+    for image, of_files in splits.items():
+        if len(candidates := names.find(image)) == 1:
+            split_of[candidates[0].as_posix()] |= of_files
+    found, contradicting = [], []
     for record in records:
         name = record.image.name if record.image else ""
         of_record = objects_of.get(name, [])
-        values = {**_find_diagnosis(of_record, tree), **_as_split(split_of.get(name, "")), **record.values}
+        stated = split_of.get(name, set())
+        contradicting += [name] if len(stated) > 1 else []
+        split = {"split": next(iter(stated))} if len(stated) == 1 else {}
+        values = {**_find_diagnosis(of_record, tree), **split, **record.values}
         found.append(replace(record, mask=None, objects=tuple(of_record), values=values))
+    if contradicting:
+        note = f"none is used for {format_names(contradicting)}, which are in files of several splits"
+        tree.notes.append(("split", note))
     return found if objects_of else []
 
 
-def _read_objects(tree: SourceTree, format_: MaskFormat) -> tuple[dict[str, list[MaskObject]], dict[str, str]]:
-    """Read the objects by the name of their image, and the split of each, which the name of the file states."""
+def _read_objects(tree: SourceTree, format_: MaskFormat) -> tuple[dict[str, list[MaskObject]], dict[str, set[str]]]:
+    """Read the objects by the name of their image, and the splits of the images that files of COCO list."""
     objects: dict[str, list[MaskObject]] = defaultdict(list)
-    splits: dict[str, str] = {}
+    splits: dict[str, set[str]] = defaultdict(set)
     left_out: Counter[str] = Counter()
-    for name, one in _iterate_objects(tree, format_):
-        if isinstance(one, str):
-            left_out[one] += 1
+    for file in tree.files:
+        if not JSON_NAME.fullmatch(file.name.rpartition("/")[2]):
             continue
-        objects[one.image].append(one)
-        found = _SPLIT.findall(name)
-        splits[one.image] = found[-1].lower() if found else ""
+        content = parse_json(tree.read_content(file), file.name, allow_nan=True)
+        for one in read_annotations(content, Path(file.name), format_):
+            if isinstance(one, str):
+                left_out[one] += 1
+            else:
+                objects[one.image].append(one)
+        if format_ == "coco" and isinstance(content, dict) and (split := _find_split(file.name)):
+            for image in as_list(content.get("images")):  # also in files without annotations
+                splits[find_text(image, "file_name")].add(split)
     tree.notes += [("annotations", f"left out: {count} {what}") for what, count in left_out.items()]
     return objects, splits
 
 
-def _iterate_objects(tree: SourceTree, format_: MaskFormat) -> Iterator[tuple[str, MaskObject | str]]:
-    """Yield the file name, and an object or a description of what was left out."""
-    for file in tree.files:
-        name = file.name.rpartition("/")[2]
-        if JSON_NAME.fullmatch(name):
-            content = parse_json(tree.read_content(file), file.name, allow_nan=True)
-            yield from ((name, one) for one in read_annotations(content, Path(file.name), format_))
+def _find_split(path: str) -> str:
+    """Return the split in a word of a file's name, or that its folder is named for, as in Roboflow; else ""."""
+    folder, name = path.lower().split("/")[-2:] if "/" in path else ("", path.lower())
+    words, folder_words = _WORD.findall(name), _WORD.findall(folder)
+    stated = {_SPLITS[word] for word in words if word in _SPLITS}
+    if not stated and len(folder_words) == 1:
+        stated = {_SPLITS[word] for word in folder_words if word in _SPLITS}
+    return stated.pop() if len(stated) == 1 else ""
 
 
 def _find_diagnosis(objects: list[MaskObject], tree: SourceTree) -> Mapping[str, str]:
@@ -95,7 +110,3 @@ def _find_diagnosis(objects: list[MaskObject], tree: SourceTree) -> Mapping[str,
             (objects[0].image, f"its objects have several diagnoses, none is used: {', '.join(diagnoses)}")
         )
     return {"diagnosis": diagnoses[0]} if len(diagnoses) == 1 else {}
-
-
-def _as_split(name: str) -> Mapping[str, str]:
-    return {"split": name} if name else {}

@@ -11,7 +11,7 @@ SPEC = describe_format(
     "COCO annotations",
     "https://cocodataset.org/#format-data",
     "JSON with images, annotations (polygons or run lengths) and categories,\n"
-    "for a split if its name contains train, val or test",
+    "for a split if its name has the word train, val or test, or its folder is named so",
 )
 
 
