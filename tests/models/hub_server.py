@@ -14,7 +14,10 @@ TOKEN = "hf_of_the_test"
 
 
 class Hub:
-    """Repositories in memory: ``commits`` of each are its files by path, the newest last; ``downloads``: paths."""
+    """Repositories in memory: ``commits`` of each are its files by path, the newest last; ``downloads``: paths.
+
+    ``parents``: the commits on which those of the client are based.
+    """
 
     def __init__(self) -> None:
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
@@ -22,6 +25,7 @@ class Hub:
         self.large: dict[str, bytes] = {}
         self.downloads: list[str] = []
         self.requests: list[str] = []
+        self.parents: list[str | None] = []
 
     def commit(self, repository: str, files: dict[str, bytes]) -> str:
         """Add a commit to a repository, and return its id."""
@@ -41,7 +45,9 @@ class Hub:
         files = dict(self.files_at(repository, "main")[1])
         for line in lines:
             value = line["value"]
-            if line["key"] == "file":
+            if line["key"] == "header":
+                self.parents.append(value.get("parentCommit"))
+            elif line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.large[value["oid"]]

@@ -79,6 +79,22 @@ def test_files_of_an_earlier_model_are_removed(hub: Hub, tiny_bundle: BundleInfo
     assert sorted(files) == [".gitattributes", "README.md", "config.json", "model.safetensors"]
 
 
+def test_files_of_another_program_are_not_replaced(hub: Hub, tiny_bundle: BundleInfo) -> None:
+    foreign = {"config.json": b'{"model_type": "bert"}', "tokenizer.json": b"{}", "vocab.txt": b""}
+    first = hub.commit("our-clinic/lesion", foreign)
+    with pytest.raises(BundleError, match=r"contains config.json, tokenizer.json, but no model .*--replace"):
+        push_bundle(tiny_bundle, CLINIC)
+    assert hub.files_at("our-clinic/lesion", "main") == (first, foreign)
+    pushed = push_bundle(tiny_bundle, CLINIC, replace=True)
+    assert sorted(hub.files_at("our-clinic/lesion", pushed.revision)[1]) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
+    assert hub.parents == [first], "a commit of another user meanwhile makes the hub refuse"
+
+
 def test_only_files_of_a_model_are_downloaded(hub: Hub, tiny_bundle: BundleInfo) -> None:
     surplus = {"pytorch_model.bin": b"\x80\x04", "run.py": b"import os", "graphs/x.py": b"", "a/model.safetensors": b""}
     name = HubName("x/y", hub.commit("x/y", files_of(tiny_bundle.path) | surplus))

@@ -51,8 +51,8 @@ PULL_HELP = format_help(
 PUSH_HELP = format_help(
     "napari-melanoma models push runs/second/bundle hf:our-clinic/lesion-small",
     "napari-melanoma models push lesion-2 hf:our-clinic/lesion-small --public",
-    "Upload a model with its card to the Hugging Face hub. A new repository is private unless --public is given. Log "
-    "in before with 'hf auth login', or set HF_TOKEN.",
+    "Upload a model with its card to the Hugging Face hub. A new repository is private unless --public is given; an "
+    "earlier model in the repository is replaced. Log in before with 'hf auth login', or set HF_TOKEN.",
 )
 app = typer.Typer(
     help="List models, show their cards, and export them for other programs.",
@@ -199,14 +199,18 @@ def push(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
     repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="The repository, hf:owner/name.")],
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace the files of another program in the repository."),
+    ] = False,
 ) -> None:
     """Upload a model to the hub."""
     from napari_melanoma.models.hub import HubName, push_bundle
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    current.after_stop = "The upload is incomplete; the repository has not changed."
+    current.after_stop = "The upload is incomplete: no file in the repository has changed; a new repository is empty."
     info = find_bundle(model)
-    pinned = push_bundle(info, HubName.parse(repository), private=not public)
+    pinned = push_bundle(info, HubName.parse(repository), private=not public, replace=replace)
     text = f"{info.name} is on the hub; use it: {_usage_command(info, str(pinned))}"
     current.finish(text, name=info.name, pinned=str(pinned))
 

@@ -16,12 +16,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.packages import require_packages
-from napari_melanoma.models.bundle import CARD, CONFIG, WEIGHTS, BundleInfo, check_header, check_weights, read_bundle
+from napari_melanoma.core.parsing import read_object
+from napari_melanoma.models.bundle import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    BundleConfig,
+    BundleInfo,
+    check_header,
+    check_weights,
+    read_bundle,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -135,8 +147,11 @@ def _select_files(files: Sequence[str], name: HubName) -> list[str]:
     return [file for file in files if FILES.fullmatch(file)]
 
 
-def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True) -> HubName:
-    """Upload a bundle to a repository, which is created if necessary; return the name with its commit."""
+def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True, replace: bool = False) -> HubName:
+    """Upload a bundle to a repository, which is created if necessary; return the name with its commit.
+
+    It replaces an earlier bundle there; ``replace``: any other files with the names of those of a bundle, too.
+    """
     if name.revision:
         raise BundleError(f"a model is uploaded as a new commit: expected {PREFIX}owner/name, found '{name}'.")
     check_weights(bundle.path / WEIGHTS)
@@ -149,7 +164,14 @@ def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True) -> H
 
         api = _api()
         api.create_repo(name.repository, private=private, exist_ok=True)
-        earlier = [file for file in api.list_repo_files(name.repository) if FILES.fullmatch(file)]
+        present = HubName(name.repository, str(api.model_info(name.repository).sha))
+        files = api.list_repo_files(name.repository, revision=present.revision)
+        earlier = [file for file in files if FILES.fullmatch(file)]
+        if earlier and not (replace or (CONFIG in earlier and _has_bundle(api, present))):
+            raise BundleError(
+                f"{name} contains {format_names(earlier)}, but no model of this program. Choose another repository, or "
+                "replace these files with --replace."
+            )
         commit = api.create_commit(
             name.repository,
             [
@@ -157,8 +179,20 @@ def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True) -> H
                 *(CommitOperationDelete(file) for file in earlier if file not in paths),
             ],
             commit_message=f"Upload {bundle.name}",
+            parent_commit=present.revision,  # refused if another user has changed the files meanwhile
         )
     return HubName(name.repository, str(commit.oid))
+
+
+def _has_bundle(api: HfApi, name: HubName) -> bool:
+    """Whether the configuration at a commit is that of a bundle."""
+    with TemporaryDirectory() as folder:
+        path = Path(api.hf_hub_download(name.repository, CONFIG, revision=name.revision, local_dir=folder))
+        try:
+            BundleConfig.parse(read_object(path), str(path))
+        except MelanomaError:
+            return False
+        return True
 
 
 def _api() -> HfApi:
