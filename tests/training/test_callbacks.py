@@ -129,6 +129,24 @@ def test_actions_are_due_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.is_due("other", 0.0)
 
 
+def test_a_long_validation_saves_the_steps_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.training.callbacks import RunControl
+
+    watch, saved = Watch(monkeypatch), []
+    partial: Any = SimpleNamespace(save=lambda trainer: saved.append(watch.seconds))
+    control = RunControl(lambda: "run", RunFolder(tmp_path), PausableClock(), partial, 60.0)
+    trainer: Any = SimpleNamespace()
+    task: Any = SimpleNamespace(first_bad_batch=lambda: None)
+    control.on_train_epoch_start(trainer, task)
+    watch.turn(50)
+    control.on_validation_batch_start(trainer, task)
+    assert saved == []
+    watch.turn(20)
+    control.on_validation_batch_start(trainer, task)
+    assert saved == [170.0]
+
+
 def test_the_remaining_time_includes_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
     pace = EpochTimer(PausableClock())

@@ -97,17 +97,18 @@ def test_resumed_epoch_equals_an_uninterrupted_one(
     assert_same_result(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("end", [(TRAINING, 2 * MICRO_BATCHES + 1), (VALIDATION, 2)], ids=["step", "validation"])
 def test_run_that_is_killed_continues_at_its_last_checkpoint(
-    eventful: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+    end: tuple[str, int], eventful: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step is saved; the process ends in the third one."""
+    """Every step is saved; the process ends in the third one, or in the first validation."""
     from napari_melanoma.training.tasks.segmentation import SegmentationTask
 
     recipe = change(eventful, checkpoint_minutes=1e-9)
-    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    train(eventful, tmp_path / "whole", resume=False, run=RunContext())
 
     def die(name: str, number: int) -> None:
-        if (name, number) == (TRAINING, 2 * MICRO_BATCHES + 1):
+        if (name, number) == end:
             raise SystemExit(9)
 
     with monkeypatch.context() as patch:
@@ -115,7 +116,7 @@ def test_run_that_is_killed_continues_at_its_last_checkpoint(
         with pytest.raises(SystemExit):
             train(recipe, tmp_path / "parts", resume=False, run=RunContext())
         train(recipe, tmp_path / "parts", resume=True, run=RunContext())
-    assert calls.count(TRAINING) == EPOCHS * STEPS * MICRO_BATCHES + 1
+    assert calls.count(TRAINING) == EPOCHS * STEPS * MICRO_BATCHES + (end[0] == TRAINING)
     assert_same_result(tmp_path / "whole", tmp_path / "parts")
 
 

@@ -284,8 +284,9 @@ class RunControl(Callback):
         self._apply_request(trainer, pl_module, code)
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Apply the user's command; a validation has many batches as well."""
-        self._apply_request(trainer, pl_module, CONTINUE)
+        """Apply the user's command, and save the steps of the epoch; a validation has many batches as well."""
+        code = SAVE if self._clock.is_due("save", self._interval_s) else CONTINUE
+        self._apply_request(trainer, pl_module, code)
 
     def _apply_request(self, trainer: Trainer, task: Task, code: int) -> None:
         """Agree with the other processes, save if the state is good, pause, and raise an error to end the run.
