@@ -178,3 +178,16 @@ def test_a_name_of_the_hub_in_a_file_downloads_nothing(monkeypatch: pytest.Monke
     assert named == []
     download_named({"model": {"start": f"encoder:{name}"}, "title": "hf:clinic/lesion", "classes": ("nevus", 1)})
     assert [str(one) for one in named] == [name]
+
+
+def test_arguments_of_the_python_api_are_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.api.inputs import to_bundle
+    from napari_melanoma.api.slides import _to_slide_options
+
+    named: list[str] = []
+    monkeypatch.setattr("napari_melanoma.models.hub._download", lambda name: named.append(str(name)))
+    name = f"hf:clinic/lesion@{'a' * 40}"
+    with pytest.raises(BundleError, match="has not been downloaded"):  # as the download is not real
+        to_bundle(name)
+    _to_slide_options({"model": f"encoder:{name}"}, None, None)
+    assert named == [name, name]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train.recipe_check import check_network
@@ -28,3 +31,21 @@ def test_a_network_whose_weights_do_not_fit_is_named(model: dict[str, object], m
 def test_a_start_that_is_downloaded_later_is_not_checked_yet() -> None:
     start = f"hf:clinic/lesion@{'a' * 40}"
     check_network(TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test"))
+
+
+def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the download, which may fail, then the check, then the process."""
+    from napari_melanoma.models import hub
+    from napari_melanoma.runs import launching
+    from napari_melanoma.ui.train import recipe_check
+    from napari_melanoma.ui.train.start import _launch_run
+
+    done: list[str] = []
+    start = f"hf:clinic/lesion@{'a' * 40}"
+    monkeypatch.setattr(hub, "_download", lambda name: done.append(f"download {name}"))
+    monkeypatch.setattr(recipe_check, "check_recipe_data", lambda *_: done.append("check"))
+    monkeypatch.setattr(launching, "create_run_folder", lambda name: tmp_path)
+    monkeypatch.setattr(launching, "launch", lambda *_: done.append("launch"))
+    recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test")
+    assert _launch_run(recipe, RunContext()) == tmp_path
+    assert done == [f"download {start}", "check", "launch"]
