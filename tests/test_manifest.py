@@ -119,15 +119,6 @@ def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> N
     assert patterns == {f"*{ending}" for ending in (*SUFFIXES, *SCANNER_SUFFIXES, *FOLDER_ENDINGS, *regions)}
 
 
-def test_every_setting_has_a_title_and_a_default(manifest: PluginManifest) -> None:
-    parts = manifest.contributions.configurations
-    if not isinstance(parts, dict):
-        pytest.skip("an older npe2 ignores settings")
-    settings = {(key, name): value for key, part in parts.items() for name, value in part.properties.items()}
-    assert [name for name, value in settings.items() if not (value.title and value.description)] == []
-    assert {name: value.default for name, value in settings.items()} == {("files", "remember"): True}
-
-
 @pytest.mark.slow
 def test_the_built_wheel_has_a_valid_manifest(tmp_path: Path) -> None:
     build = [sys.executable, "-W", "ignore", "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

@@ -1,12 +1,11 @@
-"""Files that users drop on napari: asked once for each ending, and images that are not ours go to other readers."""
+"""Files that users drop on napari: its choice of the reader is the user's, and other images go to other readers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tifffile
-from napari.settings import get_plugin_settings, get_settings
-from PIL import Image
+from napari.settings import get_settings
 from qtpy.QtCore import QTimer
 
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -18,12 +17,12 @@ OURS = {"*.tif": "napari-melanoma"}
 
 @pytest.fixture
 def drop(shown_viewer, qtbot, monkeypatch):
-    """Drop a file on the window; a dialog of napari is answered with Melanoma, without its check box."""
+    """Drop a file on the window; a dialog of napari is answered with Melanoma, and ``remember`` in its check box."""
     asked = []
 
     def choose(dialog):
         asked.append(dialog)
-        return "Melanoma", False
+        return "Melanoma", drop.remember
 
     monkeypatch.setattr("napari._qt.dialogs.qt_reader_dialog.QtReaderDialog.get_user_choices", choose)
     get_settings().plugins.extension2reader = {}
@@ -42,9 +41,9 @@ def drop(shown_viewer, qtbot, monkeypatch):
         assert not errors
         return shown_viewer.layers[-1], len(asked) - before
 
+    drop.remember = False
     yield drop
     get_settings().plugins.extension2reader = {}
-    get_plugin_settings("napari-melanoma").files.remember = True
 
 
 def write_tiff(path, data):
@@ -52,7 +51,11 @@ def write_tiff(path, data):
     return path
 
 
-def test_napari_asks_once_and_other_images_go_to_other_readers(drop, tmp_path):
+def test_napari_asks_until_the_choice_is_remembered_and_other_images_go_to_other_readers(drop, tmp_path):
+    for name in ("one.tif", "two.tif"):
+        assert drop(write_tiff(tmp_path / name, RGB))[1] == 1
+    assert not get_settings().plugins.extension2reader, "the check box of napari was left empty"
+    drop.remember = True
     layer, asked = drop(write_tiff(tmp_path / "first.tif", RGB))
     assert (METADATA_KEY in layer.metadata, asked) == (True, 1)
     assert dict(get_settings().plugins.extension2reader) == OURS
@@ -63,8 +66,6 @@ def test_napari_asks_once_and_other_images_go_to_other_readers(drop, tmp_path):
     assert layer.data.shape == (3, 20, 30)
     layer, asked = drop(write_tiff(tmp_path / "cells.tif", np.full((20, 30), 900, np.uint16)))
     assert (layer.data.dtype, layer.rgb, asked) == (np.uint16, False, 0), "16-bit gray is not converted to 8-bit RGB"
-    Image.fromarray(RGB).save(tmp_path / "other.PNG")
-    assert [drop(tmp_path / "other.PNG")[1] for _ in range(2)] == [1, 0], "each ending is asked for once"
 
 
 def test_a_gray_image_that_no_other_reader_opens(drop, tmp_path, monkeypatch):
@@ -78,21 +79,8 @@ def test_a_gray_image_that_no_other_reader_opens(drop, tmp_path, monkeypatch):
     assert (METADATA_KEY in layer.metadata, asked) == (True, 0)
 
 
-def test_nothing_is_remembered_if_the_setting_is_off(drop, tmp_path):
-    get_plugin_settings("napari-melanoma").files.remember = False
-    for _ in range(2):
-        _, asked = drop(write_tiff(tmp_path / "first.tif", RGB))
-        assert asked == 1
-    assert not get_settings().plugins.extension2reader
-
-
 def test_a_choice_of_the_user_is_kept(drop, tmp_path):
     get_settings().plugins.extension2reader = {"*.tif": "napari"}
     layer, asked = drop(write_tiff(tmp_path / "first.tif", RGB))
     assert (METADATA_KEY in layer.metadata, asked) == (False, 0)
     assert dict(get_settings().plugins.extension2reader) == {"*.tif": "napari"}
-
-
-def test_a_script_decides_for_itself_only(drop, shown_viewer, tmp_path):
-    shown_viewer.open(write_tiff(tmp_path / "first.tif", RGB), plugin="napari-melanoma")
-    assert not get_settings().plugins.extension2reader

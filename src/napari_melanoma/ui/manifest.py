@@ -44,8 +44,6 @@ def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read photographs and slides as napari layers, and keep the units of the viewer's layers consistent."""
     layers = readers.read_layers(path)
     keep_units_consistent()
-    if "napari" in sys.modules:
-        reader_preference.remember(path if isinstance(path, str) else path[0])
     return layers
 
 
