@@ -348,13 +348,10 @@ def train(
     >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": {"target": "melanoma"}}
     >>> nm.train(recipe, "run-2", folds=5)  # doctest: +SKIP
     """
-    from napari_melanoma.models.hub import download_named
     from napari_melanoma.runs.train import train as train_recipe
 
-    checked, out = _to_recipe(recipe), to_path(folder, "the run folder")
     check_flag(resume, "resume")
-    if not resume:  # which needs its checkpoint only
-        download_named(checked.model_dump())
+    checked, out = _to_recipe(recipe, resume), to_path(folder, "the run folder")
     if folds is not None:
         return _train_folds(checked, check_integer(folds, "folds"), out, resume, progress)
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
@@ -374,10 +371,11 @@ def _train_folds(
     return result.ensemble
 
 
-def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe:
-    """Read and check a recipe; raise an error if it uses several processes."""
+def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], resume: bool) -> TrainRecipe:
+    """Read and check a recipe, and download its models; raise an error if it uses several processes."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.packages import require_training_packages
+    from napari_melanoma.models.hub import download_named
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -392,6 +390,8 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any]) -> TrainRecipe
             f"the recipe uses {processes} processes, which only napari-melanoma train --config FILE can start. Set "
             "devices and nodes to 1."
         )
+    if not resume:  # which needs its checkpoint only
+        download_named(recipe.model_dump())
     return recipe
 
 
