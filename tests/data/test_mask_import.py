@@ -109,6 +109,30 @@ def test_unreviewed_masks_are_replaced(bring: Import, tmp_path: Path) -> None:
     assert [row["review"] for row in Corrections(tmp_path / "out").rows()] == ["accepted"]
 
 
+def test_masks_replace_those_of_a_data_set_that_was_not_made_of_corrections(
+    bring: Import, tmp_path: Path, images: Path
+) -> None:
+    out = tmp_path / "out"
+    photograph(out / "images/one.png", 0)
+    photograph(out / "images/two.png", 9)  # another photograph than images/two.jpg
+    masks_of(out / "masks", one=square(3), two=square(4))
+    text = "image_id,patient_id,split,fold\none,p,train,2\ntwo,q,val,1\n"
+    (out / "dataset.csv").write_text(text)
+
+    report = bring(masks_of(tmp_path / "masks", one=square(9), two=square(8)), review="corrected")
+    assert report.added == ["one", "two-2"]
+    rows = Corrections(out).rows()
+    assert [row["image_id"] for row in rows] == ["one", "two", "two-2"]
+    expected = ["p", "train", "2", "", "masks/one@2.png", "corrected"]
+    assert [rows[0][name] for name in ("patient_id", "split", "fold", "path", "mask_path", "review")] == expected
+    assert [np.count_nonzero(read_mask(sample.mask)) for sample in read_dataset(out)] == [81, 16, 64]
+
+    assert [Corrections(out).undo() for _ in range(2)] == ["two-2", "one"]
+    assert [np.count_nonzero(read_mask(sample.mask)) for sample in read_dataset(out)] == [9, 16]
+    assert not (out / "masks/one@2.png").exists()
+    assert (out / "images/one.png").exists()
+
+
 def test_objects_of_an_image_are_united_or_chosen_by_class(bring: Import, tmp_path: Path) -> None:
     objects = [
         ("one.png", "nevus", outline(0, 5)),

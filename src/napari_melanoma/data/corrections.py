@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,9 +20,10 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_folder, free_name, is_file, safe_name
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
-from napari_melanoma.data.dataset import REVIEWS, Review, get_group_id
+from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
 if TYPE_CHECKING:
@@ -52,15 +53,19 @@ class Corrections:
         self.folder = folder or corrections_folder()
         self._table = SharedTable(self.folder / "dataset.csv", COLUMNS)
         self._log = ChangeLog(self.folder / "history.jsonl")
+        self._digests: dict[Path, str] = {}  # of files in rows without a fingerprint
 
     def rows(self) -> list[Row]:
         """Return the rows, in the order of the table; empty if there is no table yet."""
         return self._table.read().table.rows()
 
-    def find_row(self, image_sha256: str) -> Row | None:
-        """Find the row of a photograph by the ``array_fingerprint`` of its pixels, uint8 (row, column, channel)."""
+    def find_row(self, image_sha256: str, name: str = "") -> Row | None:
+        """Find the row of a photograph by the ``array_fingerprint`` of its pixels, uint8 (row, column, channel).
+
+        Rows of other data sets, such as imported ones, have no fingerprint: that of ``name`` is compared by its file.
+        """
         current = self._table.read()
-        number = current.by_digest.get(image_sha256)
+        number = self._find_number(current.table, current.by_digest, current.by_id, image_sha256, name)
         return None if number is None else current.table.row(number)
 
     def add(self, correction: Correction) -> str:
@@ -78,7 +83,8 @@ class Corrections:
             for correction in corrections:
                 if run is not None:
                     run.check()
-                pending.append(PreparedCorrection.prepare(correction, self.folder, is_known=self._has_photograph))
+                is_known = partial(self._has_photograph, correction.name)
+                pending.append(PreparedCorrection.prepare(correction, self.folder, is_known=is_known))
                 # Batches double in size, because each write rewrites the whole table.
                 if len(pending) >= max(MIN_BATCH_SIZE, len(added)):
                     full, pending = pending, []
@@ -128,14 +134,38 @@ class Corrections:
             for prepared in batch:
                 prepared.discard()
 
-    def _has_photograph(self, digest: str) -> bool:
+    def _has_photograph(self, name: str, digest: str) -> bool:
         """Whether a photograph and its file are stored already; raises if the table cannot be read."""
-        row = self.find_row(digest)
-        return row is not None and find_stored_file(self.folder, row["path"]) is not None
+        row = self.find_row(digest, name)
+        return row is not None and find_stored_file(self.folder, find_image_path(self.folder, row)) is not None
+
+    def _find_number(
+        self, table: TableFile, by_digest: Mapping[str, int], by_id: Mapping[str, int], digest: str, name: str
+    ) -> int | None:
+        """Find the index of the row of a photograph; None if it is not in the table."""
+        number = by_digest.get(digest)
+        if number is None and (named := by_id.get(name)) is not None:
+            row = table.row(named)
+            if not row.get("image_sha256") and self._read_digest(find_image_path(self.folder, row)) == digest:
+                return named
+        return number
+
+    def _read_digest(self, path: str) -> str:
+        """Read the fingerprint of a stored photograph; "" if it cannot be read."""
+        file = find_stored_file(self.folder, path)
+        if file is None:
+            return ""
+        if file not in self._digests:
+            try:
+                self._digests[file] = array_fingerprint(read_photograph(file, accept_damaged=True).rgb)
+            except UnreadableImage:
+                self._digests[file] = ""
+        return self._digests[file]
 
     def _store(self, draft: _TableDraft, prepared: PreparedCorrection) -> str:
         """Move the files of a correction into the data set, and add its row to the draft."""
-        number = draft.by_digest.get(prepared.values["image_sha256"])
+        digest = prepared.values["image_sha256"]
+        number = self._find_number(draft.table, draft.by_digest, draft.by_id, digest, prepared.name)
         before = None if number is None else draft.table.row(number)
         image_id = before["image_id"] if before else free_name(safe_name(prepared.name), draft.ids)
         stale = {
@@ -146,8 +176,11 @@ class Corrections:
         values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
         values["split"] = draft.splits.choose_split({**(before or {}), **values}, before)
         with remove_on_error([]) as new_files:
-            image = StoredImage(self.folder, safe_name(image_id), before or {}, new_files)
-            values["path"] = image.store_photograph(prepared.files.get("path"))
+            stored = {**before, "path": find_image_path(self.folder, before)} if before else {}
+            image = StoredImage(self.folder, safe_name(image_id), stored, new_files)
+            path = image.store_photograph(prepared.files.get("path"))
+            # A cell that the change does not fill in is one whose file an undo does not delete.
+            values["path"] = before.get("path", "") if before and path == stored["path"] else path
             for column in ("mask_path", "prediction_path"):
                 values[column] = image.store_mask(column, prepared.files.get(column))
         draft.new_files += new_files
@@ -224,7 +257,6 @@ class _TableDraft:
         self.table = table
         if change.after is not None:
             self.splits.add_row(change.after)
-        if change.before is None and change.after is not None:
             self.ids.add(change.image_id.lower())
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
@@ -453,6 +485,14 @@ class StoredImage:
         except OSError as error:
             raise save_error(path, error) from error
         return path.relative_to(self.folder).as_posix()
+
+
+def find_image_path(folder: Path, row: Row) -> str:
+    """Return the path of the photograph of a row, by default ``images/<image_id>.*``; "" if there is none."""
+    if path := row.get("path", ""):
+        return path
+    names = (f"images/{row['image_id']}{end}" for suffix in IMAGE_SUFFIXES for end in (suffix, suffix.upper()))
+    return next((name for name in names if find_stored_file(folder, name) is not None), "")
 
 
 def find_stored_file(folder: Path, path: str) -> Path | None:

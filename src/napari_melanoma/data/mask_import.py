@@ -350,8 +350,8 @@ def _make_corrections(
             report.faults.append((path.name, describe_error(error)))
             continue
         digest = array_fingerprint(photograph.rgb)
-        row = corrections.find_row(digest)
-        if row and row["review"] in TRAINING_REVIEWS and not options.replace and digest not in seen:
+        row = corrections.find_row(digest, path.stem)
+        if row and row.get("review") in TRAINING_REVIEWS and not options.replace and digest not in seen:
             report.kept.append(path.name)
             continue
         try:
