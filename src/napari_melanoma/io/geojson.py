@@ -178,6 +178,7 @@ def _shorten_number(value: float) -> float:
 
 
 _MAX_BYTES = 2**30
+_MAX_COORDINATE = 1e9  # pixels
 _TYPE_KEYS = ("objectType", "object_type", "type")  # of an object in current QuPath, in 0.3, and in other programs
 _CHILDREN_KEYS = ("childObjects", "children")
 # Members of properties, features and geometries that ``Annotation`` has fields for
@@ -398,13 +399,14 @@ def _read_ring(points: Any, where: str) -> Ring:  # noqa: ANN401
 
 
 def _read_vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
-    """Return a point as (row, column)."""
+    """Return a point as (row, column), at most ``_MAX_COORDINATE`` away: areas of larger values would overflow."""
     if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
         raise InputError(
             f"{where}: a point must be two finite numbers, x and y, found {shorten(repr(point), 60)}. Export the file "
             "again."
         )
-    return float(point[1]), float(point[0])
+    x, y = (float(min(max(value, -_MAX_COORDINATE), _MAX_COORDINATE)) for value in point[:2])
+    return y, x
 
 
 def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401

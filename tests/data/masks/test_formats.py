@@ -206,6 +206,12 @@ def test_every_fault_in_a_file_is_described(tmp_path_factory, data: st.DataObjec
             assert one.area.draw(one.size or SHAPE, SHAPE).shape == SHAPE
 
 
+def test_a_point_far_outside_does_not_overflow(tmp_path: Path) -> None:
+    ring = [[4, 4], [1e300, 4], [1e300, 1e300], [4, 1e300]]
+    (drawn,), _ = read_masks(written(tmp_path, geojson("Polygon", [ring])))
+    assert np.array_equal(drawn.area.draw(SHAPE, SHAPE), box(4, 4, *SHAPE))
+
+
 def test_a_circle_of_labelme(tmp_path: Path) -> None:
     ((one,), _) = read_masks(written(tmp_path, labelme([[15, 10], [15, 4]], "circle")))
     rows, columns = np.mgrid[:20, :30] + 0.5
