@@ -1,4 +1,4 @@
-"""The notebooks in examples/ run from the first to the last cell."""
+"""The notebooks in examples/notebooks/ run from the first to the last cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_melanoma.cli import app
 
 pytestmark = pytest.mark.slow
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples" / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture(autouse=True)
