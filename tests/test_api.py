@@ -988,3 +988,9 @@ def test_progress_reaches_the_callback() -> None:
 def test_the_default_classifier_is_the_one_for_the_type_of_photograph(modality: str, model: str) -> None:
     photograph = nm.read_photograph(RGB, modality=modality)
     assert nm.classify(photograph, MASK).model == model
+
+
+def test_a_cross_validation_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "folds.csv").write_text("data_set,image_id,group,fold\n", encoding="utf-8")
+    with pytest.raises(nm.RunError, match=r"cross-validation\. Pass that of a fold, such as .*fold-1"):
+        nm.read_run(tmp_path)

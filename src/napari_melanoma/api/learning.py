@@ -286,10 +286,15 @@ def read_run(folder: AnyPath) -> RunInfo:
     >>> import napari_melanoma as nm
     >>> nm.read_run("run").history().plot()  # doctest: +SKIP
     """
+    from napari_melanoma.runs.folds import FOLDS
     from napari_melanoma.runs.launching import is_run
     from napari_melanoma.runs.launching import read_run as read_run_folder
 
     path = to_path(folder, "the run folder")
+    if (path / FOLDS).exists():
+        raise RunError(
+            f"{path} contains the runs of a cross-validation. Pass that of a fold, such as {path / 'fold-1'}."
+        )
     if not is_run(path):
         raise RunError(f"{path} contains no run. Pass the folder that nm.train wrote to.")
     report = read_run_folder(path)

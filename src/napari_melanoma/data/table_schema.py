@@ -75,6 +75,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("necrosis", "yes_no", "Necrosis", "Whether necrotic tumor is in view."),
     Column("metastasis", "yes_no", "Metastasis", "Whether the melanoma has spread."),
     Column("split", "text", "Split", "What the row is used for.", expected=SPLIT_WORDS),
+    Column("fold", "text", "Fold", "Number of the row's fold in a cross-validation."),
     Column(
         "review",
         "text",

@@ -394,7 +394,7 @@ def test_channels_are_restored(person, tmp_path):
 
 def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monkeypatch):
     sent, pressed = [], []
-    monkeypatch.setattr(person.dock.run_panel, "send_command", sent.append)
+    monkeypatch.setattr(person.dock.run_panel, "send_command", lambda command, folder: sent.append((command, folder)))
 
     def press(box):
         next(one for one in box.buttons() if one.text() == pressed[-1]).click()
@@ -413,6 +413,6 @@ def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monke
         person.until(lambda: person.dock.run_panel.active)
         pressed.append(button)
         person.clicks("close_slide")
-        assert sent == commands, button
+        assert sent == [(command, folder) for command in commands], button
         assert (person.dock.slide is None) == is_closed, button
         assert bool(person.viewer.layers) != is_closed, button

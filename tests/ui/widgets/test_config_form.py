@@ -213,7 +213,9 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
         return values_of(parts[0], (*metadata, *inner))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields.items()
-        return st.fixed_dictionaries({name: values_of(info.annotation, tuple(info.metadata)) for name, info in fields})
+        shown = {name: info for name, info in fields if not any(isinstance(item, Computed) for item in info.metadata)}
+        values = {name: values_of(info.annotation, tuple(info.metadata)) for name, info in shown.items()}
+        return st.fixed_dictionaries(values)
     if named := next((item for item in metadata if isinstance(item, OneOf)), None):
         return st.sampled_from(named.names)
     if any(isinstance(item, OptionsOf) for item in metadata):
@@ -240,6 +242,7 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
 def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
     """Make a generated recipe valid for segmentation; the part 'classification' has a separate form."""
     fits = {"task": "segmentation", "classification": None, "classes": (), "tile": None, "bags": None}
+    fits["trackers"] = ("mlflow",) if values["trackers"] else ()
     if losses()[values["loss"]].spec.task != "segmentation":
         fits["loss"] = "ce"
     if list_architectures()[values["model"]["architecture"]].spec.task != "segmentation":
