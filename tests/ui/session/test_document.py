@@ -199,6 +199,29 @@ def test_a_document_is_written_when_it_is_closed_and_after_its_pending_edits(rec
     assert recorded.disk.file == "two, then refined"
 
 
+def test_a_document_that_is_closed_while_it_is_read_ends_after_that(qtbot: QtBot) -> None:
+    recorded = RecordedDocument(qtbot)
+    read, may_end = recorded.disk.read, Event()
+    recorded.disk.begun.clear()
+
+    def read_slowly(location: SlideFolder) -> Stored[str]:
+        recorded.disk.begun.set()
+        assert may_end.wait(10)
+        return read(location)
+
+    kind = DocumentKind("text", "", read_slowly, recorded.disk.write)
+    document, later = (Document(kind, recorded.document.location, recorded.parent) for _ in range(2))
+    later.queue.wait_for(document.queue)
+    qtbot.waitUntil(recorded.disk.begun.is_set)
+    document.close()
+    qtbot.wait(10)  # Qt deletes what may be deleted
+    may_end.set()
+    qtbot.waitUntil(lambda: later.is_ready)
+    assert (document.is_ready, later.value) == (False, "stored")
+    recorded.waits()
+    recorded.parent.deleteLater()
+
+
 def test_a_failed_write_is_retried(recorded: RecordedDocument) -> None:
     recorded.disk.full = True
     recorded.sets("two")

@@ -241,7 +241,9 @@ class Document(Edited[Value]):
     def close(self) -> None:
         """Stop when pending edits are applied and saved: the slide was closed."""
         self.flush()  # now: napari may be closed next
-        if self.queue.busy and self.is_ready:
+        if not self.is_ready:  # there are no edits
+            self.queue.cancel()
+        if self.queue.busy:
             self.queue.idle.connect(self._end)
         else:
             self._end()

@@ -343,7 +343,7 @@ class SlideSessions:
 
     def keep_closing(self, documents: Iterable[Document[Any]]) -> None:
         """Keep documents of a closed session until their pending edits are saved."""
-        closing = tuple(one for one in documents if one.queue.busy)
+        closing = tuple(one for one in documents if one.is_ready and one.queue.busy)
         self._closing += closing
         for document in closing:
             document.queue.idle.connect(self._drop_closed)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.session.tissue import DetectedTissue
@@ -13,6 +15,8 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.tiled import TiledSlide
@@ -21,17 +25,32 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 
-class PendingDetection(NamedTuple):
-    """A detection that is running or waiting; ``previous``: the method before it was requested."""
+CORRECTED = "The tissue was corrected while it was detected: the corrections are kept."
+
+
+@dataclass(frozen=True, eq=False)
+class PendingDetection:
+    """A detection that is running or waiting.
+
+    ``previous``: the method before it was requested. ``corrected``: the corrected tissue then, which it may replace.
+    """
 
     slide_name: str
     previous: TissueMethod
+    corrected: NDArray[np.bool_] | None
+
+    def may_replace(self, corrected: NDArray[np.bool_] | None) -> bool:
+        """Whether the tissue has not been corrected since the request."""
+        if corrected is None or self.corrected is None:
+            return corrected is None
+        return np.array_equal(corrected, self.corrected)
 
 
 class TissueDetections(QObject):
     """Detects the tissue of one slide at a time.
 
-    ``detected``: the session of the slide, and its tissue. ``canceled``: the session, and the method before.
+    ``detected``: the session of the slide, and its tissue. ``canceled``: the session, and the method before; also if
+    the tissue was corrected in the meantime.
     """
 
     detected = Signal(object, object)  # SlideSession, DetectedTissue
@@ -53,11 +72,12 @@ class TissueDetections(QObject):
     def start(self, session: SlideSession, previous: TissueMethod) -> None:
         """Detect the tissue of the displayed slide; this replaces a pending detection."""
         slide, info = session.slide, session.slide.info
-        pending = self._pending.pop(session.identity, None)
-        self._pending[session.identity] = PendingDetection(
-            slide_display_name(info), previous if pending is None else pending.previous
-        )
-        work = partial(_try_detecting, session.identity, slide.slide, info.pixel_size, session.tissue.value.method)
+        replaced = self._pending.pop(session.identity, None)
+        previous = previous if replaced is None else replaced.previous
+        pending = PendingDetection(slide_display_name(info), previous, session.corrected_tissue)
+        self._pending[session.identity] = pending
+        method = session.tissue.value.method
+        work = partial(_try_detecting, session.identity, pending, slide.slide, info.pixel_size, method)
         self._queue.submit(session.identity, lambda: work)
         self.show_progress(session)
 
@@ -69,15 +89,21 @@ class TissueDetections(QObject):
             *_, last = self._pending.values()
             self._status.begin("finding", f"Detecting the tissue of {last.slide_name} ...")
 
-    def _on_done(self, outcome: tuple[str, DetectedTissue | Exception]) -> None:
-        identity, tissue = outcome
-        pending, session = self._pending.pop(identity, None), self._sessions.get(identity)
+    def _on_done(self, outcome: tuple[str, PendingDetection, DetectedTissue | Exception]) -> None:
+        identity, pending, tissue = outcome
+        session = self._sessions.get(identity)
+        if self._pending.get(identity) is not pending:  # another one was requested, or the slide was closed
+            return
+        del self._pending[identity]
         if not self._pending:
             self._status.end("finding")
-        if pending is None or session is None:  # the slide was closed
+        if session is None:
             return
         if isinstance(tissue, Exception):
             show_failure(self._status, tissue)
+        elif not pending.may_replace(session.corrected_tissue):
+            self.canceled.emit(session, pending.previous)
+            self._status.show_message(CORRECTED)
         else:
             self.detected.emit(session, tissue)
 
@@ -102,9 +128,14 @@ class TissueDetections(QObject):
 
 
 def _try_detecting(
-    identity: str, slide: TiledSlide, size: PixelSize | None, method: TissueMethod, run: RunContext
-) -> tuple[str, DetectedTissue | Exception]:
-    """Detect the tissue as the analysis does; return the identity of the slide, and its tissue or an error.
+    identity: str,
+    pending: PendingDetection,
+    slide: TiledSlide,
+    size: PixelSize | None,
+    method: TissueMethod,
+    run: RunContext,
+) -> tuple[str, PendingDetection, DetectedTissue | Exception]:
+    """Detect the tissue as the analysis does; return the slide and the request, and the tissue or an error.
 
     ``size``: of a pixel, None if unknown.
     """
@@ -115,5 +146,5 @@ def _try_detecting(
         run.check()
         mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size)
     except Exception as error:  # noqa: BLE001 - shown to the user
-        return identity, error
-    return identity, DetectedTissue(mask, warnings, method)
+        return identity, pending, error
+    return identity, pending, DetectedTissue(mask, warnings, method)
