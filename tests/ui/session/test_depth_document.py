@@ -16,7 +16,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import DepthReading, read_depth
 from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.slides.synoptic_files import store_synoptic
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, store_synoptic
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
@@ -107,7 +107,7 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     report = SynopticReport().sign("A", "2026-01-02T10:00:00+00:00")
     store_synoptic(session.folder, session.slide.info.path, report, None)
     again = reopens(session)
-    assert SYNOPTIC_DOCUMENT in DepthSection.documents, "the report is read before the reading can be edited"
+    assert SYNOPTIC_DOCUMENT in DepthSection.awaited, "the report is read before the reading can be edited"
     waits(again, qtbot)
     wait_until_idle(qtbot, again.synoptic.queue)
     again.services.set_reader("A")
@@ -121,6 +121,32 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     again.synoptic.apply(lambda report: report.reopen("A", "2026-01-03T10:00:00+00:00"))
     again.depth.set_values(clark=4)
     assert again.depth.state.reading.clark == 4
+
+
+def test_a_reading_is_shown_and_locked_if_the_report_cannot_be_read(session: SlideSession, qtbot: QtBot) -> None:
+    session.services.set_reader("A")
+    session.depth.set_values(clark=3)
+    session.depth.flush()
+    (session.folder / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    again = reopens(session)
+    waits(again, qtbot)
+    wait_until_idle(qtbot, again.synoptic.queue)
+    assert again.synoptic.problem
+    assert (again.depth.problem, again.depth.state.reading.clark) == ("", 3)
+    again.depth.set_values(clark=4)
+    assert again.depth.state.reading.clark == 3
+    assert "the synoptic report cannot be read" in again.services.status.text
+    assert DepthSection().has_content(again)
+
+
+def test_a_report_is_no_content_of_the_depth_section(session: SlideSession, qtbot: QtBot) -> None:
+    store_synoptic(
+        session.folder, session.slide.info.path, SynopticReport().sign("A", "2026-01-02T10:00:00+00:00"), None
+    )
+    again = reopens(session)
+    waits(again, qtbot)
+    wait_until_idle(qtbot, again.synoptic.queue)
+    assert not DepthSection().has_content(again)
 
 
 def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(

@@ -32,10 +32,12 @@ class SectionBase(Generic[Session]):
 
     One object serves one image after another. ``tools``: names of tools, which have keyboard shortcuts such as
     ``slide.<name>`` and call ``toggle_tool``. ``documents``: of a slide, which have been read when ``show`` and
-    ``open`` are called. ``keeps_widget``: ``open`` returns the same widget each time, because creating it takes long.
+    ``open`` are called. ``awaited``: documents of other sections, of which this is true as well, or which could not be
+    read. ``keeps_widget``: ``open`` returns the same widget each time, because creating it takes long.
     """
 
     documents: tuple[DocumentKind[Any], ...] = ()
+    awaited: tuple[DocumentKind[Any], ...] = ()
     tools: tuple[str, ...] = ()
     keeps_widget: bool = False
 

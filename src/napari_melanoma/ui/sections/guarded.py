@@ -34,6 +34,7 @@ class GuardedSection(SectionBase[object]):
         with self._guarded():
             created = create()
             self.documents = tuple(expect(kind, DocumentKind, "documents") for kind in created.documents)
+            self.awaited = tuple(expect(kind, DocumentKind, "awaited") for kind in created.awaited)
             self.tools = tuple(expect(tool, str, "tools") for tool in created.tools)
             self.keeps_widget = bool(created.keeps_widget)
             self._section = created

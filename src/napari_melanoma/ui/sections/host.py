@@ -188,7 +188,8 @@ class SectionHost(QObject, Generic[Session]):
             document.ready.connect(self._open_sections, unique=True)
         if not all(document.is_ready for document in documents):
             return
-        problem = next((document.problem for document in documents if document.problem), "")
+        own = [document for document in documents if document.kind in part.documents]
+        problem = next((document.problem for document in own if document.problem), "")
         if not problem and not hosted.is_shown:
             part.show(session)
             hosted.is_shown = True
@@ -223,7 +224,7 @@ def _close(hosted: HostedSection[Session]) -> None:
             hosted.section.close()
     finally:
         widget, hosted.widget = hosted.widget, None
-        if widget is not None and hosted.section.keeps_widget:
+        if widget is not None and hosted.section.keeps_widget and was_shown:  # otherwise it states a problem
             widget.hide()
         elif widget is not None:
             widget.setParent(None)  # not found by its name any more

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 BLIND_SETTING = "slide/depth_blind"
 READING_NAMED = "The reading without a name is now the reading of {}."
 LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
+UNREADABLE_REPORT = (
+    "The reading is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
+    "synoptic.json, and open the slide again."
+)
 READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
 
@@ -200,6 +204,8 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def _find_lock(self) -> str:
         """Return why the reading of the current reader is locked; empty if it is not."""
+        if self._report.problem:
+            return UNREADABLE_REPORT
         report = self._report.value
         is_locked = report.is_signed and report.signed_by == self.reader
         return LOCKED.format(report.signed_by) if is_locked else ""

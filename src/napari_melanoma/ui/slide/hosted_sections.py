@@ -81,7 +81,7 @@ class HostedSections(SectionHost[SlideSession]):
             self.session.flush()
 
     def _find_documents(self, part: SectionBase[SlideSession], session: SlideSession) -> Sequence[Document[Any]]:
-        return [session.document(kind) for kind in part.documents]
+        return [session.document(kind) for kind in (*part.documents, *part.awaited)]
 
     def _remove_closed(self, _: object = None) -> None:
         """Remove the sessions of slides that were closed, also while another slide is displayed."""

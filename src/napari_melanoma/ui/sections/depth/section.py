@@ -40,7 +40,8 @@ RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another nam
 class DepthSection(Section):
     """Measure the Breslow thickness of a slide, and edit the reading."""
 
-    documents = (DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT)  # a signed report locks the reading
+    documents = (DEPTH_DOCUMENT,)
+    awaited = (SYNOPTIC_DOCUMENT,)  # a signed report locks the reading
     tools = ("depth",)
 
     def __init__(self) -> None:
