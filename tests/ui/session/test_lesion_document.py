@@ -28,11 +28,12 @@ def session(qtbot, tmp_path):
         yield made
 
 
-def ends(session):
+def ends(session, folder=None):
     """Follow the analysis, which has ended."""
-    content = json.loads((session.folder / "result.json").read_text())
-    heatmap = read_heatmap(session.folder, "", content)
-    status = SimpleNamespace(path=session.folder, state=RunState("finished"))
+    folder = folder or session.folder
+    content = json.loads((folder / "result.json").read_text())
+    heatmap = read_heatmap(folder, "", content)
+    status = SimpleNamespace(path=folder, state=RunState("finished"))
     session.run.set(SlideRunUpdate(status, heatmap=heatmap, content=content))
 
 
@@ -148,6 +149,18 @@ def test_pending_edits_are_saved_when_other_results_are_shown(qtbot, session):
     ends(session)
     waits(qtbot, session)
     assert labels(session) == ["malignant", "benign"]
+
+
+def test_other_results_are_saved_as_they_were_read(qtbot, session):
+    view = session.folder / "view"
+    FakeAnalysis(view, session.slide.info.path, "print").begins().finishes()
+    switches(session, 2)
+    session.results.reset(is_view=True)
+    ends(session, view)
+    waits(qtbot, session)
+    assert stored(session) == ["malignant", "benign"]
+    assert session.lesions.value.source.folder == view
+    assert (labels(session), session.lesions.is_saved) == (["malignant"] * 2, True)
 
 
 def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, session):

@@ -174,7 +174,9 @@ class DocumentKind(Generic[Value]):
 
 
 @dataclass(frozen=True)
-class _Unsaved(Generic[Value]):
+class Unsaved(Generic[Value]):
+    """A value to be written, and the folder of its slide."""
+
     folder: Path
     value: Value
 
@@ -198,7 +200,7 @@ class Document(Edited[Value]):
         self.queue = LatestJobQueue(parent)
         self.queue.succeeded.connect(_finish)
         self.queue.failed.connect(self.failed.emit)
-        self._writer = LatestStateWriter[_Unsaved[Value], Stored[Value]](
+        self._writer = LatestStateWriter[Unsaved[Value], Stored[Value]](
             self.queue, self.queue, self._write, self._on_written, self.failed.emit
         )
         self.submit(self._read, self._on_read)
@@ -257,7 +259,7 @@ class Document(Edited[Value]):
             super()._change(change)
 
     def _save(self) -> None:
-        self._writer.save(_Unsaved(self.location.folder, self.value))
+        self._writer.save(Unsaved(self.location.folder, self.value))
 
     def _read(self, run: RunContext) -> Stored[Value] | Exception:
         try:
@@ -278,7 +280,7 @@ class Document(Edited[Value]):
             self.set(stored.value)
         self.ready.emit()
 
-    def _write(self, unsaved: _Unsaved[Value]) -> Stored[Value]:
+    def _write(self, unsaved: Unsaved[Value]) -> Stored[Value]:
         """Write a value; called in a thread, or when the window closes."""
         self._stored = self.kind.write(self.location, unsaved.value, self._stored)
         return self._stored

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored
+from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.results import FINAL_STATES
 from napari_melanoma.ui.session.run_status import analysis_identity
@@ -191,6 +191,14 @@ class LesionDocument(Document[LesionState | None]):
     def _save(self) -> None:
         if self._is_edited and not self.is_saved:
             super()._save()
+
+    def _write(self, unsaved: Unsaved[LesionState | None]) -> Stored[LesionState | None]:
+        """Write lesions, which may be those of results that are not shown any more."""
+        stored = self.kind.write(self.location, unsaved.value, self._stored)
+        shown, written = self.value, unsaved.value
+        if shown is not None and written is not None and shown.source == written.source:
+            self._stored = stored
+        return stored
 
     def _on_written(self, stored: Stored[LesionState | None] | None) -> None:
         super()._on_written(stored)
