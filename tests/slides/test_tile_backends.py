@@ -27,8 +27,10 @@ ANALYZE = """
 import json, sys
 from pathlib import Path
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides import backend_choice
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
+backend_choice.has_bfloat16 = lambda: False  # otherwise torch is measured, too
 slide, out = map(Path, sys.argv[1:])
 outcome = analyze_slide(slide, out, SlideOptions(model="tile-demo", tile_mpp=0.5, min_tissue=0), RunContext())
 unwanted = sorted({"torch", "torchvision", "timm", "lightning"} & set(sys.modules))

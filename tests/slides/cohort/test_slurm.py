@@ -131,7 +131,7 @@ def test_a_task_of_an_array_is_queued_again_before_its_time_limit_and_resumes(
     beyond = subprocess.run(
         words, env={**task, "SLURM_ARRAY_TASK_ID": "4"}, cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (beyond.returncode, beyond.stderr) == (2, "slides.txt has no line 4\n")
+    assert (beyond.returncode, beyond.stderr) == (2, f"{tmp_path / 'slides.txt'} has no line 4\n")
 
 
 def test_a_job_of_dask_jobqueue_that_ends_is_replaced_and_its_slide_resumed(
