@@ -81,7 +81,7 @@ def check_whole(out: Path) -> int:
 
 
 def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Change, live: Live) -> None:
-    recipe = change(alone, epochs=2 * KILLS + 4, patience=1000, ema_decay=0.9, samples=2)
+    recipe = change(alone, epochs=8 * KILLS, patience=1000, ema_decay=0.9, samples=2)
     out, moments, safe = tmp_path / "killed", random.Random(7), 0
     for _ in range(KILLS):
         process = start(live, recipe, out)
