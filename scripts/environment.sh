@@ -53,6 +53,8 @@ make_venv() {
 
 install_package() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip --upgrade >/dev/null
+    # The certificates of the system, which pip uses as well: hospitals have proxies with their own. Two names, by version.
+    export UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
     if "$venv/bin/python" -m pip install --quiet uv; then
         "$venv/bin/python" -m uv pip install --python "$venv/bin/python" --editable ".[$extras]" && return
         say "uv did not manage; pip tries the same, which takes some minutes longer"
