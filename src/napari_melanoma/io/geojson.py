@@ -145,7 +145,7 @@ def to_canvas(feature: Any, origin: Origin) -> Any:  # noqa: ANN401 - any JSON v
 
 def _move(coordinates: Any, origin: Origin) -> Any:  # noqa: ANN401 - any JSON value
     """Add an origin to a point (x, y), or to all points of nested lists."""
-    if not isinstance(coordinates, list) or len(coordinates) < 2 or not all(map(_is_number, coordinates)):
+    if not isinstance(coordinates, list) or len(coordinates) < 2 or not all(map(is_finite_number, coordinates)):
         return [_move(member, origin) for member in coordinates] if isinstance(coordinates, list) else coordinates
     x, y, *others = coordinates
     return [_shorten_number(x + origin[1]), _shorten_number(y + origin[0]), *others]
@@ -253,7 +253,7 @@ def find_origin(path: Path, content: Any, of_slide: Origin, former: bytes = _FOR
     """
     stated = content.get(ORIGIN) if isinstance(content, dict) else None
     if stated is not None:
-        if not (isinstance(stated, list) and len(stated) == 2 and all(map(_is_number, stated))):
+        if not (isinstance(stated, list) and len(stated) == 2 and all(map(is_finite_number, stated))):
             raise InputError(
                 f"{path}: '{ORIGIN}' must be two numbers, x and y, found {shorten(repr(stated), 60)}. Correct it, or "
                 "export the file again."
@@ -400,7 +400,7 @@ def _read_ring(points: Any, where: str) -> Ring:  # noqa: ANN401
 
 def _read_vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     """Return a point as (row, column), at most ``_MAX_COORDINATE`` away: areas of larger values would overflow."""
-    if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
+    if not (isinstance(point, list) and len(point) >= 2 and all(is_finite_number(value) for value in point[:2])):
         raise InputError(
             f"{where}: a point must be two finite numbers, x and y, found {shorten(repr(point), 60)}. Export the file "
             "again."
@@ -422,7 +422,7 @@ def read_classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
     name = ": ".join(str(part) for part in names) if isinstance(names, list) else str(value.get("name") or "")
     name = format_class(name)
     color = value.get("color")
-    if isinstance(color, list) and len(color) >= 3 and all(_is_number(part) for part in color[:3]):
+    if isinstance(color, list) and len(color) >= 3 and all(is_finite_number(part) for part in color[:3]):
         return name, (int(color[0]), int(color[1]), int(color[2]))
     packed = value.get("colorRGB")  # up to QuPath 0.3: a signed 32-bit number, alpha first
     if isinstance(packed, int):
@@ -440,7 +440,7 @@ def _read_measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN
         raise InputError(
             f"{where}: 'measurements' must be an object, found {shorten(repr(value), 60)}. Export the file again."
         )
-    return {name: float(number) for name, number in value.items() if _is_number(number)}
+    return {name: float(number) for name, number in value.items() if is_finite_number(number)}
 
 
 def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
@@ -452,7 +452,7 @@ def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) 
     return member
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401
+def is_finite_number(value: Any) -> bool:  # noqa: ANN401
     """Whether a value is a finite number and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

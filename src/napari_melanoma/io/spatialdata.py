@@ -5,7 +5,6 @@ In the coordinate system "global", positions (x, y) are pixels of the finest lev
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.parsing import parse_error_reason, read_object_or_empty
 from napari_melanoma.core.polygons import Polygon, Ring, as_ring, to_shape
-from napari_melanoma.io.geojson import Annotation, Color, GeoJsonContent, read_classification
+from napari_melanoma.io.geojson import Annotation, Color, GeoJsonContent, is_finite_number, read_classification
 
 if TYPE_CHECKING:
     from shapely import Geometry
@@ -131,7 +130,7 @@ def _read_row(row: Mapping[str, Any], element: str) -> Annotation | None:
         class_name,
         next(filter(None, (_read_color(row.get(key)) for key in COLOR_COLUMNS)), color),
         _read_text(row.get("name")),
-        {key: float(value) for key, value in numbers.items() if _is_number(value)},
+        {key: float(value) for key, value in numbers.items() if is_finite_number(value)},
         _read_text(row.get("objectType")) or "annotation",
         id=_read_text(row.get("id")),
         properties={key: value for key, value in others.items() if isinstance(value, str | bool)},
@@ -160,8 +159,3 @@ def _read_color(value: Any) -> Color | None:  # noqa: ANN401 - any value of a ta
     except (TypeError, ValueError):
         return None
     return red, green, blue
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value is a finite number and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -108,9 +108,10 @@ def pin(name: HubName) -> HubName:
 
 def is_missing(text: str) -> bool:
     """Whether a text is the pinned name of a model that has not been downloaded."""
-    match = NAME.fullmatch(text)
-    name = HubName(match["repository"], match["revision"] or "") if match else None
-    return name is not None and name.is_pinned and not name.folder.is_dir()
+    if NAME.fullmatch(text) is None:
+        return False
+    name = HubName.parse(text)
+    return name.is_pinned and not name.folder.is_dir()
 
 
 def download_named(values: object) -> None:

@@ -40,6 +40,7 @@ from napari_melanoma.data.duplicates import find_duplicates, merge_groups
 from napari_melanoma.data.splits import FOLD, TEST, VAL, assign_folds
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pipeline import METRICS_FILE
 from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
@@ -167,7 +168,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
         usable = [sample for sample in classifiable_samples(samples, config) if sample.key in strata]
     duplicates = [] if recipe.tile is not None else find_duplicates(usable, run)
     groups = merge_groups(usable, duplicates)
-    outside = {TEST} if recipe.data.test_split == VAL else {TEST, recipe.data.test_split}
+    outside = {TEST, _find_test_split(recipe)}
     tested = {group for sample, group in zip(usable, groups, strict=True) if sample.split in outside}
     chosen = [(sample, group) for sample, group in zip(usable, groups, strict=True) if group not in tested]
     if not chosen:
@@ -225,7 +226,7 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
         part = RunPartContext(run, index, count, title, STEPS)
         _train_fold(fold_recipe(recipe, index + 1, folder.path / FOLDS), fold, part)
         run.check()
-        if not (fold.evaluation / "metrics.json").is_file():
+        if not (fold.evaluation / METRICS_FILE).is_file():
             evaluate_alone(fold.path, run=part)
         run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
     metrics = summarize_folds(folders)
@@ -268,24 +269,34 @@ def _write_ensemble(
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
-    if not (folder.evaluation / "metrics.json").is_file() and _has_test_images(recipe, folder):
+    if not (folder.evaluation / METRICS_FILE).is_file() and _has_test_images(recipe, folder):
         datasets = [Path(name).expanduser() for name in recipe.data.datasets]
-        split = TEST if recipe.data.test_split == VAL else recipe.data.test_split
-        evaluate_model(ensemble, datasets, folder.evaluation, {"split": split}, source="train", run=run)
+        options = {"split": _find_test_split(recipe)}
+        evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
+
+
+def _find_test_split(recipe: TrainRecipe) -> str:
+    """Return the split whose images are in no fold; ``val``, the usual test set of single runs, is in the folds."""
+    return TEST if recipe.data.test_split == VAL else recipe.data.test_split
 
 
 def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
     """Whether the tables have test images, which are in no fold."""
-    folds = read_folds(folder.path / FOLDS)
-    split = TEST if recipe.data.test_split == VAL else recipe.data.test_split
+    folds, split = read_folds(folder.path / FOLDS), _find_test_split(recipe)
     samples = read_datasets([Path(name).expanduser() for name in recipe.data.datasets])
     return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
 
 
+def _read_metrics(fold: RunFolder) -> dict[str, dict[str, float]]:
+    """Read the metrics of a fold, with the ends of their intervals."""
+    metrics: dict[str, dict[str, float]] = read_json(fold.evaluation / METRICS_FILE)["metrics"]["all"]
+    return metrics
+
+
 def summarize_folds(folders: Sequence[RunFolder]) -> dict[str, FoldEstimate]:
     """Return the mean of each metric over the evaluations of the folds, of metrics that all of them have."""
-    stored = [read_json(folder.evaluation / "metrics.json")["metrics"]["all"] for folder in folders]
+    stored = [_read_metrics(folder) for folder in folders]
     names = [name for name in stored[0] if all(name in metrics for metrics in stored)]
     return {name: estimate_mean([float(metrics[name]["mean"]) for metrics in stored], name) for name in names}
 
@@ -320,7 +331,7 @@ def _format(estimate: FoldEstimate) -> tuple[str, str]:
 
 def _describe_fold(recipe: TrainRecipe, fold: RunFolder) -> str:
     """Return the first metric of a fold."""
-    metrics = read_json(fold.evaluation / "metrics.json")["metrics"]["all"]
+    metrics = _read_metrics(fold)
     shown = [name for name in ("AUC", "JA") if name in metrics]
     return f"{metric_label(shown[0])} {metrics[shown[0]]['mean']:.3f}" if shown else "evaluated"
 
@@ -341,7 +352,7 @@ def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
         "provenance": collect_provenance(),
     }
     write_json(result.folder / SUMMARY, values)
-    stored = [read_json(folder.evaluation / "metrics.json")["metrics"]["all"] for folder in folders]
+    stored = [_read_metrics(folder) for folder in folders]
     shown = [name for name in select_shown(recipe) if name in result.metrics]
     rows = [
         (

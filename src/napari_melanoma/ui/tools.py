@@ -24,7 +24,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.depth.readings import line_length_mm
 from napari_melanoma.depth.t_category import format_thickness, t_category
-from napari_melanoma.imaging.masks import resample_labels, separate_labels, square_around
+from napari_melanoma.imaging.masks import grow_box, resample_labels, separate_labels, square_around
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.installed_bundles import find_bundle, list_bundles, list_photograph_models
@@ -179,7 +179,7 @@ def extract_roi(
         lesion = _read_mask(labels)
         box = square_around(lesion, margin / 100)
         assert box is not None  # a mask without pixels is an error
-        box = _clip(box, lesion.shape)
+        box = grow_box(box, 0, (lesion.shape[0], lesion.shape[1]))  # the part inside the image
         rgb = source.read().rgb[box.slices].copy()
         if black_background:
             rgb[~lesion[box.slices]] = 0
@@ -567,13 +567,6 @@ def _read_mask(labels: LabelsSource) -> "NDArray[np.bool_]":
             f"no label of '{labels.name}' lies on '{labels.photograph}'. Check scale and position of the layers."
         )
     return mask
-
-
-def _clip(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the part of a box that is inside an image."""
-    top, left = max(0, box.top), max(0, box.left)
-    bottom, right = min(shape[0], box.top + box.height), min(shape[1], box.left + box.width)
-    return Box(top, left, bottom - top, right - left)
 
 
 def _corners(box: Box) -> "NDArray[np.float64]":
