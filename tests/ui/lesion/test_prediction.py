@@ -293,7 +293,7 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     # A method that is not supported is reported once, and the heatmap of another method is not shown for it.
     chooses(person, "grad_cam", "heatmap_method")
     assert "no map for Grad-CAM" in notification_manager.records[-1].message
-    assert text_of(person, "heatmap_notice") == "This network has no map for Grad-CAM."
+    assert text_of(person, "heatmap_notice").startswith("This network has no map for Grad-CAM. <a href='heatmap'")
     assert not person.layer("heatmap").visible
     count = len(notification_manager.records)
     types(person, "60")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.ui.sections.prediction.resolve import (
+    HEATMAP_STOPPED,
     NO_MODEL_SELECTED,
     NOT_ANALYZED,
     OUTDATED,
@@ -115,12 +116,17 @@ def test_a_saved_prediction_until_there_is_a_new_one(
 
 HEAT, EMPTY = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
 SHOWN = HeatmapOptions(is_shown=True)
-FAILED_OCCLUSION = replace(SHOWN, method="occlusion", failures={("small", "occlusion"): "this network has none."})
+SHOWN_OCCLUSION = replace(SHOWN, method="occlusion")
 TWO: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma")
 THREE: Any = SimpleNamespace(classes=("nevus", "melanoma", "lentigo"), positive="melanoma")
 OF_TWO, OF_THREE = LesionPredictionOutcome(REQUEST, TWO), LesionPredictionOutcome(REQUEST, THREE)
 EXPLAIN_TWO = REQUEST._replace(method="cam")
 EXPLAIN_NEVUS = REQUEST._replace(method="cam", target="nevus")
+OCCLUDE = REQUEST._replace(method="occlusion")
+FAILED_HEATMAP = PredictionHeatmap(OCCLUDE, error="this <network> has none.")
+CANCELED_HEATMAP = PredictionHeatmap(EXPLAIN_TWO)
+EDITED_TWO = LesionPredictionOutcome(EDITED, TWO)
+LARGE_TWO = LesionPredictionOutcome(LARGE, TWO)
 
 
 class HeatmapCase(NamedTuple):
@@ -136,6 +142,8 @@ class HeatmapCase(NamedTuple):
 EMPTY_NOTICE = (
     "The heatmap is empty: the method found no image region that increases the probability of {}. Try another method."
 )
+FAILED_NOTICE = "This &lt;network&gt; has none. [Compute again]"
+CANCELED_NOTICE = f"{HEATMAP_STOPPED} [Compute again]"
 HEATMAP_CASES = [
     HeatmapCase("no prediction", None, None, SHOWN, (), "", ""),
     HeatmapCase("canceled", CANCELED, None, SHOWN, (), "", ""),
@@ -172,20 +180,23 @@ HEATMAP_CASES = [
         "melanoma",
         "",
     ),
-    HeatmapCase("failed", OF_TWO, None, FAILED_OCCLUSION, (), "", "This network has none."),
-    HeatmapCase("failed, and hidden", OF_TWO, None, replace(FAILED_OCCLUSION, is_shown=False), (), "", ""),
-    HeatmapCase("another method failed", OF_TWO, None, replace(FAILED_OCCLUSION, method="cam"), (), "", ""),
+    HeatmapCase("failed", OF_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", FAILED_NOTICE),
+    HeatmapCase("failed, then edited", EDITED_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", FAILED_NOTICE),
+    HeatmapCase("failed with another model", LARGE_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", ""),
+    HeatmapCase("failed, and hidden", OF_TWO, FAILED_HEATMAP, replace(SHOWN_OCCLUSION, is_shown=False), (), "", ""),
+    HeatmapCase("another method failed", OF_TWO, FAILED_HEATMAP, SHOWN, (), "", ""),
+    HeatmapCase("a heatmap was canceled", OF_TWO, CANCELED_HEATMAP, SHOWN, (), "", CANCELED_NOTICE),
+    HeatmapCase("a heatmap was canceled, then edited", EDITED_TWO, CANCELED_HEATMAP, SHOWN, (), "", ""),
 ]
 
 
 @pytest.mark.parametrize("case", HEATMAP_CASES, ids=lambda case: case.name)
 def test_heatmap_controls(case: HeatmapCase) -> None:
-    view = resolve_heatmap(case.outcome, case.heatmap, case.options)
+    view = resolve_heatmap(case.outcome, case.heatmap, case.options, link)
     assert view == HeatmapView(case.options, case.classes, case.target, case.notice)
 
 
 OLD_HEATMAP, NEW_HEATMAP = PredictionHeatmap(EXPLAIN_NEVUS, HEAT), PredictionHeatmap(EXPLAIN_TWO, HEAT)
-OCCLUDE = REQUEST._replace(method="occlusion")
 
 
 @pytest.mark.parametrize(
@@ -199,11 +210,13 @@ OCCLUDE = REQUEST._replace(method="occlusion")
         pytest.param(
             OF_TWO,
             NEW_HEATMAP,
-            replace(SHOWN, method="occlusion"),
+            SHOWN_OCCLUSION,
             HeatmapLayerView(request=OCCLUDE),
             id="replaced after seconds",
         ),
-        pytest.param(OF_TWO, NEW_HEATMAP, FAILED_OCCLUSION, HeatmapLayerView(), id="failed"),
+        pytest.param(OF_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, HeatmapLayerView(), id="failed"),
+        pytest.param(EDITED_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, HeatmapLayerView(), id="failed, then edited"),
+        pytest.param(OF_TWO, CANCELED_HEATMAP, SHOWN, HeatmapLayerView(), id="canceled"),
     ],
 )
 def test_heatmap_layer(

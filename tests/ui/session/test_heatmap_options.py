@@ -1,4 +1,4 @@
-"""The heatmap options that all photographs share are stored, and what has failed is tried again after a change."""
+"""The heatmap options that all photographs share are stored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import pytest
 
 from napari_melanoma.classification.prediction import METHODS
 from napari_melanoma.ui.session.heatmap_options import HEATMAP_METHODS, HeatmapOptions, SharedHeatmapOptions
-from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-REQUEST = LesionPredictionRequest("mole", ClassifierInput("small", "image", "mask"), (), "grad_cam")
 
 
 @pytest.fixture
@@ -37,16 +34,3 @@ def test_options_are_used_next_time_without_the_class(settings: DockSettings) ->
 def test_a_method_of_another_version_is_not_used(settings: DockSettings) -> None:
     settings.set("lesion/heatmap_method", "removed")
     assert SharedHeatmapOptions(settings).value.method == "cam"
-
-
-def test_a_failure_is_kept_until_another_option_than_the_opacity_changes(settings: DockSettings) -> None:
-    options, emitted = SharedHeatmapOptions(settings), []
-    options.changed.connect(emitted.append)
-    options.add_failure(REQUEST, "there is none.")
-    options.edit(opacity=10)
-    assert options.value.find_failure(REQUEST) == "there is none."
-    assert options.value.find_failure(REQUEST._replace(method="cam")) == ""
-    options.edit(method="cam")
-    assert options.value.find_failure(REQUEST) == ""
-    assert emitted[-1] is options.value
-    assert len(emitted) == 3

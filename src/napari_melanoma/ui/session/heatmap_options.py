@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.ui.session.document import Shared
@@ -31,14 +30,13 @@ class HeatmapOptions:
     """How the heatmaps of all photographs are computed and displayed.
 
     ``target``: the class that is explained, if the model has more than two; of other models, the positive class is.
-    ``opacity``: in percent. ``failures``: why there is no heatmap, by model and method, which are not tried again.
+    ``opacity``: in percent.
     """
 
     is_shown: bool = False
     method: str = "cam"
     target: str = ""
     opacity: int = 60
-    failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def find_target(self, prediction: ClassPrediction) -> str:
         """Return the class to explain; empty for two classes, since one heatmap explains both."""
@@ -51,10 +49,6 @@ class HeatmapOptions:
         if outcome is None or outcome.prediction is None or not self.is_shown:
             return None
         return outcome.request._replace(method=self.method, target=self.find_target(outcome.prediction))
-
-    def find_failure(self, request: LesionPredictionRequest | None) -> str:
-        """Return why there is no heatmap for a request; empty if it has not failed."""
-        return "" if request is None else self.failures.get((request.classifier_input.model, request.method), "")
 
 
 class SharedHeatmapOptions(Shared[HeatmapOptions]):
@@ -69,13 +63,7 @@ class SharedHeatmapOptions(Shared[HeatmapOptions]):
         self._settings = settings
 
     def edit(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
-        """Change options; unless only the opacity changes, what has failed is tried again."""
+        """Change options."""
         for name in changes.keys() & SETTINGS.keys():
             self._settings.set(SETTINGS[name], changes[name])
-        failures = self.value.failures if changes.keys() == {"opacity"} else {}
-        self.set(replace(self.value, **changes, failures=failures))
-
-    def add_failure(self, request: LesionPredictionRequest, message: str) -> None:
-        """Record that a model has no heatmap of a method."""
-        failure = {(request.classifier_input.model, request.method): message}
-        self.set(replace(self.value, failures={**self.value.failures, **failure}))
+        self.set(replace(self.value, **changes))

@@ -67,10 +67,21 @@ class LesionPredictionOutcome(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PredictionHeatmap:
-    """The heatmap for a request, float32 (row, column) in [0, 1]."""
+    """The outcome of a request for a heatmap: ``values``, float32 (row, column) in [0, 1], or an error message.
+
+    Without both, the request was canceled.
+    """
 
     request: LesionPredictionRequest
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | None = None
+    error: str = ""
+
+    def applies_to(self, request: LesionPredictionRequest) -> bool:
+        """Return whether it is the outcome of a request; what has failed is not repeated after each edit."""
+        if self.error:
+            failed = self.request
+            return (failed.classifier_input.model, *failed[-2:]) == (request.classifier_input.model, *request[-2:])
+        return self.request == request
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
+    from napari_melanoma.ui.session.heatmap_options import HeatmapOptions, SharedHeatmapOptions
     from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
@@ -70,6 +70,7 @@ class PhotographPredictions(QObject):
         for signal in (self.edited_masks.changed, self._controller.changed):
             signal.connect(self.refresh)
         self._classifier.changed.connect(self.refresh_all)
+        self.heatmap_options.changed.connect(self._on_heatmap_options)
         models_changed().changed.connect(self._on_models)
         case_rows().changed.connect(self._on_cases)
         self._sessions.removed.connect(self._on_removed)
@@ -110,7 +111,7 @@ class PhotographPredictions(QObject):
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
         heatmap, request = session.heatmap, self.heatmap_options.value.make_request(session.prediction)
-        if heatmap is None or request != heatmap.request:
+        if heatmap is None or heatmap.values is None or request != heatmap.request:
             return None
         return LesionHeatmap(heatmap.values, request.method, request.target or prediction.positive)
 
@@ -140,12 +141,21 @@ class PhotographPredictions(QObject):
         session.prediction = None
         self.refresh(session)
 
+    def repeat_heatmap(self, session: PhotographSession) -> None:
+        """Request a heatmap again that has failed or was canceled."""
+        session.heatmap = None
+
     def cancel(self) -> None:
         """Cancel all requests; they are not repeated before their input changes."""
+        requested = [session for session in self._sessions if self.queue.has_requests(session.identity)]
         self.queue.cancel()
         for session in self._sessions:
             if session.request is not None and session.current_prediction is None:
                 session.prediction = LesionPredictionOutcome(session.request)
+        for session in requested:
+            heatmap, request = session.heatmap, self.heatmap_options.value.make_request(session.prediction)
+            if request is not None and (heatmap is None or not heatmap.applies_to(request)):
+                session.heatmap = PredictionHeatmap(request)
 
     def follow_patient_data(self, session: PhotographSession) -> None:
         """Show changed patient data, and request the prediction for them."""
@@ -200,13 +210,17 @@ class PhotographPredictions(QObject):
         return result if edited is None else replace(result, mask=edited.mask)
 
     def _on_predicted(self, request: LesionPredictionRequest, response: object) -> None:
+        """``response``: for a heatmap float32 (row, column) in [0, 1]."""
+        import numpy as np
+
         from napari_melanoma.classification.prediction import ClassPrediction
 
         session = self._sessions.find(request.identity)
         if session is None:
             return
         if request.method:
-            self._set_heatmap(session, request, response)
+            if self._set_heatmap(session, PredictionHeatmap(request, np.asarray(response, np.float32))):
+                self.explained.emit(session)
             return
         assert isinstance(response, Mapping)
         prediction = ClassPrediction.from_json(response["prediction"])
@@ -215,27 +229,33 @@ class PhotographPredictions(QObject):
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         session = self._sessions.find(request.identity)
-        if request.method:
-            self.heatmap_options.add_failure(request, describe_failure(error))
-            self.failed.emit(error)
-        elif session is not None:
+        if session is None:
+            return
+        if not request.method:
             self._set_outcome(session, LesionPredictionOutcome(request, error=str(error)))
+        elif self._set_heatmap(session, PredictionHeatmap(request, error=describe_failure(error))):
+            self.failed.emit(error)
 
     def _set_outcome(self, session: PhotographSession, outcome: LesionPredictionOutcome) -> None:
         session.request = self._make_request(session)
         if outcome.request == session.request:
             session.prediction = outcome
 
-    def _set_heatmap(self, session: PhotographSession, request: LesionPredictionRequest, heat: object) -> None:
-        """Set a heatmap from the worker, unless prediction or options have changed since.
+    def _set_heatmap(self, session: PhotographSession, heatmap: PredictionHeatmap) -> bool:
+        """Set a heatmap from the worker, unless prediction or options have changed since; return whether it was set."""
+        is_current = heatmap.request == self.heatmap_options.value.make_request(session.prediction)
+        if is_current:
+            session.heatmap = heatmap
+        return is_current
 
-        ``heat``: float32 (row, column) in [0, 1].
-        """
-        import numpy as np
-
-        if request == self.heatmap_options.value.make_request(session.prediction):
-            session.heatmap = PredictionHeatmap(request, np.asarray(heat, np.float32))
-            self.explained.emit(session)
+    def _on_heatmap_options(self, options: HeatmapOptions) -> None:
+        """Remove failed and canceled heatmaps that are not requested any more, so that they can be requested again."""
+        for session in self._sessions:
+            heatmap, request = session.heatmap, options.make_request(session.prediction)
+            if heatmap is None or heatmap.values is not None:
+                continue
+            if request is None or not heatmap.applies_to(request):
+                session.heatmap = None
 
     def _on_cases(self) -> None:
         """Use the data of the open cases."""

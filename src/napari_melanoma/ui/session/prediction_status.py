@@ -32,6 +32,7 @@ class PredictionStatus(QObject):
         self._progress: Progress | None = None
         self._is_shown = False  # whether the status line shows the prediction
         self._has_result, self._error = True, ""  # of the last request; message of the last error
+        self._failed_method = ""  # of the heatmap with this error
         self._delay_timer = QTimer(self)
         self._delay_timer.setSingleShot(True)
         self._delay_timer.setInterval(STATUS_DELAY_MS)
@@ -46,7 +47,8 @@ class PredictionStatus(QObject):
 
     def _on_heatmap_options(self, options: HeatmapOptions) -> None:
         """Clear the error of the last request, if another one is made."""
-        if not options.failures and self._error and self._status.text == self._error:
+        is_repeated = not options.is_shown or options.method != self._failed_method
+        if is_repeated and self._error and self._status.text == self._error:
             self._status.clear()
 
     def _on_cancelled(self, task: str) -> None:
@@ -73,7 +75,7 @@ class PredictionStatus(QObject):
             self._status.progress(TASK, progress)
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
-        self._has_result, self._error = False, describe_failure(error)
+        self._has_result, self._error, self._failed_method = False, describe_failure(error), request.method
 
     def _on_idle(self) -> None:
         self._delay_timer.stop()

@@ -14,7 +14,9 @@ from napari_melanoma.ui.viewer.photographs import (
     SUBSTITUTE_UNIT_KEY,
     Role,
     find_layer,
+    get_identity,
     get_own_units,
+    get_role,
     insert_layer,
 )
 from napari_melanoma.ui.viewer.view_memory import list_pictures
@@ -105,6 +107,13 @@ def show_heatmap(viewer: Viewer, image: Image, heatmap: NDArray[np.float32], opa
         layer.data = heatmap
     layer.visible = image.visible
     return layer
+
+
+def fade_heatmaps(viewer: Viewer, opacity: float) -> None:
+    """Set the opacity, 0 to 1, of the heatmaps of all photographs."""
+    for layer in viewer.layers:
+        if get_identity(layer) is not None and get_role(layer) == "heatmap" and layer.opacity != opacity:
+            layer.opacity = opacity
 
 
 def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:

@@ -24,6 +24,7 @@ NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented 
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
 OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
 STOPPED = "Canceled. There is no prediction for this lesion."
+HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
 FAST_METHODS = ("grad_cam", "cam")
 Link = Callable[[str, str], str]
 """Makes a link to a target with a text, for rich text."""
@@ -59,8 +60,8 @@ class PredictionView:
 class HeatmapView:
     """The controls of the heatmap.
 
-    ``classes``: to choose from, none if the model has two. ``target``: the chosen one. ``notice``: why there is no
-    heatmap, or that it is empty, which otherwise looks as if it were missing.
+    ``classes``: to choose from, none if the model has two. ``target``: the chosen one. ``notice``: as rich text, why
+    there is no heatmap, or that it is empty, which otherwise looks as if it were missing.
     """
 
     options: HeatmapOptions = field(default_factory=HeatmapOptions)
@@ -122,19 +123,26 @@ def _explain_missing(
 
 
 def resolve_heatmap(
-    outcome: LesionPredictionOutcome | None, heatmap: PredictionHeatmap | None, options: HeatmapOptions
+    outcome: LesionPredictionOutcome | None, heatmap: PredictionHeatmap | None, options: HeatmapOptions, link: Link
 ) -> HeatmapView:
     """Return the controls of the heatmap of a prediction; ``heatmap``: the last one."""
     prediction = None if outcome is None else outcome.prediction
     if prediction is None:
         return HeatmapView(options)
-    request = options.make_request(outcome)
-    target, notice = options.find_target(prediction), options.find_failure(request)
-    if heatmap is not None and heatmap.request == request and not heatmap.values.any():
-        from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+    request, target, notice = options.make_request(outcome), options.find_target(prediction), ""
+    if heatmap is not None and request is not None and heatmap.applies_to(request):
+        title = class_title(target or prediction.positive).lower()
+        notice = _explain_missing_heatmap(heatmap, title, link)
+    return HeatmapView(options, prediction.classes if target else (), target, notice)
 
-        notice = EMPTY_HEATMAP.format(target=class_title(target or prediction.positive).lower())
-    return HeatmapView(options, prediction.classes if target else (), target, to_sentence(notice))
+
+def _explain_missing_heatmap(heatmap: PredictionHeatmap, target: str, link: Link) -> str:
+    """Explain why no heatmap can be seen, as rich text; empty if there is one."""
+    from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+
+    if heatmap.values is None:
+        return f"{html.escape(to_sentence(heatmap.error)) or HEATMAP_STOPPED} {link('heatmap', 'Compute again')}"
+    return "" if heatmap.values.any() else html.escape(to_sentence(EMPTY_HEATMAP.format(target=target)))
 
 
 def resolve_layer(
@@ -142,10 +150,10 @@ def resolve_layer(
 ) -> HeatmapLayerView:
     """Return the layer of the heatmap of a prediction; ``heatmap``: the last one."""
     request = options.make_request(outcome)
-    if request is None or options.find_failure(request):
+    if request is None:
         return HeatmapLayerView()
-    if heatmap is not None and heatmap.request == request:
-        return HeatmapLayerView(heatmap)
+    if heatmap is not None and heatmap.applies_to(request):
+        return HeatmapLayerView(None if heatmap.values is None else heatmap)
     return HeatmapLayerView(request=request, is_kept=options.method in FAST_METHODS)
 
 

@@ -30,7 +30,8 @@ class PredictionSection(PhotographSection):
         self._heatmap = HeatmapControls()
         self._panel = PredictionPanel(session.services.icons, self._heatmap)
         self._heatmap.edited.connect(lambda name, value: options.edit(**{name: value}))
-        self._panel.hint.linkActivated.connect(self._on_link)
+        for label in (self._panel.hint, self._heatmap.notice.label):
+            label.linkActivated.connect(self._on_link)
         self._connections = SectionConnections(self._panel)
         connect, events = self._connections.connect, session.events
         for signal in (events.prediction, events.request, events.saved_prediction, events.pending_options):
@@ -62,10 +63,13 @@ class PredictionSection(PhotographSection):
 
     def _update_heatmap(self) -> None:
         session, options = self._session, self._predictions.heatmap_options.value
-        self._heatmap.show_view(resolve_heatmap(session.prediction, session.heatmap, options))
+        link = session.services.icons.link
+        self._heatmap.show_view(resolve_heatmap(session.prediction, session.heatmap, options, link))
 
     def _on_link(self, link: str) -> None:
         if link == "again":
             self._predictions.repeat(self._session)
+        elif link == "heatmap":
+            self._predictions.repeat_heatmap(self._session)
         else:
             self._session.services.status.link_activated.emit(link)

@@ -215,9 +215,11 @@ class HeatmapControls(QWidget):
         self._shown_classes: tuple[str, ...] = ()
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self._slider.setRange(0, PERCENT)
-        self._notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
+        self.notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
+        self.notice.label.setTextFormat(Qt.TextFormat.RichText)  # with a link
+        self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         rows = (row(self._check, self._methods, stretch=1), self._class_row)
-        fill_column(self, *rows, row(QLabel("opacity"), self._slider, stretch=1), self._notice, spacing=4)
+        fill_column(self, *rows, row(QLabel("opacity"), self._slider, stretch=1), self.notice, spacing=4)
         self.layout().setContentsMargins(0, 2, 0, 0)
         self._check.toggled.connect(lambda on: self.edited.emit("is_shown", on))
         self._methods.activated.connect(lambda _: self.edited.emit("method", self._methods.currentData()))
@@ -242,7 +244,7 @@ class HeatmapControls(QWidget):
         self._class_row.setVisible(bool(view.classes))
         for part in (self._methods, self._classes, self._slider):
             part.setEnabled(options.is_shown)
-        self._notice.set_text(view.notice)
+        self.notice.set_text(view.notice)
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:
