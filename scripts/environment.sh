@@ -51,10 +51,27 @@ make_venv() {
     "$python" -m venv "$venv"
 }
 
+# On Linux, the PyTorch of PyPI includes CUDA, which is of use with an NVIDIA GPU only. PyTorch's own index has builds for
+# processors. UV_TORCH_BACKEND (such as cpu, cu130 or auto), which uv reads, takes precedence; an installed PyTorch stays.
+choose_torch() {
+    [ "$(uname -s)" = Linux ] && [ -z "${UV_TORCH_BACKEND:-}" ] || return 0
+    if nvidia-smi -L >/dev/null 2>&1 || [ -e /proc/driver/nvidia/version ]; then return 0; fi
+    if "$venv/bin/python" -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("torch"))'; then return 0; fi
+    index=https://download.pytorch.org/whl/cpu/torch/
+    if timeout 8 "$venv/bin/python" -c "import urllib.request; urllib.request.urlopen('$index', timeout=5)" 2>/dev/null; then
+        export UV_TORCH_BACKEND=cpu
+        say "no NVIDIA GPU found: PyTorch is installed for the processor only. For CUDA: make env UV_TORCH_BACKEND=auto"
+    else
+        say "no NVIDIA GPU found, but download.pytorch.org, which has PyTorch for processors only, cannot be reached."
+        say "PyTorch is installed from PyPI, which works the same, but includes CUDA: 4 GB more on disk."
+    fi
+}
+
 install_package() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip --upgrade >/dev/null
     # The certificates of the system, which pip uses as well: hospitals have proxies with their own. Two names, by version.
     export UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
+    choose_torch
     if "$venv/bin/python" -m pip install --quiet uv; then
         "$venv/bin/python" -m uv pip install --python "$venv/bin/python" --editable ".[$extras]" && return
         say "uv did not manage; pip tries the same, which takes some minutes longer"
