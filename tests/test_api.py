@@ -326,7 +326,10 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "^pixel_size_um: .* is 2000.* at most 100",
         ),
         (lambda rgb, mask: nm.segment(rgb.tolist()), "a PIL image, a tensor or a Photograph as the image; found list"),
-        (lambda rgb, mask: nm.export("lesion-small", "tflite"), "format must be one of onnx; found 'tflite'"),
+        (
+            lambda rgb, mask: nm.export("lesion-small", "tflite"),
+            "format must be one of onnx, bioimageio, hub; found 'tflite'",
+        ),
         (lambda rgb, mask: nm.read_run("nowhere"), r"contains no run\. Pass the folder that nm\.train wrote to"),
         (lambda rgb, mask: nm.classify([rgb], [mask, mask]), "mask must have a value for each of 1 images; found 2"),
         (lambda rgb, mask: nm.classify([rgb, rgb], age=[61]), "age must have a value for each of 2 images; found 1"),

@@ -3,6 +3,7 @@
 from .api.classification import Classification, Explanation, classify, explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
+from .api.hub import pull, push
 from .api.inputs import read_photograph
 from .api.learning import (
     EvaluationSummary,
@@ -102,6 +103,8 @@ __all__ = [
     "measure",
     "measure_breslow",
     "open_slide",
+    "pull",
+    "push",
     "read_case",
     "read_dataset",
     "read_photograph",
