@@ -585,7 +585,7 @@ class Prompter:
 
 
 @overload
-def measure(
+def measure(  # type: ignore[overload-overlap]  # a path or an array is also an iterable
     mask: AnyPath | ArrayLike,
     image: AnyImage | None = None,
     pixel_size_um: PixelSizeUm | None = None,
