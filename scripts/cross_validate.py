@@ -29,7 +29,6 @@ from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classes import class_subgroups
 from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
 from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
-from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.metrics.class_metrics import ClassPredictions
@@ -154,18 +153,17 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
     empty: list[dict[str, str]] = [{}] * BATCH
     for first in range(0, len(evaluated), BATCH):
         part = evaluated[first : first + BATCH]
-        views, recognized = [], []
+        views = []
         for entry, _ in part:
             assert entry.image is not None
-            rgb = read_photograph(entry.image).rgb
-            views.append(model.crop_image(rgb, read_mask(entry.mask) if entry.mask else None))
-            recognized.append(recognize_modality(rgb))
+            views.append(
+                model.crop_image(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None)
+            )
         encoded = model.run_encoder(views)
         metadata = [entry.row for entry, _ in part], empty[: len(part)]
         probabilities = [model.calibration.probabilities(model.run_head(encoded, rows)) for rows in metadata]
         sets = model.calibration.prediction_sets(probabilities[0])
         for number, (entry, label) in enumerate(part):
-            distance = model.calibration.distance(encoded[number].embedding, recognized[number]) or 0
             yield {
                 "image_id": entry.image_id,
                 "class": label,
@@ -174,7 +172,9 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
                 "held": int(sets[number, classes.index(label)]),
                 "inconclusive": int(sets[number].sum() != 1),
                 "threshold": config.operating_point.threshold if config.operating_point else 0.5,
-                "out_of_distribution": int(distance > (config.novelty_threshold or np.inf)),
+                "out_of_distribution": int(
+                    (model.calibration.distance(encoded[number].embedding) or 0) > (config.novelty_threshold or np.inf)
+                ),
             }
 
 

@@ -175,7 +175,7 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
-EXPORT_SUFFIXES = {"onnx": ".onnx", "bioimageio": ".zip", "hub": ""}
+EXPORT_FORMATS = ("onnx",)
 
 
 def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | None = None) -> Path:
@@ -188,21 +188,19 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     format : str
         ``onnx``: the input is uint8 RGB (batch, side, side, 3), the output is logits, or the calibrated probabilities
         of a classifier. ``config.json`` is embedded in the file, and ``example.py`` beside it reproduces the results of
-        this program. ``bioimageio``: a package of the BioImage Model Zoo. ``hub``: the files that ``push`` uploads to
-        the Hugging Face hub, in a folder.
+        this program.
     path : str or os.PathLike, optional
-        The file, which is replaced, or for ``hub`` the new folder; by default the model's name with the suffix, in the
-        working folder.
+        The file, which is replaced; by default the model's name with the suffix, in the working folder.
 
     Returns
     -------
     pathlib.Path
-        The file or the folder.
+        The file.
 
     Raises
     ------
     BundleError
-        If there is no such model, it cannot be exported, or the folder exists.
+        If there is no such model, or it cannot be exported.
     InputError
         If the format is unknown.
     ConfigError
@@ -214,17 +212,13 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     >>> nm.export("lesion-small", "onnx")  # doctest: +SKIP
     PosixPath('lesion-small.onnx')
     """
-    from napari_melanoma.models.bioimageio import export_package
-    from napari_melanoma.models.export import export_bundle
-    from napari_melanoma.models.hub import export_repository
+    from napari_melanoma.models.export import SUFFIX, export_bundle
 
-    write = {"onnx": export_bundle, "bioimageio": export_package, "hub": export_repository}
-    if not isinstance(format, str) or format not in write:
-        raise InputError(f"format must be one of {', '.join(write)}; found {describe(format)}.")
+    if format not in EXPORT_FORMATS:
+        raise InputError(f"format must be one of {', '.join(EXPORT_FORMATS)}; found {describe(format)}.")
     info = to_bundle(model)
     prepare_torch()
-    out = Path(f"{info.name}{EXPORT_SUFFIXES[format]}") if path is None else to_path(path, "the file")
-    return write[format](info, out)
+    return export_bundle(info, Path(f"{info.name}{SUFFIX}") if path is None else to_path(path, "the file"))
 
 
 @dataclass(frozen=True)

@@ -454,26 +454,12 @@ class ClassifierConfig(Config):
         (), description="at the operating point by the patient's age, cross-validated; none: not measured"
     )
     coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the prediction set")
-    shift_margin: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the tolerated errors of prediction sets that is reserved for images of other clinics: at "
-        "a coverage of 0.9 and a margin of 0.5, sets are calibrated for 0.95",
-    )
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of the positive class in the calibration data"
     )
     depth: DepthOutputConfig | None = Field(None, description="of a model that predicts a depth besides the class")
     novelty_threshold: float | None = Field(
         None, gt=0, description="distance of embeddings above which an image is out of distribution"
-    )
-    type_threshold: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="probability, recognized from the photograph, of the modalities of the model, below which an image "
-        "is out of distribution; none: not considered",
     )
 
 

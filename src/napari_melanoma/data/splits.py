@@ -36,10 +36,6 @@ from napari_melanoma.data.table_mapping import find_column_meanings, suggest_col
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
 MIN_GROUPS = 3  # least number of groups of which one is always held out: one for each part
-NAME_TABLE = (
-    "name the table with --metadata FILE; it needs a column that names the images (image_id) and one that names the "
-    "patients (patient_id)"
-)
 SPLIT_RISK = "images of one patient may then be in both training and test set"
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
@@ -330,7 +326,7 @@ def check_patients_named(
     if with_patient or not images:
         return []
     if no_patients:
-        return []
+        return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
     raise DataSetError(_describe_missing_patients(report, unread, how))
 
 
@@ -338,12 +334,11 @@ def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], h
     """Describe which column was expected, which columns were found, and what to do."""
     columns = list(report.columns) + list(report.own)
     listed = format_names(columns, 12)
-    if not listed:
-        found = f"{format_names(unread)} was not read" if unread else "found no table"
+    if unread and not listed:
         return (
-            f"expected a table with a column that names the patient of each image; {found}. Without patients "
-            f"{SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
-            "--no-patients."
+            f"expected a table with a column that names the patient of each image; {format_names(unread)} was not "
+            f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
+            "confirm with --no-patients."
         )
     similar = next(
         (
@@ -359,7 +354,7 @@ def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], h
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     return (
-        f"expected a column that names the patient of each image, found {listed}. Without it "
+        f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
         f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with "
         "--no-patients."
     )

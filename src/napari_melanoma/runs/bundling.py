@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,12 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
+from napari_melanoma.core.errors import TrainingDiverged
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
-from napari_melanoma.imaging.modality import ModalityEstimate, own_type_probability, recognize_modality
-from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
@@ -62,11 +59,6 @@ if TYPE_CHECKING:
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty thresholds of P4; at 1 no pixel would be lesion
 HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
-# Shares of the validation set within each limit for images that are out of distribution: together, about 1 of 27
-# images is flagged. They and the margin were chosen on other collections (benchmarks/novelty_methods.py).
-KNOWN_EMBEDDINGS, KNOWN_TYPES = 0.98, 0.985
-TYPE_LIMITS = (1e-3, 0.5)  # an image that is probably of the model's own type is never flagged for its type
-SHIFT_MARGIN = 0.5  # of the tolerated errors of prediction sets
 DIVERGED = (
     "the outputs of the trained network are not finite numbers, for {bad} of {all} images: the training diverged. "
     'Start again with a lower learning_rate or precision = "fp32". The checkpoints of the run are kept.'
@@ -226,6 +218,7 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     if not missing:
         return 0
     from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
+    from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.lesion.segmentation import Segmenter
 
@@ -300,44 +293,20 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
 
 def calibrate_config(
-    config: BundleConfig,
-    options: ClassificationConfig,
-    validation: NetworkOutputs,
-    reference: ReferenceCases,
-    own_types: NDArray[np.float64] | None = None,
+    config: BundleConfig, options: ClassificationConfig, validation: NetworkOutputs, reference: ReferenceCases
 ) -> BundleConfig:
     """Calibrate a classifier on the validation set.
 
-    ``reference``: includes the training embeddings for the out-of-distribution threshold. ``own_types``: from
-    ``recognize_own_types``. Returns the configuration with temperature and bias, operating point, prevalence,
-    out-of-distribution thresholds and depth error; its provenance contains the validation metrics.
+    ``reference``: includes the training embeddings for the out-of-distribution threshold. Returns the configuration
+    with temperature and bias, operating point, prevalence, out-of-distribution threshold and depth error; its
+    provenance contains the validation metrics.
     """
-    distances = MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
-    novelty = choose_distance_threshold(distances, KNOWN_EMBEDDINGS)
+    novelty = choose_distance_threshold(MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings))
     config = fit_decisions(config, reference, options.sensitivity)
-    values: dict[str, Any] = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
-    if own_types is not None and len(own_types):
-        least = float(np.quantile(own_types, 1 - KNOWN_TYPES, method="lower"))
-        values["type_threshold"] = float(np.clip(least, *TYPE_LIMITS))
+    values = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
     assert config.classifier is not None
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
     return config.model_copy(update={"classifier": classifier})
-
-
-def recognize_own_types(
-    samples: Sequence[Sample], modalities: Sequence[str], run: RunContext
-) -> NDArray[np.float64] | None:
-    """Recognize in each photograph how probable the modalities of a model are, float64 (photograph,).
-
-    None if they cannot be recognized, as for slides. Photographs that cannot be read any more are left out.
-    """
-    if own_type_probability(ModalityEstimate("neither", 1.0), modalities) is None:
-        return None
-    found = []
-    for sample in run.track(samples, "Recognizing the types of photographs"):
-        with suppress(MelanomaError, OSError):
-            found.append(own_type_probability(recognize_modality(read_photograph(sample.image).rgb), modalities))
-    return np.array(found, np.float64)
 
 
 def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: float) -> BundleConfig:
@@ -360,7 +329,6 @@ def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: 
         if has_both
         else None,
         "prevalence": float(positive.mean()) if has_both else None,
-        "shift_margin": SHIFT_MARGIN,
     }
     measured = {
         "validation_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,

@@ -91,12 +91,9 @@ class SlideResults(Shared[AnalysisResults]):
             self.ended.emit(update, previous.state not in ("", *FINAL_STATES))
 
     def reopen(self, *, is_view: bool) -> None:
-        """Follow the analysis of a slide that is displayed again, as one of an earlier session.
-
-        Numbers that are not valid are hidden again.
-        """
+        """Follow the analysis of a slide that is displayed again, as one of an earlier session."""
         if is_view == self.value.is_view:
-            self.set(replace(self.value, state="", shows_invalid=False))
+            self.set(replace(self.value, state=""))
         else:
             self.reset(is_view=is_view)
 
