@@ -326,7 +326,10 @@ def test_an_image_without_a_lesion_has_a_warning() -> None:
             "^pixel_size_um: .* is 2000.* at most 100",
         ),
         (lambda rgb, mask: nm.segment(rgb.tolist()), "a PIL image, a tensor or a Photograph as the image; found list"),
-        (lambda rgb, mask: nm.export("lesion-small", "tflite"), "format must be one of onnx; found 'tflite'"),
+        (
+            lambda rgb, mask: nm.export("lesion-small", "tflite"),
+            "format must be one of onnx, bioimageio, hub; found 'tflite'",
+        ),
         (lambda rgb, mask: nm.read_run("nowhere"), r"contains no run\. Pass the folder that nm\.train wrote to"),
         (lambda rgb, mask: nm.classify([rgb], [mask, mask]), "mask must have a value for each of 1 images; found 2"),
         (lambda rgb, mask: nm.classify([rgb, rgb], age=[61]), "age must have a value for each of 2 images; found 1"),
@@ -555,6 +558,59 @@ def test_several_lesions_are_classified(lesion) -> None:
 def test_several_lesions_need_several_masks(mask: object) -> None:
     with pytest.raises(nm.InputError, match="mask must be a list with one for each of 2 images; found a single mask"):
         nm.classify(["a.png", "b.png"], mask)
+
+
+def test_several_lesions_are_explained(lesion, tmp_path: Path) -> None:
+    rgb, mask = lesion
+    Image.fromarray(rgb[::-1]).save(tmp_path / "b.png")
+    reports: list[nm.Progress] = []
+    several, masks = [rgb, tmp_path / "b.png"], [mask, np.ascontiguousarray(mask[::-1])]
+    found = nm.explain(several, masks, age=[30, None], sex="male", progress=reports.append)
+    alone = [
+        nm.explain(image, one, age=age, sex="male") for image, one, age in zip(several, masks, (30, None), strict=True)
+    ]
+    for listed, single in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(listed.heatmap, single.heatmap)
+        assert listed.warnings == single.warnings
+    assert [(one.done, one.total, one.message) for one in reports] == [
+        (1, 2, "Computing heatmaps"),
+        (2, 2, "Computing heatmaps"),
+    ]
+    np.testing.assert_array_equal(
+        nm.explain(np.stack([rgb, rgb]), [mask, mask], age=30, sex="male")[1].heatmap, alone[0].heatmap
+    )
+    one_by_one = nm.iter_explain([rgb, tmp_path / "missing.png"], [mask, mask])
+    assert next(one_by_one).heatmap.any()
+    with pytest.raises(nm.UnreadableImage) as raised:
+        next(one_by_one)
+    assert raised.value.__notes__ == ["It concerns image 2 of the list."]
+    with pytest.raises(nm.InputError, match="mask must be a list with one for each of 2 images; found a single mask"):
+        nm.explain([rgb, rgb], mask)
+    assert nm.explain([]) == []
+
+
+def test_several_lesions_are_measured(lesion, tmp_path: Path) -> None:
+    rgb, mask = lesion
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    plain, colored = nm.measure(mask), nm.measure(mask, rgb, 20)
+    reports: list[nm.Progress] = []
+    assert nm.measure([mask, tmp_path / "mask.png", mask.tolist()], progress=reports.append) == [plain] * 3
+    assert [(one.done, one.total) for one in reports] == [(1, 3), (2, 3), (3, 3)]
+    assert nm.measure(np.stack([mask, mask]), np.stack([rgb, rgb]), 20) == [colored, colored]
+    assert nm.measure(iter([mask, mask]), iter([rgb, Image.fromarray(rgb)]), 20) == [colored, colored]
+    assert nm.measure(mask.tolist()) == plain, "a list of rows is one mask"
+    table = pd.DataFrame(nm.measure([mask, mask], [rgb, rgb]))
+    assert table["area_px"].tolist() == [plain["area_px"]] * 2
+    assert nm.measure([]) == []
+    with pytest.raises(nm.InputError, match=r"a mask has the shape \(row, column\); found \(\d+, \d+, 3\)"):
+        nm.measure(np.stack([mask] * 3, axis=-1))
+    with pytest.raises(nm.InputError, match="image must be a list with one for each of 2 masks; found a single image"):
+        nm.measure([mask, mask], rgb)
+    with pytest.raises(nm.InputError, match="image must have one for each of 2 masks; found 1"):
+        nm.measure([mask, mask], [rgb])
+    with pytest.raises(nm.UnreadableImage) as raised:
+        nm.measure([mask, "nowhere.png"])
+    assert raised.value.__notes__ == ["It concerns image 2 of the list."]
 
 
 def test_an_empty_heatmap_gives_a_warning(lesion, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,9 @@
 # Not in __all__, since it needs a Qt binding.
 
-from .api.classification import Classification, Explanation, classify, explain
+from .api.classification import Classification, Explanation, classify, explain, iter_explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
+from .api.hub import pull, push
 from .api.inputs import read_photograph
 from .api.learning import (
     EvaluationSummary,
@@ -95,6 +96,7 @@ __all__ = [
     "fit_tissue_classifier",
     "import_dataset",
     "import_masks",
+    "iter_explain",
     "iter_progress",
     "iter_segment",
     "list_models",
@@ -102,6 +104,8 @@ __all__ = [
     "measure",
     "measure_breslow",
     "open_slide",
+    "pull",
+    "push",
     "read_case",
     "read_dataset",
     "read_photograph",

@@ -280,6 +280,57 @@ def test_a_different_picture_is_out_of_distribution(tmp_path, reference: Referen
     assert far.novelty.distance > 3.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "probability", "stated", "flagged"),
+    [
+        ("dermoscopic", 0.95, None, False),
+        ("dermoscopic", 0.4, None, False),
+        ("macroscopic", 0.6, None, False),  # 0.4 for dermoscopic
+        ("macroscopic", 0.8, None, True),
+        ("neither", 1.0, None, True),
+        ("neither", 1.0, "dermoscopic", False),  # what is stated is not recognized
+    ],
+)
+def test_an_improbable_type_is_out_of_distribution(
+    tmp_path, reference: ReferenceCases, kind: ModalityKind, probability: float, stated: str | None, flagged: bool
+) -> None:
+    model = RedModel(tmp_path, reference, novelty_threshold=3.0, type_threshold=0.3)
+    model.calibration.modalities = ("dermoscopic",)
+    usual = encode_lesion(*photograph(), model, ModalityEstimate(kind, probability))
+    found = classify_encoded(replace(usual, modality=stated), {}, model, ClassifyOptions())
+    assert found.is_out_of_distribution is flagged
+    assert ("out_of_distribution" in found.validity.codes) is flagged
+
+
+def test_the_type_at_its_threshold_is_at_the_limit(tmp_path, reference: ReferenceCases) -> None:
+    config = ClassifierConfig(novelty_threshold=3.0, type_threshold=0.3)
+    embedding = reference.embeddings[0].astype(np.float32)
+    at_threshold = ModalityEstimate("macroscopic", 0.7)
+    distances = [
+        PredictionCalibration(config.model_copy(update=values), CLASSES, reference, modalities).distance(
+            embedding, at_threshold
+        )
+        for values, modalities in (
+            ({}, ("dermoscopic",)),
+            ({"type_threshold": None}, ("dermoscopic",)),  # as in bundles without it
+            ({}, ("slide",)),
+            ({}, ()),
+        )
+    ]
+    assert distances[0] == pytest.approx(3.0)
+    assert distances[1] == distances[2] == distances[3] < 3.0
+
+
+def test_prediction_sets_have_a_margin_for_other_clinics(reference: ReferenceCases) -> None:
+    probabilities = np.stack([np.linspace(0, 1, 101), 1 - np.linspace(0, 1, 101)], axis=1)
+    plain, careful = (
+        PredictionCalibration(ClassifierConfig(shift_margin=margin), CLASSES, reference) for margin in (0.0, 0.5)
+    )
+    sets = careful.prediction_sets(probabilities, 0.6)
+    np.testing.assert_array_equal(sets, plain.prediction_sets(probabilities, 0.8))
+    assert sets.sum() > plain.prediction_sets(probabilities, 0.6).sum()
+
+
 def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     found = ask(model, neighbours=4).neighbours

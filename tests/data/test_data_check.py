@@ -13,10 +13,13 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import DataCheck, check_data
+from napari_melanoma.data.corrections import Correction, Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table, write_mask, write_table
 from napari_melanoma.training.recipe import DataConfig
+
+NOT_NAMED = "not named in the table, so not used: add a row for each, or remove them"
 
 
 def check(folder: Path) -> DataCheck:
@@ -118,7 +121,7 @@ def test_notes_are_no_faults(folder: Path) -> None:
     assert found.notes == [
         ("a", "its mask is empty"),
         ("b", "its mask covers the whole image"),
-        ("masks", "1 file not named in the table"),
+        ("masks", f"1 file {NOT_NAMED}"),
     ]
 
 
@@ -206,7 +209,21 @@ def test_excluded_rows_are_no_fault(tmp_path: Path) -> None:
 
 def test_images_that_no_row_names(folder: Path) -> None:
     shutil.copy(folder / "images/a.png", folder / "images/stray.png")
-    assert check(folder).notes == [("images", "1 file not named in the table")]
+    assert check(folder).notes == [("images", f"1 file {NOT_NAMED}")]
+
+
+def test_earlier_masks_of_corrections_are_no_note(tmp_path: Path) -> None:
+    """Masks that were replaced are kept for undo: there is nothing to do about them."""
+    corrections = Corrections(tmp_path)
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    for columns in (10, 20):
+        mask = np.zeros((20, 30), bool)
+        mask[5:10, 5:columns] = True
+        corrections.add(Correction(name="a", rgb=rgb, mask=mask, review="corrected", patient_id="p"))
+    assert len(list((tmp_path / "masks").iterdir())) == 2
+    assert check(tmp_path).notes == []
+    (tmp_path / "masks" / "stray.png").write_bytes(b"")
+    assert check(tmp_path).notes == [("masks", f"1 file {NOT_NAMED}")]
 
 
 def test_a_table_alone(tmp_path: Path) -> None:

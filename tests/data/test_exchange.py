@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,8 +227,8 @@ def test_annotations_that_are_not_read_are_counted(tmp_path: Path) -> None:
     tasks = [second, {"data": {"image": "x1.png"}, "annotations": [], "predictions": [{"result": [polygon]}]}]
     (tmp_path / "a.json").write_text(json.dumps(tasks))
     objects, left_out = read_masks(tmp_path / "a.json")
-    assert len(objects) == 1
-    assert left_out == ["annotations of a task with another one", "predictions without an annotation"]
+    assert [(one.annotator, one.is_default) for one in objects] == [("annotation 1", False), ("annotation 2", True)]
+    assert left_out == ["predictions without an annotation"]
 
 
 @pytest.mark.parametrize(
@@ -305,6 +306,81 @@ def test_folds_of_nnunet(tmp_path: Path) -> None:
     splits.write_text(json.dumps([{"train": "x0"}]))
     with pytest.raises(DataSetError, match=r"splits_final\.json, fold 0: expected the lists 'train' and 'val'"):
         nm.import_dataset("nnunet", tmp_path / "in", tmp_path / "none", no_patients=True)
+
+
+NNUNET_PLACES = {  # the folder with masks, and the folder of dataset.json
+    "raw data": ("nnUNet_raw/Dataset501_Lesion/labelsTr", "nnUNet_raw/Dataset501_Lesion"),
+    "predictions": ("predictions", "predictions"),
+    "validation": ("Dataset501_Lesion/Trainer__Plans__2d/fold_0/validation", "Dataset501_Lesion/Trainer__Plans__2d"),
+}
+
+
+@pytest.mark.parametrize("place", NNUNET_PLACES.values(), ids=NNUNET_PLACES)
+def test_masks_in_the_folders_of_nnunet_have_class_names(
+    place: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks, described = (tmp_path / part for part in place)
+    images = tmp_path / "images"
+    for number in range(2):
+        write_rgb(images / f"x{number}_0000.png", make_image(number))
+        write_labels(masks / f"x{number}.png", np.where(make_mask(number), 2, 1).astype(np.uint8))
+    (described / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "skin": 1, "lesion": 2}}))
+    if place[0] == "predictions":
+        (masks / "plans.json").write_text(json.dumps({"plans_name": "nnUNetPlans"}))
+    monkeypatch.chdir(masks)
+    for number, folder in enumerate((masks, Path())):
+        out = tmp_path / f"set{number}"
+        report = nm.import_masks(folder, images, out, no_patients=True, values=("lesion",))
+        assert sorted(report.added) == ["x0_0000", "x1_0000"]
+        assert (read_mask(out / "masks/x1_0000.png") == make_mask(1)).all()
+
+
+def test_the_only_set_in_a_raw_folder_of_nnunet(tmp_path: Path) -> None:
+    raw = tmp_path / "nnUNet_raw/Dataset501_Lesion"
+    write_rgb(raw / "imagesTr/x0_0000.png", make_image(0))
+    write_labels(raw / "labelsTr/x0.png", np.where(make_mask(0), 2, 1).astype(np.uint8))
+    (raw / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "skin": 1, "lesion": 2}}))
+    options: dict[str, Any] = {"no_patients": True, "values": ["lesion"]}
+    assert nm.import_dataset("nnunet", tmp_path / "nnUNet_raw", tmp_path / "out", **options).masks == 1
+    assert (read_mask(tmp_path / "out/masks/x0.png") == make_mask(0)).all()
+
+
+def test_a_table_for_a_set_without_one(tmp_path: Path) -> None:
+    """Rows are joined by image_id, the name of a file or of a case; what does not match is counted."""
+    make_images(tmp_path / "in/imagesTr")
+    for number in range(2):
+        shutil.move(tmp_path / f"in/imagesTr/x{number}.png", tmp_path / f"in/imagesTr/x{number}_0000.png")
+    table = tmp_path / "patients.csv"
+    rows = [{"image_id": "X0_0000.png", "patient_id": "p0", "dx": "nev"}, {"image_id": "x1", "patient_id": "p1"}]
+    write_table(table, rows)
+    arguments = "nnunet", tmp_path / "in"
+    imported = nm.import_dataset(*arguments, tmp_path / "out", table=table)
+    stored = read_table(tmp_path / "out/dataset.csv")
+    assert [(row["image_id"], row["patient_id"]) for row in stored] == [("x0", "p0"), ("x1", "p1")]
+    assert "patients.csv" not in dict(imported.notes), "all rows matched"
+    write_table(table, [rows[0], {"image_id": "x7", "patient_id": "p7"}, {"image_id": "x8", "patient_id": "p8"}])
+    notes = dict(nm.import_dataset(*arguments, tmp_path / "gaps", table=table).notes)
+    expected = "joined to 1 of 2 images; no row for x1; 2 rows without an image left out (x7, x8)"
+    assert notes["patients.csv"] == expected
+    assert "1 of 2 rows name no patient" in notes["patient_id"]
+    write_table(table, [{"image_id": "x7", "patient_id": "p7"}])
+    with pytest.raises(nm.InputError, match=r"patients\.csv has rows for x7, but the set has the 2 images x0, x1"):
+        nm.import_dataset(*arguments, tmp_path / "none", table=table)
+    write_table(table, [{"value": "x0", "patient_id": "p0"}])
+    with pytest.raises(nm.InputError, match=r"patients\.csv has no column that names images"):
+        nm.import_dataset(*arguments, tmp_path / "none", table=table)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_table_is_preferred_to_that_of_the_set(tmp_path: Path) -> None:
+    make_dataset(tmp_path / "set")
+    nm.export_dataset(tmp_path / "set", "parquet", tmp_path / "in")
+    table = tmp_path / "patients.csv"
+    write_table(table, [{"image_id": f"x{number}", "diagnosis": "melanoma", "site": "back"} for number in range(4)])
+    notes = dict(nm.import_dataset("parquet", tmp_path / "in", tmp_path / "out", table=table).notes)
+    row = next(row for row in read_table(tmp_path / "out/dataset.csv") if row["image_id"] == "x0")
+    assert (row["diagnosis"], row["patient_id"], row["other_diagnosis"]) == ("melanoma", "p0", "nevus")
+    assert notes["diagnosis"].startswith("the table differs from the set for 4 images: it counts")
 
 
 @pytest.mark.parametrize("form", ["parquet", "imagefolder"])

@@ -100,10 +100,12 @@ def test_annotations_next_to_images_are_listed_as_unused(tmp_path: Path) -> None
     photograph(tmp_path / "in/a.png", 0)
     (tmp_path / "in/instances.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     (tmp_path / "in/masks.npz").write_bytes(b"PK")
+    (tmp_path / "in/a.truth.json").write_text("{}")  # of a phantom: its parameters, no annotation
     notes = dict(import_folder(tmp_path).notes)
     assert f"import-masks {tmp_path / 'in/instances.json'} --images {tmp_path / 'in'} --out" in notes["instances.json"]
     assert notes["instances.json"].endswith("--out DATASET, with --metadata or --no-patients")  # else it is rejected
     assert notes["masks.npz"].startswith("not used: save tables")
+    assert not any("truth" in topic for topic in notes)
 
 
 @pytest.mark.parametrize("values", [MASK, MASK * np.uint8(255), MASK[None].astype(np.float64)])

@@ -363,10 +363,11 @@ def test_rows_without_a_patient_are_noted(named: int, images: int, notes: list[t
 
 
 def test_no_patient_at_all_must_be_confirmed() -> None:
-    ((topic, text),) = check_patients_named(0, 5, HarmonizeReport(), no_patients=True)
-    assert (topic, text.split(",")[0]) == ("patient_id", "no row names a patient")
-    with pytest.raises(DataSetError, match=r"found no table.*Add a column patient_id.*confirm with --no-patients"):
-        check_patients_named(0, 5, HarmonizeReport(), no_patients=False)
+    assert check_patients_named(0, 5, HarmonizeReport(), no_patients=True) == [], "the user has confirmed it"
+    with pytest.raises(DataSetError, match=r"found no table.*confirm with --no-patients") as error:
+        check_patients_named(0, 5, HarmonizeReport(), no_patients=False, how="name a table")
+    assert "column patient_id" not in str(error.value), "there is no table to add it to"
+    assert "Name a table; if nothing is known" in str(error.value)
 
 
 def test_the_fewest_images_of_a_class_decide_the_fold() -> None:

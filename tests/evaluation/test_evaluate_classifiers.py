@@ -347,12 +347,12 @@ def test_images_out_of_distribution_give_a_warning(
     assert config.classifier is not None
     limited = config.model_copy(update={"classifier": config.classifier.model_copy(update={"novelty_threshold": 1.0})})
     strict = Darkness(BundleInfo(model.info.path, limited))
-    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding: float(embedding[0] > 0) + 0.5)
+    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding, _: float(embedding[0] > 0) + 0.5)
     found = run_it(strict, tmp_path / "out", evaluated.data)
     count = round(48 * found.parts["all"]["out_of_distribution"].mean)
     warned = [text for text in found.warnings if f"{count} of 48 images are out of distribution for 'darkness'" in text]
     assert bool(warned) == (count >= 24)
-    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, embedding: 2.0)
+    monkeypatch.setattr(PredictionCalibration, "distance", lambda self, _, recognized: 2.0 if recognized else 0.0)
     found = run_it(strict, tmp_path / "all", evaluated.data)
     assert any("48 of 48 images are out of distribution for 'darkness'" in text for text in found.warnings)
     stored = read_class_evaluation(tmp_path / "all")

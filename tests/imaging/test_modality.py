@@ -19,6 +19,7 @@ from napari_melanoma.imaging.modality import (
     appearance_features,
     assumed_modality,
     modality_warning,
+    own_type_probability,
     recognize_modality,
     select_modality,
 )
@@ -28,6 +29,23 @@ from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 BOTH = ("dermoscopic", "macroscopic")
 NEITHER_SAID = "does not look like a photograph of a skin lesion"
 MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic photographs only"
+
+
+@pytest.mark.parametrize(
+    ("kind", "modalities", "expected"),
+    [
+        ("dermoscopic", ("dermoscopic",), 0.8),
+        ("macroscopic", ("dermoscopic",), 0.2),
+        ("neither", BOTH, 0.2),
+        ("dermoscopic", (), None),
+        ("dermoscopic", ("slide",), None),
+        ("dermoscopic", ("dermoscopic", "tbp_tile"), None),
+    ],
+)
+def test_probability_of_the_types_of_a_model(kind, modalities: tuple[str, ...], expected: float | None) -> None:
+    assert own_type_probability(ModalityEstimate(kind, 0.8), modalities) == (
+        None if expected is None else pytest.approx(expected)
+    )
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,7 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device, backend = "cpu", "torch"
-    config = SimpleNamespace(
-        threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",), closer_views=()
-    )
+    config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -213,7 +211,6 @@ class Leaning(Darkness):
         modalities=(),
         input_size=100,
         preprocessing=PreprocessingConfig(),
-        closer_views=(),
     )
     info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from hub_server import TOKEN, Hub, serve
 from PIL import Image
 from typer.testing import CliRunner
 
+import napari_melanoma as nm
 from napari_melanoma.cli import app
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.hub import HubName, download_named, find_hub_bundle, is_missing, pin, push_bundle
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER, find_bundle, list_bundles
 
@@ -159,3 +161,42 @@ def test_commands(hub: Hub, tmp_path: Path) -> None:
     result = json.loads(pulled.stdout.splitlines()[-1])
     assert (result["name"], result["pinned"]) == ("from-hub", pinned)
     assert find_bundle("from-hub").card == find_bundle("lesion-small").card
+
+
+def test_python_functions(hub: Hub, tmp_path: Path) -> None:
+    """Upload the model of a folder, and download it by its pinned name and by the name of its branch."""
+    source = SHIPPED_FOLDER / "lesion-small"
+    pinned = nm.push(source, "hf:our-clinic/lesion", public=True)
+    assert HubName.parse(pinned).is_pinned
+    assert hub.private == {"our-clinic/lesion": False}
+    model = nm.pull(pinned, "from-hub")
+    assert (model.name, model.card) == ("from-hub", find_bundle("lesion-small").card)
+    assert "from-hub" in [installed.name for installed in nm.list_models()]
+    assert nm.pull("hf:our-clinic/lesion@main", "from-hub").path == model.path, "not copied again"
+    with pytest.raises(nm.BundleError, match=r"expected a model of the Hugging Face hub as hf:owner/name@commit"):
+        nm.pull("our-clinic/lesion")
+    with pytest.raises(nm.InputError, match="public must be True or False"):
+        nm.push(source, "hf:our-clinic/lesion", public="yes")  # type: ignore[arg-type]
+
+
+def test_layout_without_upload(hub: Hub, tmp_path: Path) -> None:
+    """The exported folder has exactly the files that an upload of the same model has."""
+    source = tmp_path / "bundle"
+    shutil.copytree(SHIPPED_FOLDER / "lesion-small", source)
+    (source / "notes.txt").write_text("private")
+    (source / "checkpoints").mkdir()
+    (source / "checkpoints" / "last.ckpt").write_bytes(b"\x80\x04")
+    arguments = ["models", "export", str(source), "--format", "hub", "--out", str(tmp_path / "layout"), "--json"]
+    exported = CliRunner().invoke(app, arguments)
+    assert exported.exit_code == 0, exported.output
+    assert hub.requests == []
+    pushed = push_bundle(read_bundle(source), CLINIC)
+    uploaded = {**hub.files_at(CLINIC.repository, pushed.revision)[1]}
+    del uploaded[".gitattributes"]
+    assert files_of(tmp_path / "layout") == uploaded
+    assert json.loads(exported.stdout.splitlines()[-1])["files"] == sorted(uploaded)
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 2
+    assert "exists already: expected a new folder" in again.output
+    assert nm.export(source, "hub", tmp_path / "second") == tmp_path / "second"
+    assert files_of(tmp_path / "second") == uploaded

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import TrainingDiverged
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.runs.bundling import NetworkOutputs, _without_folders, choose_modalities
+from napari_melanoma.imaging.modality import own_type_probability, recognize_modality
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+from napari_melanoma.runs.bundling import NetworkOutputs, _without_folders, choose_modalities, recognize_own_types
 from napari_melanoma.runs.task_setups import name_samples
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -50,6 +55,17 @@ def test_sample_pictures_of_two_data_sets_have_different_names() -> None:
     images = [("first", "i1"), ("second", "i1"), ("second", "i2")]
     samples = [Sample(name, Path("x.png"), None, name, "", domain) for domain, name in images]
     assert name_samples(samples) == ["first/i1", "second/i1", "i2"]
+
+
+def test_types_are_recognized_in_photographs_only(tmp_path: Path) -> None:
+    phantom = lesion_phantom(LesionPhantomConfig(seed=1, modality="dermoscopic"))
+    Image.fromarray(phantom.rgb).save(tmp_path / "a.png")
+    samples = [Sample(name, tmp_path / name, None, name, "", "x") for name in ("a.png", "moved.png")]
+    found = recognize_own_types(samples, ("dermoscopic",), RunContext())
+    assert found is not None
+    assert found == pytest.approx([own_type_probability(recognize_modality(phantom.rgb), ("dermoscopic",))])
+    assert recognize_own_types(samples, ("slide",), RunContext()) is None
+    assert recognize_own_types(samples, (), RunContext()) is None
 
 
 def test_outputs_that_are_not_finite_are_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.slides.tissue import (
     DEFAULT_WHITE,
     TissueConfig,
@@ -174,6 +175,13 @@ def test_blank_slide_reports_that_it_has_no_tissue(method: TissueMethod) -> None
     assert not blank.mask.any()
     assert not blank.fold.any()
     assert "no tissue was found" in blank.warnings[0]
+
+
+def test_detection_stops_on_request() -> None:
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        find_tissue(np.full((64, 64, 3), 240, np.uint8), None, TissueConfig(), run)
 
 
 def test_a_uniform_picture_is_no_trouble() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,8 @@ def test_information_of_the_image_requires_no_table(
     assert config.classifier.operating_point is not None
     assert config.classifier.operating_point.sensitivity >= 0.9
     assert config.classifier.novelty_threshold is not None
+    assert config.classifier.type_threshold is not None
+    assert config.classifier.shift_margin == 0.5
     last = events(tmp_path / "run")[-1]
     assert last["kind"] == "finished"
     assert last["validation_auc"] == config.provenance["validation_auc"]
@@ -116,6 +119,23 @@ def test_the_last_epoch_can_be_kept_without_early_stopping(
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, value in load_network(bundle).state_dict().items():
         torch.testing.assert_close(value, last[f"network.{name}"], rtol=1e-2, atol=1e-2, check_dtype=False)
+
+
+def test_resuming_a_finished_run_repeats_its_calibration(
+    class_recipe: TrainRecipe, tmp_path: Path, change: Change
+) -> None:
+    recipe = change(class_recipe, epochs=1, ema_decay=0.9)
+    bundle = learnt(recipe, tmp_path / "run")
+    config, reference, weights = ((bundle.path / name) for name in ("config.json", REFERENCE_FILE, "model.safetensors"))
+    contents = reference.read_bytes(), weights.read_bytes()
+    earlier = bundle.config.model_dump(mode="json")
+    earlier["classifier"] |= {"temperature": 9.0, "type_threshold": None}
+    config.write_text(json.dumps(earlier))
+    reference.unlink()
+    again = train(recipe, tmp_path / "run", resume=True, run=RunContext())
+    assert again is not None
+    assert read_bundle(bundle.path).config.classifier == bundle.config.classifier
+    assert (reference.read_bytes(), weights.read_bytes()) == contents
 
 
 def test_a_bundle_stores_reference_cases(class_recipe: TrainRecipe, tmp_path: Path, change: Change, once: Once) -> None:

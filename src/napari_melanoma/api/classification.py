@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 from napari_melanoma.api.inputs import (
     AnyPath,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["Classification", "Explanation", "classify", "explain"]
+__all__ = ["Classification", "Explanation", "classify", "explain", "iter_explain"]
 
 ExplanationMethod = Literal["cam", "occlusion", "grad_cam", "integrated_gradients", "attention"]
 PREDICTION_FILE, HEATMAP_FILE = "classification.json", "heatmap.png"
@@ -433,25 +433,41 @@ class Explanation:
         return folder
 
 
+@overload
 def explain(
     image: AnyImage,
     mask: AnyPath | ArrayLike | None = None,
+    **options: Any,  # noqa: ANN401 - patient data
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    image: Iterable[AnyImage],
+    mask: Iterable[AnyPath | ArrayLike | None] | None = None,
+    **options: Any,  # noqa: ANN401 - patient data
+) -> list[Explanation]: ...
+
+
+def explain(
+    image: AnyImage | Iterable[AnyImage],
+    mask: AnyPath | ArrayLike | Iterable[AnyPath | ArrayLike | None] | None = None,
     *,
     model: AnyPath | BundleInfo | None = None,
     method: ExplanationMethod = "cam",
     target_class: str | None = None,
-    age: float | None = None,
-    sex: str | None = None,
-    site: str | None = None,
+    age: float | Sequence[float | None] | None = None,
+    sex: str | Sequence[str | None] | None = None,
+    site: str | Sequence[str | None] | None = None,
     progress: ProgressCallback | None = None,
     **patient_data: object,
-) -> Explanation:
-    """Compute a heatmap of the image regions that support the prediction of a class.
+) -> Explanation | list[Explanation]:
+    """Compute a heatmap of the image regions that support the prediction of a class, or those of several photographs.
 
     Parameters
     ----------
     image, mask, model, age, sex, site, progress, **patient_data
-        As for ``classify``.
+        As for ``classify``; also several photographs, as a list or a stack.
     method : {"cam", "occlusion", "grad_cam", "integrated_gradients", "attention"}
         Class activation map (Zhou et al. 2016, doi:10.1109/CVPR.2016.319), occlusion (Zeiler and Fergus 2014,
         doi:10.1007/978-3-319-10590-1_53), gradient-weighted class activation map (Selvaraju et al. 2017,
@@ -462,8 +478,8 @@ def explain(
 
     Returns
     -------
-    Explanation
-        With a heatmap of the photograph's size.
+    Explanation or list of Explanation
+        With a heatmap of the photograph's size; ``iter_explain`` returns any number of them one by one.
 
     Raises
     ------
@@ -472,16 +488,94 @@ def explain(
     BundleError
         If there is no such model, or it is no classifier of photographs.
     """
+    data = {"age": age, "sex": sex, "site": site, **patient_data}
+    options = _ExplanationOptions(model, method, target_class)
+    if not is_several(image):
+        return _explain_one((cast("AnyImage", image), mask, data), options, progress)
+    return list(_explain_several(cast("Iterable[AnyImage]", image), mask, data, options, progress))
+
+
+def iter_explain(
+    images: Iterable[AnyImage],
+    masks: Iterable[AnyPath | ArrayLike | None] | None = None,
+    *,
+    model: AnyPath | BundleInfo | None = None,
+    method: ExplanationMethod = "cam",
+    target_class: str | None = None,
+    age: float | Sequence[float | None] | None = None,
+    sex: str | Sequence[str | None] | None = None,
+    site: str | Sequence[str | None] | None = None,
+    progress: ProgressCallback | None = None,
+    **patient_data: object,
+) -> Iterator[Explanation]:
+    """Compute heatmaps one after the other; a generator, so that any number of them fits into memory.
+
+    Parameters
+    ----------
+    images, masks
+        Photographs as for ``read_photograph``, each of which is read when its heatmap is computed, and their masks.
+    model, method, target_class, age, sex, site, progress, **patient_data
+        As for ``explain``.
+
+    Yields
+    ------
+    Explanation
+        In the order of the photographs.
+
+    Raises
+    ------
+    UnreadableImage, InputError
+        If an image, a mask, a value, the method or the class cannot be used; a note of the error states the number of
+        the image.
+    BundleError
+        If there is no such model, or it is no classifier of photographs.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import napari_melanoma as nm
+    >>> for path, shown in zip(paths, nm.iter_explain(paths)):  # doctest: +SKIP
+    ...     shown.save(Path("results", path.stem))
+    """
+    data = {"age": age, "sex": sex, "site": site, **patient_data}
+    yield from _explain_several(images, masks, data, _ExplanationOptions(model, method, target_class), progress)
+
+
+class _ExplanationOptions(NamedTuple):
+    model: AnyPath | BundleInfo | None
+    method: ExplanationMethod
+    target_class: str | None
+
+
+def _explain_several(
+    images: Iterable[AnyImage],
+    masks: object,
+    data: Mapping[str, object],
+    options: _ExplanationOptions,
+    progress: ProgressCallback | None,
+) -> Iterator[Explanation]:
+    cases = list(_split_cases(images, masks, data))
+    for number, case in enumerate(to_run(progress).track(cases, "Computing heatmaps"), start=1):
+        with numbering_errors(number):
+            found = _explain_one(case, options, None)
+        yield found
+
+
+def _explain_one(
+    case: tuple[AnyImage, Any, dict[str, Any]], options: _ExplanationOptions, progress: ProgressCallback | None
+) -> Explanation:
+    """Compute the heatmap of a photograph with its mask and patient data."""
     from napari_melanoma.classification.classifier import LesionInput
     from napari_melanoma.classification.classify import classify as classify_lesion
     from napari_melanoma.classification.explanation import explain as explain_lesion
     from napari_melanoma.classification.prediction import EMPTY_HEATMAP, ClassifyOptions
 
+    image, mask, data = case
+    method, target_class = options.method, options.target_class
     check_name(method, "method")
     check_name("" if target_class is None else target_class, "target_class")
-    row = to_patient_data({"age": age, "sex": sex, "site": site, **patient_data})
-    photograph = read_photograph(image)
-    classifier = _load_classifier(model, photograph)
+    row, photograph = to_patient_data(data), read_photograph(image)
+    classifier = _load_classifier(options.model, photograph)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
     target = target_class or classifier.config.positive
     run = to_run(progress)

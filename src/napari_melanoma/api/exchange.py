@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.api.datasets import DataSet
-from napari_melanoma.api.inputs import AnyPath, check_flag, to_path, to_run
+from napari_melanoma.api.inputs import AnyPath, check_flag, check_name, to_path, to_run
 
 if TYPE_CHECKING:
     from napari_melanoma.api.inputs import ProgressCallback
+    from napari_melanoma.data.dataset_import import SourceImportOptions
 
 __all__ = ["DataSetExport", "DataSetImport", "export_dataset", "import_dataset"]
 
@@ -73,8 +74,10 @@ def import_dataset(
     data: AnyPath,
     folder: AnyPath,
     *,
+    table: AnyPath | None = None,
     table_map: AnyPath | None = None,
     values: str | Sequence[str | int] | None = None,
+    annotator: str = "",
     no_patients: bool = False,
     progress: ProgressCallback | None = None,
 ) -> DataSetImport:
@@ -89,11 +92,16 @@ def import_dataset(
         The folder of its files, or one file.
     folder : str or os.PathLike
         The new data set.
+    table : str or os.PathLike, optional
+        CSV or XLSX file with ``image_id``, ``patient_id`` and others, for formats and folders without a table.
     table_map : str or os.PathLike, optional
         TOML file with the meaning of columns and words.
     values : str or sequence of str or int, optional
         Values or names of classes that mark the lesion in masks with several classes, such as ``(1, 2)``; ``"all"`` for
         every value except 0, or ``"keep"`` to keep the classes.
+    annotator : str
+        Of images with masks of several annotators, the name of one, or of a folder or file of masks; ``"union"`` for
+        those of all, or ``"majority"`` for pixels in the masks of more than half of them.
     no_patients : bool
         Confirms that the patients are unknown; otherwise a table must name them.
     progress : callable, optional
@@ -111,20 +119,35 @@ def import_dataset(
 
     Examples
     --------
-    >>> nm.import_dataset("nnunet", "Dataset501_Lesion", "dataset", no_patients=True)  # doctest: +SKIP
+    >>> nm.import_dataset("nnunet", "Dataset501_Lesion", "dataset", table="patients.csv")  # doctest: +SKIP
     """
-    from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-    from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.source_catalog import NO_MAPPING, find_source
-    from napari_melanoma.data.table_mapping import read_mapping
+    from napari_melanoma.data.dataset_import import import_source
+    from napari_melanoma.data.source_catalog import find_source
 
-    check_flag(no_patients, "no_patients")
-    mapping = NO_MAPPING if table_map is None else read_mapping(to_path(table_map, "table_map"))
-    chosen = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
-    options = SourceImportOptions(mapping, bool(no_patients), chosen)
+    options = _parse_import_options(table, table_map, values, no_patients, annotator)
     out = to_path(folder, "the data set")
     report = import_source(find_source(source), to_path(data, "data"), out, options, run=to_run(progress))
     return DataSetImport(DataSet(out), report.images, report.masks, report.faults, report.notes)
+
+
+def _parse_import_options(
+    table: AnyPath | None,
+    table_map: AnyPath | None,
+    values: str | Sequence[str | int] | None,
+    no_patients: bool,
+    annotator: str,
+) -> SourceImportOptions:
+    from napari_melanoma.data.dataset_import import SourceImportOptions
+    from napari_melanoma.data.mask_values import parse_values
+    from napari_melanoma.data.source_catalog import NO_MAPPING
+    from napari_melanoma.data.table_mapping import read_mapping
+
+    check_flag(no_patients, "no_patients")
+    check_name(annotator, "annotator")
+    metadata = None if table is None else to_path(table, "the table")
+    mapping = NO_MAPPING if table_map is None else read_mapping(to_path(table_map, "table_map"))
+    chosen = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
+    return SourceImportOptions(mapping, bool(no_patients), chosen, annotator, metadata)
 
 
 def export_dataset(

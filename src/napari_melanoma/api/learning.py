@@ -175,7 +175,7 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
-EXPORT_FORMATS = ("onnx",)
+EXPORT_SUFFIXES = {"onnx": ".onnx", "bioimageio": ".zip", "hub": ""}
 
 
 def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | None = None) -> Path:
@@ -188,19 +188,21 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     format : str
         ``onnx``: the input is uint8 RGB (batch, side, side, 3), the output is logits, or the calibrated probabilities
         of a classifier. ``config.json`` is embedded in the file, and ``example.py`` beside it reproduces the results of
-        this program.
+        this program. ``bioimageio``: a package of the BioImage Model Zoo. ``hub``: the files that ``push`` uploads to
+        the Hugging Face hub, in a folder.
     path : str or os.PathLike, optional
-        The file, which is replaced; by default the model's name with the suffix, in the working folder.
+        The file, which is replaced, or for ``hub`` the new folder; by default the model's name with the suffix, in the
+        working folder.
 
     Returns
     -------
     pathlib.Path
-        The file.
+        The file or the folder.
 
     Raises
     ------
     BundleError
-        If there is no such model, or it cannot be exported.
+        If there is no such model, it cannot be exported, or the folder exists.
     InputError
         If the format is unknown.
     ConfigError
@@ -212,13 +214,17 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     >>> nm.export("lesion-small", "onnx")  # doctest: +SKIP
     PosixPath('lesion-small.onnx')
     """
-    from napari_melanoma.models.export import SUFFIX, export_bundle
+    from napari_melanoma.models.bioimageio import export_package
+    from napari_melanoma.models.export import export_bundle
+    from napari_melanoma.models.hub import export_repository
 
-    if format not in EXPORT_FORMATS:
-        raise InputError(f"format must be one of {', '.join(EXPORT_FORMATS)}; found {describe(format)}.")
+    write = {"onnx": export_bundle, "bioimageio": export_package, "hub": export_repository}
+    if not isinstance(format, str) or format not in write:
+        raise InputError(f"format must be one of {', '.join(write)}; found {describe(format)}.")
     info = to_bundle(model)
     prepare_torch()
-    return export_bundle(info, Path(f"{info.name}{SUFFIX}") if path is None else to_path(path, "the file"))
+    out = Path(f"{info.name}{EXPORT_SUFFIXES[format]}") if path is None else to_path(path, "the file")
+    return write[format](info, out)
 
 
 @dataclass(frozen=True)
@@ -307,6 +313,7 @@ def train(
     folder: AnyPath,
     *,
     folds: int | None = None,
+    distill: AnyPath | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> BundleInfo:
@@ -315,19 +322,19 @@ def train(
     Parameters
     ----------
     recipe : str or os.PathLike or mapping or TrainRecipe
-        A TOML file, or its content, which ``TrainRecipe`` checks. The page "Recipe" of the reference lists all keys;
-        ``napari-melanoma recipes write NAME`` writes a full recipe. Only ``data.datasets`` is required, paths or
-        ``DataSet`` objects. Common keys:
-        ``name`` (of the model), ``task`` (``segmentation`` or ``classification``), ``epochs``, ``batch_size``,
-        ``learning_rate``, ``device``, ``data`` (``split``: ``train``, or ``all`` for all rows), ``model``
-        (``architecture``, ``input_size`` and ``start``: ``imagenet``, ``none`` or a model), and ``classification``
-        (``target``: the column with the class; ``positive``; ``tabular``: columns of patient data as inputs, by default
-        none; ``view``: the lesion, which needs masks, or the whole photograph).
+        A TOML file, or its content. The page "Recipe" of the reference lists all keys; ``napari-melanoma recipes write
+        NAME`` writes a full recipe. Only ``data.datasets`` is required, paths or ``DataSet`` objects. Common keys:
+        ``name``, ``task`` (``segmentation`` or ``classification``), ``epochs``, ``batch_size``, ``learning_rate``,
+        ``data`` (``split``: ``train``, or ``all`` for all rows), ``model`` (``architecture``, ``input_size`` and
+        ``start``: ``imagenet``, ``none`` or a model), and ``classification`` (``target``: the column with the class;
+        ``positive``; ``tabular``: columns of patient data as inputs; ``view``: the lesion, or the whole photograph).
     folder : str or os.PathLike
         The run folder, outside of the data sets, for checkpoints, ``bundle/``, and ``metrics.csv`` with the losses and
         metrics of each epoch. Functions with an argument ``model`` accept this folder.
     folds : int, optional
         Train a model for each fold, in ``fold-1`` and so on, and return their ensemble; see ``folds.html``.
+    distill : str or os.PathLike, optional
+        A model, or a folder that was trained with ``folds``, whose predictions are targets, too.
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
@@ -350,13 +357,12 @@ def train(
     Examples
     --------
     >>> nm.train({"data": {"datasets": ["ds0"]}, "epochs": 1}, "run")  # doctest: +SKIP
-    >>> recipe = {"task": "classification", "data": {"datasets": ["ds0"]}, "classification": {"target": "melanoma"}}
-    >>> nm.train(recipe, "run-2", folds=5)  # doctest: +SKIP
+    >>> nm.train("recipe.toml", "run-2", folds=5)  # doctest: +SKIP
     """
     from napari_melanoma.runs.train import train as train_recipe
 
     check_flag(resume, "resume")
-    checked, out = _to_recipe(recipe, resume), to_path(folder, "the run folder")
+    checked, out = _to_recipe(recipe, distill, resume), to_path(folder, "the run folder")
     if folds is not None:
         return _train_folds(checked, check_integer(folds, "folds"), out, resume, progress)
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
@@ -376,11 +382,12 @@ def _train_folds(
     return result.ensemble
 
 
-def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], resume: bool) -> TrainRecipe:
+def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], distill: AnyPath | None, resume: bool) -> TrainRecipe:
     """Read and check a recipe, and download its models; raise an error if it uses several processes."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.packages import require_training_packages
     from napari_melanoma.models.hub import download_named
+    from napari_melanoma.runs.folds import distill_recipe
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -388,6 +395,8 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], resume: bool) 
         recipe = TrainRecipe.parse(_paths_to_texts(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
         recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
+    if distill is not None:
+        recipe = distill_recipe(fspath(distill), recipe)
     require_training_packages()
     prepare_torch()
     if (processes := process_count(recipe)) > 1:  # each would run the whole script of the user again

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 from reprlib import repr as shorten
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
@@ -51,6 +52,7 @@ __all__ = ["LesionMeasurements", "Prompter", "Segmentation", "iter_segment", "me
 SHOWN_MEASUREMENTS = ("area_px", "area_mm2", "max_diameter_px", "max_diameter_mm")
 MEASUREMENTS_FILE = "measurements.csv"
 BATCH_SIZE = 8  # photographs in a batch
+MAX_CHANNELS = 4  # an array with a last axis of up to this length is a color image, not a stack of masks
 
 
 class LesionMeasurements(Mapping[str, float]):
@@ -582,32 +584,58 @@ class Prompter:
         return _to_segmentation(result, replace(prompted, threshold=result.threshold))
 
 
-def measure(
+@overload
+def measure(  # type: ignore[overload-overlap]  # a path or an array is also an iterable
     mask: AnyPath | ArrayLike,
     image: AnyImage | None = None,
     pixel_size_um: PixelSizeUm | None = None,
-) -> LesionMeasurements:
-    """Measure a lesion from its mask.
+    *,
+    progress: ProgressCallback | None = None,
+) -> LesionMeasurements: ...
+
+
+@overload
+def measure(
+    mask: Iterable[AnyPath | ArrayLike],
+    image: Iterable[AnyImage] | None = None,
+    pixel_size_um: PixelSizeUm | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> list[LesionMeasurements]: ...
+
+
+def measure(
+    mask: AnyPath | ArrayLike | Iterable[AnyPath | ArrayLike],
+    image: AnyImage | Iterable[AnyImage] | None = None,
+    pixel_size_um: PixelSizeUm | None = None,
+    *,
+    progress: ProgressCallback | None = None,
+) -> LesionMeasurements | list[LesionMeasurements]:
+    """Measure a lesion from its mask, or several lesions.
 
     Parameters
     ----------
-    mask : array_like or str or os.PathLike
+    mask : array_like or str or os.PathLike, or sequence of these
         (row, column), bool or numbers of two values: 0 outside the lesion, any other value within; or the file of a
-        mask. Probabilities are refused: pass ``segmentation.mask``, not ``segmentation.probability``.
-    image : str or os.PathLike or numpy.ndarray or Photograph, optional
-        The photograph, for measurements of color.
+        mask. Probabilities are refused: pass ``segmentation.mask``, not ``segmentation.probability``. Several masks are
+        a list, or a stack: (image, row, column).
+    image : str or os.PathLike or numpy.ndarray or Photograph, or sequence of these, optional
+        The photograph, for measurements of color; with several masks, one for each.
     pixel_size_um : float or (float, float), optional
         Micrometers per pixel, or those along (row, column), for measurements in mm; by default the image's own.
+    progress : callable, optional
+        Called with each ``Progress``.
 
     Returns
     -------
-    LesionMeasurements
-        Without values if the mask is empty.
+    LesionMeasurements or list of LesionMeasurements
+        Without values if the mask is empty. ``pandas.DataFrame`` makes a table of a list, with a row per lesion.
 
     Raises
     ------
     InputError
-        If the mask contains probabilities or has another size than the image, or the pixel size is not positive.
+        If the mask contains probabilities or has another size than the image, or the pixel size is not positive; with
+        several lesions, a note of the error states the number of the image.
     UnreadableImage
         If the file of the mask or of the image cannot be read.
 
@@ -619,7 +647,55 @@ def measure(
     >>> mask[20:60, 30:70] = True
     >>> nm.measure(mask, pixel_size_um=50)["area_mm2"]
     4.0
+    >>> [lesion["area_px"] for lesion in nm.measure([mask, mask[::2]])]
+    [1600.0, 800.0]
     """
+    run = to_run(progress)
+    if not _is_several_masks(mask):
+        return _measure_one(cast("AnyPath | ArrayLike", mask), cast("AnyImage | None", image), pixel_size_um)
+    masks = list(cast("Iterable[AnyPath | ArrayLike]", mask))
+    images = [None] * len(masks) if image is None else _split_images(image, len(masks))
+    found = []
+    for number, case in enumerate(run.track(list(zip(masks, images, strict=True)), "Measuring lesions"), start=1):
+        with numbering_errors(number):
+            found.append(_measure_one(*case, pixel_size_um))
+    return found
+
+
+def _is_several_masks(masks: object) -> bool:
+    """Whether an argument is a list or a stack of masks, instead of one mask, which may be a list of rows."""
+    if isinstance(masks, str | PathLike | Mapping):
+        return False
+    shape = getattr(masks, "shape", None)
+    if shape is not None:
+        return len(shape) == 3 and shape[-1] > MAX_CHANNELS
+    if not isinstance(masks, Sequence):
+        return isinstance(masks, Iterable)
+    return all(isinstance(one, str | PathLike) or _is_plane(one) for one in masks)
+
+
+def _is_plane(mask: object) -> bool:
+    """Whether an item of a list is a mask itself, instead of a row of one."""
+    try:
+        return np.ndim(mask) == 2  # type: ignore[arg-type]
+    except ValueError:  # rows of different lengths
+        return True
+
+
+def _split_images(images: object, masks: int) -> list[AnyImage]:
+    """Return the photographs of several masks."""
+    if not is_several(images):
+        raise InputError(f"image must be a list with one for each of {masks} masks; found a single image.")
+    photographs = list(iterate_images(cast("Iterable[AnyImage]", images)))
+    if len(photographs) != masks:
+        raise InputError(f"image must have one for each of {masks} masks; found {len(photographs)}.")
+    return photographs
+
+
+def _measure_one(
+    mask: AnyPath | ArrayLike, image: AnyImage | None, pixel_size_um: PixelSizeUm | None
+) -> LesionMeasurements:
+    """Measure a lesion from its mask, with its photograph if there is one."""
     from napari_melanoma.imaging.measurements import measure_lesion
 
     if image is None:

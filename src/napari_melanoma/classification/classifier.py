@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from napari_melanoma.classification.prediction import NOT_FINITE
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
+from napari_melanoma.imaging.modality import own_type_probability
 from napari_melanoma.imaging.preprocessing import FLIPS, ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
@@ -28,8 +30,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule
     from napari_melanoma.data.tabular_encoding import TabularInputs
+    from napari_melanoma.imaging.modality import ModalityEstimate
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import ReferenceCases
+
+
+SMALLEST = 1e-6  # probability, so that its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -233,9 +239,16 @@ class PredictionCalibration:
     to the reference cases is computed once.
     """
 
-    def __init__(self, config: ClassifierConfig, classes: tuple[str, ...], reference: ReferenceCases | None) -> None:
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        classes: tuple[str, ...],
+        reference: ReferenceCases | None,
+        modalities: tuple[str, ...] = (),
+    ) -> None:
         self.config = config
         self.reference = reference
+        self.modalities = modalities
         self.positive_index = classes.index(config.positive)
         self._operating_points: dict[float, OperatingPoint | None] = {}
 
@@ -243,7 +256,7 @@ class PredictionCalibration:
     def from_bundle(cls, info: BundleInfo) -> Self:
         """Read the reference cases of a bundle."""
         assert info.config.classifier is not None  # always set for classification
-        return cls(info.config.classifier, info.config.classes, read_reference(info))
+        return cls(info.config.classifier, info.config.classes, read_reference(info), info.config.modalities)
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Convert logits to calibrated probabilities.
@@ -269,7 +282,7 @@ class PredictionCalibration:
     def prediction_sets(
         self, probabilities: NDArray[np.float64], coverage: float | None = None, rule: SetRule | None = None
     ) -> NDArray[np.bool_]:
-        """Return conformal prediction sets.
+        """Return conformal prediction sets, calibrated with the bundle's margin for images of other clinics.
 
         ``probabilities``: (lesion, class), calibrated. ``coverage``, ``rule``: by default those of the bundle. Returns
         bool (lesion, class); all True without reference cases.
@@ -277,7 +290,8 @@ class PredictionCalibration:
         if self._reference_probabilities is None:
             return np.ones(probabilities.shape, bool)
         reference_probabilities, labels = self._reference_probabilities
-        level = self.config.coverage if coverage is None else coverage
+        requested = self.config.coverage if coverage is None else coverage
+        level = 1 - (1 - requested) * (1 - self.config.shift_margin)
         return conformal_sets(probabilities, reference_probabilities, labels, level, rule or self.config.set_rule)
 
     def operating_point(self, sensitivity: float | None = None) -> OperatingPoint | None:
@@ -292,17 +306,23 @@ class PredictionCalibration:
             self._operating_points[sensitivity] = self._find_operating_point(sensitivity)
         return self._operating_points[sensitivity]
 
-    def distance(self, embedding: NDArray[np.float32]) -> float | None:
-        """Return the distance of an embedding from the training data.
+    def distance(self, embedding: NDArray[np.float32], recognized: ModalityEstimate | None = None) -> float | None:
+        """Return the distance of an image from the training data.
 
         It can be compared with the out-of-distribution limit of the bundle (``novelty_threshold``). None without that
         limit, or if the bundle stores too few training cases.
 
-        ``embedding``: float32 (feature,).
+        ``embedding``: float32 (feature,). ``recognized``: modality of the photograph; None if it was stated. The less
+        probable the modalities of the model, the larger the distance: at ``type_threshold`` it equals the limit.
         """
-        if self.config.novelty_threshold is None or self._detector is None:
+        limit, threshold = self.config.novelty_threshold, self.config.type_threshold
+        if limit is None or self._detector is None:
             return None
-        return float(self._detector.distance(embedding[None])[0])
+        distance = float(self._detector.distance(embedding[None])[0])
+        own_type = None if recognized is None else own_type_probability(recognized, self.modalities)
+        if own_type is None or threshold is None:
+            return distance
+        return max(distance, limit * math.log(max(own_type, SMALLEST)) / math.log(threshold))
 
     def nearest_cases(self, embedding: NDArray[np.float32], count: int) -> list[SimilarCase]:
         """Find the most similar training cases.

@@ -206,8 +206,8 @@ def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> st
 
 
 def _novelty_distance(calibration: PredictionCalibration, lesion: EncodedLesion) -> NoveltyDistance | None:
-    """Return the distance of the view from the training cases; None if it is unknown."""
-    distance = calibration.distance(lesion.encoded.embedding)
+    """Return the distance of the photograph from the training cases; None if it is unknown."""
+    distance = calibration.distance(lesion.encoded.embedding, None if lesion.modality else lesion.recognized)
     limit = calibration.config.novelty_threshold
     return None if distance is None or limit is None else NoveltyDistance(distance, limit)
 

@@ -36,7 +36,7 @@ SOURCES_HELP = format_help(
 )
 IMPORT_HELP = format_help(
     "napari-melanoma data import isic2017 downloads/isic2017 --out isic2017",
-    "napari-melanoma data import table clinic.csv --map clinic.toml --out clinic",
+    "napari-melanoma data import coco annotated --metadata patients.csv --out dataset",
     "Create a data set from a downloaded public set, unpacked or not, from your own folder, or from a table "
     "alone. Columns and words are harmonized, and unrecognized ones are listed. The same command continues after "
     "an interruption; images that cannot be imported are listed.",
@@ -154,8 +154,23 @@ def import_(
     map_: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps its columns and words.")
     ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..., if the set has none.",
+        ),
+    ] = None,
     no_patients: NoPatients = False,
     mask_values: MaskValues = None,
+    annotator: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Of images with masks of several annotators, those of one, or of a folder or file of masks; union: "
+            "of all; majority: pixels in the masks of more than half of them.",
+        ),
+    ] = "",
 ) -> None:
     """Import a public set."""
     from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
@@ -166,7 +181,7 @@ def import_(
     current.after_stop = "What was imported is kept: run the same command again to continue."
     mapping = read_mapping(map_) if map_ else NO_MAPPING
     data_source = find_source(source)
-    options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
+    options = SourceImportOptions(mapping, no_patients, parse_values(mask_values), annotator, metadata)
     imported = import_source(data_source, folder, out, options, run=current.run)
     current.report_failures(imported.faults)
     if imported.found < imported.expected:

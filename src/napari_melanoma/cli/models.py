@@ -37,10 +37,11 @@ IMPORT_HELP = format_help(
 EXPORT_HELP = format_help(
     "napari-melanoma models export lesion-small --out lesion.onnx",
     "napari-melanoma models export lesion-small --format bioimageio --out lesion.zip",
-    "Export a model as ONNX for other programs, or as a package of the BioImage Model Zoo.\n\n"
-    "The input is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated probabilities of "
-    "a classifier. Side and threshold are in config.json, which is embedded in the file as custom metadata. "
-    "Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
+    "Export a model as ONNX for other programs, as a package of the BioImage Model Zoo, or as the folder that 'models "
+    "push' uploads.\n\n"
+    "The input of the ONNX file is images as uint8 RGB (batch, side, side, 3); the output is logits, or the calibrated "
+    "probabilities of a classifier. Side and threshold are in config.json, which is embedded in the file as custom "
+    "metadata. Beside the file, example.py reproduces the results of this program with numpy, Pillow and onnxruntime.",
 )
 PULL_HELP = format_help(
     "napari-melanoma models pull hf:our-clinic/lesion-small",
@@ -66,6 +67,7 @@ class ExportFormat(StrEnum):
 
     onnx = "onnx"
     bioimageio = "bioimageio"
+    hub = "hub"
 
 
 def list_(current: CommandSession) -> None:
@@ -133,8 +135,6 @@ def show(
     card = info.card.strip() or "This model has no card."
     current.report.emit_item("model", card, **_model_values(info), card=info.card)
     text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
-    if info.config.closer_views:
-        text = f"Closer views: {info.config.closer_views_text}.\n{text}"
     current.finish(text, path=str(info.path))
 
 
@@ -231,21 +231,32 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 
 
 def export(
-    current: Annotated[CommandSession, "allow_outside"],
+    current: CommandSession,
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx or .zip.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx or .zip; for hub a new folder.")],
     format_: Annotated[
         ExportFormat,
-        typer.Option("--format", help="onnx: a network; bioimageio: a package of the BioImage Model Zoo."),
+        typer.Option(
+            "--format",
+            help="onnx: a network; bioimageio: a package of the BioImage Model Zoo; hub: the files of a repository on "
+            "the Hugging Face hub.",
+        ),
     ] = ExportFormat.onnx,
 ) -> None:
     """Export a model for other programs."""
     from napari_melanoma.models.bioimageio import export_package
     from napari_melanoma.models.export import EXAMPLE, export_bundle
+    from napari_melanoma.models.hub import export_repository
     from napari_melanoma.models.installed_bundles import find_bundle
 
     current.after_stop = "Nothing was written."
     info = find_bundle(model)
+    if format_ is ExportFormat.hub:
+        export_repository(info, out)
+        files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+        text = f"{', '.join(files)} of {info.name} are in {out}; upload them: napari-melanoma models push {model} "
+        current.finish(f"{text}hf:owner/name", out=str(out), files=files)
+        return
     if format_ is ExportFormat.bioimageio:
         export_package(info, out)
         text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); check it: bioimageio test {out}"
@@ -272,7 +283,6 @@ def _model_values(info: BundleInfo) -> dict[str, object]:
         "architecture": config.architecture,
         "input_size": config.input_size,
         "threshold": config.threshold,
-        "closer_views": list(config.closer_views),
         "modalities": list(config.modalities),
         "licence": config.licence,
         "parent": _parent_name(info),

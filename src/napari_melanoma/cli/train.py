@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -31,13 +31,16 @@ TRAIN_HELP = format_help(
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run where it was "
     "saved last. --check reports the data and the time and memory of one measured step and writes nothing. "
     "--folds 5 trains a model for each of 5 folds, in a run folder each, evaluates it on the images that it was not "
-    "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN.",
+    "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN. --distill trains one model to "
+    "predict as another one, or as the models of --folds, whose recipe is used unless --config names one.",
 )
 
 
 def train(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
-    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The recipe, a TOML file.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The recipe, a TOML file.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="RUN", help="The run folder, new unless --resume.")
     ] = None,
@@ -50,6 +53,10 @@ def train(
         int | None,
         typer.Option(min=2, help="Train a model for each fold of a cross-validation, and their ensemble."),
     ] = None,
+    distill: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Train with the predictions of a model, or of a folder of --folds."),
+    ] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
@@ -60,13 +67,13 @@ def train(
         from napari_melanoma.core.processes import lower_priority
 
         lower_priority()
-    recipe = _read_recipe(config)
+    recipe = _find_recipe(config, distill)
     if not resume:  # which needs its checkpoint only
         download_named(recipe.model_dump())
     if accept_leaks:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:
-        _report_check(current, config, recipe)
+        _report_check(current, str(config or f"'{recipe.name}'"), recipe)
     elif folds is not None:
         _train_folds(current, recipe, folds, out, resume=resume, queue=queue)
     else:
@@ -147,6 +154,16 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
 
 
+def _find_recipe(config: Path | None, distill: str | None) -> TrainRecipe:
+    """Read the recipe, with the teacher that the command names."""
+    from napari_melanoma.runs.folds import distill_recipe
+
+    if config is None and distill is None:
+        raise RunError("the recipe is missing. Add --config FILE.")
+    recipe = None if config is None else _read_recipe(config)
+    return cast("TrainRecipe", recipe) if distill is None else distill_recipe(distill, recipe)
+
+
 def _read_recipe(config: Path) -> TrainRecipe:
     """Read the recipe; explain if the file is a part of one instead, such as a row of a paper."""
     from napari_melanoma.core.config import read_toml
@@ -162,7 +179,7 @@ def _read_recipe(config: Path) -> TrainRecipe:
         raise ConfigError(f"{config} is not a complete recipe; it is {description}") from None
 
 
-def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) -> None:
+def _report_check(current: CommandSession, name: str, recipe: TrainRecipe) -> None:
     """Report the data of a run, and the time and memory of one measured step."""
     from napari_melanoma.runs.train import check_recipe, describe_start_overlap
     from napari_melanoma.training.batch_size import estimate_run
@@ -171,7 +188,7 @@ def _report_check(current: CommandSession, config: Path, recipe: TrainRecipe) ->
     for warning in filter(None, (*report.warnings, describe_start_overlap(recipe, current.run))):
         current.report.emit("warning", f"Warning: {warning}", message=warning)
     counts = ", ".join(f"{count} {PART_TITLES[part]}" for part, count in report.counts.items())
-    text, estimate = f"{config} can run. Images: {counts}.", None
+    text, estimate = f"{name} can run. Images: {counts}.", None
     if recipe.bags is None:  # the steps of slides as bags take milliseconds
         estimate = estimate_run(recipe, report.counts)
         text += (

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_melanoma.core.channel_choice import ChannelChoice
-from napari_melanoma.core.config import Config, omit_unset
+from napari_melanoma.core.config import Config, omit_none
 from napari_melanoma.core.roi_config import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # of a harmonized table
@@ -51,21 +51,6 @@ class DepthOutputConfig(Config):
     coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the interval")
 
 
-def _check_ascending(factors: tuple[float, ...]) -> tuple[float, ...]:
-    if any(first >= second for first, second in pairwise(factors)):
-        raise ValueError(f"closer views are {factors}, expected ascending numbers, each once")
-    return factors
-
-
-CloserViews = Annotated[
-    tuple[Annotated[float, Field(gt=1, le=16)], ...],
-    AfterValidator(_check_ascending),
-    Field(
-        max_length=4,
-        description="squares around the lesion that are predicted in addition to the whole photograph: their sides in "
-        "lengths of the lesion, ascending",
-    ),
-]
 StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 DepthSource = Literal["predicted", "measured", "none"]
 DepthEncoding = Literal["number", "one_hot", "both"]
@@ -305,7 +290,7 @@ class TabularEncoding(Config):
         None, description="for an ensemble: the encoding of each network, for the same columns"
     )
 
-    _omit_unset = omit_unset("members")
+    _omit_none = omit_none("members")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -454,12 +439,26 @@ class ClassifierConfig(Config):
         (), description="at the operating point by the patient's age, cross-validated; none: not measured"
     )
     coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the prediction set")
+    shift_margin: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the tolerated errors of prediction sets that is reserved for images of other clinics: at "
+        "a coverage of 0.9 and a margin of 0.5, sets are calibrated for 0.95",
+    )
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of the positive class in the calibration data"
     )
     depth: DepthOutputConfig | None = Field(None, description="of a model that predicts a depth besides the class")
     novelty_threshold: float | None = Field(
         None, gt=0, description="distance of embeddings above which an image is out of distribution"
+    )
+    type_threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="probability, recognized from the photograph, of the modalities of the model, below which an image "
+        "is out of distribution; none: not considered",
     )
 
 

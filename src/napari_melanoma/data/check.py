@@ -14,7 +14,9 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.dataset_import import ORIGIN_FILE
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
@@ -174,8 +176,8 @@ class TableChecker:
             cells = f"{report.list_cells('unmapped', column)}{describe_expected(column)}"
             yield column, f"not understood in {_describe_row_count(sum(words.values()))}: {cells}"
 
-    def notes(self) -> Iterator[Finding]:
-        """Yield what should be reviewed."""
+    def notes(self, *, has_optional_columns: bool = False) -> Iterator[Finding]:
+        """Yield what should be reviewed; ``has_optional_columns``: this program wrote columns that may be empty."""
         yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
         if (unnamed := self._without_patient) and self._named_patients:
             total = len(unnamed) + self._named_patients
@@ -192,7 +194,7 @@ class TableChecker:
             yield column, f"stored as given in {_describe_row_count(texts.total())}: {list_counts(texts)}"
         for message, count in report.disagreements.items():
             yield "columns", f"{message} in {_describe_row_count(count)}"
-        if report.empty:
+        if report.empty and not has_optional_columns:
             yield "columns", f"no row has a value in {', '.join(report.empty)}"
 
 
@@ -232,7 +234,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
             *similar,
             *_note_unlisted_files(folder, samples),
             *_note_missing_images(without_image),
-            *table.notes(),
+            *table.notes(has_optional_columns=any((folder / name).is_file() for name in (HISTORY_FILE, ORIGIN_FILE))),
         ],
     )
 
@@ -362,13 +364,15 @@ def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[Finding]:
 
 
 def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Finding]:
-    """Count files that no row names: earlier masks kept for undo, or leftovers of a crash."""
+    """Count files that no row names, without earlier masks, which are kept for undo."""
     listed = {path for sample in samples for path in (sample.image, sample.mask) if path}
+    listed |= {folder / name for name in ChangeLog(folder / HISTORY_FILE).list_earlier_files()}
     for part in ("images", "masks"):
         files = (path for path in (folder / part).glob("*") if path.is_file() and not path.name.startswith("."))
         unnamed = sum(path not in listed for path in files)
         if unnamed:
-            yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
+            files_of = f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
+            yield part, f"{files_of}, so not used: add a row for each, or remove them"
 
 
 def _describe_groups(groups: Sequence[str]) -> str:

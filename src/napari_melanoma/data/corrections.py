@@ -34,6 +34,7 @@ COLUMNS = (
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
 MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
+HISTORY_FILE = "history.jsonl"
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 TRAIN, VAL = "train", "val"
@@ -52,7 +53,7 @@ class Corrections:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or corrections_folder()
         self._table = SharedTable(self.folder / "dataset.csv", COLUMNS)
-        self._log = ChangeLog(self.folder / "history.jsonl")
+        self._log = ChangeLog(self.folder / HISTORY_FILE)
         self._digests: dict[Path, str] = {}  # of files in rows without a fingerprint
 
     def rows(self) -> list[Row]:
@@ -545,6 +546,12 @@ class ChangeLog:
             else:
                 return CorrectionChange(**entry["change"])
         return None
+
+    def list_earlier_files(self) -> set[str]:
+        """Return the paths, as in the table, of files that a change replaced: an undo restores them."""
+        changes = [entry["change"] for entry in self._iter_backwards() if isinstance(entry.get("change"), dict)]
+        rows = [row for change in changes if isinstance(row := change.get("before"), dict)]
+        return {row[column] for row in rows for column in FILE_FOLDERS if isinstance(row.get(column), str)} - {""}
 
     def _iter_backwards(self) -> Iterator[dict[str, Any]]:
         """Yield the complete lines as objects, the last one first."""

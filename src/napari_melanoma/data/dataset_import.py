@@ -25,6 +25,7 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.annotators import MAJORITY, select_annotator
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
 from napari_melanoma.data.mask_areas import draw_objects, number_classes
@@ -40,9 +41,10 @@ from napari_melanoma.data.mask_values import (
     resolve_class_values,
 )
 from napari_melanoma.data.nnunet import merge_channels, read_channel_order, read_nnunet_labels
-from napari_melanoma.data.source_catalog import NO_MAPPING, DataSource, SourceRecord, SourceSpec
+from napari_melanoma.data.source_catalog import NO_MAPPING, DataSource, SourceContents, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import close_archives
-from napari_melanoma.data.splits import check_patients_named
+from napari_melanoma.data.source_records import join_table
+from napari_melanoma.data.splits import NAME_TABLE, check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import (
     accepts_damaged,
@@ -91,12 +93,16 @@ class SourceImportOptions:
     """How a set is read.
 
     ``mapping`` maps the columns and words of tables that differ from the published ones; ``no_patients``: the user has
-    confirmed that the patients of their own set are unknown; ``values``: which values of masks mark the lesion.
+    confirmed that the patients of their own set are unknown; ``values``: which values of masks mark the lesion;
+    ``annotator``: whose masks are used, as for ``select_annotator``; ``metadata``: a table that is joined to the
+    images.
     """
 
     mapping: TableMapping = NO_MAPPING
     no_patients: bool = False
     values: LesionValues = None
+    annotator: str = ""
+    metadata: Path | None = None
 
 
 def import_source(
@@ -117,7 +123,7 @@ def import_source(
     and reported.
     """
     contents = source.read_folder(folder, options.mapping)
-    records, renamed = _assign_file_names(contents.importable)
+    records, renamed = _assign_file_names(_select_records(contents, options))
     without_image = (
         [] if len(records) == len(contents.records) else [record for record in contents.records if record.image is None]
     )
@@ -128,16 +134,11 @@ def import_source(
         report.notes.append(("image_id", describe_renamed(renamed)))
     if not source.spec.public:
         report.notes += _check_patients(records, without_image, options.no_patients, contents.unread, folder)
-    names = number_classes(one for record in records for one in record.objects)
-    masks = _MaskReading(options.values, names or (read_nnunet_labels(folder) if folder.is_dir() else {}))
-    if len(names) > 1 and options.values == "keep":
-        values = ", ".join(f"{value} {name}" for name, (value,) in names.items())
-        report.notes.append(("classes", f"the masks have the values {values}"))
+    masks = _prepare_masks(records, folder, options, report)
     copy = partial(_import_record, masks=masks, order=read_channel_order(folder))
-    if isinstance(options.values, tuple):
-        resolve_class_values(options.values, masks.names)  # raises for an unknown name before anything is copied
     with assemble_folder(out, discard_on=_LabelImagesError) as gathering:
         choice = "" if options.values is None else f" {options.values}"
+        choice += f" {options.annotator}" if options.annotator else ""
         journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{choice}")
         try:
             imported = _import_records(records, copy, journal, report, run)
@@ -157,6 +158,34 @@ def import_source(
         remove_file(journal.path)
     report.notes += _write_private_table(out, imported)
     return report
+
+
+def _select_records(contents: SourceContents, options: SourceImportOptions) -> list[SourceRecord]:
+    """Return the records to import, with the objects of the selected annotator and the rows of a table; adds notes."""
+    records, notes = contents.importable, list[tuple[str, str]]()
+    if options.annotator or any(record.objects for record in records):
+        objects_of = {record.image_id: record.objects for record in records}
+        selected, notes = select_annotator(objects_of, options.annotator)
+        records = [replace(record, objects=tuple(selected[record.image_id])) for record in records]
+    if options.metadata is not None:
+        records, joined = join_table(records, options.metadata, options.mapping)
+        notes += joined
+    contents.notes.extend(notes)
+    return records
+
+
+def _prepare_masks(
+    records: Sequence[SourceRecord], folder: Path, options: SourceImportOptions, report: SourceImportReport
+) -> _MaskReading:
+    """Find the classes of the masks; raises for a class that they do not have before anything is copied."""
+    names = number_classes(one for record in records for one in record.objects)
+    class_values = names or (read_nnunet_labels(folder) if folder.is_dir() else {})
+    if len(names) > 1 and options.values == "keep":
+        values = ", ".join(f"{value} {name}" for name, (value,) in names.items())
+        report.notes.append(("classes", f"the masks have the values {values}"))
+    if isinstance(options.values, tuple):
+        resolve_class_values(options.values, class_values)
+    return _MaskReading(options.values, class_values, majority=options.annotator == MAJORITY)
 
 
 def _check_patients(
@@ -184,12 +213,8 @@ def _check_patients(
             f"for the {len(records)} images, such as {format_names([row.image_id for row in records])}. Expected the "
             "images' names, with or without suffix, in the column that names them."
         )
-    how = (
-        "rename the table that describes the images to metadata.csv (a workbook: save its sheet as CSV), or read "
-        f"tables of any name with napari-melanoma data import table {folder}; it needs a column that names the images"
-    )
     return check_patients_named(
-        with_patient, len(records), harmonizer.make_report(), no_patients, unread=unread, how=how
+        with_patient, len(records), harmonizer.make_report(), no_patients, unread=unread, how=NAME_TABLE
     )
 
 
@@ -272,10 +297,14 @@ class _LabelImagesError(DataSetError):
 
 
 class _MaskReading(NamedTuple):
-    """How the masks of a set are read: the values that mark the lesion, and nnU-Net's class names with their values."""
+    """How the masks of a set are read: the values that mark the lesion, and nnU-Net's class names with their values.
+
+    ``majority``: annotators vote on each pixel.
+    """
 
     values: LesionValues
     names: ClassValues
+    majority: bool = False
 
 
 def _import_records(
@@ -396,7 +425,8 @@ def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskRe
         return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged.", False
     if record.objects:
         shape = _find_upright_shape(image, read_image_size(image) or (0, 0), thumbnail)
-        return _store_mask(draw_objects(record.objects, shape, masks.values, masks.names), record, folder)
+        drawn = draw_objects(record.objects, shape, masks.values, masks.names, majority=masks.majority)
+        return _store_mask(drawn, record, folder)
     if record.mask is None:
         return "", False
     copy = folder / "masks" / f".{record.image_id}{record.mask.suffix}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -50,7 +50,8 @@ def is_label_studio(content: Any) -> bool:  # noqa: ANN401 - whatever JSON can h
 def read_label_studio(content: Any, file: Path) -> Iterator[MaskObject | str]:  # noqa: ANN401 - any JSON value
     """Yield the areas of all tasks, or the description of what was left out.
 
-    Of several annotations of a task, the one marked as ground truth is read, else the last. Predictions are not read.
+    Of several annotations of a task, the default is the one marked as ground truth, else the last. Predictions are not
+    read.
     """
     for number, task in enumerate(content if isinstance(content, list) else [content]):
         where = f"{file}: task {number}"
@@ -58,7 +59,8 @@ def read_label_studio(content: Any, file: Path) -> Iterator[MaskObject | str]:  
             raise DataSetError(f"{where}: expected an object, found {type(task).__name__}. Export the tasks again.")
         if not isinstance(task.get("data"), dict):
             results = [result for results in _list_min_results(task) for result in results]
-            yield from _read_results(results, _find_images(task), where)
+            for one in _read_results(results, _find_images(task), where):
+                yield one if isinstance(one, str) else replace(one, annotator=find_text(task, "annotator"))
             continue
         annotations = [
             one for one in task.get("annotations") or [] if isinstance(one, dict) and not one.get("was_cancelled")
@@ -68,8 +70,20 @@ def read_label_studio(content: Any, file: Path) -> Iterator[MaskObject | str]:  
             yield reason
             continue
         chosen = next((one for one in annotations if one.get("ground_truth")), annotations[-1])
-        yield from ["annotations of a task with another one"] * (len(annotations) - 1)
-        yield from _read_results(get_value(chosen, "result", list, where), _find_images(task["data"]), where)
+        for index, annotation in enumerate(annotations, start=1):
+            results = get_value(annotation, "result", list, where)
+            annotator = _find_annotator(annotation) or f"annotation {index}"
+            for one in _read_results(results, _find_images(task["data"]), where):
+                if not isinstance(one, str):
+                    yield replace(one, annotator=annotator, is_default=annotation is chosen)
+                elif annotation is chosen:
+                    yield one
+
+
+def _find_annotator(annotation: Mapping[str, Any]) -> str:
+    """Return the email or the number of the user who completed an annotation; "" if it is not stated."""
+    user = annotation.get("completed_by")
+    return find_text(user, "email", "id") if isinstance(user, dict) else find_text(annotation, "completed_by")
 
 
 def _list_min_results(task: Mapping[str, Any]) -> Iterator[list[Result]]:

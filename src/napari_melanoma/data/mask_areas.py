@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,8 @@ class MaskObject:
 
     ``image`` is the file name or stem of the image; ``label`` is the class of the object and ``diagnosis`` a diagnosis,
     "" if there is none; ``size`` is the size of the image on which the object was outlined, None if the format does not
-    state it.
+    state it. ``annotator`` is who outlined it, "" if the format does not state it, and ``file`` the file that it is
+    from; ``is_default``: it is used unless the user selects an annotator.
     """
 
     image: str
@@ -56,6 +58,24 @@ class MaskObject:
     label: str = ""
     size: Size | None = None
     diagnosis: str = ""
+    annotator: str = ""
+    file: Path = Path()
+    is_default: bool = True
+
+    @property
+    def source(self) -> tuple[str, Path]:
+        """Who outlined the object, as far as known: two files are two annotators."""
+        return self.annotator, self.file
+
+    @property
+    def author(self) -> str:
+        """The annotator, or else the file, for a message."""
+        return self.annotator or "/".join(self.file.parts[-2:])
+
+    @property
+    def names(self) -> set[str]:
+        """The names by which the user may select the annotator."""
+        return {self.annotator, self.file.stem, *self.file.parts} - {""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,14 +160,24 @@ class EncodedPatchArea(Area):
 
 
 def draw_objects(
-    objects: Sequence[MaskObject], shape: Size, lesion_values: LesionValues, names: ClassValues
+    objects: Sequence[MaskObject],
+    shape: Size,
+    lesion_values: LesionValues,
+    names: ClassValues,
+    *,
+    majority: bool = False,
 ) -> NDArray:
     """Draw annotated objects as the mask of an image of ``shape``.
 
     ``names``: classes with their values, as in a label image. Returns bool (row, column), or with ``lesion_values``
-    "keep" uint8 with the values of the classes, later objects over earlier ones. Raises ``LabelImageError`` if there
-    are several classes and the user has not stated which are lesions.
+    "keep" uint8 with the values of the classes, later objects over earlier ones. ``majority``: what more than half of
+    the annotators have outlined, instead of all. Raises ``LabelImageError`` if there are several classes and the user
+    has not stated which are lesions.
     """
+    if majority:
+        return find_majority(
+            [draw_objects(of_one, shape, lesion_values, names) for of_one in group_by_annotator(objects)]
+        )
     for one in objects:
         if one.size not in (None, shape):
             raise DataSetError(
@@ -167,6 +197,24 @@ def draw_objects(
         if chosen is None or value in chosen:
             mask |= area.draw(shape, shape)
     return mask
+
+
+def group_by_annotator(objects: Iterable[MaskObject]) -> list[list[MaskObject]]:
+    """Group the objects of an image by who outlined them, in the order of their files."""
+    groups: dict[Hashable, list[MaskObject]] = defaultdict(list)
+    for one in objects:
+        groups[one.source].append(one)
+    return list(groups.values())
+
+
+def find_majority(masks: Sequence[NDArray]) -> NDArray:
+    """Return the value that more than half of the masks have in a pixel, else 0; (row, column) of their type."""
+    found = np.zeros_like(masks[0])
+    for value in filter(None, np.unique(masks)):
+        found[2 * np.sum([mask == value for mask in masks], axis=0) > len(masks)] = value
+    if not found.any() and np.any(masks):
+        raise DataSetError(f"no pixel is in the masks of more than half of its {len(masks)} annotators")
+    return found
 
 
 def number_classes(objects: Iterable[MaskObject]) -> ClassValues:

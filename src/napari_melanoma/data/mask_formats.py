@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,7 +69,8 @@ def read_image_masks(path: Path) -> Iterator[MaskObject | str]:
         if stored is None:
             yield f"files that are not images ({file.name})"
         else:
-            yield MaskObject(file.name, ImageFileArea(file, class_names=names), size=(stored[1], stored[0]))
+            area = ImageFileArea(file, class_names=names)
+            yield MaskObject(file.name, area, size=(stored[1], stored[0]), file=file)
 
 
 def read_array_size(path: Path) -> tuple[int, int] | None:
@@ -285,7 +287,8 @@ def _read_files(path: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:
 def read_annotations(content: Any, file: Path, format_: MaskFormat) -> Iterator[MaskObject | str]:  # noqa: ANN401
     """Read JSON content of one format; that of another format is described, and other content ignored."""
     if _DETECTORS[format_](content):
-        yield from _READERS[format_](content, file)
+        for one in _READERS[format_](content, file):
+            yield one if isinstance(one, str) else replace(one, file=file)
     elif other := identify_annotations(content):
         yield f"files of another format (--format {other} reads them)"
 

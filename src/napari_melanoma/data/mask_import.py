@@ -17,11 +17,12 @@ from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.files import normalize_name, open_regular
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.annotators import DESCRIPTION, MAJORITY, select_annotator
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
 from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject, Size
+from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject, Size, find_majority, group_by_annotator
 from napari_melanoma.data.mask_formats import MaskFormat, list_image_files, read_masks
 from napari_melanoma.data.mask_values import (
     ImageNames,
@@ -39,7 +40,7 @@ from napari_melanoma.data.mask_values import (
 )
 from napari_melanoma.data.nnunet import find_channels, merge_channels, note_merged, read_channel_order
 from napari_melanoma.data.source_records import describe_contradictions, fill_gaps
-from napari_melanoma.data.splits import check_patients_named
+from napari_melanoma.data.splits import NAME_TABLE, check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.dicom import read_header
@@ -67,6 +68,7 @@ class MaskImportOptions(Config):
     replace: bool = Field(False, description="replace accepted or corrected masks of the data set")
     review: Review = Field("accepted", description="review state of the imported masks")
     reviewer: str = Field("", description="name of the person who drew or checked the masks")
+    annotator: str = Field("", description=DESCRIPTION)
     modality: Modality | None = Field(None, description="modality of all photographs")
     metadata: Path | None = Field(
         None, description="table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..."
@@ -121,6 +123,9 @@ def import_masks(
     if not paths:
         raise InputError(f"{images} contains no photograph besides the masks. Name the folder of the photographs.")
     matched = _match_photographs(_select_classes(objects, options, report), paths, report)
+    selected, notes = select_annotator(dict(matched), options.annotator)
+    matched = [(path, of_path) for path, of_path in selected.items() if of_path]
+    report.notes += notes
     matched_paths = {path for path, _ in matched}
     channels_of = {path: find_channels(path) if _is_case(path, objects) else [path] for path, objects in matched}
     report.notes += note_merged(map(len, channels_of.values()))
@@ -182,9 +187,8 @@ def _read_metadata(
         if header := _read_header(path):
             matched[path.stem] = {**header, **matched.get(path.stem, {})}
     with_patient = sum("patient_id" in row for row in matched.values())
-    how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
     patients = check_patients_named(
-        with_patient, len(names), report_of_table, options.no_patients, unread=tables, how=how
+        with_patient, len(names), report_of_table, options.no_patients, unread=tables, how=NAME_TABLE
     )
     report.notes += patients
     report.notes += report_of_table.describe_unrecognized("left out")
@@ -255,18 +259,20 @@ def _match_photographs(
     """
     names, objects_of = ImageNames(paths), defaultdict(list)
     unmatched: dict[str, str] = {}
-    stems = {mask_object.image: strip_mask_suffix(PureWindowsPath(mask_object.image).stem) for mask_object in objects}
-    candidates_of = {name: names.find(name) for name in stems}
+    stems = {(one.image, one.file): strip_mask_suffix(PureWindowsPath(one.image).stem) for one in objects}
+    candidates_of = {(name, file): names.find(name, file) for name, file in stems}
     with_mask = {path for candidates in candidates_of.values() for path in candidates}
     suffix = find_common_suffix(
-        (stem for name, stem in stems.items() if not candidates_of[name]),
+        (stem for key, stem in stems.items() if not candidates_of[key]),
         ImageNames(path for path in paths if path not in with_mask),
     )
     report.notes += note_suffix(suffix)
     for mask_object in objects:
-        candidates = candidates_of[mask_object.image]
-        if suffix and not candidates and stems[mask_object.image].endswith(suffix):
-            candidates = names.find(f"{stems[mask_object.image].removesuffix(suffix)}.png")  # a stem may have a dot
+        key = mask_object.image, mask_object.file
+        candidates = candidates_of[key]
+        if suffix and not candidates and stems[key].endswith(suffix):
+            stem = stems[key].removesuffix(suffix)
+            candidates = names.find(f"{stem}.png", mask_object.file)  # a stem may have a dot
             if not with_mask.isdisjoint(candidates):
                 unmatched[mask_object.image] = f"not used: {candidates[0].name} has a mask of its own name"
                 continue
@@ -374,9 +380,9 @@ def _make_correction(
 ) -> Correction:
     """Make the correction of a photograph, with the union of its objects as the mask."""
     shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
-    mask = np.zeros(shape, bool)
-    for mask_object in objects:
-        mask |= _draw_mask(mask_object, shape, options, report)
+    groups = group_by_annotator(objects) if options.annotator == MAJORITY else [objects]
+    drawn = [[_draw_mask(one, shape, options, report) for one in of_annotator] for of_annotator in groups]
+    mask = find_majority([np.logical_or.reduce(masks) for masks in drawn])
     if not mask.any():
         raise DataSetError("its mask is empty")
     report.covering += covers_border(mask)

@@ -334,8 +334,11 @@ class ImageNames:
         """Whether an image has a normalized stem."""
         return stem in self._by_stem
 
-    def find(self, name: str) -> list[Path]:
-        """Find the photographs that a mask's name may mean; several if two folders have the same name, for example."""
+    def find(self, name: str, near: Path = Path()) -> list[Path]:
+        """Find the photographs that a mask's name may mean; several if two folders have the same name, for example.
+
+        Of several, those in the folder of the file ``near`` are meant, else those in folders of the same split.
+        """
         mask_path = PureWindowsPath(normalize_name(name))
         # a stem may have a dot: S12.345 is no file of S12
         stem = mask_path.name if mask_path.suffix[1:].isdigit() else mask_path.stem
@@ -346,7 +349,30 @@ class ImageNames:
         if len(candidates) < 2:
             return candidates
         shared = [_count_shared_parts(mask_path, path) for path in candidates]
-        return [path for path, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
+        candidates = [path for path, parts in zip(candidates, shared, strict=True) if parts == max(shared)]
+        split = find_stated_split(near)
+        return (
+            [path for path in candidates if path.parent == near.parent]
+            or [path for path in candidates if split and split in map(_read_split, path.parts[:-1])]
+            or candidates
+        )
+
+
+_WORD = re.compile(r"[a-z]+")  # as in instances_train2017.json
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def find_stated_split(path: Path) -> str:
+    """Return the split in a word of a file's name, or that its folder is named for, as in Roboflow; else ""."""
+    return _read_split(path.name) or (
+        _read_split(path.parent.name) if len(_WORD.findall(path.parent.name.lower())) == 1 else ""
+    )
+
+
+def _read_split(name: str) -> str:
+    """Return the split that the words of a name state; "" for none or several."""
+    stated = {_SPLITS[word] for word in _WORD.findall(name.lower()) if word in _SPLITS}
+    return stated.pop() if len(stated) == 1 else ""
 
 
 def _count_shared_parts(named: PureWindowsPath, path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
 SPLITS_FILE = "splits_final.json"
+DESCRIPTION = "dataset.json"  # with the names of classes and channels
 COLORS = "rgb"
 MAX_CHANNELS = 16  # files of a case that are looked for
 ONE_FILE_ADVICE = "expected one color image a case, or three files with red, green and blue in 8 bits"
 
 
 def read_nnunet_labels(folder: Path) -> ClassValues:
-    """Read the class names of an nnU-Net data set from ``dataset.json`` in a folder or its parent.
+    """Read the class names of an nnU-Net data set from its ``dataset.json``, of any of its folders.
 
     Returns name to values, several for a region such as ``"whole": [1, 2]``, without the background but with the
     class ``ignore`` of pixels that were not annotated; empty if there are none.
@@ -47,9 +48,22 @@ def read_channel_order(folder: Path) -> tuple[int, ...]:
 
 
 def _read_entry(folder: Path, key: str) -> Mapping[str, object]:
-    """Read an object from the ``dataset.json`` in a folder or its parent; empty if there is none."""
-    contents = (read_object_or_empty(parent / "dataset.json").get(key) for parent in (folder, folder.parent))
+    """Read an object from the ``dataset.json`` of an nnU-Net data set; empty if there is none."""
+    contents = (read_object_or_empty(file).get(key) for file in _list_descriptions(folder.absolute()))
     return next((content for content in contents if isinstance(content, dict)), {})
+
+
+def _list_descriptions(folder: Path) -> Iterator[Path]:
+    """Yield where the description of a folder's data set may be.
+
+    It is beside ``imagesTr`` and ``labelsTr``, in a folder of predictions, two folders above those of a validation
+    (``nnUNetTrainer__nnUNetPlans__2d/fold_0/validation``), or in the only data set in ``nnUNet_raw``.
+    """
+    for parent in (folder, folder.parent, folder.parent.parent):
+        yield parent / DESCRIPTION
+    within = list(folder.glob(f"*/{DESCRIPTION}"))
+    if len(within) == 1:
+        yield within[0]
 
 
 def find_channels(first: Path) -> list[Path]:

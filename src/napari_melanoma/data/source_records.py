@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name, normalize_name
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import free_name, safe_name
-from napari_melanoma.data.dataset import PackedRow
+from napari_melanoma.data.dataset import PackedRow, unpack_row
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.mask_values import (
@@ -27,6 +28,7 @@ from napari_melanoma.data.nnunet import CHANNEL, SPLITS_FILE, check_channel_coun
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.table_mapping import (
+    TableMapping,
     escapes_folder,
     find_column_meanings,
     strip_image_suffix,
@@ -130,6 +132,52 @@ def fill_gaps(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
         ]
         row[f"other_{column}"] = TEXT_SEPARATOR.join([*others, other[column]])
     return differing
+
+
+def join_table(
+    records: Sequence[SourceRecord], table: Path, mapping: TableMapping
+) -> tuple[list[SourceRecord], list[tuple[str, str]]]:
+    """Join the rows of a table to records, by the ids of images or the names of their files; also returns notes.
+
+    Where the set has another value, that of the table counts. Raises if no row is about a record.
+    """
+    tree = SourceTree.scan(table, mapping)
+    rows = read_image_rows(tree, ".+", keep_folders=True)
+    names = [_list_names(record) for record in records]
+    counts = Counter(of_record[-1] for of_record in names)
+    matcher, joined, without_row = _RowMatcher(rows), list[SourceRecord](), list[str]()
+    differing: Counter[str] = Counter()
+    for record, of_record in zip(records, names, strict=True):
+        image = record.image or SourceFile(record.image_id, "")
+        values = matcher.match_row(of_record, image, is_unique=counts[of_record[-1]] == 1)
+        without_row += [] if values else [record.original or record.image_id]
+        differing.update(fill_gaps(values, unpack_row(record.values)))
+        joined.append(replace(record, values=values))
+    if len(without_row) == len(records):
+        found = f"rows for {format_names(list(rows))}" if rows else "no column that names images"
+        raise InputError(
+            f"{table} has {found}, but the set has the {format_count(len(records), 'image')} "
+            f"{format_names(without_row)}. Expected a column image_id with the names of images, with or without suffix."
+        )
+    matcher.add_notes(tree)
+    for column, images in differing.items():
+        note = f"the table differs from the set for {format_count(images, 'image')}: it counts, the other value is in"
+        tree.notes.append((column, f"{note} other_{column}"))
+    unused = [name for name, _ in matcher.iterate_unused()]
+    if without_row or unused:
+        note = f"joined to {len(records) - len(without_row)} of {format_count(len(records), 'image')}"
+        note += f"; no row for {format_names(without_row)}" if without_row else ""
+        note += f"; {format_count(len(unused), 'row')} without an image left out ({format_names(unused)})" * bool(
+            unused
+        )
+        tree.notes.append((table.name, note))
+    return joined, tree.notes
+
+
+def _list_names(record: SourceRecord) -> tuple[str, ...]:
+    """List the names of a record in a table: its id, and that of its file, also without the channel of nnU-Net."""
+    stem = record.image_id if record.image is None else record.image.stem
+    return record.image_id, stem, nnunet_case_name(stem)
 
 
 def join_records(

@@ -36,6 +36,10 @@ from napari_melanoma.data.table_mapping import find_column_meanings, suggest_col
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
 MIN_GROUPS = 3  # least number of groups of which one is always held out: one for each part
+NAME_TABLE = (
+    "name the table with --metadata FILE; it needs a column that names the images (image_id) and one that names the "
+    "patients (patient_id)"
+)
 SPLIT_RISK = "images of one patient may then be in both training and test set"
 TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
@@ -136,25 +140,32 @@ def split_samples(
 def split_fold(
     samples: Iterable[Sample],
     folds: Mapping[Key, int],
-    number: int,
-    validation_fraction: float,
+    number: int | None,
+    rules: SplitRules,
     seed: int,
     stratum: Callable[[Sample], str] = get_diagnosis,
 ) -> TrainingSplit:
     """Split images by the folds of a cross-validation.
 
-    ``folds``: fold of each image by data set and image id; images without one are not used. Those of the fold
-    ``number`` are the test set, and no image of their groups is in another part. The validation set is held out from
-    the other folds.
+    ``folds``: fold of each image by data set and image id; images without one are not trained on. Those of the fold
+    ``number`` are the test set; None: those of ``rules.test_split`` without a fold. No image of their groups is in
+    another part. The validation set is held out from the other folds.
     """
     all_samples = [*samples]
-    test = [sample for sample in all_samples if folds.get(sample.key) == number]
+    unassigned = [sample for sample in all_samples if sample.key not in folds]
+    if number is None:
+        test = [sample for sample in unassigned if sample.split == rules.test_split]
+    else:
+        test = [sample for sample in all_samples if folds.get(sample.key) == number]
     others = [sample for sample in all_samples if folds.get(sample.key, number) != number]
     tested_groups = {sample.group for sample in test}
     usable = [sample for sample in others if sample.group not in tested_groups]
-    training, validation = hold_out(usable, validation_fraction, seed, stratum)
+    training, validation = hold_out(usable, rules.validation_fraction, seed, stratum)
     left_out = tuple(sample for sample in others if sample.group in tested_groups)
-    return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.key not in folds))
+    tested = {id(sample) for sample in test}
+    return TrainingSplit(
+        training, validation, test, left_out, tuple(sample for sample in unassigned if id(sample) not in tested)
+    )
 
 
 def hold_out(
@@ -326,7 +337,7 @@ def check_patients_named(
     if with_patient or not images:
         return []
     if no_patients:
-        return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
+        return []
     raise DataSetError(_describe_missing_patients(report, unread, how))
 
 
@@ -334,11 +345,12 @@ def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], h
     """Describe which column was expected, which columns were found, and what to do."""
     columns = list(report.columns) + list(report.own)
     listed = format_names(columns, 12)
-    if unread and not listed:
+    if not listed:
+        found = f"{format_names(unread)} was not read" if unread else "found no table"
         return (
-            f"expected a table with a column that names the patient of each image; {format_names(unread)} was not "
-            f"read. Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, "
-            "confirm with --no-patients."
+            f"expected a table with a column that names the patient of each image; {found}. Without patients "
+            f"{SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm with "
+            "--no-patients."
         )
     similar = next(
         (
@@ -354,7 +366,7 @@ def _describe_missing_patients(report: HarmonizeReport, unread: Sequence[str], h
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE.toml"
     return (
-        f"expected a column that names the patient of each image, found {listed or 'no table'}. Without it "
+        f"expected a column that names the patient of each image, found {listed}. Without it "
         f"{SPLIT_RISK}. {advice[:1].upper()}{advice[1:]}; if nothing is known of the patients, confirm with "
         "--no-patients."
     )

@@ -61,6 +61,7 @@ from napari_melanoma.figures.evaluation import (
     plot_reliability,
     plot_roc,
 )
+from napari_melanoma.imaging.modality import ModalityEstimate, recognize_modality
 from napari_melanoma.imaging.postprocessing import make_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
@@ -308,9 +309,11 @@ class ClassTask(ClassReport[ClassContent]):
     def predict(self, contents: Sequence[ClassContent]) -> list[ClassValues | Exception]:
         results: dict[int, ClassValues | Exception] = {}
         views: dict[int, list[NDArray[np.uint8]]] = {}
+        recognized: dict[int, ModalityEstimate] = {}
         for number, content in enumerate(contents):
             try:
                 mask = self._predict_mask(content.rgb) if self._segmenter is not None else content.mask
+                recognized[number] = recognize_modality(content.rgb)
                 views[number] = [model.make_view(content.rgb, mask).image for model in self.models]
                 share = {} if mask is None else {REFERENCE_SHARE: float(mask.mean())}
                 results[number] = [dict(share) for _ in self.models]
@@ -320,7 +323,8 @@ class ClassTask(ClassReport[ClassContent]):
                 results[number] = error
         for index, model in enumerate(self.models) if views else ():
             rows = [contents[number].row for number in views]
-            predicted = _predict_values(model, [each[index] for each in views.values()], rows)
+            kinds = [recognized[number] for number in views]
+            predicted = _predict_values(model, [each[index] for each in views.values()], rows, kinds)
             for number, values in zip(views, predicted, strict=True):
                 result = results[number]
                 if isinstance(result, Exception):  # not finite under another model
@@ -373,7 +377,10 @@ def logit_names(model: Classifier) -> list[str]:
 
 
 def _predict_values(
-    model: Classifier, views: Sequence[NDArray[np.uint8]], rows: Sequence[Mapping[str, str]]
+    model: Classifier,
+    views: Sequence[NDArray[np.uint8]],
+    rows: Sequence[Mapping[str, str]],
+    recognized: Sequence[ModalityEstimate],
 ) -> list[dict[str, float]]:
     """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
     encoded, values = model.run_encoder(views), read_table_values(rows, model.encoding)
@@ -383,8 +390,8 @@ def _predict_values(
             values_by_image, model.run_head_on_values(encoded, values.drop_columns(omitted)).tolist(), strict=True
         ):
             values_of_image |= {logit_name(variant, index): value for index, value in enumerate(logits)}
-    for values_of_image, output in zip(values_by_image, encoded, strict=True):
-        distance = model.calibration.distance(output.embedding)
+    for values_of_image, output, modality in zip(values_by_image, encoded, recognized, strict=True):
+        distance = model.calibration.distance(output.embedding, modality)
         values_of_image |= ({} if distance is None else {DISTANCE: distance}) | depth_values(output)
     return values_by_image
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.prediction_config import OperatingPoint
@@ -129,14 +129,25 @@ def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | N
     elif facts.get("corrections"):
         trained_on += f"\n- of the masks, {facts['corrections']} were corrected or accepted by hand"
     prepared = f" ({config.preprocessing.description})" if config.preprocessing.is_on else ""
-    prepared += f"\n- Closer views: {config.closer_views_text}" if config.closer_views else ""
     return f"""## Training
 
 {trained_on}
 
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
 - Start: {facts.get("start")}; loss: {facts.get("loss")}; up to {facts.get("epochs")} epochs; seed {facts.get("seed")}
-{_validation_text(config)}"""
+{_teacher_text(facts.get("teacher"))}{_validation_text(config)}"""
+
+
+def _teacher_text(teacher: Mapping[str, Any] | None) -> str:
+    """Return the line on the teacher of a distilled model; "" for other models."""
+    if teacher is None:
+        return ""
+    images = ", ".join(f"{count} images of {name}" for name, count in teacher["train_images"].items())
+    own = "; each of its networks predicted the images that it was not trained on" if teacher["out_of_fold"] else ""
+    return f"""- Distilled from `{teacher["name"]}`, weights {teacher["fingerprint"][:12]}: its predictions have
+  the weight {teacher["weight"]:g} in the loss, at a temperature of {teacher["temperature"]:g}{own}. It was trained on
+  {images or "images that it does not state"}; they count as training images of this model
+"""
 
 
 def _validation_text(config: BundleConfig) -> str:

@@ -82,6 +82,16 @@ def assumed_modality(estimate: ModalityEstimate, stated: str | None, modalities:
     return stated or (ASSUMED if is_guess else estimate.kind)
 
 
+def own_type_probability(estimate: ModalityEstimate, modalities: Sequence[str]) -> float | None:
+    """Return the probability that a photograph has a modality of a model.
+
+    None if it cannot be recognized, as for slides, or if ``modalities`` is empty (unknown).
+    """
+    if not modalities or not {*modalities} <= {*MODALITY_KINDS}:
+        return None
+    return estimate.probability if estimate.kind in modalities else 1.0 - estimate.probability
+
+
 def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stated: str | None = None) -> str:
     """Return a warning if the photograph is certainly of a modality that the segmentation model was not trained on.
 

@@ -23,6 +23,7 @@ DAMAGE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
+TRUTH_SUFFIX = ".truth.json"  # of the file of the ground truth beside a phantom
 HEAD_BYTES = 132
 UPRIGHT = 1  # EXIF orientation
 MIN_SIDE = 16  # no lesion can be outlined in a smaller image

@@ -20,6 +20,7 @@ from napari_melanoma.core.files import atomic_file, normalize_name, save_error, 
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import folder_name, is_inside
 from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.results import RESULT, format_cell
 from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, prediction_cells
 from napari_melanoma.lesion.mask_record import has_user_mask
@@ -175,7 +176,7 @@ def is_own_output(path: Path) -> bool:
     """
     if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
         return (path.parent / RESULT).is_file()
-    return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}.truth.json").is_file()
+    return path.stem.endswith("_mask") and path.with_name(f"{path.stem.removesuffix('_mask')}{TRUTH_SUFFIX}").is_file()
 
 
 def read_result(folder: Path) -> dict[str, Any]:

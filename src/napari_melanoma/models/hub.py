@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face hub: named ``hf:owner/name@commit``, downloaded once, and uploaded.
+"""Bundles on the Hugging Face hub: named ``hf:owner/name@commit``, downloaded once, uploaded, or written to a folder.
 
 Only names that a user has given are downloaded (``download_named``); a name in a file is looked up in the cache.
 
@@ -155,11 +155,7 @@ def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True, repl
     """
     if name.revision:
         raise BundleError(f"a model is uploaded as a new commit: expected {PREFIX}owner/name, found '{name}'.")
-    check_weights(bundle.path / WEIGHTS)
-    if not bundle.card.strip():
-        raise BundleError(f"'{bundle.name}' has no card. Describe the model in {bundle.path / CARD} first.")
-    paths = {path.relative_to(bundle.path).as_posix(): path for path in sorted(bundle.path.rglob("*"))}
-    paths = {file: path for file, path in paths.items() if FILES.fullmatch(file)}
+    paths = _list_files(bundle)
     with _explained(f"cannot upload '{bundle.name}' to {name}"):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -183,6 +179,26 @@ def push_bundle(bundle: BundleInfo, name: HubName, *, private: bool = True, repl
             parent_commit=present.revision,  # refused if another user has changed the files meanwhile
         )
     return HubName(name.repository, str(commit.oid))
+
+
+def export_repository(bundle: BundleInfo, folder: Path) -> Path:
+    """Write the files that ``push_bundle`` uploads to a new folder."""
+    if folder.exists():
+        raise BundleError(f"{folder} exists already: expected a new folder. Choose another name.")
+    with atomic_folder(folder) as gathering:
+        for file, path in _list_files(bundle).items():
+            (gathering / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, gathering / file)
+    return folder
+
+
+def _list_files(bundle: BundleInfo) -> dict[str, Path]:
+    """Return the files of a repository with the paths of their sources; raise if the bundle cannot be shared."""
+    check_weights(bundle.path / WEIGHTS)
+    if not bundle.card.strip():
+        raise BundleError(f"'{bundle.name}' has no card. Describe the model in {bundle.path / CARD} first.")
+    paths = {path.relative_to(bundle.path).as_posix(): path for path in sorted(bundle.path.rglob("*"))}
+    return {file: path for file, path in paths.items() if FILES.fullmatch(file)}
 
 
 def _has_bundle(api: HfApi, name: HubName) -> bool:

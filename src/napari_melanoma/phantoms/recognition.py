@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_melanoma.io.formats import TRUTH_SUFFIX
+
 PHANTOM_DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
-TRUTH_SUFFIX = ".truth.json"  # of the file of the ground truth beside a phantom
 COHORT_FILE = "cohort.json"  # in the folder of a cohort
 
 

@@ -77,6 +77,7 @@ FORMATS = {
     "spatialdata": ExportFormat("Tiles, tissue, lesions and regions (SpatialData)", "slide.spatialdata.zarr"),
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm"),
+    "dicom-sr": ExportFormat("Measurement report (DICOM SR)", "measurements.dcm"),
 }
 
 
@@ -90,6 +91,18 @@ def _convert(name: str, found: object) -> ExportFormat:
 # In menus and in the help; the formats of other packages follow.
 ORDER = (
     *("geojson", "csv", "qupath", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
-    *("synoptic", "synoptic-csv", "fhir", "report", "tif", "zarr", "zarr-04", "spatialdata", "mask", "dicom"),
+    *(
+        "synoptic",
+        "synoptic-csv",
+        "fhir",
+        "report",
+        "tif",
+        "zarr",
+        "zarr-04",
+        "spatialdata",
+        "mask",
+        "dicom",
+        "dicom-sr",
+    ),
 )
 EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title, ORDER)

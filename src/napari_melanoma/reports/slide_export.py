@@ -23,6 +23,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
 from napari_melanoma.core.polygons import to_shape
 from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
@@ -187,6 +188,8 @@ def _write_mask(path: Path, exported: ExportedSlide) -> None:
 
 def _write_dicom(path: Path, exported: ExportedSlide) -> None:
     """Write the lesions of a DICOM slide as a DICOM segmentation."""
+    from napari_melanoma.reports.dicom_report import lesion_uid
+
     slide = _require_slide(exported)
     level = find_dicom_level(slide)
     size, _ = _slide_size(exported)
@@ -197,12 +200,25 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> None:
     labels = label_image(exported.required_lesions, place, shape)
     present = set(np.unique(labels).tolist())
     segments = [
-        LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
+        LesionSegment(
+            lesion.index,
+            f"lesion {lesion.index}, {lesion.label}",
+            lesion.origin != "found",
+            lesion_uid(level.header, lesion),
+        )
         for lesion in exported.required_lesions
         if lesion.index in present
     ]
     model = str((exported.content.get("model") or {}).get("name") or "model")
     write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(exported.content).headline(""))
+
+
+def _write_dicom_report(path: Path, exported: ExportedSlide) -> None:
+    """Write lesions, depth, measurements and regions of a DICOM slide as a DICOM measurement report."""
+    from napari_melanoma.reports.dicom_report import write_measurement_report
+
+    slide = _require_slide(exported)
+    write_measurement_report(path, slide, exported, *_slide_size(exported))
 
 
 def _write_depth(path: Path, exported: ExportedSlide) -> None:
@@ -259,6 +275,7 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "spatialdata": _write_spatialdata,
     "mask": _write_mask,
     "dicom": _write_dicom,
+    "dicom-sr": _write_dicom_report,
 }
 """Format of this package to the function that writes it."""
 
@@ -500,11 +517,15 @@ def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement
 
 @dataclass(frozen=True)
 class LesionSegment:
-    """One lesion: its number in the label image, its name, and whether it was edited by hand."""
+    """One lesion: its number in the label image, its name, and whether it was edited by hand.
+
+    ``tracking_uid``: as in the measurement report; a new one if it is empty.
+    """
 
     number: int
     label: str
     is_manual: bool = False
+    tracking_uid: str = ""
 
 
 @dataclass(frozen=True)
@@ -519,42 +540,19 @@ class DicomLevel:
 
 def find_dicom_level(slide: Path) -> DicomLevel:
     """Find the level of a DICOM slide to segment: the finest of at most ``MAX_SIDE_PX`` a side, or the coarsest."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    folder, series = (slide, None) if slide.is_dir() else (slide.parent, _series_uid(slide))
-    levels = []
-    for path in sorted(folder.iterdir()):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, OSError):
-            continue
-        volume = "VOLUME" in header.get("ImageType", ())
-        if volume and "TotalPixelMatrixRows" in header and series in (None, header.get("SeriesInstanceUID")):
-            levels.append(DicomLevel(header, int(header.TotalPixelMatrixRows), int(header.TotalPixelMatrixColumns)))
-    if not levels:
+    headers = read_slide_headers(slide)
+    if not headers:
         raise InputError(f"{slide.name} {NOT_A_DICOM_SLIDE}")
-    if any("ConcatenationUID" in level.header for level in levels):
+    if any("ConcatenationUID" in header for header in headers):
         raise InputError(
             f"{slide.name} stores a level in several files, which is not supported for segmentations. Export a mask or "
             "outlines instead."
         )
-    levels.sort(key=lambda level: -level.height * level.width)
+    levels = [DicomLevel(header, *matrix_size(header)) for header in headers]
     level = next((level for level in levels if max(level.height, level.width) <= MAX_SIDE_PX), levels[-1])
     grid = TileLevel(level.height, level.width, int(level.header.Rows), int(level.header.Columns))
     stated = stated_downsample(dicom_spacing(levels[0].header), dicom_spacing(level.header))
     return replace(level, downsample=find_downsample(grid, (levels[0].height, levels[0].width), stated))
-
-
-def _series_uid(slide: Path) -> str | None:
-    """Return the series UID of a DICOM file; raise an error for other files."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    try:
-        return str(pydicom.dcmread(slide, stop_before_pixels=True).get("SeriesInstanceUID", ""))
-    except (InvalidDicomError, OSError):
-        raise InputError(f"{slide.name} {NOT_A_DICOM_SLIDE}") from None
 
 
 def write_dicom_segmentation(
@@ -639,6 +637,6 @@ def _segment_description(number: int, segment: LesionSegment, model: str) -> Any
             family=Code("123110", "DCM", "Artificial Intelligence"),
             version=version(MANUFACTURER),
         ),
-        tracking_uid=highdicom.UID(),
+        tracking_uid=segment.tracking_uid or highdicom.UID(),
         tracking_id=f"lesion {segment.number}",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import TrainingDiverged
+from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.imaging.modality import ModalityEstimate, own_type_probability, recognize_modality
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
@@ -59,6 +62,11 @@ if TYPE_CHECKING:
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty thresholds of P4; at 1 no pixel would be lesion
 HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
+# Shares of the validation set within each limit for images that are out of distribution: together, about 1 of 27
+# images is flagged. They and the margin were chosen on other collections (benchmarks/novelty_methods.py).
+KNOWN_EMBEDDINGS, KNOWN_TYPES = 0.98, 0.985
+TYPE_LIMITS = (1e-3, 0.5)  # an image that is probably of the model's own type is never flagged for its type
+SHIFT_MARGIN = 0.5  # of the tolerated errors of prediction sets
 DIVERGED = (
     "the outputs of the trained network are not finite numbers, for {bad} of {all} images: the training diverged. "
     'Start again with a lower learning_rate or precision = "fp32". The checkpoints of the run are kept.'
@@ -85,10 +93,6 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
         tile, fields["encoder"] = prepared.kind.tile, prepared.kind.encoder
     if tile is not None and SLIDE not in modalities:
         modalities = (*modalities, SLIDE)
-    if recipe.model.closer_views is not None:
-        fields["closer_views"] = recipe.model.closer_views
-    elif resolved.continued_model and SLIDE not in modalities:
-        fields["closer_views"] = resolved.continued_model.closer_views
     return BundleConfig(
         name=recipe.name,
         title=_model_title(recipe.title, [*prepared.samples.training, *prepared.replay_samples]),
@@ -164,7 +168,7 @@ def _jaccard_curves(
 
 
 def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
-    """Return the provenance of a bundle: parent, data, recipe, software."""
+    """Return the provenance of a bundle: parent, teacher, data, recipe, software."""
     parts = prepared.samples
     training = [*parts.training, *prepared.replay_samples]
     counts = dict(sorted(Counter(sample.domain for sample in training).items()))
@@ -187,6 +191,7 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
         "loss": recipe.loss,
+        **({} if prepared.teacher is None else {"teacher": dict(prepared.teacher)}),
         **collect_provenance(),
     }
 
@@ -198,6 +203,8 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
         values["data"][key] = [Path(name).name for name in values["data"][key]]
     if recipe.data.fold is not None:
         values["data"]["fold"]["table"] = Path(recipe.data.fold.table).name
+    if recipe.teacher is not None:
+        values["teacher"]["bundle"] = Path(recipe.teacher.bundle).name
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
     if classification := values["classification"]:
@@ -218,7 +225,6 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     if not missing:
         return 0
     from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
-    from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.lesion.segmentation import Segmenter
 
@@ -293,20 +299,44 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
 
 def calibrate_config(
-    config: BundleConfig, options: ClassificationConfig, validation: NetworkOutputs, reference: ReferenceCases
+    config: BundleConfig,
+    options: ClassificationConfig,
+    validation: NetworkOutputs,
+    reference: ReferenceCases,
+    own_types: NDArray[np.float64] | None = None,
 ) -> BundleConfig:
     """Calibrate a classifier on the validation set.
 
-    ``reference``: includes the training embeddings for the out-of-distribution threshold. Returns the configuration
-    with temperature and bias, operating point, prevalence, out-of-distribution threshold and depth error; its
-    provenance contains the validation metrics.
+    ``reference``: includes the training embeddings for the out-of-distribution threshold. ``own_types``: from
+    ``recognize_own_types``. Returns the configuration with temperature and bias, operating point, prevalence,
+    out-of-distribution thresholds and depth error; its provenance contains the validation metrics.
     """
-    novelty = choose_distance_threshold(MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings))
+    distances = MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
+    novelty = choose_distance_threshold(distances, KNOWN_EMBEDDINGS)
     config = fit_decisions(config, reference, options.sensitivity)
-    values = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
+    values: dict[str, Any] = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
+    if own_types is not None and len(own_types):
+        least = float(np.quantile(own_types, 1 - KNOWN_TYPES, method="lower"))
+        values["type_threshold"] = float(np.clip(least, *TYPE_LIMITS))
     assert config.classifier is not None
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
     return config.model_copy(update={"classifier": classifier})
+
+
+def recognize_own_types(
+    samples: Sequence[Sample], modalities: Sequence[str], run: RunContext
+) -> NDArray[np.float64] | None:
+    """Recognize in each photograph how probable the modalities of a model are, float64 (photograph,).
+
+    None if they cannot be recognized, as for slides. Photographs that cannot be read any more are left out.
+    """
+    if own_type_probability(ModalityEstimate("neither", 1.0), modalities) is None:
+        return None
+    found = []
+    for sample in run.track(samples, "Recognizing the types of photographs"):
+        with suppress(MelanomaError, OSError):
+            found.append(own_type_probability(recognize_modality(read_photograph(sample.image).rgb), modalities))
+    return np.array(found, np.float64)
 
 
 def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: float) -> BundleConfig:
@@ -329,6 +359,7 @@ def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: 
         if has_both
         else None,
         "prevalence": float(positive.mean()) if has_both else None,
+        "shift_margin": SHIFT_MARGIN,
     }
     measured = {
         "validation_auc": round(roc_auc_score(positive, scores), 4) if has_both else None,

@@ -117,12 +117,7 @@ def _dump_shared(info: BundleInfo) -> dict[str, Any]:
     """Return what the members of an ensemble share; the sizes of tabular inputs may differ."""
     values = info.config.model_dump(mode="json", include={*SAME_FIELDS})
     options = {name: value for name, value in info.config.options.items() if name != "tabular"}
-    return {
-        **values,
-        "options": options,
-        "patient data": info.patient_data_columns,
-        "closer views": info.config.closer_views,
-    }
+    return {**values, "options": options, "patient data": info.patient_data_columns}
 
 
 def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], recipe: TrainRecipe) -> BundleConfig:
@@ -136,7 +131,7 @@ def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], 
         "modalities": tuple(dict.fromkeys(name for info in members for name in info.config.modalities)),
         "tabular": None if config.tabular is None else _join_tabular(members),
         "novelty_threshold": None,
-        "provenance": _create_provenance(members, folders),
+        "provenance": _create_provenance(members, folders, recipe.seed),
     }
     return config.model_copy(update=values)
 
@@ -147,7 +142,7 @@ def _join_tabular(members: Sequence[BundleInfo]) -> TabularEncoding:
     return join_encodings([encoding for encoding in encodings if encoding is not None])
 
 
-def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder]) -> dict[str, Any]:
+def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder], seed: int) -> dict[str, Any]:
     """Return the provenance: that of the first member, with all images of the folds."""
     images = [row.sample for folder in folders for row in read_data(folder.data) if row.part == "test"]
     counts = dict(sorted(Counter(sample.domain for sample in images).items()))
@@ -155,7 +150,7 @@ def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolde
     data = {**first["data"], "train": len(images), "validation": 0, "test": 0, "domains": counts}
     data["drawn"] = sum(sample.synthetic for sample in images)
     del data["fingerprint"]
-    recipe = {**first["recipe"], "data": {**first["recipe"]["data"], "fold": None}}
+    recipe = {**first["recipe"], "data": {**first["recipe"]["data"], "fold": None}, "seed": seed}
     metrics: dict[str, float] = {}
     for name in ("validation_jaccard", "validation_dice"):
         values = [info.config.provenance.get(name) for info in members]
@@ -166,6 +161,7 @@ def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolde
         **metrics,
         "data": data,
         "recipe": recipe,
+        "seed": seed,
         "train_images": counts,
         "members": [{"name": info.name, "fingerprint": info.fingerprint} for info in members],
         **collect_provenance(),

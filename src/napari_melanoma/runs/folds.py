@@ -48,14 +48,15 @@ from napari_melanoma.runs.acceptance import evaluate_alone
 from napari_melanoma.runs.ensembles import find_obstacle, write_ensemble
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
-from napari_melanoma.training.fold_table import read_folds, write_folds
-from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
+from napari_melanoma.training.fold_config import FoldConfig
+from napari_melanoma.training.fold_table import FOLDS, list_folds, read_folds, write_folds
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
 
-RECIPE, FOLDS, SUMMARY, PAGE = "recipe.toml", "folds.csv", "folds.json", "folds.html"
+RECIPE, SUMMARY, PAGE = "recipe.toml", "folds.json", "folds.html"
 STEPS = SCALE_STEPS
 NO_ENSEMBLE = "There is no ensemble of the folds: {reason}. Use the models of the folds."
 INTERVAL = (
@@ -127,6 +128,8 @@ def _check_recipe(recipe: TrainRecipe, count: int) -> None:
         raise RunError("models of whole slides cannot be trained in folds. Train them with train --config.")
     if (recipe.devices, recipe.nodes) != (1, 1):
         raise RunError("each fold is trained on one device. Set devices = 1 and nodes = 1.")
+    if recipe.teacher is not None:
+        raise RunError("a teacher has seen the images of the folds. Remove 'teacher', or train without --folds.")
     if recipe.data.fold is not None:
         raise RunError("this is the recipe of one fold. Use recipe.toml of the cross-validation.")
     if not recipe.data.validation_fraction:
@@ -213,8 +216,36 @@ def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
     """Return the recipe of the run of one fold."""
     values = recipe.model_dump(mode="json")
     values["name"] = f"{recipe.name}-fold-{number}"
+    values["seed"] = recipe.seed + number  # otherwise all folds would be calibrated with nearly the same images
     values["data"]["fold"] = FoldConfig(number=number, table=str(table.resolve())).model_dump()
     return TrainRecipe.parse(values, f"the recipe of fold {number}")
+
+
+def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainRecipe:
+    """Return the recipe of a model that is distilled from another model, or from a cross-validation.
+
+    ``recipe``: of the student; by default that of the cross-validation. On the data sets of a cross-validation, the
+    student is trained on the images of all folds, and tested on the test images of the tables.
+    """
+    folder = Path(teacher).expanduser()
+    is_cross_validation = bool(list_folds(folder))
+    if recipe is None and not is_cross_validation:
+        raise RunError(f"{teacher} is not a folder of train --folds, so it has no recipe. Add --config FILE.")
+    base = read_toml(folder / RECIPE, TrainRecipe) if is_cross_validation else recipe
+    assert base is not None
+    student = recipe or base
+    values = student.model_dump(mode="json")
+    if is_cross_validation and student.name == base.name:  # that of the ensemble
+        values["name"] = f"{base.name}-distilled"
+    values["teacher"] = {**values.get("teacher", {}), "bundle": str(folder.resolve()) if folder.is_dir() else teacher}
+    if is_cross_validation and _resolve(student) == _resolve(base):
+        values["data"] |= {"test_split": _find_test_split(base), "fold": {"table": str((folder / FOLDS).resolve())}}
+    return TrainRecipe.parse(values, "the recipe of the student")
+
+
+def _resolve(recipe: TrainRecipe) -> list[Path]:
+    """Return the folders of the data sets of a recipe."""
+    return [Path(name).expanduser().resolve() for name in recipe.data.datasets]
 
 
 def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolderContext) -> FoldsResult:

@@ -26,6 +26,7 @@ from napari_melanoma.runs.bundling import (
     choose_threshold,
     compute_outputs,
     create_reference,
+    recognize_own_types,
 )
 from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import (
@@ -248,7 +249,8 @@ class ClassificationSetup:
         training_batches = training_views_in_order(prepared, recipe, VALIDATION_BATCH)
         training = compute_outputs(classifier, training_batches, run, "Storing reference cases")
         reference = create_reference(validation, training, prepared.samples, options)
-        finished = TrainedModel(calibrate_config(config, options, validation, reference), reference)
+        own_types = recognize_own_types(prepared.samples.validation, config.modalities, run)
+        finished = TrainedModel(calibrate_config(config, options, validation, reference, own_types), reference)
         if recipe.tile is None:
             return finished
         training_batches, validation_batches = (

@@ -59,6 +59,7 @@ from napari_melanoma.runs.task_setups import (
     SegmentationSetup,
     TaskSetup,
 )
+from napari_melanoma.runs.teachers import add_teacher, check_teacher, check_teacher_classes
 from napari_melanoma.runs.trackers import choose_trackers, track_run
 from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
@@ -251,7 +252,8 @@ def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunCo
             compute_embeddings(recipe, run)
         return prepare_bags(recipe, folder, resume=resume, run=run)
     encoding = None if resume and folder.data.exists() else find_start_encoding(recipe)
-    return prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
+    prepared = prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
+    return prepared if recipe.teacher is None else add_teacher(recipe, recipe.teacher, folder, prepared, run)
 
 
 def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
@@ -509,9 +511,12 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     ``keep``: write decoded pixels to the store, for a run that follows.
     """
     check_start(recipe)
+    check_teacher(recipe)
     _check_devices(recipe)
     predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
+    if recipe.classification is not None:
+        check_teacher_classes(recipe, tuple(report.classes))
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["train"], report.counts["replay"])
     return report

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,17 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, move, remove_file, replace_non_finite, save_error, write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.io.dicom_codes import LESION
+from napari_melanoma.io.dicom_report import FINDING, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
     CANVAS,
     Annotation,
     FittedAnnotations,
+    GeoJsonContent,
     Origin,
     fit_to_slide,
     read_geojson,
@@ -211,7 +216,7 @@ def _back_up_outlines(folder: Path, *, keep: bool) -> str:
     return (
         "Previously saved lesions, possibly with manual edits, were backed up in "
         f"{BACKUP_NAME.format(number)}.geojson. To use them again, import the file in the Slide dock (Export > Import "
-        "outlines from QuPath)."
+        "outlines)."
     )
 
 
@@ -253,17 +258,34 @@ def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tupl
     return labels
 
 
-def import_outlines(path: Path, size: tuple[int, int], origin: Origin = CANVAS) -> FittedAnnotations:
-    """Read the outlines in a file that are on the slide, with messages on what was changed or left out.
+def import_outlines(
+    path: Path, size: tuple[int, int], origin: Origin = CANVAS, slide: Path | None = None
+) -> FittedAnnotations:
+    """Read the outlines in a GeoJSON file or a DICOM report that are on the slide.
 
-    ``size``: height and width of the finest level, in pixels. ``origin``: the corner of the scanned area. Raises
-    InputError if no outline is on the slide.
+    ``size``: height and width of the finest level, in pixels. ``origin``: the corner of the scanned area. ``slide``:
+    its file, which reports need. Also returns messages on what was changed or left out. Raises InputError if no
+    outline is on the slide.
     """
-    fitted = fit_to_slide(read_geojson(path, origin), size)
+    is_report = slide is not None and is_dicom_report(path)
+    content = _read_reported_lesions(path, slide) if slide and is_report else read_geojson(path, origin)
+    fitted = fit_to_slide(content, size)
     if not fitted.annotations:
         reasons = f" ({'; '.join(fitted.changed[:3])})" if fitted.changed else ""
         raise InputError(f"no area in {path.name} is on this slide{reasons}. Export the annotations of this slide.")
     return fitted
+
+
+def _read_reported_lesions(path: Path, slide: Path) -> GeoJsonContent:
+    """Read the lesions of a DICOM report; all areas if none is stated to be a lesion."""
+    content = read_measurement_report(path, slide)
+    lesions = tuple(one for one in content.annotations if one.properties.get(FINDING) == LESION.meaning)
+    count = len(content.annotations) - len(lesions) if lesions else 0
+    left_out = [f"{format_count(count, 'area')} of other findings: left out"] if count else []
+    if content.lines:
+        lines = format_count(len(content.lines), "measurement")
+        left_out.append(f"{lines}: left out. Import the file in the Regions section to add them")
+    return replace(content, annotations=lesions or content.annotations, omitted=(*content.omitted, *left_out))
 
 
 def replace_lesions(

@@ -9,9 +9,20 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
-from napari_melanoma.io.geojson import CANVAS, SUFFIXES, Annotation, Origin, fit_to_slide, read_geojson, write_geojson
+from napari_melanoma.io.dicom_report import ReportContent, is_dicom_report, read_measurement_report
+from napari_melanoma.io.geojson import (
+    CANVAS,
+    SUFFIXES,
+    Annotation,
+    GeoJsonContent,
+    Origin,
+    fit_to_slide,
+    read_geojson,
+    write_geojson,
+)
 from napari_melanoma.io.results import read_origin
 from napari_melanoma.io.spatialdata import find_spatialdata, read_spatialdata
+from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.regions import READER, Regions, assign_ids, region_reader
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
@@ -23,13 +34,14 @@ class StoredRegions:
     """Regions of a slide as stored in a file.
 
     ``notes``: messages on repaired or omitted regions. ``stamp``: version of the file. ``unread``: GeoJSON features
-    that are not regions, such as points.
+    that are not regions, such as points. ``measures``: lengths, areas and angles of an imported report.
     """
 
     regions: Regions = ()
     notes: tuple[str, ...] = ()
     stamp: tuple[int, int] | None = None
     unread: tuple[Any, ...] = ()
+    measures: tuple[SlideMeasurement, ...] = ()
 
 
 def load_regions(folder: Path) -> StoredRegions:
@@ -59,18 +71,22 @@ def save_regions(
 
 
 def import_regions(
-    path: Path, size: tuple[int, int], known: Regions = (), reader: str = "", origin: Origin = CANVAS
+    path: Path,
+    size: tuple[int, int],
+    known: Regions = (),
+    reader: str = "",
+    origin: Origin = CANVAS,
+    slide: Path | None = None,
 ) -> StoredRegions:
-    """Read regions from a file of another program or reader: GeoJSON, or the folder of a SpatialData store.
+    """Read regions from a file of another program or reader: GeoJSON, a SpatialData store, or a DICOM report.
 
     Regions without area or outside the slide are left out, and self-intersecting outlines are repaired.
 
     ``size``: height and width of the slide in pixels of the finest level. ``known``: regions of the slide. ``reader``:
-    name for regions without one. ``origin``: the corner of the scanned area. Returns the regions that are not known
-    yet, with unique ids.
+    name for regions without one. ``origin``: the corner of the scanned area. ``slide``: its file, which reports need.
+    Returns the regions that are not known yet, with unique ids.
     """
-    store = find_spatialdata(path)
-    content = read_geojson(path, origin) if store is None else read_spatialdata(store)
+    content = _read_annotations(path, origin, slide)
     new = tuple(region for region in content.annotations if region not in known)
     fitted = fit_to_slide(replace(content, annotations=new), size)
     if new and not fitted.annotations:
@@ -81,7 +97,18 @@ def import_regions(
     same = len(content.annotations) - len(new)
     notes = (*fitted.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
     signed = [_with_reader(region, reader) for region in fitted.annotations]
-    return StoredRegions(assign_ids(signed, {region.id for region in known}), notes)
+    lines = content.lines if isinstance(content, ReportContent) else ()
+    measures = tuple(SlideMeasurement(line.kind, line.points) for line in lines)
+    return StoredRegions(assign_ids(signed, {region.id for region in known}), notes, measures=measures)
+
+
+def _read_annotations(path: Path, origin: Origin, slide: Path | None) -> GeoJsonContent:
+    store = find_spatialdata(path)
+    if store is not None:
+        return read_spatialdata(store)
+    if slide is not None and is_dicom_report(path):
+        return read_measurement_report(path, slide)
+    return read_geojson(path, origin)
 
 
 def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:

@@ -468,7 +468,7 @@ def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list
     notes: list[str] = []
     for file in files:
         reader = "" if len(files) == 1 else (file.parent.parent.name if file.name == REGIONS else file.stem)
-        imported = import_regions(file, size, reader=reader, origin=info.origin)
+        imported = import_regions(file, size, reader=reader, origin=info.origin, slide=info.path)
         regions += imported.regions
         notes += imported.notes
     return regions, notes

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.imaging.masks import label_components
 from napari_melanoma.imaging.stain import RGBValues, optical_density
@@ -96,7 +98,10 @@ class TissueDetection:
 
 
 def find_tissue(
-    thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig
+    thumbnail: NDArray[np.uint8],
+    um_per_px: tuple[float, float] | None,
+    config: TissueConfig,
+    run: RunContext = NULL_CONTEXT,
 ) -> TissueDetection:
     """Detect the tissue on an overview of a slide.
 
@@ -108,13 +113,17 @@ def find_tissue(
     empty = find_unscanned(small)
     density = smoothed_optical_density(small, estimate_glass_color(small, empty), sigma_px=1.0)
     density[empty] = 0
+    run.check()
     pen = _find_pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
+    run.check()
     stained = _threshold_feature(density, config)
     threshold = config.threshold if config.threshold is not None else _threshold(stained[~(pen | empty)], config)
     mask = (stained > threshold) & ~pen
     if config.fat == "drop":
         mask &= ~_find_fat(stained, mask, um)
+    run.check()
     mask = _clean_mask(mask, um, config) & ~pen
+    run.check()
     fold = _find_folds(density, mask, um)
     if config.folds == "drop":
         mask &= ~fold
@@ -515,6 +524,7 @@ def tissue_of_overview(
     overview: tuple[NDArray[np.uint8], NDArray[np.bool_]],
     config: TissueConfig,
     scale: PixelSize | None,
+    run: RunContext = NULL_CONTEXT,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Detect the tissue in the scanned area of a slide; return the mask and warnings.
 
@@ -524,7 +534,7 @@ def tissue_of_overview(
     image, damage = overview
     full, scanned = info.levels[0], scanned_slices(info, image.shape)
     place = MapPlacement.from_thumbnail(image.shape, (full.height, full.width), scale)
-    detect = find_tissue if info.composite is None else find_signal
+    detect = partial(find_tissue, run=run) if info.composite is None else find_signal
     detection = detect(image[scanned], place.cell_um, config)
     mask = damage.copy()
     mask[scanned] |= detection.mask

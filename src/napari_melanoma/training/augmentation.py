@@ -61,7 +61,7 @@ class BatchAugmentation:
         ]
         self._transforms = v2.Compose(
             [
-                GeometricWarp(config, side, multi_class=classes > 1),
+                GeometricWarp(config, side, classes),
                 *(step for step in on_skin if step.is_enabled),
                 ColorJitter(config),
                 *(step for step in in_camera if step.is_enabled),
@@ -73,16 +73,18 @@ class BatchAugmentation:
         """Augment a batch.
 
         ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column), on any
-        device; the partners for mosaics and CutMix follow the batch. ``keys``: int64 (batch, 2): epoch and key of each
-        image. Returns images, float32 (batch, 3, side, side) in [0, 255], and masks, uint8 (batch, 1, side, side),
-        0 or 255, or class indices.
+        device; the partners for mosaics and CutMix follow the batch. Maps of a teacher, uint8 0 to 255, may follow the
+        mask as further channels. ``keys``: int64 (batch, 2): epoch and key of each image. Returns images, float32
+        (batch, 3, side, side) in [0, 255], and masks, uint8 (batch, 1, side, side), 0 or 255, or class indices,
+        followed by the maps of the teacher.
         """
         if self._only_flips and images.shape[-2:] == (self._side, self._side):
             return self._flip(images, masks, keys)
         with torch.no_grad():
             rng = draw_random_numbers(self._seed, keys)
             if self._classes > 1:
-                masks = one_hot(masks, self._classes).mul_(255)
+                labels = one_hot(masks[:, :1], self._classes).mul_(255)
+                masks = torch.cat([labels, masks[:, 1:]], dim=1)
             if is_mixing(self._config):
                 images, masks = mix(images, masks, rng, self._config)
             image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), rng)
@@ -125,12 +127,12 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 class GeometricWarp(v2.Transform):
     """Warps each image and its mask by a random affine map; both are reflected beyond the border.
 
-    ``side``: side of the output in pixels. ``multi_class``: whether masks have one map for each class.
+    ``side``: side of the output in pixels. ``classes``: number of maps of a mask; more than one are those of classes.
     """
 
-    def __init__(self, config: AugmentationConfig, side: int, *, multi_class: bool = False) -> None:
+    def __init__(self, config: AugmentationConfig, side: int, classes: int = 1) -> None:
         super().__init__()
-        self._multi_class = multi_class
+        self._classes = classes
         self._config = config
         self._side = side
 
@@ -139,19 +141,22 @@ class GeometricWarp(v2.Transform):
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
         """Warp images and masks.
 
-        ``image``: uint8 (batch, 3, row, column). ``mask``: uint8 (batch, 1 or class, row, column), 0 to 255. Returns
-        images, float32 (batch, 3, side, side), and masks, uint8 (batch, 1, side, side), 0 or 255, or class indices.
+        ``image``: uint8 (batch, 3, row, column). ``mask``: uint8 (batch, 1 or class, row, column), 0 to 255, followed
+        by the maps of a teacher. Returns images, float32 (batch, 3, side, side), and masks, uint8 (batch, 1, side,
+        side), 0 or 255, or class indices, followed by the maps of the teacher.
         """
         matrix = torch.from_numpy(affine_matrices(self._config, rng)).to(image.device, non_blocking=True)
         channels = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
         warped = grid_sample(channels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        if self._multi_class:
-            labels = warped[:, 3:]
+        labels, teacher = warped[:, 3 : 3 + self._classes], warped[:, 3 + self._classes :]
+        if self._classes > 1:
             is_labeled = labels.sum(1, keepdim=True) >= 127.5
             warped_mask = torch.where(is_labeled, labels.argmax(1, keepdim=True), UNLABELED_PIXEL).to(torch.uint8)
         else:
-            warped_mask = (warped[:, 3:] >= 127.5).to(torch.uint8).mul_(255)
+            warped_mask = (labels >= 127.5).to(torch.uint8).mul_(255)
+        if teacher.shape[1]:
+            warped_mask = torch.cat([warped_mask, teacher.round_().to(torch.uint8)], dim=1)
         return tv_tensors.Image(warped[:, :3]), tv_tensors.Mask(warped_mask), rng
 
 

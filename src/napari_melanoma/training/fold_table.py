@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Key, Sample
 from napari_melanoma.data.splits import TrainingSplit, split_fold, split_samples
 from napari_melanoma.io.results import write_table
@@ -16,6 +17,7 @@ from napari_melanoma.io.results import write_table
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
+FOLDS = "folds.csv"
 COLUMNS = ("data_set", "image_id", "group", "fold")
 
 
@@ -37,6 +39,13 @@ def read_folds(path: Path) -> dict[Key, int]:
         ) from error
 
 
+def list_folds(folder: Path) -> list[RunFolder]:
+    """Return the runs of a cross-validation in order; empty if the folder has none."""
+    if not (folder / FOLDS).is_file():
+        return []
+    return [RunFolder(folder / f"fold-{number}") for number in sorted({*read_folds(folder / FOLDS).values()})]
+
+
 def choose_split(
     recipe: TrainRecipe, folders: Sequence[str]
 ) -> Callable[[Sequence[Sample], Callable[[Sample], str]], TrainingSplit]:
@@ -48,6 +57,4 @@ def choose_split(
     if fold is None or tuple(folders) != recipe.data.datasets:
         return lambda samples, stratum: split_samples(samples, recipe.data, recipe.seed, stratum)
     folds = read_folds(Path(fold.table))
-    return lambda samples, stratum: split_fold(
-        samples, folds, fold.number, recipe.data.validation_fraction, recipe.seed, stratum
-    )
+    return lambda samples, stratum: split_fold(samples, folds, fold.number, recipe.data, recipe.seed, stratum)

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cas
 import numpy as np
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_unset
+from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_none
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import (
     DEPTH_COLUMN,
-    CloserViews,
     PreprocessingConfig,
     TabularConfig,
     TileConfig,
     ViewConfig,
 )
-from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
-from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
+from napari_melanoma.models.zoo import NETWORKS, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
+from napari_melanoma.training.fold_config import FoldConfig, TeacherConfig
 from napari_melanoma.training.losses import LOSSES, losses
 from napari_melanoma.training.schedules import SCHEDULES
 
@@ -211,13 +210,15 @@ class ClassPart:
 
     ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
     without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
-    (image,), NaN if unknown or not used.
+    (image,), NaN if unknown or not used. ``teacher``: float32 (image, class), the teacher's probabilities at its
+    temperature; None without a teacher.
     """
 
     labels: NDArray[np.int64]
     values: TableValues | None
     domains: NDArray[np.int64]
     depth_mm: NDArray[np.float64]
+    teacher: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,13 +358,6 @@ class PromptsConfig(Config):
     )
 
 
-class FoldConfig(Config):
-    """The fold of a cross-validation that a run is tested on; ``train --folds`` writes it."""
-
-    number: int = Field(ge=1, description="the fold whose images are the test set; those of other folds are trained on")
-    table: str = Field(min_length=1, description="folds.csv of the cross-validation: the fold of each image")
-
-
 class DataConfig(Config):
     """The images of a run: training, validation and test sets, and how they are sampled."""
 
@@ -412,7 +406,7 @@ class DataConfig(Config):
         None, description="in a cross-validation: the fold that is the test set, instead of splits"
     )
 
-    _omit_unset = omit_unset("fold")
+    _omit_none = omit_none("fold")
 
 
 class ModelConfig(Config):
@@ -449,16 +443,11 @@ class ModelConfig(Config):
         title="Pixel scaling",
         description="standardized: by the mean and spread of the initial model; unit: scaled to [0, 1]",
     )
-    closer_views: CloserViews | None = Field(
-        None, description="sides of the closer views, in lengths of the lesion; none: those of the initial model"
-    )
     freeze_normalisation: bool = Field(
         False,
         title="Freeze batch normalization",
         description="keep the statistics of batch normalization fixed, advisable for few images",
     )
-
-    _omit_unset = omit_unset("closer_views")
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -613,6 +602,9 @@ class TrainRecipe(Config):
     bags: BagConfig | None = Field(
         None, description="for classifiers of whole slides: training on the embeddings of their tiles"
     )
+    teacher: TeacherConfig | None = Field(None, description="distillation: a model whose predictions are targets, too")
+
+    _omit_none = omit_none("teacher")
 
     @property
     def mask_kind(self) -> PixelKind:
@@ -638,7 +630,7 @@ class TrainRecipe(Config):
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
-            if isinstance(model := values.get("model"), dict) and answers_prompts(model.get("architecture")):
+            if isinstance(model := values.get("model"), dict) and _answers_prompts(model.get("architecture")):
                 values = {"prompts": {}, **values}
             classes = values.get("classes")
             return _with_multi_class_defaults(values) if classes and isinstance(classes, list | tuple) else values
@@ -663,6 +655,8 @@ class TrainRecipe(Config):
                 f"the section 'prompts' and an architecture that answers prompts require each other; found '{name}' "
                 f"{'with' if self.prompts is not None else 'without'} the section"
             )
+        if self.prompts is not None and self.teacher is not None:
+            raise ValueError("'teacher' is not available for a network that answers prompts. Remove it")
         if self.tile is not None and self.model.preprocessing.is_on:
             raise ValueError(
                 f"model.preprocessing is on ({self.model.preprocessing.description}), but slides are analyzed without "
@@ -673,9 +667,8 @@ class TrainRecipe(Config):
                 "data.replay is supported for segmentation only; a classifier trains on all of data.datasets"
             )
         if without_effect := [key for key in self._list_irrelevant_options() if _is_changed(self, key)]:
-            tasks = {"several classes": self.classes, "whole slides": self.bags, "a classifier": self.classification}
-            kind = next((name for name, section in tasks.items() if section), "prompts or slides")
-            raise ValueError(f"{', '.join(without_effect)}: without effect in a recipe for {kind}. Remove it")
+            kind = "for several classes" if self.classes else f"for {'whole slides' if self.bags else 'a classifier'}"
+            raise ValueError(f"{', '.join(without_effect)}: without effect in a recipe {kind}. Remove it")
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(
                 f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, but the task is {self.task}"
@@ -695,10 +688,8 @@ class TrainRecipe(Config):
     def _list_irrelevant_options(self) -> tuple[str, ...]:
         """List the options that have no effect for the task."""
         if self.task == "classification":
-            return ("lesion_weight", "threshold_rule", "model.closer_views", *(IMAGE_OPTIONS if self.bags else ()))
-        if self.classes:
-            return ("threshold_rule", "model.closer_views")
-        return ("model.closer_views",) if self.prompts or self.tile or SLIDE in self.modalities else ()
+            return ("lesion_weight", "threshold_rule", *(IMAGE_OPTIONS if self.bags is not None else ()))
+        return ("threshold_rule",) if self.classes else ()
 
     @model_validator(mode="after")
     def _check_validation(self) -> Self:
@@ -738,7 +729,8 @@ class TrainRecipe(Config):
             return self
         if self.classification is None:
             raise ValueError("'bags' requires a classifier of whole slides: set task to classification")
-        unsupported = [*unsupported_bag_options(self.classification), *(["tile"] if self.tile else [])]
+        unsupported = [*unsupported_bag_options(self.classification)]
+        unsupported += [name for name in ("tile", "teacher") if getattr(self, name)]
         if self.model.start != "none":
             unsupported.append(f"model.start = '{self.model.start}'")
         if unsupported:
@@ -770,6 +762,12 @@ class TrainRecipe(Config):
         return self
 
 
+def _answers_prompts(architecture: object) -> bool:
+    """Whether a value is the name of an architecture for prompts."""
+    listed = list_architectures().get(architecture) if isinstance(architecture, str) else None
+    return listed is not None and listed.spec.answers_prompts
+
+
 def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Fill in the defaults for several classes: one output map per class, and a multi-class loss."""
     model_values = values.get("model", {})
@@ -784,9 +782,10 @@ class ClassBatch(NamedTuple):
 
     For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
     row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
-    float32 (image, class), each row summing to 1; ``depth_mm``, float32 (image,), NaN if unknown. For labeled and
-    unlabeled images: ``continuous``, float32 (image, input); ``categories``, int64 (image, embedding); ``domains``,
-    int64 (image,). For partners: ``partner_shares``, float32 (image, class).
+    float32 (image, class), each row summing to 1; ``teacher``, the same of a teacher, or no column without one;
+    ``depth_mm``, float32 (image,), NaN if unknown. For labeled and unlabeled images: ``continuous``, float32 (image,
+    input); ``categories``, int64 (image, embedding); ``domains``, int64 (image,). For partners: ``partner_shares``,
+    float32 (image, class), followed by the columns of ``teacher``.
     """
 
     images: Tensor
@@ -798,3 +797,4 @@ class ClassBatch(NamedTuple):
     domains: Tensor
     partner_shares: Tensor
     depth_mm: Tensor
+    teacher: Tensor

@@ -6,7 +6,8 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -29,6 +30,7 @@ from napari_melanoma.data.training_images import (
 )
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
+from napari_melanoma.training.fold_table import list_folds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +125,7 @@ def _row(cells: dict[str, str]) -> DataRow:
 
 
 VALIDATION_OVERLAP = (
-    "{count} of the {all} validation images are among the training images of '{start}'. The epoch and the threshold "
+    "{count} of the {all} validation images are among the training images of '{name}'. The epoch and the threshold "
     "are selected on them, and results on them are optimistic. Use other validation images for a fair estimate."
 )
 TRAINING_IMAGES_KEY = "training_images"  # key in the provenance of a bundle: summary and hash of the list
@@ -138,36 +140,44 @@ def write_training_images(
     run: RunContext,
     encoder: str = "",
 ) -> list[str]:
-    """Write the list of a run's images without the test set, including the images of its initial models.
+    """Write the list of a run's images without the test set, including the images of its initial models and teacher.
 
-    ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning if the
-    initial model was trained on validation images.
+    ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning for each of
+    these models that was trained on validation images.
     """
     samples = [row.sample for row in rows if row.part != "test"]
     digests = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
     hashed = hash_images(samples, run, known_digests=digests, perceptual=recipe.tile is None and recipe.bags is None)
     listed = make_training_images(hashed)
     start = recipe.model.start
-    for name in filter(None, (encoder, "" if start in START_WORDS else start)):
+    for name in filter(None, (encoder, "" if start in START_WORDS else start, *list_teachers(recipe))):
         listed |= inherited_training_images(name)
     listed.write(folder.path / FILE_NAME)
     return _validation_overlap(recipe, rows, hashed)
 
 
-def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the initial model was trained on: they favor epochs near the initial weights."""
-    if not recipe.model.starts_from_bundle:
+def list_teachers(recipe: TrainRecipe) -> list[str]:
+    """Return the models of the teacher of a recipe: one, or those of the folds of a cross-validation."""
+    if recipe.teacher is None:
         return []
+    folds = list_folds(Path(recipe.teacher.bundle).expanduser())
+    return [str(fold.bundle) for fold in folds] or [recipe.teacher.bundle]
+
+
+def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
+    """Warn of validation images that the initial model, or the teacher, was trained on: these favor some epochs."""
     validation = {row.sample.image for row in rows if row.part == "validation"}
     is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
-    overlap = (
-        find_trained_images(hashed, inherited_training_images(recipe.model.start), tiles=recipe.tile is not None)
-        & is_validation
-    )
-    if not overlap.any():
-        return []
-    name = Path(recipe.model.start).name
-    return [VALIDATION_OVERLAP.format(count=int(overlap.sum()), all=int(is_validation.sum()), start=name)]
+    models = {recipe.model.start: [recipe.model.start]} if recipe.model.starts_from_bundle else {}
+    if recipe.teacher is not None:
+        models[recipe.teacher.bundle] = list_teachers(recipe)
+    warnings = []
+    for name, bundles in models.items():
+        listed = reduce(or_, map(inherited_training_images, bundles))
+        overlap = find_trained_images(hashed, listed, tiles=recipe.tile is not None) & is_validation
+        if count := int(overlap.sum()):
+            warnings.append(VALIDATION_OVERLAP.format(count=count, all=int(is_validation.sum()), name=Path(name).name))
+    return warnings
 
 
 def inherited_training_images(name: str) -> TrainingImages:

@@ -26,10 +26,11 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] 
     Where napari's settings name this plugin for the ending, the other reader itself is returned, also for gray images,
     since napari would report an error instead of asking it.
     """
+    from napari_melanoma.io.dicom_report import is_dicom_report
     from napari_melanoma.io.geojson import is_geojson
 
     paths = [path] if isinstance(path, str) else path
-    if all(is_geojson(Path(single)) for single in paths):
+    if all(is_geojson(Path(single)) or is_dicom_report(Path(single)) for single in paths):
         return import_regions
     is_own = readers.get_reader(path) is not None
     if "napari" in sys.modules and reader_preference.is_preferred(paths[0]):

@@ -504,6 +504,12 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     verdict = panel_of(person).verdict
     assert verdict.text().startswith("melanoma 0.")
     assert not verdict.isVisibleTo(person.dock), "the number of another photograph"
+    section.validity.show_anyway_button.click()
+    analyzed(person, name="copy", rgb=photograph(lesions=((60, 80, 45),)))
+    assert not verdict.isVisibleTo(person.dock), "the same number of another photograph"
+    person.viewer.layers.selection.active = person.viewer.layers["other"]
+    person.waits()
+    assert not verdict.isVisibleTo(person.dock), "hidden again"
 
 
 @pytest.mark.path

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from conftest import wait_until_idle
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides import tissue
 from napari_melanoma.ui.sections.tissue.detection import CORRECTED, TissueDetections
 from napari_melanoma.ui.session.document import Shared
@@ -52,6 +53,7 @@ class Detecting:
 
     def __init__(self, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
         self.qtbot, self.begun, self.may_end = qtbot, Event(), Event()
+        self.is_stopped = False
         monkeypatch.setattr(tissue, "read_overview", lambda slide: None)
         monkeypatch.setattr(tissue, "tissue_of_overview", self._detect)
         self.status = Status()
@@ -60,10 +62,13 @@ class Detecting:
         self.detections.detected.connect(lambda session, found: self.found.append((session, found.method)))
         self.detections.canceled.connect(lambda session, method: self.canceled.append(method))
 
-    def _detect(self, info: object, overview: object, config: tissue.TissueConfig, size: object) -> tuple[Any, Any]:
+    def _detect(
+        self, info: object, overview: object, config: tissue.TissueConfig, size: object, run: RunContext
+    ) -> tuple[Any, Any]:
         if config.method == "otsu":
             self.begun.set()
             assert self.may_end.wait(10)
+            self.is_stopped = run.cancelled
         return MASK, ()
 
     def opens(self) -> Any:
@@ -102,6 +107,7 @@ def test_the_latest_method_counts(detecting: Detecting) -> None:
     detecting.requests(session, "entropy")
     detecting.ends()
     assert detecting.found == [(session, "entropy")]
+    assert detecting.is_stopped, "the one that it replaces"
 
 
 def test_a_slide_that_is_opened_again_gets_its_own_tissue(detecting: Detecting) -> None:
@@ -113,6 +119,7 @@ def test_a_slide_that_is_opened_again_gets_its_own_tissue(detecting: Detecting) 
     detecting.requests(session, "triangle")
     detecting.ends()
     assert detecting.found == [(session, "triangle")]
+    assert detecting.is_stopped, "that of the closed slide"
 
 
 @pytest.mark.parametrize(
@@ -135,4 +142,4 @@ def test_corrections_since_the_request_are_kept(
     session.corrected_tissue = after
     detecting.ends()
     assert (len(detecting.found), detecting.canceled) == ((1, []) if is_replaced else (0, ["auto"]))
-    assert (CORRECTED in detecting.status.messages) is not is_replaced
+    assert (CORRECTED.format("slide") in detecting.status.messages) is not is_replaced

@@ -163,6 +163,49 @@ def test_other_results_are_saved_as_they_were_read(qtbot, session):
     assert (labels(session), session.lesions.is_saved) == (["malignant"] * 2, True)
 
 
+def test_edits_while_other_results_are_awaited_are_applied_and_saved(qtbot, session):
+    view = session.folder / "view"
+    FakeAnalysis(view, session.slide.info.path, "print").begins().finishes()
+    switches(session, 2)
+    session.results.reset(is_view=True)
+    ends(session, view)
+    switches(session, 1)  # of the lesions that are still displayed
+    session.lesions.undo()
+    removes(session, 1)
+    waits(qtbot, session)
+    assert stored(session) == ["benign"]
+    assert session.lesions.value.source.folder == view
+    assert labels(session) == ["malignant"] * 2
+
+
+def test_a_threshold_is_saved_when_other_results_are_shown_at_once(qtbot, session):
+    session.results.threshold_selected.emit(0.99)
+    session.lesions.save()
+    session.results.reset(is_view=True)
+    waits(qtbot, session)
+    assert session.lesions.value is None
+    assert stored(session) == []
+
+
+def test_pending_edits_are_saved_when_their_results_are_shown_again_at_once(qtbot, session):
+    switches(session, 2)
+    session.results.reset(is_view=True)
+    session.results.reset(is_view=False)
+    ends(session)
+    waits(qtbot, session)
+    assert labels(session) == stored(session) == ["malignant", "benign"]
+
+
+def test_saved_edits_are_read_before_another_threshold_is_applied(qtbot, session):
+    switches(session, 2)
+    waits(qtbot, session)
+    session.results.reset(is_view=False)
+    ends(session)
+    session.results.threshold_selected.emit(0.95)  # while they are read
+    waits(qtbot, session)
+    assert (labels(session), session.lesions.value.config.high) == (["benign"], 0.95)
+
+
 def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, session):
     switches(session, 2)
     again = reopens(session)

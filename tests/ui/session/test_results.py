@@ -127,6 +127,14 @@ def test_the_end_of_an_analysis_is_announced_once_and_again_when_the_slide_is_di
     assert vars(results.value) == vars(AnalysisResults(is_view=True))
 
 
+def test_invalid_numbers_are_hidden_when_the_slide_is_displayed_again() -> None:
+    results = SlideResults(AnalysisResults(content=NOT_VALID))
+    results.show_invalid(True)
+    results.reopen(is_view=False)
+    assert not results.value.shows_numbers
+    assert results.value.content == NOT_VALID
+
+
 @pytest.fixture
 def settings() -> Any:
     values: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""The Export menu of the Slide dock, and the import of outlines from QuPath."""
+"""The Export menu of the Slide dock, and the import of outlines."""
 
 from __future__ import annotations
 
@@ -75,24 +75,24 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
     synoptic, counts = ["fhir", "synoptic", "synoptic-csv"], ["counts", "counts-json"]
-    assert sorted(off) == sorted([*counts, "depth", "dicom", "report", "risk", *synoptic])
+    assert sorted(off) == sorted([*counts, "depth", "dicom", "dicom-sr", "report", "risk", *synoptic])
     assert off["depth"] == "No depth reading yet. Measure the depth in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
     folder = analysed.dock.result_location.folder
     write_json(folder / "risk.json", {})
     save_counts(folder, analysed.dock.slide.info.path, (CountedPoint("TIL", (1.0, 1.0)),), None)
     blocked = sorted(kind for kind, action in entries().items() if not action.isEnabled())
-    assert blocked == sorted(["depth", "dicom", *synoptic])
+    assert blocked == sorted(["depth", "dicom", "dicom-sr", *synoptic])
     save_synoptic(folder, SynopticReport())
     write_depth(
         folder, SlideDepthReadings(readings=(DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),))
     )
-    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
+    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom", "dicom-sr"]
 
     # Stored files can be exported while the results of the view are shown.
     results = analysed.session.results
     results.set(replace(results.value, is_view=True))
-    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
+    assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom", "dicom-sr"]
     exports(analysed, "depth", tmp_path / "readings.csv")
     assert len(read_table(tmp_path / "readings.csv")) == 1
 

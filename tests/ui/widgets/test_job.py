@@ -187,6 +187,26 @@ def test_only_the_latest_of_several_functions_runs(qtbot, parent):
     assert ran == ["preview 4", "save"]
 
 
+def test_a_stopped_function_emits_nothing_and_others_run(qtbot, parent):
+    latest, ran, begun = LatestJobQueue(parent), [], threading.Event()
+
+    def work(run):
+        begun.set()
+        while True:
+            run.check()
+            time.sleep(0.005)
+
+    latest.succeeded.connect(ran.append)
+    latest.submit("slow", lambda: work)
+    qtbot.waitUntil(begun.is_set)
+    for name in ("other", "next"):
+        latest.submit(name, lambda name=name: lambda run: name)
+    for name in ("next", "slow", "unknown"):
+        latest.stop(name)
+    wait_until_idle(qtbot, latest)
+    assert ran == ["other"]
+
+
 def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
     latest, running, failed = LatestJobQueue(parent), [0, 0], []
 

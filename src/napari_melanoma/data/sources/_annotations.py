@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,14 +12,13 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.annotation_json import JSON_NAME, find_text
 from napari_melanoma.data.mask_areas import MaskObject
 from napari_melanoma.data.mask_formats import MaskFormat, as_list, read_annotations
-from napari_melanoma.data.mask_values import ImageNames
+from napari_melanoma.data.mask_values import ImageNames, find_stated_split
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows
 from napari_melanoma.data.sources.folder import TABLES
 
-_WORD = re.compile(r"[a-z]+")  # as in instances_train2017.json
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_ImageInFile = tuple[str, Path]  # the name of an image, and the file that names it
 
 
 def describe_format(name: MaskFormat, title: str, url: str, files: str) -> SourceSpec:
@@ -47,24 +45,24 @@ def find_annotated(tree: SourceTree, format_: MaskFormat) -> list[SourceRecord]:
     names = ImageNames(Path(record.image.name) for record in records if record.image)
     objects_of: dict[str, list[MaskObject]] = defaultdict(list)
     split_of: dict[str, set[str]] = defaultdict(set)
-    for image, of_image in objects.items():
-        candidates = names.find(image)
+    for (image, file), of_image in objects.items():
+        candidates = names.find(image, file)
         if len(candidates) != 1:
             reason = f"may be {format_names(list(map(str, candidates)))}" if candidates else "no image has this name"
             tree.notes.append((image, f"{format_count(len(of_image), 'object')} left out: {reason}"))
             continue
         objects_of[candidates[0].as_posix()] += of_image
-    for image, of_files in splits.items():
-        if len(candidates := names.find(image)) == 1:
-            split_of[candidates[0].as_posix()] |= of_files
+    for (image, file), split in splits.items():
+        if len(candidates := names.find(image, file)) == 1:
+            split_of[candidates[0].as_posix()].add(split)
     found, contradicting = [], []
     for record in records:
         name = record.image.name if record.image else ""
         of_record = objects_of.get(name, [])
         stated = split_of.get(name, set())
         contradicting += [name] if len(stated) > 1 else []
-        split = {"split": next(iter(stated))} if len(stated) == 1 else {}
-        values = {**_find_diagnosis(of_record, tree), **split, **record.values}
+        of_split = {"split": next(iter(stated))} if len(stated) == 1 else {}
+        values = {**_find_diagnosis(of_record, tree), **of_split, **record.values}
         found.append(replace(record, mask=None, objects=tuple(of_record), values=values))
     if contradicting:
         note = f"none is used for {format_names(contradicting)}, which are in files of several splits"
@@ -72,35 +70,27 @@ def find_annotated(tree: SourceTree, format_: MaskFormat) -> list[SourceRecord]:
     return found if objects_of else []
 
 
-def _read_objects(tree: SourceTree, format_: MaskFormat) -> tuple[dict[str, list[MaskObject]], dict[str, set[str]]]:
-    """Read the objects by the name of their image, and the splits of the images that files of COCO list."""
-    objects: dict[str, list[MaskObject]] = defaultdict(list)
-    splits: dict[str, set[str]] = defaultdict(set)
+def _read_objects(
+    tree: SourceTree, format_: MaskFormat
+) -> tuple[dict[_ImageInFile, list[MaskObject]], dict[_ImageInFile, str]]:
+    """Read the objects of each image in each file, and the splits of the images that files of COCO list."""
+    objects: dict[_ImageInFile, list[MaskObject]] = defaultdict(list)
+    splits: dict[_ImageInFile, str] = {}
     left_out: Counter[str] = Counter()
     for file in tree.files:
         if not JSON_NAME.fullmatch(file.name.rpartition("/")[2]):
             continue
         content = parse_json(tree.read_content(file), file.name, allow_nan=True)
-        for one in read_annotations(content, Path(file.name), format_):
+        for one in read_annotations(content, path := Path(file.name), format_):
             if isinstance(one, str):
                 left_out[one] += 1
             else:
-                objects[one.image].append(one)
-        if format_ == "coco" and isinstance(content, dict) and (split := _find_split(file.name)):
+                objects[one.image, path].append(one)
+        if format_ == "coco" and isinstance(content, dict) and (split := find_stated_split(path)):
             for image in as_list(content.get("images")):  # also in files without annotations
-                splits[find_text(image, "file_name")].add(split)
+                splits[find_text(image, "file_name"), path] = split
     tree.notes += [("annotations", f"left out: {count} {what}") for what, count in left_out.items()]
     return objects, splits
-
-
-def _find_split(path: str) -> str:
-    """Return the split in a word of a file's name, or that its folder is named for, as in Roboflow; else ""."""
-    folder, name = path.lower().split("/")[-2:] if "/" in path else ("", path.lower())
-    words, folder_words = _WORD.findall(name), _WORD.findall(folder)
-    stated = {_SPLITS[word] for word in words if word in _SPLITS}
-    if not stated and len(folder_words) == 1:
-        stated = {_SPLITS[word] for word in folder_words if word in _SPLITS}
-    return stated.pop() if len(stated) == 1 else ""
 
 
 def _find_diagnosis(objects: list[MaskObject], tree: SourceTree) -> Mapping[str, str]:

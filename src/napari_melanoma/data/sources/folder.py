@@ -14,6 +14,7 @@ from napari_melanoma.data.nnunet import SPLITS_FILE
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import add_nnunet_folds, pair_records, read_image_rows
+from napari_melanoma.io.formats import TRUTH_SUFFIX
 
 SPEC = SourceSpec(
     name="folder",
@@ -59,7 +60,7 @@ def _note_annotations(tree: SourceTree) -> None:
     unused: dict[str, list[str]] = defaultdict(list)
     for file in tree.files:
         name = file.name.rpartition("/")[2]
-        if JSON_NAME.fullmatch(name) and name not in NNUNET_FILES:
+        if JSON_NAME.fullmatch(name) and name not in NNUNET_FILES and not name.endswith(TRUTH_SUFFIX):
             unused[_identify(tree, file)].append(file.name)
         elif file.suffix in OTHER_ANNOTATIONS and not _is_read(file):
             unused[""].append(file.name)

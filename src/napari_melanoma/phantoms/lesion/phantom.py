@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.phantoms.lesion.camera import (
     APERTURE,
     Ruler,
@@ -185,7 +186,7 @@ def save_lesion_phantom(phantom: LesionPhantom, folder: Path, name: str) -> Path
     image = folder / f"{name}.png"
     write_rgb(image, phantom.rgb)
     write_mask(folder / f"{name}_mask.png", phantom.mask)
-    write_json(folder / f"{name}.truth.json", phantom.parameters)
+    write_json(folder / f"{name}{TRUTH_SUFFIX}", phantom.parameters)
     return image
 
 

@@ -17,6 +17,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.phantoms.recognition import PHANTOM_DESCRIPTION
 from napari_melanoma.phantoms.slide.appearance import make_stamp_bank
 from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
@@ -432,7 +433,7 @@ def write_slide(
     from napari_melanoma.io.geojson import write_geojson
 
     plan = plan_slide(config)
-    files = SlidePhantomFiles(*(folder / f"{name}{suffix}" for suffix in (".tif", ".truth.json", ".geojson")))
+    files = SlidePhantomFiles(*(folder / f"{name}{suffix}" for suffix in (".tif", TRUTH_SUFFIX, ".geojson")))
     write_json(files.truth, describe_slide_truth(plan))
     write_geojson(files.outlines, make_annotations(plan))
     with atomic_file(files.image) as temporary:

@@ -85,11 +85,12 @@ class LesionDocument(Document[LesionState | None]):
     saved = Signal()
 
     def __init__(self, session: SlideSession) -> None:
+        self._next: dict[str, Callable[[], JobFunction | None]] = {}  # waits for edits of the lesions that it replaces
         super().__init__(LESION_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session = session
         self.is_ready = True  # which lesions are read depends on the results that are shown
         self._analysis: tuple[object, ...] = ()  # whose lesions were read last
-        self._has_pending_edits = False
+        self._has_pending_edits = self._has_pending_save = False
         self._other_classes: dict[LesionSource, LesionHistory] = {}  # edited ones of classes that were selected before
         self.queue.idle.connect(self._on_idle)
         session.results.changed.connect(self._on_results)
@@ -138,7 +139,7 @@ class LesionDocument(Document[LesionState | None]):
                 history = self._other_classes.pop(source, LesionHistory(None))
             return lambda run: partial(self._show, recompute_lesions(source, config, history), self._stored)
 
-        self.queue.submit("detect", prepare)
+        self._replace(f"detect {source.folder}", prepare)
 
     def read(self, target: str, config: LesionConfig) -> None:
         """Read the saved lesions with all edits; if none were saved, detect the lesions."""
@@ -148,12 +149,12 @@ class LesionDocument(Document[LesionState | None]):
             state, is_stored = read_lesions(source, config)
             return partial(self._show, LesionHistory(state), Stored(state if is_stored else None))
 
-        self.queue.submit("detect", lambda: lambda run: read_new())
+        self._replace("read", lambda: lambda run: read_new())
 
     def save(self) -> None:
         """Write the lesions to their results folder, after pending edits."""
-        save = super()._save
-        self.submit(lambda run: None, lambda _: save())
+        self._has_pending_save = True
+        self.submit(lambda run: None, lambda _: self._save_shown())
 
     def refresh(self) -> None:
         """Emit ``changed``, and show the threshold of the lesions, which undo may have changed."""
@@ -169,28 +170,49 @@ class LesionDocument(Document[LesionState | None]):
         """
         self._analysis = ()
         state = self.value
-        if (
-            self._has_pending_edits
-            and state is not None
-            and state.source.folder != self._session.result_location.folder
-        ):
-            self.submit(lambda run: None, lambda _: self._show_none())
+        is_left = state is not None and state.source.folder != self._session.result_location.folder
+        if self._next or (is_left and (self._has_pending_edits or self._has_pending_save)):
+            for key in self._next:
+                self.queue.drop(key)
+            self._next = {"clear": self._show_none}
+            self._submit_next()
             return
         self.flush()
         self.queue.cancel()
-        self._has_pending_edits = False
+        self._on_idle()
         self._show_none()
 
     def _show_none(self) -> None:
+        self._next = {}
         self._other_classes = {}
         self._show(LesionHistory(None), Stored(None))
 
+    def _replace(self, key: str, prepare: Callable[[], JobFunction | None]) -> None:
+        """Submit a function that shows other lesions; those of other results, once the lesions are cleared."""
+        if self._next:
+            self._next[key] = prepare
+        self.queue.submit(key, prepare)
+
+    def _submit_next(self) -> None:
+        """Submit again what waits for edits, after those that were added."""
+        for key, prepare in self._next.items():
+            self.queue.submit(key, prepare)
+
+    def _submit(self, prepare: Callable[[], JobFunction], on_done: Callable[[Any], object]) -> None:
+        super()._submit(prepare, on_done)
+        self._submit_next()
+
     def _on_idle(self) -> None:
-        self._has_pending_edits = False
+        self._has_pending_edits = self._has_pending_save = False
 
     def _save(self) -> None:
         if self._is_edited and not self.is_saved:
-            super()._save()
+            self._save_shown()
+
+    def _save_shown(self) -> None:
+        """Write the shown lesions."""
+        super()._save()
+        self._submit_next()  # the written file may be read next
 
     def _write(self, unsaved: Unsaved[LesionState | None]) -> Stored[LesionState | None]:
         """Write lesions, which may be those of results that are not shown any more."""

@@ -12,9 +12,10 @@ from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Store
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.document import Document, Shared
+    from napari_melanoma.ui.session.document import Document, Edited, Shared
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
@@ -25,20 +26,31 @@ def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> Non
         selected.set(wanted)
 
 
-def import_region_file(document: Document[Regions], slide: ViewerSlide, path: Path) -> None:
-    """Add the regions of a file in the background, once those of the slide have been read."""
+def import_region_file(
+    document: Document[Regions],
+    slide: ViewerSlide,
+    path: Path,
+    measures: Edited[tuple[SlideMeasurement, ...]] | None = None,
+) -> None:
+    """Add the regions of a file in the background, once those of the slide have been read.
+
+    ``measures``: to which measurements in the file are added.
+    """
 
     def read(run: RunContext) -> StoredRegions:
         from napari_melanoma.slides.region_files import import_regions
 
         if document.problem:
             raise InputError(document.problem)
-        return import_regions(path, slide.size, document.value, origin=slide.info.origin)
+        return import_regions(path, slide.size, document.value, origin=slide.info.origin, slide=slide.info.path)
 
     def add(imported: StoredRegions) -> None:
         document.apply(lambda regions: (*regions, *imported.regions))
-        count = format_count(len(imported.regions), "region")
-        document.message.emit("; ".join((f"{count} imported", *imported.notes)) + ".")
+        counts = [format_count(len(imported.regions), "region")]
+        if measures is not None and imported.measures:
+            measures.apply(lambda known: (*known, *(one for one in imported.measures if one not in known)))
+            counts.append(format_count(len(imported.measures), "measurement"))
+        document.message.emit("; ".join((f"{' and '.join(counts)} imported", *imported.notes)) + ".")
 
     document.submit(read, add)
 

@@ -91,9 +91,12 @@ class SlideResults(Shared[AnalysisResults]):
             self.ended.emit(update, previous.state not in ("", *FINAL_STATES))
 
     def reopen(self, *, is_view: bool) -> None:
-        """Follow the analysis of a slide that is displayed again, as one of an earlier session."""
+        """Follow the analysis of a slide that is displayed again, as one of an earlier session.
+
+        Numbers that are not valid are hidden again.
+        """
         if is_view == self.value.is_view:
-            self.set(replace(self.value, state=""))
+            self.set(replace(self.value, state="", shows_invalid=False))
         else:
             self.reset(is_view=is_view)
 

@@ -350,7 +350,7 @@ def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
     button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
     menu = QMenu(button)
     entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
-    for kind, text in {**entries, IMPORT: "Import outlines from QuPath (GeoJSON) ..."}.items():
+    for kind, text in {**entries, IMPORT: "Import outlines (GeoJSON, DICOM SR) ..."}.items():
         if kind == IMPORT:
             menu.addSeparator()
         action = menu.addAction(text)

@@ -13,6 +13,7 @@ from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.ui.session.navigation import add_bookmark
@@ -407,10 +408,10 @@ class DroppedFiles(QObject):
             if session is None:
                 show_failure(dock.status, InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
             else:
-                import_region_file(session.regions, session.slide, path)
+                import_region_file(session.regions, session.slide, path, session.measures)
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        regions = [path for path in paths if is_geojson(path) or find_spatialdata(path)]
+        regions = [path for path in paths if is_geojson(path) or find_spatialdata(path) or is_dicom_report(path)]
         if images := [path for path in paths if path not in regions]:
             self._dropped = regions
             self._dock.opener.open_dropped(images)

@@ -1,4 +1,4 @@
-"""Write results and reports of the Slide dock to files, and import outlines from QuPath."""
+"""Write results and reports of the Slide dock to files, and import outlines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
+from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import enable
 
@@ -31,7 +31,10 @@ NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section f
 NO_RISK = "No risk estimate yet. Estimate the risk in the Risk section first."
 NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
 NO_REPORT = "No depth reading and no risk estimate yet. Measure or estimate one first."
-NO_DICOM = "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead."
+NO_DICOM = {
+    "dicom": "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead.",
+    "dicom-sr": "A DICOM measurement report requires a DICOM slide. Export a table or outlines instead.",
+}
 MAX_REMARKS = 3  # remarks about imported outlines that are shown
 
 
@@ -106,7 +109,7 @@ class SlideExporter(QObject):
             return
         window = self._context.window
         if kind == IMPORT:
-            choose_file(window, "export_dialog", "Import outlines", GEOJSON_FILTERS, self._import_file)
+            choose_file(window, "export_dialog", "Import outlines", OUTLINE_FILTERS, self._import_file)
             return
         title, name = EXPORTS.members[kind][:2]
         format_name, _, _ = title.partition(" (")
@@ -125,7 +128,7 @@ class SlideExporter(QObject):
     def _import_file(self, path: Path) -> None:
         slide = self._context.slide
         if slide is not None:
-            work = partial(_read_slide_outlines, path, slide.identity, slide.size, slide.info.origin)
+            work = partial(_read_slide_outlines, path, slide.identity, slide.size, slide.info.origin, slide.info.path)
             self._read_tasks.submit(slide.identity, lambda: work)
 
     def _on_read(self, read: tuple[str, FittedAnnotations]) -> None:
@@ -175,16 +178,16 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
         "report": NO_REPORT if not (is_measured or has_risk) else "",
     }
     reasons = {kind: missing.get(one.subject, "") for kind, one in EXPORTS.members.items()}
-    return {kind: reason for kind, reason in {**reasons, "dicom": "" if is_dicom else NO_DICOM}.items() if reason}
+    return {kind: reason for kind, reason in {**reasons, **({} if is_dicom else NO_DICOM)}.items() if reason}
 
 
 def _read_slide_outlines(
-    path: Path, identity: str, size: tuple[int, int], origin: tuple[int, int], run: RunContext
+    path: Path, identity: str, size: tuple[int, int], origin: tuple[int, int], slide: Path, run: RunContext
 ) -> tuple[str, FittedAnnotations]:
     """Read outlines, fitted to a slide of a size (height, width); returned with the slide's identity."""
     from napari_melanoma.slides.lesion_files import import_outlines
 
-    return identity, import_outlines(path, size, origin)
+    return identity, import_outlines(path, size, origin, slide)
 
 
 def _write_export(

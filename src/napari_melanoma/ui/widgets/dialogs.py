@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWind
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
 
-GEOJSON_FILTERS = ("GeoJSON (*.geojson *.json *.geojson.gz)", "All files (*)")
+OUTLINE_FILTERS = ("Outlines as GeoJSON or DICOM SR (*.geojson *.json *.geojson.gz *.dcm)", "All files (*)")
 
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:

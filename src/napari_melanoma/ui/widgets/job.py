@@ -173,6 +173,7 @@ class LatestJobQueue(QObject):
         super().__init__(parent)
         self._pending: dict[str, Callable[[], JobFunction | None]] = {}
         self._job: BackgroundJob | None = None
+        self._job_key = ""
         self._awaited: list[LatestJobQueue] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -204,6 +205,13 @@ class LatestJobQueue(QObject):
         self._pending.pop(key, None)
         self._update_registry()
 
+    def stop(self, key: str) -> None:
+        """Remove a pending function, or request it to stop if it is running; it emits nothing from now on."""
+        self._pending.pop(key, None)
+        if self._job is not None and self._job_key == key:
+            self._job.cancel()
+        self._update_registry()
+
     def cancel(self) -> None:
         """Remove all pending functions, and request the running one to stop; it emits nothing from now on."""
         self._pending.clear()
@@ -214,7 +222,8 @@ class LatestJobQueue(QObject):
     def _next(self) -> None:
         self._awaited = [queue for queue in self._awaited if queue.busy]
         while self._job is None and self._pending and not self._awaited:
-            work = self._pending.pop(next(iter(self._pending)))()
+            self._job_key = next(iter(self._pending))
+            work = self._pending.pop(self._job_key)()
             if work is not None:
                 self._job = BackgroundJob(work)
                 self._job.progressed.connect(self.progressed)

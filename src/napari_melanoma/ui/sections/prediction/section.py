@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 class PredictionSection(PhotographSection):
     """Shows the prediction of a photograph, and its heatmap as a layer."""
 
+    keeps_widget = True  # takes a fifth of the time of displaying another photograph
+
+    def __init__(self) -> None:
+        self._panel: PredictionPanel | None = None
+
     def show(self, session: HostedPhotograph) -> None:
         """Show the heatmap if it is switched on."""
         self._session, self._predictions = session, session.services.predictions
         self._layer = HeatmapLayer(session)
-        self._connections: SectionConnections | None = None
 
     def open(self, session: HostedPhotograph) -> PredictionPanel:
         """Return the prediction with the controls of the heatmap."""
+        panel = self._panel or self._create_panel(session)
+        panel.validity.show_validity(None, None)  # the numbers of another photograph may have been shown anyway
         options = self._predictions.heatmap_options
-        self._heatmap = HeatmapControls()
-        self._panel = PredictionPanel(session.services.icons, self._heatmap)
-        self._heatmap.edited.connect(lambda name, value: options.edit(**{name: value}))
-        for label in (self._panel.hint, self._heatmap.notice.label):
-            label.linkActivated.connect(self._on_link)
-        self._connections = SectionConnections(self._panel)
         connect, events = self._connections.connect, session.events
         for signal in (events.prediction, events.request, events.saved_prediction, events.pending_options):
             connect(signal, self._update)
@@ -43,15 +43,24 @@ class PredictionSection(PhotographSection):
             connect(signal, self._update_heatmap)
         self._update()
         self._update_heatmap()
-        return self._panel
+        return panel
 
     def close(self) -> None:
         """Stop following the photograph; the layer stays."""
         self._layer.close()
-        if self._connections is not None:
+        if self._panel is not None:
             self._connections.close()
-            del self._panel, self._heatmap
-        del self._session, self._predictions, self._layer, self._connections
+        del self._session, self._predictions, self._layer
+
+    def _create_panel(self, session: HostedPhotograph) -> PredictionPanel:
+        options = self._predictions.heatmap_options
+        self._heatmap = HeatmapControls()
+        self._panel = panel = PredictionPanel(session.services.icons, self._heatmap)
+        self._connections = SectionConnections(panel)
+        self._heatmap.edited.connect(lambda name, value: options.edit(**{name: value}))
+        for label in (panel.hint, self._heatmap.notice.label):
+            label.linkActivated.connect(self._on_link)
+        return panel
 
     def _update(self) -> None:
         session = self._session
@@ -59,7 +68,8 @@ class PredictionSection(PhotographSection):
             session.classifier, self._predictions.has_models, session.patient_data.row, session.is_mask_changing
         )
         values = session.prediction, session.request, session.saved_prediction
-        self._panel.show_view(resolve_prediction(*values, context, session.services.icons.link))
+        if self._panel is not None:
+            self._panel.show_view(resolve_prediction(*values, context, session.services.icons.link))
 
     def _update_heatmap(self) -> None:
         session, options = self._session, self._predictions.heatmap_options.value

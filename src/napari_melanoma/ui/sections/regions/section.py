@@ -25,7 +25,7 @@ from napari_melanoma.ui.session.regions import (
 )
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
-from napari_melanoma.ui.widgets.dialogs import GEOJSON_FILTERS, choose_file, choose_new_file
+from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.regions import RegionClass, Regions
@@ -221,12 +221,12 @@ class RegionController(QObject):
 
     def _on_import(self, kind: str) -> None:
         session = self._session
-        add = partial(import_region_file, session.regions, session.slide)
+        add = partial(import_region_file, session.regions, session.slide, measures=session.measures)
         if kind == "lesions":
             add(session.folder / OUTLINES)
         else:
             window, title = self._services.window, "Regions of this slide"
-            choose_file(window, "region_import_dialog", title, GEOJSON_FILTERS, add, session.folder)
+            choose_file(window, "region_import_dialog", title, OUTLINE_FILTERS, add, session.folder)
 
     def _on_export(self) -> None:
         session, window = self._session, self._services.window

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 
-CORRECTED = "The tissue was corrected while it was detected: the corrections are kept."
+CORRECTED = "The tissue of {} was corrected during detection: your corrections are kept. Detect again to replace them."
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,7 @@ class TissueDetections(QObject):
         previous = previous if replaced is None else replaced.previous
         pending = PendingDetection(slide_display_name(info), previous, session.corrected_tissue)
         self._pending[session.identity] = pending
+        self._queue.stop(session.identity)
         method = session.tissue.value.method
         work = partial(_try_detecting, session.identity, pending, slide.slide, info.pixel_size, method)
         self._queue.submit(session.identity, lambda: work)
@@ -103,7 +104,7 @@ class TissueDetections(QObject):
             show_failure(self._status, tissue)
         elif not pending.may_replace(session.corrected_tissue):
             self.canceled.emit(session, pending.previous)
-            self._status.show_message(CORRECTED)
+            self._status.show_message(CORRECTED.format(pending.slide_name))
         else:
             self.detected.emit(session, tissue)
 
@@ -122,7 +123,7 @@ class TissueDetections(QObject):
         """Forget the detections of slides that were closed."""
         for identity in [one for one in self._pending if self._sessions.get(one) is None]:
             del self._pending[identity]
-            self._queue.drop(identity)
+            self._queue.stop(identity)
             if not self._pending:
                 self._status.end("finding")
 
@@ -144,7 +145,7 @@ def _try_detecting(
     try:
         overview = read_overview(slide)
         run.check()
-        mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size)
+        mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size, run)
     except Exception as error:  # noqa: BLE001 - shown to the user
         return identity, pending, error
     return identity, pending, DetectedTissue(mask, warnings, method)
