@@ -1,16 +1,15 @@
-"""Cross-validate the recipe of a classifier: one network per fold, evaluated on unseen images.
+"""Pool the predictions of a cross-validated classifier, each for an image that its network was not trained on.
 
-    python scripts/cross_validate.py recipe.toml DATASET --out OUT [--folds 5]
+    napari-melanoma train --config recipe.toml --out FOLDS --folds 5
+    python scripts/cross_validate.py FOLDS
 
-Patients and lesions stay in one fold. Finished folds are kept, and interrupted ones are resumed. Prints the pooled
-results of all folds with all clinical metadata, without any, and of boosted trees on the metadata alone.
+Prints the results of all folds with all clinical metadata, without any, and of boosted trees on the metadata alone, and
+writes them to FOLDS/figures.json, for ``release_classifier.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -21,24 +20,26 @@ from release_cards import CardSubgroup
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
-from napari_melanoma.data.splits import assign_folds
 from napari_melanoma.evaluation.classes import class_subgroups
 from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
 from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
+from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_mask, read_table, write_table
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.metrics.class_metrics import ClassPredictions
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.runs.train import train
+from napari_melanoma.runs.folds import RECIPE
+from napari_melanoma.training.data_preparation import read_part_table
 from napari_melanoma.training.data_selection import OTHER
+from napari_melanoma.training.fold_table import list_folds
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.run_data import read_data
 
-log = logging.getLogger(__name__)
 SETS = ("held", "inconclusive")
 NAMES = {
     "AUC": "AUC",
@@ -55,28 +56,24 @@ BATCH = 16
 def main() -> int:
     """Train, predict and pool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("dataset", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folds", type=int, default=5)
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-
-    recipe = read_toml(arguments.recipe, TrainRecipe)
-    assert recipe.classification is not None
-    entries = [one for one in iter_entries(arguments.dataset) if isinstance(one, DatasetEntry) and one.image]
-    labels = [_class(one.row[recipe.classification.target], recipe.classification.positive) for one in entries]
-    dealt = [
-        fold + 1
-        for fold in assign_folds([get_group_id(one.row) for one in entries], labels, arguments.folds, recipe.seed)
-    ]
-    with allow_folders([arguments.dataset]):  # whose files the table of a fold names
-        for fold in range(1, arguments.folds + 1):
-            _finish_fold(recipe, entries, labels, [one == fold for one in dealt], arguments.out / f"fold-{fold}", fold)
-    tables = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
-    rows = [row for table in tables for row in read_table(table)]
+    parser.add_argument("folds", type=Path)
+    folder = parser.parse_args().folds
+    recipe, runs = read_toml(folder / RECIPE, TrainRecipe), list_folds(folder)
+    if recipe.classification is None or len(recipe.data.datasets) != 1:
+        parser.error(f"{folder} is not the cross-validation of a classifier on one data set")
+    dataset = Path(recipe.data.datasets[0]).expanduser()
+    table = {one.image_id: one for one in iter_entries(dataset) if isinstance(one, DatasetEntry)}
+    with allow_folders([dataset]):  # whose files the tables of the runs name
+        evaluated = [_read_test_set(run, table) for run in runs]
+        rows = [
+            {name: str(value) for name, value in row.items()}
+            for run, chosen in zip(runs, evaluated, strict=True)
+            for row in _predictions(chosen, Classifier.load(read_bundle(run.bundle)))
+        ]
+    entries = [entry for chosen in evaluated for entry, _ in chosen]
+    dealt = [number for number, chosen in enumerate(evaluated, start=1) for _ in chosen]
     figures = _figures(recipe.classification, entries, dealt, rows)
-    groups = list(_groups(recipe.classification, entries, read_dataset(arguments.dataset), rows))
+    groups = list(_groups(recipe.classification, entries, read_dataset(dataset), rows))
     for name, found in figures.items():
         _print(name, found)
     for group in groups:
@@ -84,66 +81,24 @@ def main() -> int:
             f"{group.name} ({group.count} images, {group.positives} {recipe.classification.positive})", group.figures
         )
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in figures.items()}
-    write_json(arguments.out / "figures.json", {**plain, "groups": [asdict(group) for group in groups]})
+    write_json(folder / "figures.json", {**plain, "groups": [asdict(group) for group in groups]})
     return 0
 
 
-def _finish_fold(
-    recipe: TrainRecipe,
-    entries: Sequence[DatasetEntry],
-    labels: Sequence[str],
-    evaluated: Sequence[bool],
-    folder: Path,
-    fold: int,
-) -> None:
-    """Train on the other folds and predict this one, unless its predictions exist."""
-    if (folder / "answers.csv").exists():
-        return
-    data = folder / "data"
-    _write(entries, evaluated, data)
-    # A separate seed: otherwise all folds would be calibrated with nearly the same images.
-    _train_fold(recipe.model_copy(update={"seed": recipe.seed + fold}), data, folder / "run")
-    chosen = [(entry, label) for entry, label, one in zip(entries, labels, evaluated, strict=True) if one]
-    model = Classifier.load(read_bundle(folder / "run" / "bundle"))
-    write_table(folder / "answers.csv", list(_predictions(chosen, model)))
+def _read_test_set(run: RunFolder, table: Mapping[str, DatasetEntry]) -> list[tuple[DatasetEntry, str]]:
+    """Read the images that a run was not trained on, with their classes."""
+    rows = read_data(run.data)
+    names, labels, _ = read_part_table(run.path, rows, ("test",))
+    samples = [row.sample for row in rows if row.part == "test"]
+    return [
+        (replace(table[sample.image_id], image=sample.image, mask=sample.mask), names[label])
+        for sample, label in zip(samples, labels, strict=True)
+    ]
 
 
 def _print(name: str, found: Mapping[str, Estimate]) -> None:
     """Print metrics in one line."""
     sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in found.items()) + "\n")
-
-
-def _class(cell: str, positive: str) -> str:
-    """Return the class of a row, whose cell contains 1, 0 or the name."""
-    return {"1": positive, "0": OTHER}.get(cell, cell)
-
-
-def _write(entries: Sequence[DatasetEntry], evaluated: Sequence[bool], folder: Path) -> None:
-    """Write the table of a fold, which refers to the original files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {
-            **{name: cell for name, cell in entry.row.items() if name not in ("split", "fold")},
-            "path": os.path.relpath(entry.image, folder) if entry.image else "",
-            "mask_path": os.path.relpath(entry.mask, folder) if entry.mask else "",
-            "split": "test" if one else "train",
-        }
-        for entry, one in zip(entries, evaluated, strict=True)
-    ]
-    write_table(folder / "dataset.csv", rows)
-
-
-def _train_fold(recipe: TrainRecipe, data: Path, out: Path) -> None:
-    # The test fold is never part of the training data, whatever the recipe selects.
-    values = {"datasets": (str(data.resolve()),), "split": "train", "test_split": "test"}
-    named = recipe.data.model_copy(update=values)
-    train(
-        recipe.model_copy(update={"data": named}),
-        out,
-        resume=(out / "config.toml").exists(),
-        run=RunContext(lambda progress: log.info("%s: %s", out.parent.name, progress.message)),
-        evaluate=False,
-    )
 
 
 def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
@@ -153,17 +108,18 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
     empty: list[dict[str, str]] = [{}] * BATCH
     for first in range(0, len(evaluated), BATCH):
         part = evaluated[first : first + BATCH]
-        views = []
+        views, recognized = [], []
         for entry, _ in part:
             assert entry.image is not None
-            views.append(
-                model.crop_image(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None)
-            )
+            rgb = read_photograph(entry.image).rgb
+            views.append(model.crop_image(rgb, read_mask(entry.mask) if entry.mask else None))
+            recognized.append(recognize_modality(rgb))
         encoded = model.run_encoder(views)
         metadata = [entry.row for entry, _ in part], empty[: len(part)]
         probabilities = [model.calibration.probabilities(model.run_head(encoded, rows)) for rows in metadata]
         sets = model.calibration.prediction_sets(probabilities[0])
         for number, (entry, label) in enumerate(part):
+            distance = model.calibration.distance(encoded[number].embedding, recognized[number]) or 0
             yield {
                 "image_id": entry.image_id,
                 "class": label,
@@ -172,9 +128,7 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
                 "held": int(sets[number, classes.index(label)]),
                 "inconclusive": int(sets[number].sum() != 1),
                 "threshold": config.operating_point.threshold if config.operating_point else 0.5,
-                "out_of_distribution": int(
-                    (model.calibration.distance(encoded[number].embedding) or 0) > (config.novelty_threshold or np.inf)
-                ),
+                "out_of_distribution": int(distance > (config.novelty_threshold or np.inf)),
             }
 
 

@@ -2,8 +2,8 @@
 
     python scripts/release_classifier.py runs/melanoma-small --figures OUT/figures.json --data DATA --out BUNDLE
 
-``figures.json`` is the output of ``scripts/cross_validate.py`` for the same recipe; DATA contains the other data sets
-on which the bundle itself is evaluated: ``ph2`` and ``pad_ufes`` for ``melanoma-small``.
+``figures.json`` is the output of ``scripts/cross_validate.py`` for folds of the same recipe; DATA contains the other
+data sets on which the bundle itself is evaluated: ``ph2`` and ``pad_ufes`` for ``melanoma-small``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The script that cross-validates a recipe: what a fold judges, its network has not seen, whatever the recipe says."""
+"""The script that pools the predictions of a cross-validation."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.config import read_toml
-from napari_melanoma.data.dataset import DatasetEntry, iter_entries
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.data.dataset import DatasetEntry
 from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_metrics
 from napari_melanoma.io.results import write_table
+from napari_melanoma.runs.folds import train_folds
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
@@ -28,42 +30,45 @@ def script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_a_recipe_that_learns_from_every_image_leaves_out_the_fold_that_is_evaluated(
+@pytest.mark.slow
+@pytest.mark.usefixtures("user_folders")
+def test_the_figures_of_a_cross_validation(
     script: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learnt: list[TrainRecipe] = []
-    monkeypatch.setattr(script, "train", lambda recipe, *_, **__: learnt.append(recipe))
-    shipped = read_toml(repository / "recipes/melanoma-small.toml", TrainRecipe)
-    assert shipped.data.split == "all"
-    script._train_fold(shipped, tmp_path / "fold", tmp_path / "run")
-    (recipe,) = learnt
-    assert (recipe.data.split, recipe.data.test_split) == ("train", "test")
-    assert recipe.data.datasets == (str((tmp_path / "fold").resolve()),)
-
-
-def test_folds_read_the_images_of_the_data_set(
-    script: ModuleType, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = tmp_path / "moles"
+    """Each image is predicted once, and the figures can be read for the card of a release."""
+    dataset, folds, random = tmp_path / "moles", tmp_path / "folds", np.random.default_rng(0)
     (dataset / "images").mkdir(parents=True)
-    names = [f"i{number}" for number in range(10)]
-    for number, name in enumerate(names):
-        Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(dataset / "images" / f"{name}.png")
-    rows = [{"image_id": name, "diagnosis": ("nevus", "melanoma")[number % 2]} for number, name in enumerate(names)]
+    rows = []
+    for number in range(24):
+        pixels = np.kron(random.integers(0, 256, (8, 8, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+        Image.fromarray(pixels).save(dataset / "images" / f"i{number}.png")
+        diagnosis, age = ("nevus", "melanoma")[number % 2], int(random.integers(20, 80))
+        rows.append({"image_id": f"i{number}", "diagnosis": diagnosis, "melanoma": number % 2, "age": age})
     write_table(dataset / "dataset.csv", rows)
-    found: list[list[str]] = []
-
-    def read(recipe: TrainRecipe, *_: object, **__: object) -> None:
-        entries = list(iter_entries(Path(recipe.data.datasets[0])))
-        found.append([entry.image_id for entry in entries if isinstance(entry, DatasetEntry) and entry.image])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(script, "train", read)
-    arguments = [repository / "recipes/melanoma-small.toml", dataset, "--out", tmp_path / "out"]
-    monkeypatch.setattr("sys.argv", ["cross_validate.py", *map(str, arguments)])
-    with pytest.raises(KeyboardInterrupt):
-        script.main()
-    assert found == [names]
+    options = {"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": [16], "hidden": 16}
+    values = {
+        "task": "classification",
+        "epochs": 1,
+        "batch_size": 8,
+        "device": "cpu",
+        "precision": "fp32",
+        "samples": 0,
+        "data": {"datasets": [str(dataset)], "validation_fraction": 0.33, "cache_size": 64},
+        "model": {"options": options, "start": "none", "input_size": 64},
+        "classification": {"view": {"region": "photograph"}, "tabular": {"numbers": [{"name": "age"}], "words": []}},
+    }
+    train_folds(TrainRecipe.parse(values, "the test"), 2, folds, resume=False, run=RunContext())
+    monkeypatch.setattr("sys.argv", ["cross_validate.py", str(folds)])
+    assert script.main() == 0
+    figures = json.loads((folds / "figures.json").read_text())
+    assert {"both", "image", "form", "sets", "both less image", "groups"} == figures.keys()
+    assert sum(group["count"] for group in figures["groups"] if group["name"].startswith("diagnosis")) == 24
+    spec = importlib.util.spec_from_file_location("release_classifier", repository / "scripts/release_classifier.py")
+    assert spec is not None
+    assert spec.loader is not None
+    release = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(release)
+    assert release._read(figures, 2, "age").share == pytest.approx(0.5)
 
 
 def test_predictions_are_pooled_as_in_the_reproduction(script: ModuleType, tmp_path: Path) -> None:
