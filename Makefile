@@ -29,13 +29,13 @@ comma := ,
 SOURCES := $(subst $() ,$(comma),$(subst /,.,$(MEASURED:%=napari_melanoma.%)))
 # Checks reports for accessibility in a browser.
 AXE := build/axe.min.js
-SETUP := pyproject.toml scripts/environment.sh scripts/system-libraries.sh
+SETUP := pyproject.toml packaging/lock.txt scripts/environment.sh scripts/system-libraries.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help demo test test-all env static lint types contracts quick coverage slow windows windows-pyqt6 \
-    windows-pyside6 real-data hostile mutants bench docs screenshots clean
+    windows-pyside6 real-data hostile mutants bench docs screenshots lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,11 @@ test-all: $(VENV)/.ready-to-test ## the rest: coverage, slow tests, all window t
 	@$(MAKE) --no-print-directory --keep-going --jobs=1 docs coverage slow windows real-data
 	@echo "make test-all: everything passed"
 
-env: $(VENV)/.ready-to-test ## set up .venv for development
+env: $(VENV)/.ready-to-test ## set up .venv for development, with the versions of packaging/lock.txt; the newest with LOCK=no
+
+lock: $(VENV)/.ready-to-test ## update packaging/lock.txt to the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade --no-header --no-annotate \
+	    --extra pyqt6 --extra pyside6 --extra test --output-file packaging/lock.txt pyproject.toml
 
 static: lint types contracts ## what is checked without running the package
 

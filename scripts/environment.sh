@@ -2,6 +2,7 @@
 # Give this checkout its environment: scripts/environment.sh VENV EXTRAS (such as: .venv pyqt6,test).
 # A virtual environment of a Python from 3.11 on, the package in it (editable) with those extras; uv where it can be had,
 # because it takes a minute where pip takes five, and pip where it cannot.
+# On Linux, the versions are those of packaging/lock.txt (`make lock` updates them); with LOCK=no, the newest.
 set -eu
 
 venv=$1
@@ -72,11 +73,20 @@ install_package() {
     # The certificates of the system, which pip uses as well: hospitals have proxies with their own. Two names, by version.
     export UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
     choose_torch
-    if "$venv/bin/python" -m pip install --quiet uv; then
-        "$venv/bin/python" -m uv pip install --python "$venv/bin/python" --editable ".[$extras]" && return
+    "$venv/bin/python" -m pip install --quiet uv || true
+    if [ "$(uname -s)" = Linux ] && [ "${LOCK:-yes}" != no ]; then
+        install_editable --constraint packaging/lock.txt && return
+        say "the versions of packaging/lock.txt cannot be installed here; trying the newest (as with LOCK=no)"
+    fi
+    install_editable
+}
+
+install_editable() {
+    if "$venv/bin/python" -m uv --version >/dev/null 2>&1; then
+        "$venv/bin/python" -m uv pip install --python "$venv/bin/python" --editable ".[$extras]" "$@" && return
         say "uv did not manage; pip tries the same, which takes some minutes longer"
     fi
-    "$venv/bin/python" -m pip install --editable ".[$extras]"
+    "$venv/bin/python" -m pip install --editable ".[$extras]" "$@"
 }
 
 make_venv

@@ -501,7 +501,9 @@ class Darkness:
     """Segment dark pixels."""
 
     device, backend = "cpu", "torch"
-    config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
+    config = SimpleNamespace(
+        threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",), closer_views=()
+    )
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:

@@ -38,7 +38,9 @@ class Reader:
     device = "cpu"
 
     def __init__(self, name: str, missed: int, threshold: float = 0.5) -> None:
-        config = SimpleNamespace(threshold=threshold, is_demonstration=False, modalities=(), is_slide_model=False)
+        config = SimpleNamespace(
+            threshold=threshold, is_demonstration=False, modalities=(), is_slide_model=False, closer_views=()
+        )
         self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._missed = missed
 

@@ -43,7 +43,9 @@ class Darkness:
     info = SimpleNamespace(
         name="darkness",
         fingerprint="0" * 64,
-        config=SimpleNamespace(threshold=0.5, is_demonstration=False, modalities=(), is_slide_model=False),
+        config=SimpleNamespace(
+            threshold=0.5, is_demonstration=False, modalities=(), is_slide_model=False, closer_views=()
+        ),
     )
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -129,6 +131,7 @@ def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
             is_slide_model=False,
             input_size=60,
             preprocessing=PreprocessingConfig(),
+            closer_views=(),
         )
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
@@ -372,7 +375,7 @@ def test_difficulty_is_optional(squares: Path, tmp_path: Path, monkeypatch: pyte
 def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> None:
     class Dermoscopic(Darkness):
         config = SimpleNamespace(
-            threshold=0.5, is_demonstration=False, modalities=("dermoscopic",), is_slide_model=False
+            threshold=0.5, is_demonstration=False, modalities=("dermoscopic",), is_slide_model=False, closer_views=()
         )
         info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 

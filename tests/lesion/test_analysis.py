@@ -36,7 +36,9 @@ class Darkness:
     """Takes dark pixels for lesion."""
 
     device, backend = "cpu", "torch"
-    config = SimpleNamespace(threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",))
+    config = SimpleNamespace(
+        threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",), closer_views=()
+    )
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
     def probability(self, rgb: np.ndarray) -> np.ndarray:
@@ -211,6 +213,7 @@ class Leaning(Darkness):
         modalities=(),
         input_size=100,
         preprocessing=PreprocessingConfig(),
+        closer_views=(),
     )
     info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 

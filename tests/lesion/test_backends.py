@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def networks() -> dict[str, tuple[OnnxNetwork, TorchNetwork]]:
 
 def test_masks_are_the_same(networks: dict, photograph: np.ndarray) -> None:
     info = find_bundle("lesion-small")
+    info = replace(info, config=info.config.model_copy(update={"closer_views": (1.4, 2.4)}))
     first, second = (Segmenter(info, network).probability(photograph) for network in networks["lesion-small"])
     assert np.abs(first - second).max() < 1e-3
     assert 0.01 < (first >= info.config.threshold).mean() < 0.9

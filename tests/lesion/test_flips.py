@@ -11,7 +11,7 @@ from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.lesion.segmentation import predict_flipped_logits, predict_lesions
 
 SIDE = 8
-CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())
+CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig(), closer_views=())
 
 
 class Even:

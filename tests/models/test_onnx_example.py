@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,6 +136,21 @@ def test_the_example_segments_as_the_product_does(
     mask = example.lesion_mask(expected, threshold)
     assert 0 < mask.sum() < mask.size
     np.testing.assert_array_equal(mask, make_mask(expected, threshold, RefinementConfig()))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_example_has_the_closer_views_of_the_product(
+    exported: Path, tiny_bundle: BundleInfo, size: tuple[int, int], tmp_path: Path
+) -> None:
+    example = load_example(exported)
+    rgb = read_photograph(save_phantom(tmp_path / "photo.png", size)).rgb
+    session, config = example.load_model(exported / "tiny.onnx")
+    whole = example.lesion_probability(session, config, rgb)
+    views = {"closer_views": (1.4, 2.4), "threshold": float(np.quantile(whole, 0.998))}
+    found = example.lesion_probability(session, {**config, **views}, rgb)
+    info = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update=views))
+    np.testing.assert_allclose(found, segment(info, rgb), atol=1e-4)
+    assert (found != whole).any()
 
 
 @pytest.mark.parametrize("seed", range(6))

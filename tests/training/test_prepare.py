@@ -19,6 +19,7 @@ from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.runs.bundling import create_bundle_config
 from napari_melanoma.runs.resolved_settings import ResolvedSettings
+from napari_melanoma.runs.starting_weights import ParentModel
 from napari_melanoma.training.data_preparation import PreparedData, check_data, prepare_data
 from napari_melanoma.training.pixel_store import user_store_folder
 from napari_melanoma.training.recipe import TrainRecipe
@@ -324,3 +325,32 @@ def test_search_options_are_recorded_in_the_model_after_a_resumed_run(
     assert config.title.startswith(f"{of_data.title}{title}")
     assert ("hantom" in config.title) == bool(every)
     assert ("Phantom" in draft_card(config)) == bool(every)
+
+
+PARENT = ParentModel(
+    name="parent", fingerprint="", mean=(0.5,) * 3, std=(0.5,) * 3, threshold=0.6, closer_views=(1.4, 2.4)
+)
+
+
+@pytest.mark.parametrize(
+    ("stated", "parent", "expected"),
+    [
+        (None, None, ()),
+        (None, PARENT, (1.4, 2.4)),
+        (None, PARENT.model_copy(update={"part": "encoder"}), ()),
+        ((2.0,), PARENT, (2.0,)),
+        ((), PARENT, ()),
+    ],
+)
+def test_a_model_has_the_closer_views_of_its_recipe_or_of_its_start(
+    of_data: TrainRecipe,
+    run_folder: RunFolder,
+    change: Callable[..., TrainRecipe],
+    stated: tuple[float, ...] | None,
+    parent: ParentModel | None,
+    expected: tuple[float, ...],
+) -> None:
+    recipe = change(of_data, model={"closer_views": stated})
+    config = create_bundle_config(recipe, prepare(recipe, run_folder), ResolvedSettings(batch_size=2, parent=parent))
+    assert config.closer_views == expected
+    assert ("Closer views" in draft_card(config)) == bool(expected)

@@ -92,6 +92,24 @@ def test_options_without_effect_are_refused(values: dict[str, Any], fault: str) 
         TrainRecipe.parse(values, "my.toml")
 
 
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({}, ""),
+        ({"modalities": ["dermoscopic"]}, ""),
+        ({"task": "classification"}, "for a classifier"),
+        ({"classes": ["a", "b"]}, "for several classes"),
+        ({"modalities": ["slide"]}, "for prompts or slides"),
+        ({"model": {"architecture": "prompted_unet"}}, "for prompts or slides"),
+        ({"model": {"closer_views": [2, 1.5]}}, "ascending"),
+    ],
+)
+def test_closer_views_are_those_of_one_lesion_in_photographs(values: dict[str, Any], fault: str) -> None:
+    model = {"closer_views": [1.4, 2.4], **values.get("model", {})}
+    with pytest.raises(ConfigError, match=fault) if fault else nullcontext():
+        TrainRecipe.parse({"data": {"datasets": ["set"]}, **values, "model": model}, "my.toml")
+
+
 def test_classes_that_are_no_list_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"my\.toml: 'classes' is 3"):
         TrainRecipe.parse({"data": {"datasets": ["set"]}, "classes": 3}, "my.toml")

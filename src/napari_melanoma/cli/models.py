@@ -135,6 +135,8 @@ def show(
     card = info.card.strip() or "This model has no card."
     current.report.emit_item("model", card, **_model_values(info), card=info.card)
     text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
+    if info.config.closer_views:
+        text = f"Closer views: {info.config.closer_views_text}.\n{text}"
     current.finish(text, path=str(info.path))
 
 
@@ -283,6 +285,7 @@ def _model_values(info: BundleInfo) -> dict[str, object]:
         "architecture": config.architecture,
         "input_size": config.input_size,
         "threshold": config.threshold,
+        "closer_views": list(config.closer_views),
         "modalities": list(config.modalities),
         "licence": config.licence,
         "parent": _parent_name(info),

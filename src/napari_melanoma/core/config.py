@@ -176,15 +176,15 @@ class Computed:
     """Mark a field that the program fills in, such as sizes that follow from data; forms do not show it."""
 
 
-def omit_none(*fields: str) -> Any:  # noqa: ANN401 - pydantic has no public type for it
-    """Return a serializer for a configuration that leaves out fields that are None.
+def omit_unset(*fields: str) -> Any:  # noqa: ANN401 - pydantic has no public type for it
+    """Return a serializer for a configuration that leaves out fields that are None, or empty tuples.
 
     For fields that earlier versions, which refuse unknown keys, do not have.
     """
 
     def serialize(self: Config, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
-        return {key: one for key, one in values.items() if key not in fields or one is not None}
+        return {key: one for key, one in values.items() if key not in fields or one not in (None, (), [])}
 
     return model_serializer(mode="wrap")(serialize)
 

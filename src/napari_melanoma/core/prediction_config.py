@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from napari_melanoma.core.channel_choice import ChannelChoice
-from napari_melanoma.core.config import Config, omit_none
+from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.roi_config import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # of a harmonized table
@@ -51,6 +51,21 @@ class DepthOutputConfig(Config):
     coverage: float = Field(0.9, gt=0, lt=1, description="target coverage of the interval")
 
 
+def _check_ascending(factors: tuple[float, ...]) -> tuple[float, ...]:
+    if any(first >= second for first, second in pairwise(factors)):
+        raise ValueError(f"closer views are {factors}, expected ascending numbers, each once")
+    return factors
+
+
+CloserViews = Annotated[
+    tuple[Annotated[float, Field(gt=1, le=16)], ...],
+    AfterValidator(_check_ascending),
+    Field(
+        max_length=4,
+        description="squares around the lesion that are predicted in addition to the whole photograph: their sides in "
+        "lengths of the lesion, ascending",
+    ),
+]
 StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 DepthSource = Literal["predicted", "measured", "none"]
 DepthEncoding = Literal["number", "one_hot", "both"]
@@ -290,7 +305,7 @@ class TabularEncoding(Config):
         None, description="for an ensemble: the encoding of each network, for the same columns"
     )
 
-    _omit_none = omit_none("members")
+    _omit_unset = omit_unset("members")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

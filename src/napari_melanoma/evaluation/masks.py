@@ -245,7 +245,10 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
     def settings(self) -> dict[str, object]:
         models = zip(self.models, self.thresholds, strict=True)
         return {
-            "models": [[model.info.fingerprint, model.device, threshold] for model, threshold in models],
+            "models": [
+                [model.info.fingerprint, model.device, threshold, *model.info.config.closer_views]
+                for model, threshold in models
+            ],
             "options": self.options.model_dump(mode="json", exclude={"split"}),
         }
 

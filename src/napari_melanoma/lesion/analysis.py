@@ -78,6 +78,7 @@ class ModelStamp:
 
     ``demonstration``: whether it is a demonstration model. ``trained_on_photograph``: whether the photograph was among
     its training or validation images. ``backend``: see ``models.inference``; empty in results of earlier versions.
+    ``closer_views``: see ``BundleConfig``; None without.
     """
 
     name: str
@@ -88,9 +89,11 @@ class ModelStamp:
     demonstration: bool = False
     trained_on_photograph: bool = False
     backend: str = ""
+    closer_views: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list if read from JSON
+        object.__setattr__(self, "closer_views", tuple(self.closer_views or ()) or None)
 
     @classmethod
     def of(cls, model: Segmenter, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
@@ -113,6 +116,7 @@ class ModelStamp:
             demonstration,
             trained,
             model.backend,
+            config.closer_views,
         )
 
 

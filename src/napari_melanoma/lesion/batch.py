@@ -49,7 +49,7 @@ from napari_melanoma.lesion.results import (
     provenance_record,
     read_result,
 )
-from napari_melanoma.lesion.segmentation import LesionPrediction, predict_flipped_logits
+from napari_melanoma.lesion.segmentation import LesionLogits, predict_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,12 +117,11 @@ class _ReadPhotograph:
 
 @dataclass(frozen=True)
 class _PredictedPhotograph:
-    """A photograph with the network's logits, float32 (side, side), and their spread over flips, (2, side, side)."""
+    """A photograph with the network's output."""
 
     target: ResultTarget
     photograph: Photograph
-    logits: NDArray[np.float32]
-    spread: NDArray[np.float32] | None = None
+    logits: LesionLogits
 
 
 @dataclass(frozen=True)
@@ -284,28 +283,23 @@ class BatchPipeline:
                 for item in chunk:
                     yield from self._predict_chunk([item])
             return
-        for item, prediction in zip(chunk, predictions, strict=True):
-            yield _PredictedPhotograph(item.target, item.photograph, *prediction)
+        for item, logits in zip(chunk, predictions, strict=True):
+            yield _PredictedPhotograph(item.target, item.photograph, logits)
 
-    def _run_network(
-        self, chunk: list[_ReadPhotograph]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Return the logits of each photograph and, with test-time augmentation, their spread over the flips."""
-        inputs, options = [item.network_input for item in chunk], self._options.lesion
+    def _run_network(self, chunk: list[_ReadPhotograph]) -> list[LesionLogits]:
+        options = self._options.lesion
         if options.prompts is not None:
-            return [(self._run_with_prompts(item, options.prompts.to_prompts()), None) for item in chunk]
-        if not options.flips:
-            return [(logits, None) for logits in self._model.logits(inputs)]
-        flipped = predict_flipped_logits(self._model, inputs)
-        return [(logits, flipped.spread(index)) for index, logits in enumerate(flipped.mean)]
+            return [self._run_with_prompts(item, options.prompts.to_prompts()) for item in chunk]
+        images, inputs = [item.photograph.rgb for item in chunk], [item.network_input for item in chunk]
+        return predict_logits(self._model, images, inputs, flips=options.flips)
 
-    def _run_with_prompts(self, item: _ReadPhotograph, prompts: Prompts) -> NDArray[np.float32]:
+    def _run_with_prompts(self, item: _ReadPhotograph, prompts: Prompts) -> LesionLogits:
         """Return the logits of the best hypothesis for the prompts."""
         from napari_melanoma.lesion.prompting import require_prompts
 
         model, (height, width) = require_prompts(self._model), item.photograph.rgb.shape[:2]
         hypotheses = model.answer(model.encode_input(item.network_input), prompts, (height, width))
-        return hypotheses.logits[hypotheses.best]
+        return LesionLogits((height, width), hypotheses.logits[hypotheses.best][None])
 
     def _write(
         self, item: _PredictedPhotograph | _FailedPhotograph
@@ -319,12 +313,8 @@ class BatchPipeline:
             return item.target, error
 
     def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
-        from napari_melanoma.models.inference import restore_size
-
-        height, width = item.photograph.rgb.shape[:2]
-        prediction = LesionPrediction(restore_size(item.logits, (height, width)), item.spread)
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
-        result = derive_result(item.photograph, prediction, self._options.lesion, stamp)
+        result = derive_result(item.photograph, item.logits.to_prediction(), self._options.lesion, stamp)
         if self._classifier is not None:
             result = self._classifier.classify(result, item.target.path.stem, self._run)
         record = provenance_record(item.target.source, self._options.pixel_size_um, self._options.modality)
@@ -506,7 +496,9 @@ def _result_settings(
     """Return the settings that an existing result must match to be reused; None to replace all results."""
     if options.force:
         return None
-    model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
+    config = info.config
+    model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": config.threshold}
+    model["closer_views"] = [*config.closer_views] or None  # older results do not state them
     return ResultSettings(
         options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier
     )

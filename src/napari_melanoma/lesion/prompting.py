@@ -14,7 +14,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, Point, Prompts, apply_prompts, draw_click
-from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter
+from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter, to_logit
 from napari_melanoma.models.inference import normalize_images, restore_size
 
 if TYPE_CHECKING:
@@ -285,11 +285,6 @@ def _share_near(mask: NDArray[np.bool_], other: NDArray[np.bool_], pixels: int) 
     from scipy.ndimage import distance_transform_edt
 
     return float((distance_transform_edt(~other)[mask] <= pixels).mean())
-
-
-def to_logit(probability: float) -> float:
-    """Return the logit of a probability in (0, 1)."""
-    return math.log(probability / (1 - probability))
 
 
 def load_any_segmenter(info: BundleInfo) -> Segmenter:

@@ -1,18 +1,28 @@
-"""Prediction of lesion probability maps by a bundle's network, optionally with test-time augmentation."""
+"""Prediction of lesion probability maps by a bundle's network, with closer views and test-time augmentation."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.imaging.masks import bounding_box
+from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.imaging.preprocessing import prepare_network_input
-from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images, restore_size
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.inference import (
+    InferenceNetwork,
+    load_inference,
+    normalize_images,
+    resize_logits,
+    to_probability,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,16 +82,10 @@ class Segmenter(SegmentationModel):
         ``images``: each uint8 (row, column, channel), of any size. Returns float32 (row, column) each, in the same
         order and of the photographs' sizes.
         """
-        config = self.info.config
-        logits = self.logits(
-            [prepare_network_input(image, config.input_size, config.preprocessing) for image in images]
-        )
-        return [
-            restore_size(map_, (image.shape[0], image.shape[1])) for map_, image in zip(logits, images, strict=True)
-        ]
+        return [prediction.probability for prediction in predict_lesions(self, images, flips=False)]
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network on prepared photographs.
+        """Run the network on prepared photographs, or views of them.
 
         ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns float32
         (batch, side, side).
@@ -107,24 +111,6 @@ class FlippedLogits:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
 
-    def spread(self, index: int) -> NDArray[np.float32]:
-        """Return the smallest and the largest logits of one photograph, float32 (2, side, side)."""
-        return np.stack([self.low[index], self.high[index]])
-
-
-@dataclass(frozen=True)
-class LesionPrediction:
-    """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
-
-    ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel over all flips, at the
-    network's input size; None without test-time augmentation. ``prompts``: the prompts of the prediction, with
-    strokes and previous mask; None without prompts, or if they are those of the options.
-    """
-
-    probability: NDArray[np.float32]
-    spread: NDArray[np.float32] | None = None
-    prompts: Prompts | None = None
-
 
 def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
     """Run a network on photographs and on three flips of each.
@@ -144,6 +130,140 @@ def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]
     return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
+MIN_VIEW_PX = 48  # side of the smallest closer view
+MAX_VIEW_SHARE = 0.9  # of the shorter side of a photograph; a larger view would show hardly more detail
+SPREAD_PX = 1024  # longest side of the extremes over flips, if they are combined from several views
+
+
+@dataclass(frozen=True)
+class LesionPrediction:
+    """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
+
+    ``spread`` is float32 (2, row, column): the smallest and the largest logit of each pixel over all flips, at the
+    network's input size, or with closer views at most ``SPREAD_PX`` long; None without test-time augmentation.
+    ``prompts``: the prompts of the prediction, with strokes and previous mask; None without prompts, or if they are
+    those of the options.
+    """
+
+    probability: NDArray[np.float32]
+    spread: NDArray[np.float32] | None = None
+    prompts: Prompts | None = None
+
+
+@dataclass(frozen=True)
+class CloserView:
+    """The network's output for a part of a photograph: ``maps`` as those of ``LesionLogits``."""
+
+    box: Box
+    maps: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LesionLogits:
+    """The network's output for a photograph, which is small until it is enlarged to the photograph's size.
+
+    ``shape``: (rows, columns) of the photograph. ``maps``: float32 (map, side, side), the logits of the whole
+    photograph or, with test-time augmentation, the mean, the smallest and the largest over the flips. ``closer``: the
+    closer views, each inside the one before.
+    """
+
+    shape: tuple[int, int]
+    maps: NDArray[np.float32]
+    closer: tuple[CloserView, ...] = ()
+
+    def to_prediction(self) -> LesionPrediction:
+        """Return the probability of the photograph, and the spread over the flips."""
+        probability = to_probability(self._average_views(0, self.shape))
+        if len(self.maps) == 1:
+            return LesionPrediction(probability)
+        if not self.closer:
+            return LesionPrediction(probability, self.maps[1:])
+        scale = min(1.0, SPREAD_PX / max(self.shape))
+        shape = max(1, round(scale * self.shape[0])), max(1, round(scale * self.shape[1]))
+        return LesionPrediction(probability, np.stack([self._average_views(index, shape) for index in (1, 2)]))
+
+    def _average_views(self, index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Average one of the maps over the views that show a pixel; returns float32 (row, column) of ``shape``."""
+        average = resize_logits(self.maps[index], shape)
+        if not self.closer:
+            return average
+        average = average.copy()
+        y, x = shape[0] / self.shape[0], shape[1] / self.shape[1]
+        for count, view in enumerate(self.closer, start=2):  # each pixel of the view is in all views before
+            box = view.box
+            rows = slice(round(y * box.top), math.ceil(y * (box.top + box.height)))
+            part = average[rows, round(x * box.left) : math.ceil(x * (box.left + box.width))]
+            part += (resize_logits(view.maps[index], (part.shape[0], part.shape[1])) - part) / np.float32(count)
+        return average
+
+
+def predict_logits(
+    model: Segmenter, images: Sequence[NDArray[np.uint8]], inputs: Sequence[NDArray[np.uint8]], *, flips: bool
+) -> list[LesionLogits]:
+    """Predict the lesions of several photographs as one batch, then the closer views of their largest lesions.
+
+    ``images``: each uint8 (row, column, channel), sRGB. ``inputs``: the whole photographs, each uint8 (side, side,
+    channel), as returned by ``prepare_network_input``.
+    """
+    config = model.info.config
+    outputs = [
+        LesionLogits((image.shape[0], image.shape[1]), maps)
+        for image, maps in zip(images, _run_views(model, inputs, flips=flips), strict=True)
+    ]
+    if not config.closer_views:
+        return outputs
+    views = [
+        (index, box)
+        for index, output in enumerate(outputs)
+        for box in find_closer_views(output.maps[0], output.shape, config)
+    ]
+    for start in range(0, len(views), len(images)):  # no more at once than photographs, as the memory may be limited
+        chunk = views[start : start + len(images)]
+        crops = [
+            prepare_network_input(images[index][box.slices], config.input_size, config.preprocessing)
+            for index, box in chunk
+        ]
+        for (index, box), maps in zip(chunk, _run_views(model, crops, flips=flips), strict=True):
+            outputs[index] = replace(outputs[index], closer=(*outputs[index].closer, CloserView(box, maps)))
+    return outputs
+
+
+def _run_views(model: Segmenter, inputs: Sequence[NDArray[np.uint8]], *, flips: bool) -> NDArray[np.float32]:
+    """Return the maps of each input, float32 (batch, map, side, side)."""
+    if not flips:
+        return model.logits(inputs)[:, None]
+    flipped = predict_flipped_logits(model, inputs)
+    return np.stack([flipped.mean, flipped.low, flipped.high], axis=1)
+
+
+def find_closer_views(logits: NDArray[np.float32], shape: tuple[int, int], config: BundleConfig) -> list[Box]:
+    """Find the squares of a photograph that a model predicts again, the largest first.
+
+    They are centered on the bounding box of the largest lesion, and moved inside the photograph. Without a lesion, and
+    for one that fills the photograph, there are none.
+
+    ``logits``: float32 (side, side), of the whole photograph. ``shape``: (rows, columns) of the photograph.
+    """
+    lesion = bounding_box(refine_mask(logits >= to_logit(config.threshold), RefinementConfig()))
+    if lesion is None:
+        return []
+    y, x = shape[0] / logits.shape[0], shape[1] / logits.shape[1]
+    longer = max(y * lesion.height, x * lesion.width)
+    boxes = []
+    for factor in reversed(config.closer_views):
+        side = max(MIN_VIEW_PX, round(factor * longer))
+        if side < MAX_VIEW_SHARE * min(shape):
+            top = round(y * (lesion.top + lesion.height / 2) - side / 2)
+            left = round(x * (lesion.left + lesion.width / 2) - side / 2)
+            boxes.append(Box(min(max(0, top), shape[0] - side), min(max(0, left), shape[1] - side), side, side))
+    return list(dict.fromkeys(boxes))  # small lesions may have the same view twice
+
+
+def to_logit(probability: float) -> float:
+    """Return the logit of a probability in (0, 1)."""
+    return math.log(probability / (1 - probability))
+
+
 def predict_lesions(
     model: Segmenter, images: Sequence[NDArray[np.uint8]], *, flips: bool
 ) -> Iterator[LesionPrediction]:
@@ -153,8 +273,5 @@ def predict_lesions(
     """
     config = model.info.config
     inputs = [prepare_network_input(image, config.input_size, config.preprocessing) for image in images]
-    flipped = predict_flipped_logits(model, inputs) if flips else None
-    logits = model.logits(inputs) if flipped is None else flipped.mean
-    for index, image in enumerate(images):
-        spread = None if flipped is None else flipped.spread(index)
-        yield LesionPrediction(restore_size(logits[index], (image.shape[0], image.shape[1])), spread)
+    for output in predict_logits(model, images, inputs, flips=flips):
+        yield output.to_prediction()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config, omit_none
+from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
@@ -22,6 +22,7 @@ from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_li
 from napari_melanoma.core.plugin_files import CONFIRM_COMMAND, plugin_folder
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
+    CloserViews,
     EncoderConfig,
     PreprocessingConfig,
     TabularEncoding,
@@ -35,7 +36,18 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # Fields of the configuration, and of its classifier, that affect predictions
-PREDICTION_FIELDS = ("task", "architecture", "options", "members", "input_size", "mean", "std", "classes", "tile")
+PREDICTION_FIELDS = (
+    "task",
+    "architecture",
+    "options",
+    "members",
+    "input_size",
+    "mean",
+    "std",
+    "classes",
+    "tile",
+    "closer_views",
+)
 CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
 SLIDE = "slide"  # the modality of whole-slide images
@@ -103,6 +115,7 @@ class BundleConfig(Config):
         description="decision threshold of a lesion probability; with several classes the most probable one is "
         "assigned",
     )
+    closer_views: CloserViews = ()
     novelty_threshold: float | None = Field(
         None,
         gt=0,
@@ -123,7 +136,7 @@ class BundleConfig(Config):
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
-    _omit_none = omit_none("plugin", "members")
+    _omit_unset = omit_unset("plugin", "members", "closer_views")
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -136,6 +149,8 @@ class BundleConfig(Config):
             raise ValueError(f"task is {self.task}: 'classifier' is required for classification, and valid for it only")
         if self.tile is not None and SLIDE not in self.modalities:
             raise ValueError(f"'tile' requires a slide model, but modalities are {self.modalities}: add '{SLIDE}'")
+        if self.closer_views:
+            self._check_closer_views()
         if self.task == "embedding":
             return self._check_embedding()
         if self.encoder is not None and (self.tile is None or self.classifier is None):
@@ -155,6 +170,13 @@ class BundleConfig(Config):
                 f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one per class"
             )
         return self
+
+    def _check_closer_views(self) -> None:
+        """Refuse closer views for a model that does not find the lesion of a photograph by itself."""
+        if not self.segments_one_class or self.is_slide_model:
+            raise ValueError("'closer_views' requires a segmentation model of photographs with one class: remove it")
+        if self.answers_prompts:
+            raise ValueError("'closer_views' is not available for a model that answers prompts: remove it")
 
     def _check_embedding(self) -> Self:
         """Refuse a model of features of cells without a scale, or with classes."""
@@ -180,12 +202,22 @@ class BundleConfig(Config):
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
+    def closer_views_text(self) -> str:
+        """What the model predicts in addition to the whole photograph; "" if nothing."""
+        if not self.closer_views:
+            return ""
+        sides = " and ".join(f"{factor:g}" for factor in self.closer_views)
+        return (
+            f"squares around the largest lesion, with sides of {sides} times its length, are predicted in addition to "
+            "the whole photograph; the logits of all views of a pixel are averaged"
+        )
+
+    @property
     def answers_prompts(self) -> bool:
         """Whether the network segments by clicks and other prompts."""
-        from napari_melanoma.models.zoo import list_architectures
+        from napari_melanoma.models.zoo import answers_prompts
 
-        architecture = list_architectures().get(self.architecture)
-        return architecture is not None and architecture.spec.answers_prompts
+        return answers_prompts(self.architecture)
 
     @property
     def margin_px(self) -> int:

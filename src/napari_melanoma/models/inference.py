@@ -329,10 +329,19 @@ def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
     ``logits``: float32 (row, column). ``shape``: rows and columns of the photograph. Returns float32 (row, column) in
     [0, 1].
     """
+    return to_probability(resize_logits(logits, shape))
+
+
+def resize_logits(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate logits, float32 (row, column), to (rows, columns) of ``shape``; the result may be read-only."""
     from PIL import Image  # imported late: the docks import this module when they open
 
-    resized = Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    probability = np.negative(np.asarray(resized, np.float32))
+    return np.asarray(Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC), np.float32)
+
+
+def to_probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert logits to probabilities in [0, 1], float32 of the same shape."""
+    probability = np.negative(logits)
     np.clip(probability, -30.0, 30.0, out=probability)
     np.exp(probability, out=probability)
     probability += 1.0

@@ -5,8 +5,8 @@
 
 Research use only; not for diagnosis. The first command writes the mask of the lesion, the second prints the probability
 of each class. What the file of the model contains: normalization, mean over flipped images, temperature and bias. What
-this file adds: reading the photograph, the crop, resizing, smoothing and the choice of the lesion. Values of --set must
-have the words of the harmonized table, such as the site 'posterior torso'.
+this file adds: reading the photograph, closer views, the crop, resizing, smoothing and the choice of the lesion. Values
+of --set must have the words of the harmonized table, such as the site 'posterior torso'.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from PIL import Image, ImageCms, ImageOps
 
 SMOOTHING = 0.004  # sigma of the Gaussian, as a share of the shorter side of the photograph
 MAX_DEVIATIONS = 10.0  # of a number in the patient data
+MIN_VIEW_PX = 48  # side of the smallest closer view
+MAX_VIEW_SHARE = 0.9  # of the shorter side of the photograph, from which there is no closer view
 SRGB_TOLERANCE = 1  # difference below which a color profile is that of sRGB
 
 
@@ -85,18 +87,63 @@ def resize(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def lesion_probability(
     session: onnxruntime.InferenceSession, config: dict[str, Any], rgb: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return the lesion probability of each pixel, float32 (row, column)."""
+    """Return the lesion probability of each pixel, float32 (row, column).
+
+    The logits are averaged over the whole photograph and the closer views, each of which is inside the one before.
+    """
+    logits = run_network(session, config, rgb)
+    average = enlarge(logits, rgb.shape)
+    for count, view in enumerate(closer_views(config, logits, rgb.shape), start=2):
+        part = average[view]
+        part += (enlarge(run_network(session, config, rgb[view]), part.shape) - part) / count
+    return (1 / (1 + np.exp(np.clip(-average, -30, 30)))).astype(np.float32)
+
+
+def run_network(
+    session: onnxruntime.InferenceSession, config: dict[str, Any], rgb: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Return the logits of a view, float32 (side, side)."""
     (logits,) = session.run(None, {"image": resize(rgb, config["input_size"])[None]})
     if logits.shape[1] != 1:
         raise SystemExit("This model segments several classes, which this example does not reproduce.")
-    size = (rgb.shape[1], rgb.shape[0])
-    enlarged = np.asarray(Image.fromarray(logits[0, 0]).resize(size, Image.Resampling.BICUBIC))
-    return 1 / (1 + np.exp(np.clip(-enlarged, -30, 30)))
+    return logits[0, 0]
+
+
+def enlarge(logits: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate logits to the rows and columns of a view."""
+    return np.array(Image.fromarray(logits).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+
+
+def closer_views(
+    config: dict[str, Any], logits: NDArray[np.float32], shape: tuple[int, ...]
+) -> list[tuple[slice, slice]]:
+    """Return the squares around the largest lesion that are predicted, too, the largest first."""
+    odds = config["threshold"] / (1 - config["threshold"])
+    lesion = select_largest(logits >= np.log(odds))
+    factors = config.get("closer_views", [])
+    if not factors or not lesion.any():
+        return []
+    spans = [np.flatnonzero(lesion.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    scales = [shape[axis] / logits.shape[axis] for axis in (0, 1)]
+    longer = max(scale * (last + 1 - first) for scale, (first, last) in zip(scales, spans, strict=True))
+    views = {}
+    for factor in reversed(factors):
+        side = max(MIN_VIEW_PX, round(factor * longer))
+        if side < MAX_VIEW_SHARE * min(shape[:2]):
+            middles = [scale * (first + last + 1) / 2 for scale, (first, last) in zip(scales, spans, strict=True)]
+            starts = [round(middle - side / 2) for middle in middles]
+            top, left = (min(max(0, start), shape[axis] - side) for axis, start in enumerate(starts))
+            views[top, left, side] = slice(top, top + side), slice(left, left + side)
+    return list(views.values())
 
 
 def lesion_mask(probability: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     """Smooth, threshold, fill holes and keep the largest lesion, as the product does by default."""
-    above = smooth(probability) >= threshold
+    return select_largest(smooth(probability) >= threshold)
+
+
+def select_largest(above: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Fill holes and keep the largest part of a mask."""
     outside = label_components(np.pad(~above, 1, constant_values=True), diagonal=False)
     filled = (outside != outside[0, 0])[1:-1, 1:-1]
     labels = label_components(filled, diagonal=True)

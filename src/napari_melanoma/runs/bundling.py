@@ -93,6 +93,10 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
         tile, fields["encoder"] = prepared.kind.tile, prepared.kind.encoder
     if tile is not None and SLIDE not in modalities:
         modalities = (*modalities, SLIDE)
+    if recipe.model.closer_views is not None:
+        fields["closer_views"] = recipe.model.closer_views
+    elif resolved.continued_model and SLIDE not in modalities:
+        fields["closer_views"] = resolved.continued_model.closer_views
     return BundleConfig(
         name=recipe.name,
         title=_model_title(recipe.title, [*prepared.samples.training, *prepared.replay_samples]),

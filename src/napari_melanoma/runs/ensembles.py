@@ -117,7 +117,12 @@ def _dump_shared(info: BundleInfo) -> dict[str, Any]:
     """Return what the members of an ensemble share; the sizes of tabular inputs may differ."""
     values = info.config.model_dump(mode="json", include={*SAME_FIELDS})
     options = {name: value for name, value in info.config.options.items() if name != "tabular"}
-    return {**values, "options": options, "patient data": info.patient_data_columns}
+    return {
+        **values,
+        "options": options,
+        "patient data": info.patient_data_columns,
+        "closer views": info.config.closer_views,
+    }
 
 
 def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], recipe: TrainRecipe) -> BundleConfig:

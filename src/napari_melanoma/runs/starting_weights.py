@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
-from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.core.prediction_config import CloserViews, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleConfig, load_network
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -44,6 +44,7 @@ class ParentModel(Config):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     threshold: float
+    closer_views: CloserViews = ()
 
 
 def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
@@ -87,7 +88,7 @@ def find_parent(recipe: TrainRecipe) -> ParentModel | None:
             f"'{bundle.name}' was trained with preprocessing, but the recipe has none. "
             f"Set model.preprocessing = {{ {options} }}."
         )
-    return ParentModel(fingerprint=bundle.fingerprint, **values)
+    return ParentModel(fingerprint=bundle.fingerprint, closer_views=config.closer_views, **values)
 
 
 def check_start(recipe: TrainRecipe) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator
 
-from napari_melanoma.core.config import Config, OneOf, OptionsOf, omit_none
+from napari_melanoma.core.config import Config, OneOf, OptionsOf, omit_unset
 from napari_melanoma.core.plugins import object_family
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class AugmentationConfig(Config):
         None, title="Augmentations of plug-ins", description="probability of each augmentation of a plug-in, by name"
     )
 
-    _omit_none = omit_none("plugins")
+    _omit_unset = omit_unset("plugins")
 
     @field_validator("plugins")
     @classmethod

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cas
 import numpy as np
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_none
+from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_unset
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import (
     DEPTH_COLUMN,
+    CloserViews,
     PreprocessingConfig,
     TabularConfig,
     TileConfig,
     ViewConfig,
 )
+from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
-from napari_melanoma.models.zoo import NETWORKS, list_architectures
+from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.fold_config import FoldConfig, TeacherConfig
 from napari_melanoma.training.losses import LOSSES, losses
@@ -406,7 +408,7 @@ class DataConfig(Config):
         None, description="in a cross-validation: the fold that is the test set, instead of splits"
     )
 
-    _omit_none = omit_none("fold")
+    _omit_unset = omit_unset("fold")
 
 
 class ModelConfig(Config):
@@ -443,11 +445,16 @@ class ModelConfig(Config):
         title="Pixel scaling",
         description="standardized: by the mean and spread of the initial model; unit: scaled to [0, 1]",
     )
+    closer_views: CloserViews | None = Field(
+        None, description="sides of the closer views, in lengths of the lesion; none: those of the initial model"
+    )
     freeze_normalisation: bool = Field(
         False,
         title="Freeze batch normalization",
         description="keep the statistics of batch normalization fixed, advisable for few images",
     )
+
+    _omit_unset = omit_unset("closer_views")
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -630,7 +637,7 @@ class TrainRecipe(Config):
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
-            if isinstance(model := values.get("model"), dict) and _answers_prompts(model.get("architecture")):
+            if isinstance(model := values.get("model"), dict) and answers_prompts(model.get("architecture")):
                 values = {"prompts": {}, **values}
             classes = values.get("classes")
             return _with_multi_class_defaults(values) if classes and isinstance(classes, list | tuple) else values
@@ -667,8 +674,9 @@ class TrainRecipe(Config):
                 "data.replay is supported for segmentation only; a classifier trains on all of data.datasets"
             )
         if without_effect := [key for key in self._list_irrelevant_options() if _is_changed(self, key)]:
-            kind = "for several classes" if self.classes else f"for {'whole slides' if self.bags else 'a classifier'}"
-            raise ValueError(f"{', '.join(without_effect)}: without effect in a recipe {kind}. Remove it")
+            tasks = {"several classes": self.classes, "whole slides": self.bags, "a classifier": self.classification}
+            kind = next((name for name, section in tasks.items() if section), "prompts or slides")
+            raise ValueError(f"{', '.join(without_effect)}: without effect in a recipe for {kind}. Remove it")
         if losses()[self.loss].spec.task != self.task:
             raise ValueError(
                 f"the loss '{self.loss}' is for {losses()[self.loss].spec.task}, but the task is {self.task}"
@@ -688,8 +696,10 @@ class TrainRecipe(Config):
     def _list_irrelevant_options(self) -> tuple[str, ...]:
         """List the options that have no effect for the task."""
         if self.task == "classification":
-            return ("lesion_weight", "threshold_rule", *(IMAGE_OPTIONS if self.bags is not None else ()))
-        return ("threshold_rule",) if self.classes else ()
+            return ("lesion_weight", "threshold_rule", "model.closer_views", *(IMAGE_OPTIONS if self.bags else ()))
+        if self.classes:
+            return ("threshold_rule", "model.closer_views")
+        return ("model.closer_views",) if self.prompts or self.tile or SLIDE in self.modalities else ()
 
     @model_validator(mode="after")
     def _check_validation(self) -> Self:
@@ -760,12 +770,6 @@ class TrainRecipe(Config):
                 "lesion_weight applies to lesion and skin only; for several classes remove it or set 'auto'"
             )
         return self
-
-
-def _answers_prompts(architecture: object) -> bool:
-    """Whether a value is the name of an architecture for prompts."""
-    listed = list_architectures().get(architecture) if isinstance(architecture, str) else None
-    return listed is not None and listed.spec.answers_prompts
 
 
 def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,13 @@ class SearchRecipe(TrainRecipe):
 
     search: SearchConfig
 
+    @model_validator(mode="before")
+    @classmethod
+    def _require_search(cls, values: object) -> object:
+        if isinstance(values, Mapping) and "search" not in values:
+            raise ValueError("expected a table [search] with the options to vary, found none; add one")
+        return values
+
     @property
     def base(self) -> TrainRecipe:
         """The recipe without the table ``[search]``."""

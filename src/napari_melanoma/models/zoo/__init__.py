@@ -58,6 +58,12 @@ def list_architectures() -> Mapping[str, Architecture]:
 NETWORKS = module_family("networks", __name__, ArchitectureSpec, "build", Architecture)
 
 
+def answers_prompts(architecture: object) -> bool:
+    """Whether a value is the name of an architecture that segments by clicks and other prompts."""
+    listed = list_architectures().get(architecture) if isinstance(architecture, str) else None
+    return listed is not None and listed.spec.answers_prompts
+
+
 def find_encoder(network: nn.Module) -> nn.Module | None:
     """Return the encoder of a network, which may have published weights; None if it has none.
 
