@@ -52,7 +52,7 @@ PICTURES = (
     "page",
 )
 HALVES = 100
-LEVELS = (0.9, 0.92, 0.94, 0.95, 0.96, 0.98)
+LEVELS = (0.9, 0.92, 0.93, 0.94, 0.95)
 Image_ = NDArray[np.uint8]
 Job = tuple[str, str, str, dict[str, str], Callable[[], tuple[Image_, NDArray[np.bool_]] | None]]
 Features = dict[str, NDArray[Any]]

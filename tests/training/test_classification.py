@@ -98,7 +98,7 @@ def test_information_of_the_image_requires_no_table(
     assert config.classifier.operating_point.sensitivity >= 0.9
     assert config.classifier.novelty_threshold is not None
     assert config.classifier.type_threshold is not None
-    assert config.classifier.shift_margin == 0.5
+    assert config.classifier.shift_margin == 0.3
     last = events(tmp_path / "run")[-1]
     assert last["kind"] == "finished"
     assert last["validation_auc"] == config.provenance["validation_auc"]

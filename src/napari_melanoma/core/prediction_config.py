@@ -459,7 +459,7 @@ class ClassifierConfig(Config):
         ge=0,
         lt=1,
         description="share of the tolerated errors of prediction sets that is reserved for images of other clinics: at "
-        "a coverage of 0.9 and a margin of 0.5, sets are calibrated for 0.95",
+        "a coverage of 0.9 and a margin of 0.3, sets are calibrated for 0.93",
     )
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of the positive class in the calibration data"

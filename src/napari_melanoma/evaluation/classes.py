@@ -293,6 +293,11 @@ class ClassTask(ClassReport[ClassContent]):
     def settings(self) -> dict[str, object]:
         return {
             "models": [[model.info.fingerprint, model.device] for model in self.models],
+            "limits": [
+                [config.novelty_threshold, config.type_threshold]
+                for info in self.infos
+                if (config := info.config.classifier) is not None
+            ],
             "drawn_by": None if self._segmenter is None else self._segmenter.info.fingerprint,
             "masks": self.options.masks,
         }
