@@ -254,6 +254,8 @@ def test_what_distill_needs(recipe: TrainRecipe, tmp_path: Path) -> None:
     student = distill_recipe("lesion-small", recipe)
     assert student.teacher == TeacherConfig(bundle="lesion-small")
     assert student.data == recipe.data
+    (tmp_path / "run/bundle").mkdir(parents=True)
+    assert distill_recipe(str(tmp_path / "run"), recipe).teacher == TeacherConfig(bundle=str(tmp_path / "run/bundle"))
     with pytest.raises(RunError, match="a teacher has seen the images of the folds"):
         train_folds(student, 2, tmp_path / "out", resume=False, run=RUN)
 

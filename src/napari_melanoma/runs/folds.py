@@ -224,8 +224,9 @@ def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
 def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainRecipe:
     """Return the recipe of a model that is distilled from another model, or from a cross-validation.
 
-    ``recipe``: of the student; by default that of the cross-validation. On the data sets of a cross-validation, the
-    student is trained on the images of all folds, and tested on the test images of the tables.
+    ``teacher``: the name of a model, or the folder of a model, of its run, or of a cross-validation. ``recipe``: of the
+    student; by default that of the cross-validation. On the data sets of a cross-validation, the student is trained on
+    the images of all folds, and tested on the test images of the tables.
     """
     folder = Path(teacher).expanduser()
     is_cross_validation = bool(list_folds(folder))
@@ -233,6 +234,8 @@ def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainReci
         raise RunError(f"{teacher} is not a folder of train --folds, so it has no recipe. Add --config FILE.")
     base = read_toml(folder / RECIPE, TrainRecipe) if is_cross_validation else recipe
     assert base is not None
+    if not is_cross_validation and RunFolder(folder).bundle.is_dir():
+        folder = RunFolder(folder).bundle
     student = recipe or base
     values = student.model_dump(mode="json")
     if is_cross_validation and student.name == base.name:  # that of the ensemble

@@ -90,7 +90,8 @@ def find_teacher(config: TeacherConfig) -> Teacher:
     counts = Counter(row.sample.domain for rows in tested for row in rows)
     out_of_fold = {row.image_sha: index for index, rows in enumerate(tested) for row in rows}
     models = tuple(read_bundle(fold.bundle) for fold in folds)
-    return Teacher(folder.resolve().name, models, out_of_fold, dict(sorted(counts.items())))
+    name = models[0].name.removesuffix(f"-{folds[0].path.name}")  # as that of the ensemble
+    return Teacher(name, models, out_of_fold, dict(sorted(counts.items())))
 
 
 def check_teacher(recipe: TrainRecipe) -> None:

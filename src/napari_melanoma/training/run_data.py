@@ -6,8 +6,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
-from operator import or_
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -168,12 +167,12 @@ def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Ha
     """Warn of validation images that the initial model, or the teacher, was trained on: these favor some epochs."""
     validation = {row.sample.image for row in rows if row.part == "validation"}
     is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
-    models = {recipe.model.start: [recipe.model.start]} if recipe.model.starts_from_bundle else {}
-    if recipe.teacher is not None:
-        models[recipe.teacher.bundle] = list_teachers(recipe)
+    models = [recipe.model.start] if recipe.model.starts_from_bundle else []
+    if len(teachers := list_teachers(recipe)) == 1:  # the networks of folds predict what they were not trained on
+        models += teachers
     warnings = []
-    for name, bundles in models.items():
-        listed = reduce(or_, map(inherited_training_images, bundles))
+    for name in models:
+        listed = inherited_training_images(name)
         overlap = find_trained_images(hashed, listed, tiles=recipe.tile is not None) & is_validation
         if count := int(overlap.sum()):
             warnings.append(VALIDATION_OVERLAP.format(count=count, all=int(is_validation.sum()), name=Path(name).name))

@@ -280,15 +280,15 @@ class RunLauncher(QObject):
 
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
-    """Download its starting model if necessary, check a recipe again, as files may have changed, and launch it."""
+    """Download its starting model and teacher if necessary, check a recipe again, as files may have changed, and launch it."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.models.hub import download_named
     from napari_melanoma.runs import launching
     from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
-    if is_missing(recipe.model.start):
-        run.report(Progress(0, None, f"Downloading {recipe.model.start}"))
-        download_named(recipe.model.start)
+    for name in filter(is_missing, [recipe.model.start, *([recipe.teacher.bundle] if recipe.teacher else [])]):
+        run.report(Progress(0, None, f"Downloading {name}"))
+        download_named(name)
     check_recipe_data(recipe, run)
     path = launching.create_run_folder(recipe.name)
     launching.launch(recipe, path)
