@@ -611,7 +611,7 @@ class TrainRecipe(Config):
     )
     teacher: TeacherConfig | None = Field(None, description="distillation: a model whose predictions are targets, too")
 
-    _omit_none = omit_none("teacher")
+    _omit_unset = omit_unset("teacher")
 
     @property
     def mask_kind(self) -> PixelKind:

@@ -280,7 +280,7 @@ class RunLauncher(QObject):
 
 
 def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
-    """Download its starting model and teacher if necessary, check a recipe again, as files may have changed, and launch it."""
+    """Download its models if necessary, check a recipe again, as files may have changed, and launch it."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.models.hub import download_named
     from napari_melanoma.runs import launching
