@@ -198,6 +198,14 @@ def test_a_lesion_is_segmented_measured_and_saved(lesion, tmp_path: Path) -> Non
     assert repr(nm.read_photograph(rgb)) == f"Photograph(name='image', shape={rgb.shape})"
 
 
+def test_a_reason_against_a_mask_is_stated_once() -> None:
+    found = nm.segment(np.random.default_rng(0).integers(0, 255, (100, 120, 3), dtype=np.uint8))
+    assert not found.valid
+    assert [text for text in found.warnings if "photograph of a skin lesion" in text] == [
+        "This does not look like a photograph of a skin lesion: its mask may be meaningless."
+    ]
+
+
 def test_several_photographs_are_segmented_in_batches(lesion, tmp_path: Path) -> None:
     rgb, _ = lesion
     flipped = np.ascontiguousarray(rgb[::-1])

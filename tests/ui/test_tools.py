@@ -118,10 +118,32 @@ def test_the_lesion_dock_adopts_the_mask(mole, viewer, dock, qtbot):
 def test_a_sample_of_napari_is_segmented_twice(opened, shown_viewer):
     shown_viewer.open_sample("napari", "astronaut")
     run = opened("Segment lesion")
-    assert "does not look like a photograph of a skin lesion" in run.text
+    assert run.text.count("not look like a photograph of a skin lesion") == 1, "stated once"
     shown_viewer.layers["astronaut mask"].data[:5] = 1
     opened("Segment lesion")
     assert "astronaut mask [1]" in shown_viewer.layers, "a mask that may have been corrected is not replaced"
+
+
+def test_segment_from_points_of_a_layer_in_other_units(mole, opened, shown_viewer):
+    options = {"scale": (0.02, 0.03), "translate": (3, 1), "units": ("mm", "mm")}
+    image = shown_viewer.add_image(mole.rgb, name="mole", rgb=True, **options)
+    rows, columns = np.nonzero(mole.mask)
+    inside, outside = (round(rows.mean()), round(columns.mean())), (5, 5)
+    clicks, skin = (
+        shown_viewer.add_points([image.data_to_world(pixel)], name=name, units=("mm", "mm"))
+        for name, pixel in (("clicks", inside), ("skin", outside))
+    )
+    run = opened("Segment lesion", image=image, model="lesion-small", inside=clicks, outside=skin)
+    mask = shown_viewer.layers["mole mask"]
+    with inference.without_torch():
+        expected = nm.segment(mole.rgb, include=[inside], exclude=[outside])
+    np.testing.assert_array_equal(mask.data > 0, expected.mask)
+    np.testing.assert_allclose(corner(mask), corner(image))
+    assert "Predicted from the points by lesion-click." in run.text
+    clicks.data = np.empty((0, 2))
+    assert "'clicks' has no points. Add some" in opened("Segment lesion", image=image, inside=clicks).text
+    far = shown_viewer.add_points([(1000, 1000)], name="far", units=("mm", "mm"))
+    assert "expected clicks within the photograph" in opened("Segment lesion", image=image, inside=far, outside=None).text
 
 
 def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer, qtbot):
@@ -172,7 +194,7 @@ def test_cancel_in_the_activity_dock_adds_nothing(mole, shown_viewer, qtbot):
     assert not gui.call_button.enabled
     bar.cancel()
     qtbot.waitUntil(run.done, timeout=PATIENCE_MS)
-    assert (run.result(), run.text) == (None, "Cancelled.")
+    assert (run.result(), run.text) == (None, "Canceled.")
     qtbot.waitUntil(lambda: gui.call_button.enabled, timeout=PATIENCE_MS)
     assert not progress._all_instances
     assert len(shown_viewer.layers) == 1
@@ -237,7 +259,23 @@ def test_heatmap_is_updated(mole, opened, shown_viewer):
     np.testing.assert_allclose(corner(layer, (9, 9)), corner(image, (9, 9)))
     assert run.text.startswith("Evidence for melanoma (cam).")
     opened("Heatmap", image=image, model="melanoma-small", method="occlusion")
+    before = layer.data.copy()
+    run = opened("Heatmap", image=image, model="melanoma-small", target="nevus", method="cam")
+    assert run.text.startswith("Evidence for nevus (cam).")
+    assert (layer.data != before).any()
     assert [other.name for other in shown_viewer.layers] == ["mole", "mole heatmap"]
+
+
+def test_the_classes_of_a_heatmap_are_those_of_the_model(shown_viewer):
+    gui = nm.tools.heatmap()
+    shown_viewer.window.add_dock_widget(gui)
+    assert gui["target"].choices == ("",), "automatic: the model depends on the photograph"
+    gui["model"].value = "melanoma-small"
+    assert gui["target"].choices == ("", *nm.load_model("melanoma-small").config.classes)
+    gui["target"].value = "nevus"
+    gui["model"].value = "lesion-phone"
+    assert gui["target"].choices == ("", *nm.load_model("lesion-phone").config.classes)
+    assert gui["target"].value == ""
 
 
 def test_measure_adds_features(mole, opened, shown_viewer):

@@ -488,6 +488,11 @@ def _to_segmentation(result: LesionResult, prompted: PromptedMasks | None = None
 
     ``prompted``: all masks that were predicted from prompts; None without prompts.
     """
+    from napari_melanoma.lesion.analysis import IN_MASK_WARNING
+
+    # The warning of the mask describes these reasons in other words
+    reasons = [reason for reason in result.validity.reasons if not (result.warning and reason.code in IN_MASK_WARNING)]
+    validity = result.validity.model_copy(update={"reasons": tuple(reasons)})
     empty = f"No lesion was found above the threshold ({result.threshold:g}): the mask is empty."
     order = [] if prompted is None else prompted.by_area
     return Segmentation(
@@ -495,7 +500,7 @@ def _to_segmentation(result: LesionResult, prompted: PromptedMasks | None = None
         probability=result.probability,
         threshold=result.threshold,
         measurements=LesionMeasurements(result.measurements),
-        warnings=list_warnings(result.validity, result.warning, "" if result.mask.any() else empty),
+        warnings=list_warnings(validity, result.warning, "" if result.mask.any() else empty),
         valid=result.validity.valid,
         hypotheses=tuple(
             result.mask if prompted is None or index == prompted.best else prompted.mask(index) for index in order

@@ -69,6 +69,7 @@ HEATMAP = "heatmap.png"
 BAND = "band.png"  # with test-time augmentation
 ALWAYS_WRITTEN = ("mask.png", "probability.png", "overlay.png")
 RESULT_FILES = frozenset((*ALWAYS_WRITTEN, "roi.png", HEATMAP, BAND, "lesions.csv", RESULT))
+IN_MASK_WARNING = frozenset({"damaged", "no_photograph", "modality"})  # codes of reasons in ``LesionResult.warning``
 LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 

@@ -26,6 +26,7 @@ from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
+    IN_MASK_WARNING,
     ModelStamp,
     derive_result,
     prediction_cells,
@@ -63,7 +64,6 @@ STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograp
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
 TABLE = "results.csv"
-IN_MASK_WARNING = frozenset({"damaged", "no_photograph", "modality"})  # codes of reasons
 STATE_MODALITY = " (the type was not stated: use --modality, or a column 'modality' of --metadata)"
 MAX_NAMED = 5  # photographs in a warning
 COLUMNS = (

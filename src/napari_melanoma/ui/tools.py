@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
 from magicgui import magic_factory
+from magicgui.widgets import FunctionGui
 from napari.layers import Image, Labels, Points
 from napari.types import LayerDataTuple
 from napari.utils import DirectLabelColormap
@@ -27,7 +28,12 @@ from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.imaging.masks import grow_box, resample_labels, separate_labels, square_around
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.models import DEFAULT_BUNDLE
-from napari_melanoma.models.installed_bundles import find_bundle, list_bundles, list_photograph_models
+from napari_melanoma.models.installed_bundles import (
+    find_bundle,
+    find_prompted_model,
+    list_bundles,
+    list_photograph_models,
+)
 from napari_melanoma.slides.tissue import THUMBNAIL_PX, TissueConfig, tissue_of_overview
 from napari_melanoma.ui.session.adoption import LabelsSource, map_pixels
 from napari_melanoma.ui.viewer.layer_slide import LayerSlide
@@ -65,6 +71,7 @@ SHOWN = ("area", "max_diameter")  # in the text of a measured label
 SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
 Parameters = ParamSpec("Parameters")
 RESEARCH_ONLY = "Research use only."
+CLASS_OF_INTEREST = "class of interest", ""
 MASK_COLORS = DirectLabelColormap(color_dict={None: "yellow", 0: "transparent"})
 
 
@@ -100,6 +107,18 @@ def _list_sites(_: object) -> list[tuple[str, str]]:
     return [("unknown", ""), *((words.title(word), word) for word in words.words if word != UNKNOWN)]
 
 
+def _init_heatmap(gui: FunctionGui) -> None:
+    """Offer the classes of the selected model; those of automatic models depend on the photograph."""
+
+    def list_classes(_: object) -> list[tuple[str, str]]:
+        classes = find_bundle(gui["model"].value).config.classes if gui["model"].value else ()
+        return [CLASS_OF_INTEREST, *((name, name) for name in classes)]
+
+    gui["target"].choices = list_classes
+    gui["model"].changed.connect(gui["target"].reset_choices)
+    watch_runs(gui)
+
+
 MODEL = {"choices": _list_classifiers}
 
 
@@ -107,19 +126,27 @@ MODEL = {"choices": _list_classifiers}
     call_button="Segment lesion",
     widget_init=watch_runs,
     model={"choices": _list_segmenters},
+    inside={"label": "points inside"},
+    outside={"label": "points outside"},
 )
 @_tool
-def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTuple]]:
-    """Segment the lesion of a photograph; the result is a Labels layer.
+def segment(
+    image: Image, model: str, viewer: Viewer, inside: Points | None = None, outside: Points | None = None
+) -> Future[list[LayerDataTuple]]:
+    """Segment the lesion of a photograph, also from points; the result is a Labels layer.
 
     Parameters
     ----------
     image : Image
         A color photograph.
     model : str
-        The model that segments.
+        The model that segments. With points, lesion-click is used if the model does not answer prompts.
     viewer : Viewer
         The viewer of the layers; filled in by napari.
+    inside : Points, optional
+        Points on the lesion.
+    outside : Points, optional
+        Points on the skin, where the mask is too large.
 
     Returns
     -------
@@ -129,13 +156,16 @@ def segment(image: Image, model: str, viewer: Viewer) -> Future[list[LayerDataTu
     check_photograph(image)
     source, place = LayerPhotographSource.from_layer(image), Placement.of(image).place()
     choose = partial(choose_name, viewer, image, "mask", "segment")
+    prompts: dict[str, Any] = {"include": _read_points(inside, image), "exclude": _read_points(outside, image)}
+    chosen = find_prompted_model(model) if any(prompts.values()) else model
 
     def work(run: RunContext) -> ToolResult:
-        found = nm.segment(source.read(), model, progress=_report(run))
+        found = nm.segment(source.read(), chosen, progress=_report(run), **prompts)
         if not found.mask.any():
             return ToolResult((), _join(*found.warnings))
         shown = {**place, "opacity": 0.25, "colormap": MASK_COLORS}
         text = f"The lesion covers {100 * found.mask.mean():.1f} % of the photograph (threshold {found.threshold:.2f})."
+        text += f" Predicted from the points by {chosen}." if any(prompts.values()) else ""
         return ToolResult(((found.mask.astype(np.uint8), shown, "labels"),), _join(text, *found.warnings))
 
     return run_tool(f"Segmenting {image.name}", work, choose)
@@ -250,8 +280,9 @@ def classify(
 
 @magic_factory(
     call_button="Show heatmap",
-    widget_init=watch_runs,
+    widget_init=_init_heatmap,
     model=MODEL,
+    target={"label": "class", "choices": [CLASS_OF_INTEREST]},
 )
 @_tool
 def heatmap(
@@ -259,9 +290,10 @@ def heatmap(
     viewer: Viewer,
     mask: Labels | None = None,
     model: str = "",
+    target: str = "",
     method: Literal["cam", "occlusion", "attention"] = "cam",
 ) -> Future[list[LayerDataTuple]]:
-    """Show which regions of a photograph support the class of interest, as an image layer.
+    """Show which regions of a photograph support a class, as an image layer.
 
     Parameters
     ----------
@@ -273,6 +305,8 @@ def heatmap(
         The lesion. Without a mask, the photograph is segmented if the model needs one.
     model : str
         The classifier; by default that for the type of the photograph.
+    target : str
+        One of the model's classes; by default that of interest, such as melanoma.
     method : str
         Class activation map, occlusion, or the attention of a network that has it.
 
@@ -287,7 +321,8 @@ def heatmap(
 
     def work(run: RunContext) -> ToolResult:
         lesion = None if labels is None else _read_mask(labels)
-        found = nm.explain(source.read(), lesion, model=model or None, method=method, progress=_report(run))
+        options: dict[str, Any] = {"model": model or None, "target_class": target or None, "method": method}
+        found = nm.explain(source.read(), lesion, **options, progress=_report(run))
         shown = {**place, "colormap": "magma", "contrast_limits": (0, 1), "opacity": 0.5}
         text = f"Evidence for {found.target_class} ({found.method})."
         return ToolResult(((found.heatmap, shown, "image"),), _join(text, RESEARCH_ONLY, *found.warnings))
@@ -497,6 +532,18 @@ def _require_tissue_classifier(model: str | None) -> None:
         )
 
 
+def _read_points(points: Points | None, image: Image) -> list[tuple[float, float]]:
+    """Return the points of a layer in pixels (row, column) of an image; empty without a layer."""
+    if points is None:
+        return []
+    check_layer(points, "Points layer")
+    if not len(points.data):
+        raise InputError(f"'{points.name}' has no points. Add some, or select no layer.")
+    matrix = map_pixels(points, image, is_same_size=False)
+    pixels = np.rint(np.asarray(points.data) @ matrix[:, :2].T + matrix[:, 2])
+    return [(row, column) for row, column in pixels.tolist()]
+
+
 def _choose_points(points: Points) -> "NDArray[np.float64]":
     """Return two points of a layer that are selected, or its only two, float64 (2, 2)."""
     data = np.asarray(points.data, np.float64)
@@ -520,7 +567,7 @@ def _require_scale(image: Image) -> PixelSize:
 
 
 def _report(run: RunContext) -> Callable[[Progress], None]:
-    """Return the callback of a function of the Python API, through which it reports progress and is cancelled."""
+    """Return the callback of a function of the Python API, through which it reports progress and is canceled."""
 
     def report(progress: Progress) -> None:
         run.check()

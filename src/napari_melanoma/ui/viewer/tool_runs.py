@@ -42,7 +42,7 @@ class ToolResult(NamedTuple):
 
 
 class ToolRun(Future[Any]):
-    """A running tool; its result are tuples of new layers, or None if it failed, was cancelled, or found nothing.
+    """A running tool; its result are tuples of new layers, or None if it failed, was canceled, or found nothing.
 
     ``text``: what the tool has found, or why it has failed.
     """
@@ -118,7 +118,7 @@ def _fail(done: ToolRun, error: Exception) -> None:
 def _end(done: ToolRun, bar: _ToolProgress) -> None:
     bar.close()
     if not done.done():
-        done.text = done.text or "Cancelled."
+        done.text = done.text or "Canceled."
         done.set_result(None)
 
 
