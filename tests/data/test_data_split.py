@@ -52,6 +52,13 @@ def test_folds_and_a_test_part(folder: Path) -> None:
     assert {row["fold"] for row in read_table(folder / "dataset.csv")} == {"", "1", "2"}
 
 
+def test_a_requested_split_without_images_is_noted(folder: Path) -> None:
+    split_dataset(folder, SplitOptions(look=False), run=RunContext())
+    report = split_dataset(folder, SplitOptions(test=0.2, look=False), run=RunContext())
+    assert report.notes == [("test", "no image: all have another split already. --replace assigns all of them again")]
+    assert split_dataset(folder, SplitOptions(test=0.2, look=False, replace=True), run=RunContext()).notes == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_pictures_that_the_table_calls_the_same_stay_together(tmp_path: Path, seed: int) -> None:

@@ -143,7 +143,9 @@ def test_segment_from_points_of_a_layer_in_other_units(mole, opened, shown_viewe
     clicks.data = np.empty((0, 2))
     assert "'clicks' has no points. Add some" in opened("Segment lesion", image=image, inside=clicks).text
     far = shown_viewer.add_points([(1000, 1000)], name="far", units=("mm", "mm"))
-    assert "expected clicks within the photograph" in opened("Segment lesion", image=image, inside=far, outside=None).text
+    assert (
+        "expected clicks within the photograph" in opened("Segment lesion", image=image, inside=far, outside=None).text
+    )
 
 
 def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer, qtbot):

@@ -121,7 +121,7 @@ class DataSet(PathLike[str]):
         seed : int
             Random seed.
         replace : bool
-            Replace existing splits and folds, which are kept otherwise.
+            Replace existing splits and folds, which are kept otherwise; imported masks have a split.
         duplicates : bool
             Search for duplicate images.
         progress : callable, optional

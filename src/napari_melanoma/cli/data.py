@@ -284,6 +284,7 @@ def split(
         diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
         text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
         current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
+    current.report_notes(result.notes)
     text = f"{format_count(result.changed, 'image')} assigned to a new split"
     if result.duplicates:
         text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"

@@ -500,7 +500,7 @@ class SplitReport:
     ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
     ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
     same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
-    folds.
+    folds. ``empty`` are requested splits without an image, because all images had another split.
     """
 
     counts: dict[str, dict[str, int]]
@@ -508,6 +508,13 @@ class SplitReport:
     changed: int
     duplicates: list[Duplicate]
     folds: dict[str, dict[str, int]] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[tuple[str, str]]:
+        """Topics and messages on what the user requested and did not get."""
+        advice = "no image: all have another split already. --replace assigns all of them again"
+        return [(split, advice) for split in self.empty]
 
 
 def held_back_rank(split: str) -> int:
@@ -542,7 +549,10 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
     )
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport(_count_parts(samples, splits), dict(groups), changed, duplicates, _count_parts(samples, folds))
+    requested = {VAL: options.val_share if "val" in options.model_fields_set else 0, TEST: options.test}
+    empty = tuple(split for split, share in requested.items() if share and split not in splits)
+    counts, folds_counts = _count_parts(samples, splits), _count_parts(samples, folds)
+    return SplitReport(counts, dict(groups), changed, duplicates, folds_counts, empty)
 
 
 def choose_folds(
