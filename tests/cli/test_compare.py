@@ -193,12 +193,12 @@ def test_an_option_without_effect_on_a_run_is_rejected(run: Run, finished: Path)
     [
         ((), "Give a run folder, or the old and the new model"),
         (("--model", "a", "--data", "b", "--out", "c"), "Give a run folder, or the old and the new model"),
-        (("nowhere",), "nowhere is not a started run"),
+        (("nowhere",), "nowhere does not exist. Give run folders, or folders written by 'evaluate'."),
+        (("first", "second", "--out", "c"), "first does not exist. Give run folders"),
         (
             (*("--model", "a") * 3, "--data", "b", "--replay", "b", "--out", "c"),
             "more than two models get no recommendation",
         ),
-        (("nowhere", "--split", "val"), "a run or an evaluation has its own models and images"),
         (("--model", "gone", "--model", "gone", "--data", "b", "--out", "c"), "b is not a data set"),
     ],
 )

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
 from napari_melanoma.core.parsing import read_toml_table
+from napari_melanoma.core.run_folder import PROCESS_FILE
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
@@ -110,8 +111,6 @@ def remove(target: Path) -> None:
     """Use a new folder where a page shows alternatives."""
     if target.is_dir():
         shutil.rmtree(target)
-    else:
-        target.unlink()
 
 
 # Photographs and data sets
@@ -175,7 +174,7 @@ def dataset(target: Path, first: int = 0, masked: bool = True, splits: tuple[str
     rows = [
         {"image_id": NAMES[number], "split": splits[number % len(splits)], "modality": "dermoscopic"}
         | patient(number)
-        | {"patient_id": f"c{first + number:02}"}
+        | {"patient_id": f"c{first + number:02}", "melanoma": int(number % 3 == 0)}
         for number in range(COUNT)
     ]
     write_rows(target / "dataset.csv", rows)
@@ -283,9 +282,37 @@ def ham10000_table(target: Path) -> None:
 
 @once
 def slide(target: Path) -> None:
+    slide_of_size(target, 2048)
+
+
+def slide_of_size(target: Path, size: int) -> None:
     with within(target.parent):
-        run("phantom", "slide", "--out", "phantom", "--size", 2048, "--seed", 1)
+        run("phantom", "slide", "--out", "phantom", "--size", size, "--seed", 1)
     (target.parent / "phantom" / "slide_0001.tif").rename(target)
+
+
+@once
+def fluorescence(target: Path) -> None:
+    """A slide of three channels, as a QPTIFF file."""
+    import tifffile
+    from painted_phantoms import draw_fluorescence, draw_phantom
+
+    plain = draw_fluorescence(draw_phantom(target.parent / "brightfield.tif"), target.parent / "plain.ome.tif").path
+    root = "PerkinElmer-QPI-ImageDescription"
+    with tifffile.TiffWriter(target) as file:
+        for name, plane in zip(("DAPI", "CD8", "PanCK"), tifffile.imread(plain), strict=True):
+            description = f"<{root}><ImageType>FullResolution</ImageType><Name>{name}</Name></{root}>"
+            labels = {"description": description, "software": "PerkinElmer-QPI", "metadata": None}
+            file.write(plane, tile=(256, 256), resolution=(1e4, 1e4), resolutionunit="CENTIMETER", **labels)
+
+
+@once
+def fluorescence_strokes(target: Path) -> None:
+    from painted_phantoms import CLASSES, draw_phantom
+
+    from napari_melanoma.slides.tissue_classifier.strokes import write_strokes
+
+    write_strokes(target, draw_phantom(target.parent / "brightfield.tif").strokes(4), dict(CLASSES))
 
 
 def slides(target: Path, names: tuple[str, ...] = ("a.svs", "b.svs")) -> None:
@@ -355,6 +382,11 @@ def slide_results(target: Path) -> None:
     run("slide", target.parent / "section.svs", "--out", target, "--model", "skin-demo")
 
 
+def evaluation(target: Path, model: str) -> None:
+    remove(target)
+    run("evaluate", "--model", model, "--data", "data/isic2017", "--split", "val", "--out", target)
+
+
 @once
 def photo_results(target: Path) -> None:
     photographs(target.parent / "photographs")
@@ -408,6 +440,7 @@ def segmentation_run(target: Path) -> None:
         run("recipes", "write", "fine-tune", "--data", "dataset", "--out", "recipe.toml")
         shrink_recipe(Path("recipe.toml"))
         run("train", "--config", "recipe.toml", "--out", target.name)
+    (target / PROCESS_FILE).unlink()  # for others, the run ends with its process
 
 
 def tissue_model(target: Path) -> None:

@@ -31,7 +31,13 @@ NOT_RUN = {
     "as tests/slides/test_dicom_segmentation.py writes",
     "napari-melanoma export results/section --out exchange --to spatialdata": "needs spatialdata, which requires an "
     "older dask",
-    "napari-melanoma reproduce (?!.*--check)": "trains for 40 minutes or more; tests/extensions/papers trains less",
+    "napari-melanoma reproduce ": "measures or trains many networks; tests/extensions/papers trains smaller ones",
+    "napari-melanoma (tissue train|models import runs/skin-layers)": "trains for a minute; "
+    "tests/cli/test_tissue_train.py does",
+    "napari-melanoma tissue fit section.svs --sources timm:": "needs the weights of a published encoder",
+    "napari-melanoma slide section.svs --out embeddings --model uni": "needs the weights of a published encoder",
+    "napari-melanoma doctor --confirm-plugin": "needs the hash of a file; tests/test_extending.py confirms one",
+    "pytest ": "is what runs the tests",
     "napari-melanoma slide section.svs --out results --device cuda": "needs a GPU",
     r"NAPARI_MELANOMA_\w+=\w+ napari$": "opens a window",
     "sbatch ": "needs SLURM; tests/slides/cohort has a stand-in",
@@ -81,8 +87,27 @@ def trained(*names: str) -> Files:
 
 
 READERS = {
+    "README.md": Reader(
+        OWN
+        | PHOTO
+        | {"mole.jpg": make.photograph}
+        | SECTION
+        | {
+            "downloads": make.pad_ufes,
+            "my-table.csv": make.patients,
+            "search.toml": make.search_recipe,
+            "runs/risk/bundle": make.bundle("risk-demo"),
+        },
+    ),
     "docs/tutorials/first-photograph.md": Reader(),
     "docs/tutorials/first-slide.md": Reader(),
+    "docs/tutorials/first-tissue-classifier.md": Reader(
+        before={
+            'napari-melanoma tissue apply "tissue/*.tif" --model tissue --out results': {
+                "saved/tissue": make.tissue_model
+            }
+        }
+    ),
     "docs/tutorials/first-training.md": Reader(OWN),
     "docs/tutorials/melanoma-case.md": Reader(
         before={
@@ -118,6 +143,40 @@ READERS = {
             }
         },
     ),
+    "docs/how-to/evaluating.md": Reader(
+        DATA
+        | trained("runs/first", "runs/second")
+        | {
+            "data/isic2018": partial(make.dataset, first=60),
+            "photographs": make.photographs,
+            "runs/classes/bundle": make.bundle("melanoma-small"),
+            "runs/a/bundle": make.bundle("melanoma-small"),
+            "runs/b/bundle": make.bundle("melanoma-small"),
+            "runs/risk/bundle": make.bundle("risk-demo"),
+            "cohort": make.cohort,
+        },
+        before={
+            "napari-melanoma compare evaluation-a evaluation-b --out side-by-side": {
+                "evaluation-a": partial(make.evaluation, model="runs/a/bundle"),
+                "evaluation-b": partial(make.evaluation, model="runs/b/bundle"),
+            },
+            "napari-melanoma compare --model runs/a/bundle --model runs/b/bundle --data data/isic2017 --split val "
+            "--out side-by-side": {"side-by-side": make.remove},
+            "napari-melanoma compare evaluation-a evaluation-b evaluation-c --out side-by-side": {
+                "evaluation-a": partial(make.evaluation, model="lesion-small"),
+                "evaluation-b": partial(make.evaluation, model="runs/first/bundle"),
+                "evaluation-c": partial(make.evaluation, model="runs/second/bundle"),
+            },
+        },
+    ),
+    "docs/how-to/comparing.md": Reader(
+        DATA | trained("runs/second") | {"corrections": partial(make.dataset, first=60)},
+        before={"napari-melanoma train --config recipe.toml --out runs/second": {"runs/second": make.remove}},
+        exits=dict.fromkeys(
+            (f"napari-melanoma runs {verb} runs/second" for verb in ("pause", "unpause", "cancel")),
+            (2, "the run has finished; tests/cli/test_runs.py has one that has not"),
+        ),
+    ),
     "docs/how-to/models.md": Reader(PHOTO),
     "docs/how-to/report.md": Reader(
         SECTION
@@ -152,8 +211,39 @@ READERS = {
     ),
     "docs/how-to/classifying.md": Reader(OWN | PHOTO | {"mask.png": make.mask}),
     "docs/how-to/corrections.md": Reader(OWN | {"annotations.json": make.coco_file, "labelme": make.labelme_files}),
+    "docs/how-to/reproduce.md": Reader(DATA),
+    "docs/how-to/depth-by-hand.md": Reader(
+        {
+            "results": make.slide_results,
+            "results/section": make.depth_readings,
+            "reader-a": make.slide_results,
+            "reader-a/section": partial(make.depth_readings, readers=("A. Meyer",)),
+            "reader-b": make.slide_results,
+            "reader-b/section": partial(make.depth_readings, readers=("B",)),
+        }
+    ),
+    "docs/how-to/regions.md": Reader(
+        {"slides": make.slides, "results": make.drawn_regions} | SECTION | {"section.geojson": make.renamed_outlines},
+        before={
+            "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma "
+            "--class Skin": {"tiles": make.remove}
+        },
+    ),
     "docs/how-to/privacy.md": Reader(RESULTS | {"dataset.zip": make.dataset_archive}),
+    "docs/how-to/analyzing-slides.md": Reader(
+        SECTION
+        | {"section.tif": partial(make.slide_of_size, size=4096)}
+        | {f"slides/section-{number}.svs": make.slide for number in range(17, 24)},
+        before={
+            "napari-melanoma recipes write slide-mil --data embeddings --out slide-mil.toml": {
+                "embeddings/dataset.csv": make.block_of("docs/how-to/analyzing-slides.md", "csv")
+            }
+        },
+    ),
+    "docs/how-to/extending.md": Reader(),
     "docs/explanation/depth.md": Reader({"section.tif": make.slide}),
+    "docs/explanation/inference.md": Reader(PHOTO | SECTION),
+    "docs/how-to/slides.md": Reader({"slide.svs": make.slide}),
     "docs/reference/features.md": Reader({"dataset": make.dataset}),
     "docs/reference/table.md": Reader(
         {

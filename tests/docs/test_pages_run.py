@@ -7,6 +7,7 @@ after a shell has expanded them.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.run_folder import PROCESS_FILE
 from napari_melanoma.models import graphs
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders", "quick_figures", "features_found_once")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("user_folders", "quick_figures", "features_found_once"),
+    pytest.mark.skipif(shutil.which("bash") is None, reason="the pages are written for bash"),
+]
 
 # The same command on less data.
 SMALLER = {

@@ -83,6 +83,8 @@ def compare(
         _compare_evaluation_folders(runs, out, current)
         return
     if runs:
+        if missing := [path for path in runs if not path.is_dir()]:
+            raise InputError(f"{missing[0]} does not exist. Give run folders, or folders written by 'evaluate'.")
         _reject_if(model or data or replay or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
         _compare_runs(runs, current)
         return
