@@ -1,53 +1,28 @@
-"""The notebooks in examples/notebooks/ run from the first to the last cell."""
+"""The notebooks in examples/notebooks/ run from the first to the last cell, each in a kernel of its own."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-from collections.abc import Iterator
+import os
+import sys
 from pathlib import Path
-from typing import Any
 
+import nbformat
 import pytest
-from typer.testing import CliRunner
-
-from napari_melanoma.cli import app
+from nbclient import NotebookClient
 
 pytestmark = pytest.mark.slow
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "examples" / "notebooks").glob("*.ipynb"))
 
 
-@pytest.fixture(autouse=True)
-def command_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """An empty folder, the command line in this process, and figures that are closed at the end."""
-    from matplotlib import pyplot
-
-    run = subprocess.run
-
-    def run_here(words: list[str], **options: Any) -> object:
-        if words[0] != "napari-melanoma":
-            return run(words, **options)
-        assert options == {"check": True}
-        result = CliRunner().invoke(app, words[1:])
-        assert result.exit_code == 0, result.output
-        return subprocess.CompletedProcess(words, 0)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "run", run_here)
-    pyplot.switch_backend("agg")
-    yield
-    pyplot.close("all")
-
-
-@pytest.mark.usefixtures("user_folders", "quick_figures")
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(notebook: Path) -> None:
-    """The cells share a namespace as in a kernel; they and their commands run in this process, with its imports."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+@pytest.mark.usefixtures("user_folders")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel and the commands of the cells are those of this environment, without an installed kernel."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert code
-    assert not any(cell.get("outputs") for cell in cells)
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    for number, source in enumerate(code, start=1):
-        exec(compile(source, f"{notebook.stem}, code cell {number}", "exec", dont_inherit=True), namespace)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
