@@ -18,6 +18,7 @@ from napari_melanoma.classification.prediction import (
     NoveltyDistance,
 )
 from napari_melanoma.core.prediction_config import OperatingPoint
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.ui.sections.prediction import view as prediction_view
 from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
 
@@ -110,7 +111,12 @@ def test_sentences():
     strange = replace(ANSWER, novelty=NoveltyDistance(25.0, 20.0))
     assert prediction_view.format_verdict(strange).startswith("Not valid: the image is out of distribution.")
     assert prediction_view.format_operating_point(strange) == ""
-    assert prediction_view.format_short_verdict(strange) == "Not valid"
+    assert prediction_view.format_short_verdict(strange) == "Not valid: out of distribution"
+    assumed = ValidityInputs("m", modality="dermoscopic", modality_certain=False).check()
+    text = prediction_view.format_short_verdict(replace(ANSWER, validity=assumed))
+    assert text == "melanoma 0.31 (95 % interval 0.20–0.44); type assumed"
+    other = ValidityInputs("m", modality="macroscopic", modalities=("dermoscopic",)).check()
+    assert prediction_view.format_short_verdict(replace(strange, validity=other)) == "Not valid"
 
 
 @pytest.fixture

@@ -353,7 +353,7 @@ def _create_lesion_row(
     subtitle, state = formatting.summarize_lesion(lesion), ""
     if prediction is not None:
         subtitle = f"{format_short_verdict(prediction.prediction)} · {subtitle}"
-        tip = f"{tip}\n{format_verdict(prediction.prediction)}"
+        tip = "\n".join((tip, format_verdict(prediction.prediction), *prediction.prediction.validity.cautions))
         if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
             state = "outlier"
     elif is_outdated:

@@ -345,7 +345,10 @@ def describe_form_use(prediction: ClassPrediction) -> str:
 
 
 def format_short_verdict(prediction: ClassPrediction) -> str:
-    """Format the prediction for a list: ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``."""
+    """Format the prediction for a list: ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``, and its mark."""
     from napari_melanoma.core.validity import NOT_VALID
 
-    return prediction.probability_text if prediction.validity.valid else NOT_VALID
+    validity = prediction.validity
+    if validity.valid:
+        return f"{prediction.probability_text}{'; type assumed' if 'modality_uncertain' in validity.codes else ''}"
+    return f"{NOT_VALID}: out of distribution" if validity.codes[0] == "out_of_distribution" else NOT_VALID
