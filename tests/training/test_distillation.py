@@ -175,9 +175,10 @@ def test_a_student_learns_from_its_teacher_alone(
     )
     assert distilled < 0.5 * without
     bundle = read_bundle(tmp_path / "with/bundle")
-    assert bundle.config.provenance["teacher"] | {"fingerprint": ""} == {
+    assert bundle.config.provenance["teacher"] | {"fingerprint": "", "version": ""} == {
         "name": "blobs",
         "fingerprint": "",
+        "version": "",
         "weight": 1.0,
         "temperature": 2.0,
         "out_of_fold": False,
@@ -244,7 +245,7 @@ def test_each_image_is_predicted_by_the_fold_that_did_not_see_it(
         rgb = read_photograph(row.sample.image).rgb  # of 48 pixels, the size of the decoded images
         logits = np.log(probability := models[index].probability(rgb)) - np.log1p(-probability)
         stored = np.load(pixel_path(version, row.image_sha))[0] / 255
-        assert np.abs(stored - expit(logits / 2)).mean() < 0.02  # another interpolation
+        assert np.abs(stored - expit(logits / 2)).max() < 0.003  # in 8 bits
     assert len(list(version.rglob("*.npy"))) == len(rows)
 
 

@@ -26,6 +26,7 @@ from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.inference import load_inference, normalize_images
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 TEACHER_FILE = "teacher.json"
 BATCH = 8  # images per forward pass
+SMALLEST = 1e-7  # probability, so that its logarithm is finite
 MESSAGE = "Predictions of the teacher"
 Predict = Callable[[Sequence[LesionInput]], "NDArray[np.float32]"]  # logits, (image, class, ...)
 
@@ -68,6 +70,14 @@ class Teacher:
         """That of the model, or a digest of those of several."""
         fingerprints = [info.fingerprint for info in self.models]
         return fingerprints[0] if len(fingerprints) == 1 else hashlib.sha256("".join(fingerprints).encode()).hexdigest()
+
+    def version(self, temperature: float) -> str:
+        """Return a digest that changes with the predictions."""
+        parts = [
+            (info.fingerprint, info.prediction_fingerprint(calibrated=False), info.config.threshold)
+            for info in self.models  # closer views depend on the threshold
+        ]
+        return hashlib.sha256(f"{parts} {temperature}".encode()).hexdigest()[:16]
 
     def select(self, image_sha: str) -> tuple[int, ...]:
         """Return the models whose mean logits are the prediction for an image: all, if none was trained on it."""
@@ -222,18 +232,20 @@ def _add_maps(
     """Add the probability map of each class, at the size of the decoded images."""
     stored, names, side = _read_stored(folder), recipe.classes, recipe.data.cache_size
     if stored is None:
-        stored = _describe(find_teacher(config), config)
+        teacher = find_teacher(config)
+        stored = {**_describe(teacher, config), "version": teacher.version(config.temperature)}
         write_json(folder.path / TEACHER_FILE, stored)
-    key = hashlib.sha256(f"{stored['fingerprint']} {config.temperature}".encode()).hexdigest()[:16]
-    kinds = [f"{TEACHER_MAP}-{key}-{name}" for name in (map(_short_digest, names) if names else ("lesion",))]
+    kinds = [
+        f"{TEACHER_MAP}-{stored['version']}-{name}" for name in (map(_short_digest, names) if names else ("lesion",))
+    ]
     rows = {row.image_sha: row for row in read_data(folder.data) if row.part in ("train", "replay")}
     with PixelStore.open_locked(user_store_folder(), run) as store:
         missing = [row for sha, row in rows.items() if not all(store.has(kind, side, sha) for kind in kinds)]
         if missing:
             teacher = find_teacher(config)
-            if teacher.fingerprint != stored["fingerprint"]:
+            if teacher.version(config.temperature) != stored["version"]:
                 raise RunError(
-                    f"the teacher '{config.bundle}' has other weights than when the run started, and its predictions "
+                    f"the teacher '{config.bundle}' predicts otherwise than when the run started, and its predictions "
                     "are no longer stored. Restore it, or start a new run."
                 )
             check_disk_space(store.folder, [(1, side, side)] * (len(missing) * len(kinds)))
@@ -289,20 +301,31 @@ def _load_classifier(names: Sequence[str], info: BundleInfo) -> Predict:
 
 def _load_segmenter(names: Sequence[str], side: int, info: BundleInfo) -> Predict:
     """Load a segmentation model; its logits have the order of the names, and are resized to a square of ``side``."""
-    from PIL import Image
+    from scipy.special import logit
 
-    config, network = info.config, load_inference(info)
-    order = _order_classes(config, names) if names else [0]
+    if not names:  # with closer views of the lesion, if the model has them
+        model = Segmenter.load(info)
 
-    def resize(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))
+        def predict_lesions(images: Sequence[LesionInput]) -> NDArray[np.float32]:
+            maps = model.probabilities([one.rgb for one in images])
+            logits = [logit(np.clip(one, SMALLEST, 1 - SMALLEST)).astype(np.float32) for one in maps]
+            return np.stack([_resize(plane, side)[None] for plane in logits])
+
+        return predict_lesions
+    config, network, order = info.config, load_inference(info), _order_classes(info.config, names)
 
     def predict(images: Sequence[LesionInput]) -> NDArray[np.float32]:
         inputs = [prepare_network_input(one.rgb, config.input_size, config.preprocessing) for one in images]
         logits = network.run("segment", image=normalize_images(inputs, config))["logits"][:, order]
-        return np.stack([[resize(plane) for plane in planes] for planes in logits])
+        return np.stack([[_resize(plane, side) for plane in planes] for planes in logits])
 
     return predict
+
+
+def _resize(plane: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _soften(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

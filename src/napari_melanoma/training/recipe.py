@@ -322,7 +322,7 @@ class BagConfig(Config):
 
 # Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
 IMAGE_OPTIONS = (
-    *("augmentation", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
+    *("augmentation", "teacher", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
     *("data.cache_size", "data.replay_share"),
 )
 
@@ -603,12 +603,8 @@ class TrainRecipe(Config):
         (), title="Photograph types", description="types of photograph that the model is intended for"
     )
     tile: TileConfig | None = Field(None, description="for slide models: scale and size of the training tiles")
-    prompts: PromptsConfig | None = Field(
-        None, description="for segmentation by prompts: training with a simulated user"
-    )
-    bags: BagConfig | None = Field(
-        None, description="for classifiers of whole slides: training on the embeddings of their tiles"
-    )
+    prompts: PromptsConfig | None = Field(None, description="for segmentation by prompts: a simulated user")
+    bags: BagConfig | None = Field(None, description="for classifiers of whole slides: training on embeddings of tiles")
     teacher: TeacherConfig | None = Field(None, description="distillation: a model whose predictions are targets, too")
 
     _omit_unset = omit_unset("teacher")
@@ -662,8 +658,6 @@ class TrainRecipe(Config):
                 f"the section 'prompts' and an architecture that answers prompts require each other; found '{name}' "
                 f"{'with' if self.prompts is not None else 'without'} the section"
             )
-        if self.prompts is not None and self.teacher is not None:
-            raise ValueError("'teacher' is not available for a network that answers prompts. Remove it")
         if self.tile is not None and self.model.preprocessing.is_on:
             raise ValueError(
                 f"model.preprocessing is on ({self.model.preprocessing.description}), but slides are analyzed without "
@@ -699,7 +693,9 @@ class TrainRecipe(Config):
             return ("lesion_weight", "threshold_rule", "model.closer_views", *(IMAGE_OPTIONS if self.bags else ()))
         if self.classes:
             return ("threshold_rule", "model.closer_views")
-        return ("model.closer_views",) if self.prompts or self.tile or SLIDE in self.modalities else ()
+        if self.prompts is not None:
+            return ("model.closer_views", "teacher")
+        return ("model.closer_views",) if self.tile or SLIDE in self.modalities else ()
 
     @model_validator(mode="after")
     def _check_validation(self) -> Self:
@@ -739,8 +735,7 @@ class TrainRecipe(Config):
             return self
         if self.classification is None:
             raise ValueError("'bags' requires a classifier of whole slides: set task to classification")
-        unsupported = [*unsupported_bag_options(self.classification)]
-        unsupported += [name for name in ("tile", "teacher") if getattr(self, name)]
+        unsupported = [*unsupported_bag_options(self.classification), *(["tile"] if self.tile else [])]
         if self.model.start != "none":
             unsupported.append(f"model.start = '{self.model.start}'")
         if unsupported:
