@@ -310,9 +310,28 @@ def test_a_reference_into_the_image_library(tmp_path: Path, slide: Path, header:
         read_measurement_report(path, slide)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_reports_are_rejected_or_read(tmp_path: Path, slide: Path, header: Dataset) -> None:
+    values = [measured(codes.SCT.Length, 1, MICROMETER)]
+    path = write_report(
+        tmp_path / "theirs.dcm", [header], [planar("L1", region_3d(header, SQUARE), measurements=values)]
+    )
+    content, rng, rejected = path.read_bytes(), np.random.default_rng(0), 0
+    for number in range(100):
+        damaged = bytearray(content[: int(rng.integers(200, len(content)))] if number % 4 == 0 else content)
+        damaged[int(rng.integers(132, len(damaged)))] = int(rng.integers(256))
+        path.write_bytes(damaged)
+        is_dicom_report(path)
+        try:
+            read_measurement_report(path, slide)
+        except InputError:
+            rejected += 1
+    assert rejected > 10
+
+
 def test_files_that_are_no_measurement_reports(tmp_path: Path, slide: Path, header: Dataset) -> None:
     (tmp_path / "text.dcm").write_text("no DICOM")
-    with pytest.raises(InputError, match=r"text\.dcm is not a DICOM file\. Expected a measurement report"):
+    with pytest.raises(InputError, match=r"text\.dcm is not a DICOM file, or damaged\. Expected a measurement report"):
         read_measurement_report(tmp_path / "text.dcm", slide)
     with pytest.raises(InputError, match=r"expected Comprehensive \(3D\) SR, found VL Whole Slide Microscopy"):
         read_measurement_report(slide, slide)

@@ -16,8 +16,10 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.core.polygons import Polygon, as_ring, untangle_polygon
 from napari_melanoma.io import dicom_codes as codes
+from napari_melanoma.io.dicom import damage_as_value_error
 from napari_melanoma.io.dicom_slides import (
     frame_corner,
     matrix_size,
@@ -25,6 +27,7 @@ from napari_melanoma.io.dicom_slides import (
     read_matrix_placement,
     read_slide_headers,
 )
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.geojson import Annotation, GeoJsonContent
 
 if TYPE_CHECKING:
@@ -120,9 +123,14 @@ def read_measurement_report(path: Path, slide: Path) -> ReportContent:
     Areas have the observer as reader, the name of the file, and the finding. Lengths are converted to mm, areas to
     mm². What has no position on this slide, and values in unknown units, are left out and reported.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of values that are too long
-        return _read_report(path, slide)
+    try:
+        with warnings.catch_warnings(), damage_as_value_error():
+            warnings.simplefilter("ignore")  # pydicom warns of values that are too long
+            return _read_report(path, slide)
+    except DAMAGE_ERRORS as error:
+        raise InputError(
+            f"{path.name} is damaged, or contains invalid values: {parse_error_reason(error)}. Export the report again."
+        ) from error
 
 
 def _read_report(path: Path, slide: Path) -> ReportContent:
@@ -146,10 +154,10 @@ def _read_report(path: Path, slide: Path) -> ReportContent:
 def _read_root(path: Path) -> Dataset:
     header = read_dicom_header(path)
     if header is None:
-        raise InputError(f"{path} is not a DICOM file. Expected a measurement report (DICOM SR).")
-    kind = header.SOPClassUID if "SOPClassUID" in header else None
+        raise InputError(f"{path} is not a DICOM file, or damaged. Expected a measurement report (DICOM SR).")
+    kind = header.get("SOPClassUID")
     if str(kind) not in REPORT_CLASSES:
-        found = kind.name if kind is not None else "a file without a type"
+        found = getattr(kind, "name", None) or "a file without a type"
         raise InputError(f"{path.name} is not a measurement report: expected Comprehensive (3D) SR, found {found}.")
     templates = header.get("ContentTemplateSequence") or []
     is_report = any(str(one.get("TemplateIdentifier")) == REPORT_TEMPLATE for one in templates)
@@ -241,7 +249,7 @@ class _Locator:
         """Return the points of an item as (row, column), float64 (point, 2)."""
         three = item.ValueType == "SCOORD3D"
         values = np.array(item.get("GraphicData") or [], np.float64)
-        if not len(values) or len(values) % (3 if three else 2):
+        if not len(values) or len(values) % (3 if three else 2) or not np.isfinite(values).all():
             raise _NoPosition("its coordinates are incomplete")
         points = values.reshape(-1, 3 if three else 2)
         found, step = self._locate_3d(item, points) if three else self._locate_2d(item, points)
@@ -421,7 +429,7 @@ class _ReportReader:
                     f"{group.name}: the value of '{_meaning(code)}' is left out, its unit '{symbol}' is unknown. "
                     f"Expected a UCUM code of {known}"
                 )
-            else:
+            elif math.isfinite(value):
                 suffix, factor = UNITS[symbol]
                 label = f"{name}_{suffix}".rstrip("_") if name else f"{_meaning(code)} [{suffix or '1'}]"
                 group.measurements[label] = value * factor

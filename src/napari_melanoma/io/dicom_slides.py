@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.io.dicom import read_pixel_size
+from napari_melanoma.io.dicom import damage_as_value_error, read_pixel_size
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,13 +37,13 @@ def read_slide_headers(slide: Path) -> list[Dataset]:
 
 
 def read_dicom_header(path: Path) -> Dataset | None:
-    """Read a DICOM file without its pixels; None for other files."""
+    """Read a DICOM file without its pixels; None for other files, and for one that is damaged."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError):
+        with damage_as_value_error():
+            return pydicom.dcmread(path, stop_before_pixels=True)
+    except DAMAGE_ERRORS:
         return None
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from fake_dicom import write_level
 from fake_slides import draw_slide
 from PIL import Image
 from region_access import are_read, regions
 from slide_fixtures import UNSEEN
 
-from conftest import photograph
+from conftest import photograph, wait_until_idle
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
+from napari_melanoma.slides.notes import SlideMeasurement
+from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.ui.slide import slide_picker
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -86,3 +89,32 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
     assert "other.tif" in slides
     docks = [dock.objectName() for dock in person.viewer.window.dock_widgets.values()]
     assert ("lesion_dock" in docks, "mole.jpg" in slides) == opened
+
+
+def test_a_report_exported_from_a_dicom_slide_is_imported_with_its_measurements(person, tmp_path):
+    pytest.importorskip("highdicom")
+    slide = write_level(tmp_path / "archive" / "section.dcm", 512, 512, 0.0005)
+    person.opens_slides(slide)
+    person.until(lambda: are_read(person))
+    session = person.session
+    line = SlideMeasurement("line", ((10.0, 20.0), (10.0, 120.0)))
+    session.measures.apply(lambda measures: (*measures, line))
+    session.regions.apply(lambda known: (*known, Annotation((TRIANGLE,), "Tumor", (200, 0, 0), id="r-1")))
+    person.waits()
+    person.until(lambda: (session.folder / "view.json").is_file() and (session.folder / REGIONS).is_file())
+    path = tmp_path / "report.dcm"
+    person.dock.exporter.choose_file("dicom-sr")
+    person.chooses_file("export_dialog", path)
+    wait_until_idle(person.qtbot, person.dock.exporter)
+    assert path.is_file()
+    session.measures.apply(lambda _: ())
+    session.regions.apply(lambda _: ())
+    drops(person, path)
+    person.until(lambda: classes(person) == ["Tumor"])
+    (region,) = regions(person)
+    assert region.polygons == (TRIANGLE,)
+    assert region.properties["imported_from"] == "report.dcm"
+    assert session.measures.value == (line,)
+    assert person.dock.status.text == "1 region and 1 measurement imported."
+    session.measures.undo()
+    assert session.measures.value == ()
