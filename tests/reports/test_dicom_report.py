@@ -15,6 +15,7 @@ from fake_slides import LESION, SIDE, TILE, FakeAnalysis, draw_slide
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
@@ -382,6 +383,33 @@ def test_lesions_of_a_target_class_have_its_name(folder: Path, slide: Path, tmp_
     assert "Probability of the class" in read_values(group)
     found = import_outlines(tmp_path / "sr.dcm", (SIDE, SIDE), slide=slide)
     assert {one.class_name for one in found.annotations} == {"Mitotic figure, atypical"}
+
+
+@pytest.mark.filterwarnings("ignore:The value for the data element")  # is too long for its type
+def test_an_outline_with_many_vertices(folder: Path, slide: Path, tmp_path: Path) -> None:
+    angle = np.linspace(0, 2 * np.pi, 30_000, endpoint=False)
+    ring = np.column_stack([256 + 200 * np.sin(angle), 256 + 200 * np.cos(angle)])
+    lesion = replace((read_lesions(folder) or ())[0], polygons=(Polygon(tuple(map(tuple, ring.tolist()))),))
+    write(tmp_path / "sr.dcm", slide, folder, lesion, (SIDE, SIDE))
+    (group,) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_planar_roi_measurement_groups()
+    assert group.roi.value.shape == (30_001, 3)
+    (found,) = import_outlines(tmp_path / "sr.dcm", (SIDE, SIDE), slide=slide).annotations
+    assert found.polygons[0].area == pytest.approx(np.pi * 200**2, rel=1e-3)
+    report = pydicom.dcmread(tmp_path / "sr.dcm")
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian  # of reports of other programs
+    report.save_as(tmp_path / "explicit.dcm", implicit_vr=False, little_endian=True)
+    (again,) = import_outlines(tmp_path / "explicit.dcm", (SIDE, SIDE), slide=slide).annotations
+    assert again.polygons == found.polygons
+
+
+def test_a_scale_that_a_reader_has_set_is_stated(folder: Path, tmp_path: Path) -> None:
+    write_notes(folder, SlideNotes(pixel_size=PixelSize(0.25, 0.25, "given"), measures=MEASURES[:1]))
+    document = export(folder, tmp_path / "sr.dcm")
+    assert read_values(find_group(document, "length 1")) == {"Length": (0.025, "mm")}
+    assert (
+        "Scale set by a reader: 0.25 x 0.25 µm per pixel. The slide states 0.5 x 0.5, in which positions are given."
+        in (read_comments(find_group(document, "slide")))
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))

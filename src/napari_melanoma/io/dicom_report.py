@@ -48,6 +48,7 @@ PREAMBLE_BYTES, PREFIX = 128, b"DICM"  # at the beginning of DICOM files
 ELLIPSE_VERTICES = 48
 AREA_TOLERANCE = 0.05  # share by which a stated area may differ from that of the outline
 LineKind = Literal["line", "area", "angle"]
+_NamedItems = list[tuple[Any, "Dataset"]]  # items with the codes of their names
 # UCUM code to our unit, and the factor to it.
 UNITS: Mapping[str, tuple[str, float]] = {
     "nm": ("mm", 1e-6),
@@ -209,11 +210,16 @@ def _meaning(code: Any) -> str:  # noqa: ANN401 - pydicom's Code
     return "" if code is None else code.meaning.strip()
 
 
-def _find(items: Sequence[Dataset], concept: Concept) -> Dataset | None:
-    return next((item for item in items if _is(item, concept)), None)
+def _name_items(item: Dataset) -> _NamedItems:
+    """Return the items below an item, each with the code of its name."""
+    return [(_code_of(child), child) for child in _items(item)]
 
 
-def _text(items: Sequence[Dataset], concept: Concept) -> str:
+def _find(items: _NamedItems, concept: Concept) -> Dataset | None:
+    return next((item for code, item in items if _equals(code, concept)), None)
+
+
+def _text(items: _NamedItems, concept: Concept) -> str:
     """Return the text, UID or name of a person of an item; empty if there is none."""
     item = _find(items, concept)
     if item is None:
@@ -224,7 +230,7 @@ def _text(items: Sequence[Dataset], concept: Concept) -> str:
     return str(item.get("TextValue") or item.get("UID") or "").strip()
 
 
-def _find_observer(items: Sequence[Dataset]) -> str:
+def _find_observer(items: _NamedItems) -> str:
     """Return the person of a context, or else the device; empty if there is none."""
     concepts = (codes.PERSON_NAME, codes.DEVICE_NAME, codes.DEVICE_MODEL, codes.DEVICE_MAKER)
     return next(filter(None, (_text(items, concept) for concept in concepts)), "")
@@ -248,7 +254,9 @@ class _Locator:
     def locate(self, item: Dataset) -> NDArray[np.float64]:
         """Return the points of an item as (row, column), float64 (point, 2)."""
         three = item.ValueType == "SCOORD3D"
-        values = np.array(item.get("GraphicData") or [], np.float64)
+        data = item.get("GraphicData") or []
+        # Writers store more than 64 kB of an explicit type as bytes without a type.
+        values = np.array(np.frombuffer(data, "<f4") if isinstance(data, bytes) else data, np.float64)
         if not len(values) or len(values) % (3 if three else 2) or not np.isfinite(values).all():
             raise _NoPosition("its coordinates are incomplete")
         points = values.reshape(-1, 3 if three else 2)
@@ -331,7 +339,7 @@ class _ReportReader:
 
     def __init__(self, root: Dataset, locator: _Locator, source: str) -> None:
         self._root, self.locator, self._source = root, locator, source
-        self._observer = _find_observer(_items(root))
+        self._observer = _find_observer(_name_items(root))
         self._notes: dict[str, None] = {}
 
     def read(self) -> ReportContent:
@@ -377,7 +385,7 @@ class _ReportReader:
         )
 
     def _read_group(self, item: Dataset, number: int) -> _ReadGroup:
-        items = _items(item)
+        items = _name_items(item)
         name = _text(items, codes.TRACKING_ID) or f"group {number}"
         method, finding = _find(items, codes.METHOD), _find(items, codes.FINDING)
         group = _ReadGroup(
@@ -388,7 +396,7 @@ class _ReportReader:
             method is not None and _equals(_code_of(method, "ConceptCodeSequence"), codes.MEASURED),
             {} if finding is None else {FINDING: _meaning(_code_of(finding, "ConceptCodeSequence"))},
         )
-        for child in items:
+        for code, child in items:
             kind = child.get("ValueType")
             if kind in ("SCOORD", "SCOORD3D"):
                 group.has_region = True
@@ -397,7 +405,7 @@ class _ReportReader:
                 group.has_region = True
                 self._note(f"{name}: its region is a segment of a DICOM segmentation, which cannot be imported")
             elif kind == "NUM":
-                self._read_number(child, group)
+                self._read_number(code, child, group)
         return group
 
     def _read_area(self, item: Dataset, name: str) -> tuple[Polygon, ...]:
@@ -415,9 +423,8 @@ class _ReportReader:
             )
         return polygons
 
-    def _read_number(self, item: Dataset, group: _ReadGroup) -> None:
-        """Read a value and, if it was measured on a line, the line."""
-        code = _code_of(item)
+    def _read_number(self, code: Any, item: Dataset, group: _ReadGroup) -> None:  # noqa: ANN401 - pydicom's Code
+        """Read a value and, if it was measured on a line, the line; ``code``: name of the value."""
         name = next((name for concept, name in NAMES if _equals(code, concept)), "")
         measured = item.get("MeasuredValueSequence") or []
         if measured:
@@ -450,12 +457,12 @@ class _ReportReader:
         vertices = tuple((float(row), float(column)) for row, column in points)
         group.lines.append(ReportedLine(group.name, kind, vertices[:3] if is_angle else vertices))
 
-    def _read_class(self, items: Sequence[Dataset]) -> str:
+    def _read_class(self, items: _NamedItems) -> str:
         """Return the class: malignant or benign if this is stated, else the class or finding by its name."""
         values = [
             _code_of(item, "ConceptCodeSequence")
-            for item in items
-            if item.get("ValueType") == "CODE" and not _is(item, codes.FINDING_SITE)
+            for name, item in items
+            if item.get("ValueType") == "CODE" and not _equals(name, codes.FINDING_SITE)
         ]
         for value in values:
             for concept in (codes.MALIGNANT, codes.BENIGN):

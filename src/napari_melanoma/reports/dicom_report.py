@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, sign
 from napari_melanoma.core.validity import NOTICE, Validity, read_slide_validity
 from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
 from napari_melanoma.io import dicom_codes as codes
+from napari_melanoma.io.dicom import read_pixel_size
 from napari_melanoma.io.dicom_slides import matrix_size, read_matrix_placement, read_slide_headers
 from napari_melanoma.reports.export_formats import NothingToExportError
 from napari_melanoma.slides.depth_readings import read_proposals
@@ -55,6 +56,7 @@ TYPE_2_ATTRIBUTES = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
+MAX_EXPLICIT_VALUES = 65_534 // 4  # of 4 bytes in an element with an explicit type, whose length has 16 bits
 SERIES_NUMBER = 101  # the one after that of segmentations
 REGION_CLASSES = {"melanoma": codes.MELANOMA}  # by name of the class in lower case; others have private codes
 MALIGNANCIES = {"malignant": codes.MALIGNANT, "benign": codes.BENIGN}
@@ -63,6 +65,11 @@ MEASUREMENTS = {
     "area": (codes.AREA, codes.SQUARE_MILLIMETER),
     "angle": (codes.ANGLE, codes.DEGREE),
 }
+
+
+@cache
+def _own_version() -> str:
+    return version(PRODUCT)
 
 
 def lesion_uid(header: Dataset, lesion: SlideLesion) -> str:
@@ -118,6 +125,7 @@ def _build_document(images: Sequence[Dataset], builder: _ReportBuilder) -> Any: 
     from highdicom import sr
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from pydicom.sr.codedict import codes as dictionary
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     for image in images:
         for name in TYPE_2_ATTRIBUTES:
@@ -128,9 +136,9 @@ def _build_document(images: Sequence[Dataset], builder: _ReportBuilder) -> Any: 
         observer_type=dictionary.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
             uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, PRODUCT).int}",
-            name=f"{PRODUCT} {version(PRODUCT)}",
+            name=f"{PRODUCT} {_own_version()}",
             manufacturer_name=PRODUCT,
-            model_name=f"{PRODUCT} {version(PRODUCT)}",
+            model_name=f"{PRODUCT} {_own_version()}",
         ),
     )
     report = sr.MeasurementReport(
@@ -151,9 +159,10 @@ def _build_document(images: Sequence[Dataset], builder: _ReportBuilder) -> Any: 
         instance_number=1,
         manufacturer=PRODUCT,
         manufacturer_model_name=PRODUCT,
-        software_versions=version(PRODUCT),
+        software_versions=_own_version(),
         device_serial_number="none",
         specific_character_set="ISO_IR 192",  # UTF-8, whatever that of the slide is
+        transfer_syntax_uid=ImplicitVRLittleEndian if builder.has_long_outlines else ExplicitVRLittleEndian,
         is_complete=True,
         is_final=False,
         is_verified=False,
@@ -214,6 +223,7 @@ class _ReportBuilder:
 
     def __init__(self, header: Dataset, exported: ExportedSlide, pixel: PixelSize | None) -> None:
         self._header, self._exported = header, exported
+        self.has_long_outlines = False
         self._notes = read_notes(exported.folder)
         self._pixel = self._notes.pixel_size or pixel
         self._placement = read_matrix_placement(header)
@@ -237,7 +247,13 @@ class _ReportBuilder:
                 malignant = sum(one.label == "malignant" for one in lesions)
                 measurements.append(_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")
-        comments = (*([headline] if headline else []), *self._validity.cautions, NOTICE)
+        stated, own = read_pixel_size(self._header), self._notes.pixel_size
+        comments = [*([headline] if headline else []), *self._validity.cautions, NOTICE]
+        if own is not None and stated is not None and (own.y_um, own.x_um) != (stated.y_um, stated.x_um):
+            comments.append(
+                f"Scale set by a reader: {own.y_um:g} x {own.x_um:g} µm per pixel. The slide states "
+                f"{stated.y_um:g} x {stated.x_um:g}, in which positions are given."
+            )
         model = self._model if lesions is not None else ""
         return self._group(_Group("slide", self._uid("slide"), measurements, comments=comments, model=model))
 
@@ -400,7 +416,7 @@ class _ReportBuilder:
             or None,
         }
         if group.model:
-            values["algorithm_id"] = sr.AlgorithmIdentification(name=group.model, version=version(PRODUCT))
+            values["algorithm_id"] = sr.AlgorithmIdentification(name=group.model, version=_own_version())
         if outline is None:
             built: Any = sr.MeasurementsAndQualitativeEvaluations(**values)
         else:
@@ -442,11 +458,17 @@ class _ReportBuilder:
 
         closed = (*ring, ring[0])
         if self._placement is not None:
-            return sr.ImageRegion3D(
+            points = _as_single(self._placement.to_mm(closed))
+            region = sr.ImageRegion3D(
                 graphic_type=sr.GraphicTypeValues3D.POLYGON,
-                graphic_data=_as_single(self._placement.to_mm(closed)),
+                graphic_data=points[[0, 1, 2, 0]],
                 frame_of_reference_uid=self._placement.frame_of_reference,
             )
+            # Set afterwards: highdicom 0.28 needs a square matrix of all points to check that they are in a plane.
+            region.GraphicData = points.ravel().tolist()
+            self.has_long_outlines |= points.size > MAX_EXPLICIT_VALUES
+            return region
+        self.has_long_outlines |= 2 * len(closed) > MAX_EXPLICIT_VALUES
         return sr.ImageRegion(
             graphic_type=sr.GraphicTypeValues.POLYLINE,
             graphic_data=_as_single(np.array(closed, np.float64)[:, ::-1]),
