@@ -35,6 +35,7 @@ DESCRIPTION, FORMAT_VERSION = "rdf.yaml", "0.5.4"
 ONNX_FILE, OUTPUT = "network.onnx", "probability"
 ATTACHED = re.compile(r"[\w-]+\.(?:json|safetensors)", re.ASCII)
 DOI = re.compile(r"10\.\d{4,9}/[^\s,;)]+")
+ONE_VIEW = "The network is for one view: napari-melanoma adds closer views of the lesion. "
 LICENSE = re.compile(r"[A-Za-z0-9.-]*[0-9][A-Za-z0-9.-]*|MIT|ISC|Unlicense|Zlib")  # SPDX: nearly all have a version
 MAX_BYTES = 4 * 2**30  # of a file in a package that is imported
 
@@ -82,7 +83,9 @@ def _describe(info: BundleInfo, folder: Path) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "type": "model",
         "name": re.sub(r"[^\w+ ()-]", "-", config.name, flags=re.ASCII),
-        "description": f"{config.title}. Research use only; not for diagnosis."[:1024],
+        "description": f"{config.title}. {ONE_VIEW * bool(config.closer_views)}Research use only; not for diagnosis."[
+            :1024
+        ],
         "documentation": CARD,
         "license": config.licence,
         "cite": _cite(config.architecture),
