@@ -27,6 +27,7 @@ from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architect
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.fold_config import FoldConfig, TeacherConfig
 from napari_melanoma.training.losses import LOSSES, losses
+from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -344,20 +345,6 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
         *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
-
-
-class PromptsConfig(Config):
-    """Training with a simulated user, who prompts a lesion and corrects its mask."""
-
-    clicks: int = Field(3, title="Most corrections", ge=1, le=20, description="most corrections of an image in a step")
-    composites: float = Field(
-        0.15,
-        title="Composites (share)",
-        ge=0,
-        le=1,
-        description="share of images that are shown among three others, where only the prompted lesion is the target; "
-        "none in micro-batches of fewer than four images",
-    )
 
 
 class DataConfig(Config):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.prompted import Hypotheses, PromptedUNet
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.loader import ImageBatch
-    from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
+    from napari_melanoma.training.prompts_config import PromptsConfig
+    from napari_melanoma.training.recipe import TrainRecipe
 
 # Separate these random numbers from other uses of the seed.
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23
