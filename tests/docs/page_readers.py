@@ -52,6 +52,7 @@ NOT_RUN = {
 EXAMPLES_NOT_RUN = {
     "import spatialdata": "needs spatialdata and wsidata, which require an older dask",
     "Analyze slides on SLURM jobs": "needs SLURM; tests/slides/cohort has a stand-in",
+    "nm.push(": "needs the Hugging Face hub; tests/models/test_hub.py has a local one",
     "napari.Viewer()": "opens a window; tests/ui/test_tools.py does",
 }
 
@@ -177,7 +178,7 @@ READERS = {
             (2, "the run has finished; tests/cli/test_runs.py has one that has not"),
         ),
     ),
-    "docs/how-to/models.md": Reader(PHOTO),
+    "docs/how-to/models.md": Reader(PHOTO | {"runs/second/bundle": make.bundle("lesion-small")}),
     "docs/how-to/report.md": Reader(
         SECTION
         | {
