@@ -70,8 +70,13 @@ choose_torch() {
 
 install_package() {
     "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip --upgrade >/dev/null
-    # The certificates of the system, which pip uses as well: hospitals have proxies with their own. Two names, by version.
+    # The certificates of the system: hospitals have proxies with their own. Two names, by the version of uv; pip uses them
+    # from 24.2 on.
     export UV_SYSTEM_CERTS=true UV_NATIVE_TLS=true
+    certificates=/etc/ssl/certs/ca-certificates.crt
+    if [ -f "$certificates" ] && ! "$venv/bin/python" -m pip config list | grep -q '\.cert='; then
+        export PIP_CERT="$certificates"
+    fi
     choose_torch
     "$venv/bin/python" -m pip install --quiet uv || true
     if [ "$(uname -s)" = Linux ] && [ "${LOCK:-yes}" != no ]; then

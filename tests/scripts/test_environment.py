@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SCRIPT = REPOSITORY / "scripts" / "environment.sh"
 LOCK = "packaging/lock.txt"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 LOCKED_EXTRAS = ("pyqt6", "pyside6", "test")
 
 # Stands for the Python of the environment: states whether torch is there and PyTorch's index can be reached, and notes
@@ -25,9 +26,11 @@ PYTHON = """#!/bin/sh
 case "$*" in
     *find_spec*) exit $TORCH_ABSENT ;;
     *urlopen*) exit $INDEX_UNREACHABLE ;;
+    "-m pip config list") echo "$PIP_SETTINGS" ;;
     "-m uv pip "*)
         printf '%s' "${UV_TORCH_BACKEND:-PyPI}" > "$NOTE"
         echo "$*" >> "$NOTE.commands"
+        printf '%s' "${PIP_CERT:-}" > "$NOTE.certificates"
         case "$*" in *--constraint*) exit $LOCK_FAILS ;; esac ;;
     "-m pip install --editable "*--constraint*) exit $LOCK_FAILS ;;
 esac
@@ -45,9 +48,9 @@ def install(folder: Path, *, system: str = "Linux", gpu: bool = False, **variabl
     write_program(folder / "env" / "bin" / "python", PYTHON)
     write_program(folder / "programs" / "uname", f"#!/bin/sh\necho {system}\n")
     write_program(folder / "programs" / "nvidia-smi", f"#!/bin/sh\nexit {0 if gpu else 9}\n")
-    kept = {name: value for name, value in os.environ.items() if name not in ("LOCK", "UV_TORCH_BACKEND")}
+    kept = {name: value for name, value in os.environ.items() if name not in ("LOCK", "PIP_CERT", "UV_TORCH_BACKEND")}
     states = {"TORCH_ABSENT": "1", "INDEX_UNREACHABLE": "0", "LOCK_FAILS": "0", "NOTE": str(folder / "note")}
-    environment = {**kept, **states, **variables}
+    environment = {**kept, **states, "PIP_SETTINGS": "", **variables}
     environment["PATH"] = f"{folder / 'programs'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["sh", SCRIPT, folder / "env", "test"], env=environment, capture_output=True, text=True, check=True
@@ -108,6 +111,13 @@ def test_if_the_locked_versions_cannot_be_installed_the_newest_are(tmp_path: Pat
     _, messages = install(tmp_path, LOCK_FAILS="1")
     assert list_commands(tmp_path) == [True, False]
     assert f"the versions of {LOCK} cannot be installed here" in messages
+
+
+@pytest.mark.skipif(not CERTIFICATES.exists(), reason="this system has its certificates elsewhere")
+@pytest.mark.parametrize(("settings", "expected"), [("", str(CERTIFICATES)), ("global.cert='own.pem'", "")])
+def test_pip_uses_the_certificates_of_the_system(tmp_path: Path, settings: str, expected: str) -> None:
+    install(tmp_path, PIP_SETTINGS=settings)
+    assert (tmp_path / "note.certificates").read_text(encoding="utf-8") == expected
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
