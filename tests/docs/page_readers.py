@@ -212,6 +212,7 @@ READERS = {
     ),
     "docs/how-to/classifying.md": Reader(OWN | PHOTO | {"mask.png": make.mask}),
     "docs/how-to/corrections.md": Reader(OWN | {"annotations.json": make.coco_file, "labelme": make.labelme_files}),
+    "docs/how-to/folds.md": Reader(RECIPE | {"photographs": make.photographs}),
     "docs/how-to/reproduce.md": Reader(DATA),
     "docs/how-to/depth-by-hand.md": Reader(
         {
@@ -230,6 +231,28 @@ READERS = {
             "--class Skin": {"tiles": make.remove}
         },
     ),
+    "docs/how-to/paint.md": Reader(
+        SECTION
+        | {
+            "section.geojson": make.outlines,
+            "a.svs": make.slide,
+            "a.geojson": make.outlines,
+            "b.svs": make.slide,
+            "b.geojson": make.outlines,
+            "slides": make.slides,
+            "other.svs": make.slide,
+            "strokes.geojson": make.outlines,
+            "a.qptiff": make.fluorescence,
+            "b.qptiff": make.fluorescence,
+        },
+        before={
+            "napari-melanoma tissue fit a.qptiff b.qptiff --channels DAPI,CD8,PanCK --out immune": {
+                "a.geojson": make.fluorescence_strokes,
+                "b.geojson": make.fluorescence_strokes,
+                "slides/c.qptiff": make.fluorescence,
+            }
+        },
+    ),
     "docs/how-to/privacy.md": Reader(RESULTS | {"dataset.zip": make.dataset_archive}),
     "docs/how-to/analyzing-slides.md": Reader(
         SECTION
@@ -246,6 +269,7 @@ READERS = {
     "docs/explanation/inference.md": Reader(PHOTO | SECTION),
     "docs/how-to/slides.md": Reader({"slide.svs": make.slide}),
     "docs/reference/features.md": Reader({"dataset": make.dataset}),
+    "docs/reference/slide-options.md": Reader({"slide.svs": make.slide}),
     "docs/reference/table.md": Reader(
         {
             "HAM10000_metadata.csv": make.ham10000_table,
