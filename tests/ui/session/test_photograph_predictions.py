@@ -44,6 +44,9 @@ class Request(QObject):
     def cancel(self) -> None:
         """Nothing is to be stopped."""
 
+    def ignore(self) -> None:
+        self.blockSignals(True)
+
 
 class Controller(QObject):
     """Has the photographs of a viewer, which do not change."""
@@ -75,7 +78,8 @@ class Predictions:
         sessions = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
         self.first, self.second = sessions.update()
         self.parent, self.controller = QObject(), Controller(sessions)
-        client: Any = SimpleNamespace(folder=folder, request=lambda *_, **__: Request())
+        self.sent: list[Request] = []  # to the worker
+        client: Any = SimpleNamespace(folder=folder, request=self._send)
         self.options = SharedHeatmapOptions(DockSettings())
         parts: tuple[Any, Any] = (self.controller, client)
         self.predictions = PhotographPredictions(*parts, Classifier(self.parent), self.options, self.parent)  # type: ignore[arg-type]
@@ -88,6 +92,10 @@ class Predictions:
             assert session.request is not None
             session.prediction = LesionPredictionOutcome(session.request, PREDICTION)
         self.predictions.queue.cancel()
+
+    def _send(self, verb: str, **arguments: object) -> Request:
+        self.sent.append(Request())
+        return self.sent[-1]
 
     def requests(self, session: PhotographSession) -> LesionPredictionRequest:
         """Request the heatmap of a photograph as its layer does."""
@@ -173,3 +181,14 @@ def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Prediction
     predictions.options.edit(method="occlusion")
     predictions.predictions.queue.failed.emit(request, ERROR)
     assert (first.heatmap, predictions.failures) == (None, [])
+
+
+def test_the_response_of_a_model_that_was_replaced_meanwhile_is_ignored(predictions: Predictions, qtbot: QtBot) -> None:
+    predictions.sent.clear()
+    predictions.requests(predictions.first)
+    qtbot.waitUntil(lambda: len(predictions.sent) == 1)
+    models_changed().changed.emit("small")
+    qtbot.waitUntil(lambda: len(predictions.sent) == 2)
+    first, second = predictions.sent
+    assert (first.signalsBlocked(), second.signalsBlocked()) == (True, False)
+    assert predictions.first.heatmap is None

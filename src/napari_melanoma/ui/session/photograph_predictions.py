@@ -264,6 +264,7 @@ class PhotographPredictions(QObject):
 
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
+        self.queue.discard()
         for session in self._sessions:
             session.prediction = session.heatmap = None
             session.classifier = ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest
+    from napari_melanoma.ui.worker_client import WorkerRequest
 
 FindResult = Callable[["LesionPredictionRequest"], "LesionResult | None"]
 
@@ -66,13 +67,27 @@ class PredictionQueue(StagedTask):
 
     def cancel(self) -> None:
         """Cancel all requests."""
-        self._pending.clear()
-        stage, self._stage, self._active = self._stage, None, None
-        tasks.set_running(self, False)
+        stage = self._clear()
         if stage is not None:
-            self._worker_input = None
             stage.cancel()
             self.idle.emit()
+
+    def discard(self) -> None:
+        """Remove all requests, and ignore the response to the active one, so that it can be requested again."""
+        stage = self._clear()
+        if isinstance(stage, BackgroundJob):
+            stage.cancel()
+        elif stage is not None:
+            stage.ignore()
+        self.idle.emit()
+
+    def _clear(self) -> BackgroundJob | WorkerRequest | None:
+        """Remove all requests; return the stage of the active one."""
+        self._pending.clear()
+        stage, self._stage, self._active = self._stage, None, None
+        self._worker_input = None
+        tasks.set_running(self, False)
+        return stage
 
     def _next(self) -> None:
         while self._active is None and self._pending:

@@ -31,7 +31,7 @@ class PredictionStatus(QObject):
         self._previous_text = ""  # status message before the prediction
         self._progress: Progress | None = None
         self._is_shown = False  # whether the status line shows the prediction
-        self._has_result, self._error = True, ""  # of the last request; message of the last error
+        self._has_result, self._error = False, ""  # of the last request; message of the last error
         self._failed_method = ""  # of the heatmap with this error
         self._delay_timer = QTimer(self)
         self._delay_timer.setSingleShot(True)
@@ -42,6 +42,7 @@ class PredictionStatus(QObject):
         queue = predictions.queue
         queue.started.connect(self._on_started)
         queue.progressed.connect(self._on_progress)
+        queue.predicted.connect(self._on_predicted)
         queue.failed.connect(self._on_failed)
         queue.idle.connect(self._on_idle)
 
@@ -53,11 +54,10 @@ class PredictionStatus(QObject):
 
     def _on_cancelled(self, task: str) -> None:
         if task == TASK:
-            self._has_result = False
             self._predictions.cancel()
 
     def _on_started(self, request: LesionPredictionRequest) -> None:
-        self._has_result = True  # unless it fails or is canceled
+        self._has_result = False
         if not self._delay_timer.isActive() and not self._is_shown:
             self._start_time, self._progress = time.monotonic(), None
             self._delay_timer.start()
@@ -73,6 +73,9 @@ class PredictionStatus(QObject):
         self._progress = progress
         if self._is_shown:
             self._status.progress(TASK, progress)
+
+    def _on_predicted(self, request: LesionPredictionRequest, response: object) -> None:
+        self._has_result = True
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         self._has_result, self._error, self._failed_method = False, describe_failure(error), request.method
