@@ -564,6 +564,23 @@ def test_every_label_is_english_and_has_its_unit():
             configs += [part] if part is not None and part is info.annotation else []
 
 
+def test_a_list_without_a_selection_shows_its_placeholder(qtbot):
+    box = NoWheelComboBox()
+    qtbot.addWidget(box)
+    box.addItem("tile-demo")
+    box.setCurrentIndex(-1)
+    box.resize(240, box.sizeHint().height())
+    box.show()
+    empty = box.grab().toImage()
+    box.setPlaceholderText("select a model ...")
+    assert box.grab().toImage() != empty
+    box.setCurrentIndex(0)
+    selected = box.grab().toImage()
+    box.setPlaceholderText("another text")
+    assert box.grab().toImage() == selected
+
+
+
 def test_long_names_of_a_combo_box_get_an_ellipsis_and_a_tooltip(stage, qtbot, monkeypatch):
     shown = []
     monkeypatch.setattr(QToolTip, "showText", lambda place, text, widget: shown.append(text))

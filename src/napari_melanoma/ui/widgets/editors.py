@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QHelpEvent, QPaintEvent
+from qtpy.QtGui import QHelpEvent, QPaintEvent, QPalette
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -165,12 +165,14 @@ class NoWheelComboBox(QComboBox):
         self.setMinimumContentsLength(MIN_LETTERS)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw the text with an ellipsis where Qt would cut it off."""
+        """Draw the text, or the placeholder without a selection, with an ellipsis where Qt would cut it off."""
         if self.isEditable():
             super().paintEvent(event)
             return
         option = self._style_option()
         option.currentText = self._elide(option)
+        if self.currentIndex() < 0:
+            option.palette.setBrush(QPalette.ColorRole.ButtonText, option.palette.placeholderText())
         painter = QStylePainter(self)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
@@ -178,7 +180,7 @@ class NoWheelComboBox(QComboBox):
     def event(self, event: QEvent) -> bool:
         """Show the whole text above the tooltip if it does not fit."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and self._is_elided():
-            text = "\n".join(filter(None, (self.currentText(), self.toolTip())))
+            text = "\n".join(filter(None, (self._shown_text, self.toolTip())))
             QToolTip.showText(event.globalPos(), text, self)
             return True
         return bool(super().event(event))
@@ -196,15 +198,19 @@ class NoWheelComboBox(QComboBox):
         self.initStyleOption(option)
         return option
 
+    @property
+    def _shown_text(self) -> str:
+        return str(self.placeholderText() if self.currentIndex() < 0 else self.currentText())
+
     def _is_elided(self) -> bool:
-        return not self.isEditable() and self._elide(self._style_option()) != self.currentText()
+        return not self.isEditable() and self._elide(self._style_option()) != self._shown_text
 
     def _elide(self, option: QStyleOptionComboBox) -> str:
         """Shorten the current text in the middle, as the ends of names differ more often."""
         part = QStyle.SubControl.SC_ComboBoxEditField
         field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
         width = field.width() - TEXT_MARGIN_PX
-        return str(self.fontMetrics().elidedText(self.currentText(), Qt.TextElideMode.ElideMiddle, width))
+        return str(self.fontMetrics().elidedText(self._shown_text, Qt.TextElideMode.ElideMiddle, width))
 
 
 class ChoiceEditor(Editor):
