@@ -232,6 +232,7 @@ def test_a_removed_photograph_is_freed_and_only_its_corrections_kept(person, qtb
     person.waits()
     assert not list(person.dock.sessions)
     assert kept() == []
+    assert not [layer for layer in person.viewer.layers if layer.visible], "they would cover another photograph"
     person.viewer.layers.clear()  # its layers had stayed
     # A stroke is kept, even if it has not settled.
     person.opens()

@@ -580,7 +580,6 @@ def test_a_list_without_a_selection_shows_its_placeholder(qtbot):
     assert box.grab().toImage() == selected
 
 
-
 def test_long_names_of_a_combo_box_get_an_ellipsis_and_a_tooltip(stage, qtbot, monkeypatch):
     shown = []
     monkeypatch.setattr(QToolTip, "showText", lambda place, text, widget: shown.append(text))

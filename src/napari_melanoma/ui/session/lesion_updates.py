@@ -122,7 +122,7 @@ class LesionController(QObject):
         self.changed.emit(session)
 
     def _on_removed(self, session: PhotographSession, removed_layers: dict[str, Layer]) -> None:
-        """Remove the session of a photograph; its unsaved corrections are kept for recovery."""
+        """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
         lesion = session.lesion
         if lesion is not None:
             mask, strokes = (removed_layers.get(role) or session.orphaned_layer(role) for role in ("mask", "scribbles"))
@@ -133,6 +133,9 @@ class LesionController(QObject):
                 session.identity, lesion, edited_mask, strokes.data if strokes and strokes.data.any() else None
             )
         self.sessions.remove(session)
+        for layer in session.viewer.layers:  # of the photograph; others would lie over the next one
+            if photographs.get_identity(layer) == session.identity:
+                layer.visible = False
 
     def _update_from_mask(self, session: PhotographSession) -> None:
         def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate | None]:
