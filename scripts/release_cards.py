@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,6 +19,14 @@ On images that were used neither for training nor to choose the epoch and thresh
 default post-processing: threshold {threshold:.2f}, smoothed, largest lesion kept and filled. In brackets 95 % intervals
 (percentile bootstrap over patients or lesions, 2000 rounds, seed 0). Accuracy, sensitivity and specificity are those of
 pixels; the thresholded Jaccard index is 0 below 0.65 (ISIC 2018).
+"""
+OTHER_COLLECTIONS = """### On collections that it was not trained on
+
+Expect these figures on new photographs.
+"""
+OWN_COLLECTIONS = """### On the collections of its training data
+
+Other images of the same collections: better than on new photographs.
 """
 LIMITS = """## Limitations
 
@@ -62,28 +70,51 @@ OUTSIDE_FIGURES = {
 CLASS_METRICS = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 CLASSIFIER_PERFORMANCE = """## Performance
 
+Sensitivity and specificity of {positive} are those at a decision threshold that was chosen for a sensitivity of
+{target_sensitivity:.2f} on other images. AP: average precision; ECE: expected calibration error. In brackets 95 %
+intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
+"""
+NO_OTHER_COLLECTION = """### On collections that it was not trained on
+
+Not measured: there was no other collection of this type of photograph with diagnoses.
+"""
+CROSS_VALIDATED = """### On the collection of its training data
+
 Cross-validated: {folds} networks trained with this recipe, each evaluated on images that it was not trained on; their
 predictions are pooled. This bundle was made from all of the images with the same recipe: some for training, the others
-for calibration. Sensitivity and specificity of {positive} are those at the decision threshold that each fold chose on
-images of its own for a sensitivity of {target_sensitivity:.2f}. AP: average precision, {share:.2f} by chance; ECE:
-expected calibration error. In brackets 95 % intervals (bootstrap over patients or lesions, 2000 rounds, seed 0).
+for calibration. By chance, AP is {share:.2f}.
 """
 
 
-def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
+def full_card(
+    config: BundleConfig,
+    figures: Mapping[str, Mapping[str, Estimate]],
+    data_notes: str,
+    elsewhere: Collection[str] = (),
+) -> str:
     """Return the card of a bundle that was evaluated on new images.
 
     ``figures``: name of a data set to its estimates. ``data_notes``: the section on the data, in Markdown.
+    ``elsewhere``: names of those data sets whose collections the model was not trained on.
     """
+    measured = [
+        PERFORMANCE.format(threshold=config.threshold),
+        *(_overlap_section(OTHER_COLLECTIONS, {name: one for name, one in figures.items() if name in elsewhere})),
+        *(_overlap_section(OWN_COLLECTIONS, {name: one for name, one in figures.items() if name not in elsewhere})),
+    ]
+    outside = outside_section(config.name)
+    return "\n".join([card_header(config), *measured, *outside, training_section(config), data_notes, LIMITS])
+
+
+def _overlap_section(header: str, figures: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Return a table of overlap metrics below a header; empty without data sets."""
     labels = [metric.label for metric in OVERLAP_METRICS.values()]
-    header = "| images | n | " + " | ".join(labels) + " |\n|---|---|" + "---|" * len(labels)
     rows = [
         f"| {name} | {estimates['DI'].count} | " + " | ".join(str(estimates[key]) for key in OVERLAP_METRICS) + " |"
         for name, estimates in figures.items()
     ]
-    measured = "\n".join([PERFORMANCE.format(threshold=config.threshold), header, *rows, ""])
-    outside = outside_section(config.name)
-    return "\n".join([card_header(config), measured, *outside, training_section(config), data_notes, LIMITS])
+    table = ["| images | n | " + " | ".join(labels) + " |\n|---|---|" + "---|" * len(labels), *rows, ""]
+    return [header, *table] if figures else []
 
 
 def outside_section(model: str) -> list[str]:
@@ -106,14 +137,15 @@ class CrossValidationMetrics:
     """Result of a cross-validation of a classifier.
 
     ``share``: of the positive class. ``by_input``: input of the model, such as the photograph alone, to its estimates
-    by metric. ``gain``: of the AUC by clinical metadata. ``sets``: estimates on the prediction sets: ``held`` and
-    ``held of the positive`` (the set contains the true class), ``inconclusive`` and ``out_of_distribution``.
+    by metric. ``gain``: of the AUC by clinical metadata; None if it was not measured. ``sets``: estimates on the
+    prediction sets: ``held`` and ``held of the positive`` (the set contains the true class), ``inconclusive`` and
+    ``out_of_distribution``; empty if they were not measured.
     """
 
     folds: int
     share: float
     by_input: Mapping[str, Mapping[str, Estimate]]
-    gain: Estimate
+    gain: Estimate | None
     sets: Mapping[str, Estimate]
     groups: Sequence[CardSubgroup] = ()
 
@@ -132,12 +164,12 @@ def full_class_card(
     parts = [
         card_header(config),
         CLASSIFIER_PERFORMANCE.format(**about, target_sensitivity=sensitivity),
+        *([OTHER_COLLECTIONS, _metrics_table("images", elsewhere)] if elsewhere else [NO_OTHER_COLLECTION]),
+        CROSS_VALIDATED.format(**about),
         _metrics_table("input", metrics.by_input),
-        _metadata_text(metrics.gain, classifier.positive),
-        _prediction_sets_text(metrics.sets, classifier.positive, classifier.coverage),
+        *([_metadata_text(metrics.gain, classifier.positive)] if metrics.gain else []),
+        *([_prediction_sets_text(metrics.sets, classifier.positive, classifier.coverage)] if metrics.sets else []),
         _subgroups_section(metrics.groups, classifier.positive),
-        *(["### Other data\n\nThis bundle on images of other clinics and cameras.\n"] if elsewhere else []),
-        *([_metrics_table("images", elsewhere)] if elsewhere else []),
         *outside_section(config.name),
         training_section(config),
         notes,

@@ -31,9 +31,10 @@ from napari_melanoma.models.inference import TorchNetwork
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ELSEWHERE = {"dermoscopic: PH2, all (another clinic)": ("ph2", None)}
 HELD_OUT = {
+    **ELSEWHERE,
     "dermoscopic: ISIC 2017, a fifth of its training set": ("isic2017", "val"),
-    "dermoscopic: PH2, all (another clinic)": ("ph2", None),
     "macroscopic: PAD-UFES-20, `val` split": ("pad_ufes", "val"),
 }
 DATA_NOTES = """## Data
@@ -92,7 +93,7 @@ def main() -> int:
     notes = DATA_NOTES
     if arguments.clicks:
         notes += PROMPTED_NOTES + _click_tables(arguments.clicks)
-    card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, notes)
+    card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, notes, ELSEWHERE)
     extra_files = [*draft.path.glob(FILE_NAME)]
     released = write_bundle(arguments.out, config, load_network(draft), card, extra_files=extra_files)
     write_graphs(released, load_network(released))
