@@ -48,12 +48,13 @@ DATA_NOTES = """## Data
 
 No patient identifiers are published for ISIC 2017 and PH2: images are kept apart by lesion and by near-duplicates in
 the first, and by image in the second. PAD-UFES-20 is split by patient.
+
+Sharp copies of most photographs of ISIC 2017 (512 x 512 pixels) and, as truths of their own, second drawings of masks
+of PAD-UFES-20 by other students were used for training, too.
 """
 
 PROMPTED_NOTES = """
-Sharp copies of most photographs of ISIC 2017 (512 x 512 pixels) and, as truths of their own, second drawings of masks
-of PAD-UFES-20 by other students were used for training, too. A simulated user prompted and corrected each image up to
-three times per step.
+A simulated user prompted and corrected each image up to three times per step.
 """
 CLICK_METRICS = ("DI 0", "DI 1", "DI 2", "DI 3", "DI 5", "DI best of hypotheses", "NoC 85", "NoC 90")
 CLICKS = """## Performance by clicks
