@@ -175,9 +175,6 @@ def read_case(folder: AnyPath) -> PatientCase:
     return PatientCase(store.folder, store.case, dict(store.missing))
 
 
-EXPORT_SUFFIXES = {"onnx": ".onnx", "bioimageio": ".zip", "hub": ""}
-
-
 def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | None = None) -> Path:
     """Export a model for other programs.
 
@@ -214,17 +211,20 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     >>> nm.export("lesion-small", "onnx")  # doctest: +SKIP
     PosixPath('lesion-small.onnx')
     """
-    from napari_melanoma.models.bioimageio import export_package
-    from napari_melanoma.models.export import export_bundle
-    from napari_melanoma.models.hub import export_repository
+    from napari_melanoma.models import bioimageio, hub
+    from napari_melanoma.models import export as onnx
 
-    write = {"onnx": export_bundle, "bioimageio": export_package, "hub": export_repository}
-    if not isinstance(format, str) or format not in write:
-        raise InputError(f"format must be one of {', '.join(write)}; found {describe(format)}.")
+    formats = {
+        "onnx": (onnx.export_bundle, onnx.SUFFIX),
+        "bioimageio": (bioimageio.export_package, bioimageio.SUFFIX),
+        "hub": (hub.export_repository, ""),
+    }
+    if not isinstance(format, str) or format not in formats:
+        raise InputError(f"format must be one of {', '.join(formats)}; found {describe(format)}.")
     info = to_bundle(model)
     prepare_torch()
-    out = Path(f"{info.name}{EXPORT_SUFFIXES[format]}") if path is None else to_path(path, "the file")
-    return write[format](info, out)
+    write, suffix = formats[format]
+    return write(info, Path(f"{info.name}{suffix}") if path is None else to_path(path, "the file"))
 
 
 @dataclass(frozen=True)

@@ -82,12 +82,14 @@ def assumed_modality(estimate: ModalityEstimate, stated: str | None, modalities:
     return stated or (ASSUMED if is_guess else estimate.kind)
 
 
-def own_type_probability(estimate: ModalityEstimate, modalities: Sequence[str]) -> float | None:
-    """Return the probability that a photograph has a modality of a model.
+def are_recognizable(modalities: Sequence[str]) -> bool:
+    """Whether photographs of the modalities of a model are recognized: not those of slides, or unknown (empty)."""
+    return bool(modalities) and {*modalities} <= {*MODALITY_KINDS}
 
-    None if it cannot be recognized, as for slides, or if ``modalities`` is empty (unknown).
-    """
-    if not modalities or not {*modalities} <= {*MODALITY_KINDS}:
+
+def own_type_probability(estimate: ModalityEstimate, modalities: Sequence[str]) -> float | None:
+    """Return the probability that a photograph has a modality of a model; None if it cannot be recognized."""
+    if not are_recognizable(modalities):
         return None
     return estimate.probability if estimate.kind in modalities else 1.0 - estimate.probability
 

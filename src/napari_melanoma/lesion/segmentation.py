@@ -173,16 +173,16 @@ class LesionLogits:
 
     def to_prediction(self) -> LesionPrediction:
         """Return the probability of the photograph, and the spread over the flips."""
-        probability = to_probability(self._average_views(0, self.shape))
+        probability = to_probability(self.average_views(0, self.shape))
         if len(self.maps) == 1:
             return LesionPrediction(probability)
         if not self.closer:
             return LesionPrediction(probability, self.maps[1:])
         scale = min(1.0, SPREAD_PX / max(self.shape))
         shape = max(1, round(scale * self.shape[0])), max(1, round(scale * self.shape[1]))
-        return LesionPrediction(probability, np.stack([self._average_views(index, shape) for index in (1, 2)]))
+        return LesionPrediction(probability, np.stack([self.average_views(index, shape) for index in (1, 2)]))
 
-    def _average_views(self, index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    def average_views(self, index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Average one of the maps over the views that show a pixel; returns float32 (row, column) of ``shape``."""
         average = resize_logits(self.maps[index], shape)
         if not self.closer:

@@ -19,7 +19,7 @@ from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
-from napari_melanoma.imaging.modality import ModalityEstimate, own_type_probability, recognize_modality
+from napari_melanoma.imaging.modality import are_recognizable, own_type_probability, recognize_modality
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
@@ -334,7 +334,7 @@ def recognize_own_types(
 
     None if they cannot be recognized, as for slides. Photographs that cannot be read any more are left out.
     """
-    if own_type_probability(ModalityEstimate("neither", 1.0), modalities) is None:
+    if not are_recognizable(modalities):
         return None
     found = []
     for sample in run.track(samples, "Recognizing the types of photographs"):

@@ -26,9 +26,9 @@ from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.lesion.segmentation import Segmenter, predict_logits
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.inference import load_inference, normalize_images
+from napari_melanoma.models.inference import load_inference, normalize_images, resize_logits
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training.data_preparation import read_part_table
 from napari_melanoma.training.fold_table import list_folds
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 TEACHER_FILE = "teacher.json"
 BATCH = 8  # images per forward pass
-SMALLEST = 1e-7  # probability, so that its logarithm is finite
 MESSAGE = "Predictions of the teacher"
 Predict = Callable[[Sequence[LesionInput]], "NDArray[np.float32]"]  # logits, (image, class, ...)
 
@@ -301,31 +300,25 @@ def _load_classifier(names: Sequence[str], info: BundleInfo) -> Predict:
 
 def _load_segmenter(names: Sequence[str], side: int, info: BundleInfo) -> Predict:
     """Load a segmentation model; its logits have the order of the names, and are resized to a square of ``side``."""
-    from scipy.special import logit
-
     if not names:  # with closer views of the lesion, if the model has them
         model = Segmenter.load(info)
 
         def predict_lesions(images: Sequence[LesionInput]) -> NDArray[np.float32]:
-            maps = model.probabilities([one.rgb for one in images])
-            logits = [logit(np.clip(one, SMALLEST, 1 - SMALLEST)).astype(np.float32) for one in maps]
-            return np.stack([_resize(plane, side)[None] for plane in logits])
+            outputs = predict_logits(model, [one.rgb for one in images], _prepare(images, info.config), flips=False)
+            return np.stack([output.average_views(0, (side, side))[None] for output in outputs])
 
         return predict_lesions
     config, network, order = info.config, load_inference(info), _order_classes(info.config, names)
 
     def predict(images: Sequence[LesionInput]) -> NDArray[np.float32]:
-        inputs = [prepare_network_input(one.rgb, config.input_size, config.preprocessing) for one in images]
-        logits = network.run("segment", image=normalize_images(inputs, config))["logits"][:, order]
-        return np.stack([[_resize(plane, side) for plane in planes] for planes in logits])
+        logits = network.run("segment", image=normalize_images(_prepare(images, config), config))["logits"][:, order]
+        return np.stack([[resize_logits(plane, (side, side)) for plane in planes] for planes in logits])
 
     return predict
 
 
-def _resize(plane: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR))
+def _prepare(images: Sequence[LesionInput], config: BundleConfig) -> list[NDArray[np.uint8]]:
+    return [prepare_network_input(one.rgb, config.input_size, config.preprocessing) for one in images]
 
 
 def _soften(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.sections.measurements.view import MeasurementTable
 from napari_melanoma.ui.sections.prediction.view import PredictionPanel
 from napari_melanoma.ui.session import lesion_updates
+from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest
 from napari_melanoma.ui.session.prediction_status import STATUS_DELAY_MS
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
@@ -581,6 +582,7 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
 def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
     person.opens()
     status, predictions = person.dock.status, person.dock.predictions
+    removed = LesionPredictionRequest("a removed photograph", ClassifierInput("", "", ""), ())
     for message in ("The mask now comes from 'cells'.", ""):
         status.show_message("Saved.")
         predictions.queue.started.emit(None)
@@ -588,5 +590,6 @@ def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
         assert status.text.endswith("...")
         if message:
             status.show_message(message)
+        predictions.queue.predicted.emit(removed, {})
         predictions.queue.idle.emit()
         assert status.text.startswith(f"{message or 'Saved.'} Predicted in")

@@ -145,7 +145,9 @@ def test_shipped_recipes_round_trip(stage):
     for recipe in OF_PICTURES:
         shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
         form.set_values(shown)
-        elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # may be absent: without rows
+        elsewhere = shown.model_dump(
+            include={"classification", "prompts", "teacher", "tile"}
+        )  # may be absent: without rows
         assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown), recipe.name
         assert form.faults == [], recipe.name
 
@@ -232,6 +234,8 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
         return st.dictionaries(keys, st.one_of(st.booleans(), st.integers(-9, 9), st.floats(-1, 1), WORDS), max_size=4)
     if origin is not None:
         return st.one_of(*(values_of(part, metadata) for part in parts))
+    if annotation is type(None):
+        return st.none()
     if annotation is bool:
         return st.booleans()
     if annotation in (int, float):
@@ -252,6 +256,10 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
     scale = tuple(abs(end) or 1.0 for end in values["augmentation"]["scale"])  # magnifications
     fits["augmentation"] = {**values["augmentation"], "scale": scale}
     name = fits.get("model", values["model"])["architecture"]
+    alone = list_architectures()[name].spec.answers_prompts or "slide" in values["modalities"]
+    views = None if alone else values["model"]["closer_views"]
+    fits["model"] = {**fits.get("model", values["model"]), "closer_views": views and tuple(sorted({*views}))}
+    fits["teacher"] = None if alone else values["teacher"]
     fits["prompts"] = {} if list_architectures()[name].spec.answers_prompts else None
     return {**values, **fits}
 
@@ -276,7 +284,8 @@ def test_any_recipe_round_trips(stage, data):
     form.setObjectName("whole")
     shown = TrainRecipe.parse(of_segmentation(data.draw(values_of(TrainRecipe))), "hypothesis")
     form.set_values(shown)
-    elsewhere = shown.model_dump(include={"classification", "prompts", "tile"})  # parts that may be absent have no rows
+    absent = {"classification", "prompts", "teacher", "tile"}  # parts that may be absent have no rows
+    elsewhere = shown.model_dump(include=absent)
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
     assert form.faults == []
 

@@ -79,8 +79,8 @@ class PredictionHeatmap:
     def applies_to(self, request: LesionPredictionRequest) -> bool:
         """Return whether it is the outcome of a request; what has failed is not repeated after each edit."""
         if self.error:
-            failed = self.request
-            return (failed.classifier_input.model, *failed[-2:]) == (request.classifier_input.model, *request[-2:])
+            failed, asked = ((one.classifier_input.model, one.method, one.target) for one in (self.request, request))
+            return failed == asked
         return self.request == request
 
 
