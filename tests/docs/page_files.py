@@ -91,6 +91,10 @@ def shrink_recipe(path: Path) -> None:
     recipe |= {"epochs": 1, "batch_size": 4, "samples": 1}
     model = recipe.setdefault("model", {})
     model["input_size"] = min(64, model.get("input_size", 64))
+    if search := recipe.get("search"):
+        search["trials"] = 2
+        if "model" in search["options"]:
+            search["options"]["model"]["input_size"] = [32, 64]
     with path.open("wb") as file:
         tomli_w.dump(recipe, file)
 

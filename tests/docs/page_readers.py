@@ -277,4 +277,9 @@ READERS = {
             "columns.toml": make.block_of("docs/reference/table.md", "toml"),
         }
     ),
+    "docs/how-to/search.md": Reader(
+        {"data/isic2017": make.dataset, "recipe.toml": make.block_of("docs/how-to/search.md", "toml")}
+    ),
+    "docs/how-to/trackers.md": Reader(RECIPE),
+    "docs/how-to/cohorts.md": Reader({"slides": make.slides}),
 }
