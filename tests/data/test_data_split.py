@@ -52,11 +52,16 @@ def test_folds_and_a_test_part(folder: Path) -> None:
     assert {row["fold"] for row in read_table(folder / "dataset.csv")} == {"", "1", "2"}
 
 
-def test_a_requested_split_without_images_is_noted(folder: Path) -> None:
+@pytest.mark.parametrize("requested", [{"test": 0.2}, {"test": 0.2, "folds": 2}])
+def test_a_requested_split_without_images_is_an_error(folder: Path, requested: dict[str, float]) -> None:
     split_dataset(folder, SplitOptions(look=False), run=RunContext())
-    report = split_dataset(folder, SplitOptions(test=0.2, look=False), run=RunContext())
-    assert report.notes == [("test", "no image: all have another split already. --replace assigns all of them again")]
-    assert split_dataset(folder, SplitOptions(test=0.2, look=False, replace=True), run=RunContext()).notes == []
+    before = (folder / "dataset.csv").read_bytes()
+    message = r"'test' would have no image: .* \(train 37, val 4\)\. .*replace=True, command line: --replace\)"
+    with pytest.raises(DataSetError, match=message):
+        split_dataset(folder, SplitOptions(**requested, look=False), run=RunContext())
+    assert (folder / "dataset.csv").read_bytes() == before
+    report = split_dataset(folder, SplitOptions(**requested, look=False, replace=True), run=RunContext())
+    assert "test" in report.counts
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def folder_in(photographs: Path, **options: bool) -> SourceImportReport:
 @pytest.mark.parametrize("header", HEADERS)
 def test_a_patient_is_in_one_split_for_any_column_name(photographs: Path, header: str) -> None:
     masks_in(photographs, metadata=table(photographs.parent / "odd.csv", header))
-    split_dataset(photographs.parent / "set", SplitOptions(val=0.2, test=0.2), run=RunContext())
+    split_dataset(photographs.parent / "set", SplitOptions(val=0.2, test=0.2, replace=True), run=RunContext())
     rows = read_table(photographs.parent / "set/dataset.csv")
     splits = {(row["patient_id"], row["split"]) for row in rows}
     assert len(splits) == len({patient for patient, _ in splits}) == PATIENTS

@@ -135,7 +135,7 @@ class DataSet(PathLike[str]):
         Raises
         ------
         ConfigError, DataSetError
-            If a share is invalid, or there are fewer patients than splits or folds.
+            If a share is invalid, there are too few patients, or all images have another split than a requested one.
         """
         import pandas as pd
 

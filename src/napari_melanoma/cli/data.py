@@ -53,7 +53,8 @@ SPLIT_HELP = format_help(
     "napari-melanoma data split dataset --test 0.2 --folds 5",
     "Write the column split of a data set: images of a patient and duplicate images stay together, and each split is "
     "stratified by diagnosis. With --folds also write the column fold, for cross-validation of all images outside the "
-    "test set. Images that have a split or a fold keep it, except with --replace.",
+    "test set. Images that have a split or a fold keep it, except with --replace; if a requested split would have no "
+    "image for that reason, nothing is changed.",
 )
 DUPLICATES_HELP = format_help(
     "napari-melanoma data duplicates dataset",
@@ -284,7 +285,6 @@ def split(
         diagnoses = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
         text = f"fold {name}: {sum(counts.values())} images ({diagnoses})"
         current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
-    current.report_notes(result.notes)
     text = f"{format_count(result.changed, 'image')} assigned to a new split"
     if result.duplicates:
         text += f"; {format_count(len(result.duplicates), 'pair')} of duplicate images kept together"

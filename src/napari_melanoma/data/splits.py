@@ -500,7 +500,7 @@ class SplitReport:
     ``counts`` maps each split to its numbers of images by diagnosis, ``groups`` each split to its number of groups;
     ``changed`` counts images whose split changed. ``duplicates`` are pairs of images of different groups that show the
     same picture and were kept together. ``folds`` maps each fold to its numbers of images by diagnosis; empty without
-    folds. ``empty`` are requested splits without an image, because all images had another split.
+    folds.
     """
 
     counts: dict[str, dict[str, int]]
@@ -508,13 +508,6 @@ class SplitReport:
     changed: int
     duplicates: list[Duplicate]
     folds: dict[str, dict[str, int]] = field(default_factory=dict)
-    empty: tuple[str, ...] = ()
-
-    @property
-    def notes(self) -> list[tuple[str, str]]:
-        """Topics and messages on what the user requested and did not get."""
-        advice = "no image: all have another split already. --replace assigns all of them again"
-        return [(split, advice) for split in self.empty]
 
 
 def held_back_rank(split: str) -> int:
@@ -529,6 +522,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     ``near_duplicate_of``. Splits are stratified by diagnosis; a patient counts for the rarest diagnosis of its images.
     Rows without an image are split too. Unless ``options.replace``, images with a split keep it, and the other images
     of their patient get the same; likewise for folds, if the table has the requested number of folds.
+
+    Raises ``DataSetError`` and writes nothing if a requested split would be empty, because all images have another one.
     """
     samples, with_image = _read_samples(folder)
     path = find_table(folder)
@@ -538,6 +533,8 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     merged_groups = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
     merged = _merge_groups(samples, merged_groups, rows)
     splits = choose_splits(merged, options)
+    counts = _count_parts(samples, splits)
+    _check_requested_splits(counts, options)
     table = table.update_column("split", splits)
     folds: list[str] = []
     if options.folds:
@@ -549,10 +546,19 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
         split for _, split in {(sample.group, split) for sample, split in zip(merged, splits, strict=True)}
     )
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
+    return SplitReport(counts, dict(groups), changed, duplicates, _count_parts(samples, folds))
+
+
+def _check_requested_splits(counts: Mapping[str, Mapping[str, int]], options: SplitOptions) -> None:
+    """Raise if a requested split is empty: all images had another split, as those of imported masks have."""
     requested = {VAL: options.val_share if "val" in options.model_fields_set else 0, TEST: options.test}
-    empty = tuple(split for split, share in requested.items() if share and split not in splits)
-    counts, folds_counts = _count_parts(samples, splits), _count_parts(samples, folds)
-    return SplitReport(counts, dict(groups), changed, duplicates, folds_counts, empty)
+    for split, share in requested.items():
+        if share and counts and split not in counts:
+            found = format_names([f"{name} {sum(images.values())}" for name, images in sorted(counts.items())])
+            raise DataSetError(
+                f"'{split}' would have no image: expected images without a split, but all have one already ({found}). "
+                "Assign all of them again (Python: replace=True, command line: --replace)."
+            )
 
 
 def choose_folds(
