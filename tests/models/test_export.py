@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models import export
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.models.export_formats import ModelFormat, export_model
 
 pytestmark = pytest.mark.slow
 
@@ -115,3 +116,10 @@ def test_a_file_contains_the_configuration_of_its_bundle(
     assert about.pop("fingerprint") == tiny_bundle.fingerprint
     assert about.pop("export")["version"] == 1
     assert about == tiny_bundle.config.model_dump(mode="json")
+
+
+def test_files_are_named_after_the_model(tiny_bundle: BundleInfo, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert export_model(tiny_bundle, ModelFormat.onnx) == Path("tiny.onnx")
+    assert export_model(tiny_bundle, ModelFormat.hub) == Path("tiny")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["example.py", "tiny", "tiny.onnx"]

@@ -211,20 +211,15 @@ def export(model: AnyPath | BundleInfo, format: str = "onnx", path: AnyPath | No
     >>> nm.export("lesion-small", "onnx")  # doctest: +SKIP
     PosixPath('lesion-small.onnx')
     """
-    from napari_melanoma.models import bioimageio, hub
-    from napari_melanoma.models import export as onnx
+    from napari_melanoma.models.export_formats import ModelFormat, export_model
 
-    formats = {
-        "onnx": (onnx.export_bundle, onnx.SUFFIX),
-        "bioimageio": (bioimageio.export_package, bioimageio.SUFFIX),
-        "hub": (hub.export_repository, ""),
-    }
-    if not isinstance(format, str) or format not in formats:
-        raise InputError(f"format must be one of {', '.join(formats)}; found {describe(format)}.")
+    try:
+        model_format = ModelFormat(format)
+    except ValueError:
+        raise InputError(f"format must be one of {', '.join(ModelFormat)}; found {describe(format)}.") from None
     info = to_bundle(model)
     prepare_torch()
-    write, suffix = formats[format]
-    return write(info, Path(f"{info.name}{suffix}") if path is None else to_path(path, "the file"))
+    return export_model(info, model_format, None if path is None else to_path(path, "the file"))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from napari_melanoma.cli.options import add_command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.models.export_formats import ModelFormat, export_model
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -60,14 +60,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-
-class ExportFormat(StrEnum):
-    """Formats of exported models."""
-
-    onnx = "onnx"
-    bioimageio = "bioimageio"
-    hub = "hub"
 
 
 def list_(current: CommandSession) -> None:
@@ -237,37 +229,30 @@ def export(
     model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx or .zip; for hub a new folder.")],
     format_: Annotated[
-        ExportFormat,
+        ModelFormat,
         typer.Option(
             "--format",
             help="onnx: a network; bioimageio: a package of the BioImage Model Zoo; hub: the files of a repository on "
             "the Hugging Face hub.",
         ),
-    ] = ExportFormat.onnx,
+    ] = ModelFormat.onnx,
 ) -> None:
     """Export a model for other programs."""
-    from napari_melanoma.models.bioimageio import export_package
-    from napari_melanoma.models.export import EXAMPLE, export_bundle
-    from napari_melanoma.models.hub import export_repository
+    from napari_melanoma.models.export import EXAMPLE
     from napari_melanoma.models.installed_bundles import find_bundle
 
     current.after_stop = "Nothing was written."
     info = find_bundle(model)
-    if format_ is ExportFormat.hub:
-        export_repository(info, out)
+    export_model(info, format_, out)
+    if format_ is ModelFormat.hub:
         files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
         text = f"{', '.join(files)} of {info.name} are in {out}; upload them: napari-melanoma models push {model} "
         current.finish(f"{text}hf:owner/name", out=str(out), files=files)
         return
-    if format_ is ExportFormat.bioimageio:
-        export_package(info, out)
-        text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); check it: bioimageio test {out}"
-        current.finish(text, out=str(out), bytes=out.stat().st_size)
-        return
-    export_bundle(info, out)
-    usage = f"python {out.parent / EXAMPLE} --help"
-    text = f"{info.name} is in {out} ({out.stat().st_size / 1e6:.1f} MB); how to use it: {usage}"
-    current.finish(text, out=str(out), bytes=out.stat().st_size)
+    is_network = format_ is ModelFormat.onnx
+    usage = f"how to use it: python {out.parent / EXAMPLE} --help" if is_network else f"check it: bioimageio test {out}"
+    size = out.stat().st_size
+    current.finish(f"{info.name} is in {out} ({size / 1e6:.1f} MB); {usage}", out=str(out), bytes=size)
 
 
 def _parent_name(info: BundleInfo) -> str | None:
