@@ -69,3 +69,14 @@ def test_a_network_without_published_weights_cannot_start_from_them() -> None:
     recipe = recipe_of(start="imagenet", **TABLE_ALONE)
     with pytest.raises(RunError, match="there are no ImageNet weights for image_tabular"):
         find_normalization(recipe, None)
+
+
+@pytest.mark.parametrize(("options", "is_offered"), [({}, True), ({"encoder": "resnet18"}, False)])
+def test_other_columns_than_those_of_the_start_need_a_new_head(options: dict[str, str], is_offered: bool) -> None:
+    """Which is offered only if the encoders are the same."""
+    recipe = recipe_of(start="melanoma-small", options=options)
+    with pytest.raises(RunError, match=r"the columns age, sex, the recipe names none\. Set classification.tab") as info:
+        check_start(recipe)
+    assert ("or model.start_weights to 'encoder' for a new head" in str(info.value)) is is_offered
+    if is_offered:
+        check_start(recipe.model_copy(update={"model": recipe.model.model_copy(update={"start_weights": "encoder"})}))

@@ -11,7 +11,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
 from napari_melanoma.core.prediction_config import CloserViews, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.models.bundle import BundleConfig, load_network
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import (
     explain_missing_weights,
@@ -58,11 +58,22 @@ def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
     expected = {column.name for column in (*columns.numbers, *columns.words)} if columns else set()
     present = set(encoding.fields) if encoding else set()
     if expected != present:
+        other = ", or model.start_weights to 'encoder' for a new head with the columns of the recipe"
         raise RunError(
             f"'{bundle.name}' was trained on the columns {', '.join(sorted(present)) or '(none)'}, the recipe names "
-            f"{', '.join(sorted(expected)) or 'none'}. Set classification.tabular to those of the model."
+            f"{', '.join(sorted(expected)) or 'none'}. Set classification.tabular to those of the "
+            f"model{other if _has_same_encoder(recipe, bundle) else ''}."
         )
     return encoding
+
+
+def _has_same_encoder(recipe: TrainRecipe, bundle: BundleInfo) -> bool:
+    """Whether the network of a recipe could start from the encoder of a bundle."""
+    try:
+        load_encoder(build_network(recipe.model.architecture, recipe.model.options), bundle)
+    except MelanomaError:
+        return False
+    return True
 
 
 def find_parent(recipe: TrainRecipe) -> ParentModel | None:
