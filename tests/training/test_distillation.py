@@ -26,6 +26,7 @@ from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import load_network, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.runs import teachers
 from napari_melanoma.runs.folds import distill_recipe, train_folds
 from napari_melanoma.runs.teachers import TEACHER_FILE, find_teacher
 from napari_melanoma.runs.train import check_recipe, train
@@ -119,9 +120,14 @@ def test_a_teacher_that_does_not_match(recipe: TrainRecipe, blobs: Path, bundle:
         check_recipe(on(recipe, blobs, teacher={"bundle": bundle}, **values), RUN)
 
 
-def test_a_teacher_of_other_classes(class_recipe: TrainRecipe, by_image: Path) -> None:
+def test_a_teacher_of_other_classes_is_read_once(
+    class_recipe: TrainRecipe, by_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(teachers, "find_bundle", lambda name: read.append(name) or find_bundle(name))
     with pytest.raises(RunError, match="the classes melanoma, nevus, seborrheic keratosis, the data other, melanoma"):
         check_recipe(on(class_recipe, by_image, teacher={"bundle": "melanoma-small"}), RUN)
+    assert read == ["melanoma-small"]
 
 
 def test_photographs_of_a_type_unknown_to_the_teacher(recipe: TrainRecipe, draw, tmp_path: Path) -> None:

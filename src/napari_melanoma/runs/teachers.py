@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -84,35 +84,47 @@ class Teacher:
 
 
 def find_teacher(config: TeacherConfig) -> Teacher:
-    """Find the models of a teacher."""
+    """Find the models of a teacher, and the images that each of several was not trained on."""
+    folds, models = _find_models(config)
+    if not folds:
+        (info,) = models
+        return Teacher(info.name, models, {}, info.config.provenance.get("train_images", {}))
+    tested = [[row for row in read_data(fold.data) if row.part == "test"] for fold in folds]
+    counts = Counter(row.sample.domain for rows in tested for row in rows)
+    out_of_fold = {row.image_sha: index for index, rows in enumerate(tested) for row in rows}
+    name = models[0].name.removesuffix(f"-{folds[0].path.name}")  # as that of the ensemble
+    return Teacher(name, models, out_of_fold, dict(sorted(counts.items())))
+
+
+def _find_models(config: TeacherConfig) -> tuple[list[RunFolder], tuple[BundleInfo, ...]]:
+    """Find the models of a teacher, and their runs if it is a cross-validation."""
     folder = Path(config.bundle).expanduser()
     folds = list_folds(folder)
     if not folds:
-        info = find_bundle(config.bundle)
-        return Teacher(info.name, (info,), {}, info.config.provenance.get("train_images", {}))
+        return [], (find_bundle(config.bundle),)
     if unfinished := [fold.path.name for fold in folds if not fold.bundle.is_dir()]:
         raise RunError(
             f"the cross-validation {folder} has no model of {format_names(unfinished)}. Finish it with train --folds "
             f"{len(folds)} --resume before it is a teacher."
         )
-    tested = [[row for row in read_data(fold.data) if row.part == "test"] for fold in folds]
-    counts = Counter(row.sample.domain for rows in tested for row in rows)
-    out_of_fold = {row.image_sha: index for index, rows in enumerate(tested) for row in rows}
-    models = tuple(read_bundle(fold.bundle) for fold in folds)
-    name = models[0].name.removesuffix(f"-{folds[0].path.name}")  # as that of the ensemble
-    return Teacher(name, models, out_of_fold, dict(sorted(counts.items())))
+    return folds, tuple(read_bundle(fold.bundle) for fold in folds)
 
 
-def check_teacher(recipe: TrainRecipe) -> None:
-    """Raise an error if the teacher of a recipe is missing, or does not predict its classes for its images."""
+def check_teacher(recipe: TrainRecipe) -> tuple[BundleInfo, ...]:
+    """Return the models of the teacher of a recipe, none without one.
+
+    Raises an error if they are missing, or do not predict the classes of the recipe for its images.
+    """
     if recipe.teacher is None:
-        return
-    for info in find_teacher(recipe.teacher).models:
+        return ()
+    _, models = _find_models(recipe.teacher)
+    for info in models:
         if reason := _explain_mismatch(info.config, recipe):
             raise RunError(f"'{info.name}' cannot be the teacher: it {reason} Choose another teacher.")
         if recipe.classes:
             _order_classes(info.config, recipe.classes)
         _check_modalities(info, recipe)
+    return models
 
 
 def _explain_mismatch(config: BundleConfig, recipe: TrainRecipe) -> str:
@@ -150,11 +162,10 @@ def _order_classes(config: BundleConfig, names: Sequence[str]) -> list[int]:
     return [config.classes.index(name) for name in names]
 
 
-def check_teacher_classes(recipe: TrainRecipe, names: Sequence[str]) -> None:
-    """Raise an error if the teacher of a classifier has other classes than the data."""
-    if recipe.teacher is not None:
-        for info in find_teacher(recipe.teacher).models:
-            _order_classes(info.config, names)
+def check_teacher_classes(models: Iterable[BundleInfo], names: Sequence[str]) -> None:
+    """Raise an error if the models of a teacher have other classes than the data."""
+    for info in models:
+        _order_classes(info.config, names)
 
 
 def _check_modalities(info: BundleInfo, recipe: TrainRecipe) -> None:
@@ -230,6 +241,7 @@ def _add_maps(
 ) -> PreparedData:
     """Add the probability map of each class, at the size of the decoded images."""
     stored, names, side = _read_stored(folder), recipe.classes, recipe.data.cache_size
+    teacher = None
     if stored is None:
         teacher = find_teacher(config)
         stored = {**_describe(teacher, config), "version": teacher.version(config.temperature)}
@@ -241,7 +253,7 @@ def _add_maps(
     with PixelStore.open_locked(user_store_folder(), run) as store:
         missing = [row for sha, row in rows.items() if not all(store.has(kind, side, sha) for kind in kinds)]
         if missing:
-            teacher = find_teacher(config)
+            teacher = teacher or find_teacher(config)
             if teacher.version(config.temperature) != stored["version"]:
                 raise RunError(
                     f"the teacher '{config.bundle}' predicts otherwise than when the run started, and its predictions "

@@ -511,12 +511,12 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     ``keep``: write decoded pixels to the store, for a run that follows.
     """
     check_start(recipe)
-    check_teacher(recipe)
+    teacher = check_teacher(recipe)
     _check_devices(recipe)
     predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
     if recipe.classification is not None:
-        check_teacher_classes(recipe, tuple(report.classes))
+        check_teacher_classes(teacher, tuple(report.classes))
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["train"], report.counts["replay"])
     return report
