@@ -26,7 +26,7 @@ from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import SlideDepthReadings, set_values, write_depth
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.reports.dicom_report import join_rings, to_person
+from napari_melanoma.reports.dicom_groups import join_rings, to_person
 from napari_melanoma.reports.slide_export import WRITERS, export_results, read_exported_slide
 from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
