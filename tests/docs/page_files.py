@@ -230,6 +230,7 @@ def dicom_archive(target: Path) -> None:
         file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.4"
         file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = generate_uid()
         file.PatientID, file.PatientName, file.PatientAge, file.PatientSex = "4711", "Doe^Jane", "054Y", "F"
+        file.StudyInstanceUID, file.SeriesInstanceUID = generate_uid(), generate_uid()
         file.Modality, file.StudyDate, file.ContentDate = "XC", "20260301", "20260301"
         file.Rows = file.Columns = SIDE
         file.SamplesPerPixel, file.PhotometricInterpretation, file.PlanarConfiguration = 3, "RGB", 0

@@ -137,7 +137,7 @@ READERS = {
         }
     ),
     "docs/how-to/exchange.md": Reader(
-        RESULTS | {"annotated": make.exported("coco"), "cases/P-0042": make.case},
+        RESULTS | {"annotated": make.exported("coco"), "cases/P-0042": make.case, "disc/DICOM": make.dicom_archive},
         before={
             "napari-melanoma export cases/P-0042 --out exchange --to synoptic,synoptic-csv,fhir": {
                 "cases/P-0042": make.synoptic_report

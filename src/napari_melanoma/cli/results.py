@@ -1,7 +1,8 @@
-"""Commands ``export`` and ``readings``: export results of slides, and compare readers."""
+"""Commands ``export`` and ``readings``: export results of slides and photographs, and compare readers."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ EXPORT_HELP = format_help(
     "napari-melanoma export results --out for-qupath",
     "napari-melanoma export results/section --out exchange --to geojson,zarr,mask",
     "Export results of slides for other programs to OUT/<slide>/, and of a case the synoptic reports of its lesions. "
+    "Results of DICOM photographs are exported as measurement reports (dicom-sr). "
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
     "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
 )
@@ -52,6 +54,13 @@ def export(
     slide: Annotated[
         Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
     ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option("--photographs", help="The DICOM file of a photograph, or the folder that contains those of all."),
+    ] = None,
+    reader: Annotated[
+        str, typer.Option("--reader", metavar="NAME", help="Who corrected the masks of photographs, for dicom-sr.")
+    ] = "",
     personal: Annotated[
         bool,
         typer.Option("--personal", help="Include who signed and changed synoptic reports, when, and ids of patients."),
@@ -60,26 +69,20 @@ def export(
     """Export results of slides for other programs."""
     from napari_melanoma.reports.slide_export import export_results, find_exported_folders
 
-    reported_reasons: set[str] = set()  # why something was left out; several formats give the same reason
-
-    def report_file(exported: ExportedFile) -> None:
-        values = {"folder": str(exported.folder), "format": exported.format, "path": str(exported.path)}
-        if exported.left_out:
-            text = "" if exported.error in reported_reasons else f"left out: {exported.error}"
-            current.report.emit("left_out", text, reason=exported.error, **values)
-            reported_reasons.add(exported.error)
-        elif exported.error:
-            text = f"failed: {exported.folder.name}, {exported.format}: {exported.error}"
-            current.report.emit("failed", text, error=exported.error, **values)
-        else:
-            current.report.emit("written", f"written: {exported.path}", **values)
-
     current.after_stop = f"Written files stay in {out}."
     formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
     folders = find_exported_folders(results)
     current.lock_folder(out)
     files = export_results(
-        folders, out, formats, slide=slide, personal=personal, on_written=report_file, run=current.run
+        folders,
+        out,
+        formats,
+        slide=slide,
+        photographs=photographs,
+        reader=reader,
+        personal=personal,
+        on_written=partial(_report_file, current, set()),
+        run=current.run,
     )
     left_out = sum(file.left_out for file in files)
     failed = sum(bool(file.error) for file in files) - left_out
@@ -94,6 +97,20 @@ def export(
         left_out=left_out,
         failed=failed,
     )
+
+
+def _report_file(current: CommandSession, reasons: set[str], exported: ExportedFile) -> None:
+    """Report a file; ``reasons``: those for leaving something out that were printed, as several formats give one."""
+    values = {"folder": str(exported.folder), "format": exported.format, "path": str(exported.path)}
+    if exported.left_out:
+        text = "" if exported.error in reasons else f"left out: {exported.error}"
+        current.report.emit("left_out", text, reason=exported.error, **values)
+        reasons.add(exported.error)
+    elif exported.error:
+        text = f"failed: {exported.folder.name}, {exported.format}: {exported.error}"
+        current.report.emit("failed", text, error=exported.error, **values)
+    else:
+        current.report.emit("written", f"written: {exported.path}", **values)
 
 
 def readings(

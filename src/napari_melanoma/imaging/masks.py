@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import colorsys
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon, to_polygons
 from napari_melanoma.core.provenance import array_fingerprint
 
 if TYPE_CHECKING:
@@ -173,6 +175,18 @@ def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     contours = find_contours(part, 0.5, fully_connected="high")
     contours.sort(key=len, reverse=True)
     return [(_simplify(contour, TOLERANCE_PX) + origin).astype(np.float32) for contour in contours]
+
+
+def trace_polygons(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
+    """Trace the areas of a mask as polygons with holes, in pixels from the corner of the image.
+
+    ``mask``: boolean, (row, column). See ``trace_contours`` for the accuracy.
+    """
+    import shapely
+
+    contours = [np.clip(contour.astype(np.float64) + 0.5, 0, mask.shape) for contour in trace_contours(mask)]
+    rings = [shapely.make_valid(shapely.polygons(contour)) for contour in contours]
+    return to_polygons(reduce(shapely.symmetric_difference, rings)) if rings else ()
 
 
 def draw_overlay(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-_DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
+DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
 DETECTOR_SCALE = "the pixel size in the file is that of the camera's detector, not of the skin, so it is not used"
 _SLIDE_MODALITY = "SM"
@@ -203,7 +203,7 @@ def read_modality(dataset: Dataset) -> Modality | None:
 
     ``dataset``: the elements of the file; pixel data are not needed.
     """
-    if dataset.get("SOPClassUID") == _DERMOSCOPIC_CLASS:
+    if dataset.get("SOPClassUID") == DERMOSCOPIC_CLASS:
         return "dermoscopic"
     return _MODALITIES.get(dataset.get("Modality", ""))
 

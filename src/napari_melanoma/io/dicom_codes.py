@@ -33,6 +33,8 @@ def private_concept(meaning: str, prefix: str = "") -> Concept:
 
 AREA = Concept("42798000", "SCT", "Area")
 PERIMETER = Concept("131191004", "SCT", "Perimeter")
+DIAMETER = Concept("81827009", "SCT", "Diameter")
+EQUIVALENT_DIAMETER = Concept("eq-diameter", SCHEME, "Diameter of the disk of the same area")
 LENGTH = Concept("410668003", "SCT", "Length")
 ANGLE = Concept("1483009", "SCT", "Angle")
 PROBABILITY_OF_CANCER = Concept("111047", "DCM", "Probability of cancer")
@@ -40,6 +42,7 @@ LESION_PROBABILITY = Concept("lesion-prob", SCHEME, "Mean probability of a lesio
 CLASS_PROBABILITY = Concept("class-prob", SCHEME, "Probability of the class")
 LESION_COUNT = Concept("lesion-count", SCHEME, "Number of lesions")
 MALIGNANT_COUNT = Concept("malignant-count", SCHEME, "Number of malignant lesions")
+LESIONS_OUTSIDE = Concept("lesions-outside", SCHEME, "Number of lesions outside the mask")
 BRESLOW = Concept("44661-7", "LN", "Breslow thickness")
 BRESLOW_AT_LEAST = Concept("breslow-at-least", SCHEME, "Breslow thickness, lower bound")
 ULCERATION = Concept("44660-9", "LN", "Ulceration")
@@ -56,14 +59,20 @@ PER_SQUARE_MILLIMETER = Concept("/mm2", "UCUM", "per square millimeter")
 DEGREE = Concept("deg", "UCUM", "degree")
 PERCENT = Concept("%", "UCUM", "percent")
 NO_UNITS = Concept("1", "UCUM", "no units")
+PIXELS = Concept("{pixels}", "UCUM", "pixels")
+MAXIMUM, MINIMUM = Concept("56851009", "SCT", "Maximum"), Concept("255605001", "SCT", "Minimum")
 
 ABNORMAL_STRUCTURE = Concept("49755003", "SCT", "Morphologically Abnormal Structure")
 LESION = Concept("52988006", "SCT", "Lesion")
+SKIN_LESION = Concept("95324001", "SCT", "Skin lesion")
 MALIGNANCY = Concept("malignancy", SCHEME, "Malignancy")
 PREDICTED_CLASS = Concept("class", SCHEME, "Class")
+POSSIBLE_CLASS = Concept("possible-class", SCHEME, "Class in the prediction set")
 MALIGNANT = Concept("21594007", "SCT", "Malignant")
 BENIGN = Concept("30807003", "SCT", "Benign")
 MELANOMA = Concept("1162635006", "SCT", "Malignant melanoma")
+ACTINIC_KERATOSIS = Concept("201101007", "SCT", "Actinic keratosis")
+SQUAMOUS_CELL_CARCINOMA = Concept("254651007", "SCT", "Squamous cell carcinoma of skin")
 PRESENT, ABSENT = Concept("121053", "DCM", "Present"), Concept("121054", "DCM", "Absent")
 METHODS = {
     "automatic": Concept("line-predicted", SCHEME, "Line predicted by the model"),
@@ -78,9 +87,12 @@ ORIGINS = {
     "split": Concept("split", SCHEME, "Split by a reader"),
     "classed": Concept("classed", SCHEME, "Classified by a reader"),
     "drawn": Concept("drawn", SCHEME, "Drawn by a reader or imported"),
+    "prompted": Concept("prompted", SCHEME, "Segmented by the model from clicks or boxes"),
 }
 ORIGIN = Concept("origin", SCHEME, "Origin of the outline")
 LIGHT_MICROSCOPY = Concept("104157003", "SCT", "Light microscopy")
+DERMOSCOPY = Concept("446078004", "SCT", "Dermoscopic photography")
+PHOTOGRAPHY = Concept("197157006", "SCT", "Photography of patient")
 
 IMAGING_REPORT = Concept("126000", "DCM", "Imaging Measurement Report")
 GROUP = Concept("125007", "DCM", "Measurement Group")

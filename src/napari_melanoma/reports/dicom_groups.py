@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
 from napari_melanoma.io import dicom_codes as codes
+from napari_melanoma.io.dicom import DERMOSCOPIC_CLASS
 from napari_melanoma.io.dicom_slides import read_matrix_placement
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class GroupBuilder:
             values["algorithm_id"] = sr.AlgorithmIdentification(
                 name=group.model,
                 version=own_version(),
-                parameters=[f"SHA-256 of the weights {group.weights}"] if group.weights else None,
+                parameters=[f"weights {group.weights}"] if group.weights else None,
             )
         if outline is None:
             built: Any = sr.MeasurementsAndQualitativeEvaluations(**values)
@@ -236,27 +237,18 @@ def write_document(
     import highdicom
     from highdicom import sr
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
-    from pydicom.sr.codedict import codes as dictionary
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     for image in images:
         for name in TYPE_2_ATTRIBUTES:
             if name not in image:
                 setattr(image, name, None)
-    device = sr.ObserverContext(
-        observer_type=dictionary.DCM.Device,
-        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, PRODUCT).int}",
-            name=f"{PRODUCT} {own_version()}",
-            manufacturer_name=PRODUCT,
-            model_name=f"{PRODUCT} {own_version()}",
-        ),
-    )
     report = sr.MeasurementReport(
-        observation_context=sr.ObservationContext(observer_device_context=device, subject_context=subject),
+        observation_context=sr.ObservationContext(observer_device_context=_describe_program(), subject_context=subject),
         procedure_reported=to_code(procedure),
         imaging_measurements=groups,
-        referenced_images=images,
+        # The image library is optional; highdicom 0.28 does not know the class of dermoscopic photographs.
+        referenced_images=[image for image in images if image.SOPClassUID != DERMOSCOPIC_CLASS] or None,
     )
     document = sr.Comprehensive3DSR(
         evidence=images,
@@ -283,6 +275,22 @@ def write_document(
     )
     with atomic_file(path) as temporary:
         document.save_as(temporary)
+
+
+def _describe_program() -> Any:  # noqa: ANN401 - highdicom's
+    """Return this program as the observer of what no person has made."""
+    from highdicom import sr
+    from pydicom.sr.codedict import codes as dictionary
+
+    return sr.ObserverContext(
+        observer_type=dictionary.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, PRODUCT).int}",
+            name=f"{PRODUCT} {own_version()}",
+            manufacturer_name=PRODUCT,
+            model_name=f"{PRODUCT} {own_version()}",
+        ),
+    )
 
 
 def _as_single(values: Any) -> Any:  # noqa: ANN401 - an array

@@ -1,4 +1,4 @@
-"""Export the results of slides, and the synoptic reports of cases, for other programs.
+"""Export the results of slides and photographs, and the synoptic reports of cases, for other programs.
 
 From top to bottom: the writers of all formats, the export of folders, and the files that need more code: label images
 as OME-TIFF, and DICOM segmentations.
@@ -27,6 +27,12 @@ from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, STORE, WAITING, SlideResult
+from napari_melanoma.reports.dicom_photograph_report import (
+    ExportedPhotograph,
+    is_photograph_folder,
+    read_exported_photograph,
+    write_photograph_report,
+)
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError
 from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
 from napari_melanoma.slides.lesion_files import (
@@ -278,6 +284,8 @@ WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
     "dicom-sr": _write_dicom_report,
 }
 """Format of this package to the function that writes it."""
+PHOTOGRAPH_WRITERS: Mapping[str, Callable[[Path, ExportedPhotograph], None]] = {"dicom-sr": write_photograph_report}
+"""Format to the function that writes the result of a photograph."""
 
 
 def write_export(name: str, path: Path, exported: ExportedSlide) -> None:
@@ -337,7 +345,7 @@ class ExportSource(NamedTuple):
 
     folder: Path
     target: Path
-    read: Callable[[], ExportedSlide]
+    read: Callable[[], ExportedSlide | ExportedPhotograph]
 
 
 @dataclass(frozen=True)
@@ -352,10 +360,17 @@ class ExportedFile:
 
 
 def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
-    """Find the result folders of slides in some folders; folders of cases are returned unchanged."""
-    return list(
-        dict.fromkeys(one for path in paths for one in ([path] if _is_case(path) else find_result_folders([path])))
-    )
+    """Find the result folders of slides and photographs in some folders; folders of cases are returned unchanged."""
+    return list(dict.fromkeys(folder for path in paths for folder in _find_exported(path)))
+
+
+def _find_exported(path: Path) -> list[Path]:
+    if _is_case(path) or is_photograph_folder(path):
+        return [path]
+    below = sorted(path.glob("*")) if path.is_dir() and not is_slide_folder(path) else []
+    photographs = [folder for folder in below if is_photograph_folder(folder)]
+    slides = any(map(is_slide_folder, below)) or not photographs
+    return [*photographs, *(find_result_folders([path]) if slides else [])]
 
 
 def find_result_folders(paths: Sequence[Path]) -> list[Path]:
@@ -410,12 +425,15 @@ def export_results(
     formats: Sequence[str],
     *,
     slide: Path | None = None,
+    photographs: Path | None = None,
+    reader: str = "",
     personal: bool = False,
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
-    """Write results of slides, and synoptic reports of cases, to a folder for each in ``out``.
+    """Write results of slides and photographs, and synoptic reports of cases, to a folder for each in ``out``.
 
+    ``photographs``: a file, or the folder that contains them. ``reader``: name of who corrected masks of photographs.
     ``personal``: include names of readers, and times, in synoptic reports. ``on_written``: called after each file.
     """
     unknown = next((name for name in formats if name not in EXPORTS.members), None)
@@ -426,15 +444,14 @@ def export_results(
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     files: list[ExportedFile] = []
     read_slide = partial(read_exported_slide, slide=slide, personal=personal)
-    sources = [
-        source
-        for folder in folders
-        for source in (
-            _list_case_sources(folder, out, personal=personal)
-            if _is_case(folder)
-            else [ExportSource(folder, out / folder.name, partial(read_slide, folder))]
-        )
-    ]
+    read_photograph = partial(read_exported_photograph, photograph=photographs, reader=reader)
+    sources: list[ExportSource] = []
+    for folder in folders:
+        if _is_case(folder):
+            sources += _list_case_sources(folder, out, personal=personal)
+            continue
+        read = partial(read_photograph if is_photograph_folder(folder) else read_slide, folder)
+        sources.append(ExportSource(folder, out / folder.name, read))
     work = [(source, name) for source in sources for name in formats]
     for done, (source, name) in enumerate(work):
         run.check()
@@ -480,11 +497,24 @@ def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *,
     )
 
 
+def _write_photograph(exported: ExportedPhotograph, name: str, path: Path) -> ExportedFile:
+    if name not in PHOTOGRAPH_WRITERS:
+        expected = ", ".join(PHOTOGRAPH_WRITERS)
+        raise NothingToExportError(
+            f"{exported.folder.name} is the result of a photograph, which --to {name} does not export: expected "
+            f"--to {expected}."
+        )
+    PHOTOGRAPH_WRITERS[name](path, exported)
+    return ExportedFile(exported.folder, name, path)
+
+
 def _write_format(source: ExportSource, name: str) -> ExportedFile:
     chosen = EXPORTS.members[name]
     folder, path = source.folder, source.target / chosen.file_name
     try:
         exported = source.read()
+        if isinstance(exported, ExportedPhotograph):
+            return _write_photograph(exported, name, path)
         if exported.synoptic is not None and chosen.subject != "synoptic":
             expected = ", ".join(name for name, one in EXPORTS.members.items() if one.subject == "synoptic")
             raise InputError(f"a case has synoptic reports to export: expected --to {expected}.")

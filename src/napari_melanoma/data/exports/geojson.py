@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from pathlib import Path
 
-from napari_melanoma.core.polygons import Polygon, to_polygons
-from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage, MaskArea
-from napari_melanoma.data.exports._outlines import trace_rings
+from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.imaging.masks import trace_polygons
 from napari_melanoma.io.geojson import Annotation, write_geojson
 
 SPEC = DataExportSpec("geojson", "GeoJSON for QuPath (images/, and a file of outlines for each)")
@@ -19,17 +17,10 @@ def write(data: ExportedData, folder: Path) -> None:
     def write_image(image: ExportedImage) -> None:
         path, shape = image.copy_image(folder / "images")
         annotations = [
-            Annotation(_find_polygons(area), class_name=area.class_name, properties={"image": path.name})
+            Annotation(trace_polygons(area.mask), class_name=area.class_name, properties={"image": path.name})
             for area in image.read_areas(shape)
         ]
         write_geojson(folder / f"{image.image_id}.geojson", annotations)
 
     for _ in data.write_each(write_image):
         pass
-
-
-def _find_polygons(area: MaskArea) -> tuple[Polygon, ...]:
-    import shapely
-
-    rings = [shapely.make_valid(shapely.polygons(ring[:, ::-1])) for ring in trace_rings(area.mask)]
-    return to_polygons(reduce(shapely.symmetric_difference, rings))
