@@ -25,6 +25,7 @@ sr = highdicom.sr
 SIDE, SPACING_MM = 256, 0.0005
 SQUARE = np.array([[20, 10], [60, 10], [60, 50], [20, 50], [20, 10]], float)  # column, row
 SIDE_MM = 40 * SPACING_MM
+BRESLOW = Code("44661-7", "LN", "Breslow thickness")
 MICROMETER, CENTIMETER = Code("um", "UCUM", "micrometer"), Code("cm", "UCUM", "centimeter")
 SQUARE_UM, SQUARE_CM = Code("um2", "UCUM", "square micrometer"), Code("cm2", "UCUM", "square centimeter")
 
@@ -247,6 +248,50 @@ def test_lines_are_measurements(tmp_path: Path, slide: Path, header: Dataset) ->
         ("thickness", "angle", ((10.0, 20.0), (40.0, 60.0), (90.0, 60.0))),
     ]
     assert content.omitted == ("1 group with values without a position: left out",)
+
+
+def test_a_breslow_thickness_is_the_reading_of_its_observer(tmp_path: Path, slide: Path, header: Dataset) -> None:
+    def measured(value: float, *vertices: tuple[float, float]) -> Any:
+        points = in_mm(header, np.array(vertices).reshape(-1, 2))
+        line = [sr.CoordinatesForMeasurement3D("POLYLINE", points, frame_of_reference_uid=FRAME)] if vertices else None
+        thickness = sr.Measurement(BRESLOW, value, MICROMETER, referenced_coordinates=line)
+        return sr.MeasurementsAndQualitativeEvaluations(tracking(f"T{value}"), measurements=[thickness])
+
+    path = tmp_path / "theirs.dcm"
+    thin, curved = measured(700, (20.0, 10.0), (20.0, 110.0)), measured(900, (20.0, 10.0), (30.0, 60.0), (20.0, 110.0))
+    write_report(path, [header], [thin])
+    imported = import_regions(path, (SIDE, SIDE), slide=slide)
+    (reading,) = imported.readings
+    assert (reading.reader, reading.mm, reading.line) == ("Jane Doe", pytest.approx(0.7), ((10.0, 20.0), (110.0, 20.0)))
+    assert (imported.measures, imported.notes) == ((), ())
+    write_report(path, [header], [curved, measured(400), thin])
+    imported = import_regions(path, (SIDE, SIDE), slide=slide)
+    assert [(one.mm, one.line) for one in imported.readings] == [(pytest.approx(0.9), None)]
+    assert [len(one.points) for one in imported.measures] == [3]  # no straight line from the surface
+    assert imported.notes == ("2 depth readings of readers with a thicker one: left out",)
+    write_report(path, [header], [thin], person="")
+    (reading,) = import_regions(path, (SIDE, SIDE), slide=slide).readings
+    assert reading.reader == "Scope 3"
+
+
+def test_a_breslow_thickness_of_another_slide_is_left_out(tmp_path: Path, slide: Path, header: Dataset) -> None:
+    line = sr.CoordinatesForMeasurement3D("POLYLINE", in_mm(header, SQUARE[:2]), frame_of_reference_uid=highdicom.UID())
+    groups = [
+        sr.MeasurementsAndQualitativeEvaluations(
+            tracking(name),
+            measurements=[sr.Measurement(BRESLOW, 1, codes.UCUM.Millimeter, referenced_coordinates=coordinates)],
+        )
+        for name, coordinates in (("T1", [line]), ("T2", None))
+    ]
+    other = pydicom.dcmread(slide)
+    other.SeriesInstanceUID, other.SOPInstanceUID = highdicom.UID(), highdicom.UID()
+    path = write_report(tmp_path / "theirs.dcm", [header, other], [*groups, planar("L1", region_3d(header, SQUARE))])
+    content = read_measurement_report(path, slide)
+    assert (content.depths, content.lines) == ((), ())
+    assert content.omitted == (
+        "T1: left out, it is on another slide (frame of reference)",
+        "T2: the depth is left out: it has no position, and the report is on other images, too",
+    )
 
 
 def test_what_is_elsewhere_or_has_no_area_is_left_out(tmp_path: Path, slide: Path, header: Dataset) -> None:

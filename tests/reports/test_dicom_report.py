@@ -23,7 +23,14 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.readings import (
+    ExcisionMargins,
+    MitosisCount,
+    SlideDepthReadings,
+    add_reading,
+    set_values,
+    write_depth,
+)
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.dicom_groups import join_rings, to_person
@@ -348,6 +355,7 @@ def test_exported_and_imported_lesions_regions_and_measurements_are_equal(
     assert found.annotations[0].measurements["area_mm2"] == pytest.approx(lesions[0].area_mm2)
     assert found.annotations[0].measurements["probability"] == pytest.approx(lesions[0].probability)
     assert "1 area of other findings: left out" in found.changed
+    assert any(one.startswith("3 measurements and 1 depth reading: left out. Import") for one in found.changed)
 
     imported = import_regions(tmp_path / "sr.dcm", (SIDE, SIDE), slide=slide)
     (nest,) = [region for region in imported.regions if region.name == "nest"]
@@ -355,11 +363,52 @@ def test_exported_and_imported_lesions_regions_and_measurements_are_equal(
         *("Nevus", "A. Möller", "sr.dcm"),
     )
     assert to_shape(nest.polygons[0]).equals(to_shape(NEST.polygons[0]))
-    assert [one.kind for one in imported.measures] == ["line", "line", "line", "angle", "area"]
-    assert set(MEASURES) <= set(imported.measures)
-    assert SlideMeasurement("line", LINE) in imported.measures
+    assert [one.kind for one in imported.measures] == ["line", "angle", "area"]
+    assert set(MEASURES) == set(imported.measures)
     again = import_regions(tmp_path / "sr.dcm", (SIDE, SIDE), known=imported.regions, slide=slide)
     assert again.regions == ()
+
+
+READING = {
+    "line": LINE,
+    "mm": 1 / 15,
+    "interval_mm": (0.05, 0.08),
+    "method": "corrected",
+    "um_per_px": (0.5, 0.5),
+    "ulcerated": False,
+    "clark": 4,
+    "margins": ExcisionMargins(lateral_mm=3.25),
+    "mitoses": MitosisCount(per_mm2=2.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("reader", "values"),
+    [
+        ("A. Möller", READING),
+        ("A. Möller", {**READING, "at_least": True, "interval_mm": None}),
+        ("", {"mm": 0.4}),
+        ("B", {"ulcerated": True}),
+    ],
+)
+def test_exported_and_imported_depth_readings_are_equal(
+    folder: Path, slide: Path, tmp_path: Path, reader: str, values: dict[str, Any]
+) -> None:
+    before = set_values(SlideDepthReadings(), reader, "2026-01-02T10:00:00+00:00", **values)
+    write_depth(folder, before)
+    export(folder, tmp_path / "sr.dcm")
+    imported = import_regions(tmp_path / "sr.dcm", (SIDE, SIDE), slide=slide)
+    assert imported.measures == ()
+    prediction = "depth, prediction: the depth is left out, as it is a prediction (tiny), not the reading of a person"
+    assert imported.notes == (prediction, "1 group with values without a position: left out")  # that of the slide
+    (reading,) = imported.readings
+    after = add_reading(SlideDepthReadings(), reading, PixelSize(0.5, 0.5, "given"), "2026-02-03T10:00:00+00:00")
+    (found,), (expected,) = after.readings, before.readings
+    assert found.notes == "Imported from sr.dcm."
+    assert found.all_authors() == {**expected.all_authors(), "notes": "reader"}
+    same = {"notes": "", "authors": {}, "history": (), "when": ""}
+    assert found.model_copy(update=same) == expected.model_copy(update=same)
+    assert add_reading(after, reading, None, "2026-02-04T10:00:00+00:00") is after
 
 
 def test_a_lesion_of_several_parts_is_one_lesion(folder: Path, slide: Path, tmp_path: Path) -> None:

@@ -298,6 +298,20 @@ def set_values(
     return _with_reading(depth, after.model_copy(update={"history": (*before.history, *changes)})) if changes else depth
 
 
+def add_reading(
+    depth: SlideDepthReadings, reading: DepthReading, size: PixelSize | None, when: str
+) -> SlideDepthReadings:
+    """Add an imported reading, with the change in its history; a reader who has a reading keeps it.
+
+    ``size``: pixel size of the slide, stored with the line.
+    """
+    if _own_reading(depth, reading.reader).when:
+        return depth
+    values = {field: getattr(reading, field) for field in (*LINE_FIELDS, *AUTHORED_FIELDS)}
+    values["um_per_px"] = None if reading.line is None else _pixel_size_um(size)
+    return set_values(depth, reading.reader, when, **values)
+
+
 def _own_reading(depth: SlideDepthReadings, reader: str) -> DepthReading:
     """Return the reading of a reader; without values, but with its history, if the reader has set none."""
     own = depth.reading_by(reader)

@@ -10,6 +10,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
+PRODUCT = "napari-melanoma"  # manufacturer of the device that observes in our reports
 SCHEME = "99MELANOMA"
 SCHEME_NAME = "Concepts of napari-melanoma without a standard code"
 SCHEME_VERSION = "1"
@@ -47,6 +48,7 @@ BRESLOW = Concept("44661-7", "LN", "Breslow thickness")
 BRESLOW_AT_LEAST = Concept("breslow-at-least", SCHEME, "Breslow thickness, lower bound")
 ULCERATION = Concept("44660-9", "LN", "Ulceration")
 CLARK = Concept("86667-3", "LN", "Clark level")
+CLARK_LEVELS = tuple(private_concept(f"Clark level {level}") for level in ("I", "II", "III", "IV", "V"))
 MITOTIC_RATE = Concept("44695-5", "LN", "Mitotic rate")
 LATERAL_MARGIN = Concept("lateral-margin", SCHEME, "Distance from the lateral margin")
 DEEP_MARGIN = Concept("deep-margin", SCHEME, "Distance from the deep margin")

@@ -1,4 +1,4 @@
-"""Read measurement reports (DICOM SR, template 1500) of any program: areas and lines on a slide, with their values.
+"""Read measurement reports (DICOM SR, template 1500) of any program: areas, lines and depth readings of a slide.
 
 Read with pydicom alone, so that reports are imported that do not follow the templates in every detail.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -46,6 +46,7 @@ REPORT_CLASSES = {  # SOP classes that may contain template 1500
 REPORT_TEMPLATE = "1500"
 PREAMBLE_BYTES, PREFIX = 128, b"DICM"  # at the beginning of DICOM files
 ELLIPSE_VERTICES = 48
+INTERVAL_DECIMALS = 9  # of a mm; further ones are rounding errors of a sum
 AREA_TOLERANCE = 0.05  # share by which a stated area may differ from that of the outline
 LineKind = Literal["line", "area", "angle"]
 _NamedItems = list[tuple[Any, "Dataset"]]  # items with the codes of their names
@@ -70,6 +71,7 @@ UNITS: Mapping[str, tuple[str, float]] = {
     "rad": ("deg", 180 / math.pi),
     "{pixels}": ("px", 1.0),
 }
+THICKNESS: Mapping[str, Concept] = {"breslow": codes.BRESLOW, "breslow_at_least": codes.BRESLOW_AT_LEAST}
 NAMES: Sequence[tuple[Concept, str]] = (
     (codes.AREA, "area"),
     (codes.PERIMETER, "perimeter"),
@@ -78,9 +80,12 @@ NAMES: Sequence[tuple[Concept, str]] = (
     (codes.PROBABILITY_OF_CANCER, "probability"),
     (codes.CLASS_PROBABILITY, "probability"),
     (codes.LESION_PROBABILITY, "presence"),
-    (codes.BRESLOW, "breslow"),
-    (codes.BRESLOW_AT_LEAST, "breslow_at_least"),
+    *((concept, name) for name, concept in THICKNESS.items()),
+    (codes.LATERAL_MARGIN, "lateral_margin"),
+    (codes.DEEP_MARGIN, "deep_margin"),
+    (codes.MITOTIC_RATE, "mitotic_rate"),
 )
+ULCERATED: Sequence[tuple[Concept, bool]] = ((codes.PRESENT, True), (codes.ABSENT, False))
 CLASSES: Sequence[tuple[Concept, str]] = (
     (codes.MALIGNANT, "malignant"),
     (codes.BENIGN, "benign"),
@@ -99,10 +104,31 @@ class ReportedLine:
 
 
 @dataclass(frozen=True)
+class ReportedDepth:
+    """The depth reading of an observer, whose name is empty for a reader without a name in a report of this program.
+
+    ``line``: surface and deepest, (row, column) in pixels of the finest level. Values that are not stated are None.
+    """
+
+    reader: str
+    mm: float | None = None
+    at_least: bool = False
+    interval_mm: tuple[float, float] | None = None
+    line: tuple[tuple[float, float], ...] | None = None
+    method: str = "hand"
+    ulcerated: bool | None = None
+    clark: int | None = None
+    lateral_mm: float | None = None
+    deep_mm: float | None = None
+    mitoses_per_mm2: float | None = None
+
+
+@dataclass(frozen=True)
 class ReportContent(GeoJsonContent):
-    """Areas and lines of a report, and messages on what was left out or needs attention."""
+    """Areas, lines and depth readings of a report, and messages on what was left out or needs attention."""
 
     lines: tuple[ReportedLine, ...] = ()
+    depths: tuple[ReportedDepth, ...] = ()
 
 
 def is_dicom_report(path: Path) -> bool:
@@ -119,7 +145,7 @@ def is_dicom_report(path: Path) -> bool:
 
 
 def read_measurement_report(path: Path, slide: Path) -> ReportContent:
-    """Read the areas and lines of a report on a DICOM slide, in pixels of the finest level of the canvas.
+    """Read areas, lines and depth readings of a report on a DICOM slide, in pixels of the finest level of the canvas.
 
     Areas have the observer as reader, the name of the file, and the finding. Lengths are converted to mm, areas to
     mm². What has no position on this slide, and values in unknown units, are left out and reported.
@@ -144,7 +170,7 @@ def _read_report(path: Path, slide: Path) -> ReportContent:
         )
     reader = _ReportReader(root, _Locator(root, headers), path.name)
     content = reader.read()
-    if not content.annotations and not content.lines and reader.locator.elsewhere:
+    if not (content.annotations or content.lines or content.depths) and reader.locator.elsewhere:
         raise InputError(
             f"{path.name} is a report on other images: it refers to {sorted(reader.locator.elsewhere)[0]}, which is no "
             f"image of {slide.name}. Open the slide that the report was made of."
@@ -251,6 +277,13 @@ class _Locator:
         height, width = self._placement.pixel_mm if self._placement else (0.0, 0.0)
         self.pixel_mm2 = height * width
 
+    @property
+    def is_slide_alone(self) -> bool:
+        """Whether the report is on this slide only, by the series of all images that it refers to."""
+        studies = self._root.get("CurrentRequestedProcedureEvidenceSequence") or []
+        series = [one for study in studies for one in study.get("ReferencedSeriesSequence") or []]
+        return {one.get("SeriesInstanceUID") for one in series} == {self._finest.get("SeriesInstanceUID")}
+
     def locate(self, item: Dataset) -> NDArray[np.float64]:
         """Return the points of an item as (row, column), float64 (point, 2)."""
         three = item.ValueType == "SCOORD3D"
@@ -320,7 +353,12 @@ class _Locator:
 
 @dataclass
 class _ReadGroup:
-    """One measurement group: its shapes and values; ``has_region``: whether it states a region, known or not."""
+    """One measurement group: its shapes and values.
+
+    ``has_region``: whether it states a region, known or not. ``depth_line``: on which the thickness was measured, if
+    it has two points. ``is_depth_elsewhere``: whether that line has no position on the slide. ``has_depth``: whether
+    the group states a depth reading or a prediction; ``depth`` is the reading.
+    """
 
     name: str
     uid: str
@@ -332,6 +370,10 @@ class _ReadGroup:
     measurements: dict[str, float] = field(default_factory=dict)
     lines: list[ReportedLine] = field(default_factory=list)
     has_region: bool = False
+    depth_line: tuple[tuple[float, float], ...] | None = None
+    is_depth_elsewhere: bool = False
+    has_depth: bool = False
+    depth: ReportedDepth | None = None
 
 
 class _ReportReader:
@@ -339,7 +381,9 @@ class _ReportReader:
 
     def __init__(self, root: Dataset, locator: _Locator, source: str) -> None:
         self._root, self.locator, self._source = root, locator, source
-        self._observer = _find_observer(_name_items(root))
+        items = _name_items(root)
+        self._observer = _find_observer(items)
+        self._is_own = _text(items, codes.DEVICE_MAKER) == codes.PRODUCT
         self._notes: dict[str, None] = {}
 
     def read(self) -> ReportContent:
@@ -357,13 +401,14 @@ class _ReportReader:
                 key = group.uid if total is not None else f"{number}"
                 _, joined = areas.get(key, (group, ()))
                 areas[key] = total or group, (*joined, *group.polygons)
-            elif not group.has_region and not group.lines and group.measurements:
+            elif not (group.has_region or group.lines or group.has_depth) and group.measurements:
                 left += not any(other.has_region and other.uid == group.uid for other in groups)
         if left:
             self._note(f"{format_count(left, 'group')} with values without a position: left out")
         lines = (*(line for group in groups for line in group.lines), *measured)
         annotations = tuple(self._to_annotation(group, polygons) for group, polygons in areas.values())
-        return ReportContent(annotations, tuple(self._notes), lines=lines)
+        depths = tuple(group.depth for group in groups if group.depth is not None)
+        return ReportContent(annotations, tuple(self._notes), lines=lines, depths=depths)
 
     def _note(self, text: str) -> None:
         self._notes[text] = None
@@ -387,14 +432,14 @@ class _ReportReader:
     def _read_group(self, item: Dataset, number: int) -> _ReadGroup:
         items = _name_items(item)
         name = _text(items, codes.TRACKING_ID) or f"group {number}"
-        method, finding = _find(items, codes.METHOD), _find(items, codes.FINDING)
+        finding = _find_code(items, codes.FINDING)
         group = _ReadGroup(
             name,
             _text(items, codes.TRACKING_UID),
             self._read_class(items),
             _find_observer(items) or _text(items, codes.ALGORITHM_NAME) or self._observer or self._source,
-            method is not None and _equals(_code_of(method, "ConceptCodeSequence"), codes.MEASURED),
-            {} if finding is None else {FINDING: _meaning(_code_of(finding, "ConceptCodeSequence"))},
+            _equals(_find_code(items, codes.METHOD), codes.MEASURED),
+            {} if finding is None else {FINDING: _meaning(finding)},
         )
         for code, child in items:
             kind = child.get("ValueType")
@@ -406,6 +451,7 @@ class _ReportReader:
                 self._note(f"{name}: its region is a segment of a DICOM segmentation, which cannot be imported")
             elif kind == "NUM":
                 self._read_number(code, child, group)
+        self._read_depth(items, group)
         return group
 
     def _read_area(self, item: Dataset, name: str) -> tuple[Polygon, ...]:
@@ -426,10 +472,8 @@ class _ReportReader:
     def _read_number(self, code: Any, item: Dataset, group: _ReadGroup) -> None:  # noqa: ANN401 - pydicom's Code
         """Read a value and, if it was measured on a line, the line; ``code``: name of the value."""
         name = next((name for concept, name in NAMES if _equals(code, concept)), "")
-        measured = item.get("MeasuredValueSequence") or []
-        if measured:
-            value, unit = float(measured[0].NumericValue), _code_of(measured[0], "MeasurementUnitsCodeSequence")
-            symbol = "" if unit is None else unit.value
+        if (measured := _measured_value(item)) is not None:
+            value, symbol = measured
             if symbol not in UNITS:
                 known = ", ".join(UNITS)
                 self._note(
@@ -440,9 +484,14 @@ class _ReportReader:
                 suffix, factor = UNITS[symbol]
                 label = f"{name}_{suffix}".rstrip("_") if name else f"{_meaning(code)} [{suffix or '1'}]"
                 group.measurements[label] = value * factor
-        for child in _items(item):
-            if child.get("ValueType") in ("SCOORD", "SCOORD3D"):
-                self._read_line(child, group, is_angle=name == "angle")
+        before = len(group.lines)
+        shapes = [child for child in _items(item) if child.get("ValueType") in ("SCOORD", "SCOORD3D")]
+        for shape in shapes:
+            self._read_line(shape, group, is_angle=name == "angle")
+        if name in THICKNESS and len(group.lines) == before + 1 and len(group.lines[-1].points) == 2:
+            group.depth_line = group.lines.pop().points
+        elif name in THICKNESS and len(group.lines) == before:
+            group.is_depth_elsewhere = bool(shapes)
 
     def _read_line(self, item: Dataset, group: _ReadGroup, *, is_angle: bool) -> None:
         try:
@@ -457,6 +506,38 @@ class _ReportReader:
         vertices = tuple((float(row), float(column)) for row, column in points)
         group.lines.append(ReportedLine(group.name, kind, vertices[:3] if is_angle else vertices))
 
+    def _read_depth(self, items: _NamedItems, group: _ReadGroup) -> None:
+        values = group.measurements
+        stated = next((name for name in THICKNESS if f"{name}_mm" in values), "")
+        ulceration, clark, method = (_find_code(items, one) for one in (codes.ULCERATION, codes.CLARK, codes.METHOD))
+        found = ReportedDepth(
+            "" if self._is_own and group.reader == self._observer else group.reader,
+            values.get(f"{stated}_mm"),
+            at_least=stated == "breslow_at_least",
+            interval_mm=_read_interval(_find(items, THICKNESS[stated]), values[f"{stated}_mm"]) if stated else None,
+            line=group.depth_line if stated else None,
+            ulcerated=next((state for concept, state in ULCERATED if _equals(ulceration, concept)), None),
+            clark=next((level for level, one in enumerate(codes.CLARK_LEVELS, 1) if _equals(clark, one)), None),
+            lateral_mm=values.get("lateral_margin_mm"),
+            deep_mm=values.get("deep_margin_mm"),
+            mitoses_per_mm2=values.get("mitotic_rate_per_mm2"),
+        )
+        group.has_depth = found != ReportedDepth(found.reader)
+        model = "" if _text(items, codes.PERSON_NAME) else _text(items, codes.ALGORITHM_NAME)
+        if not group.has_depth or group.is_depth_elsewhere:
+            return
+        if model:
+            self._note(
+                f"{group.name}: the depth is left out, as it is a prediction ({model}), not the reading of a person"
+            )
+        elif found.line is None and not group.lines and not self.locator.is_slide_alone:
+            self._note(
+                f"{group.name}: the depth is left out: it has no position, and the report is on other images, too"
+            )
+        else:
+            names = (name for name, concept in codes.METHODS.items() if _equals(method, concept))
+            group.depth = replace(found, method=next(names, "hand"))
+
     def _read_class(self, items: _NamedItems) -> str:
         """Return the class: malignant or benign if this is stated, else the class or finding by its name."""
         values = [
@@ -469,9 +550,7 @@ class _ReportReader:
                 if _equals(value, concept):
                     return next(name for known, name in CLASSES if known is concept)
         for concept in (codes.PREDICTED_CLASS, codes.FINDING):
-            item = _find(items, concept)
-            code = None if item is None else _code_of(item, "ConceptCodeSequence")
-            if code is not None:
+            if (code := _find_code(items, concept)) is not None:
                 return self._name_class(code)
         return ""
 
@@ -483,6 +562,34 @@ class _ReportReader:
         if code.scheme_designator != codes.SCHEME:
             self._note(f"the code {code.value} of {code.scheme_designator} is unknown: the class is its text, '{name}'")
         return name
+
+
+def _find_code(items: _NamedItems, concept: Concept) -> Any:  # noqa: ANN401 - pydicom's Code
+    """Return the code that is the value of an item; None if there is none."""
+    item = _find(items, concept)
+    return None if item is None else _code_of(item, "ConceptCodeSequence")
+
+
+def _measured_value(item: Dataset) -> tuple[float, str] | None:
+    """Return a value, in double precision if it is stated so, and the UCUM code of its unit; None without a value."""
+    measured = item.get("MeasuredValueSequence") or []
+    if not measured:
+        return None
+    unit = _code_of(measured[0], "MeasurementUnitsCodeSequence")
+    return float(measured[0].get("FloatingPointValue", measured[0].NumericValue)), "" if unit is None else unit.value
+
+
+def _read_interval(item: Dataset | None, value: float) -> tuple[float, float] | None:
+    """Return the interval of a length, in mm; None if its ends are not both stated as lengths."""
+    parts, ends = _name_items(item) if item is not None else [], []
+    for concept, sign in ((codes.LOWER_UNCERTAINTY, -1), (codes.UPPER_UNCERTAINTY, 1)):
+        end = _find(parts, concept)
+        distance, symbol = (end is not None and _measured_value(end)) or (math.nan, "")
+        unit, factor = UNITS.get(symbol, ("", 1.0))
+        if unit != "mm" or not math.isfinite(distance):
+            return None
+        ends.append(round(value + sign * distance * factor, INTERVAL_DECIMALS))
+    return ends[0], ends[1]
 
 
 def _outline(kind: str, points: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -19,9 +19,9 @@ from napari_melanoma.core.validity import NOTICE, Validity, read_slide_validity
 from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
+from napari_melanoma.io.dicom_codes import PRODUCT
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.reports.dicom_groups import (
-    PRODUCT,
     GroupBuilder,
     ReportGroup,
     add_interval,
@@ -233,8 +233,7 @@ class _ReportBuilder(GroupBuilder):
         if reading.ulcerated is not None:
             evaluations.append((codes.ULCERATION, codes.PRESENT if reading.ulcerated else codes.ABSENT))
         if reading.clark is not None:
-            level = ("I", "II", "III", "IV", "V")[reading.clark - 1]
-            evaluations.append((codes.CLARK, codes.private_concept(f"Clark level {level}")))
+            evaluations.append((codes.CLARK, codes.CLARK_LEVELS[reading.clark - 1]))
         return self.build(
             ReportGroup(
                 name,

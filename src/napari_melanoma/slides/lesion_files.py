@@ -282,9 +282,9 @@ def _read_reported_lesions(path: Path, slide: Path) -> GeoJsonContent:
     lesions = tuple(one for one in content.annotations if one.properties.get(FINDING) == LESION.meaning)
     count = len(content.annotations) - len(lesions) if lesions else 0
     left_out = [f"{format_count(count, 'area')} of other findings: left out"] if count else []
-    if content.lines:
-        lines = format_count(len(content.lines), "measurement")
-        left_out.append(f"{lines}: left out. Import the file in the Regions section to add them")
+    values = (("measurement", content.lines), ("depth reading", content.depths))
+    if counts := [format_count(len(found), noun) for noun, found in values if found]:
+        left_out.append(f"{' and '.join(counts)}: left out. Import the file in the Regions section to add them")
     return replace(content, annotations=lesions or content.annotations, omitted=(*content.omitted, *left_out))
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp
-from napari_melanoma.io.dicom_report import ReportContent, is_dicom_report, read_measurement_report
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.io.dicom_report import ReportContent, ReportedDepth, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
     CANVAS,
     SUFFIXES,
@@ -34,7 +36,8 @@ class StoredRegions:
     """Regions of a slide as stored in a file.
 
     ``notes``: messages on repaired or omitted regions. ``stamp``: version of the file. ``unread``: GeoJSON features
-    that are not regions, such as points. ``measures``: lengths, areas and angles of an imported report.
+    that are not regions, such as points. ``measures``: lengths, areas and angles of an imported report. ``readings``:
+    its depth readings, one for each reader.
     """
 
     regions: Regions = ()
@@ -42,6 +45,7 @@ class StoredRegions:
     stamp: tuple[int, int] | None = None
     unread: tuple[Any, ...] = ()
     measures: tuple[SlideMeasurement, ...] = ()
+    readings: tuple[DepthReading, ...] = ()
 
 
 def load_regions(folder: Path) -> StoredRegions:
@@ -97,9 +101,22 @@ def import_regions(
     same = len(content.annotations) - len(new)
     notes = (*fitted.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
     signed = [_with_reader(region, reader) for region in fitted.annotations]
-    lines = content.lines if isinstance(content, ReportContent) else ()
-    measures = tuple(SlideMeasurement(line.kind, line.points) for line in lines)
-    return StoredRegions(assign_ids(signed, {region.id for region in known}), notes, measures=measures)
+    regions = assign_ids(signed, {region.id for region in known})
+    if not isinstance(content, ReportContent):
+        return StoredRegions(regions, notes)
+    measures = tuple(SlideMeasurement(line.kind, line.points) for line in content.lines)
+    thinnest_first = sorted(content.depths, key=lambda one: one.mm or 0)  # the thickest reading of each reader is kept
+    readings = {one.reader: _to_reading(one, path) for one in thinnest_first}
+    if others := len(content.depths) - len(readings):
+        notes += (f"{format_count(others, 'depth reading')} of readers with a thicker one: left out",)
+    return StoredRegions(regions, notes, measures=measures, readings=tuple(readings.values()))
+
+
+def _to_reading(found: ReportedDepth, path: Path) -> DepthReading:
+    values = {name: getattr(found, name) for name in DepthReading.model_fields if hasattr(found, name)}
+    values["margins"] = {"lateral_mm": found.lateral_mm, "deep_mm": found.deep_mm}
+    values["mitoses"] = {"per_mm2": found.mitoses_per_mm2}
+    return DepthReading.parse({**values, "notes": f"Imported from {path.name}."}, f"{path.name}, a depth reading")
 
 
 def _read_annotations(path: Path, origin: Origin, slide: Path | None) -> GeoJsonContent:

@@ -328,7 +328,7 @@ def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_pa
     assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
     text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz nevus", "Tumor").replace('"id"', '"x"')
     (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    import_region_file(document(person), dock.slide, tmp_path / "other.geojson")
+    import_region_file(person.session, tmp_path / "other.geojson")
     person.waits()
     assert [one.class_name for one in kept(person)] == ["Spitz nevus", "Tumor"]
     assert view(person).class_list.classes[-1].name == "Tumor"

@@ -11,6 +11,7 @@ from slide_fixtures import UNSEEN
 
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.readings import SlideDepthReadings, read_depth, set_values
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.region_files import REGIONS
@@ -91,7 +92,7 @@ def test_a_dropped_photograph_is_not_taken_for_a_slide(person, tmp_path, monkeyp
     assert ("lesion_dock" in docks, "mole.jpg" in slides) == opened
 
 
-def test_a_report_exported_from_a_dicom_slide_is_imported_with_its_measurements(person, tmp_path):
+def test_a_report_exported_from_a_dicom_slide_is_imported_with_measurements_and_depth_readings(person, tmp_path):
     pytest.importorskip("highdicom")
     slide = write_level(tmp_path / "archive" / "section.dcm", 512, 512, 0.0005)
     person.opens_slides(slide)
@@ -100,6 +101,9 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_its_measurements(
     line = SlideMeasurement("line", ((10.0, 20.0), (10.0, 120.0)))
     session.measures.apply(lambda measures: (*measures, line))
     session.regions.apply(lambda known: (*known, Annotation((TRIANGLE,), "Tumor", (200, 0, 0), id="r-1")))
+    depth, deepest = session.depth, ((30.0, 40.0), (130.0, 40.0))
+    person.until(lambda: depth.is_ready)
+    depth.apply(lambda known: set_values(known, "Dr. B", "2026-01-02T10:00:00+00:00", line=deepest, mm=0.05, clark=3))
     person.waits()
     person.until(lambda: (session.folder / "view.json").is_file() and (session.folder / REGIONS).is_file())
     path = tmp_path / "report.dcm"
@@ -109,12 +113,21 @@ def test_a_report_exported_from_a_dicom_slide_is_imported_with_its_measurements(
     assert path.is_file()
     session.measures.apply(lambda _: ())
     session.regions.apply(lambda _: ())
+    depth.apply(lambda _: SlideDepthReadings())
     drops(person, path)
     person.until(lambda: classes(person) == ["Tumor"])
     (region,) = regions(person)
     assert region.polygons == (TRIANGLE,)
     assert region.properties["imported_from"] == "report.dcm"
     assert session.measures.value == (line,)
-    assert person.dock.status.text == "1 region and 1 measurement imported."
+    person.until(lambda: person.dock.status.text == "1 region, 1 measurement, 1 depth reading imported.")
+    reading = depth.value.reading_by("Dr. B")
+    assert (reading.line, reading.mm, reading.clark, reading.um_per_px) == (deepest, 0.05, 3, (0.5, 0.5))
+    assert read_depth(session.folder).reading_by("Dr. B") == reading
+    drops(person, path)
+    kept = "1 depth reading left out: the reader has measured this slide before."
+    person.until(lambda: person.dock.status.text.endswith(kept))
+    depth.undo()
+    assert depth.value.reading_by("Dr. B").mm is None
     session.measures.undo()
     assert session.measures.value == ()

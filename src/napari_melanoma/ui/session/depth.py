@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import (
     LINE_FIELDS,
@@ -12,6 +14,7 @@ from napari_melanoma.depth.readings import (
     DepthReading,
     SlideDepthProposals,
     SlideDepthReadings,
+    add_reading,
     automatic_reading,
     current_reading,
     rename_reader,
@@ -24,6 +27,7 @@ from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFol
 from napari_melanoma.ui.session.history import History
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from napari_melanoma.core.geometry import PixelSize
@@ -38,6 +42,7 @@ UNREADABLE_REPORT = (
     "The reading is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."
 )
+READER_MEASURED = "the reader has measured this slide before"
 READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
 
@@ -189,6 +194,24 @@ class DepthDocument(Document[SlideDepthReadings]):
                 depth, self.reader, utc_time(), **values_for_line(state.reading, line, state.size, drawn=drawn)
             )
         )
+
+    def add_readings(self, readings: Sequence[DepthReading], on_done: Callable[[int, tuple[str, ...]], object]) -> None:
+        """Add imported readings, once those of the slide have been read.
+
+        ``on_done``: called with the number of readings that were added, and a note on the others.
+        """
+
+        def add(_: object) -> None:
+            reason, before, size, when = self.problem or self.find_lock(), self.value, self._size, utc_time()
+            if not reason:
+                self.apply(
+                    lambda depth: reduce(lambda known, one: add_reading(known, one, size, when), readings, depth)
+                )
+            added = sum(self.value.reading_by(one.reader) is not before.reading_by(one.reader) for one in readings)
+            left_out = f"{format_count(len(readings) - added, 'depth reading')} left out: {reason or READER_MEASURED}"
+            on_done(added, (left_out,) if added < len(readings) else ())
+
+        self.submit(lambda run: None, add)
 
     def close(self) -> None:
         """Write pending changes, and stop all tasks: the slide was closed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,10 @@ from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Store
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.notes import SlideMeasurement
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.document import Document, Edited, Shared
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.session.document import Document, Shared
+    from napari_melanoma.ui.session.slide import SlideSession
 
 
 def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> None:
@@ -26,31 +26,31 @@ def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> Non
         selected.set(wanted)
 
 
-def import_region_file(
-    document: Document[Regions],
-    slide: ViewerSlide,
-    path: Path,
-    measures: Edited[tuple[SlideMeasurement, ...]] | None = None,
-) -> None:
-    """Add the regions of a file in the background, once those of the slide have been read.
-
-    ``measures``: to which measurements in the file are added.
-    """
+def import_region_file(session: SlideSession, path: Path) -> None:
+    """Add the regions, measurements and depth readings of a file, once those of the slide have been read."""
+    document, info = session.regions, session.slide.info
 
     def read(run: RunContext) -> StoredRegions:
         from napari_melanoma.slides.region_files import import_regions
 
         if document.problem:
             raise InputError(document.problem)
-        return import_regions(path, slide.size, document.value, origin=slide.info.origin, slide=slide.info.path)
+        return import_regions(path, session.slide.size, document.value, origin=info.origin, slide=info.path)
 
     def add(imported: StoredRegions) -> None:
         document.apply(lambda regions: (*regions, *imported.regions))
+        if imported.measures:
+            session.measures.apply(lambda known: (*known, *(one for one in imported.measures if one not in known)))
+        if imported.readings:
+            session.depth.add_readings(imported.readings, partial(show, imported))
+        else:
+            show(imported, 0, ())
+
+    def show(imported: StoredRegions, readings: int, notes: tuple[str, ...]) -> None:
         counts = [format_count(len(imported.regions), "region")]
-        if measures is not None and imported.measures:
-            measures.apply(lambda known: (*known, *(one for one in imported.measures if one not in known)))
-            counts.append(format_count(len(imported.measures), "measurement"))
-        document.message.emit("; ".join((f"{' and '.join(counts)} imported", *imported.notes)) + ".")
+        counts += [format_count(len(imported.measures), "measurement")] if imported.measures else []
+        counts += [format_count(readings, "depth reading")] if readings else []
+        document.message.emit("; ".join((f"{', '.join(counts)} imported", *imported.notes, *notes)) + ".")
 
     document.submit(read, add)
 

@@ -408,7 +408,7 @@ class DroppedFiles(QObject):
             if session is None:
                 show_failure(dock.status, InputError(NO_SLIDE_FOR_REGIONS.format(path.name)))
             else:
-                import_region_file(session.regions, session.slide, path, session.measures)
+                import_region_file(session, path)
 
     def _on_dropped(self, paths: list[Path]) -> None:
         regions = [path for path in paths if is_geojson(path) or find_spatialdata(path) or is_dicom_report(path)]

@@ -221,7 +221,7 @@ class RegionController(QObject):
 
     def _on_import(self, kind: str) -> None:
         session = self._session
-        add = partial(import_region_file, session.regions, session.slide, measures=session.measures)
+        add = partial(import_region_file, session)
         if kind == "lesions":
             add(session.folder / OUTLINES)
         else:
