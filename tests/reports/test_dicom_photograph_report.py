@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from fake_dicom import made
+from fake_dicom import write_photograph
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from typer.testing import CliRunner
 
 from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, NoveltyDistance
@@ -45,35 +44,6 @@ def phantom() -> Any:
 def photograph(tmp_path: Path, phantom: Any) -> Path:
     """A dermoscopic DICOM photograph with a scale."""
     return write_photograph(tmp_path / "archive" / "mole.dcm", phantom.rgb, PixelSpacing=[0.05, 0.05])
-
-
-def write_photograph(path: Path, rgb: np.ndarray, **more: Any) -> Path:
-    values: dict[str, Any] = {
-        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.7",
-        "SOPInstanceUID": generate_uid(),
-        "StudyInstanceUID": generate_uid(),
-        "SeriesInstanceUID": generate_uid(),
-        "Modality": "DMS",
-        "PatientID": "P7",
-        "AnatomicRegionSequence": [made(CodeValue="77568009", CodingSchemeDesignator="SCT", CodeMeaning="Back")],
-        "Rows": rgb.shape[0],
-        "Columns": rgb.shape[1],
-        "SamplesPerPixel": 3,
-        "PhotometricInterpretation": "RGB",
-        "PlanarConfiguration": 0,
-        "BitsAllocated": 8,
-        "BitsStored": 8,
-        "HighBit": 7,
-        "PixelRepresentation": 0,
-        **more,
-    }
-    image = made(**{name: value for name, value in values.items() if value is not None})
-    image.PixelData = rgb.tobytes()
-    image.file_meta = pydicom.dataset.FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save_as(path, enforce_file_format=True)
-    return path
 
 
 def analyze(photograph: Path, mask: np.ndarray, size: PixelSize | None = None) -> LesionResult:

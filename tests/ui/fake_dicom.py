@@ -1,10 +1,11 @@
-"""A DICOM slide with levels of white tiles."""
+"""A DICOM slide with levels of white tiles, and DICOM photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -78,4 +79,34 @@ def write_level(path: Path, rows: int, columns: int, spacing_mm: float, kind: st
     level.file_meta.MediaStorageSOPInstanceUID = level.SOPInstanceUID
     path.parent.mkdir(parents=True, exist_ok=True)
     level.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_photograph(path: Path, rgb: np.ndarray, **more: Any) -> Path:
+    """Write a dermoscopic photograph, uint8 (row, column, channel); an element that is None is left out."""
+    values: dict[str, Any] = {
+        "SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.7",
+        "SOPInstanceUID": generate_uid(),
+        "StudyInstanceUID": generate_uid(),
+        "SeriesInstanceUID": generate_uid(),
+        "Modality": "DMS",
+        "PatientID": "P7",
+        "AnatomicRegionSequence": [made(CodeValue="77568009", CodingSchemeDesignator="SCT", CodeMeaning="Back")],
+        "Rows": rgb.shape[0],
+        "Columns": rgb.shape[1],
+        "SamplesPerPixel": 3,
+        "PhotometricInterpretation": "RGB",
+        "PlanarConfiguration": 0,
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        **more,
+    }
+    image = made(**{name: value for name, value in values.items() if value is not None})
+    image.PixelData = rgb.tobytes()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=True)
     return path

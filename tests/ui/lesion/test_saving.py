@@ -11,20 +11,23 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from fake_dicom import write_photograph
 from lesion_fixtures import FIXTURES, open_dock
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 
+from conftest import photograph
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
-from napari_melanoma.ui.lesion.saving import result_folder
+from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
 from napari_melanoma.ui.session.recovery import discard_unsaved
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -135,6 +138,38 @@ def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_p
     analyzed.waits()
     analyzed.clicks("lesion_report")
     assert len(requested) == 3
+
+
+def test_the_measurement_report_of_a_saved_dicom_photograph(person, tmp_path):
+    highdicom = pytest.importorskip("highdicom")
+    person.opens()
+    person.analyses()
+    button = person.finds(QAbstractButton, "lesion_dicom_sr")
+    assert (button.isEnabled(), button.toolTip()) == (False, NOT_DICOM_TIP)
+    path = write_photograph(tmp_path / "archive" / "nevus.dcm", photograph(), PixelSpacing=[0.02, 0.02])
+    person.dock.opener.open([path])
+    person.waits()
+    person.analyses()
+    assert (button.isEnabled(), button.toolTip()) == (False, SAVE_FIRST)
+    person.dock.settings.folder = tmp_path
+    person.dock.settings.set(READER_SETTING, "A. Meyer")
+    person.draws(person.layer("mask", "nevus"), [(10, 100), (10, 140)])
+    person.waits()
+    person.clicks("save")
+    person.waits()
+    person.clicks("lesion_dicom_sr")
+    dialog = person.dock.window().findChild(QFileDialog, "dicom_sr_dialog")
+    dialog.fileSelected.emit(str(tmp_path / "sr.dcm"))
+    dialog.close()
+    person.waits()
+    assert person.dock.status.text == f"Written: {tmp_path / 'sr.dcm'}"
+    (lesion, *_) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_planar_roi_measurement_groups()
+    assert any("A. Meyer" in str(item.get("PersonName", "")) for item in lesion[0].ContentSequence)
+    # A result that was changed since is saved first.
+    person.draws(person.layer("mask", "nevus"), [(20, 100), (20, 140)])
+    person.clicks("lesion_dicom_sr")
+    assert "has changed since it was saved. Press Save first" in person.dock.status.text
+    person.waits()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

@@ -21,7 +21,7 @@ from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
 from napari_melanoma.ui.lesion.queues import preload_libraries
-from napari_melanoma.ui.lesion.saving import LesionCloseGuard
+from napari_melanoma.ui.lesion.saving import DicomReportWriter, LesionCloseGuard
 from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.adoption import LabelsAdoption
@@ -87,6 +87,7 @@ class LesionDock(LesionControls):
         self.deferred.add_task(self.show_classifier)
         self.opener = PhotographOpener(napari_viewer, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
+        self.dicom_writer = DicomReportWriter(self, self.status, self.settings)
         photograph_list = RecentList(
             "Recent photographs", RecentPaths(self.settings, RECENT_PHOTOGRAPHS), self.opener.open
         )
@@ -133,7 +134,9 @@ class LesionDock(LesionControls):
         self.picker.ruler.message.connect(self.status.show_message)
         self.save_bar.save_requested.connect(self._on_save)
         self.save_bar.report_requested.connect(self._on_report)
-        self.report_writer.failed.connect(self._on_failed)
+        self.save_bar.dicom_requested.connect(self._on_dicom_report)
+        for writer in (self.report_writer, self.dicom_writer):
+            writer.failed.connect(self._on_failed)
         for area in (self.welcome, self.file_drops):
             area.dropped.connect(self.opener.open)
         self.welcome.link_activated.connect(self._on_link)
@@ -285,19 +288,28 @@ class LesionDock(LesionControls):
             self.opener.cancel()
 
     def _on_report(self, folder: Path) -> None:
-        """Write a report of a saved result, unless the result has changed since."""
+        if self._check_saved():
+            self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
+
+    def _on_dicom_report(self, folder: Path) -> None:
+        session = self.picker.session
+        if session is not None and session.path is not None and self._check_saved():
+            self.dicom_writer.ask(folder, session.path)
+
+    def _check_saved(self) -> bool:
+        """Return whether the saved result is up to date; show a message if it has changed since."""
         session = self.picker.session
         if session is not None:
             session.commit_requested.emit()
         lesion = None if session is None else session.lesion
         if session is None or lesion is None or not tasks.is_idle(self.controller):
             self.status.show_message(saving.CHANGED_MESSAGE)
-            return
+            return False
         result = self.predictions.add_prediction(session, lesion)
-        if session.saved.version != saving.result_version(result, lesion.mask_digest):
+        is_current = session.saved.version == saving.result_version(result, lesion.mask_digest)
+        if not is_current:
             self.status.show_message(saving.CHANGED_MESSAGE)
-            return
-        self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
+        return is_current
 
     def _on_save(self, session: HostedPhotograph, folder: Path) -> None:
         session.commit_requested.emit()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import SaveError
@@ -16,7 +16,15 @@ from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.dialogs import WindowGuard, choose_folder, create_question, exec_question
+from napari_melanoma.ui.widgets.dialogs import (
+    WindowGuard,
+    choose_folder,
+    choose_new_file,
+    create_question,
+    exec_question,
+)
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -26,13 +34,18 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
     from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.settings import DockSettings
-
+    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 RESULTS_TABLE = "results.csv"
 SAVE_KEY = format_key("lesion.save")
 CHANGED_MESSAGE = (
     "The result has changed since it was saved. Press Save first: the report is written from the saved result."
 )
+
+
+SAVE_FIRST = "Save the result first: the report is written from it"
+NOT_DICOM_TIP = "A measurement report (DICOM SR) requires a photograph that is a DICOM file"
+DICOM_TIP = "Write a measurement report of the saved result (DICOM SR): outline, measurements and prediction"
 
 
 def result_folder(folder: Path, name: str) -> Path:
@@ -63,6 +76,55 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
     table.set_row(result_row(folder.name, name, read_result(folder)))
     table.write()
     return folder
+
+
+@cache
+def is_dicom_file(path: Path) -> bool:
+    """Return whether a file is in DICOM format, by its first bytes."""
+    from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+
+    try:
+        with path.open("rb") as file:
+            return identify_format(file.read(HEAD_BYTES)) == "DICOM"
+    except OSError:
+        return False
+
+
+class DicomReportWriter(QObject):
+    """Asks for a file, and writes the measurement report of a saved result to it in the background."""
+
+    failed = Signal(object)  # Exception
+
+    def __init__(self, dock: QWidget, status: StatusLine, settings: DockSettings) -> None:
+        super().__init__(dock)
+        self._dock, self._settings = dock, settings
+        self._tasks = LatestJobQueue(self)
+        self._tasks.succeeded.connect(status.show_message)
+        self._tasks.failed.connect(self.failed)
+
+    def ask(self, folder: Path, photograph: Path) -> None:
+        """Ask for the file of a report; ``folder``: the saved result."""
+        write, suggested = partial(self._write, folder, photograph), folder.parent / f"{folder.name}-measurements.dcm"
+        choose_new_file(
+            self._dock,
+            "dicom_sr_dialog",
+            "Write a measurement report",
+            "Measurement report (DICOM SR)",
+            write,
+            suggested,
+        )
+
+    def _write(self, folder: Path, photograph: Path, path: Path) -> None:
+        reader = str(self._settings.get(READER_SETTING, ""))
+        self._tasks.submit("dicom-sr", lambda: lambda run: _write_dicom_report(path, folder, photograph, reader))
+
+
+def _write_dicom_report(path: Path, folder: Path, photograph: Path, reader: str) -> str:
+    """Write the measurement report of a saved result; return the message."""
+    from napari_melanoma.reports.dicom_photograph_report import read_exported_photograph, write_photograph_report
+
+    write_photograph_report(path, read_exported_photograph(folder, photograph, reader))
+    return f"Written: {path}"
 
 
 class LesionCloseGuard(WindowGuard):
@@ -106,11 +168,13 @@ class LesionCloseGuard(WindowGuard):
 class SaveBar(QWidget):
     """The buttons to save a result, to write its report, and to select the results folder.
 
-    ``save_requested``: emitted with the session and the folder. ``report_requested``: with the saved folder.
+    ``save_requested``: emitted with the session and the folder. ``report_requested``, ``dicom_requested``: with the
+    saved folder.
     """
 
     save_requested = Signal(object, object)
     report_requested = Signal(object)
+    dicom_requested = Signal(object)
 
     def __init__(self, settings: DockSettings) -> None:
         super().__init__()
@@ -119,10 +183,12 @@ class SaveBar(QWidget):
         self.button = named(QPushButton("Save"), "save", "Save", "")
         self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         self.report_button = tool_button("lesion_report", "Report", "", "Report ...")
+        self.dicom_button = tool_button("lesion_dicom_sr", "Measurement report (DICOM SR)", "", "DICOM ...")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.button, self.report_button, self._folder_button, stretch=0))
+        layout.addWidget(row(self.button, self.report_button, self.dicom_button, self._folder_button, stretch=0))
         self.report_button.clicked.connect(self._on_report)
+        self.dicom_button.clicked.connect(self._on_dicom_report)
         self.button.clicked.connect(self.save)
         self._folder_button.clicked.connect(lambda: self._choose_folder())
         self.show_session(None)
@@ -134,7 +200,11 @@ class SaveBar(QWidget):
         is_saved = self._session is not None and self._session.saved.folder is not None
         self.report_button.setEnabled(is_saved)
         tip = "Write a report of the saved result (HTML, optionally PDF)"
-        self.report_button.setToolTip(tip if is_saved else "Save the result first: the report is written from it")
+        self.report_button.setToolTip(tip if is_saved else SAVE_FIRST)
+        path = None if session is None else session.path
+        is_dicom = path is not None and is_dicom_file(path)
+        self.dicom_button.setEnabled(is_saved and is_dicom)
+        self.dicom_button.setToolTip(NOT_DICOM_TIP if not is_dicom else DICOM_TIP if is_saved else SAVE_FIRST)
         folder = self._settings.folder
         if self._session is None:
             self.button.setToolTip("Analyze a photograph first")
@@ -154,6 +224,10 @@ class SaveBar(QWidget):
     def _on_report(self) -> None:
         if self._session is not None:
             self.report_requested.emit(self._session.saved.folder)
+
+    def _on_dicom_report(self) -> None:
+        if self._session is not None:
+            self.dicom_requested.emit(self._session.saved.folder)
 
     def _request_save(self, session: PhotographSession, folder: Path) -> None:
         result, lesion = result_folder(folder, session.name), session.lesion
