@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from fake_dicom import write_photograph
+from fake_dicom import write_level, write_photograph
 from pydicom.sr.codedict import codes
 from typer.testing import CliRunner
 
@@ -139,6 +139,25 @@ def test_a_report_has_the_outline_and_the_measurements_in_mm(tmp_path: Path, pho
     assert "Scale: 50 x 50 µm per pixel (dicom)." in comments
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "modality", "procedure"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.77.1.4", "XC", "Photography of patient"),  # VL Photographic Image
+        ("1.2.840.10008.5.1.4.1.1.77.1.7", "DMS", "Dermoscopic photography"),
+    ],
+)
+def test_the_procedure_is_that_of_the_photograph(
+    tmp_path: Path, phantom: Any, sop_class: str, modality: str, procedure: str
+) -> None:
+    path = write_photograph(tmp_path / "mole.dcm", phantom.rgb, SOPClassUID=sop_class, Modality=modality)
+    document = export(save_lesion(analyze(path, phantom.mask), tmp_path / "mole"), path)
+    (found,) = [item for item in document.content[0].ContentSequence if item.name == codes.DCM.ProcedureReported]
+    assert found.value.meaning == procedure
+    (group,) = document.content.get_planar_roi_measurement_groups()
+    (reference,) = [item for item in group.roi.ContentSequence if item.ValueType == "IMAGE"]
+    assert reference.referenced_sop_class_uid == sop_class
+
+
 def test_without_a_scale_lengths_are_in_pixels(tmp_path: Path, phantom: Any) -> None:
     photograph = write_photograph(tmp_path / "mole.dcm", phantom.rgb)
     result = analyze(photograph, phantom.mask)
@@ -260,6 +279,9 @@ def test_a_photograph_that_is_no_dicom_file_is_an_error(tmp_path: Path, photogra
         export(folder, tmp_path / "mole.png")
     with pytest.raises(InputError, match=r"the photograph of mole is required, .* with --photographs"):
         export(folder, None)
+    slide = write_level(tmp_path / "level0.dcm", 64, 64, 0.001)
+    with pytest.raises(InputError, match=r"level0\.dcm is a whole slide"):
+        export(folder, slide)
 
 
 def test_a_header_without_identifiers_is_an_error(tmp_path: Path, phantom: Any) -> None:
