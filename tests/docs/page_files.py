@@ -121,12 +121,12 @@ def remove(target: Path) -> None:
 
 
 @cache
-def phantom(seed: int) -> Any:
-    return lesion_phantom(LesionPhantomConfig(seed=seed, size=(SIDE, SIDE)))
+def phantom(seed: int, side: int = SIDE) -> Any:
+    return lesion_phantom(LesionPhantomConfig(seed=seed, size=(side, side)))
 
 
-def photograph(target: Path, seed: int = 100) -> None:
-    Image.fromarray(phantom(seed).rgb).save(target)
+def photograph(target: Path, seed: int = 100, side: int = SIDE) -> None:
+    Image.fromarray(phantom(seed, side).rgb).save(target)
 
 
 def mask(target: Path, seed: int = 100) -> None:
@@ -255,12 +255,8 @@ def table_of_lesions(target: Path) -> None:
 
 
 def clinic_table(target: Path) -> None:
-    target.write_text("Bild,PatNr,Geschlecht,Stelle,Bemerkung\nx1,1,w,Stelle X,keine\nx2,2,m,Stelle X,keine\n")
-
-
-def clinic_mapping(target: Path) -> None:
     target.write_text(
-        '[columns]\nBild = "image_id"\nBemerkung = ""\nStelle = "site"\n\n[words.site]\n"Stelle X" = "cheek"\n'
+        "image_id,PatNr,Geschlecht,Lokalisation,Bemerkung\nx1,1,w,Stelle X,keine\nx2,2,m,Stelle X,keine\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the reader of each page has, which commands run on less data, and which cannot run in a test."""
+"""What the readers of pages have, and which commands cannot run in a test. Pages without an entry need no files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from page_files import Files
 # Commands that do not run, by a pattern of their beginning, and why.
 NOT_RUN = {
     "napari-melanoma open": "opens a window",
-    "napari-melanoma demo photo.jpg": "opens a window",
+    "napari-melanoma demo ": "opens a window; tests/ui/test_demo.py does",
     "make ": "is what runs the tests",
     "python -m pip ": "changes the environment",
     "pip install": "changes the environment",
@@ -36,8 +36,17 @@ NOT_RUN = {
     "tests/cli/test_tissue_train.py does",
     "napari-melanoma tissue fit section.svs --sources timm:": "needs the weights of a published encoder",
     "napari-melanoma slide section.svs --out embeddings --model uni": "needs the weights of a published encoder",
+    "napari-melanoma train --config slide-patients.toml": "computes embeddings of many slides; "
+    "tests/training/bags trains on stored ones",
+    "napari-melanoma slide section.svs --out results --model runs/slide-patients": "needs the model of the line before",
+    "napari-melanoma phantom cohort ": "generates hundreds of patients; page_files makes a smaller one",
+    "napari-melanoma slide .* --prevalence": "needs a model of whole slides; tests/slides/test_slide_bags.py has one",
+    "napari-melanoma train --config recipes/melanoma-small.toml --out folds": "needs more patients than the phantoms, "
+    "for a validation set of each fold",
     "napari-melanoma doctor --confirm-plugin": "needs the hash of a file; tests/test_extending.py confirms one",
     "pytest ": "is what runs the tests",
+    "scripts/": "compares two versions of the program for minutes",
+    "python scripts/": "reads thousands of damaged files, or measures a model on real images",
     "napari-melanoma slide section.svs --out results --device cuda": "needs a GPU",
     r"NAPARI_MELANOMA_\w+=\w+ napari$": "opens a window",
     "sbatch ": "needs SLURM; tests/slides/cohort has a stand-in",
@@ -80,7 +89,12 @@ DATA: Files = {
     "data/pad_ufes": partial(make.dataset, first=20),
     "data/ph2": partial(make.dataset, first=40),
 }
-AGAIN: Files = {"evaluation": make.remove}
+SHIPPED: Files = {
+    **DATA,
+    "data/isic2017_sharp": make.dataset,
+    "data/pad_ufes_second": partial(make.dataset, first=20),
+    "recipes": make.recipes,
+}
 
 
 def trained(*names: str) -> Files:
@@ -88,6 +102,7 @@ def trained(*names: str) -> Files:
 
 
 READERS = {
+    "CONTRIBUTING.md": Reader(SHIPPED | trained("runs/lesion-small") | {"dataset": make.dataset}),
     "README.md": Reader(
         OWN
         | PHOTO
@@ -100,8 +115,6 @@ READERS = {
             "runs/risk/bundle": make.bundle("risk-demo"),
         },
     ),
-    "docs/tutorials/first-photograph.md": Reader(),
-    "docs/tutorials/first-slide.md": Reader(),
     "docs/tutorials/first-tissue-classifier.md": Reader(
         before={
             'napari-melanoma tissue apply "tissue/*.tif" --model tissue --out results': {
@@ -195,7 +208,7 @@ READERS = {
             "photographs": make.photographs,
             "tables": make.isic2019_tables,
             "clinic.csv": make.clinic_table,
-            "clinic.toml": make.clinic_mapping,
+            "clinic.toml": make.block_of("docs/reference/body-map.md", "toml"),
             "archive": make.dicom_archive,
             "isic2016": partial(make.dataset, first=20),
             "isic2018": partial(make.dataset, first=40),
@@ -264,7 +277,6 @@ READERS = {
             }
         },
     ),
-    "docs/how-to/extending.md": Reader(),
     "docs/explanation/depth.md": Reader({"section.tif": make.slide}),
     "docs/explanation/inference.md": Reader(PHOTO | SECTION),
     "docs/how-to/slides.md": Reader({"slide.svs": make.slide}),
@@ -282,4 +294,65 @@ READERS = {
     ),
     "docs/how-to/trackers.md": Reader(RECIPE),
     "docs/how-to/cohorts.md": Reader({"slides": make.slides}),
+    "docs/how-to/risk.md": Reader(
+        SECTION
+        | {
+            "runs/risk/bundle": make.bundle("risk-demo"),
+            "patients.csv": partial(make.patients, names=("section",)),
+            "patches": make.patches,
+            "DATASET": make.cohort,
+        },
+        before={"napari-melanoma train --config risk.toml --out runs/risk": {"runs/risk": make.remove}},
+    ),
+    "docs/how-to/training.md": Reader(
+        SHIPPED
+        | {
+            "recipe.toml": partial(make.fine_tuning, data="data/isic2017"),
+            "slides": make.slides,
+            "patients.csv": partial(make.patients, names=("a", "b")),
+        }
+    ),
+    "docs/reference/biomarkers.md": Reader(
+        DATA | {"runs/risk/bundle": make.bundle("risk-demo"), "cohort": make.cohort}
+    ),
+    "docs/reference/body-map.md": Reader(
+        {"patients.csv": make.clinic_table, "patients.toml": make.block_of("docs/reference/body-map.md", "toml")}
+    ),
+    "docs/reference/data-report.md": Reader(
+        {
+            "dataset": make.dataset,
+            "isic2017": make.dataset,
+            "pad_ufes": partial(make.dataset, first=20),
+            "ph2": partial(make.dataset, first=40),
+        }
+    ),
+    "docs/reference/phantoms.md": Reader({"cohort": make.cohort}),
+    "docs/reference/python-api.md": Reader({"dataset": make.dataset} | trained("runs/first")),
+    "docs/reference/command-line.md": Reader(
+        OWN
+        | SHIPPED
+        | RESULTS
+        | trained("runs/second")
+        | {
+            "photo.jpg": partial(make.photograph, side=640),
+            "more/x.png": make.photograph,
+            "results": make.remove,
+            "section.tif": make.slide,
+            "slides": make.slides,
+            "a.svs": make.slide,
+            "a.geojson": make.outlines,
+            "b.svs": make.slide,
+            "b.geojson": make.outlines,
+            "corrections": partial(make.dataset, first=60),
+            "patches": make.patches,
+            "runs/risk/bundle": make.bundle("risk-demo"),
+            "annotated": make.exported("coco"),
+            "isic2016": partial(make.dataset, first=20),
+            "isic2017": make.dataset,
+            "P-0042": make.case,
+            "slide-results": make.slide_results,
+            "cohort": make.cohort,
+        },
+        before={"napari-melanoma data tiles slides --regions results --out tiles": {"results": make.drawn_regions}},
+    ),
 }
