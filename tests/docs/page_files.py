@@ -171,6 +171,15 @@ def patients(target: Path, names: tuple[str, ...] = NAMES) -> None:
     write_rows(target, [{"image_id": name, **patient(number)} for number, name in enumerate(names)])
 
 
+def outcomes(target: Path, names: tuple[str, ...]) -> None:
+    """A table of slides with the outcome of their patients."""
+    rows = [
+        {"slide": name, **patient(number), "depth_mm": 1 + number / 4, "metastasis": number % 2}
+        for number, name in enumerate(names)
+    ]
+    write_rows(target, rows)
+
+
 def dataset(target: Path, first: int = 0, masked: bool = True, splits: tuple[str, ...] = SPLITS) -> None:
     photographs(target / "images", "png", first)
     if masked:

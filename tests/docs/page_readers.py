@@ -36,7 +36,7 @@ NOT_RUN = {
     "tests/cli/test_tissue_train.py does",
     "napari-melanoma tissue fit section.svs --sources timm:": "needs the weights of a published encoder",
     "napari-melanoma slide section.svs --out embeddings --model uni": "needs the weights of a published encoder",
-    "napari-melanoma train --config slide-patients.toml": "computes embeddings of many slides; "
+    "napari-melanoma train --config slide-patients.toml --allow-outside --out": "computes embeddings of many slides; "
     "tests/training/bags trains on stored ones",
     "napari-melanoma slide section.svs --out results --model runs/slide-patients": "needs the model of the line before",
     "napari-melanoma phantom cohort ": "generates hundreds of patients; page_files makes a smaller one",
@@ -95,6 +95,7 @@ SHIPPED: Files = {
     "data/pad_ufes_second": partial(make.dataset, first=20),
     "recipes": make.recipes,
 }
+SLIDES = tuple(f"{letter}.svs" for letter in "abcdefgh")  # each of one patient
 
 
 def trained(*names: str) -> Files:
@@ -308,8 +309,8 @@ READERS = {
         SHIPPED
         | {
             "recipe.toml": partial(make.fine_tuning, data="data/isic2017"),
-            "slides": make.slides,
-            "patients.csv": partial(make.patients, names=("a", "b")),
+            "slides": partial(make.slides, names=SLIDES),
+            "patients.csv": partial(make.outcomes, names=SLIDES),
         }
     ),
     "docs/reference/biomarkers.md": Reader(
@@ -327,7 +328,15 @@ READERS = {
         }
     ),
     "docs/reference/phantoms.md": Reader({"cohort": make.cohort}),
-    "docs/reference/python-api.md": Reader({"dataset": make.dataset} | trained("runs/first")),
+    "docs/reference/python-api.md": Reader(
+        OWN | {"mole.jpg": make.photograph, "slide.svs": make.slide, "few": make.few_photographs},
+        before={
+            "napari-melanoma recipes write fine-tune --data dataset --start lesion-small --out recipe.toml": {
+                "dataset": make.dataset
+            },
+            "napari-melanoma models import runs/first/bundle": trained("runs/first"),
+        },
+    ),
     "docs/reference/command-line.md": Reader(
         OWN
         | SHIPPED

@@ -40,8 +40,6 @@ SUMMARIES = (
     "docs/reference/networks.md",
     "docs/reference/python-api.md",
 )
-# Its examples train many networks and analyze slides; tests/test_api.py calls the same functions.
-SLOW_EXAMPLES = "docs/reference/python-api.md"
 # The same command on less data.
 SMALLER = {
     r"--trials \d+": "--trials 2",
@@ -124,14 +122,12 @@ def quick_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def train_quickly(recipe: dict[str, Any], *arguments: object, **options: Any) -> object:
         values = recipe | {"epochs": 1, "batch_size": 4, "samples": 1, "model": {"input_size": 64}}
-        return train(values, *arguments, **options)
+        return train(values, *arguments, **options | ({"folds": 2} if "folds" in options else {}))
 
     monkeypatch.setattr(nm, "train", train_quickly)
 
 
 def examples_of(page: str) -> list[str]:
-    if page == SLOW_EXAMPLES:
-        return []
     shown = [block.text for block in blocks(find_page(page)) if block.language == "python"]
     return [text for text in shown if not any(part in text for part in EXAMPLES_NOT_RUN)]
 
