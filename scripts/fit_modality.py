@@ -15,24 +15,25 @@ only reports the accuracy on folders of images of one type, without a fit.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from safetensors.numpy import save_file
+from sklearn.neural_network import MLPClassifier
 
-from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.imaging.modality import (
     CERTAIN_FROM,
-    COEFFICIENTS,
     MACROSCOPIC_FROM,
-    MAX_DEVIATIONS,
     MODALITY_KINDS,
+    WEIGHTS,
     appearance_features,
     recognize_modality,
+    scale_features,
     select_modality,
 )
 from napari_melanoma.io.discovery import find_photographs
@@ -40,9 +41,14 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # variants per image, besides the image itself
-LEAST_SIDE = {"dermoscopic": 0.6, "macroscopic": 0.6, "neither": 0.25}  # smallest side of a crop
-PENALTY = 1e-3
+VARIANTS = {"dermoscopic": 3, "macroscopic": 9, "neither": 8}  # variants per image, besides the image itself
+LEAST_SIDE = {"dermoscopic": 0.5, "macroscopic": 0.5, "neither": 0.25}  # smallest side of a crop
+NETWORKS = 5
+UNITS = (32,)
+PENALTY = 0.3
+EPOCHS = 40
+STEPS = {"learning_rate_init": 2e-3, "batch_size": 256}
+DRAWN = 100
 PHANTOMS = 40
 LONGEST = 512  # side in pixels of the images; the check uses 64
 
@@ -60,35 +66,51 @@ def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float
 
 
 def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
-    """Crop an image at random, and change its brightness, gamma and white balance.
+    """Crop an image at random, and change its brightness, gamma, saturation and white balance.
 
     ``rgb``: uint8 (row, column, channel). ``least``: side of the smallest crop, as a share of the image's side.
     """
     height, width = (max(8, int(side * rng.uniform(least, 1))) for side in rgb.shape[:2])
     top, left = rng.integers(rgb.shape[0] - height + 1), rng.integers(rgb.shape[1] - width + 1)
-    light = (rgb[top : top + height, left : left + width] / 255.0) ** rng.uniform(0.8, 1.25)
-    return np.asarray(np.clip(light * rng.uniform(0.85, 1.15) * rng.uniform(0.92, 1.08, 3), 0, 1) * 255, dtype=np.uint8)
+    light = (rgb[top : top + height, left : left + width] / 255.0) ** rng.uniform(0.75, 1.35)
+    gray = light.mean(axis=-1, keepdims=True)
+    light = (gray + (light - gray) * rng.uniform(0.75, 1.25)) * rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3)
+    return np.asarray(np.clip(light, 0, 1) * 255, dtype=np.uint8)
 
 
-def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a multinomial logistic regression with equal weights of the modalities.
+def drawn(count: int) -> Iterator[Image]:
+    """Draw images without content: noise, one color, stripes, squares and gradients."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        rows, columns = np.mgrid[: rng.integers(40, 300), : rng.integers(40, 300)]
+        colors, width = rng.integers(0, 256, (2, 3)), int(rng.integers(4, 40))
+        plain = (colors[0], np.zeros(3), np.full(3, 255))[number // 5 % 3]
+        share = (rows * 0, rows // width % 2, (rows // width + columns // width) % 2, columns / columns.max())
+        kind = number % 5
+        noise = rng.integers(0, 256, (*rows.shape, 3))
+        picture = noise if kind == 4 else plain + share[kind][..., None] * (colors[1] - plain)
+        yield picture.astype(np.uint8)
 
-    ``values``: float64 (picture, value), scaled. ``kinds``: index into ``MODALITY_KINDS``. Returns weights, float64
-    (value, kind), and offset, float64 (kind,).
+
+def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
+    """Fit small networks that differ in their start, with equal weights of the modalities.
+
+    ``values``: float64 (image, feature). ``kinds``: index into ``MODALITY_KINDS``. Returns ``mean`` and ``deviation``
+    (feature,), ``hidden`` (network, feature, unit), ``hidden_bias`` (network, unit), ``output`` (network, unit, kind)
+    and ``output_bias`` (network, kind).
     """
-    count, targets = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
-    weight = (1 / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds][:, None]
-
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights, offset = flat[:-3].reshape(count, -1), flat[-3:]
-        scores = values @ weights + offset
-        logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        error = (np.exp(logs) - targets) * weight
-        slope = np.concatenate([(values.T @ error + 2 * PENALTY * weights).ravel(), error.sum(axis=0)])
-        return float(-(logs * targets * weight).sum() + PENALTY * (weights**2).sum()), slope
-
-    flat = minimize(loss, np.zeros(3 * count + 3), jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
-    return flat[:-3].reshape(count, -1), flat[-3:]
+    mean, deviation = values.mean(axis=0), values.std(axis=0) + 1e-6
+    weight = (len(kinds) / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds]
+    networks = [
+        MLPClassifier(UNITS, alpha=PENALTY, max_iter=EPOCHS, n_iter_no_change=EPOCHS, random_state=seed, **STEPS).fit(
+            scale_features(values, mean, deviation), kinds, sample_weight=weight
+        )
+        for seed in range(NETWORKS)
+    ]
+    layers = zip(*([*one.coefs_, *one.intercepts_] for one in networks), strict=True)
+    hidden, output, hidden_bias, output_bias = (np.stack(layer) for layer in layers)
+    found = {"mean": mean, "deviation": deviation, "hidden": hidden, "hidden_bias": hidden_bias, "output": output}
+    return {name: array.astype(np.float32) for name, array in {**found, "output_bias": output_bias}.items()}
 
 
 def of_split(folders: Iterable[Path], split: str) -> list[Path]:
@@ -143,21 +165,13 @@ def main() -> None:
     for index, kind in enumerate(MODALITY_KINDS):
         paths = of_split(datasets[kind], "train") if kind in datasets else find_photographs(given.other)
         found = list(rows(kind, read(paths), index))
-        if kind in datasets:
-            found += [list(appearance_features(phantom).values()) for phantom in phantoms(kind, range(PHANTOMS))]
+        synthetic = phantoms(kind, range(PHANTOMS)) if kind in datasets else drawn(DRAWN)
+        found += [list(appearance_features(image).values()) for image in synthetic]
         log.info("%s: %d images, %d rows", kind, len(paths), len(found))
         values += found
         kinds += [index] * len(found)
-    table = np.array(values)
-    mean, deviation = table.mean(axis=0), table.std(axis=0) + 1e-6
-    weights, offset = fit(np.clip((table - mean) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS), np.array(kinds))
-    numbers = np.round(np.column_stack([mean, deviation, weights]), 5).tolist()
-    fitted = {
-        "kinds": MODALITY_KINDS,
-        "columns": ["mean", "deviation", *MODALITY_KINDS],
-        "offset": np.round(offset, 5).tolist(),
-    }
-    write_json(COEFFICIENTS, {**fitted, "values": dict(zip(names, numbers, strict=True))})
+    fitted = fit(np.array(values), np.array(kinds))
+    save_file(fitted, WEIGHTS, {"kinds": json.dumps(MODALITY_KINDS), "features": json.dumps(names)})
     validation = [(kind, "val", of_split(folders, "val")) for kind, folders in datasets.items()]
     log.info("%s", confusion([*validation, ("neither", "held out", find_photographs(given.other_validation))]))
 
