@@ -39,18 +39,8 @@ TRAINING, KNOWN = ("training soft", "training sharp"), ("ISIC soft", "ISIC sharp
 MAX_TRAINING, MAX_SKIN, MAX_ALTERED, PHANTOMS = 400, 100, 50, 40  # images of each kind
 BATCH, NEIGHBOR, SHARE = 16, 10, 0.95
 COMBINED_EMBEDDING, COMBINED_TYPE = 0.98, 0.985  # shares within the limits of the two parts of a combination
-PICTURES = (
-    "astronaut",
-    "cat",
-    "coffee",
-    "rocket",
-    "retina",
-    "immunohistochemistry",
-    "brick",
-    "grass",
-    "gravel",
-    "page",
-)
+PICTURES = ("astronaut", "brick", "cat", "cell", "coffee", "coins", "hubble_deep_field", "page", "retina", "rocket")
+FITTED = ("brecahad", "kather2016", "ocdc", "skin_wsi_atlas")  # histology that the type was fitted on
 HALVES = 100
 LEVELS = (0.9, 0.92, 0.93, 0.94, 0.95)
 Image_ = NDArray[np.uint8]
@@ -76,6 +66,8 @@ def list_jobs(model: Classifier, data: Path) -> Iterator[Job]:
     yield from (make_job("PH2", entry) for entry in read(data / "ph2"))
     yield from (make_job("PAD-UFES-20", entry) for entry in smartphone)
     for path in sorted((data / "histology").glob("*/images/*")):
+        if path.parent.parent.name in FITTED:
+            continue
         yield "histology", path.stem, "", {}, partial(load_tile, path)
     for modality in ("dermoscopic", "macroscopic"):
         for seed in range(PHANTOMS):

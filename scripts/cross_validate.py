@@ -4,18 +4,20 @@
     python scripts/cross_validate.py FOLDS
 
 Prints the results of all folds with all clinical metadata, without any, and of boosted trees on the metadata alone, and
-writes them to FOLDS/figures.json, for ``release_classifier.py``.
+writes them to FOLDS/figures.json, for ``release_classifier.py``. The model that the networks started from may have been
+trained on some of the images with other labels: the results without these are listed, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from pandas import read_csv
 from release_cards import CardSubgroup
 
 from napari_melanoma.classification.classifier import Classifier
@@ -72,7 +74,8 @@ def main() -> int:
         ]
     entries = [entry for chosen in evaluated for entry, _ in chosen]
     dealt = [number for number, chosen in enumerate(evaluated, start=1) for _ in chosen]
-    figures = _figures(recipe.classification, entries, dealt, rows)
+    new = {image_id for run in runs for image_id in read_csv(run.evaluation / "per_image.csv", dtype=str)["image_id"]}
+    figures = _figures(recipe.classification, entries, dealt, rows, new)
     groups = list(_groups(recipe.classification, entries, read_dataset(dataset), rows))
     for name, found in figures.items():
         _print(name, found)
@@ -133,15 +136,24 @@ def _predictions(evaluated: Sequence[tuple[DatasetEntry, str]], model: Classifie
 
 
 def _figures(
-    config: ClassificationConfig, entries: Sequence[DatasetEntry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
+    config: ClassificationConfig,
+    entries: Sequence[DatasetEntry],
+    dealt: Sequence[int],
+    rows: Sequence[dict[str, str]],
+    new: Collection[str],
 ) -> dict[str, dict[str, Estimate]]:
-    """Pool the predictions of all folds: metrics with intervals."""
+    """Pool the predictions of all folds: metrics with intervals. ``new``: images that the start had not seen."""
     of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
     table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
     groups = [get_group_id(row) for row in table]
     image, both = (_pooled(config, rows, name) for name in ("image", "both"))
     found = {name: _named(estimate_metrics(one, groups)) for name, one in (("both", both), ("image", image))}
     found["sets"] = {name: found["both"].pop(name) for name in SETS}
+    part = [row for row in rows if row["image_id"] in new]
+    if 0 < len(part) < len(rows):
+        owners_of_part = [get_group_id(of[row["image_id"]][0]) for row in part]
+        found["new"] = _named(estimate_metrics(_pooled(config, part, "both"), owners_of_part))
+        found["new"] = {name: estimate for name, estimate in found["new"].items() if name not in SETS}
     if config.tabular is not None:
         form = cross_validate_trees(table, config.tabular, where, both.truth.astype(np.intp), target=config.target)
         unknown = np.full(len(rows), np.nan)

@@ -65,8 +65,10 @@ The version before this one (160 x 160 pixels); this version has not been measur
   0.15. Prediction sets with a nominal coverage of 90 % contain the true class in 0.82, that of keratoses in 0.51.
 """,
     "lesion-phone": """\
-- Patients of PAD-UFES-20 that were kept back: sensitivity 0.82 for malignant lesions, 0.53 for melanoma; ECE 0.10 to
-  0.13. Prediction sets with a nominal coverage of 90 % contain the true class in 0.86, of malignant lesions in 0.82.
+The version before this one (160 x 160 pixels); this version has not been measured on these images.
+
+- Patients of PAD-UFES-20: sensitivity 0.82 for malignant lesions, 0.53 for melanoma; ECE 0.10 to 0.13. Prediction sets
+  with a nominal coverage of 90 % contain the true class in 0.86, of malignant lesions in 0.82.
 """,
 }
 CLASS_METRICS = ("AUC", "AP", "sensitivity", "specificity", "ECE")

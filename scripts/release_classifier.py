@@ -79,8 +79,9 @@ PHONE_NOTES = """## Data
   proven by biopsy. `other`: actinic keratosis (172), nevus (129) and seborrheic keratosis (111), most of them without
   biopsy. Images of a patient are kept in one fold.
 - The region of interest comes from masks drawn by students, without a stated license.
-- The encoder is that of `lesion-small`, which was trained on the same photographs, including those of the test folds,
-  with masks but without diagnoses; its initial weights are those of EfficientNet-Lite0 for ImageNet (Apache 2.0).
+- The encoder is that of `melanoma-small`, which was trained on the diagnoses of ISIC 2017 (CC0). Its own start was an
+  encoder that was trained on the masks of 546 of these photographs, without diagnoses, also of the test folds; the row
+  above counts the 141 others. The initial weights are those of EfficientNet-Lite0 for ImageNet (Apache 2.0).
 - Two answers of the patients, whether the lesion grew and whether it changed, are not used: they are unknown mostly
   where a biopsy was taken, which would give the class away.
 - No other smartphone photographs with diagnoses were available: how it transfers to other cameras is not known.
@@ -88,13 +89,14 @@ PHONE_NOTES = """## Data
 
 ## Limitations
 
-- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 6 were below the decision threshold, and about
-  half of those of new patients: most of the malignant lesions that it was trained on are basal cell carcinomas.
+- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 8 were below the decision threshold, and of the
+  version before about half of those of new patients: most of the malignant lesions of its training are basal cell
+  carcinomas.
 - The patient's answers (itching, pain, bleeding, elevation) were taken with different care from patients with and
   without a biopsy. Without them the figures are those of the row without clinical metadata.
 - Selection of lesions: four of ten were malignant. Where cancer is rarer, its probabilities are too high.
-- `other` does not mean harmless: actinic keratosis is a precursor of squamous cell carcinoma. Six of ten were above the
-  threshold.
+- `other` does not mean harmless: actinic keratosis is a precursor of squamous cell carcinoma. Almost half of them were
+  above the threshold.
 - Other diagnoses, such as dermatofibroma, inflammation and infection, are classified as one of the two.
 - Types of photograph that it was not trained on: dermoscopic images, total-body tiles, histology, mucosa, nails.
 - Dark skin: the training images show mostly Fitzpatrick I to III.
@@ -144,6 +146,7 @@ def _read(found: Mapping[str, Any], folds: int, fields: str) -> CrossValidationM
     """Read the results of a cross-validation."""
     inputs = {
         "both": f"photograph, {fields}",
+        "new": "the same, only images that its encoder had not seen either",
         "image": "photograph without clinical metadata",
         "form": f"{fields} alone (boosted trees)",
     }

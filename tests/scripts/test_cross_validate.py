@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import astuple
 from pathlib import Path
 from types import ModuleType
 
@@ -89,11 +90,16 @@ def test_predictions_are_pooled_as_in_the_reproduction(script: ModuleType, tmp_p
     entries = [
         DatasetEntry({"image_id": f"i{n}", "patient_id": f"p{n // 2}"}, tmp_path / f"i{n}.png", None) for n in range(60)
     ]
-    found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
+    found = script._figures(
+        ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows, {f"i{n}" for n in range(40)}
+    )
     held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "inconclusive"))
     pooled = PooledPredictions(truth, predicted, predicted, (predicted >= cuts).astype(float), held, several)
     expected = estimate_metrics(pooled, [f"p{n // 2}" for n in range(60)])
     assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
+    part = PooledPredictions(*(values[:40] for values in astuple(pooled)))
+    new = estimate_metrics(part, [f"p{n // 2}" for n in range(40)])
+    assert found["new"] == {script.NAMES[key]: new[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
     assert found["sets"]["held"] == expected["COV"]
     assert found["both less image"]["AUC"].mean == pytest.approx(expected["AUC"].mean - 0.5)
     assert found["image"]["AUC"].mean == 0.5
