@@ -44,10 +44,10 @@ MELANOMA_NOTES = """## Data
   were used: one of at most 512 pixels on its longer side that was enlarged from 256, so that it is soft, and of 1,791
   the sharp center of 512 x 512 pixels (named `_512` among the similar cases). No patients are published for it: images
   are kept apart by lesion, if stated, and by similarity.
-- The encoder is that of the previous version of `lesion-small`, which was trained on photographs of the same
-  collection and on PAD-UFES-20 (CC BY 4.0), with masks but without diagnoses; its initial weights are those of
-  EfficientNet-Lite0 for ImageNet (Apache 2.0). The cross-validation counts the 401 photographs, soft copies, that this
-  encoder had not been trained on either.
+- The encoder is that of the previous version of `lesion-small`, in the cross-validation of the present one. Both were
+  trained on the masks, not the diagnoses, of four fifths of the same photographs and of PAD-UFES-20 (CC BY 4.0); a row
+  above counts the others. Initial weights: EfficientNet-Lite0 for ImageNet (Apache 2.0). Both copies of a photograph
+  count, and stay in one fold.
 - PH2 (Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779; research and education only) and PAD-UFES-20 (Pacheco et
   al. 2020, doi:10.1016/j.dib.2020.106221) are used for evaluation only.
 - The bundle lists the public ISIC images of its training data, to show similar cases.
@@ -60,9 +60,11 @@ MELANOMA_NOTES = """## Data
 
 ## Limitations
 
-- Not for diagnosis or any decision about a patient. About one of eight melanomas is below its decision threshold.
-  On other collections, its probabilities are less well calibrated.
-- Young patients: of the eight melanomas of patients under 50, three are below its threshold, as it also uses the age.
+- Not for diagnosis or any decision about a patient. About one of eleven melanomas is below its decision threshold,
+  and more than half of the other lesions are above it. On other collections, its probabilities are less well
+  calibrated.
+- Young patients: of the melanomas of patients under 30, four of ten are below its threshold, from 30 to 49 two or three
+  of ten, as it also uses the age.
 - Selection of lesions: it was evaluated on lesions that had been selected for photography and, mostly, for excision.
   Where melanoma is rarer, its probabilities are too high.
 - Other diagnoses: it has three classes. Basal cell carcinoma, dermatofibroma and all others are classified as one of
@@ -89,9 +91,9 @@ PHONE_NOTES = """## Data
 
 ## Limitations
 
-- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 8 were below the decision threshold, and of the
-  version before about half of those of new patients: most of the malignant lesions of its training are basal cell
-  carcinomas.
+- Not for diagnosis or any decision about a patient. Of the 26 melanomas, 8 were below the decision threshold, and
+  about half of those of new patients with the version before: most of the malignant lesions of its training are basal
+  cell carcinomas.
 - The patient's answers (itching, pain, bleeding, elevation) were taken with different care from patients with and
   without a biopsy. Without them the figures are those of the row without clinical metadata.
 - Selection of lesions: four of ten were malignant. Where cancer is rarer, its probabilities are too high.
