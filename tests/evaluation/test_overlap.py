@@ -221,7 +221,8 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
 ) -> None:
     with Image.open(thirty / f"images/i{number}.png") as image:
         rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
-    found = analyze_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
+    photograph = Photograph(rgb, f"i{number}.png", modality="dermoscopic")
+    found = analyze_lesion(photograph, Dark(trained), LesionOptions(), run=RUN)
     message = "The model was trained on this photograph: the mask is not independent"
     assert (f"{message}." in found.warning) is known
     assert (
