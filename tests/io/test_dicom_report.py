@@ -270,8 +270,9 @@ def test_a_breslow_thickness_is_the_reading_of_its_observer(tmp_path: Path, slid
     assert [len(one.points) for one in imported.measures] == [3]  # no straight line from the surface
     assert imported.notes == ("2 depth readings of readers with a thicker one: left out",)
     write_report(path, [header], [thin], person="")
-    (reading,) = import_regions(path, (SIDE, SIDE), slide=slide).readings
-    assert reading.reader == "Scope 3"
+    content = read_measurement_report(path, slide)
+    assert content.depths == ()
+    assert content.omitted == ("T700: the depth is left out: the report names no person who read it",)
 
 
 def test_a_breslow_thickness_of_another_slide_is_left_out(tmp_path: Path, slide: Path, header: Dataset) -> None:

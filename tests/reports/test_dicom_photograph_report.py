@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.core.validity import NOTICE
+from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.lesion.analysis import LesionResult, ModelStamp, derive_result, remeasure, save_lesion
@@ -192,6 +193,54 @@ def test_a_corrected_mask_with_holes_names_its_observer(tmp_path: Path, photogra
     assert origin == ["Detected by the model, outline refined by a reader"]
     unnamed = find_group(export(folder, photograph), "lesion 1")
     assert read_comments(unnamed)[-1] == "By a reader without a name."
+
+
+def read_origin(group: Any) -> str:
+    (found,) = [one.value.meaning for one in group.get_qualitative_evaluations() if one.name.value == "origin"]
+    return str(found)
+
+
+def test_lesions_that_a_model_proposed_are_of_no_reader(tmp_path: Path, photograph: Path, phantom: Any) -> None:
+    result = analyze(photograph, phantom.mask)
+    model = replace(SEGMENTER, demonstration=True)  # which is not valid for this photograph
+    proposed = {"model": asdict(model), "proposed": 1, "pixels": [[60, 80]]}
+    result = replace(result, model=model, provenance={"prompts": proposed})
+    lesion = find_group(export(save_lesion(result, tmp_path / "mole"), photograph, "A. Möller"), "lesion 1")
+    assert read_items(lesion, codes.DCM.PersonObserverName) == []
+    assert "Mask 1 lesion proposed by lesion-small." in read_comments(lesion)
+    assert read_origin(lesion) == "Detected by the model"
+    assert read_values(lesion) == {}, "the segmentation is not valid, and nobody has checked it"
+    proposed["lesions"] = [{"include": [[60, 80]]}]
+    clicked = replace(result, provenance={"prompts": proposed})
+    lesion = find_group(export(save_lesion(clicked, tmp_path / "mole"), photograph, "A. Möller"), "lesion 1")
+    assert read_items(lesion, codes.DCM.PersonObserverName) == ["A. Möller^"]
+    assert read_origin(lesion) == "Segmented by the model from clicks or boxes"
+    assert "Area" in read_values(lesion)
+
+
+def test_a_drawn_mask_is_of_no_algorithm(tmp_path: Path, photograph: Path, phantom: Any) -> None:
+    result = analyze(photograph, phantom.mask)
+    corrected = remeasure(result, phantom.mask, result.options)
+    drawn = replace(corrected, provenance={"labels_layer": {"name": "mole", "labels": 1}})
+    lesion = find_group(export(save_lesion(drawn, tmp_path / "mole"), photograph, "A. Möller"), "lesion 1")
+    assert read_origin(lesion) == "Drawn by a reader or imported"
+    assert read_items(lesion, codes.DCM.AlgorithmName) == []
+
+
+def test_the_version_is_that_of_the_analysis(tmp_path: Path, photograph: Path, phantom: Any) -> None:
+    result = replace(analyze(photograph, phantom.mask), provenance={"version": "0.0.7"}, class_prediction=predict())
+    document = export(save_lesion(result, tmp_path / "mole"), photograph)
+    for name in ("lesion 1", "lesion 1, prediction"):
+        assert read_items(find_group(document, name), codes.DCM.AlgorithmVersion) == ["0.0.7"]
+
+
+def test_a_measurement_that_is_not_defined_is_left_out(tmp_path: Path, photograph: Path, phantom: Any) -> None:
+    result = analyze(photograph, np.ones_like(phantom.mask))  # without skin, from which the color would differ
+    assert np.isnan(result.measurements["color_difference"])
+    values = read_values(find_group(export(save_lesion(result, tmp_path / "mole"), photograph), "lesion 1"))
+    (label,) = [one.label for one in MEASUREMENTS if one.name == "color_difference"]
+    assert "Area" in values
+    assert label not in values
 
 
 def test_a_prediction_is_of_the_classifier_with_its_interval(tmp_path: Path, photograph: Path, phantom: Any) -> None:

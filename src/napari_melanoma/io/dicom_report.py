@@ -382,7 +382,7 @@ class _ReportReader:
     def __init__(self, root: Dataset, locator: _Locator, source: str) -> None:
         self._root, self.locator, self._source = root, locator, source
         items = _name_items(root)
-        self._observer = _find_observer(items)
+        self._observer, self._person = _find_observer(items), _text(items, codes.PERSON_NAME)
         self._is_own = _text(items, codes.DEVICE_MAKER) == codes.PRODUCT
         self._notes: dict[str, None] = {}
 
@@ -530,7 +530,9 @@ class _ReportReader:
             self._note(
                 f"{group.name}: the depth is left out, as it is a prediction ({model}), not the reading of a person"
             )
-        elif found.line is None and not group.lines and not self.locator.is_slide_alone:
+        elif not (self._is_own or self._person or _text(items, codes.PERSON_NAME)):
+            self._note(f"{group.name}: the depth is left out: the report names no person who read it")
+        elif not (found.line or group.lines or group.polygons or self.locator.is_slide_alone):
             self._note(
                 f"{group.name}: the depth is left out: it has no position, and the report is on other images, too"
             )

@@ -61,6 +61,11 @@ class PromptRecord(Config):
         return sum(prompts.box is not None for prompts in self.lesions)
 
     @property
+    def has_prompts(self) -> bool:
+        """Whether the user prompted the model, which may also have proposed lesions by itself."""
+        return bool(self.clicks or self.boxes)
+
+    @property
     def text(self) -> str:
         """The prompts in words, such as ``by 3 clicks and 1 box with lesion-click (2 lesions)``."""
         counts = ((self.clicks, "click"), (self.boxes, "box"))
@@ -113,11 +118,23 @@ def describe_mask(stored: Mapping[str, Any]) -> str:
 
     For example ``by 3 clicks with lesion-click, corrected by hand``.
     """
+    record = _find_prompts(stored)
+    if record is not None:
+        return record.text
+    return BY_HAND if stored.get("corrected_by_hand") else ""
+
+
+def is_mask_of_user(stored: Mapping[str, Any]) -> bool:
+    """Whether a user changed the mask of a ``result.json``, by hand, a click or a box, or drew it."""
+    record = _find_prompts(stored)
+    return bool(stored.get("corrected_by_hand")) or (record is not None and record.has_prompts)
+
+
+def _find_prompts(stored: Mapping[str, Any]) -> PromptRecord | None:
+    """Return the prompts of a ``result.json``: of a dock, or of the command line, which stores them as options."""
     record = PromptRecord.find(stored.get("provenance"))
     prompts = (stored.get("options") or {}).get("prompts")
     if record is None and prompts:
         values = {"model": stored.get("model"), "lesions": [prompts], "by_hand": bool(stored.get("corrected_by_hand"))}
         record = PromptRecord.find({PROMPTS: values})
-    if record is not None:
-        return record.text
-    return BY_HAND if stored.get("corrected_by_hand") else ""
+    return record

@@ -82,6 +82,7 @@ class ReportGroup:
 
     ``comments``: sentences in its text. ``reader``: name of the person who made the values; empty for the program.
     ``model``: whose prediction it is; empty for none. ``weights``: fingerprint of the weights of the model, if known.
+    ``version``: of the program with which the model was run; empty for the present one.
     """
 
     name: str
@@ -95,6 +96,7 @@ class ReportGroup:
     reader: str = ""
     model: str = ""
     weights: str = ""
+    version: str = ""
 
 
 class GroupBuilder:
@@ -144,7 +146,7 @@ class GroupBuilder:
         if group.model:
             values["algorithm_id"] = sr.AlgorithmIdentification(
                 name=group.model,
-                version=own_version(),
+                version=group.version or own_version(),
                 parameters=[f"weights {group.weights}"] if group.weights else None,
             )
         if outline is None:

@@ -6,7 +6,6 @@ a group of its own, since another algorithm made it.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from napari_melanoma.io.dicom_slides import read_dicom_header
 from napari_melanoma.io.discovery import find_images_and_tables
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import RESULT, read_mask
-from napari_melanoma.lesion.mask_record import BY_HAND, LABELS_LAYER, describe_mask, find_mask_model
+from napari_melanoma.lesion.mask_record import LABELS_LAYER, describe_mask, find_mask_model, is_mask_of_user
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.dicom_groups import (
     GroupBuilder,
@@ -104,9 +103,9 @@ def write_photograph_report(path: Path, exported: ExportedPhotograph) -> None:
     require_highdicom()
     if not exported.content.get("lesion_found"):
         raise NothingToExportError(f"{exported.folder.name}: there is no lesion to report. Draw or segment one first.")
+    mask = read_mask(exported.folder / "mask.png")  # before the search, during which the result may be saved again
     image, header = _find_photograph(exported)
     check_identifiers([header], image.name)
-    mask = read_mask(exported.folder / "mask.png")
     if mask.shape != (int(header.Rows), int(header.Columns)):
         raise InputError(
             f"mask.png of {exported.folder.name} has {mask.shape[1]} x {mask.shape[0]} pixels, but {image.name} has "
@@ -166,7 +165,7 @@ class _Lesion(NamedTuple):
 
     name: str
     mask: NDArray[np.bool_]
-    measurements: Mapping[str, float]
+    measurements: Mapping[str, float | None]
     prediction: Mapping[str, Any] | None
 
 
@@ -177,8 +176,9 @@ class _PhotographReport(GroupBuilder):
         super().__init__(header, list(header.get("AnatomicRegionSequence") or [])[:1])
         self._content, self._mask, self._reader = exported.content, mask, exported.reader
         self._validity = Validity.from_json(self._content.get("validity")) or Validity()
-        self._made_by = describe_mask(self._content)
-        model = find_mask_model(self._content)
+        self._made_by, self._is_of_user = describe_mask(self._content), is_mask_of_user(self._content)
+        is_drawn = LABELS_LAYER in (self._content.get("provenance") or {})
+        model = {} if is_drawn else find_mask_model(self._content)
         self._model, self._weights = (str(model.get(key) or "") for key in ("name", "fingerprint"))
 
     @property
@@ -195,7 +195,8 @@ class _PhotographReport(GroupBuilder):
             described = self._describe_lesion(lesion, polygons)
             yield from self.build_areas(described, polygons)
             if lesion.prediction:
-                yield self._prediction(described, ClassPrediction.from_json(lesion.prediction))
+                version = _get_version(lesion.prediction) or _get_version(self._content)
+                yield self._prediction(described, ClassPrediction.from_json(lesion.prediction), version)
 
     @cached_property
     def _lesions(self) -> Sequence[_Lesion]:
@@ -220,7 +221,7 @@ class _PhotographReport(GroupBuilder):
         """Return the group of the photograph: number of lesions, scale, and whether the segmentation is valid."""
         validity, rows = self._validity, self._content.get("lesions") or ()
         measurements = []
-        if validity.valid or self._made_by:
+        if validity.valid or self._is_of_user:
             inside = sum(not lesion.name.startswith("area") for lesion in self._lesions)
             measurements.append(build_measurement(codes.LESION_COUNT, inside, codes.NO_UNITS))
         outside = sum(not row["in_mask"] for row in rows)
@@ -246,35 +247,35 @@ class _PhotographReport(GroupBuilder):
 
     def _describe_lesion(self, lesion: _Lesion, polygons: Sequence[Polygon]) -> ReportGroup:
         """Return origin and values of a lesion; without values if the segmentation is not valid and not corrected."""
-        by_reader = bool(self._made_by)
         comments = self._headline()
-        if by_reader:
+        if self._made_by:
             comments.append(to_sentence(f"mask {self._made_by}"))
-        if by_reader and not self._reader:
+        if self._is_of_user and not self._reader:
             comments.append("By a reader without a name.")
         rings = [ring for polygon in polygons for ring in polygon.rings]
         return ReportGroup(
             lesion.name,
             self.derive_uid(self.header.SOPInstanceUID, lesion.name, rings),
-            list(_list_measurements(lesion.measurements)) if self._validity.valid or by_reader else [],
+            list(_list_measurements(lesion.measurements)) if self._validity.valid or self._is_of_user else [],
             [(codes.ORIGIN, codes.ORIGINS[self._origin])],
             comments,
             finding=codes.SKIN_LESION,
             category=codes.ABNORMAL_STRUCTURE,
-            reader=self._reader if by_reader else "",
+            reader=self._reader if self._is_of_user else "",
             model=self._model,
             weights=self._weights,
+            version=_get_version(self._content),
         )
 
     @property
     def _origin(self) -> str:
-        if not self._model or LABELS_LAYER in (self._content.get("provenance") or {}):
+        if not self._model:
             return "drawn"
         if self._content.get("corrected_by_hand"):
             return "refined"
-        return "prompted" if self._made_by not in ("", BY_HAND) else "found"
+        return "prompted" if self._is_of_user else "found"
 
-    def _prediction(self, lesion: ReportGroup, prediction: ClassPrediction) -> Any:  # noqa: ANN401 - highdicom's
+    def _prediction(self, lesion: ReportGroup, prediction: ClassPrediction, version: str) -> Any:  # noqa: ANN401
         """Return the prediction of the classifier for a lesion; the reason alone if it is not valid."""
         validity = prediction.validity
         measurements: list[Any] = []
@@ -296,23 +297,29 @@ class _PhotographReport(GroupBuilder):
                 category=lesion.category,
                 model=prediction.model.name,
                 weights=prediction.model.fingerprint,
+                version=version,
             )
         )
 
 
-def _list_measurements(values: Mapping[str, float]) -> Iterator[Any]:
+def _get_version(stored: Mapping[str, Any]) -> str:
+    """Return the version of the program that made a stored result or prediction; empty if it is not stated."""
+    return str((stored.get("provenance") or {}).get("version") or "")
+
+
+def _list_measurements(values: Mapping[str, float | None]) -> Iterator[Any]:
     """Yield area and lengths in mm, or else in pixels, and the measurements without a unit that have a value."""
     is_scaled = "area_mm2" in values
     area, length = (codes.SQUARE_MILLIMETER, codes.MILLIMETER) if is_scaled else (codes.PIXELS, codes.PIXELS)
-    if values:
-        yield build_measurement(codes.AREA, values["area_mm2" if is_scaled else "area_px"], area)
+    if (covered := values.get("area_mm2" if is_scaled else "area_px")) is not None:
+        yield build_measurement(codes.AREA, covered, area)
     for name, (concept, derivation) in LENGTHS.items():
-        value = values.get(f"{name}_{'mm' if is_scaled else 'px'}", math.nan)
-        if math.isfinite(value):
+        value = values.get(f"{name}_{'mm' if is_scaled else 'px'}")
+        if value is not None:  # not defined for this lesion
             yield build_measurement(concept, value, length, derivation=derivation)
     for measurement in MEASUREMENTS:
-        value = values.get(measurement.name, math.nan)
-        if not measurement.unit and math.isfinite(value):
+        value = values.get(measurement.name)
+        if not measurement.unit and value is not None:
             yield build_measurement(codes.private_concept(measurement.label), value, codes.NO_UNITS)
 
 

@@ -82,6 +82,16 @@ def test_a_reading_without_a_name_gets_the_name_and_its_steps(session: SlideSess
     assert "A has measured this slide before" in window.status.text
 
 
+def test_an_imported_reading_does_not_get_the_name_of_the_next_reader(session: SlideSession, qtbot: QtBot) -> None:
+    depth, window = session.depth, session.services
+    depth.add_readings([DepthReading(mm=0.7), DepthReading(reader="Dr. B", mm=0.9)], lambda *_: None)
+    waits(session, qtbot)
+    window.set_reader("A")
+    assert (stored(session, "").mm, stored(session, "Dr. B").mm) == (0.7, 0.9)
+    assert stored(session, "A") is None
+    assert not depth.can_undo
+
+
 def test_readings_follow_the_scale_of_the_slide_unless_they_are_locked(session: SlideSession) -> None:
     depth, window = session.depth, session.services
     depth.set_line(LINE, drawn=True)

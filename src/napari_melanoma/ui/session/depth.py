@@ -122,6 +122,7 @@ class DepthDocument(Document[SlideDepthReadings]):
         self._report.changed.connect(self.refresh)
         self.find_lock = self._find_lock
         self.reader = ""  # empty if unknown
+        self._is_edited = False  # by this reader, in this session
         self.follow_reader()
         self._services.reader_changed.connect(self.follow_reader)
         session.analysis.changed.connect(self.reload_predictions)
@@ -148,10 +149,11 @@ class DepthDocument(Document[SlideDepthReadings]):
             return
         self.reader = name
         self._show_reader_message("")  # it is about the previous reader
-        if not previous and self.can_undo:
+        if not previous and self._is_edited and self.can_undo:
             self._assign_reader()
         else:
             self._history = History(self.value)
+        self._is_edited = False
         self.refresh()
 
     def follow_scale(self) -> None:
@@ -178,6 +180,7 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         """Set values of the reader as an undo step."""
+        self._is_edited = True
         self.apply(lambda depth: set_values(depth, self.reader, utc_time(), **values))
 
     def accept_proposal(self) -> None:
@@ -188,7 +191,7 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def set_line(self, line: Line, *, drawn: bool = False) -> None:
         """Set the line of the reading; ``drawn``: it is a new line, not the previous one with an end moved."""
-        state = self.state
+        state, self._is_edited = self.state, True
         self.apply(
             lambda depth: set_values(
                 depth, self.reader, utc_time(), **values_for_line(state.reading, line, state.size, drawn=drawn)
