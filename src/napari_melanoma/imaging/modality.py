@@ -23,7 +23,7 @@ MODALITY_KINDS: tuple[ModalityKind, ...] = get_args(ModalityKind)
 WEIGHTS = Path(__file__).with_name("modality.safetensors")
 CERTAIN_FROM = 0.9  # probability from which a modality is certain enough for a warning
 # Probability from which a model for macroscopic photographs is selected, which must not assess dermoscopic ones: of
-# 3,024 dermoscopic photographs (cross-validated), 21 have 0.9 of it, 8 have 0.98, and none has this one.
+# 3,024 dermoscopic photographs (cross-validated), by which it was selected, 21 have 0.9, 8 have 0.98, and none has it.
 MACROSCOPIC_FROM = 0.995
 ASSUMED: ModalityKind = "dermoscopic"  # modality of a photograph that is neither stated nor certain
 MAX_DEVIATIONS = 4.0  # standard deviations to which values are clipped, as in the fit
