@@ -64,7 +64,7 @@ def recognized_drawings(monkeypatch):
     recognize = modality._recognize_uncropped
 
     def recognize_drawing(rgb):
-        is_drawn = len(np.unique(rgb.reshape(-1, 3), axis=0)) <= 16
+        is_drawn = 1 < len(np.unique(rgb.reshape(-1, 3), axis=0)) <= 16
         return ModalityEstimate("dermoscopic", 0.95) if is_drawn else recognize(rgb)
 
     monkeypatch.setattr(modality, "_recognize_uncropped", recognize_drawing)

@@ -10,7 +10,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
-from region_access import document, opens_section, regions, view
+from region_access import opens_section, regions, view
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -163,6 +163,6 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
     exports(analysed, "import", path)
     assert analysed.lesions == before
     opens_section(analysed)
-    import_region_file(document(analysed), dock.slide, path)
+    import_region_file(analysed.session, path)
     analysed.waits()
     assert [region.polygons for region in regions(analysed)] == [lesion.polygons for lesion in before]
