@@ -17,15 +17,16 @@ from napari_melanoma.reports.ome_zarr import (
     encode_probability,
     write_ome_zarr,
 )
+from napari_melanoma.slides.maps import SlideMaps
 from napari_melanoma.slides.reading.opening import open_slide
 
 PLACE = MapPlacement(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
 
 
-def maps(rows: int = 300, columns: int = 520) -> np.ndarray:
+def maps(rows: int = 300, columns: int = 520) -> SlideMaps:
     values = np.random.default_rng(0).random((2, rows, columns)).astype(np.float32)
     values[:, :40] = np.nan
-    return values
+    return SlideMaps(values, PLACE)
 
 
 def test_probabilities_come_back_and_the_unknown_stays_unknown() -> None:
@@ -41,7 +42,7 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     labels[100:120, 100:150] = 7
     path = tmp_path / "heat.ome.zarr"
     about = [{"label-value": 7, "label": "malignant"}]
-    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, LabelLayer("lesions", labels, {7: (200, 0, 0)}, about))
+    write_ome_zarr(path, maps(), ("benign", "melanoma"), LabelLayer("lesions", labels, PLACE, {7: (200, 0, 0)}, about))
     group = zarr.open_group(path, mode="r")
     message = group.attrs["ome"]
     assert message["version"] == "0.5"
@@ -66,8 +67,8 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
 def test_ome_zarr_models_accepts_image_and_labels(tmp_path: Path, version: OmeVersion) -> None:
     path, labels = tmp_path / "heat.ome.zarr", np.zeros((300, 520), np.uint16)
     labels[100:120, 100:150] = 7
-    layer = LabelLayer("lesions", labels, {7: (200, 0, 0)}, [{"label-value": 7, "label": "malignant"}])
-    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, layer, version)
+    layer = LabelLayer("lesions", labels, PLACE, {7: (200, 0, 0)}, [{"label-value": 7, "label": "malignant"}])
+    write_ome_zarr(path, maps(), ("benign", "melanoma"), layer, version)
     with open_slide(path) as slide:
         assert slide.info.channels == ("benign", "melanoma")
     group = zarr.open_group(path, mode="r")
@@ -94,13 +95,13 @@ def test_ome_zarr_models_accepts_image_and_labels(tmp_path: Path, version: OmeVe
 def test_levels_are_means_of_known_pixels(tmp_path: Path) -> None:
     values = np.full((1, 300, 300), 0.5, np.float32)
     values[0, 1::2] = np.nan
-    write_ome_zarr(tmp_path / "a.ome.zarr", values, ("p",), PLACE)
+    write_ome_zarr(tmp_path / "a.ome.zarr", SlideMaps(values, PLACE), ("p",))
     second = decode_probability(np.asarray(zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["1"]))
     np.testing.assert_allclose(second, 0.5, atol=1e-4)
 
 
 def test_our_own_reader_opens_it(tmp_path: Path) -> None:
-    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("benign", "melanoma"), PLACE)
+    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("benign", "melanoma"))
     with open_slide(tmp_path / "a.ome.zarr") as slide:
         assert slide.info.channels == ("benign", "melanoma")
         assert slide.info.pixel_size is not None
@@ -109,7 +110,9 @@ def test_our_own_reader_opens_it(tmp_path: Path) -> None:
 
 
 def test_without_a_scale_no_unit_is_claimed(tmp_path: Path) -> None:
-    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), MapPlacement(0.0, 0.0, 16.0, 16.0))
+    write_ome_zarr(
+        tmp_path / "a.ome.zarr", SlideMaps(maps().probability, MapPlacement(0.0, 0.0, 16.0, 16.0)), ("a", "b")
+    )
     (scales,) = zarr.open_group(tmp_path / "a.ome.zarr", mode="r").attrs["ome"]["multiscales"]
     assert all("unit" not in axis for axis in scales["axes"])
 
@@ -117,5 +120,5 @@ def test_without_a_scale_no_unit_is_claimed(tmp_path: Path) -> None:
 def test_a_file_is_not_replaced_by_a_store(tmp_path: Path) -> None:
     (tmp_path / "a.ome.zarr").write_text("mine")
     with pytest.raises(SaveError):
-        write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), PLACE)
+        write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"))
     assert (tmp_path / "a.ome.zarr").read_text() == "mine"

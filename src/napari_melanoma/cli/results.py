@@ -111,6 +111,9 @@ def _report_file(current: CommandSession, reasons: set[str], exported: ExportedF
         current.report.emit("failed", text, error=exported.error, **values)
     else:
         current.report.emit("written", f"written: {exported.path}", **values)
+        if exported.note:
+            text = f"Warning: {exported.folder.name}, {exported.format}: {exported.note}"
+            current.report.emit("warning", text, message=exported.note, **values)
 
 
 def readings(

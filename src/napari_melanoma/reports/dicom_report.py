@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.core.validity import NOTICE, Validity, read_slide_validity
+from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
@@ -67,12 +68,12 @@ def lesion_uid(header: Dataset, lesion: SlideLesion) -> str:
 
 def write_measurement_report(
     path: Path, slide: Path, exported: ExportedSlide, size: tuple[int, int], pixel: PixelSize | None
-) -> None:
+) -> str:
     """Write lesions, depth readings, measurements and regions of a DICOM slide.
 
     Patient and study are copied from the header of the slide, as DICOM requires.
 
-    ``size``, ``pixel``: height and width of the finest level, and its pixel size.
+    ``size``, ``pixel``: height and width of the finest level, and its pixel size. Returns what was left out, if any.
     """
     require_highdicom()
     headers = read_slide_headers(slide)
@@ -91,6 +92,8 @@ def write_measurement_report(
         groups, subject = builder.list_groups(), _describe_specimen(images[0])
         is_long = builder.has_long_outlines
         write_document(path, images, groups, codes.LIGHT_MICROSCOPY, subject, is_long=is_long)
+    left_out = format_count(builder.without_scale, "measurement")
+    return f"Without a scale, the file lacks {left_out}. Set the scale of the slide." if builder.without_scale else ""
 
 
 def _describe_specimen(header: Dataset) -> Any:  # noqa: ANN401 - highdicom's
@@ -124,8 +127,9 @@ class _ReportBuilder(GroupBuilder):
         super().__init__(header, _find_sites(header))
         self._exported = exported
         self._notes = read_notes(exported.folder)
+        self.without_scale = 0  # measurements that were left out
         self._pixel = self._notes.pixel_size or pixel
-        self._validity = read_slide_validity(exported.content) if exported.lesions is not None else Validity()
+        self._validity = exported.validity if exported.lesions is not None else Validity()
         self._model = str((exported.content.get("model") or {}).get("name") or "") if exported.content else ""
 
     def list_groups(self) -> list[Any]:
@@ -255,6 +259,7 @@ class _ReportBuilder(GroupBuilder):
             concept, unit = MEASUREMENTS[measure.kind]
             name = f"{concept.meaning.lower()} {numbers[measure.kind]}"
             if self._pixel is None and measure.kind != "angle":
+                self.without_scale += 1
                 continue
             yield self._measure(measure, ReportGroup(name, self.derive_uid(name, measure.points)), concept, unit)
 

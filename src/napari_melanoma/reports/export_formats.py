@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.plugins import Family, expect
+from napari_melanoma.core.validity import Validity, read_slide_validity
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CasePatient
@@ -46,19 +47,25 @@ class ExportedSlide:
             raise InputError(f"{self.folder.name}: there are no lesions yet. Complete the analysis of the slide first.")
         return self.lesions
 
+    @property
+    def validity(self) -> Validity:
+        """Whether the predictions for the slide are valid."""
+        return read_slide_validity(self.content)
+
 
 class ExportFormat(NamedTuple):
     """A format: its title, the default file name, and what is exported.
 
     ``subject``: results of an analysis, of which the dock may show those of the slide or of a view; others are stored
-    once for a slide. A report is of depth and risk. ``write``: writes the file; None for the formats of this package,
-    whose writers are in ``reports.slide_export``.
+    once for a slide. A report is of depth and risk. ``write``: writes the file, and returns what the file lacks of the
+    results, as a sentence for the user, if it lacks anything; None for the formats of this package, whose writers are
+    in ``reports.slide_export``.
     """
 
     title: str
     file_name: str
     subject: Literal["analysis", "depth", "counts", "risk", "synoptic", "report"] = "analysis"
-    write: Callable[[Path, ExportedSlide], None] | None = None
+    write: Callable[[Path, ExportedSlide], str | None] | None = None
 
 
 FORMATS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import MapPlacement
+    from napari_melanoma.slides.maps import SlideMaps
 
 OmeVersion = Literal["0.4", "0.5"]  # of OME-Zarr: metadata in zarr 2 and 3
 CHUNK, SMALLEST_LEVEL = 512, 256  # sides in an OME-Zarr folder: of a chunk, and of the smallest level
@@ -27,38 +29,40 @@ CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 @dataclass(frozen=True)
 class LabelLayer:
-    """Labeled areas of a map: uint16 (row, column), with color and properties of each label."""
+    """Labeled areas: uint16 (row, column), their place on the slide, and color and properties of each label."""
 
     name: str
     values: NDArray[np.uint16]
+    place: MapPlacement
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     properties: Sequence[Mapping[str, Any]] = ()
 
 
 def write_ome_zarr(
     path: Path,
-    probability: NDArray[np.float32],
+    maps: SlideMaps,
     names: Sequence[str],
-    place: MapPlacement,
     labels: LabelLayer | None = None,
     version: OmeVersion = "0.5",
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write maps of a slide as OME-Zarr, with labels if there are any.
+    """Write maps of a slide as OME-Zarr, with labels if there are any, of which the cells may be smaller.
 
-    ``probability``: float32 (class, row, column); NaN where unknown. It is written as by ``encode_probability``.
-    ``names``: of the classes. ``place``: of the cells on the slide; in micrometers if it has a pixel size.
+    ``maps``: written as by ``encode_probability``; in micrometers if they have a pixel size. ``names``: of the classes.
+    ``attributes``: further ones of the group.
     """
     import zarr
 
     with atomic_folder(path) as temporary:
         group = zarr.create_group(store=temporary, zarr_format=2 if version == "0.4" else 3)
-        levels = list(_pyramid(probability))
+        levels = list(_pyramid(maps.probability))
         for number, level in enumerate(levels):
             _write_level(group, str(number), encode_probability(level))
-        scales = _multiscale("heatmap", place, len(levels), "mean")
+        scales = _multiscale("heatmap", maps.placement, len(levels), "mean")
         _write_metadata(group, version, multiscales=[scales], omero=_display_metadata(names))
+        group.attrs.update(dict(attributes or {}))
         if labels is not None:
-            _write_labels(group, labels, place, len(levels), version)
+            _write_labels(group, labels, version)
 
 
 def _write_metadata(group: zarr.Group, version: OmeVersion, **metadata: Any) -> None:  # noqa: ANN401 - of OME-Zarr
@@ -102,8 +106,9 @@ def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> No
     array[:] = values
 
 
-def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int, version: OmeVersion) -> None:
+def _write_labels(group: zarr.Group, labels: LabelLayer, version: OmeVersion) -> None:
     """Write the labels of the maps; levels are subsampled without interpolation."""
+    levels = 1 + max(0, math.ceil(math.log2(max(labels.values.shape) / SMALLEST_LEVEL)))
     labels_group = group.create_group("labels")
     _write_metadata(labels_group, version, labels=[labels.name])
     own = labels_group.create_group(labels.name)
@@ -115,7 +120,7 @@ def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, le
         "properties": list(labels.properties),
         "source": {"image": "../../"},
     }
-    scales = _multiscale(labels.name, place, levels, "nearest")
+    scales = _multiscale(labels.name, labels.place, levels, "nearest")
     _write_metadata(own, version, **{"multiscales": [scales], "image-label": label_metadata})
 
 

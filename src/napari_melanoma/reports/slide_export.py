@@ -6,6 +6,7 @@ as OME-TIFF, and DICOM segmentations.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +14,17 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from xml.sax.saxutils import escape
 
 import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
-from napari_melanoma.core.polygons import to_shape
-from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.core.polygons import as_array, to_shape
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
 from napari_melanoma.io.results import HEATMAP, OUTLINES, RESULT, read_origin, read_slide_result
@@ -39,15 +41,18 @@ from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
     lesion_to_annotation,
+    mark_validity,
     read_lesions,
     write_lesions_table,
     write_outlines,
 )
 from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
+from napari_melanoma.slides.maps import tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
 from napari_melanoma.slides.result_folder import recorded_slide, scanned_area_of
+from napari_melanoma.slides.saved_results import read_stitched_maps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 
-MASK_SIDE = 4096  # maximum of the longer side of a mask: 32 MB
+MASK_SIDE = 4096  # usual longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}
 OTHER = (200, 160, 0)  # color of lesions without a class
 TILE, SMALLEST = 512, 512  # sides in a TIFF file: of a tile, and of the smallest level
@@ -64,7 +69,9 @@ HIGHDICOM_MISSING = (
     "a DICOM segmentation requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
 )
 NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference DICOM images. Export a mask or outlines."
-MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the level that a DICOM segmentation refers to
+MAX_SIDE_PX = 8192  # preferred maximum side of label images with small lesions, such as DICOM segmentations
+MAX_NAMED = 10  # lesions that a message lists
+COARSE_HEATMAP = "The heatmap has a cell for each tile, as the finer one is written at the end of the analysis."
 MANUFACTURER = "napari-melanoma"
 
 
@@ -82,16 +89,16 @@ def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     """Write the outlines of lesions for QuPath."""
     area = scanned_area_of(exported.folder, exported.slide)
     origin = CANVAS if area is None else (area.top, area.left)
-    if exported.saved and exported.required_lesions:
-        content = read_geojson(exported.folder / OUTLINES, read_origin(exported.folder))
-        write_geojson(path, content.annotations, content.unread, origin)
-    else:
-        write_outlines(path, exported.required_lesions, read_slide_validity(exported.content), origin)
+    if not (exported.saved and exported.required_lesions):
+        write_outlines(path, exported.required_lesions, exported.validity, origin)
+        return
+    content = read_geojson(exported.folder / OUTLINES, read_origin(exported.folder))
+    write_geojson(path, (mark_validity(one, exported.validity) for one in content.annotations), content.unread, origin)
 
 
 def _write_csv(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion."""
-    write_lesions_table(path, exported.required_lesions, read_slide_validity(exported.content))
+    write_lesions_table(path, exported.required_lesions, exported.validity)
 
 
 def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
@@ -120,6 +127,7 @@ def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
                 f"Centroid Y {unit}": (shape.centroid.x - top) * y_um,
                 f"Area {unit}^2": shape.area * x_um * y_um,
                 **annotation.measurements,
+                **exported.validity.to_columns(),
             }
         )
     write_table(path, rows, None if rows else ("Image", "Object type", "Name", "Classification", "ROI"))
@@ -129,9 +137,13 @@ def _write_lesions_parquet(path: Path, exported: ExportedSlide) -> None:
     """Write a row per lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
-    rows, cells = lesions_table(exported.required_lesions), read_slide_validity(exported.content).to_columns()
+    rows = lesions_table(exported.required_lesions)
     columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
-    write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
+    write_parquet(path, columns | _validity_columns(exported, len(rows)))
+
+
+def _validity_columns(exported: ExportedSlide, rows: int) -> dict[str, list[object]]:
+    return {name: [cell] * rows for name, cell in exported.validity.to_columns().items()}
 
 
 def _write_tiles_parquet(path: Path, exported: ExportedSlide) -> None:
@@ -151,27 +163,33 @@ def _write_tiles_parquet(path: Path, exported: ExportedSlide) -> None:
         "state": [STATES[int(one)] for one in state],
     }
     values = result.probability[rows, columns] if result.spec.classes else np.empty((len(rows), 0))
-    write_parquet(path, table | {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)})
+    table |= {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)}
+    write_parquet(path, table | _validity_columns(exported, len(rows)))
 
 
 def _write_heatmap_tiff(path: Path, exported: ExportedSlide) -> None:
-    """Copy the heatmap that the analysis wrote."""
+    """Copy the heatmap that the analysis wrote; if it is not valid, its description states why."""
     if not (exported.folder / HEATMAP).is_file():
         raise InputError("the heatmap is written at the end of the analysis: wait for it, or resume the analysis.")
-    copy_result_file(exported.folder / HEATMAP, path)
+    copy_result_file(exported.folder / HEATMAP, path, exported.validity.headline(""))
 
 
-def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion = "0.5") -> None:
-    """Write the probabilities of the tiles as OME-Zarr, with the lesions as labels."""
+def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion = "0.5") -> str:
+    """Write the heatmap as OME-Zarr, with the lesions as labels."""
     result = SlideResult.open(exported.folder)
     if not result.spec.classes:
         raise InputError(f"{exported.folder.name} has no heatmap: its model predicts no classes.")
-    maps = np.moveaxis(result.probability, 2, 0)
-    labels = None
+    stitched = read_stitched_maps(exported.folder, result)
+    note = "" if stitched or result.spec.kind != "dense" else COARSE_HEATMAP
+    maps, labels = stitched or tile_maps(result), None
     if exported.lesions is not None:
-        values = label_image(exported.lesions, result.spec.placement, maps.shape[1:])
-        labels = LabelLayer("lesions", values, _lesion_colors(exported.lesions), _lesion_properties(exported))
-    write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels, version)
+        drawn = _draw_lesions(exported.lesions, maps.placement, maps.probability.shape[1:])
+        colors, properties = _lesion_colors(exported.lesions), _lesion_properties(exported)
+        labels = LabelLayer("lesions", drawn.values, drawn.place, colors, properties)
+        note = " ".join(filter(None, (note, drawn.note)))
+    validity = {"valid": exported.validity.valid, "validity": exported.validity.headline("")}
+    write_ome_zarr(path, maps, result.spec.classes, labels, version, {"napari_melanoma": validity})
+    return note
 
 
 def _write_spatialdata(path: Path, exported: ExportedSlide) -> None:
@@ -182,17 +200,58 @@ def _write_spatialdata(path: Path, exported: ExportedSlide) -> None:
     write_spatialdata(path, exported, size, STATES)
 
 
-def _write_mask(path: Path, exported: ExportedSlide) -> None:
+class DrawnLesions(NamedTuple):
+    """A label image of lesions, uint16 (row, column), its place on the slide, and a note on lesions without a pixel."""
+
+    values: NDArray[np.uint16]
+    place: MapPlacement
+    note: str
+
+
+def _draw_lesions(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tuple[int, ...]) -> DrawnLesions:
+    """Draw lesions on the cells of a map, or on parts of them if outlines do not follow the cells or miss them.
+
+    ``place``, ``shape``: of the map. Cells are halved down to a pixel of the slide and up to ``MASK_SIDE`` a side, or
+    ``MAX_SIDE_PX`` while a lesion has no cell.
+    """
+    corners = [place.to_map(as_array(ring)) for one in lesions for polygon in one.polygons for ring in polygon.rings]
+    follow_cells = all(np.allclose(points, points.round(), atol=1e-6) for points in corners)
+    rows, columns = shape
+    while True:
+        labels = label_image(lesions, place, (rows, columns))
+        missing = [lesion.index for lesion in lesions if lesion.index not in set(np.unique(labels).tolist())]
+        side = MAX_SIDE_PX if missing else 0 if follow_cells else MASK_SIDE
+        if 2 * max(rows, columns) > side or min(place.step_y, place.step_x) < 2:
+            return DrawnLesions(labels, place, _describe_missing(missing))
+        place = replace(place, step_y=place.step_y / 2, step_x=place.step_x / 2)
+        rows, columns = 2 * rows, 2 * columns
+
+
+def _describe_missing(lesions: Sequence[int]) -> str:
+    """Describe which lesions a label image lacks; ``lesions``: their numbers."""
+    if not lesions:
+        return ""
+    noun = "lesion" if len(lesions) == 1 else "lesions"
+    numbers = ", ".join(map(str, lesions[:MAX_NAMED])) + (" and others" if len(lesions) > MAX_NAMED else "")
+    return (
+        f"The file lacks {format_count(len(lesions), 'lesion')} without a pixel, too small or inside others: {noun} "
+        f"{numbers}. Export outlines, too."
+    )
+
+
+def _write_mask(path: Path, exported: ExportedSlide) -> str:
     """Write a label image of the lesions as OME-TIFF, over the whole slide or its scanned area."""
     size, pixel = _slide_size(exported)
     area = scanned_area_of(exported.folder, exported.slide) or Box(0, 0, *size)
     step = 2 ** max(0, int(np.ceil(np.log2(max(area.height, area.width) / MASK_SIDE))))
     placement = MapPlacement(area.top, area.left, step, step, pixel)
     shape = -(-area.height // step), -(-area.width // step)
-    write_label_tiff(path, label_image(exported.required_lesions, placement, shape), placement, "lesions")
+    drawn = _draw_lesions(exported.required_lesions, placement, shape)
+    write_label_tiff(path, drawn.values, drawn.place, "lesions", exported.validity.headline(""))
+    return drawn.note
 
 
-def _write_dicom(path: Path, exported: ExportedSlide) -> None:
+def _write_dicom(path: Path, exported: ExportedSlide) -> str:
     """Write the lesions of a DICOM slide as a DICOM segmentation."""
     from napari_melanoma.reports.dicom_report import lesion_uid
 
@@ -216,15 +275,16 @@ def _write_dicom(path: Path, exported: ExportedSlide) -> None:
         if lesion.index in present
     ]
     model = str((exported.content.get("model") or {}).get("name") or "model")
-    write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(exported.content).headline(""))
+    write_dicom_segmentation(path, level, labels, segments, model, exported.validity.headline(""))
+    return _describe_missing([lesion.index for lesion in exported.required_lesions if lesion.index not in present])
 
 
-def _write_dicom_report(path: Path, exported: ExportedSlide) -> None:
+def _write_dicom_report(path: Path, exported: ExportedSlide) -> str:
     """Write lesions, depth, measurements and regions of a DICOM slide as a DICOM measurement report."""
     from napari_melanoma.reports.dicom_report import write_measurement_report
 
     slide = _require_slide(exported)
-    write_measurement_report(path, slide, exported, *_slide_size(exported))
+    return write_measurement_report(path, slide, exported, *_slide_size(exported))
 
 
 def _write_depth(path: Path, exported: ExportedSlide) -> None:
@@ -265,7 +325,7 @@ def _write_report(path: Path, exported: ExportedSlide) -> None:
     write_slide_report(path, exported.folder, exported.slide)
 
 
-WRITERS: Mapping[str, Callable[[Path, ExportedSlide], None]] = {
+WRITERS: Mapping[str, Callable[[Path, ExportedSlide], str | None]] = {
     "geojson": _write_geojson,
     "csv": _write_csv,
     "qupath": _write_qupath_table,
@@ -288,20 +348,38 @@ PHOTOGRAPH_WRITERS: Mapping[str, Callable[[Path, ExportedPhotograph], None]] = {
 """Format to the function that writes the result of a photograph."""
 
 
-def write_export(name: str, path: Path, exported: ExportedSlide) -> None:
-    """Write a file in a format of this package or of a plug-in; ``name``: of the format."""
-    (EXPORTS.members[name].write or WRITERS[name])(path, exported)
+def write_export(name: str, path: Path, exported: ExportedSlide) -> str:
+    """Write a file in a format of this package or of a plug-in; ``name``: of the format.
+
+    Returns what the file lacks of the results, as a sentence for the user; empty if it lacks nothing.
+    """
+    return (EXPORTS.members[name].write or WRITERS[name])(path, exported) or ""
 
 
-def copy_result_file(source: Path, path: Path) -> None:
-    """Copy a file of a result folder; links that leave the folder are rejected."""
+def copy_result_file(source: Path, path: Path, description: str = "") -> None:
+    """Copy a file of a result folder; links that leave the folder are rejected.
+
+    ``description``: added to that of the image in an OME-TIFF file, unless it is empty.
+    """
     if not is_inside(source, source.parent):
         raise UnsafePath(f"{source} is a link out of the folder: replace it by the file.")
     try:
         with atomic_file(path) as temporary:
             shutil.copyfile(source, temporary)
+            if description:
+                _describe_ome_tiff(temporary, description)
     except OSError as error:
         raise save_error(path, error) from error
+
+
+def _describe_ome_tiff(path: Path, description: str) -> None:
+    """Set the description of the image in an OME-TIFF file without one."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        metadata = tiff.ome_metadata or ""
+    described = re.sub(r"(<Image\b[^>]*>)", rf"\1<Description>{escape(description)}</Description>", metadata, count=1)
+    tifffile.tiffcomment(path, described.encode())
 
 
 def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
@@ -311,7 +389,7 @@ def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int
 
 def _lesion_properties(exported: ExportedSlide) -> list[dict[str, Any]]:
     """Return the properties of each lesion for labels of OME-Zarr."""
-    lesions, validity = exported.required_lesions, read_slide_validity(exported.content)
+    lesions, validity = exported.required_lesions, exported.validity
     invalid = {} if validity.valid else {"validity": validity.headline("")}
     names = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)
@@ -350,13 +428,17 @@ class ExportSource(NamedTuple):
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """An exported file, or why there is none; ``left_out``: whether there was nothing to export."""
+    """An exported file, or why there is none.
+
+    ``left_out``: whether there was nothing to export. ``note``: what the file lacks of the results.
+    """
 
     folder: Path
     format: str
     path: Path
     error: str = ""
     left_out: bool = False
+    note: str = ""
 
 
 def find_exported_folders(paths: Sequence[Path]) -> list[Path]:
@@ -518,20 +600,22 @@ def _write_format(source: ExportSource, name: str) -> ExportedFile:
         if exported.synoptic is not None and chosen.subject != "synoptic":
             expected = ", ".join(name for name, one in EXPORTS.members.items() if one.subject == "synoptic")
             raise InputError(f"a case has synoptic reports to export: expected --to {expected}.")
-        write_export(name, path, exported)
+        return ExportedFile(folder, name, path, note=write_export(name, path, exported))
     except Exception as error:  # noqa: BLE001 - any error concerns this file only; the others continue
         return ExportedFile(folder, name, path, describe_error(error), isinstance(error, NothingToExportError))
-    return ExportedFile(folder, name, path)
 
 
-def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str) -> None:
+def write_label_tiff(
+    path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str, description: str = ""
+) -> None:
     """Write a label image as OME-TIFF.
 
-    ``labels``: uint16 (row, column). ``place``: of its pixels on the slide. ``name``: of the channel.
+    ``labels``: uint16 (row, column). ``place``: of its pixels on the slide. ``name``: of the channel. ``description``:
+    of the image.
     """
     import tifffile
 
-    metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": [name]}}
+    metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": [name]}, "Description": description}
     if place.cell_um is not None:
         metadata |= {"PhysicalSizeY": place.cell_um[0], "PhysicalSizeX": place.cell_um[1]}
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}

@@ -12,7 +12,6 @@ import numpy as np
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.polygons import Polygon, to_shape
-from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.io.results import TISSUE, read_mask
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.io.spatialdata import (
@@ -77,7 +76,6 @@ def _make_frames(
     """Return the tables of all shapes."""
     import geopandas
 
-    validity = read_slide_validity(exported.content)
     tissue: tuple[Polygon, ...] = ()
     if (exported.folder / TISSUE).is_file():
         mask = read_mask(exported.folder / TISSUE)
@@ -88,7 +86,7 @@ def _make_frames(
     return {
         TISSUES: tissues,
         TILES: _make_tiles(result, tissues, states),
-        LESIONS: annotations_to_frame(lesion_to_annotation(one, validity) for one in exported.lesions or ()),
+        LESIONS: annotations_to_frame(lesion_to_annotation(one, exported.validity) for one in exported.lesions or ()),
         REGIONS: annotations_to_frame(load_regions(exported.folder).regions),
     }
 
@@ -165,7 +163,7 @@ def _transformations(place: MapPlacement) -> dict[str, Any]:
 def _make_attributes(exported: ExportedSlide, spec: SlideResultSpec, size: tuple[int, int]) -> dict[str, Any]:
     """Return the attributes: size and scale of the slide and of the tiles as wsidata reads them, and the model."""
     pixel, place = spec.placement.pixel_size, spec.placement
-    validity = read_slide_validity(exported.content)
+    validity = exported.validity
     mpp = None if pixel is None else (pixel.y_um + pixel.x_um) / 2
     height, width = round(place.step_y), round(place.step_x)
     return {
@@ -179,6 +177,6 @@ def _make_attributes(exported: ExportedSlide, spec: SlideResultSpec, size: tuple
             "slide": spec.slide,
             "model": str((exported.content.get("model") or {}).get("name") or ""),
             "valid": validity.valid,
-            "validity": "" if validity.valid else validity.headline(""),
+            "validity": validity.headline(""),
         },
     }

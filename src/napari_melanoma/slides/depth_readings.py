@@ -11,6 +11,7 @@ from typing import Any
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     MODEL_READER,
@@ -274,10 +275,14 @@ def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
     """
     rows: list[dict[str, object]] = []
     for slide in collection.slides:
-        readings = [(name or UNNAMED_READER, reading) for name, reading in sorted(slide.readings.items())]
+        unassessed: dict[str, object] = dict.fromkeys(Validity().to_columns())
+        for name, reading in sorted(slide.readings.items()):
+            of_reader = {"slide": slide.name, "reader": name or UNNAMED_READER}
+            rows.append({**of_reader, **_reading_columns(reading), **unassessed})
         if slide.automatic.proposals:
-            readings.append((MODEL_READER, automatic_reading(slide.automatic)))
-        rows += [{"slide": slide.name, "reader": name, **_reading_columns(reading)} for name, reading in readings]
+            of_model = {"slide": slide.name, "reader": MODEL_READER}
+            values = _reading_columns(automatic_reading(slide.automatic))
+            rows.append({**of_model, **values, **slide.automatic.validity.to_columns()})
     return rows
 
 

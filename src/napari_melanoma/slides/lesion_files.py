@@ -176,15 +176,23 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENTS if row[name] is not None}
-    invalid = {"validity": validity.headline("")} if validity and not validity.valid else {}
-    return Annotation(
+    annotation = Annotation(
         lesion.polygons,
         class_name=lesion.label,
         color=LABEL_COLORS.get(lesion.label, UNLABELED_COLOR),
         name=f"lesion {lesion.index}",
         measurements=measured,
-        properties={"metadata": {"origin": lesion.origin, **invalid}},
+        properties={"metadata": {"origin": lesion.origin}},
     )
+    return annotation if validity is None else mark_validity(annotation, validity)
+
+
+def mark_validity(annotation: Annotation, validity: Validity) -> Annotation:
+    """State in the metadata of an annotation why its prediction is not valid."""
+    if validity.valid:
+        return annotation
+    metadata = {**annotation.properties.get("metadata", {}), "validity": validity.headline("")}
+    return replace(annotation, properties={**annotation.properties, "metadata": metadata})
 
 
 def hash_file(path: Path) -> str:

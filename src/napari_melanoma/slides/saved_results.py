@@ -17,7 +17,7 @@ from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_re
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
-from napari_melanoma.slides.maps import MAX_MAP_SIDE, stitched_shape
+from napari_melanoma.slides.maps import MAX_MAP_SIDE, SlideMaps, stitched_shape, tile_maps
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
@@ -138,12 +138,12 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
             f"{folder.name} has predictions for {', '.join(classes) or 'no classes'}, not for '{target}'. Select one "
             "of these."
         )
-    stitched = _read_stitched_maps(folder, result) if result.spec.kind == "dense" and content else None
-    maps, place = stitched or (np.moveaxis(result.probability, 2, 0), result.spec.placement)
+    stitched = read_stitched_maps(folder, result)
+    maps = stitched or tile_maps(result)
     tissue = None if stitched or size is None else _read_tissue_share(folder, _read_grid(content, result), size)
-    is_dense = result.spec.kind == "dense"
+    is_dense, end = result.spec.kind == "dense", result.spec.size
     return build_lesion_maps(
-        np.asarray(maps), place, classes, target, is_dense=is_dense, tissue=tissue, end=result.spec.size
+        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=end
     )
 
 
@@ -173,23 +173,26 @@ def _slide_model_names(folder: Path) -> tuple[str, ...]:
     return (str(requested), str(actual)) if content.get("encoder") else ()
 
 
-def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.float32], MapPlacement] | None:
-    """Read the stitched maps of a finished dense model and their position; None if they are missing or damaged."""
+def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
+    """Read the stitched maps of a dense model; None before its analysis is complete, or if they are damaged."""
     import tifffile
 
+    content = read_slide_result(folder)
+    if result.spec.kind != "dense" or not content:
+        return None
     try:
         with tifffile.TiffFile(folder / HEATMAP) as tiff:
             maps = tiff.asarray()
     except (OSError, ValueError, tifffile.TiffFileError):
         return None
     maps = maps[None] if maps.ndim == 2 else maps  # tifffile drops the axis of a single class
-    grid = _read_grid(read_slide_result(folder), result)
+    grid = _read_grid(content, result)
     if len(maps) != len(result.spec.classes) or grid is None:
         return None
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
     step = -(-max(stitched_shape(cells)) // MAX_MAP_SIDE)
     place = cells.pixel_placement
-    return maps, replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
+    return SlideMaps(maps, replace(place, step_y=place.step_y * step, step_x=place.step_x * step))
 
 
 def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:

@@ -199,5 +199,5 @@ def _write_export(
     from napari_melanoma.reports.slide_export import write_export
 
     shown = None if lesions is None else lesions.lesions
-    write_export(kind, path, ExportedSlide(folder, shown, read_slide_result(folder), slide, saved=False))
-    return f"Written: {path}"
+    note = write_export(kind, path, ExportedSlide(folder, shown, read_slide_result(folder), slide, saved=False))
+    return f"Written: {path}" + (f". {note}" if note else "")
