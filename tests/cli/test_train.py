@@ -49,7 +49,7 @@ def blobs(tmp_path: Path) -> Path:
         pixels = np.where(mask[..., None] > 0, (90, 50, 40 + index), (230, 190, 170)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"b{index}.png")
         Image.fromarray(mask).save(folder / "masks" / f"b{index}.png")
-    rows = "".join(f"b{index},{'val' if index < 2 else 'train'}\n" for index in range(12))
+    rows = "".join(f"b{index},{'test' if index < 2 else 'train'}\n" for index in range(12))
     (folder / "dataset.csv").write_text(f"image_id,split\n{rows}")
     (tmp_path / "recipe.toml").write_text(RECIPE)
     return folder

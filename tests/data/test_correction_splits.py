@@ -34,9 +34,9 @@ def test_the_fourth_patient_is_in_validation_and_every_fifth_after(corrections: 
         corrections.add(drawn(seed, patient_id=f"p{seed // 2}", review=("accepted", "rejected")[seed % 2]))
     corrections.add_all(drawn(seed, patient_id=f"p{seed // 2}") for seed in range(12, 40))
     patients = {row["patient_id"]: row["split"] for row in corrections.rows()}
-    assert [name for name, split in patients.items() if split == "val"] == ["p3", "p8", "p13", "p18"]
+    assert [name for name, split in patients.items() if split == "test"] == ["p3", "p8", "p13", "p18"]
     assert splits(corrections)[::2] == splits(corrections)[1::2] == list(patients.values())
-    assert set(patients.values()) == {"train", "val"}
+    assert set(patients.values()) == {"train", "test"}
 
 
 def test_later_rows_move_no_group(corrections: Corrections) -> None:
@@ -59,7 +59,7 @@ def test_undo_restores_the_split(corrections: Corrections) -> None:
     corrections.add_all(drawn(seed) for seed in range(4))
     corrections.remove("i3")
     corrections.undo()
-    assert splits(corrections) == ["train", "train", "train", "val"]
+    assert splits(corrections) == ["train", "train", "train", "test"]
 
 
 def test_a_split_in_the_table_is_kept(corrections: Corrections, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_split_in_the_table_is_kept(corrections: Corrections, tmp_path: Path) 
 def test_a_photograph_gets_the_split_of_its_patient(corrections: Corrections) -> None:
     corrections.add_all(drawn(seed, patient_id="p" if seed == 3 else None) for seed in range(4))
     corrections.add(drawn(0, patient_id="p"))
-    assert splits(corrections) == ["val", "train", "train", "val"]
+    assert splits(corrections) == ["test", "train", "train", "test"]
 
 
 def test_rows_of_an_older_table_stay_without(corrections: Corrections, tmp_path: Path) -> None:
@@ -99,4 +99,4 @@ def test_many_patients_to_learn_from_do_not_make_all_new_ones_judge(given_splits
         row = {"image_id": f"new{number}"}
         found.append(choice.choose_split(row, None))
         choice.add_row({**row, "split": found[-1]})
-    assert found.count("val") == 2
+    assert found.count("test") == 2

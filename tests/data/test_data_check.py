@@ -88,7 +88,7 @@ def test_a_fault_is_found(folder: Path, corrupt: Callable[[Path], object], about
 def test_an_unknown_split_is_reported_and_never_trained_on(folder: Path) -> None:
     """With an empty cell, the image could be trained on; a recipe may name other splits than ours."""
     changed(folder, "c", split="tset", review="Accepted")
-    changed(folder, "d", split=" val ")
+    changed(folder, "d", split=" test ")
     rows = "not understood in 1 row: 'tset' (1); row c. Expected train, val, test: rows with another split are neither "
     for target in (folder, folder / "dataset.csv"):
         found = check(target)

@@ -148,13 +148,13 @@ def test_classes_are_shared_out() -> None:
 
 def test_an_image_joins_its_patient() -> None:
     found = samples(("g", "x", "test"), ("g", "x", ""), ("h", "x", ""), ("i", "x", ""))
-    assert choose_splits(found, SplitOptions(val=0.5))[:2] == ["test", "test"]
-    assert sorted(choose_splits(found, SplitOptions(val=0.5))[2:]) == ["train", "val"]
+    assert choose_splits(found, SplitOptions(val=0.5, test=0))[:2] == ["test", "test"]
+    assert sorted(choose_splits(found, SplitOptions(val=0.5, test=0))[2:]) == ["train", "val"]
 
 
 def test_too_few_patients_and_too_large_shares_are_refused() -> None:
     with pytest.raises(DataSetError, match="1 patients, lesions or single images have no split: expected at least 2"):
-        choose_splits(samples(("g", "x", "")), SplitOptions(val=0.5))
+        choose_splits(samples(("g", "x", "")), SplitOptions(val=0.5, test=0))
     with pytest.raises(ConfigError, match="expected less than 1"):
         SplitOptions.parse({"val": 0.5, "test": 0.6}, "the test")
 

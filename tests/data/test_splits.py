@@ -34,7 +34,8 @@ from napari_melanoma.data.splits import (
 @dataclass(frozen=True)
 class Rules:
     split: str = "train"
-    test_split: str = "val"
+    validation_split: str = "val"
+    test_split: str = "test"
     test_fraction: float = 0.2
     validation_fraction: float = 0.1
 
@@ -51,17 +52,35 @@ def groups(part: Iterable[Sample]) -> set[str]:
 
 
 def test_rows_follow_their_split() -> None:
-    found = samples(20, "train") + samples(7, "val", domain="b") + samples(5, "test", domain="c")
+    found = [*samples(30, "train")[:20], *samples(30, "val")[20:25], *samples(30, "test")[25:], *samples(4, "later")]
     parts = split_trainable(found, Rules(), 0)
-    assert groups(parts.test) == {f"b/p{n}" for n in range(7)}
-    assert groups(parts.training) | groups(parts.validation) == {f"a/p{n}" for n in range(20)}
-    assert len(parts.validation) == 2
+    assert groups(parts.training) == {f"a/p{n}" for n in range(20)}
+    assert groups(parts.validation) == {f"a/p{n}" for n in range(20, 25)}
+    assert groups(parts.test) == {f"a/p{n}" for n in range(25, 30)}
+    assert [sample.split for sample in parts.other_splits] == ["later"] * 4
 
 
-def test_split_all_trains_on_everything() -> None:
-    found = samples(10, "val") + samples(10, "", domain="b")
+@pytest.mark.parametrize(("rest", "tested"), [("train", 0), ("test", 20)])
+def test_without_a_validation_split_patients_are_held_out(rest: str, tested: int) -> None:
+    """Also of one data set among several; those of a data set with the split stay in training."""
+    found = samples(40, "train", 2) + samples(20, rest, domain="b") + samples(20, "train", domain="c")
+    found += [Sample("v", Path("x"), Path("m"), "c/v", "val", "c")]
+    parts = split_trainable(found, Rules(validation_fraction=0.2), 0)
+    assert {sample.domain for sample in parts.validation if sample.split != "val"} <= {"a", "b"}
+    assert len(groups(parts.validation)) == 1 + (20 if tested else 40) // 5
+    assert not groups(parts.validation) & groups(parts.training)
+    assert len(parts.test) == tested
+
+
+def test_val_as_the_test_split_is_not_validated_on() -> None:
+    parts = split_trainable(samples(20, "train") + samples(5, "val", domain="b"), Rules(test_split="val"), 0)
+    assert (len(parts.validation), len(parts.test), {s.split for s in parts.validation}) == (2, 5, {"train"})
+
+
+def test_split_all_trains_on_everything_but_the_validation_split() -> None:
+    found = samples(10, "test") + samples(10, "", domain="b") + samples(3, "val", domain="c")
     parts = split_trainable(found, Rules(split="all"), 0)
-    assert (len(parts.training), len(parts.validation), parts.test) == (18, 2, [])
+    assert (len(parts.training), len(parts.validation), parts.test) == (18, 2 + 3, [])
 
 
 @pytest.mark.parametrize("count", range(3, 12))
@@ -103,13 +122,16 @@ def test_a_patient_in_two_splits_is_not_trained_on() -> None:
     found = [
         *samples(12, "train"),
         Sample("more", Path("x"), Path("m"), "a/p1", "", "a"),
-        Sample("shared", Path("x"), Path("m"), "a/p2", "val", "a"),
+        Sample("shared", Path("x"), Path("m"), "a/p2", "test", "a"),
+        Sample("validated", Path("x"), Path("m"), "a/p3", "val", "a"),
         *samples(20, "", domain="b"),
         *samples(20, "train", domain="b"),
     ]
     parts = split_trainable(found, Rules(), 0)
     assert not groups(parts.training + parts.validation) & groups(parts.test)
+    assert not groups(parts.training) & groups(parts.validation)
     assert "a/p2" in groups(parts.test) & groups(parts.left_out)
+    assert "a/p3" in groups(parts.validation) & groups(parts.left_out)
     assert len(parts.training + parts.validation + parts.test) + len(parts.left_out) == len(found)
 
 

@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, tiny_bundle: BundleInfo) -> TrainRecipe:
     """A recipe with corrections and replay data that starts from the bundle with random weights."""
     data = {
         "datasets": [str(data_set(tmp_path / "corrections", 9))],
-        "replay": [str(data_set(tmp_path / "known", 6, "val"))],
+        "replay": [str(data_set(tmp_path / "known", 6, "test"))],
     }
     return TrainRecipe.parse({"data": data, "model": {"start": str(tiny_bundle.path)}}, "the test")
 
@@ -144,11 +144,12 @@ def test_the_old_model_is_found_by_its_weights(
     ("values", "expected"),
     [
         ({"split": "all"}, "corrections, 6 of known"),
-        ({"split": "val"}, " 6 of known"),
+        ({"split": "test", "test_split": "val"}, " 6 of known"),
+        ({"validation_split": "test", "test_split": "other"}, " 6 of known"),
         ({"test_fraction": 0.1}, " of corrections. It was trained on"),
         ({"test_fraction": 0.2}, ""),
         ({"test_fraction": 0.5}, ""),
-        ({"test_split": "test"}, ""),
+        ({"test_split": "val"}, ""),
         ({"datasets": ["elsewhere"], "replay": [], "split": "all"}, ""),
     ],
 )

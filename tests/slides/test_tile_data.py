@@ -93,7 +93,7 @@ def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
     splits = {row["patient_id"]: row["split"] for row in rows}
     assert {(row["patient_id"], row["split"]) for row in rows} == set(splits.items())
     assert sorted(splits) == ["p0", "p1", "p2", "p3"]
-    assert set(splits.values()) == {"train", "val"}
+    assert set(splits.values()) == {"train", "test"}
     assert report.tiles == 6 * 16
     assert {row["sex"] for row in rows if row["slide"] == "s0"} == {"female"}
     more = [{"image_id": str(n), "patient_id": f"p{n}", "slide": f"s{n}"} for n in range(9)]

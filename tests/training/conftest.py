@@ -60,7 +60,7 @@ def draw_blobs(folder: Path, count: int = COUNT, side: int = 48, seed: int = 0) 
         {
             "image_id": f"b{index:02}",
             "patient_id": f"p{index // 2}",
-            "split": "train" if index < count - 4 else "val",
+            "split": "train" if index < count - 4 else "test",
             "modality": "macroscopic",
         }
         for index in range(count)

@@ -40,7 +40,7 @@ def evaluated(
     """One epoch at a tiny learning rate, with 36 test images."""
     data = draw_classes(tmp_path_factory.mktemp("data") / "some-held-out", "image")
     lines = (data / "dataset.csv").read_text().splitlines()
-    lines[61:] = [line.replace("train", "val") for line in lines[61:]]
+    lines[61:] = [line.replace("train", "test") for line in lines[61:]]
     (data / "dataset.csv").write_text("\n".join(lines) + "\n")
     return change(class_recipe, epochs=1, samples=0, learning_rate=1e-6, data={"datasets": [str(data)]})
 

@@ -172,7 +172,7 @@ def test_a_check_refuses_a_column_that_the_table_lacks(class_recipe: TrainRecipe
 
 
 def test_a_class_that_the_test_set_lacks_is_reported(class_recipe: TrainRecipe, data: Path) -> None:
-    edit(data, lambda place, row: row | {"melanoma": int(place % 3 == 0 and row["split"] != "val")})
+    edit(data, lambda place, row: row | {"melanoma": int(place % 3 == 0 and row["split"] != "test")})
     report = check_data(class_recipe, RunContext())
     assert any(
         warning.startswith("The test set of 4 images has none of the class melanoma") for warning in report.warnings

@@ -82,7 +82,7 @@ def test_prepared_data_match_the_split_and_the_table(of_data: TrainRecipe, run_f
     parts = prepared.samples
     assert [len(prepared.train), len(prepared.validation)] == [len(parts.training), len(parts.validation)] == [16, 4]
     assert prepared.replay is None
-    assert {sample.split for sample in parts.test} == {"val"}
+    assert {sample.split for sample in parts.test} == {"test"}
     assert not {s.group for s in parts.training} & {s.group for s in [*parts.validation, *parts.test]}
     masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.training]
     assert prepared.lesion_share == pytest.approx(np.mean([mask.mean() for mask in masks]))
@@ -261,8 +261,9 @@ def test_a_test_image_under_another_name_is_not_trained_on(
     assert learnt not in prepared.samples.training
     assert len(prepared.samples.training) == len(prepared.train) == 14  # without the other image of the patient
     assert len(prepared.samples.test) == 4
-    assert "Removed from the training data, because the same picture, or" in events(run_folder.path)[0]["message"]
-    assert learnt.image_id in events(run_folder.path)[0]["message"]
+    removed = next(event["message"] for event in events(run_folder.path) if event["message"].startswith("Removed"))
+    assert removed.startswith("Removed from the training data, because the same picture, or")
+    assert learnt.image_id in removed
 
 
 def test_a_helper_and_a_resumed_run_do_not_compare_pictures_again(
@@ -284,7 +285,11 @@ def test_a_check_counts_warns_and_writes_nothing(of_data: TrainRecipe, data: Pat
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3
     assert report.warnings == (
+        "No image of blobs has the split 'val', so the validation set is 20 % of the patients or lesions to train on: "
+        "4 images of 2.",
         "Only 4 of the images are in the test set: too few to decide whether the new model is better.",
+        "Epoch, threshold and validation figures will be imprecise: 4 validation images of 2 patients or lesions. Assign "
+        "more patients to the validation split, or increase data.validation_fraction.",
         "1 of the 16 training masks are empty: b00.",
     )
     assert sorted(tmp_path.rglob("*")) == before

@@ -47,7 +47,7 @@ def draw_tiles(folder: Path, count: int = COUNT, seed: int = 0) -> Path:
         rgb = COLOURS[labels] + rng.normal(0, 14, (SIDE, SIDE, 3)) + rng.normal(0, 10, 3)
         write_rgb(folder / f"images/t{index:02}.png", rgb.clip(0, 255).astype(np.uint8))
         write_labels(folder / f"masks/t{index:02}.png", labels)
-        split = "train" if index < count - 4 else "val"
+        split = "train" if index < count - 4 else "test"
         table.append({"image_id": f"t{index:02}", "patient_id": f"s{index // 2}", "split": split})
     write_table(folder / "dataset.csv", table)
     return folder

@@ -75,13 +75,11 @@ def test_other_images_of_a_test_patient_are_excluded(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
     """The second image of patient 0 is a test image; the other one is excluded from training."""
-    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number == 1 else {})
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "test"} if number == 1 else {})
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
     assert (found.counts["train"] + found.counts["validation"], found.counts["test"]) == (18, 5)
-    assert found.warnings[0].startswith(
-        "1 of the images are excluded from training, because other images of the same patient"
-    )
-    assert "clinic/p0" in found.warnings[0]
+    assert found.warnings[1].startswith("Excluded: 1 of the images, because other images of the same patient")
+    assert "clinic/p0" in found.warnings[1]
 
 
 def test_all_images_of_test_patients_is_the_reason_for_no_training_image(
@@ -89,22 +87,49 @@ def test_all_images_of_test_patients_is_the_reason_for_no_training_image(
 ) -> None:
     data = edit(
         draw(tmp_path / "clinic", count=8),
-        lambda number, row: {"patient_id": f"p{number // 2}", "split": ("train", "val")[number % 2]},
+        lambda number, row: {"patient_id": f"p{number // 2}", "split": ("train", "test")[number % 2]},
     )
-    with pytest.raises(DataSetError, match=r"split 'train': all 4 are of patients .* also in the test set .*clinic/p0"):
+    with pytest.raises(
+        DataSetError, match=r"split 'train': all 4 are of patients .* also in the test or validation set .*clinic/p0"
+    ):
         check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
 
 
-def test_a_table_with_val_and_test_states_which_is_the_test_set(
+def test_val_is_the_validation_set_and_test_the_test_set(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
-    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "test"} if number < 6 else {})
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number < 6 else {})
     requested = change(recipe, data={"datasets": (str(data),)})
     found = check_data(requested, RunContext())
-    assert found.warnings[0].startswith("Not used: the split 'test' (6 images). The test set is the split 'val'")
-    found = check_data(change(requested, data={"test_split": "test"}), RunContext())
+    assert (found.counts["validation"], found.counts["test"]) == (6, 4)
+    assert not any(warning.startswith(("Not used", "No image")) for warning in found.warnings)
+    found = check_data(change(requested, data={"test_split": "val"}), RunContext())
     assert found.counts["test"] == 6
-    assert found.warnings[0].startswith("Not used: the split 'val' (4 images). The test set is the split 'test'")
+    assert found.warnings[0].startswith("Not used: the split 'test' (4 images). The recipe trains on 'train'")
+
+
+def test_validation_images_taken_from_the_training_split_are_reported(
+    recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
+) -> None:
+    """Of four patients with several images, one is the validation set: that is few, and said before the training."""
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "train", "patient_id": f"p{number // 6}"})
+    found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
+    assert (found.counts["validation"], found.counts["test"]) == (6, 0)
+    assert found.warnings[0] == (
+        "No image of clinic has the split 'val', so the validation set is 20 % of the patients or lesions to train on: "
+        "6 images of 1."
+    )
+    assert any("imprecise: 6 validation images of 1 patient or lesion." in warning for warning in found.warnings)
+    assert any(warning.startswith("No image is in the test set") for warning in found.warnings)
+
+
+def test_a_validation_patient_is_not_trained_on(recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path) -> None:
+    """The other image of the patient is left out, and keeps no validation image from being used."""
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number in (1, 4, 5) else {})
+    chosen = select_samples(change(recipe, data={"datasets": (str(data),)}))
+    assert [sample.group for sample in chosen.left_out] == ["clinic/p0"]
+    kept, notices = remove_leaks(chosen, [])
+    assert (kept.parts.validation, notices) == (chosen.parts.validation, [])
 
 
 def test_probable_patients_in_training_and_test_set_are_refused(
@@ -116,7 +141,7 @@ def test_probable_patients_in_training_and_test_set_are_refused(
         name = f"case{number // 2:02}_{'ab'[number % 2]}"
         for kind in ("images", "masks"):
             (data / kind / f"{row['image_id']}.png").rename(data / kind / f"{name}.png")
-        row |= {"image_id": name, "patient_id": "", "split": ("train", "val")[number % 12 == 0]}
+        row |= {"image_id": name, "patient_id": "", "split": ("train", "test")[number % 12 == 0]}
     write_table(data / "dataset.csv", rows)
     leaking = change(recipe, data={"datasets": (str(data),)})
     with pytest.raises(DataSetError, match=r"clinic: probable patient leak: .*case00, case06.*data.accept_leaks"):
@@ -127,7 +152,7 @@ def test_probable_patients_in_training_and_test_set_are_refused(
 
 def test_replay_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
     """The replay data are in the same folder: their patients are those of the run."""
-    same = change(recipe, data={"replay": recipe.data.datasets, "split": "val", "test_split": "train"})
+    same = change(recipe, data={"replay": recipe.data.datasets, "split": "test", "test_split": "train"})
     chosen = select_samples(same)
     assert not {s.group for s in chosen.for_training} & {s.group for s in chosen.for_test}
 

@@ -97,7 +97,7 @@ class DataSet(PathLike[str]):
     def split(
         self,
         *,
-        test: float = 0.0,
+        test: float | None = None,
         val: float | None = None,
         folds: int | None = None,
         seed: int = 0,
@@ -112,8 +112,8 @@ class DataSet(PathLike[str]):
 
         Parameters
         ----------
-        test : float
-            Share of the patients for the test set, in [0, 1).
+        test : float, optional
+            Share of the patients for the test set, in [0, 1); by default 0.2, or none with folds.
         val : float, optional
             Share of the patients for ``val``; by default 0.1, or none with folds.
         folds : int, optional
@@ -121,7 +121,7 @@ class DataSet(PathLike[str]):
         seed : int
             Random seed.
         replace : bool
-            Replace existing splits and folds, which are kept otherwise; imported masks have a split.
+            Replace existing splits and folds, which are kept otherwise.
         duplicates : bool
             Search for duplicate images.
         progress : callable, optional
@@ -141,8 +141,9 @@ class DataSet(PathLike[str]):
 
         from napari_melanoma.data.splits import SplitOptions, split_dataset
 
-        shares = {"test": test, "folds": folds, "seed": seed, "replace": replace, "look": duplicates}
-        options = SplitOptions.parse(shares if val is None else {**shares, "val": val}, "split")
+        shares = {"test": test, "val": val, "folds": folds}
+        given = {name: value for name, value in shares.items() if value is not None}
+        options = SplitOptions.parse({**given, "seed": seed, "replace": replace, "look": duplicates}, "split")
         report = split_dataset(self.folder, options, run=to_run(progress))
         rows = [
             {"split": name, "fold": None, "images": sum(counts.values()), **counts}

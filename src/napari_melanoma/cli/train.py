@@ -259,6 +259,7 @@ def _send_command(
 
 def _format_run(report: RunReport) -> str:
     best = "" if report.best is None else f"{report.monitor.title} {report.best:.3f}"
+    best += f" ({report.few_validation})" if best and report.few_validation else ""
     return f"{report.name:<28} {report.state:<10} {best:<20} {' '.join(report.message.split())}"
 
 

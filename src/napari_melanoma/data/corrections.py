@@ -22,7 +22,7 @@ from napari_melanoma.core.paths import PathResolver, UnsafePath, corrections_fol
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES, REVIEWS, Review, get_group_id
 from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableIndex
-from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
@@ -37,9 +37,8 @@ MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the t
 HISTORY_FILE = "history.jsonl"
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
-TRAIN, VAL = "train", "val"
-# Numbers of training patients before the first and between two validation patients (the 4th, 9th, 14th ... patient)
-TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = 3, 4
+# Numbers of training patients before the first and between two test patients (the 4th, 9th, 14th ... patient)
+TRAIN_BEFORE_FIRST_TEST, TRAIN_BETWEEN_TEST = 3, 4
 Row = dict[str, str]  # column to text
 
 
@@ -175,7 +174,8 @@ class Corrections:
             if name.endswith(AS_GIVEN_SUFFIX) and name.removesuffix(AS_GIVEN_SUFFIX) in prepared.values
         }
         values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
-        values["split"] = draft.splits.choose_split({**(before or {}), **values}, before)
+        row = {**(before or {}), **values}
+        values["split"] = draft.splits.choose_split(row, before, assign=prepared.assign_split)
         with remove_on_error([]) as new_files:
             stored = {**before, "path": find_image_path(self.folder, before)} if before else {}
             image = StoredImage(self.folder, safe_name(image_id), stored, new_files)
@@ -341,7 +341,7 @@ class Correction:
     set; "" clears it. ``source`` is the file of the photograph; only its name is stored. ``clinical`` contains further
     columns of the harmonized table (those in ``CLINICAL``), including values that were not understood, in
     ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact. ``pixel_size``: that of the file,
-    None if it states none.
+    None if it states none. ``assign_split``: assign a new patient to the training or the test set.
     """
 
     name: str
@@ -360,6 +360,7 @@ class Correction:
     clinical: Mapping[str, str] = field(default_factory=dict)
     damage: str | None = None
     pixel_size: PixelSize | None = None
+    assign_split: bool = True
 
     def __post_init__(self) -> None:
         """Raise for invalid shapes and review states."""
@@ -408,6 +409,7 @@ class PreparedCorrection:
     name: str
     values: dict[str, str]
     files: dict[str, Path]
+    assign_split: bool
 
     @classmethod
     def prepare(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
@@ -416,7 +418,8 @@ class PreparedCorrection:
         ``is_known`` returns whether a photograph with this digest is stored already and need not be written again.
         """
         digest = array_fingerprint(correction.rgb)
-        prepared = cls(correction.name, {**make_table_cells(correction), "image_sha256": digest}, {})
+        values = {**make_table_cells(correction), "image_sha256": digest}
+        prepared = cls(correction.name, values, {}, correction.assign_split)
         pixels: dict[str, tuple[Callable[[Path, Any], None], NDArray | None]] = {
             "path": (write_rgb, None if is_known(digest) else correction.rgb),
             "mask_path": (write_mask, correction.mask),
@@ -583,21 +586,22 @@ class PatientSplits:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._split_of_group: dict[str, str] = {}
-        self._train_before_next_val = TRAIN_BEFORE_FIRST_VAL
+        self._train_before_next_test = TRAIN_BEFORE_FIRST_TEST
         for row in rows:
             self.add_row(row)
 
     def add_row(self, row: Row) -> None:
         group, split = get_group_id(row), row.get("split", "")
-        if not self._split_of_group.get(group) and split in (TRAIN, VAL):
-            self._train_before_next_val = TRAIN_BETWEEN_VAL if split == VAL else self._train_before_next_val - 1
+        if not self._split_of_group.get(group) and split in (TRAIN, TEST):
+            self._train_before_next_test = TRAIN_BETWEEN_TEST if split == TEST else self._train_before_next_test - 1
         self._split_of_group[group] = self._split_of_group.get(group) or split
 
-    def choose_split(self, row: Row, before: Row | None) -> str:
+    def choose_split(self, row: Row, before: Row | None, *, assign: bool = True) -> str:
         """Choose the split of a row.
 
         A row keeps its split unless it is reassigned to a patient with another split. About every fifth new patient
-        gets ``"val"``, the others ``"train"``. A patient without a split, from an older table, stays without one.
+        gets ``"test"``, the others ``"train"``, or all get none without ``assign``. A patient without a split stays
+        without one.
         """
         group = get_group_id(row)
         if before is not None:
@@ -607,4 +611,6 @@ class PatientSplits:
             )
         if group in self._split_of_group:
             return self._split_of_group[group]
-        return TRAIN if self._train_before_next_val > 0 else VAL
+        if not assign:
+            return ""
+        return TRAIN if self._train_before_next_test > 0 else TEST

@@ -75,6 +75,9 @@ class MaskImportOptions(Config):
     )
     mapping: TableMapping = Field(TableMapping(), description="meaning of the columns and words of the table")
     no_patients: bool = Field(False, description="the user has confirmed that the patients are unknown")
+    split: bool = Field(
+        False, description="assign four of five new patients to the split train, the others to test; by default none"
+    )
     values: tuple[str, ...] | Literal["all"] | None = Field(
         None, description="values that mark the lesion in masks with several values; without it these masks are refused"
     )
@@ -403,6 +406,7 @@ def _make_correction(
         source=path.name,
         damage=photograph.damage,
         pixel_size=photograph.pixel_size,
+        assign_split=options.split,
     )
 
 

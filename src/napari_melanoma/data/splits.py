@@ -32,6 +32,7 @@ from napari_melanoma.data.dataset_table import TableFile, iter_table_rows
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
 from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
 from napari_melanoma.data.table_mapping import find_column_meanings, suggest_column
+from napari_melanoma.data.table_schema import TEST, TRAIN, VAL
 
 ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: a group that is held out once is held out in every later run
@@ -41,7 +42,6 @@ NAME_TABLE = (
     "patients (patient_id)"
 )
 SPLIT_RISK = "images of one patient may then be in both training and test set"
-TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for the test set
 # Protection of a split: an image in several splits belongs to the one with the highest rank
 HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
@@ -67,6 +67,10 @@ class SplitRules(Protocol):
         """The split to train on; ``"all"`` for every image."""
 
     @property
+    def validation_split(self) -> str:
+        """The split that epoch and threshold are chosen on; "" for none."""
+
+    @property
     def test_split(self) -> str:
         """The split that the new model is tested on."""
 
@@ -76,16 +80,16 @@ class SplitRules(Protocol):
 
     @property
     def validation_fraction(self) -> float:
-        """Share of the training groups that goes to the validation set."""
+        """Share of the training groups that goes to the validation set, in data sets without a validation split."""
 
 
 @dataclass(frozen=True)
 class TrainingSplit:
     """The training, validation and test images of a run; a group in the test set is in no other part.
 
-    The validation images serve to choose the epoch and the threshold. ``left_out`` are images that are not trained on
-    because other images of their group are in the test set, ``other_splits`` images of splits that the run does not
-    use.
+    The validation images serve to choose the epoch and the threshold. ``left_out`` are images that are not used
+    because other images of their group are in the test or validation set, ``other_splits`` images of splits that the
+    run does not use.
     """
 
     training: list[Sample]
@@ -110,31 +114,44 @@ def split_samples(
 ) -> TrainingSplit:
     """Split images into the parts of a run.
 
-    Rows with the split ``rules.split`` are trained on, those with ``rules.test_split`` are the test set, those with
-    another split are ignored. Rows without a split are selected for the test set by a hash of their group, and else
-    trained on. The hash is independent of the seed and of other rows, so that added, removed or newly reviewed rows
-    move no other group. If it selects none of three or more groups of a data set, the group with the smallest hash goes
-    to the test set. A group with any image in the test set is not trained on. The validation set is held out from the
-    images to train on. If ``rules.split`` is ``"all"``, every image is trained on or validated on.
+    Rows with the split ``rules.split`` are trained on, those with ``rules.validation_split`` are the validation set and
+    those with ``rules.test_split`` the test set; those with another split are ignored. Rows without a split are
+    selected for the test set by a hash of their group, and else trained on. The hash is independent of the seed and of
+    other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of three or more
+    groups of a data set, the group with the smallest hash goes to the test set. In data sets without the validation
+    split, the validation set is held out from the images to train on. A group in the test set is in no other part, and
+    one in the validation set is not trained on. If ``rules.split`` is ``"all"``, there is no test set, and every image
+    without the validation split is trained on.
 
     Any part may be empty; the caller must check.
     """
     all_samples = list(samples)
+    validation_split = rules.validation_split or None
     if rules.split == ALL_SPLITS:
-        return TrainingSplit(*hold_out(all_samples, rules.validation_fraction, seed, stratum), [])
-    test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
-    test = [
-        sample
-        for sample in all_samples
-        if (sample.group in test_groups if not sample.split else sample.split == rules.test_split)
-    ]
+        test, used = [], {sample.split for sample in all_samples}
+    else:
+        test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
+        test = [
+            sample
+            for sample in all_samples
+            if (sample.group in test_groups if not sample.split else sample.split == rules.test_split)
+        ]
+        used = {"", rules.split, validation_split, rules.test_split}
     tested_groups, test_ids = {sample.group for sample in test}, {id(sample) for sample in test}
-    requested = [sample for sample in all_samples if sample.split in ("", rules.split) and id(sample) not in test_ids]
+    requested = [sample for sample in all_samples if sample.split in used and id(sample) not in test_ids]
     usable = [sample for sample in requested if sample.group not in tested_groups]
-    training, validation = hold_out(usable, rules.validation_fraction, seed, stratum)
-    left_out = tuple(sample for sample in requested if sample.group in tested_groups)
-    used = ("", rules.split, rules.test_split)
-    return TrainingSplit(training, validation, test, left_out, tuple(s for s in all_samples if s.split not in used))
+    validation = [sample for sample in usable if sample.split == validation_split]
+    validated_groups = {sample.group for sample in validation}
+    candidates = [sample for sample in usable if sample.group not in validated_groups]
+    validated_domains = {sample.domain for sample in validation}
+    unvalidated = [sample for sample in candidates if sample.domain not in validated_domains]
+    _, held_out = hold_out(unvalidated, rules.validation_fraction, seed, stratum)
+    held_out_ids = {id(sample) for sample in held_out}
+    training = [sample for sample in candidates if id(sample) not in held_out_ids]
+    kept = {*map(id, training), *map(id, validation), *held_out_ids}
+    left_out = tuple(sample for sample in requested if id(sample) not in kept)
+    other_splits = tuple(sample for sample in all_samples if sample.split not in used)
+    return TrainingSplit(training, [*validation, *held_out], test, left_out, other_splits)
 
 
 def split_fold(
@@ -471,7 +488,7 @@ class SplitOptions(Config):
     """How a data set is split."""
 
     val: float = Field(0.1, ge=0, lt=1, description="share of the patients for validation")
-    test: float = Field(0.0, ge=0, lt=1, description="share of the patients for the test set")
+    test: float = Field(0.2, ge=0, lt=1, description="share of the patients for the test set")
     folds: int | None = Field(
         None, ge=2, le=1000, description="number of cross-validation folds for all patients outside the test set"
     )
@@ -481,8 +498,8 @@ class SplitOptions(Config):
 
     @model_validator(mode="after")
     def _check_training_share(self) -> SplitOptions:
-        if self.val_share + self.test >= 1:
-            raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError(f"val and test together are {self.val_share + self.test_share:g}: expected less than 1")
         if self.folds and "val" in self.model_fields_set and self.val:
             raise ValueError("folds and val exclude each other: each fold is held out once. Leave val out")
         return self
@@ -491,6 +508,11 @@ class SplitOptions(Config):
     def val_share(self) -> float:
         """Share of the patients assigned to ``val``: none where there are folds."""
         return 0.0 if self.folds else self.val
+
+    @property
+    def test_share(self) -> float:
+        """Share of the patients assigned to ``test``: with folds none unless it is given."""
+        return 0.0 if self.folds and "test" not in self.model_fields_set else self.test
 
 
 @dataclass(frozen=True)
@@ -551,9 +573,9 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
 
 def _check_requested_splits(counts: Mapping[str, Mapping[str, int]], options: SplitOptions) -> None:
     """Raise if a requested split is empty: all images had another split, as those of imported masks have."""
-    requested = {VAL: options.val_share if "val" in options.model_fields_set else 0, TEST: options.test}
-    for split, share in requested.items():
-        if share and counts and split not in counts:
+    shares = {VAL: options.val_share, TEST: options.test_share}
+    for split, share in shares.items():
+        if share and split in options.model_fields_set and counts and split not in counts:
             found = format_names([f"{name} {sum(images.values())}" for name, images in sorted(counts.items())])
             raise DataSetError(
                 f"'{split}' would have no image: expected images without a split, but all have one already ({found}). "
@@ -600,15 +622,15 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
             if held_back_rank(sample.split) > held_back_rank(split_of_group.get(sample.group, "")):
                 split_of_group[sample.group] = sample.split
     unassigned = [sample for sample in samples if sample.group not in split_of_group]
-    needed = 1 + (options.val_share > 0) + (options.test > 0)
+    needed = 1 + (options.val_share > 0) + (options.test_share > 0)
     groups = len({sample.group for sample in unassigned})
     if 0 < groups < needed:
         raise DataSetError(
             f"{groups} patients, lesions or single images have no split: expected at least {needed}, one for each "
             "split. Add images, ask for fewer splits, or replace all splits."
         )
-    remaining, test = hold_out(unassigned, options.test, options.seed)
-    _, validation = hold_out(remaining, options.val_share / (1 - options.test), options.seed)
+    remaining, test = hold_out(unassigned, options.test_share, options.seed)
+    _, validation = hold_out(remaining, options.val_share / (1 - options.test_share), options.seed)
     chosen = {sample.group: TEST for sample in test} | {sample.group: VAL for sample in validation}
     if options.replace:
         return [chosen.get(sample.group, TRAIN) for sample in samples]

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 
-SPLIT_WORDS = ("train", "val", "test")
+TRAIN, VAL, TEST = SPLIT_WORDS = ("train", "val", "test")
 ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 

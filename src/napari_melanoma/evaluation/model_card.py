@@ -10,6 +10,7 @@ from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.pages import ADVICE
+from napari_melanoma.training.monitor import describe_few_validation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +158,10 @@ def _teacher_text(teacher: Mapping[str, Any] | None) -> str:
 
 def _validation_text(config: BundleConfig) -> str:
     """Return the rest of the section on the training: the validation set, its use, and the metrics on it."""
-    facts, images = config.provenance, config.provenance.get("validation_images")
+    facts = config.provenance
+    images, groups = facts.get("validation_images"), facts.get("validation_groups")
+    few = "" if groups is None else describe_few_validation(images, groups)
+    remark = f" ({few})" if few else ""
     if config.task == "segmentation" and not config.segments_one_class:
         used = (
             "not used to choose the epoch"
@@ -166,7 +170,7 @@ def _validation_text(config: BundleConfig) -> str:
         )
         dice = ", ".join(f"{name} {value}" for name, value in facts.get("validation_dice_of_classes", {}).items())
         return f"""- Classes of pixels: {", ".join(config.classes)}; each pixel gets the most probable class
-- Validation set: {images} images of other patients or lesions, {used}; over all its pixels, the mean
+- Validation set: {images} images of other patients or lesions{remark}, {used}; over all its pixels, the mean
   Jaccard index of the classes is {facts.get("validation_jaccard")}, Dice: {dice}.
   These values are optimistic and not comparable with those of other models
 """
@@ -176,7 +180,7 @@ def _validation_text(config: BundleConfig) -> str:
         choices += [f"threshold {config.threshold:.2f}"] * (recipe.get("threshold_rule") != "half")
         used = f"used to choose {' and '.join(choices)}" if choices else "not used to choose epoch or threshold"
         optimistic = "optimistic and " if choices else ""
-        return f"""- Validation set: {images} images of other patients or lesions, {used};
+        return f"""- Validation set: {images} images of other patients or lesions{remark}, {used};
   on it, at the network's size and without refinement, the mean Jaccard index is
   {facts.get("validation_jaccard")}, which is {optimistic}not comparable with that of other models
 """
@@ -187,8 +191,8 @@ def _validation_text(config: BundleConfig) -> str:
     view = region if config.tile is None else "one tile at a time"
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
-- Validation set: {images} images of other patients or lesions, used to choose {chosen} {classifier.temperature:.2f} and
-  the operating point; on it the AUC of {classifier.positive} is {facts.get("validation_auc")}, average precision
+- Validation set: {images} images of other patients or lesions{remark}, used to choose {chosen}
+  {classifier.temperature:.2f} and the operating point; on it the AUC of {classifier.positive} is {facts.get("validation_auc")}, average precision
   {facts.get("validation_average_precision")}, calibration error {facts.get("validation_calibration_error")}, and
   {_operating_point_text(classifier.operating_point)}.
   These values are optimistic and not comparable with those of other models

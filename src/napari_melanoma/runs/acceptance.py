@@ -67,11 +67,13 @@ NO_START = (
 )
 ALONE = "On {count} test {items}: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
+NO_REPLAY_TEST = "The replay data ({names}) have no test images, so the performance on them was not checked."
 MANY = "Of the {count} test images of the replay data, {shown} were compared, chosen by a hash of their names."
 NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 ACTIVATED, DISCARDED = "adopted.json", "discarded.json"  # in the run folder
 # For models whose provenance does not state how their data were split.
-DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in ("split", "test_fraction")}
+SPLIT_KEYS = "split", "validation_split", "test_split", "test_fraction"
+DEFAULT_SPLIT = {name: DataConfig.model_fields[name].default for name in SPLIT_KEYS}
 
 
 def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
@@ -200,7 +202,7 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
 
     Of the replay data at most 500 are included, chosen by a hash of their names; none if they cannot be read.
     """
-    rows = read_data(folder.data)
+    rows, replay_names = read_data(folder.data), ", ".join(Path(name).name for name in recipe.data.replay)
     samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
@@ -208,18 +210,17 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     except DataSetError:
         if not samples:
             raise
-        replay_names = ", ".join(Path(name).name for name in recipe.data.replay)
         return TestImages(tuple(samples), (), (NO_REPLAY.format(names=replay_names),))
     if not samples and not replay_images:
         raise RunError(
             f"{folder.path.name} has no test images, so its model cannot be evaluated. Set data.test_fraction, or "
             "give images the split named by data.test_split."
         )
-    notes = (
-        (MANY.format(shown=MAX_REPLAY_IMAGES, count=len(replay_images)),)
-        if len(replay_images) > MAX_REPLAY_IMAGES
-        else ()
-    )
+    notes: tuple[str, ...] = ()
+    if len(replay_images) > MAX_REPLAY_IMAGES:
+        notes = (MANY.format(shown=MAX_REPLAY_IMAGES, count=len(replay_images)),)
+    elif recipe.data.replay and not replay_images:
+        notes = (NO_REPLAY_TEST.format(names=replay_names),)
     replay_images = sample_by_name(replay_images, MAX_REPLAY_IMAGES)
     return TestImages(
         (*samples, *replay_images), tuple(sorted({sample.domain for sample in replay_images} - domains)), notes
@@ -432,9 +433,9 @@ def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: D
     """
     seen: dict[str, int] = {}
     for ancestor in _list_provenance(old):
-        domains, split, fraction = _training_data_of(ancestor)
+        domains, splits, fraction = _training_data_of(ancestor)
         for domain in domains:
-            count = sum(s.domain == domain and _may_be_training_image(s, split, fraction, rules) for s in samples)
+            count = sum(s.domain == domain and _may_be_training_image(s, splits, fraction, rules) for s in samples)
             seen[domain] = max(count, seen.get(domain, 0))
     overlaps = {domain: count for domain, count in sorted(seen.items()) if count}
     if not overlaps:
@@ -446,22 +447,24 @@ def warn_of_training_images(old: BundleInfo, samples: Sequence[Sample], rules: D
     )
 
 
-def _may_be_training_image(sample: Sample, split: str, fraction: float, rules: DataConfig) -> bool:
-    """Return whether a model may have been trained on a test image of a run.
+def _may_be_training_image(sample: Sample, splits: set[str], fraction: float, rules: DataConfig) -> bool:
+    """Return whether a model may have been trained or validated on a test image of a run.
 
-    ``split``, ``fraction``: training split and test fraction of the model. ``rules``: how the run has split its data.
+    ``splits``, ``fraction``: training and validation split, and test fraction of the model. ``rules``: how the run has
+    split its data.
     """
-    if split == ALL_SPLITS:
+    if ALL_SPLITS in splits:
         return True
-    return sample.split == split if sample.split else fraction < rules.test_fraction
+    return sample.split in splits if sample.split else fraction < rules.test_fraction
 
 
-def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], str, float]:
-    """Return the names of a model's training data sets, their split, and the test fraction."""
+def _training_data_of(provenance: Mapping[str, Any]) -> tuple[list[str], set[str], float]:
+    """Return the names of a model's training data sets, their training and validation split, and the test fraction."""
     recipe = provenance.get("recipe") or {}
     rules = {**DEFAULT_SPLIT, **(recipe.get("data") or {})}
     names = [Path(name).name for key in ("datasets", "replay") for name in rules.get(key) or ()]
-    return sorted({*names, *(provenance.get("train_images") or {})}), rules["split"], rules["test_fraction"]
+    splits = {rules["split"], rules["validation_split"]} - {rules["test_split"]}
+    return sorted({*names, *(provenance.get("train_images") or {})}), splits, rules["test_fraction"]
 
 
 def _list_provenance(bundle: BundleInfo) -> Iterator[Mapping[str, Any]]:

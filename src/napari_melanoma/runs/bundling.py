@@ -191,6 +191,7 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
         "recipe": _without_folders(recipe),
         "train_images": counts,
         "validation_images": len(parts.validation),
+        "validation_groups": len({sample.group for sample in parts.validation}),
         "seed": recipe.seed,
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,

@@ -37,7 +37,7 @@ from napari_melanoma.data.dataset import (
     select_trainable,
 )
 from napari_melanoma.data.duplicates import find_duplicates, merge_groups
-from napari_melanoma.data.splits import FOLD, TEST, VAL, assign_folds
+from napari_melanoma.data.splits import FOLD, TEST, assign_folds
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.pages import Page, write_evaluation_page
 from napari_melanoma.evaluation.pipeline import METRICS_FILE
@@ -171,7 +171,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
         usable = [sample for sample in classifiable_samples(samples, config) if sample.key in strata]
     duplicates = [] if recipe.tile is not None else find_duplicates(usable, run)
     groups = merge_groups(usable, duplicates)
-    outside = {TEST, _find_test_split(recipe)}
+    outside = {TEST, recipe.data.test_split}
     tested = {group for sample, group in zip(usable, groups, strict=True) if sample.split in outside}
     chosen = [(sample, group) for sample, group in zip(usable, groups, strict=True) if group not in tested]
     if not chosen:
@@ -242,7 +242,7 @@ def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainReci
         values["name"] = f"{base.name}-distilled"
     values["teacher"] = {**values.get("teacher", {}), "bundle": str(folder.resolve()) if folder.is_dir() else teacher}
     if is_cross_validation and _resolve(student) == _resolve(base):
-        values["data"] |= {"test_split": _find_test_split(base), "fold": {"table": str((folder / FOLDS).resolve())}}
+        values["data"] |= {"test_split": base.data.test_split, "fold": {"table": str((folder / FOLDS).resolve())}}
     return TrainRecipe.parse(values, "the recipe of the student")
 
 
@@ -305,19 +305,14 @@ def _write_ensemble(
         notices += [f"predictions need torch: {reason}"] if reason else []
     if not (folder.evaluation / METRICS_FILE).is_file() and _has_test_images(recipe, folder):
         datasets = [Path(name).expanduser() for name in recipe.data.datasets]
-        options = {"split": _find_test_split(recipe)}
+        options = {"split": recipe.data.test_split}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
 
 
-def _find_test_split(recipe: TrainRecipe) -> str:
-    """Return the split whose images are in no fold; ``val``, the usual test set of single runs, is in the folds."""
-    return TEST if recipe.data.test_split == VAL else recipe.data.test_split
-
-
 def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
     """Whether the tables have test images, which are in no fold."""
-    folds, split = read_folds(folder.path / FOLDS), _find_test_split(recipe)
+    folds, split = read_folds(folder.path / FOLDS), recipe.data.test_split
     samples = read_datasets([Path(name).expanduser() for name in recipe.data.datasets])
     return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
 

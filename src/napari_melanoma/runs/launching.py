@@ -107,6 +107,7 @@ class RunReport(RunStatus):
     """The content of a run folder at one moment.
 
     ``recipe``: None if another version of this program wrote it. ``epoch``: number of finished epochs.
+    ``few_validation``: why the figures of the validation set are imprecise; "" if they are not.
     ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0. ``step``: the last step event; empty
     without. ``started``, ``ended``: seconds since 1970. ``best``: best value of the ``monitor`` so far. ``bundle``:
     folder of the finished model.
@@ -120,6 +121,7 @@ class RunReport(RunStatus):
     started: float | None = None
     ended: float | None = None
     best: float | None = None
+    few_validation: str = ""
     bundle: Path | None = None
     comparison: Comparison | None = None
     activated_as: str | None = None
@@ -180,6 +182,7 @@ def read_run(path: Path) -> RunReport:
         started=first,
         ended=None if is_alive or not events else event_time(events[-1]),
         best=max(monitored, key=monitor.score, default=None),
+        few_validation=next((str(e.get("few_validation", "")) for e in reversed(events) if e["kind"] == "epoch"), ""),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_read_comparison(path),
         activated_as=activated_name(path),

@@ -77,7 +77,13 @@ from napari_melanoma.training.engine import (
     save_initial_weights,
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
-from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
+from napari_melanoma.training.monitor import (
+    SHARED_MEMORY_FULL,
+    describe_few_validation,
+    explain_error,
+    is_peer_lost,
+    monitor_from_values,
+)
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import check_bags, prepare_bags
 
@@ -337,6 +343,9 @@ def _create_fit_options(
         ),
         step=step,
         accumulate_batches=resolved.accumulate_batches,
+        few_validation=describe_few_validation(
+            len(prepared.samples.validation), len({sample.group for sample in prepared.samples.validation})
+        ),
         save_accumulation=lambda accumulate_batches: write_resolved(
             folder, resolved.model_copy(update={"accumulate_batches": accumulate_batches})
         ),

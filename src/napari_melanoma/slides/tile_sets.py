@@ -24,6 +24,7 @@ from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, assemble_folder, write_dataset_table
 from napari_melanoma.data.splits import find_rarest_classes, split_samples
+from napari_melanoma.data.table_schema import TEST, TRAIN
 from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.slides.notes import read_notes
@@ -54,7 +55,6 @@ DISAGREEMENT_CELLS = 2048  # cells along the longer side of a slide, for finding
 MIN_PATIENTS = 4  # fewer patients cannot be split into three sets; areas of slides are split instead
 AREA_TILES = (6, 4, 3, 2, 1)  # tiles along the side of an area, the preferred number first
 MIN_AREAS_PER_CLASS = 3  # for training, validation and test set
-TRAIN_SPLIT, TEST_SPLIT = "train", "val"
 FEW_PATIENTS_NOTE = (
     "{patients}: too few for a split by patient. Tiles are split by areas of slides instead; results on other areas of "
     "the same slide overestimate those on new patients"
@@ -518,8 +518,9 @@ class TileSplitRules:
     """Shares of a split, as required by ``data.splits``."""
 
     test_fraction: float
-    split: str = TRAIN_SPLIT
-    test_split: str = TEST_SPLIT
+    split: str = TRAIN
+    validation_split: str = ""
+    test_split: str = TEST
     validation_fraction: float = 0.0
 
 
@@ -555,7 +556,7 @@ def _test_groups(rows: Sequence[dict[str, str]], by: str, test_fraction: float) 
 def _write_split(rows: Sequence[dict[str, str]], by: str, test_groups: set[str]) -> None:
     """Set the split of tiles by the column ``by``."""
     for row in rows:
-        row["split"] = TEST_SPLIT if row[by] in test_groups else TRAIN_SPLIT
+        row["split"] = TEST if row[by] in test_groups else TRAIN
 
 
 def _assign_areas(rows: Sequence[dict[str, str]]) -> str:

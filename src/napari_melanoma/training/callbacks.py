@@ -137,13 +137,18 @@ class BestCheckpoint(Checkpoint):
 
     With Lightning's own callbacks, the best score is lost when a run folder is moved, and a run that was stopped early
     trains for another epoch when resumed.
+
+    ``few_validation``: stated beside the figures; "" if there are enough validation images.
     """
 
-    def __init__(self, folder: RunFolder, run: RunContext, patience: int, timer: EpochTimer) -> None:
+    def __init__(
+        self, folder: RunFolder, run: RunContext, patience: int, timer: EpochTimer, few_validation: str = ""
+    ) -> None:
         self._folder = folder
         self._run = run
         self._patience = patience
         self._timer = timer
+        self._few_validation = few_validation
         self._best, self._best_loss, self._best_epoch = -math.inf, math.inf, -1
         self._epochs_without_improvement = 0
 
@@ -210,11 +215,13 @@ class BestCheckpoint(Checkpoint):
         monitor = monitor_from_values(values)
         row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._timer.epoch_seconds()}
         self._folder.add_metrics(row)
-        self._folder.append_event("epoch", **row, best=better)
+        few = self._few_validation
+        self._folder.append_event("epoch", **row, best=better, **({"few_validation": few} if few else {}))
         message = (
             f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, validation loss "
             f"{values['validation_loss']:.4f}, {monitor.title} "
-            f"{values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
+            f"{values[monitor.name]:.4f}{f' ({few})' if few else ''}{' (best)' if better else ''}, "
+            f"{row['seconds']:.0f} s"
         )
         self._run.report(Milestone(round(1000 * (epoch + 1) / epochs), 1000, message))
 

@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
+from napari_melanoma.training.monitor import describe_few_validation
 from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_counts
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 NAMED = 3  # files that a message lists
 FEW_TEST_IMAGES = 5  # fewer cause a warning
-FEW_VALIDATION_IMAGES = 3
 SAVED_EVERY = 500  # files; an interrupted first scan resumes from the last save
 LESION_VALUE = 255  # value of lesion pixels in masks of one class
 
@@ -130,9 +130,11 @@ def data_warnings(parts: TrainingSplit) -> list[str]:
         warnings.append(
             f"Only {evaluated} of the images are in the test set: too few to decide whether the new model is better."
         )
-    if len(parts.validation) < FEW_VALIDATION_IMAGES:
+    few = describe_few_validation(len(parts.validation), len({sample.group for sample in parts.validation}))
+    if few:
         warnings.append(
-            f"Epoch and threshold are selected on only {len(parts.validation)} of the images: both will be imprecise."
+            f"Epoch, threshold and validation figures will be {few}. Assign more patients to the validation split, or "
+            "increase data.validation_fraction."
         )
     return warnings
 

@@ -351,7 +351,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     ``keep``: write decoded pixels to the store; otherwise new files are decoded only to determine their properties.
     """
     chosen = select_samples(recipe)
-    split_notices = [*_describe_other_splits(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
+    split_notices = [*_describe_splits(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]
@@ -380,7 +380,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
         *mask_notices,
         *_patient_warnings(chosen),
         # Without a validation set, the test images are monitored, and nothing is selected on them.
-        *(data_checks.data_warnings(chosen.parts) if recipe.data.validation_fraction else ()),
+        *(data_checks.data_warnings(chosen.parts) if recipe.data.validation_fraction or chosen.parts.test else ()),
     ]
     notices += [
         *patience_warnings(recipe),
@@ -485,11 +485,10 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     if parts.left_out and not (parts.training or parts.validation):
         raise DataSetError(
             f"no usable image in the split '{recipe.data.split}': all {len(parts.left_out)} are of patients or lesions "
-            f"that are also in the test set ({_group_names(parts.left_out)}). {ONE_SPLIT}"
+            f"that are also in the test or validation set ({_group_names(parts.left_out)}). {ONE_SPLIT}"
         )
-    if (
-        not recipe.data.validation_fraction
-    ):  # no epoch or threshold is selected: the test images are monitored, as in P2
+    if not (recipe.data.validation_fraction or parts.validation):
+        # no epoch or threshold is selected: the test images are monitored, as in P2
         parts = replace(parts, validation=parts.test, test=[])
     unlabelled = _read_unlabeled(recipe, parts)
     if not recipe.data.replay:
@@ -498,7 +497,8 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
         replay, replay_without_mask = _split(recipe, recipe.data.replay)
     except DataSetError as error:
         raise DataSetError(f"data.replay: {error} Name another folder, or leave data.replay empty.") from error
-    usable = (*replay.training, *replay.validation)
+    # Nothing is selected by replay data, so images held out from their training split are trained on, too.
+    usable = (*replay.training, *(s for s in replay.validation if s.split != recipe.data.validation_split))
     if not usable:
         raise DataSetError(
             f"data.replay: found no image with a mask in the split '{recipe.data.split}' of "
@@ -577,16 +577,27 @@ def _group_names(samples: Iterable[Sample]) -> str:
     return format_names(sorted({sample.group for sample in samples}))
 
 
-def _describe_other_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
-    """Describe images of splits that the run does not use, such as ``test`` in a table with ``val`` and ``test``."""
-    counts = Counter(sample.split for sample in parts.other_splits)
-    if not counts or recipe.data.fold is not None:
+def _describe_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
+    """Describe images of splits that the run does not use, and validation images that are taken from the others."""
+    if recipe.data.fold is not None:
         return []
-    listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
-    return [
-        f"Not used: the split {listed}. The test set is the split '{recipe.data.test_split}'; the validation set "
-        f"is taken from '{recipe.data.split}'. Set data.test_split to test on another split."
-    ]
+    data, notices = recipe.data, []
+    counts = Counter(sample.split for sample in parts.other_splits)
+    if counts:
+        listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
+        notices.append(
+            f"Not used: the split {listed}. The recipe trains on '{data.split}', validates on "
+            f"'{data.validation_split or data.split}' and tests on '{data.test_split}'."
+        )
+    held_out = [sample for sample in parts.validation if sample.split != data.validation_split]
+    if held_out and data.validation_split:
+        groups = {sample.group for sample in held_out}
+        notices.append(
+            f"No image of {format_names(sorted({sample.domain for sample in held_out}))} has the split "
+            f"'{data.validation_split}', so the validation set is {100 * data.validation_fraction:g} % of the patients or "
+            f"lesions to train on: {format_count(len(held_out), 'image')} of {len(groups)}."
+        )
+    return notices
 
 
 def _check_patient_leaks(chosen: SelectedSamples, recipe: TrainRecipe) -> list[str]:
@@ -612,8 +623,8 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
     warnings = []
     if chosen.left_out:
         warnings.append(
-            f"{len(chosen.left_out)} of the images are excluded from training, because other images of the same "
-            f"patient or lesion are in the test set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
+            f"Excluded: {len(chosen.left_out)} of the images, because other images of the same patient or lesion are "
+            f"in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
     if shared := sorted(evaluated & read):
@@ -741,11 +752,12 @@ def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[Se
 
 
 def _with_ranks(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
-    """Return all images and the ranks of their parts; excluded images rank as test images, like their patients."""
+    """Return all images and the ranks of their parts; excluded images rank like the other images of their patients."""
+    validated = {sample.group for sample in chosen.parts.validation}
     parts = (
         [*chosen.parts.training, *chosen.replay],
-        chosen.parts.validation,
-        [*chosen.for_test, *chosen.left_out],
+        [*chosen.parts.validation, *(sample for sample in chosen.left_out if sample.group in validated)],
+        [*chosen.for_test, *(sample for sample in chosen.left_out if sample.group not in validated)],
     )
     numbers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return [sample for part in parts for sample in part], numbers

@@ -49,7 +49,8 @@ class TrainingSetup:
     """What the engine needs to train a task.
 
     ``step``: images of a step over all devices. ``accumulate_batches``: micro-batches of a step on each device.
-    ``samples``: draws predictions after each epoch; None: no pictures. ``save_accumulation``: called with the number of
+    ``samples``: draws predictions after each epoch; None: no pictures. ``few_validation``: stated beside the figures of
+    the validation set. ``save_accumulation``: called with the number of
     micro-batches if it had to be increased.
     """
 
@@ -59,6 +60,7 @@ class TrainingSetup:
     step: int
     accumulate_batches: int = 1
     samples: Callback | None = None
+    few_validation: str = ""
     save_accumulation: Callable[[int], None] = lambda accumulate_batches: None
 
 
@@ -222,6 +224,7 @@ def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
     from napari_melanoma.training.partial_epochs import PartialEpoch
 
     recipe, folder, clock = setup.recipe, setup.folder, PausableClock()
+    patience = recipe.epochs if recipe.keep == "last" else recipe.patience
     timer = EpochTimer(clock)
     partial = PartialEpoch(folder, timer)
     # A classifier may have taken only the encoder from a bundle.
@@ -232,7 +235,7 @@ def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
         *([setup.samples] if setup.samples else []),
         *([AveragedWeights(recipe.ema_decay, warm_up=not pretrained)] if recipe.ema_decay else []),
         RunControl(run.read_command, folder, clock, partial, 60 * recipe.checkpoint_minutes),
-        BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, timer),
+        BestCheckpoint(folder, run, patience, timer, setup.few_validation),
     ]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_melanoma.core.errors import MelanomaError, TrainingError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.agreement import MIN_CASES
 from napari_melanoma.models.torch_inference import is_out_of_memory
 
@@ -57,6 +58,7 @@ DIVERGED = (
     "the {what} is not a finite number any more, in {place}. Start again with a lower learning_rate (it was {rate:g})"
     "{other}. The best checkpoint of the finished epochs is kept."
 )
+MIN_VALIDATION_IMAGES, MIN_VALIDATION_GROUPS = 10, 5  # with fewer, figures of the validation set are imprecise
 ROUNDING = 1e-9  # relative tolerance when counting complete cycles
 
 
@@ -87,6 +89,17 @@ MONITORS = {
     "classification": Monitor("validation_auc", "AUC", (("validation_accuracy", "accuracy"),)),
 }
 LOSS_MONITOR = Monitor("validation_loss", "loss", is_loss=True)
+
+
+def describe_few_validation(images: int, groups: int) -> str:
+    """Describe a validation set that is too small for a reliable figure; "" if it is not.
+
+    ``images``, ``groups``: numbers of images, and of patients or lesions; 0 images: no validation set.
+    """
+    if not images or (images >= MIN_VALIDATION_IMAGES and groups >= MIN_VALIDATION_GROUPS):
+        return ""
+    listed = format_count(images, "validation image")
+    return f"imprecise: {listed} of {groups} patient{'s' * (groups > 1)} or lesion{'s' * (groups > 1)}"
 
 
 def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:

@@ -354,7 +354,13 @@ class DataConfig(Config):
     split: str = Field(
         "train", title="Training split", min_length=1, description="the split to train on; 'all': every image"
     )
-    test_split: str = Field("val", title="Test split", min_length=1, description="the test split")
+    validation_split: str = Field(
+        "val",
+        title="Validation split",
+        description="the validation split, for epoch and threshold; empty, or in data sets without it: see "
+        "validation_fraction",
+    )
+    test_split: str = Field("test", title="Test split", min_length=1, description="the test split")
     test_fraction: float = Field(
         0.2,
         title="Test set (share of patients)",
@@ -367,8 +373,9 @@ class DataConfig(Config):
         title="Validation set (share of patients)",
         ge=0,
         lt=0.5,
-        description="share of the training patients that are used as validation set, for epoch and threshold; 0: none, "
-        "for segmentation with keep = 'last' and threshold_rule = 'half': the curves are those of the test set",
+        description="in data sets without the validation split, share of the training patients that are used as "
+        "validation set; 0: none, for segmentation with keep = 'last' and threshold_rule = 'half': without validation "
+        "images the curves are those of the test set",
     )
     accept_leaks: bool = Field(
         False,

@@ -96,14 +96,14 @@ def test_label_images_have_the_painted_cells(tiles: tuple[Phantom, Path]) -> Non
     phantom, data = tiles
     side = (TILE_CELLS + 2 * MARGIN_CELLS) * CELL_UM
     rows = read_table(data / "dataset.csv")
-    assert {row["split"] for row in rows} == {"train", "val"}
+    assert {row["split"] for row in rows} == {"train", "test"}
     assert "skin" not in (data / "dataset.csv").read_text()
     for row in rows:
         labels = read_labels(data / "masks" / f"{row['image_id']}.png")
         assert labels.shape == (side, side)
         assert set(np.unique(labels)) == {list(CLASSES).index(row["tissue"]), UNLABELED_PIXEL}
     held_back = read_table(data / HELD_BACK)
-    assert {row["image_id"] for row in held_back} == {row["image_id"] for row in rows if row["split"] == "val"}
+    assert {row["image_id"] for row in held_back} == {row["image_id"] for row in rows if row["split"] == "test"}
     assert {row["class"] for row in held_back} == set(CLASSES)
     assert phantom.path.is_file()
 

@@ -95,7 +95,7 @@ def draw_cohort(tmp_path_factory: pytest.TempPathFactory) -> Draw:
             truth[name] = draw_once(drawn / str(seed) / name, positive, 1000 * seed + number)
             shutil.copytree(drawn / str(seed) / name, folder / name)
             is_positive = positive if label is None else label(number)
-            split = "val" if number % 6 in (4, 5) else "train"
+            split = "test" if number % 6 in (4, 5) else "train"
             row = {"image_id": name, "patient_id": f"p{number // 2 if label else number}", "split": split}
             rows.append({**row, "diagnosis": "melanoma" if is_positive else "naevus"})
         with (folder / "dataset.csv").open("w", encoding="utf-8", newline="") as file:

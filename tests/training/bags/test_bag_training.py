@@ -241,8 +241,8 @@ def with_rows(folder: Path, rows: str) -> Path:
 def test_the_fewest_slides_that_train_are_three_patients_a_class(
     draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    known = [("p04", "melanoma", "train")] * 2 + [("p05", "melanoma", "train"), ("p06", "melanoma", "val")]
-    known += [("p09", "naevus", "train"), ("p10", "naevus", "train"), ("p11", "naevus", "val")]
+    known = [("p04", "melanoma", "train")] * 2 + [("p05", "melanoma", "train"), ("p06", "melanoma", "test")]
+    known += [("p09", "naevus", "train"), ("p10", "naevus", "train"), ("p11", "naevus", "test")]
     rows = "".join(f"slide_{place:02d},{','.join(row)}\n" for place, row in enumerate(known))
     data = with_rows(draw_cohort(tmp_path / "cohort", len(known)), rows)
     for seed in range(4):

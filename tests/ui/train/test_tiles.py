@@ -67,7 +67,7 @@ def test_a_class_of_one_patient_is_reported_before_the_start(trainer, user):
     folder = write_data_set(user / "few")
     rows = [{**row, "tissue": "Naevus", "split": "train"} for row in read_table(folder / "dataset.csv")]
     rows[3]["tissue"] = "Melanoma"
-    rows[4]["split"] = "val"
+    rows[4]["split"] = "test"
     write_table(folder / "dataset.csv", rows)
     tile = TileConfig(mpp=0.5, side_px=64)
     labels = ("Background", "Melanoma", "Naevus")

@@ -15,11 +15,12 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
+from napari_melanoma.data.table_schema import TEST, TRAIN
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, read_arrays
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TEST_SPLIT, TRAIN_SPLIT, TileSet, write_tile_set
+from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TileSet, write_tile_set
 from napari_melanoma.slides.tissue_classifier.cell_tiles import SIDE_CELLS, place_tiles, read_tile, tile_px
 from napari_melanoma.slides.tissue_classifier.cells import MARGIN_CELLS, CellGrid
 from napari_melanoma.slides.tissue_classifier.classifier import (
@@ -253,7 +254,7 @@ class _SlideTiles:
             write_labels(folder / "masks" / f"{name}.png", labels.repeat(cell_px, 0).repeat(cell_px, 1))
             row = {"image_id": name, "lesion_id": f"{self.name}-{_hash(stroke.id)[:12]}", "slide": self.name}
             row |= {"modality": MODALITY, TARGET: stroke.class_name}
-            row |= {"split": TRAIN_SPLIT if predicted is None else TEST_SPLIT}
+            row |= {"split": TRAIN if predicted is None else TEST}
             yield _WrittenTile(row, [] if predicted is None else self._held_back_rows(row, within, predicted[members]))
 
     def _held_back_rows(

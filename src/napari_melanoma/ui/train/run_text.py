@@ -105,7 +105,8 @@ def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) 
         return "no epoch was measured"
     count = None if activity is None else activity.validation_images
     images = "the validation images" if count is None else format_count(count, "validation image")
-    return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}"
+    few = f" ({report.few_validation})" if report.few_validation else ""
+    return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}{few}"
 
 
 def _describe_test_result(report: RunReport) -> str:
@@ -225,7 +226,8 @@ def describe_result(report: RunReport) -> str:
         _, new, change = comparison.decisive
         parts.append(f"test {_metric_title(comparison)} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
     elif report.best is not None:
-        parts.append(f"validation {report.monitor.title} {report.best:.3f}")
+        few = f" ({report.few_validation})" if report.few_validation else ""
+        parts.append(f"validation {report.monitor.title} {report.best:.3f}{few}")
     if report.activated_as is not None:
         parts.append("in use")
     elif report.discarded:
