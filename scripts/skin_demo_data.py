@@ -3,7 +3,7 @@
     python scripts/skin_demo_data.py OUT
 
 ``OUT/slide-skin`` contains tiles with label images. Slides of the training looks have the split ``train``, those of
-unseen looks ``val``.
+unseen looks ``test``.
 """
 
 from __future__ import annotations

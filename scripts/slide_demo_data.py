@@ -3,7 +3,7 @@
     python scripts/slide_demo_data.py OUT
 
 ``OUT/slide-tiles`` contains tiles with their tissue in a column. Slides of the training looks have the split ``train``,
-those of unseen looks ``val``.
+those of unseen looks ``test``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SLIDES = {"train": 96, "test": 30}
 TILES = {"train": 16, "test": 10}  # tiles per slide
 FINE = 0.5  # micrometers per pixel of most slides; some have twice that, as scanners differ
 ENOUGH = 0.2  # share of a tile covered by a lesion from which it has its class
-SPLIT = {"train": "train", "test": "val"}
+SPLIT = {"train": "train", "test": "test"}
 
 
 @dataclass(frozen=True)

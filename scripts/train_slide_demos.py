@@ -57,7 +57,7 @@ from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-UNSEEN = "val"  # the split of unseen looks
+UNSEEN = "test"  # the split of unseen looks
 TILES_OF_A_SLIDE = 64
 GLASS = 225  # a tile whose median is brighter shows hardly any tissue
 LEVELS = 96  # levels of each color, for a threshold

@@ -115,6 +115,22 @@ def test_two_models_on_a_data_set(run: Run, clinic: Path, tiny_bundle: BundleInf
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("models", "show", "{run}"),
+        ("models", "export", "{run}", "--format", "hub", "--out", "hub"),
+        ("evaluate", "--model", "{run}", "--data", "{data}", "--out", "out"),
+        ("compare", "--model", "{run}", "--model", "{run}", "--data", "{data}", "--out", "out"),
+        ("lesion", "{data}/images/c5.png", "--model", "{run}", "--out", "out"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_folder_is_named_as_a_model(run: Run, clinic: Path, finished: Path, command: tuple[str, ...]) -> None:
+    done = run(*(word.format(run=finished, data=clinic) for word in command))
+    assert done.exit_code == 0, done.output
+
+
 def test_classifier_options_are_rejected_for_segmentation_models(
     run: Run, clinic: Path, tiny_bundle: BundleInfo
 ) -> None:

@@ -35,7 +35,7 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
 
     result = run("data", "split", "one", "--val", "0.34", "--json")
     *splits, summary = [line for line in lines(result.stdout) if line["event"] != "progress"]
-    assert {line["split"]: line["groups"] for line in splits} == {"train": 2, "val": 1}
+    assert {line["split"]: line["groups"] for line in splits} == {"train": 1, "val": 1, "test": 1}
     assert (summary["changed"], summary["duplicates"], summary["exit_code"]) == (4, 1, 0)
     together = "4 images assigned to a new split; 1 pair of duplicate images kept together"
     assert summary["message"] == f"{together}: one; next: napari-melanoma data check one"

@@ -61,7 +61,7 @@ def test_rows_follow_their_split() -> None:
 
 
 @pytest.mark.parametrize(("rest", "tested"), [("train", 0), ("test", 20)])
-def test_without_a_validation_split_patients_are_held_out(rest: str, tested: int) -> None:
+def test_without_a_validation_split_it_is_taken_from_the_training_patients(rest: str, tested: int) -> None:
     """Also of one data set among several; those of a data set with the split stay in training."""
     found = samples(40, "train", 2) + samples(20, rest, domain="b") + samples(20, "train", domain="c")
     found += [Sample("v", Path("x"), Path("m"), "c/v", "val", "c")]
@@ -77,10 +77,10 @@ def test_val_as_the_test_split_is_not_validated_on() -> None:
     assert (len(parts.validation), len(parts.test), {s.split for s in parts.validation}) == (2, 5, {"train"})
 
 
-def test_split_all_trains_on_everything_but_the_validation_split() -> None:
-    found = samples(10, "test") + samples(10, "", domain="b") + samples(3, "val", domain="c")
+def test_split_all_trains_on_everything() -> None:
+    found = samples(10, "val") + samples(10, "", domain="b")
     parts = split_trainable(found, Rules(split="all"), 0)
-    assert (len(parts.training), len(parts.validation), parts.test) == (18, 2 + 3, [])
+    assert (len(parts.training), len(parts.validation), parts.test) == (18, 2, [])
 
 
 @pytest.mark.parametrize("count", range(3, 12))

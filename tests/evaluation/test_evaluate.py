@@ -27,7 +27,7 @@ from napari_melanoma.evaluation.masks import (
     estimate_metrics,
 )
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
-from napari_melanoma.evaluation.pipeline import ImageMetrics, describe_failure, measure_images
+from napari_melanoma.evaluation.pipeline import ImageMetrics, describe_failure, measure_images, split_warnings
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics import statistics
@@ -91,6 +91,23 @@ def test_files(squares: Path, tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 3
     assert "darkness on squares" in page
     assert str(tmp_path) not in page
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (("val", "val"), "No image is of the split 'test': the validation split has the 2 images"),
+        (("val", "test", ""), "The images are of several splits (test 1, val 1). For the test set alone, choose"),
+        (("train", "val"), ""),  # of another data set, all images are new to the model
+        (("test", ""), ""),
+        (("", ""), ""),
+    ],
+)
+def test_validation_images_are_not_taken_for_a_test_set(splits: tuple[str, ...], expected: str) -> None:
+    samples = [Sample(str(index), Path(), None, "g", split, "data") for index, split in enumerate(splits)]
+    warnings = split_warnings(samples)
+    assert len(warnings) == bool(expected)
+    assert expected in " ".join(warnings)
 
 
 def test_boundary_metrics(squares: Path, tmp_path: Path) -> None:

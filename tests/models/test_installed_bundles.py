@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import (
@@ -49,6 +50,16 @@ def test_an_existing_name_gets_a_number(tiny_bundle: BundleInfo, tmp_path: Path)
     assert names == ["tiny", "tiny-2"]
     assert [info.name for info in list_bundles() if info.path.parent == user_models_folder()] == ["tiny", "tiny-2"]
     assert find_bundle("tiny").fingerprint == tiny_bundle.fingerprint
+
+
+def test_a_run_folder_is_its_model(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.config.write_text("")
+    with pytest.raises(BundleError, match=r"the run .*run has no model yet"):
+        find_bundle(str(run.path))
+    shutil.copytree(tiny_bundle.path, run.bundle)
+    assert find_bundle(str(run.path)) == find_bundle(str(run.bundle))
 
 
 def test_a_bundle_is_installed_only_once(tiny_bundle: BundleInfo, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_all_images_of_test_patients_is_the_reason_for_no_training_image(
         lambda number, row: {"patient_id": f"p{number // 2}", "split": ("train", "test")[number % 2]},
     )
     with pytest.raises(
-        DataSetError, match=r"split 'train': all 4 are of patients .* also in the test or validation set .*clinic/p0"
+        DataSetError, match=r"split 'train': all 4 are of patients .* also in the test or val.*clinic/p0"
     ):
         check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
 

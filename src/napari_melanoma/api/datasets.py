@@ -141,9 +141,8 @@ class DataSet(PathLike[str]):
 
         from napari_melanoma.data.splits import SplitOptions, split_dataset
 
-        shares = {"test": test, "val": val, "folds": folds}
-        given = {name: value for name, value in shares.items() if value is not None}
-        options = SplitOptions.parse({**given, "seed": seed, "replace": replace, "look": duplicates}, "split")
+        values = {"test": test, "val": val, "folds": folds, "seed": seed, "replace": replace, "look": duplicates}
+        options = SplitOptions.parse({name: value for name, value in values.items() if value is not None}, "split")
         report = split_dataset(self.folder, options, run=to_run(progress))
         rows = [
             {"split": name, "fold": None, "images": sum(counts.values()), **counts}

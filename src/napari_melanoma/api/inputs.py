@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import BundleError, InputError, UnreadableImage
+from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
-from napari_melanoma.models.bundle import CONFIG, BundleInfo
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.hub import download_named
 from napari_melanoma.models.installed_bundles import find_bundle
 
@@ -370,15 +369,9 @@ def to_bundle(model: AnyPath | BundleInfo) -> BundleInfo:
         return model
     if isinstance(model, str) and not model:
         raise InputError("a model must be a name, such as 'lesion-small', or a path; found ''.")
-    path = to_path(model, "a model")
+    to_path(model, "a model")
     download_named(str(model))
-    try:
-        return find_bundle(str(model))
-    except BundleError:
-        run_bundle = RunFolder(path).bundle
-        if not (run_bundle / CONFIG).is_file():
-            raise
-        return find_bundle(str(run_bundle))
+    return find_bundle(str(model))
 
 
 def list_warnings(validity: Validity, *warnings: str) -> tuple[str, ...]:

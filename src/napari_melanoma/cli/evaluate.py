@@ -61,7 +61,7 @@ EXTENSION_OPTIONS = ExtensionOptions("evaluate")  # such as --clicks, of the ext
 def evaluate(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
     model: Annotated[
-        str, typer.Option("--model", metavar="BUNDLE", help="Name of a model, or the folder of a bundle.")
+        str, typer.Option("--model", metavar="BUNDLE", help="Name of a model, or the folder of a bundle or a run.")
     ],
     data: Annotated[
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
@@ -162,7 +162,9 @@ def _reject_options(reason: str, options: Mapping[str, object]) -> None:
 
 def biomarkers(
     current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
-    model: Annotated[str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle.")],
+    model: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle or run.")
+    ],
     data: Annotated[
         list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
     ],

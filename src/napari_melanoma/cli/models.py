@@ -118,7 +118,7 @@ def _format_millions(count: int | None) -> str:
 
 def show(
     current: CommandSession,
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle or a run.")],
 ) -> None:
     """Show a model's card."""
     from napari_melanoma.models.installed_bundles import find_bundle
@@ -192,7 +192,7 @@ def pull(
 
 def push(
     current: CommandSession,
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle or a run.")],
     repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="The repository, hf:owner/name.")],
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public.")] = False,
     replace: Annotated[
@@ -226,7 +226,7 @@ def _report_objection(run: Path, current: CommandSession) -> None:
 
 def export(
     current: CommandSession,
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle.")],
+    model: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the folder of a bundle or a run.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file, .onnx or .zip; for hub a new folder.")],
     format_: Annotated[
         ModelFormat,

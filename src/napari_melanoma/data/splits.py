@@ -120,23 +120,22 @@ def split_samples(
     other rows, so that added, removed or newly reviewed rows move no other group. If it selects none of three or more
     groups of a data set, the group with the smallest hash goes to the test set. In data sets without the validation
     split, the validation set is held out from the images to train on. A group in the test set is in no other part, and
-    one in the validation set is not trained on. If ``rules.split`` is ``"all"``, there is no test set, and every image
-    without the validation split is trained on.
+    one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used: every image is
+    trained on or validated on.
 
     Any part may be empty; the caller must check.
     """
     all_samples = list(samples)
-    validation_split = rules.validation_split or None
     if rules.split == ALL_SPLITS:
-        test, used = [], {sample.split for sample in all_samples}
-    else:
-        test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
-        test = [
-            sample
-            for sample in all_samples
-            if (sample.group in test_groups if not sample.split else sample.split == rules.test_split)
-        ]
-        used = {"", rules.split, validation_split, rules.test_split}
+        return TrainingSplit(*hold_out(all_samples, rules.validation_fraction, seed, stratum), [])
+    validation_split = rules.validation_split or None
+    used = {"", rules.split, validation_split, rules.test_split}
+    test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
+    test = [
+        sample
+        for sample in all_samples
+        if (sample.group in test_groups if not sample.split else sample.split == rules.test_split)
+    ]
     tested_groups, test_ids = {sample.group for sample in test}, {id(sample) for sample in test}
     requested = [sample for sample in all_samples if sample.split in used and id(sample) not in test_ids]
     usable = [sample for sample in requested if sample.group not in tested_groups]

@@ -160,7 +160,7 @@ def _validation_text(config: BundleConfig) -> str:
     """Return the rest of the section on the training: the validation set, its use, and the metrics on it."""
     facts = config.provenance
     images, groups = facts.get("validation_images"), facts.get("validation_groups")
-    few = "" if groups is None else describe_few_validation(images, groups)
+    few = describe_few_validation(images, groups) if images and groups else ""
     remark = f" ({few})" if few else ""
     if config.task == "segmentation" and not config.segments_one_class:
         used = (
@@ -192,8 +192,9 @@ def _validation_text(config: BundleConfig) -> str:
     return f"""- Classes: {", ".join(config.classes)}; input: {view}
 - Clinical metadata: {fields}
 - Validation set: {images} images of other patients or lesions{remark}, used to choose {chosen}
-  {classifier.temperature:.2f} and the operating point; on it the AUC of {classifier.positive} is {facts.get("validation_auc")}, average precision
-  {facts.get("validation_average_precision")}, calibration error {facts.get("validation_calibration_error")}, and
+  {classifier.temperature:.2f} and the operating point; on it the AUC of {classifier.positive} is
+  {facts.get("validation_auc")}, average precision {facts.get("validation_average_precision")},
+  calibration error {facts.get("validation_calibration_error")}, and
   {_operating_point_text(classifier.operating_point)}.
   These values are optimistic and not comparable with those of other models
 """

@@ -24,9 +24,11 @@ import numpy as np
 from napari_melanoma.core.context import Cancelled, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, SaveError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
+from napari_melanoma.data.table_schema import TEST, VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.pages import Page, TitledTable, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
@@ -56,6 +58,11 @@ ALL_IMAGES = "all"  # in results, the name of all data sets together
 MAX_VALUES = 12  # of a property that divides images into subgroups; the rarer ones are combined
 OTHERS, NOT_KNOWN = "others", "not known"
 SIZE_NAMES = ("small", "medium", "large")  # in this order; other values are sorted alphabetically
+VALIDATION_ONLY = (
+    "No image is of the split 'test': the validation split has the {images}. If epoch, threshold or model were chosen "
+    "on them, the results are optimistic."
+)
+SEVERAL_SPLITS = "The images are of several splits ({listed}). For the test set alone, choose the split 'test'."
 MAX_FAILED = 200  # failed images on the page; the table lists all of them
 Estimates = dict[str, Estimate]
 Parts = Mapping[str, Mapping[str, Estimate]]
@@ -383,9 +390,20 @@ def select_images(
     """Select the images to measure, unless ``overlap`` is given; return them with the warnings on them."""
     if overlap is None:
         overlap = images_to_measure(task.infos, samples, run=run, include=include_seen, digest=task.digest)
-    warnings = tuple(task.image_warnings(overlap.measured))
+    warnings = (*split_warnings(overlap.measured), *task.image_warnings(overlap.measured))
     report_warnings(warnings, len(overlap.measured), run)
     return overlap, warnings
+
+
+def split_warnings(samples: Sequence[Sample]) -> list[str]:
+    """Return a warning if all images are validation images, or if only some are test images."""
+    counts = Counter(sample.split for sample in samples if sample.split)
+    if {*counts} == {VAL}:
+        return [VALIDATION_ONLY.format(images=format_count(counts[VAL], "image"))]
+    if TEST in counts and len(counts) > 1:
+        listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
+        return [SEVERAL_SPLITS.format(listed=listed)]
+    return []
 
 
 # Measuring: reading, prediction and comparison overlap.

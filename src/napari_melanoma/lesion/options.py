@@ -16,7 +16,7 @@ from napari_melanoma.models import DEFAULT_BUNDLE
 class LesionOptions(Config):
     """Options of a lesion analysis, shared by the docks, the command line and the results."""
 
-    model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
+    model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle or a run")
     threshold: float | None = Field(
         None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
     )

@@ -17,6 +17,7 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.packages import list_missing
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import PathResolver, is_device_name
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models import AUTOMATIC, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, PROMPTED_BUNDLE
 from napari_melanoma.models.bundle import (
     CONFIG,
@@ -102,7 +103,7 @@ def _describe_versions(provenance: Mapping[str, Any]) -> str:
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name, the path of its folder, or ``hf:owner/name@commit`` if it has been downloaded.
+    """Find a bundle by its name, its folder or that of its run, or ``hf:owner/name@commit`` if it has been downloaded.
 
     ``of_slides``: whether an error lists slide models only.
     """
@@ -115,7 +116,11 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         raise BundleError(unusable[user_models_folder() / name_or_path])
     path = Path(name_or_path).expanduser()
     if path.is_dir():
-        bundle_of_path = read_bundle(path)
+        run = RunFolder(path)
+        is_run = not (path / CONFIG).is_file() and (run.bundle.is_dir() or run.config.is_file())
+        if is_run and not run.bundle.is_dir():
+            raise BundleError(f"the run {path} has no model yet: continue it until it has finished.")
+        bundle_of_path = read_bundle(run.bundle if is_run else path)
         check_header(bundle_of_path.path / WEIGHTS)
         return bundle_of_path
     suitable = [name for name, bundle in bundles.items() if bundle.config.is_slide_model or not of_slides]

@@ -50,7 +50,7 @@ class SlideOptions(Config):
 
     model: str = Field(
         "",
-        description="a slide model, the folder of a bundle, or an encoder: encoder:BUNDLE, timm:NAME, uni ...; "
+        description="a slide model, the folder of a bundle or run, or an encoder: encoder:BUNDLE, timm:NAME, uni ...; "
         "empty: the default model",
     )
     weights: Path | None = Field(None, title="Weights file", description="local file with an encoder's weights")

@@ -6,6 +6,7 @@ Functions named ``check_...`` raise an error that names the files; functions nam
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.data.splits import ALL_SPLITS
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.monitor import describe_few_validation
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.pixel_store import DecodedFacts
+    from napari_melanoma.training.recipe import TrainRecipe
 
 NAMED = 3  # files that a message lists
 FEW_TEST_IMAGES = 5  # fewer cause a warning
@@ -118,6 +121,29 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts])
                 f"expected lesion (white) and skin (black) in the masks, found no pixel of {tissue} in any of the "
                 f"{len(samples)} training masks ({format_names(masks)}). Draw the lesions into the masks."
             )
+
+
+def split_warnings(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
+    """Return warnings about images of splits that the run does not use, and validation images taken from others."""
+    if recipe.data.fold is not None:
+        return []
+    data, warnings = recipe.data, []
+    counts = Counter(sample.split for sample in parts.other_splits)
+    if counts:
+        listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
+        warnings.append(
+            f"Not used: the split {listed}. The recipe trains on '{data.split}', validates on "
+            f"'{data.validation_split or data.split}' and tests on '{data.test_split}'."
+        )
+    held_out = [sample for sample in parts.validation if sample.split != data.validation_split]
+    if held_out and data.validation_split and data.split != ALL_SPLITS:
+        groups = {sample.group for sample in held_out}
+        warnings.append(
+            f"No image of {format_names(sorted({sample.domain for sample in held_out}))} has the split "
+            f"'{data.validation_split}', so the validation set is {100 * data.validation_fraction:g} % of the patients "
+            f"or lesions to train on: {format_count(len(held_out), 'image')} of {len(groups)}."
+        )
+    return warnings
 
 
 def data_warnings(parts: TrainingSplit) -> list[str]:

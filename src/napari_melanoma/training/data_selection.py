@@ -351,7 +351,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     ``keep``: write decoded pixels to the store; otherwise new files are decoded only to determine their properties.
     """
     chosen = select_samples(recipe)
-    split_notices = [*_describe_splits(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
+    split_notices = [*data_checks.split_warnings(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]
@@ -575,29 +575,6 @@ def _without_test_patients(chosen: SelectedSamples) -> SelectedSamples:
 
 def _group_names(samples: Iterable[Sample]) -> str:
     return format_names(sorted({sample.group for sample in samples}))
-
-
-def _describe_splits(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
-    """Describe images of splits that the run does not use, and validation images that are taken from the others."""
-    if recipe.data.fold is not None:
-        return []
-    data, notices = recipe.data, []
-    counts = Counter(sample.split for sample in parts.other_splits)
-    if counts:
-        listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
-        notices.append(
-            f"Not used: the split {listed}. The recipe trains on '{data.split}', validates on "
-            f"'{data.validation_split or data.split}' and tests on '{data.test_split}'."
-        )
-    held_out = [sample for sample in parts.validation if sample.split != data.validation_split]
-    if held_out and data.validation_split:
-        groups = {sample.group for sample in held_out}
-        notices.append(
-            f"No image of {format_names(sorted({sample.domain for sample in held_out}))} has the split "
-            f"'{data.validation_split}', so the validation set is {100 * data.validation_fraction:g} % of the patients or "
-            f"lesions to train on: {format_count(len(held_out), 'image')} of {len(groups)}."
-        )
-    return notices
 
 
 def _check_patient_leaks(chosen: SelectedSamples, recipe: TrainRecipe) -> list[str]:
