@@ -250,6 +250,11 @@ def test_classify_uses_patient_data(mole, opened, shown_viewer):
     without = layer.features["probability_melanoma"][0]
     assert without != pytest.approx(row["probability_melanoma"], abs=1e-4)
     assert "expected a number from 0 to 120 years; found 'old'" in opened(title, **values, age="old").text
+    opened(title, **values | {"model": "lesion-phone"}, age="")
+    assert layer in shown_viewer.layers, "updated"
+    classes = nm.load_model("lesion-phone").config.classes
+    assert {name for name in layer.features if name.startswith("probability_")} == {f"probability_{c}" for c in classes}
+    assert list(layer.features["model"]) == ["lesion-phone"]
 
 
 def test_heatmap_is_updated(mole, opened, shown_viewer):
@@ -293,6 +298,16 @@ def test_measure_adds_features(mole, opened, shown_viewer):
     assert run.text.splitlines()[0].startswith("Label 1 (of 2): area 0.75")
     opened("Measure labels", lesions=labels, image=image)
     assert "color_count" in labels.features
+    # measured again after half of the disk and all of the square were erased, without the image and its scale
+    labels.data = np.where(np.arange(labels.data.shape[1]) < 80, labels.data, 0) * (labels.data == 1)
+    labels.scale, labels.units = (1, 1), ("pixel", "pixel")
+    opened("Measure labels", lesions=labels, image=None)
+    measured = nm.measure(labels.data == 1)
+    assert set(labels.features) == {"index", "note", *measured}, "nothing remains of the image or of the scale"
+    features = labels.features.set_index("index")
+    assert dict(features.drop(columns="note").loc[1]) == pytest.approx(dict(measured))
+    assert features.drop(columns="note").loc[4].isna().all(), "blank: it does not exist any more"
+    assert list(features["note"]) == ["a", "b"]
 
 
 OWN_FEATURES = {

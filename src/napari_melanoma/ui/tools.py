@@ -26,7 +26,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.depth.readings import line_length_mm
 from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.imaging.masks import grow_box, resample_labels, separate_labels, square_around
-from napari_melanoma.imaging.measurements import MEASUREMENTS
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.installed_bundles import (
     find_bundle,
@@ -640,11 +640,14 @@ def _describe_measurements(table: "pd.DataFrame") -> str:
 
 
 def _set_features(labels: Labels, table: "pd.DataFrame") -> None:
-    """Add measurements to the features of a layer; other columns, and the rows of other labels, are kept."""
+    """Replace the measurements in the features of a layer; columns of others are kept, and rows of other labels.
+
+    Measurements that were not made this time, such as those of color without an image, are removed.
+    """
     features = labels.features
     if "index" not in features:  # napari then takes row i as that of label i
         features = features.assign(index=range(len(features)))
-    others = features.drop(columns=[name for name in table if name != "index"], errors="ignore")
+    others = features.drop(columns=list(MEASUREMENT_COLUMNS), errors="ignore")
     labels.features = table.merge(others, how="outer", on="index")
 
 
