@@ -305,3 +305,4 @@ def test_ctrl_c_ends_cleanly(photographs: Path, tmp_path: Path, lines) -> None:
     assert 1 <= len(done) < 403
     assert not [path for path in done if path.name.startswith(".")]
     assert len(table(tmp_path / "out")) == len(done)
+    assert last["message"].startswith(f"Stopped after {len(done)} of 403.")

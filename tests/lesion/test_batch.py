@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError, SaveError
 from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.lesion import batch
@@ -411,13 +411,21 @@ def test_a_full_disk_ends_the_run_and_keeps_finished_results(
 
 def test_a_cancellation_keeps_finished_results_and_no_partial_ones(tmp_path: Path, draw: Draw, model) -> None:
     paths = [draw(tmp_path / "in" / f"{number}.png") for number in range(16)]
-    run = RunContext(lambda progress: run.cancel() if progress.done == 5 else None)
-    out = tmp_path / "out"
+    reported, outcomes = [], []
+
+    def report(progress: Progress) -> None:
+        reported.append(progress.done)
+        if progress.done == 5:
+            run.cancel()
+
+    run, out = RunContext(report), tmp_path / "out"
     with pytest.raises(Cancelled):
-        analyze_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model)
+        analyze_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model, on_outcome=outcomes.append)
     done = {path.name for path in out.iterdir() if path.is_dir()}
     assert 5 <= len(done) < 16
     assert set(rows(out)) == done
+    assert reported[-1] == len(done), "also those that were written after the last report"
+    assert {outcome.image for outcome in outcomes} == done
     assert all({file.name for file in (out / name).iterdir()} == FILES for name in done)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("lesion")]
     assert counts(analyse(paths, out, model)) == (16 - len(done), len(done), 0)

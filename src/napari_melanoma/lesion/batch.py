@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP
-from napari_melanoma.core.context import Milestone, Progress, RunContext, StageLimit, map_ahead, usable_cores
+from napari_melanoma.core.context import (
+    Cancelled,
+    Milestone,
+    Progress,
+    RunContext,
+    StageLimit,
+    map_ahead,
+    usable_cores,
+)
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import hold_output_lock
@@ -212,12 +220,13 @@ class BatchPipeline:
         self._classifier = classifier
         self._table = table
         self._run = run
+        self._written: dict[ResultTarget, dict[str, object] | Exception] = {}  # rows and errors, not yet yielded
 
     def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
         """Analyze photographs; yields the outcome of each when its result is written.
 
         The outcomes are in the order of ``work``, except that the outcome of a photograph that cannot be read comes
-        before those of its batch.
+        before those of its batch. If the run is canceled, the outcomes of all results that were written come first.
         """
         workers = self._options.workers or usable_cores() + EXTRA_THREADS
         max_items = 2 * max(self._options.batch_size, workers)
@@ -227,11 +236,13 @@ class BatchPipeline:
         try:
             sized = map_ahead(pool, _measure_size, work, StageLimit(max_items), self._run)
             read = map_ahead(pool, self._read, sized, to_read, self._run)
-            written = map_ahead(pool, self._write, self._predict(read), to_write, self._run)
-            for target, result in written:
-                if isinstance(result, MissingPackage):  # other photographs would fail in the same way
-                    raise result
-                yield self._outcome(target, result)
+            for target in map_ahead(pool, self._write, self._predict(read), to_write, self._run):
+                yield self._pop_outcome(target)
+        except Cancelled:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for target in list(self._written):
+                yield self._pop_outcome(target)
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -301,16 +312,13 @@ class BatchPipeline:
         hypotheses = model.answer(model.encode_input(item.network_input), prompts, (height, width))
         return LesionLogits((height, width), hypotheses.logits[hypotheses.best][None])
 
-    def _write(
-        self, item: _PredictedPhotograph | _FailedPhotograph
-    ) -> tuple[ResultTarget, dict[str, object] | Exception]:
+    def _write(self, item: _PredictedPhotograph | _FailedPhotograph) -> ResultTarget:
         """Derive the result from the network's output and write it (in a thread)."""
-        if isinstance(item, _FailedPhotograph):
-            return item.target, item.error
         try:
-            return item.target, self._save(item)
+            self._written[item.target] = item.error if isinstance(item, _FailedPhotograph) else self._save(item)
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
-            return item.target, error
+            self._written[item.target] = error
+        return item.target
 
     def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
@@ -323,9 +331,11 @@ class BatchPipeline:
         self._table.set_row(row)
         return row
 
-    def _outcome(self, target: ResultTarget, result: dict[str, object] | Exception) -> PhotographOutcome:
-        """Create the outcome of a photograph from its row or its error; raise if nothing can be written any more."""
-        image = target.folder.name
+    def _pop_outcome(self, target: ResultTarget) -> PhotographOutcome:
+        """Create the outcome of a photograph from its row or its error; raise if all others would fail, too."""
+        image, result = target.folder.name, self._written.pop(target)
+        if isinstance(result, MissingPackage):
+            raise result
         if not isinstance(result, Exception):
             return PhotographOutcome.from_row(image, target.path, "done", result, str(result["warning"]))
         log.debug("%s failed", target.path, exc_info=result)
