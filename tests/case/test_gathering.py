@@ -228,8 +228,10 @@ def test_masks_and_results_are_no_images(photographs: Path) -> None:
 
 def test_other_files_are_left_out_with_a_note(photographs: Path) -> None:
     (photographs / "nose.jpg").write_text("no image", encoding="utf-8")
+    (photographs / "back").write_bytes((photographs / NAMES[0]).read_bytes())
     collected = collect_patients([photographs])
     assert len(collected.patients[0].images) == 4
+    assert [text.partition(":")[0] for about, text in collected.notes if about == "left out"] == ["back"]
     assert ("nose.jpg", "was left out: it contains no image that can be read.") in collected.notes
 
 

@@ -38,6 +38,18 @@ def test_a_folder_is_analyzed(run, photographs: Path, tmp_path: Path) -> None:
     assert "3/3" in result.stderr
 
 
+def test_an_image_without_an_ending_is_named(run, photographs: Path, tmp_path: Path, lines) -> None:
+    (photographs / "p2.png").rename(photographs / "scan")
+    (photographs / "README").write_text("no image", encoding="utf-8")
+    result = run("lesion", photographs, "--out", "out")
+    assert "note: left out: scan: images by their content, but without an ending" in result.stderr
+    assert "README" not in result.stderr
+    (note,) = [line for line in lines(run("lesion", photographs, "--out", "out", "--json").stdout) if "about" in line]
+    assert note["message"].startswith("scan:")
+    assert "left out" not in run("lesion", photographs, photographs / "scan", "--out", "out").stderr
+    assert set(table(tmp_path / "out")) == {"p0", "p1", "scan"}
+
+
 def test_a_pattern_and_a_file(run, photographs: Path, tmp_path: Path) -> None:
     assert run("lesion", photographs / "p[01].png", photographs / "p2.png", "--out", "out").exit_code == 0
     assert len(table(tmp_path / "out")) == 3

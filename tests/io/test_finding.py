@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs
+from napari_melanoma.io.discovery import SUFFIXES, find_images_and_tables, find_photographs, note_without_suffix
 
 FILES = [
     *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),
@@ -45,6 +45,30 @@ CASES = [
 def test_find_photographs(inputs, expected, folder) -> None:
     found = [path.resolve().relative_to(folder.resolve()).as_posix() for path in find_photographs(inputs)]
     assert found == expected
+
+
+JPEG, DICOM = b"\xff\xd8\xff\xe0", bytes(128) + b"DICM"
+
+
+@pytest.mark.parametrize(
+    ("find", "inputs", "left_out"),
+    [
+        (find_photographs, ["."], ["b/IM2", "b/IM10", "IM1"]),
+        (find_photographs, ["b", "b/*"], ["b/IM2", "b/IM10"]),
+        (find_photographs, ["b", "IM1", "b/IM2"], ["b/IM10"]),
+        (find_images_and_tables, ["."], ["b/IM2", "IM1"]),
+        (find_photographs, ["img2.JPG"], []),
+    ],
+)
+def test_images_without_a_suffix_are_named(find, inputs, left_out, folder) -> None:
+    for name, content in {"IM1": JPEG, "b/IM2": JPEG, "b/IM10": DICOM, "README": b"text", ".IM3": JPEG}.items():
+        (folder / name).write_bytes(content)
+    without_suffix: list[Path] = []
+    found = find(inputs, without_suffix)
+    assert not {*found} & {*without_suffix}
+    notes = note_without_suffix(without_suffix)
+    expected = ", ".join(Path(name).name for name in left_out)
+    assert [text.partition(":")[0] for _, text in notes] == [expected] * bool(left_out)
 
 
 def test_absolute_patterns(folder) -> None:

@@ -44,7 +44,7 @@ from napari_melanoma.data.splits import NAME_TABLE, check_patients_named
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.dicom import read_header
-from napari_melanoma.io.discovery import find_photographs
+from napari_melanoma.io.discovery import find_photographs, note_without_suffix
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph, find_damage, is_stored_upright, read_image_size, read_photograph
 from napari_melanoma.io.tables import iterate_rows
@@ -119,7 +119,9 @@ def import_masks(
     objects, left_out = read_masks(masks, None if options.format == "auto" else options.format)
     report = MaskImportReport(left_out=Counter(left_out))
     mask_files = {entry.area.path.resolve() for entry in objects if isinstance(entry.area, ImageFileArea)}
-    paths = [path for path in find_photographs([images]) if path.resolve() not in mask_files]
+    without_suffix: list[Path] = []
+    paths = [path for path in find_photographs([images], without_suffix) if path.resolve() not in mask_files]
+    report.notes += note_without_suffix(without_suffix)
     if masks.is_dir() and not mask_files:
         unused = {file.resolve() for file in list_image_files(masks)} - {path.resolve() for path in paths}
         report.left_out += Counter({"image files (--format png reads them as masks)": len(unused)})  # without zeros

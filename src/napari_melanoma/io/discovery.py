@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
-from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.io.formats import HEAD_BYTES, Format, identify_format
 
 SUFFIXES: frozenset[str] = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".heic", ".heif"}
@@ -44,25 +45,39 @@ def is_image_file(path: Path) -> bool:
         return False
 
 
-def find_photographs(inputs: Iterable[str | Path]) -> list[Path]:
+def find_photographs(inputs: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
     """List the photographs in files, folders and glob patterns.
 
     Folders are searched recursively; in them, and among the matches of a pattern, hidden files, OME-TIFF files and
     files whose suffix is not in ``SUFFIXES`` are left out. A file that is specified directly is included with any
     suffix. Patterns (``*``, ``?``, ``[...]``, ``**``) are expanded here because the shell of Windows does not do it.
+    ``without_suffix``: receives the files that were left out although they are images by their content, as their names
+    have no suffix.
 
     Returns each file once, in natural order (``photo2`` before ``photo10``).
     """
-    return _find_files(inputs, FileKind(_is_photograph, "photograph", f"file ending in {', '.join(sorted(SUFFIXES))}"))
+    kind = FileKind(_is_photograph, "photograph", f"file ending in {', '.join(sorted(SUFFIXES))}")
+    return _find_files(inputs, kind, without_suffix)
 
 
-def find_images_and_tables(inputs: Iterable[str | Path]) -> list[Path]:
+def find_images_and_tables(inputs: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
     """List photographs, slides and tables as ``find_photographs`` does, including DICOM files without a suffix."""
 
     def accept(path: Path) -> bool:
-        return _is_photograph(path) or _is_slide_or_table(path) or _is_bare_dicom(path)
+        return _is_photograph(path) or _is_slide_or_table(path) or identify_without_suffix(path) == "DICOM"
 
-    return _find_files(inputs, FileKind(accept, "image", "photograph, slide, DICOM file or table (CSV) of images"))
+    kind = FileKind(accept, "image", "photograph, slide, DICOM file or table (CSV) of images")
+    return _find_files(inputs, kind, without_suffix)
+
+
+def note_without_suffix(paths: Iterable[Path]) -> list[tuple[str, str]]:
+    """Return the note on images that were left out as they have no suffix; none if there is no such file."""
+    names = [path.name for path in sorted(set(paths), key=natural_key)]
+    text = (
+        f"{format_names(names)}: images by their content, but without an ending such as .jpg. Rename such files, or "
+        "specify them one by one."
+    )
+    return [("left out", text)] if names else []
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -71,9 +86,20 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _find_files(inputs: Iterable[str | Path], kind: FileKind) -> list[Path]:
+def _find_files(inputs: Iterable[str | Path], kind: FileKind, without_suffix: list[Path] | None) -> list[Path]:
     """Return the accepted files, each once, in natural order."""
-    files = {path.resolve(): path for name in inputs for path in _expand_input(name, kind)}
+    left_out: list[Path] = []
+
+    def accept(path: Path) -> bool:
+        is_accepted = kind.accept(path)
+        if not is_accepted and without_suffix is not None and identify_without_suffix(path):
+            left_out.append(path)
+        return is_accepted
+
+    noting = kind._replace(accept=accept)
+    files = {path.resolve(): path for name in inputs for path in _expand_input(name, noting)}
+    if without_suffix is not None:
+        without_suffix += [path for path in left_out if path.resolve() not in files]
     if not files:
         raise InputError(
             f"no {kind.name} was specified. Specify at least one {kind.description}, a folder that contains one, or a "
@@ -138,12 +164,12 @@ def _is_slide_or_table(path: Path) -> bool:
     return lower.endswith((*SLIDE_SUFFIXES, *TABLE_SUFFIXES)) and not lower.startswith(".")
 
 
-def _is_bare_dicom(path: Path) -> bool:
-    """Whether a file has no suffix but is DICOM by its content, as on discs from hospitals."""
+def identify_without_suffix(path: Path) -> Format | None:
+    """Return the format of an image whose name has no suffix, as on discs from hospitals; None for other files."""
     if path.suffix or path.name.startswith("."):
-        return False
+        return None
     try:
         with open_regular(path) as file:
-            return identify_format(file.read(HEAD_BYTES)) == "DICOM"
+            return identify_format(file.read(HEAD_BYTES))
     except OSError:
-        return False
+        return None

@@ -374,9 +374,9 @@ def _ignore_outcome(outcome: PhotographOutcome) -> None:
     pass
 
 
-def find_inputs(names: Iterable[str | Path]) -> list[Path]:
-    """List the photographs in files and folders, each once and in natural order, without results of this program."""
-    listed = find_photographs(names)
+def find_inputs(names: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
+    """List the photographs as ``find_photographs`` does, without results of this program."""
+    listed = find_photographs(names, without_suffix)
     paths = [path for path in listed if not is_own_output(path)]
     if not paths:
         raise InputError(

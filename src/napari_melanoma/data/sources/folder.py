@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
@@ -14,6 +15,7 @@ from napari_melanoma.data.nnunet import SPLITS_FILE
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import add_nnunet_folds, pair_records, read_image_rows
+from napari_melanoma.io.discovery import identify_without_suffix, note_without_suffix
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 
 SPEC = SourceSpec(
@@ -52,6 +54,8 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
     _note_annotations(tree)
+    on_disk = (Path(file.path) for file in tree.files if not file.suffix and file.archive is None)
+    tree.notes += note_without_suffix(path for path in on_disk if identify_without_suffix(path))
     return add_nnunet_folds(tree, pair_records(tree, rows, {}, class_folders=True))
 
 
