@@ -351,12 +351,14 @@ def test_predictions_are_outdated_when_the_case_changes(store: CaseStore, model:
     assert not found.is_current(add_lesion(case), "L5")
 
 
-def test_a_known_diagnosis_does_not_outdate_a_prediction(store: CaseStore, model: Redness) -> None:
-    """No model uses the diagnosis or the depth."""
+def test_only_values_that_the_model_uses_outdate_a_prediction(store: CaseStore, model: Redness) -> None:
+    """The model uses the age, which is unknown at first; no model uses the diagnosis or the depth."""
     found = predict_case(store, lambda modality: model, RunContext())
-    known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8)
+    known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8, site="torso")
+    known = set_patient(known, sex="female", fitzpatrick="3")
     assert found.is_current(known, "L1")
-    assert not found.is_current(set_lesion(known, "L1", site="torso"), "L1")
+    assert not found.is_current(set_patient(known, age=61), "L1")
+    assert not found.is_current(set_image(known, "I1", modality="macroscopic"), "L1"), "another model"
 
 
 def test_a_read_only_case_is_not_changed(store: CaseStore, model: Redness) -> None:

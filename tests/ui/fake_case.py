@@ -117,7 +117,7 @@ def write_case(root: Path, *, age: float = 93.0, validity: Validity = Validity()
         for number, path in enumerate(pictures, start=1):
             case = save_result(store, case, f"I{number}", _analyze(path, number))
         store.save(case)
-        digest = compute_input_digest(case, case.lesions[0])
+        digest = compute_input_digest(case, case.lesions[0], PREDICTION.used_columns)
         found = CaseLesionPrediction("L1", ("I1", "I2"), PREDICTION, None, digest)
         save_predictions(store, CasePredictions((found,), (), "2025-05-11T10:00:00+00:00"))
     return ReportedCase(root / "case", slide, _write_slide_results(root / "results" / "section", slide, validity))

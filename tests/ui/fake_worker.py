@@ -203,14 +203,16 @@ def classify_case(arguments, run):
     for index, lesion in enumerate(found for found in case.lesions if found.images):
         lesion_shares[model] = 0.05 * (index + 1)
         row = collect_metadata(case, lesion, lesion.images[0])
+        prediction = answer_of({"model": model, "row": row}, "classify_case")["prediction"]
+        used = {*prediction["missing"], *(one["field"] for one in prediction["contributions"])}
         odd = {"lesions": 3, "rank": 3 - index, "distance": 0.1, "z": 5.0 * index}
         lesions.append(
             {
                 "lesion_id": lesion.id,
                 "image_ids": [image.id for image in lesion.images],
-                "prediction": answer_of({"model": model, "row": row}, "classify_case")["prediction"],
+                "prediction": prediction,
                 "outlier": odd,
-                "input_digest": compute_input_digest(case, lesion),
+                "input_digest": compute_input_digest(case, lesion, used),
             }
         )
     notes = [[image.id, "is a slide."] for _, image in case.iterate_images() if image.modality == "wsi"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -61,6 +61,7 @@ PREDICTIONS_FILE = "predictions.json"
 VERSION = 1  # of the format of predictions
 SegmentFunction = Callable[[CaseImage, Photograph], "NDArray[np.bool_]"]
 SelectModel = Callable[[str], "Classifier"]  # from a modality, such as dermoscopic, to its model
+IMAGE_COLUMNS = ("modality", "mpp_x", "mpp_y")  # select the model and scale the measurements of any prediction
 MIN_PROBABILITY = 1e-6  # replaces probabilities of 0 and 1, whose odds are not finite
 
 
@@ -98,11 +99,12 @@ class CasePredictions:
         return next((one for one in self.lesions if one.lesion_id == lesion_id), None)
 
     def is_current(self, case: Case, lesion_id: str) -> bool:
-        """Return whether the prediction for a lesion is up to date with its images, masks and clinical metadata."""
-        prediction = self.find_lesion(lesion_id)
-        if prediction is None:
+        """Return whether the prediction for a lesion is up to date with its images, masks, and the metadata it uses."""
+        found = self.find_lesion(lesion_id)
+        if found is None:
             return False
-        return prediction.input_digest == compute_input_digest(case, case.find_lesion(lesion_id))
+        used = found.prediction.used_columns
+        return found.input_digest == compute_input_digest(case, case.find_lesion(lesion_id), used)
 
     def to_json(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -141,17 +143,15 @@ class CasePredictions:
         return cls(lesions, notes, values["created"])
 
 
-def compute_input_digest(case: Case, lesion: CaseLesion) -> str:
+def compute_input_digest(case: Case, lesion: CaseLesion, used_columns: Collection[str]) -> str:
     """Return the SHA-256 of the inputs of a prediction: images, masks, and metadata of patient and lesion.
 
-    Columns that no model may use, such as the diagnosis, are excluded: a new diagnosis does not outdate a prediction.
+    ``used_columns``: those of the metadata that the model uses; others, such as the diagnosis, do not outdate a
+    prediction.
     """
-    import hashlib
-
-    from napari_melanoma.data.tabular_encoding import explain_ineligible
-
+    names = {*used_columns, *IMAGE_COLUMNS}
     rows = (
-        {name: text for name, text in collect_metadata(case, lesion, image).items() if not explain_ineligible(name)}
+        {name: text for name, text in collect_metadata(case, lesion, image).items() if name in names}
         for image in lesion.images
     )
     pairs = zip(lesion.images, rows, strict=True)
@@ -249,7 +249,8 @@ def predict_case(
             calibration = lesion_images[0].model.calibration
             fused = fuse_predictions([image.prediction for image in lesion_images], calibration, settings)
             fused = replace(fused, warnings=(*fused.warnings, *warnings))
-            ids, digest = tuple(one.image.id for one in lesion_images), compute_input_digest(store.case, lesion)
+            ids = tuple(one.image.id for one in lesion_images)
+            digest = compute_input_digest(store.case, lesion, fused.used_columns)
             lesions.append(CaseLesionPrediction(lesion.id, ids, fused, outliers.get(lesion.id), digest))
     return CasePredictions(tuple(lesions), tuple(notes), utc_time())
 

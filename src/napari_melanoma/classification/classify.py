@@ -24,11 +24,9 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.tabular_encoding import (
-    BOOKKEEPING_COLUMNS,
-    DIAGNOSIS_COLUMNS,
-    ID_COLUMNS,
     TableValues,
     drop_each_column,
+    find_unused,
     read_number,
     read_table_values,
     read_word,
@@ -46,13 +44,6 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
 
 Row = Mapping[str, object]
-# Columns that are never inputs, so that a notice on unused columns omits them: identifiers, acquisition and diagnosis.
-NEVER_INPUTS = (
-    *ID_COLUMNS,
-    *BOOKKEEPING_COLUMNS,
-    *DIAGNOSIS_COLUMNS,
-    *("source", "domain", "modality", "mpp_x", "mpp_y", "metastasis"),
-)
 # Cosine distance to the nearest training case; with a shipped model at most 0.016 for training images (160 images),
 # at least 0.045 for others.
 SAME_PICTURE_DISTANCE = 0.03
@@ -184,12 +175,6 @@ def classifier_stamp(model: Classifier) -> ClassifierStamp:
     return ClassifierStamp(
         info.name, info.config.title, info.fingerprint, model.device, info.config.modalities, model.backend
     )
-
-
-def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:
-    """Return the columns of clinical metadata that have a value but are not used, sorted; without ``NEVER_INPUTS``."""
-    ignored = {*used, *NEVER_INPUTS}
-    return tuple(sorted(name for name, cell in row.items() if read_word(cell) and name not in ignored))
 
 
 def explain_unused(model: str, used: Collection[str], rows: Iterable[Row]) -> str:

@@ -147,6 +147,12 @@ class ClassPrediction:
         return self.probabilities[self.classes.index(self.positive)]
 
     @property
+    def used_columns(self) -> frozenset[str]:
+        """Columns of patient data that change the prediction, with a value or without."""
+        of_age_group = () if self.age_group is None else ("age",)
+        return frozenset((*(one.field for one in self.contributions), *self.missing, *of_age_group))
+
+    @property
     def calibrated(self) -> bool:
         """Whether interval and prediction set are based on reference cases."""
         return self.interval is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -444,6 +444,13 @@ def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
 ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
 BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
 DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
+# Columns that are never inputs, so that a notice on unused columns omits them: identifiers, acquisition and diagnosis.
+NEVER_INPUTS = (
+    *ID_COLUMNS,
+    *BOOKKEEPING_COLUMNS,
+    *DIAGNOSIS_COLUMNS,
+    *("source", "domain", "modality", "mpp_x", "mpp_y", "metastasis"),
+)
 # Columns of public sets (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) that reveal the
 # diagnosis: outputs of models and of crowds, and columns that are filled in for one diagnosis only.
 DIAGNOSIS_PATTERN = re.compile(
@@ -464,6 +471,12 @@ POST_DIAGNOSIS_COLUMNS = (
     "mel_mitotic_index",
 )
 DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # measures of invasion, which predict each other
+
+
+def find_unused(row: Row, used: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of clinical metadata that have a value but are not used, sorted; without ``NEVER_INPUTS``."""
+    ignored = {*used, *NEVER_INPUTS}
+    return tuple(sorted(name for name, cell in row.items() if read_word(cell) and name not in ignored))
 
 
 def explain_ineligible(name: str, target: str = "diagnosis") -> str:

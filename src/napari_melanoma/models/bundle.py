@@ -278,6 +278,12 @@ class BundleInfo:
         """Columns of patient data that a classifier uses, such as ``("age", "sex")``; empty if it uses none."""
         return () if self.config.tabular is None else self.config.tabular.fields
 
+    @property
+    def used_columns(self) -> frozenset[str]:
+        """Columns of patient data that change the predictions of a classifier, such as its figures for an age group."""
+        classifier = self.config.classifier
+        return frozenset((*self.patient_data_columns, *(("age",) if classifier and classifier.ages else ())))
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the weights file, which identifies the weights in results."""

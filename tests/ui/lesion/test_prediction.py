@@ -144,7 +144,20 @@ def check_case(person):
     assert person.finds(QLineEdit, "patient_age").text() == "30"
     assert "From case P-0042." in text_of(person, "form_origin")
     young = prediction_of(person)
+    # A value that the model does not use leaves the prediction as it is, without a request.
+    requests = []
+    person.dock.predictions.queue.started.connect(requests.append)
+    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female", "site": "torso"}})
+    unused = prediction_of(person)
+    assert unused is not None, "not outdated"
+    assert unused.probabilities == young.probabilities
+    assert "Not used by this model: body site." in text_of(person, "prediction_without_metadata_text")
+    person.waits()
+    assert not requests
+    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female"}})
+    assert "Not used" not in text_of(person, "prediction_without_metadata_text")
     types(person, "90")
+    assert requests
     assert "the case is not changed" in text_of(person, "form_origin")
     assert prediction_of(person).probability > young.probability
     case_rows().set_rows(id(person), "P-0042", {path: {"age": "31", "sex": "male"}})  # edited in the case

@@ -32,7 +32,7 @@ from napari_melanoma.ui.session.lesion_prediction import (
 )
 
 ANSWER: Any = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
-OLD: Any = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
+OLD: Any = SimpleNamespace(**vars(ANSWER), used_columns={"age", "sex"})
 REQUEST = LesionPredictionRequest("mole", ClassifierInput("small", "image", "mask"), ())
 EDITED = LesionPredictionRequest("mole", ClassifierInput("small", "image", "edited"), ())
 LARGE = LesionPredictionRequest("mole", ClassifierInput("large", "image", "mask"), ())
@@ -97,6 +97,7 @@ def test_shown_prediction(case: Case) -> None:
     [
         (None, SMALL, "Saved on 2026-11-20 14:05 UTC.", NOT_ANALYZED),
         (REQUEST, SMALL, "Saved on 2026-11-20 14:05 UTC.", "Predicting ..."),
+        (REQUEST, SMALL._replace(row={"site": "torso"}), "Saved on 2026-11-20 14:05 UTC.", "Predicting ..."),
         (
             EDITED,
             SMALL._replace(row={"age": "54"}),

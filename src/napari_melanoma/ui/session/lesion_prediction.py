@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table
+PatientItems = tuple[tuple[str, str], ...]  # sorted (column, text) of the harmonized table that the model uses
 
 
 class ClassifierInput(NamedTuple):
@@ -108,12 +108,16 @@ class SavedPrediction(NamedTuple):
 
         For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
         """
+        used = self.prediction.used_columns
         changed = [
             name
             for name, has_changed in (
                 ("the mask", mask_digest not in (None, self.mask_digest)),
                 ("the model", bool(model) and (model != self.prediction.model.name or not self.is_same_model)),
-                ("the patient data", dict(row) != self.form),
+                (
+                    "the patient data",
+                    any(row.get(name) != self.form.get(name) for name in used),
+                ),
             )
             if has_changed
         ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
 
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.session.lesion_prediction import (
     ClassifierInput,
@@ -61,6 +62,7 @@ class PhotographPredictions(QObject):
         self.edited_masks = EditedMasks(controller, self)
         self.queue = PredictionQueue(client, self._find_result, self)
         self._controller, self._sessions, self._classifier = controller, controller.sessions, classifier
+        self._used_columns: dict[str, frozenset[str]] = {}  # by the name of the model
         self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
         self._saved = LatestJobQueue(self)
         self._saved.succeeded.connect(lambda done: done())
@@ -130,6 +132,8 @@ class PhotographPredictions(QObject):
             session.prediction = None
         elif session.current_prediction is None:
             self.queue.submit(session.request)
+        elif session.prediction is not None:
+            session.prediction = _state_unused(session.prediction, session.patient_data.row)
 
     def refresh_all(self) -> None:
         """Request the predictions of all photographs, visible ones first."""
@@ -195,8 +199,20 @@ class PhotographPredictions(QObject):
         classifier_input = ClassifierInput(
             model, lesion.image_digest, digest, max(1, lesions), lesion.result.photograph.modality
         )
-        row = tuple(sorted(session.patient_data.row.items()))
-        return LesionPredictionRequest(session.identity, classifier_input, row)
+        used = self._find_used_columns(model)
+        row = (item for item in session.patient_data.row.items() if used is None or item[0] in used)
+        return LesionPredictionRequest(session.identity, classifier_input, tuple(sorted(row)))
+
+    def _find_used_columns(self, model: str) -> frozenset[str] | None:
+        """Return the columns of patient data that change the predictions of a model; None if the model is not found."""
+        from napari_melanoma.models.installed_bundles import find_bundle
+
+        if model not in self._used_columns:
+            try:
+                self._used_columns[model] = find_bundle(model).used_columns
+            except MelanomaError:
+                return None  # the worker reports the error with the prediction
+        return self._used_columns[model]
 
     def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:
         """Return the result with the mask of a request; None if the mask has changed since.
@@ -225,7 +241,8 @@ class PhotographPredictions(QObject):
         assert isinstance(response, Mapping)
         prediction = ClassPrediction.from_json(response["prediction"])
         lesions = tuple(ClassPrediction.from_json(values) for values in response.get("lesions", ()))
-        self._set_outcome(session, LesionPredictionOutcome(request, prediction, lesions=lesions))
+        outcome = LesionPredictionOutcome(request, prediction, lesions=lesions)
+        self._set_outcome(session, _state_unused(outcome, session.patient_data.row))
 
     def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
         session = self._sessions.find(request.identity)
@@ -265,6 +282,7 @@ class PhotographPredictions(QObject):
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
         self.queue.discard()
+        self._used_columns.clear()
         for session in self._sessions:
             session.prediction = session.heatmap = None
             session.classifier = ""
@@ -283,6 +301,18 @@ class PhotographPredictions(QObject):
             if not self.queue.has_requests(session.identity):
                 self._callbacks.pop(session)()
         tasks.set_running(self, bool(self._callbacks))
+
+
+def _state_unused(outcome: LesionPredictionOutcome, row: Mapping[str, str]) -> LesionPredictionOutcome:
+    """State in predictions which patient data have no effect on them, as those are not sent to the worker."""
+    from napari_melanoma.data.tabular_encoding import find_unused
+
+    def state(prediction: ClassPrediction) -> ClassPrediction:
+        unused = find_unused(row, prediction.used_columns)
+        return prediction if unused == prediction.unused else replace(prediction, unused=unused)
+
+    prediction = None if outcome.prediction is None else state(outcome.prediction)
+    return outcome._replace(prediction=prediction, lesions=tuple(map(state, outcome.lesions)))
 
 
 class EditedMasks(LatestJobQueue):
