@@ -42,7 +42,7 @@ MELANOMA_NOTES = """## Data
 - ISIC 2017 challenge, training part (dermoscopic; CC0; doi:10.1109/ISBI.2018.8363547), with its diagnoses, ages and
   sexes. `nevus` is used as in the challenge: neither melanoma nor seborrheic keratosis. Two copies of each photograph
   were used: one of at most 512 pixels on its longer side that was enlarged from 256, so that it is soft, and of 1,791
-  the sharp center of 512 x 512 pixels (named `_512` among the similar cases). No patients are published for it: images
+  the sharp center of 512 x 512 pixels (listed as one among the similar cases). No patients are published for it: images
   are kept apart by lesion, if stated, and by similarity.
 - The encoder is that of the previous version of `lesion-small`, in the cross-validation of the present one. Both were
   trained on the masks, not the diagnoses, of four fifths of the same photographs and of PAD-UFES-20 (CC BY 4.0); a row

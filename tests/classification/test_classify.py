@@ -30,6 +30,7 @@ from napari_melanoma.imaging.modality import ModalityEstimate, ModalityKind
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
+from napari_melanoma.models.installed_bundles import find_bundle
 
 CLASSES = ("other", "melanoma")
 POINT = OperatingPoint(
@@ -338,6 +339,29 @@ def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> Non
     assert [one.distance for one in found] == sorted(one.distance for one in found)
     assert {one.diagnosis for one in found} <= set(CLASSES)
     assert ask(model, neighbours=0).neighbours == ()
+
+
+def test_a_photograph_is_listed_once_among_the_nearest_cases(reference: ReferenceCases) -> None:
+    """Copies of another size count as the photograph; other names with a number are photographs of their own."""
+    ids = ["A", "A_512", "A_1024", "B_512", "PAT_1_2_345", "PAT_1_2_346", "C_12", "C"]
+    embeddings = np.random.default_rng(0).normal(size=(len(ids) * 4, 8)).astype(np.float16)
+    embeddings[: len(ids)] = np.arange(len(ids))[:, None] / 100  # in this order
+    embedded_ids = (*ids, *(f"far{number}" for number in range(len(ids) * 3)))
+    labels = np.zeros(len(embeddings), np.int64)
+    cases = replace(reference, embeddings=embeddings, embedded_labels=labels, embedded_ids=embedded_ids)
+    calibration = PredictionCalibration(ClassifierConfig(), CLASSES, cases)
+    found = calibration.nearest_cases(np.zeros(8, np.float32), 6)
+    assert [one.image_id for one in found] == ["A", "B_512", "PAT_1_2_345", "PAT_1_2_346", "C_12", "C"]
+
+
+def test_a_shipped_model_lists_a_photograph_once() -> None:
+    calibration = PredictionCalibration.from_bundle(find_bundle("melanoma-small"))
+    assert calibration.reference is not None
+    position = calibration.reference.embedded_ids.index("ISIC_0014904_512")
+    found = calibration.nearest_cases(calibration.reference.embeddings[position].astype(np.float32), 10)
+    names = [one.image_id.removesuffix("_512") for one in found]
+    assert names[0] == "ISIC_0014904"
+    assert len({*names}) == len(found) == 10
 
 
 def test_without_reference_cases_all_classes_are_possible(tmp_path) -> None:

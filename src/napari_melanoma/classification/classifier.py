@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import ReferenceCases
 
 
+COPY_SUFFIX = re.compile(r"_\d{3,4}$")  # side in pixels of a copy: ISIC_0014904_512 shows the photograph ISIC_0014904
 SMALLEST = 1e-6  # probability, so that its logarithm is finite
 
 
@@ -327,17 +330,29 @@ class PredictionCalibration:
     def nearest_cases(self, embedding: NDArray[np.float32], count: int) -> list[SimilarCase]:
         """Find the most similar training cases.
 
-        ``embedding``: float32 (feature,). Returns at most ``count`` cases, the nearest first; empty if the bundle
-        stores no case ids.
+        ``embedding``: float32 (feature,). Returns at most ``count`` cases, the nearest first; of the copies of a
+        photograph, only the nearest one. Empty if the bundle stores no case ids.
         """
         reference = self.reference
         if reference is None or not reference.embedded_ids or self._detector is None or count == 0:
             return []
-        nearest = self._detector.find_nearest(embedding[None], count)
-        return [
-            SimilarCase(reference.embedded_ids[index], int(reference.embedded_labels[index]), float(distance))
-            for index, distance in zip(nearest.indices[0], nearest.distances[0], strict=True)
-        ]
+        copies = max(Counter(self._photograph_ids).values())
+        nearest = self._detector.find_nearest(embedding[None], min(count * copies, len(self._photograph_ids)))
+        found: dict[str, SimilarCase] = {}
+        for index, distance in zip(nearest.indices[0].tolist(), nearest.distances[0].tolist(), strict=True):
+            name = self._photograph_ids[index]
+            found.setdefault(name, SimilarCase(name, int(reference.embedded_labels[index]), distance))
+        return [*found.values()][:count]
+
+    @cached_property
+    def _photograph_ids(self) -> tuple[str, ...]:
+        """The id of the photograph of each training case: that of the original for a copy of another size."""
+        ids = () if self.reference is None else self.reference.embedded_ids
+        known = set(ids)
+        originals = (COPY_SUFFIX.sub("", image_id) for image_id in ids)
+        return tuple(
+            original if original in known else image_id for original, image_id in zip(originals, ids, strict=True)
+        )
 
     def fit_all(self) -> None:
         """Fit everything now, so that the first prediction takes no longer than others."""
