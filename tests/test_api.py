@@ -545,6 +545,7 @@ def test_a_lesion_is_classified_and_explained(lesion, tmp_path: Path) -> None:
     assert repr(shown).startswith(f"Explanation(shape={truth.shape}, method='cam', target_class='melanoma', valid=")
     assert (shown.valid, shown.warnings) == (found.valid, found.warnings)
     assert f"'melanoma': {found.probability:.4g}" in repr(found)
+    assert found.probabilities[shown.target_class] == max(found.probabilities.values()), "the predicted class"
     assert shown.heatmap.max() == pytest.approx(1, abs=0.01)
     assert (shown.save(tmp_path / "heat") / "heatmap.png").is_file()
 

@@ -242,6 +242,25 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
         analyze_files([path], tmp_path / "out", reverse, run=RunContext())
 
 
+def test_the_heatmap_explains_the_predicted_class(tmp_path: Path, model, draw, teller, monkeypatch) -> None:
+    def explain(classifier, lesion, method, target, run):
+        return np.ones(lesion.mask.shape, np.float32)
+
+    monkeypatch.setattr("napari_melanoma.classification.explanation.explain", explain)
+    patients = tmp_path / "patients.csv"
+    patients.write_text("image_id,age\nlikely,70\nunlikely,20\n", encoding="utf-8")
+    options = BatchOptions(
+        classify=ClassifyOptions(model=str(teller.folder), heatmap="cam"), metadata=patients, workers=1
+    )
+    photographs = [draw(tmp_path / "photos" / f"{name}.png", 20) for name in ("likely", "unlikely")]
+    analyze_files(photographs, tmp_path / "out", options, run=RunContext(), segmenter=model)
+    targets = {
+        path.name: json.loads((tmp_path / "out" / path.stem / "result.json").read_text())["heatmap"]["class"]
+        for path in photographs
+    }
+    assert targets == {"likely.png": "melanoma", "unlikely.png": "other"}
+
+
 def test_an_empty_heatmap_is_among_the_warnings() -> None:
     stored = {"warning": "damaged", "heatmap": {"class": "melanoma", "empty": True}}
     assert str(result_row("a", "a.png", stored)["warning"]).startswith("damaged; the heatmap is empty: the method")

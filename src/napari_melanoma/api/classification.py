@@ -474,7 +474,7 @@ def explain(
         doi:10.1109/ICCV.2017.74), integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), or the attention
         weights of a network that has them. The two with gradients load PyTorch.
     target_class : str, optional
-        By default the model's positive class.
+        By default the predicted class: the most probable one.
 
     Returns
     -------
@@ -577,10 +577,10 @@ def _explain_one(
     row, photograph = to_patient_data(data), read_photograph(image)
     classifier = _load_classifier(options.model, photograph)
     lesion = LesionInput(photograph.rgb, _lesion_mask(photograph, mask, classifier, progress), row)
-    target = target_class or classifier.config.positive
     run = to_run(progress)
-    heatmap = explain_lesion(classifier, lesion, method, target, run)
     prediction = classify_lesion(photograph, lesion.mask, row, classifier, ClassifyOptions(), run=run)
+    target = target_class or prediction.predicted
+    heatmap = explain_lesion(classifier, lesion, method, target, run)
     empty = "" if heatmap.any() else EMPTY_HEATMAP.format(target=target)
     notices = _explain_unused(classifier, row), _explain_modality(row, photograph)
     warnings = list_warnings(prediction.validity, empty, *prediction.warnings, *notices)

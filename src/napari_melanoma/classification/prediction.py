@@ -147,6 +147,12 @@ class ClassPrediction:
         return self.probabilities[self.classes.index(self.positive)]
 
     @property
+    def predicted(self) -> str:
+        """The most probable class, which a heatmap explains unless another one is selected."""
+        probabilities = dict(zip(self.classes, self.probabilities, strict=True))
+        return max(self.classes, key=lambda name: (probabilities[name], name == self.positive))
+
+    @property
     def used_columns(self) -> frozenset[str]:
         """Columns of patient data that change the prediction, with a value or without."""
         of_age_group = () if self.age_group is None else ("age",)

@@ -78,7 +78,7 @@ class BatchClassifier:
                 from napari_melanoma.classification.classifier import LesionInput
                 from napari_melanoma.classification.explanation import explain
 
-                method, target = options.heatmap, model.config.positive
+                method, target = options.heatmap, prediction.predicted
                 lesion = LesionInput(photograph.rgb, result.mask, patient_data)
                 heatmap = LesionHeatmap(explain(model, lesion, method, target, run), method, target)
         return replace(

@@ -71,7 +71,7 @@ SHOWN = ("area", "max_diameter")  # in the text of a measured label
 SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]
 Parameters = ParamSpec("Parameters")
 RESEARCH_ONLY = "Research use only."
-CLASS_OF_INTEREST = "class of interest", ""
+PREDICTED_CLASS = "predicted class", ""
 MASK_COLORS = DirectLabelColormap(color_dict={None: "yellow", 0: "transparent"})
 
 
@@ -112,7 +112,7 @@ def _init_heatmap(gui: FunctionGui) -> None:
 
     def list_classes(_: object) -> list[tuple[str, str]]:
         classes = find_bundle(gui["model"].value).config.classes if gui["model"].value else ()
-        return [CLASS_OF_INTEREST, *((name, name) for name in classes)]
+        return [PREDICTED_CLASS, *((name, name) for name in classes)]
 
     gui["target"].choices = list_classes
     gui["model"].changed.connect(gui["target"].reset_choices)
@@ -282,7 +282,7 @@ def classify(
     call_button="Show heatmap",
     widget_init=_init_heatmap,
     model=MODEL,
-    target={"label": "class", "choices": [CLASS_OF_INTEREST]},
+    target={"label": "class", "choices": [PREDICTED_CLASS]},
 )
 @_tool
 def heatmap(
@@ -306,7 +306,7 @@ def heatmap(
     model : str
         The classifier; by default that for the type of the photograph.
     target : str
-        One of the model's classes; by default that of interest, such as melanoma.
+        One of the model's classes; by default the predicted one.
     method : str
         Class activation map, occlusion, or the attention of a network that has it.
 

@@ -291,14 +291,14 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     models_changed().changed.emit("melanoma-test")  # the model may have been replaced
     person.waits()
     assert requested == ["", "", "cam"]
-    # The class can be selected if there are more than two.
+    # It explains the predicted class, unless another one is selected.
     combo = person.finds(QComboBox, "heatmap_class")
-    assert not combo.isVisibleTo(person.dock)
+    assert [combo.itemText(place) for place in range(combo.count())] == ["Melanoma (predicted)", "Other", "Melanoma"]
     person.dock.classifier.refresh()
     chooses_model(person, "three-model")
-    assert combo.isVisibleTo(person.dock)
-    assert [combo.itemText(place) for place in range(combo.count())] == ["Nevus", "Other", "Melanoma"]
-    assert combo.currentText() == "Melanoma"
+    titles = ["Melanoma (predicted)", "Nevus", "Other", "Melanoma"]
+    assert [combo.itemText(place) for place in range(combo.count())] == titles
+    assert combo.currentText() == "Melanoma (predicted)"
     assert person.layer("heatmap").data.max() == 1
     chooses(person, "nevus", "heatmap_class")
     assert person.layer("heatmap").data.max() == 0.25

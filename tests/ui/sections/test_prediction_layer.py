@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
 SHAPE = (6, 8)
-PREDICTION: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma")
+PREDICTION: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma", predicted="melanoma")
 
 
 class Photographs:

@@ -118,12 +118,12 @@ def test_a_saved_prediction_until_there_is_a_new_one(
 HEAT, EMPTY = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
 SHOWN = HeatmapOptions(is_shown=True)
 SHOWN_OCCLUSION = replace(SHOWN, method="occlusion")
-TWO: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma")
-THREE: Any = SimpleNamespace(classes=("nevus", "melanoma", "lentigo"), positive="melanoma")
+TWO: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma", predicted="melanoma")
+THREE: Any = SimpleNamespace(classes=("nevus", "melanoma", "lentigo"), positive="melanoma", predicted="lentigo")
 OF_TWO, OF_THREE = LesionPredictionOutcome(REQUEST, TWO), LesionPredictionOutcome(REQUEST, THREE)
-EXPLAIN_TWO = REQUEST._replace(method="cam")
+EXPLAIN_TWO = REQUEST._replace(method="cam", target="melanoma")
 EXPLAIN_NEVUS = REQUEST._replace(method="cam", target="nevus")
-OCCLUDE = REQUEST._replace(method="occlusion")
+OCCLUDE = REQUEST._replace(method="occlusion", target="melanoma")
 FAILED_HEATMAP = PredictionHeatmap(OCCLUDE, error="this <network> has none.")
 CANCELED_HEATMAP = PredictionHeatmap(EXPLAIN_TWO)
 EDITED_TWO = LesionPredictionOutcome(EDITED, TWO)
@@ -136,7 +136,7 @@ class HeatmapCase(NamedTuple):
     heatmap: PredictionHeatmap | None
     options: HeatmapOptions
     classes: tuple[str, ...]
-    target: str
+    predicted: str
     notice: str
 
 
@@ -148,19 +148,19 @@ CANCELED_NOTICE = f"{HEATMAP_STOPPED} [Compute again]"
 HEATMAP_CASES = [
     HeatmapCase("no prediction", None, None, SHOWN, (), "", ""),
     HeatmapCase("canceled", CANCELED, None, SHOWN, (), "", ""),
-    HeatmapCase("two classes", OF_TWO, None, replace(SHOWN, target="nevus"), (), "", ""),
-    HeatmapCase("three classes", OF_THREE, None, SHOWN, THREE.classes, "melanoma", ""),
-    HeatmapCase("a selected class", OF_THREE, None, replace(SHOWN, target="nevus"), THREE.classes, "nevus", ""),
+    HeatmapCase("two classes", OF_TWO, None, SHOWN, TWO.classes, "melanoma", ""),
+    HeatmapCase("three classes", OF_THREE, None, SHOWN, THREE.classes, "lentigo", ""),
+    HeatmapCase("a selected class", OF_THREE, None, replace(SHOWN, target="nevus"), THREE.classes, "lentigo", ""),
     HeatmapCase(
-        "a class of another model", OF_THREE, None, replace(SHOWN, target="wart"), THREE.classes, "melanoma", ""
+        "a class of another model", OF_THREE, None, replace(SHOWN, target="wart"), THREE.classes, "lentigo", ""
     ),
     HeatmapCase(
         "an empty heatmap",
         OF_TWO,
         PredictionHeatmap(EXPLAIN_TWO, EMPTY),
         SHOWN,
-        (),
-        "",
+        TWO.classes,
+        "melanoma",
         EMPTY_NOTICE.format("melanoma"),
     ),
     HeatmapCase(
@@ -169,7 +169,7 @@ HEATMAP_CASES = [
         PredictionHeatmap(EXPLAIN_NEVUS, EMPTY),
         replace(SHOWN, target="nevus"),
         THREE.classes,
-        "nevus",
+        "lentigo",
         EMPTY_NOTICE.format("nevus"),
     ),
     HeatmapCase(
@@ -178,23 +178,42 @@ HEATMAP_CASES = [
         PredictionHeatmap(EXPLAIN_NEVUS, EMPTY),
         SHOWN,
         THREE.classes,
+        "lentigo",
+        "",
+    ),
+    HeatmapCase("failed", OF_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, TWO.classes, "melanoma", FAILED_NOTICE),
+    HeatmapCase(
+        "failed, then edited", EDITED_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, TWO.classes, "melanoma", FAILED_NOTICE
+    ),
+    HeatmapCase("failed with another model", LARGE_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, TWO.classes, "melanoma", ""),
+    HeatmapCase(
+        "failed, and hidden",
+        OF_TWO,
+        FAILED_HEATMAP,
+        replace(SHOWN_OCCLUSION, is_shown=False),
+        TWO.classes,
         "melanoma",
         "",
     ),
-    HeatmapCase("failed", OF_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", FAILED_NOTICE),
-    HeatmapCase("failed, then edited", EDITED_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", FAILED_NOTICE),
-    HeatmapCase("failed with another model", LARGE_TWO, FAILED_HEATMAP, SHOWN_OCCLUSION, (), "", ""),
-    HeatmapCase("failed, and hidden", OF_TWO, FAILED_HEATMAP, replace(SHOWN_OCCLUSION, is_shown=False), (), "", ""),
-    HeatmapCase("another method failed", OF_TWO, FAILED_HEATMAP, SHOWN, (), "", ""),
-    HeatmapCase("a heatmap was canceled", OF_TWO, CANCELED_HEATMAP, SHOWN, (), "", CANCELED_NOTICE),
-    HeatmapCase("a heatmap was canceled, then edited", EDITED_TWO, CANCELED_HEATMAP, SHOWN, (), "", ""),
+    HeatmapCase("another method failed", OF_TWO, FAILED_HEATMAP, SHOWN, TWO.classes, "melanoma", ""),
+    HeatmapCase("a heatmap was canceled", OF_TWO, CANCELED_HEATMAP, SHOWN, TWO.classes, "melanoma", CANCELED_NOTICE),
+    HeatmapCase(
+        "a heatmap was canceled, then edited", EDITED_TWO, CANCELED_HEATMAP, SHOWN, TWO.classes, "melanoma", ""
+    ),
 ]
 
 
 @pytest.mark.parametrize("case", HEATMAP_CASES, ids=lambda case: case.name)
 def test_heatmap_controls(case: HeatmapCase) -> None:
     view = resolve_heatmap(case.outcome, case.heatmap, case.options, link)
-    assert view == HeatmapView(case.options, case.classes, case.target, case.notice)
+    assert view == HeatmapView(case.options, case.classes, case.predicted, case.notice)
+
+
+@pytest.mark.parametrize(("selected", "explained"), [("", "lentigo"), ("nevus", "nevus"), ("wart", "lentigo")])
+def test_a_heatmap_explains_the_predicted_class_unless_another_is_selected(selected: str, explained: str) -> None:
+    request = replace(SHOWN, target=selected).make_request(OF_THREE)
+    assert request is not None
+    assert (request.method, request.target) == ("cam", explained)
 
 
 OLD_HEATMAP, NEW_HEATMAP = PredictionHeatmap(EXPLAIN_NEVUS, HEAT), PredictionHeatmap(EXPLAIN_TWO, HEAT)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.lesion_prediction import LesionPredictionRequest
 
 SHAPE = (6, 8)
-PREDICTION: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma")
+PREDICTION: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma", predicted="nevus")
 ERROR = InputError("there is not enough memory")
 
 

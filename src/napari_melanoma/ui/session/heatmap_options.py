@@ -29,8 +29,7 @@ SETTINGS = {"is_shown": "lesion/heatmap", "method": "lesion/heatmap_method", "op
 class HeatmapOptions:
     """How the heatmaps of all photographs are computed and displayed.
 
-    ``target``: the class that is explained, if the model has more than two; of other models, the positive class is.
-    ``opacity``: in percent.
+    ``target``: the class that is explained; empty for the predicted class. ``opacity``: in percent.
     """
 
     is_shown: bool = False
@@ -39,10 +38,8 @@ class HeatmapOptions:
     opacity: int = 60
 
     def find_target(self, prediction: ClassPrediction) -> str:
-        """Return the class to explain; empty for two classes, since one heatmap explains both."""
-        if len(prediction.classes) <= 2:
-            return ""
-        return self.target if self.target in prediction.classes else prediction.positive
+        """Return the class to explain: the selected one if the model has it, else the predicted one."""
+        return self.target if self.target in prediction.classes else prediction.predicted
 
     def make_request(self, outcome: LesionPredictionOutcome | None) -> LesionPredictionRequest | None:
         """Return the request for the heatmap of a prediction; None if it is not shown, or without a prediction."""

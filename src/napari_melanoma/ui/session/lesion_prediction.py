@@ -37,8 +37,7 @@ class ClassifierInput(NamedTuple):
 class LesionPredictionRequest(NamedTuple):
     """A request for the prediction of a lesion with patient data, or for the heatmap of a prediction.
 
-    ``method``: of the heatmap; empty for a prediction. ``target``: the class that the heatmap explains; empty for the
-    positive class.
+    ``method``: of the heatmap; empty for a prediction. ``target``: the class that the heatmap explains.
     """
 
     identity: str

@@ -106,16 +106,16 @@ class PhotographPredictions(QObject):
             class_prediction=prediction,
             class_predictions=outcome.lesions if has_all else (),
             patient_data=session.patient_data.row,
-            heatmap=self._find_heatmap(session, prediction),
+            heatmap=self._find_heatmap(session),
         )
 
-    def _find_heatmap(self, session: PhotographSession, prediction: ClassPrediction) -> LesionHeatmap | None:
+    def _find_heatmap(self, session: PhotographSession) -> LesionHeatmap | None:
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
         heatmap, request = session.heatmap, self.heatmap_options.value.make_request(session.prediction)
         if heatmap is None or heatmap.values is None or request != heatmap.request:
             return None
-        return LesionHeatmap(heatmap.values, request.method, request.target or prediction.positive)
+        return LesionHeatmap(heatmap.values, request.method, request.target)
 
     def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""

@@ -60,13 +60,13 @@ class PredictionView:
 class HeatmapView:
     """The controls of the heatmap.
 
-    ``classes``: to choose from, none if the model has two. ``target``: the chosen one. ``notice``: as rich text, why
-    there is no heatmap, or that it is empty, which otherwise looks as if it were missing.
+    ``classes``: to choose from. ``predicted``: the class that is explained unless another one is selected.
+    ``notice``: as rich text, why there is no heatmap, or that it is empty, which otherwise looks as if it were missing.
     """
 
     options: HeatmapOptions = field(default_factory=HeatmapOptions)
     classes: tuple[str, ...] = ()
-    target: str = ""
+    predicted: str = ""
     notice: str = ""
 
 
@@ -129,11 +129,10 @@ def resolve_heatmap(
     prediction = None if outcome is None else outcome.prediction
     if prediction is None:
         return HeatmapView(options)
-    request, target, notice = options.make_request(outcome), options.find_target(prediction), ""
+    request, notice = options.make_request(outcome), ""
     if heatmap is not None and request is not None and heatmap.applies_to(request):
-        title = class_title(target or prediction.positive).lower()
-        notice = _explain_missing_heatmap(heatmap, title, link)
-    return HeatmapView(options, prediction.classes if target else (), target, notice)
+        notice = _explain_missing_heatmap(heatmap, class_title(request.target).lower(), link)
+    return HeatmapView(options, prediction.classes, prediction.predicted, notice)
 
 
 def _explain_missing_heatmap(heatmap: PredictionHeatmap, target: str, link: Link) -> str:

@@ -212,7 +212,7 @@ class HeatmapControls(QWidget):
         self._classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
         self._classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._class_row = row(QLabel("for"), self._classes, stretch=1)
-        self._shown_classes: tuple[str, ...] = ()
+        self._shown_classes: dict[str, str] = {}  # name to text
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self._slider.setRange(0, PERCENT)
         self.notice = NoticeLabel("heatmap_notice", "Note on the heatmap")
@@ -235,12 +235,16 @@ class HeatmapControls(QWidget):
         for blocker in blockers:
             blocker.unblock()
         self._methods.setCurrentIndex(self._methods.findData(options.method))
-        if view.classes != self._shown_classes:
-            self._shown_classes = view.classes
+        classes = {
+            "": f"{class_title(view.predicted)} (predicted)",
+            **{name: class_title(name) for name in view.classes},
+        }
+        if classes != self._shown_classes:
+            self._shown_classes = classes
             self._classes.clear()
-            for name in view.classes:
-                self._classes.addItem(class_title(name), name)
-        self._classes.setCurrentIndex(self._classes.findData(view.target))
+            for name, title in classes.items():
+                self._classes.addItem(title, name)
+        self._classes.setCurrentIndex(max(0, self._classes.findData(options.target)))
         self._class_row.setVisible(bool(view.classes))
         for part in (self._methods, self._classes, self._slider):
             part.setEnabled(options.is_shown)
