@@ -53,7 +53,8 @@ def test_an_uncertain_type_is_requested_in_the_dock_and_stored(person, monkeypat
     person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
     person.analyses()
     assert combo.currentText() == "not stated"
-    assert "Type assumed: dermoscopic." in label.text()
+    assert "Is this photograph <a" in label.text()
+    assert "assumed" not in label.text(), "which the prediction states, or that it is not valid for what it looks like"
     label.linkActivated.emit("macroscopic")
     person.waits()
     result = person.lesion.result

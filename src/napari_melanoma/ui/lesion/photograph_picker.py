@@ -300,6 +300,7 @@ class ModalityNotice(QFrame):
             warning += f" Is it a tissue section? {link}."
         elif result is not None and result.is_modality_assumed:
             links = " or ".join(self._icons.link(name, name) for name in MODALITY_LINKS)
-            warning += f" Type assumed: {result.modality}. Is this photograph {links}?"
-        self._label.setText(warning)
+            # The prediction states the type that its model assumes
+            warning += f" Is this photograph {links}?"
+        self._label.setText(warning.strip())
         self.setVisible(bool(warning))
