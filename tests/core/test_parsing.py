@@ -32,6 +32,8 @@ BAD_JSON = [
     ("a number of 400 digits", b"[" + b"9" * 400 + b"]", "more than 64 bits"),
     ("2 to the power of 64", b"[18446744073709551616]", "more than 64 bits"),
     ("a float beyond the largest", b"[1e999]", "too large"),
+    ("a float beyond the largest at the end", b"-1e999", "too large"),
+    ("a float beyond the largest in an object", b'{"a": 1.5E+999 }', "too large"),
     ("the same with leading zeros", b"[1e0999]", "too large"),
     ("not a number", b'{"a": NaN}', "NaN is not a number"),
     ("infinity", b"[-Infinity]", "-Infinity is not a number"),

@@ -8,19 +8,32 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
-from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, merge_overlapping, signed_area, untangle_polygon
+from napari_melanoma.core.polygons import (
+    MIN_VERTICES,
+    Polygon,
+    Ring,
+    clip_polygon,
+    merge_overlapping,
+    signed_area,
+    untangle_polygon,
+)
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
 SUFFIXES = (".geojson", ".geojson.gz", ".json")
@@ -184,6 +197,8 @@ _CHILDREN_KEYS = ("childObjects", "children")
 # Members of properties, features and geometries that ``Annotation`` has fields for
 _PROPERTY_KEYS = (*_TYPE_KEYS, *_CHILDREN_KEYS, "name", "classification", "measurements")
 _FEATURE_KEYS = ("type", "id", "geometry", "properties")
+_CELL_KEYS = ("measurements", "nucleusGeometry")
+_MAX_NAMED = 3  # subjects of a message with the same reason
 _GEOMETRY_KEYS = ("type", "coordinates", "geometries")
 # QuPath 0.2 stored the type of an object in its identifier.
 _TYPE_IDS = {
@@ -208,15 +223,16 @@ class GeoJsonContent:
     origin: Origin = CANVAS
 
 
-def read_geojson(path: Path, origin: Origin = CANVAS) -> GeoJsonContent:
+def read_geojson(path: Path, origin: Origin = CANVAS, *, areas_only: bool = False) -> GeoJsonContent:
     """Read the areas of a GeoJSON file, compressed by gzip or not, with positions counted from the canvas.
 
     Points, lines and rings without an area are left out and reported.
 
     ``origin``: the corner of the scanned area, from which files of QuPath are counted. It is not used for a file that
-    states its origin, or that was written by an earlier version of this program.
+    states its origin, or that was written by an earlier version of this program. ``areas_only``: without measurements
+    and nuclei, which are most of a file with cells.
     """
-    content = _parse(path)
+    content = _parse(path, _CELL_KEYS if areas_only else ())
     return read_features(content, path, find_origin(path, content, origin))
 
 
@@ -226,23 +242,35 @@ def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonC
     ``path``: named in errors. ``origin``: from which its positions are counted.
     """
     annotations: list[Annotation] = []
-    omitted: list[str] = []
+    omitted: list[tuple[str, str]] = []
     unread: list[Any] = []
     for name, feature in _list_nested(to_canvas(_list_features(content, path), origin), "feature {}"):
         where = f"{path}: {name}"
         if isinstance(feature, dict) and "geometry" in feature and feature["geometry"] is None:  # valid in GeoJSON
-            omitted.append(f"{name}: it has no geometry")
+            omitted.append((name, "without a geometry"))
             unread.append(_without_children(feature))
             continue
         polygons, without_area = _read_polygons(_get_typed(feature, "geometry", dict, where), where)
-        omitted += [f"{name}: {reason}" for reason, _ in without_area]
+        omitted += [(name, reason) for reason, _ in without_area]
         if polygons:
             annotations.append(_read_annotation(feature, tuple(polygons), where))
             members = {key: value for key, value in _without_children(feature).items() if key != "id"}
             unread += [{**members, "geometry": geometry} for _, geometry in without_area]
         else:
             unread.append(_without_children(feature))
-    return GeoJsonContent(tuple(annotations), tuple(omitted), tuple(unread), origin)
+    return GeoJsonContent(tuple(annotations), _join_subjects(omitted), tuple(unread), origin)
+
+
+def _join_subjects(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Write a message for each reason; ``notes``: pairs of a subject, such as the name of an area, and a reason."""
+    subjects: dict[str, list[str]] = {}
+    for subject, reason in notes:
+        subjects.setdefault(reason, []).append(subject)
+    return tuple(
+        f"{', '.join(names[:_MAX_NAMED])}"
+        f"{f' and {len(names) - _MAX_NAMED} more' if len(names) > _MAX_NAMED else ''}: {reason}"
+        for reason, names in subjects.items()
+    )
 
 
 def find_origin(path: Path, content: Any, of_slide: Origin, former: bytes = _FORMER_START) -> Origin:  # noqa: ANN401
@@ -290,9 +318,9 @@ def _children(feature: dict[str, Any]) -> list[Any]:
     return lists[0] if lists and isinstance(lists[0], list) else []
 
 
-def _parse(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+def _parse(path: Path, without: Collection[str]) -> Any:  # noqa: ANN401 - any JSON value
     try:
-        return read_json(path, _MAX_BYTES, allow_nan=True)  # QuPath writes NaN measurements
+        return read_json(path, _MAX_BYTES, allow_nan=True, without=without)  # QuPath writes NaN measurements
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
     except OSError as error:
@@ -400,6 +428,10 @@ def _read_ring(points: Any, where: str) -> Ring:  # noqa: ANN401
 
 def _read_vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     """Return a point as (row, column), at most ``_MAX_COORDINATE`` away: areas of larger values would overflow."""
+    if type(point) is list and len(point) == 2:  # nearly all points, of which a file may have millions
+        x, y = point
+        if type(x) is type(y) is float and -_MAX_COORDINATE < x < _MAX_COORDINATE and abs(y) < _MAX_COORDINATE:
+            return y, x
     if not (isinstance(point, list) and len(point) >= 2 and all(is_finite_number(value) for value in point[:2])):
         raise InputError(
             f"{where}: a point must be two finite numbers, x and y, found {shorten(repr(point), 60)}. Export the file "
@@ -472,21 +504,41 @@ def fit_to_slide(content: GeoJsonContent, size: tuple[int, int]) -> FittedAnnota
 
     ``size``: height and width of the finest level, in pixels.
     """
-    fitted, changed = [], list(content.omitted)
-    if content.annotations and content.origin != CANVAS:
-        changed.append(
-            f"positions were counted from the corner of the scanned area, ({content.origin[1]}, {content.origin[0]}) px"
-        )
-    for number, annotation in enumerate(content.annotations, start=1):
+    fitted, notes = [], []
+    unchanged = _find_valid(content.annotations, size)
+    for number, (annotation, is_unchanged) in enumerate(zip(content.annotations, unchanged, strict=True), start=1):
+        if is_unchanged:
+            fitted.append(annotation)
+            continue
         name = annotation.name or f"area {number}"
         valid = merge_overlapping(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
         if valid != annotation.polygons:
-            changed.append(f"{name}: its outline or holes cross or overlap; they were repaired")
+            notes.append((name, "crossing or overlapping outlines or holes were repaired"))
         within = tuple(part for polygon in valid for part in clip_polygon(polygon, size))
         if not within:
-            changed.append(f"{name}: omitted, it lies outside the slide of {size[1]} x {size[0]} pixels")
+            notes.append((name, f"omitted, outside the slide of {size[1]} x {size[0]} pixels"))
             continue
         if within != valid:
-            changed.append(f"{name}: the part outside the slide was cut off")
+            notes.append((name, "the part outside the slide was cut off"))
         fitted.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
-    return FittedAnnotations(tuple(fitted), tuple(changed))
+    changed = (*content.omitted, *_join_subjects(notes))
+    if content.annotations and content.origin != CANVAS:
+        corner = f"({content.origin[1]}, {content.origin[0]}) px"
+        changed = (f"positions were counted from the corner of the scanned area, {corner}", *changed)
+    return FittedAnnotations(tuple(fitted), changed)
+
+
+def _find_valid(annotations: Sequence[Annotation], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return which areas consist of one valid polygon without holes within the slide, as most cells do."""
+    import shapely
+
+    rings = [one.polygons[0].rings if len(one.polygons) == 1 else () for one in annotations]
+    simple = np.array([len(own) == 1 and len(own[0]) >= MIN_VERTICES for own in rings], bool)
+    outers = [ring for own, is_simple in zip(rings, simple, strict=True) if is_simple for ring in own]
+    lengths = np.array([len(ring) for ring in outers], np.int64)
+    vertices = np.fromiter(chain.from_iterable(chain.from_iterable(outers)), np.float64).reshape(-1, 2)
+    owners = np.repeat(np.arange(len(outers)), lengths)
+    outside = np.bincount(owners, ((vertices < 0) | (vertices > size)).any(axis=1), len(outers)) > 0
+    shapes = shapely.polygons(shapely.linearrings(vertices, indices=owners)) if len(outers) else np.array([])
+    simple[simple] = shapely.is_valid(shapes) & ~outside
+    return simple

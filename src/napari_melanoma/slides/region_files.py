@@ -78,19 +78,20 @@ def import_regions(
     path: Path,
     size: tuple[int, int],
     known: Regions = (),
-    reader: str = "",
     origin: Origin = CANVAS,
     slide: Path | None = None,
+    *,
+    areas_only: bool = False,
 ) -> StoredRegions:
     """Read regions from a file of another program or reader: GeoJSON, a SpatialData store, or a DICOM report.
 
     Regions without area or outside the slide are left out, and self-intersecting outlines are repaired.
 
-    ``size``: height and width of the slide in pixels of the finest level. ``known``: regions of the slide. ``reader``:
-    name for regions without one. ``origin``: the corner of the scanned area. ``slide``: its file, which reports need.
-    Returns the regions that are not known yet, with unique ids.
+    ``size``: height and width of the slide in pixels of the finest level. ``known``: regions of the slide. ``origin``:
+    the corner of the scanned area. ``slide``: its file, which reports need. ``areas_only``: without the measurements of
+    regions. Returns the regions that are not known yet, with unique ids.
     """
-    content = _read_annotations(path, origin, slide)
+    content = _read_annotations(path, origin, slide, areas_only=areas_only)
     new = tuple(region for region in content.annotations if region not in known)
     fitted = fit_to_slide(replace(content, annotations=new), size)
     if new and not fitted.annotations:
@@ -100,8 +101,7 @@ def import_regions(
         )
     same = len(content.annotations) - len(new)
     notes = (*fitted.changed, *([f"{same} already {'exists' if same == 1 else 'exist'}"] if same else []))
-    signed = [_with_reader(region, reader) for region in fitted.annotations]
-    regions = assign_ids(signed, {region.id for region in known})
+    regions = assign_ids(fitted.annotations, {region.id for region in known})
     if not isinstance(content, ReportContent):
         return StoredRegions(regions, notes)
     measures = tuple(SlideMeasurement(line.kind, line.points) for line in content.lines)
@@ -119,13 +119,13 @@ def _to_reading(found: ReportedDepth, path: Path) -> DepthReading:
     return DepthReading.parse({**values, "notes": f"Imported from {path.name}."}, f"{path.name}, a depth reading")
 
 
-def _read_annotations(path: Path, origin: Origin, slide: Path | None) -> GeoJsonContent:
+def _read_annotations(path: Path, origin: Origin, slide: Path | None, *, areas_only: bool) -> GeoJsonContent:
     store = find_spatialdata(path)
     if store is not None:
         return read_spatialdata(store)
     if slide is not None and is_dicom_report(path):
         return read_measurement_report(path, slide)
-    return read_geojson(path, origin)
+    return read_geojson(path, origin, areas_only=areas_only)
 
 
 def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
@@ -160,7 +160,8 @@ def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _with_reader(region: Annotation, reader: str) -> Annotation:
+def set_reader(region: Annotation, reader: str) -> Annotation:
+    """Set the reader of a region that has none."""
     if not reader or region_reader(region):
         return region
     return replace(region, properties={**region.properties, READER: reader})

@@ -18,6 +18,7 @@ from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, ra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from shapely import STRtree
 
     from napari_melanoma.core.geometry import MapPlacement
 
@@ -303,13 +304,11 @@ def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class NumberedRegion:
-    """A region with the number of its class, and its box and area in pixels of the finest level."""
+class ReaderRegions:
+    """The regions of one reader, the largest first, with the numbers of their classes and an index of their boxes."""
 
-    region: Annotation
-    number: int
-    box: Box
-    area: float
+    regions: Sequence[tuple[Annotation, int]]
+    index: STRtree
 
 
 class RegionMap:
@@ -322,16 +321,12 @@ class RegionMap:
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
-        readers: dict[str, list[NumberedRegion]] = {}
+        readers: dict[str, list[tuple[Annotation, int]]] = {}
         for region in regions:
             number = IGNORED_VALUE if is_ignored(region.class_name) else numbers.get(region.class_name, UNLABELED)
             if number:
-                area = sum(polygon.area for polygon in region.polygons)
-                drawn = NumberedRegion(region, number, joint_box(region.polygons), area)
-                readers.setdefault(region_reader(region), []).append(drawn)
-        self._readers = {
-            name: sorted(drawn_regions, key=lambda drawn: -drawn.area) for name, drawn_regions in readers.items()
-        }
+                readers.setdefault(region_reader(region), []).append((region, number))
+        self._readers = {name: _index_regions(own) for name, own in readers.items()}
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -363,16 +358,26 @@ class RegionMap:
                     counts[first, second] = cells
         return counts
 
-    def _draw_reader(self, own: Sequence[NumberedRegion], place: MapPlacement, window: Box) -> NDArray[np.uint8]:
-        """Draw the regions of one reader, the largest first."""
+    def _draw_reader(self, own: ReaderRegions, place: MapPlacement, window: Box) -> NDArray[np.uint8]:
+        """Draw the regions of one reader that touch a window, the largest first."""
+        import shapely
+
         labels = np.zeros((window.height, window.width), np.uint8)
-        top, left = place.to_slide((window.top, window.left)).tolist()
-        bottom, right = place.to_slide((window.top + window.height, window.left + window.width)).tolist()
-        for drawn in own:
-            box = drawn.box
-            if box.top < bottom and box.left < right and box.top + box.height > top and box.left + box.width > left:
-                cut = covered_cells(box, place, window)
-                inside = rasterize_polygons(drawn.region.polygons, place, cut)
-                rows, columns = Box(cut.top - window.top, cut.left - window.left, cut.height, cut.width).slices
-                labels[rows, columns][inside] = drawn.number
+        corners = place.to_slide([(window.top, window.left), (window.top + window.height, window.left + window.width)])
+        for index in np.sort(own.index.query(shapely.box(*corners.ravel()))).tolist():
+            region, number = own.regions[index]
+            cut = covered_cells(joint_box(region.polygons), place, window)
+            inside = rasterize_polygons(region.polygons, place, cut)
+            rows, columns = Box(cut.top - window.top, cut.left - window.left, cut.height, cut.width).slices
+            labels[rows, columns][inside] = number
         return labels
+
+
+def _index_regions(regions: Sequence[tuple[Annotation, int]]) -> ReaderRegions:
+    import shapely
+
+    areas = [sum(polygon.area for polygon in region.polygons) for region, _ in regions]
+    ordered = [regions[index] for index in sorted(range(len(regions)), key=lambda index: -areas[index])]
+    boxes = [joint_box(region.polygons) for region, _ in ordered]
+    corners = np.array([(box.top, box.left, box.top + box.height, box.left + box.width) for box in boxes], float)
+    return ReaderRegions(ordered, shapely.STRtree(shapely.box(*corners.T)))

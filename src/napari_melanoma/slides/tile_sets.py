@@ -29,7 +29,7 @@ from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.region_files import REGIONS, find_region_files, import_regions
+from napari_melanoma.slides.region_files import REGIONS, find_region_files, import_regions, set_reader
 from napari_melanoma.slides.regions import (
     IGNORED_VALUE,
     MAX_CLASSES,
@@ -468,8 +468,8 @@ def _read_regions(files: Sequence[Path], info: SlideInfo) -> tuple[Regions, list
     notes: list[str] = []
     for file in files:
         reader = "" if len(files) == 1 else (file.parent.parent.name if file.name == REGIONS else file.stem)
-        imported = import_regions(file, size, reader=reader, origin=info.origin, slide=info.path)
-        regions += imported.regions
+        imported = import_regions(file, size, origin=info.origin, slide=info.path, areas_only=True)
+        regions += tuple(set_reader(region, reader) for region in imported.regions)
         notes += imported.notes
     return regions, notes
 
