@@ -98,6 +98,13 @@ def test_segmentation(classes: tuple[str, ...], tmp_path: Path) -> None:
     assert output["postprocessing"][0]["id"] == ("sigmoid" if len(classes) == 1 else "softmax")
 
 
+@pytest.mark.parametrize(("name", "title"), [("mole", "napari-melanoma mole"), ("lésion" * 40, "l-sion" * 21 + "l-")])
+def test_names_have_the_characters_and_length_of_the_zoo(name: str, title: str, tmp_path: Path) -> None:
+    path = export_package(make_bundle(tmp_path / "bundle", name=name), tmp_path / "tiny.zip")
+    assert read_description(path)["name"] == title
+    assert run_package(path) == ("passed", [])
+
+
 def test_classification_with_patient_data(tmp_path: Path) -> None:
     """Export a shipped model by the command, run it with the library of the zoo, and import it again."""
     runner, out = CliRunner(), tmp_path / "melanoma.zip"

@@ -82,7 +82,7 @@ def _describe(info: BundleInfo, folder: Path) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "type": "model",
-        "name": re.sub(r"[^\w+ ()-]", "-", config.name, flags=re.ASCII),
+        "name": _title(config.name),
         "description": f"{config.title}. {ONE_VIEW * bool(config.closer_views)}Research use only; not for diagnosis."[
             :1024
         ],
@@ -96,6 +96,12 @@ def _describe(info: BundleInfo, folder: Path) -> dict[str, Any]:
         "weights": {"onnx": {**_file(folder / ONNX_FILE), "opset_version": version}},
         "config": {"napari_melanoma": config.model_dump(mode="json")},
     }
+
+
+def _title(name: str) -> str:
+    """Return the name of a model in the characters and the length (5 to 128) that the zoo allows."""
+    title = re.sub(r"[^\w+ ()-]", "-", name, flags=re.ASCII)[:128]
+    return title if len(title) >= 5 else f"napari-melanoma {title}"
 
 
 def _file(path: Path) -> dict[str, str]:
