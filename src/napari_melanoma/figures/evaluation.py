@@ -379,17 +379,19 @@ def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     save_figure(figure, path)
 
 
-def plot_bars(bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0) -> None:
+def plot_bars(
+    bars: Mapping[str, Estimate], label: str, path: Path, *, middle: float = 0.0, colors: Sequence[str] = ()
+) -> None:
     """Draw estimates with their intervals, as bars that start at ``middle``.
 
-    ``bars``: name to its estimate. ``label``: of the horizontal axis.
+    ``bars``: name to its estimate. ``label``: of the horizontal axis. ``colors``: of the bars; by default blue.
     """
     figure = _create_figure(7, 1.1 + 0.34 * len(bars))
     axes = figure.subplots()
-    for row, estimate in enumerate(bars.values()):
-        axes.barh(row, estimate.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
-        axes.plot([estimate.low, estimate.high], [row, row], color=BLUE, linewidth=1.8)
-        axes.plot([estimate.mean], [row], "o", color=BLUE, markersize=4)
+    for row, (estimate, color) in enumerate(zip(bars.values(), colors or [BLUE] * len(bars), strict=True)):
+        axes.barh(row, estimate.mean - middle, left=middle, color=color, alpha=0.35, height=0.6)
+        axes.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=1.8)
+        axes.plot([estimate.mean], [row], "o", color=color, markersize=4)
     axes.axvline(middle, color=LINE_GRAY, linewidth=0.8)
     axes.set_yticks(range(len(bars)), list(bars))
     axes.set_ylim(len(bars) - 0.5, -0.5)

@@ -540,7 +540,9 @@ class TrainRecipe(Config):
         title="Epoch to keep",
         description="epoch of the model; last: independent of the validation set, without early stopping",
     )
-    gradient_clip: float = Field(1.0, title="Maximum gradient norm", gt=0, description="maximum gradient norm")
+    gradient_clip: float = Field(
+        1.0, title="Maximum gradient norm", ge=0, description="maximum gradient norm; 0: not limited"
+    )
     ema_decay: float = Field(
         0.0,
         title="Weight averaging (EMA decay)",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
 
 from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult, images_in_part, list_parts
 from napari_melanoma.extensions.papers.papers import Claim, ClaimRows, Paper, Role
 from napari_melanoma.extensions.papers.predictions import CALIBRATED, CHANCE
+from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.metrics.statistics import Estimate
 
 
@@ -88,10 +92,13 @@ def describe_claims(paper: Paper, results: Sequence[RowResult]) -> list[str]:
     """Compare each claim of the paper with its own results and with ours, in a few sentences each."""
     sentences = []
     for claim in paper.file.claims:
-        parts = [f"Claim of the paper: {claim.text}.", *_compare_with_table(paper, claim)]
-        parts += _compare_grid(claim, results) if claim.best_values else _compare_with_results(claim, results)
-        sentences.append(" ".join(parts))
+        ours = list(_compare_grid(claim, results) if claim.best_values else _compare_with_results(claim, results))
+        parts = [f"Claim of the paper: {claim.text}.", *_compare_with_table(paper, claim), *ours]
+        sentences.append(" ".join(parts if ours else [*parts, "Not tested here."]))
     return sentences
+
+
+ROUNDED = 0.5  # largest difference between a stated gain and that of the table, in per cent
 
 
 def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
@@ -99,9 +106,11 @@ def _compare_with_table(paper: Paper, claim: Claim) -> Iterator[str]:
     supported, contradictions = dict[str, None](), dict[str, None]()
     for rows in claim.rows:
         figures = [paper.rows[name].file.paper for name in (rows.row, *rows.over)]
-        for data in figures[0]:
+        for data in claim.data or figures[0]:
             claimed, *others = (each.get(data, {}) for each in figures)
             where = f" on {data}" if len(figures[0]) > 1 else ""
+            if not any(metric in claimed and metric in other for metric in claim.metrics for other in others):
+                continue
             wrong = list(_table_contradictions(claim, claimed, others))
             contradictions |= dict.fromkeys(f"{text}{where}" for text in wrong)
             if not wrong:
@@ -122,9 +131,12 @@ def _table_contradictions(
         if metric not in claimed or not values:
             continue
         best = max(values)
-        is_equal = claim.within is not None and abs(claimed[metric] - best) <= claim.within
-        if not is_equal and (claim.within is not None or best > claimed[metric]):
+        gain = claimed[metric] - best
+        is_equal = claim.within is not None and abs(gain) <= claim.within
+        if not is_equal and (claim.within is not None or gain < 0):
             yield f"{metric} {best:.2f} compared with {claimed[metric]:.2f}"
+        elif metric in claim.gains and abs(gain - claim.gains[metric]) > ROUNDED:
+            yield f"{metric} {gain:+.2f} instead of {claim.gains[metric]:+g}"
 
 
 def _compare_with_results(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
@@ -147,7 +159,8 @@ def _members(rows: ClaimRows, by_name: Mapping[str, RowResult]) -> list[RowResul
 
 
 def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult]) -> Iterator[str]:
-    """Judge a claim by the results of some rows on all images together."""
+    """Judge a claim by the results of some rows, on the untouched images if there are any, or else on all together."""
+    by_name = {name: _untouched(by_name[name]) for name in (rows.row, *rows.over)}
     compared = _members(rows, by_name)
     if reason := unlearned_rows(compared):
         yield f"With {rows.network}, it cannot be compared here: {reason}."
@@ -161,12 +174,19 @@ def _judge_rows(claim: Claim, rows: ClaimRows, by_name: Mapping[str, RowResult])
         return
     claimed, *others = own_results
     better = [m for m in metrics if all(claimed[m].mean > estimates[m].mean for estimates in others)]
-    where = f"Here, with {rows.network} and on all images together, it holds for"
+    images = f"the {PARTS[UNTOUCHED]}" if UNTOUCHED in list_parts(compared[0]) else "all images together"
+    where = f"Here, with {rows.network} and on {images}, it holds for"
     if len(better) == len(metrics):
         yield f"{where} {', '.join(metrics)}; see the intervals for the uncertainty."
     else:
         worse = ", ".join(f"{m} {100 * claimed[m].mean:.1f}" for m in metrics if m not in better)
         yield f"{where} {', '.join(better) or 'no metric'}, not for {worse}."
+
+
+def _untouched(item: RowResult) -> RowResult:
+    """Return a result with its untouched images only, if it has any."""
+    has_untouched = UNTOUCHED in list_parts(item)
+    return replace(item, images=images_in_part(item.images, UNTOUCHED)) if has_untouched else item
 
 
 def _judge_equality(within: float, rows: ClaimRows, by_name: Mapping[str, RowResult], metrics: Sequence[str]) -> str:
@@ -180,19 +200,96 @@ def _judge_equality(within: float, rows: ClaimRows, by_name: Mapping[str, RowRes
 
 
 def _compare_grid(claim: Claim, results: Sequence[RowResult]) -> Iterator[str]:
-    """State for how many configurations of the grids the best value of a key is one of the claimed values."""
-    ((key, claimed),) = claim.best_values.items()
+    """State for how many configurations of the grids the best values of the keys are the claimed ones."""
     metric = claim.metrics[0]
-    means: dict[str, dict[str, float]] = defaultdict(dict)
+    means: dict[str, dict[tuple[Any, ...], float]] = defaultdict(dict)
     for item in results:
-        values = item.row.values["full"]
-        if item.row.grid and not item.unlearned and metric in item.estimates and key in values:
-            others = {name: value for name, value in values.items() if name != key}
-            means[json.dumps(others, sort_keys=True)][values[key]] = item.estimates[metric].mean
-    compared = [by_value for by_value in means.values() if {*by_value} - {*claimed} and {*by_value} & {*claimed}]
+        values = _flatten(item.row.values["full"])
+        if item.row.grid and not item.unlearned and metric in item.estimates and {*claim.best_values} <= {*values}:
+            others = {name: value for name, value in values.items() if name not in claim.best_values}
+            found = tuple(values[key] for key in claim.best_values)
+            means[json.dumps(others, sort_keys=True)][found] = item.estimates[metric].mean
+    claimed = {*product(*claim.best_values.values())}
+    compared = [by_value for by_value in means.values() if {*by_value} - claimed and {*by_value} & claimed]
     if compared:
         won = sum(max(by_value, key=by_value.__getitem__) in claimed for by_value in compared)
         yield (
             f"Here it holds for {won} of {len(compared)} configurations of the grids, by the {metric} of one training "
             "each."
         )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values of a recipe by their dotted keys, such as ``model.start``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+# Published figures, compared with each other.
+
+
+def check_published(paper: Paper) -> Iterator[str]:
+    """Yield a sentence for each contradiction within the figures that a paper prints."""
+    published = dict[tuple[Any, ...], str]()  # rows for one line of the paper have the same figures: checked once
+    for row in paper.rows.values():
+        for data, figures in row.file.paper.items() if row.grid is None else ():
+            published.setdefault((row.kind.name, row.file.table or "", data, *figures.items()), row.file.title)
+    shares: dict[tuple[str, str], dict[str, tuple[float, float]]] = defaultdict(dict)
+    jaccards: dict[str, dict[str, bool]] = defaultdict(dict)
+    for (kind, table, data, *pairs), title in published.items():
+        values = dict(pairs)
+        if kind == "classification":
+            yield from _impossible_accuracy(title, values)
+            if share := implied_share(values):
+                shares[table, data][title] = share
+        elif "TJA" in values:
+            jaccards[table][f"{title}, {data}" if data else title] = values["TJA"] == values["JA"]
+    for each in shares.values():
+        if max(low for low, _ in each.values()) > min(high for _, high in each.values()):
+            listed = ", ".join(f"{title} {100 * (low + high) / 2:.1f} %" for title, (low, high) in each.items())
+            yield f"Published rows of one table imply different shares of positive images: {listed}."
+    for table, rows in jaccards.items():
+        if equal := [name for name, is_equal in rows.items() if is_equal]:
+            title = paper.file.tables[table].title
+            yield (
+                f"{title}: {len(equal)} of {len(rows)} published rows have the same TJA and JA, "
+                f"which needs a Jaccard index of 0.65 or more in every image: {', '.join(equal)}."
+            )
+    for method in paper.file.literature.methods if paper.file.literature else ():
+        yield from _impossible_accuracy(method.title, method.figures)
+
+
+def _impossible_accuracy(title: str, figures: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence if an accuracy is not between sensitivity and specificity.
+
+    With two classes, the accuracy is the mean of both, weighted by the share of each class.
+    """
+    if not {"AC", "SE", "SP"} <= figures.keys():
+        return
+    accuracy, ends = figures["AC"], sorted((figures["SE"], figures["SP"]))
+    if not ends[0] <= accuracy <= ends[1]:
+        yield (
+            f"{title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
+            f"{figures['SE']:.2f} and a specificity of {figures['SP']:.2f}; it may refer to other classes."
+        )
+
+
+def implied_share(figures: Mapping[str, float]) -> tuple[float, float] | None:
+    """Return the share of positives, 0 to 1, that published figures imply, as the range that rounding allows.
+
+    ``figures``: metrics in per cent: AC and SE, with SP or PR. None if they do not determine it.
+    """
+    other = "SP" if "SP" in figures else "PR"
+    if not {"AC", "SE", other} <= figures.keys() or figures[other] == 0 or figures["SE"] == figures[other]:
+        return None
+    half = 0.005 if any(value % 1 for value in figures.values()) else 0.5  # half of the last printed digit
+    shares = []
+    for signs in product((-half, half), repeat=3):
+        ac, se, third = (
+            min(max((figures[name] + sign) / 100, 0), 1) for name, sign in zip(("AC", "SE", other), signs, strict=True)
+        )
+        shares.append((ac - third) / (se - third) if other == "SP" else (1 - ac) / (1 - 2 * se + se / third))
+    low, high = min(shares), max(shares)
+    return (low, high) if 0 <= low <= high <= 1 else None

@@ -24,6 +24,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
     PARTS,
     RowResult,
     TableLine,
+    describe_conditions,
     images_in_part,
     is_in_size_figure,
     list_parts,
@@ -31,7 +32,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.extensions.papers.papers import Paper, PaperTable, RowFile
+from napari_melanoma.extensions.papers.papers import Paper, PaperTable, Row, RowFile
 from napari_melanoma.extensions.papers.planning import ReproductionContext, ReproductionFolder
 from napari_melanoma.extensions.papers.predictions import HALF
 from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths, save_figure
@@ -68,10 +69,12 @@ OURS, PAPERS = "this reproduction, with 95 % intervals", "the paper"
 class SizePoint:
     """A row in the figure of a metric against the number of parameters.
 
-    ``mean``, ``low``, ``high``: the metric with its interval; ``paper``: the result of the paper; all in per cent.
+    ``number``: of the row, for its color and marker. ``mean``, ``low``, ``high``: the metric with its interval;
+    ``paper``: the result of the paper; all in per cent.
     """
 
     title: str
+    number: int
     parameters: float
     mean: float
     low: float
@@ -85,17 +88,17 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     papers = [
-        (number, point.paper_parameters, point.paper)
-        for number, point in enumerate(points)
+        (point.number, point.paper_parameters, point.paper)
+        for point in points
         if point.paper_parameters is not None and point.paper is not None
     ]
     count = 2 if papers else 1
     figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     x_positions = spread_sizes([point.parameters for point in points])
-    for number, (point, x) in enumerate(zip(points, x_positions, strict=True)):
+    for point, x in zip(points, x_positions, strict=True):
         spread = [[point.mean - point.low], [point.high - point.mean]]
-        panels[0].errorbar([x], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
+        panels[0].errorbar([x], [point.mean], spread, label=point.title, capsize=3, **_style(point.number, ""))
     _size_axes(panels[0], OURS, metric)
     if papers:
         positions = spread_sizes([parameters for _, parameters, _ in papers])
@@ -120,11 +123,16 @@ def spread_sizes(sizes: Sequence[float]) -> list[float]:
     return moved
 
 
-def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tuple[str, str], path: Path) -> None:
+def draw_curves(
+    curves: Mapping[str, Sequence[Mapping[str, float]]],
+    numbers: Mapping[str, int],
+    watched: tuple[str, str],
+    path: Path,
+) -> None:
     """Plot the learning curves of rows: loss on training and validation images, and the monitored metric.
 
-    ``curves``: title of a row to its epochs, each a row of ``metrics.csv``. ``watched``: column and label of the
-    metric.
+    ``curves``: title of a row to its epochs, each a row of ``metrics.csv``. ``numbers``: title to the number of the
+    row. ``watched``: column and label of the metric.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -133,7 +141,8 @@ def draw_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], watched: tu
     panels = figure.subplots(1, 3)
     panels[1].sharey(panels[0])
     for axes, (key, label) in zip(panels, (*LOSSES.items(), watched), strict=True):
-        for number, (title, rows) in enumerate(curves.items()):
+        for title, rows in curves.items():
+            number = numbers[title]
             epochs, step = [row["epoch"] + 1 for row in rows], max(1, len(rows) // MARKS)
             marks = (number % step, step)  # at different epochs for different curves
             style = _style(number, LINES[number // len(COLORS) % len(LINES)])
@@ -208,11 +217,12 @@ MAX_COLUMNS = 4  # panels side by side
 class OutOfFoldPredictions:
     """Out-of-fold predictions of a row for the images of one test set.
 
-    ``truth``: bool (image,): whether an image is of the positive class. ``probability``, ``calibrated``: float64
-    (image,), before and after calibration. ``auc``: text of the AUC for the legend.
+    ``number``: of the row. ``truth``: bool (image,): whether an image is of the positive class. ``probability``,
+    ``calibrated``: float64 (image,), before and after calibration. ``auc``: text of the AUC for the legend.
     """
 
     title: str
+    number: int
     truth: NDArray[np.bool_]
     probability: NDArray[np.float64]
     calibrated: NDArray[np.float64]
@@ -224,14 +234,12 @@ def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -
     from matplotlib.figure import Figure
     from sklearn.metrics import roc_curve
 
-    titles = list(dict.fromkeys(row.title for rows in panels.values() for row in rows))  # the style of a row everywhere
     figure = Figure(figsize=(5.6 * len(panels), 5.8), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
         for row in rows:
-            number = titles.index(row.title)
             false_positive_rate, true_positive_rate, _ = roc_curve(row.truth, row.probability, drop_intermediate=False)
-            color, line = COLORS[number % len(COLORS)], LINES[number // len(COLORS) % len(LINES)]
+            color, line = COLORS[row.number % len(COLORS)], LINES[row.number // len(COLORS) % len(LINES)]
             label = f"{row.title}: {row.auc}" if row.auc else row.title
             axes.plot(
                 false_positive_rate,
@@ -311,22 +319,30 @@ SIZE = "Points of nearly the same size are shifted slightly so that they do not 
 def draw_figures(context: ReproductionContext, results: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw all figures of a reproduction, in the order of the page."""
     metric, folder, pictures = context.paper.file.chosen_by, context.folder.figures, list[ReportPicture]()
-    if points := [_size_point(item, metric) for item in results if is_in_size_figure(context, item)]:
+    if sized := [item for item in results if is_in_size_figure(context, item)]:
         size = folder / f"{metric.lower()}-against-size.png"
-        draw_size(points, metric, size)
-        pictures.append(ReportPicture(f"{metric} against size", size, SIZE))
+        draw_size([_size_point(context.paper, item, metric) for item in sized], metric, size)
+        about = f"{SIZE} {describe_conditions(context, sized)}"
+        pictures.append(ReportPicture(f"{metric} against size", size, about))
     for curves in LEARNING_CURVES:
         pictures += _draw_curves(context, curves, results)
     for role, images in context.data.items():
-        if samples := _sample_pictures(context, role, results):
+        shown = [item for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
+        if samples := _sample_pictures(context, role, [item for item in shown if item.row.grid is None]):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(samples, images.names, path)
-            pictures.append(ReportPicture(f"Sample predictions on {images.names} (role {role})", path))
+            title, about = f"Sample predictions on {images.names} (role {role})", describe_conditions(context, shown)
+            pictures.append(ReportPicture(title, path, about))
     pictures += draw_augmentations(context)
     pictures += draw_predictions(context, [item for item in results if item.row.file.kind == "classification"])
     pictures += draw_stages(context, results)
     pictures += _draw_bars(context, results)
     return [*pictures, *draw_explanations(context, results), *depth_pictures(_claimed_first(context, results), folder)]
+
+
+def _row_number(paper: Paper, row: Row) -> int:
+    """Return the number of a row, by which it has the same color and marker in every figure."""
+    return list(dict.fromkeys(known.file.title for known in paper.rows.values())).index(row.file.title)
 
 
 def _claimed_first(context: ReproductionContext, results: Sequence[RowResult]) -> list[RowResult]:
@@ -344,13 +360,15 @@ def _draw_bars(context: ReproductionContext, all_results: Sequence[RowResult]) -
     pictures = []
     for part in dict.fromkeys(part for item in results.values() for part in list_parts(item)):
         rows = [results[name] for name in bars.rows if name in results]
-        estimates = {item.row.file.title: item.row.kind.estimates(images_in_part(item.images, part)) for item in rows}
-        values = {title: metrics[bars.metric] for title, metrics in estimates.items() if bars.metric in metrics}
-        if len(values) > 1:
+        rows = [replace(item, images=images_in_part(item.images, part)) for item in rows]
+        rows = [item for item in rows if bars.metric in item.estimates]
+        if len(rows) > 1:
             images = PARTS.get(part, "all images")
             path = context.folder.figures / f"bars-{part or 'all'}.png"
-            plot_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
-            pictures.append(ReportPicture(f"{bars.title}: {images}", path))
+            values = {item.title: item.estimates[bars.metric] for item in rows}
+            colors = [COLORS[_row_number(context.paper, item.row) % len(COLORS)] for item in rows]
+            plot_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5, colors=colors)
+            pictures.append(ReportPicture(f"{bars.title}: {images}", path, describe_conditions(context, rows)))
     return pictures
 
 
@@ -375,19 +393,23 @@ def _draw_curves(
     context: ReproductionContext, figure: LearningCurves, results: Sequence[RowResult]
 ) -> list[ReportPicture]:
     """Draw the learning curves of the rows of a figure."""
-    rows = [item.row for item in results if item.row.file.train and item.row.file.predictor == "network"]
-    shown = [row for row in rows if (row.task, row.kind.cross_validated) == (figure.task, figure.cross_validated)]
-    curves = {row.file.title: _learning_curve(context.folder, row.name, figure.cross_validated) for row in shown}
+    rows = [item for item in results if item.row.file.train and item.row.file.predictor == "network"]
+    shown = [
+        item for item in rows if (item.row.task, item.row.kind.cross_validated) == (figure.task, figure.cross_validated)
+    ]
+    curves = {item.title: _learning_curve(context.folder, item.row.name, figure.cross_validated) for item in shown}
     several = {title: epochs for title, epochs in curves.items() if len(epochs) > 1}
     if not several:
         return []
     monitor, path = MONITORS[figure.task], context.folder.figures / figure.file
-    draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
+    numbers = {item.title: _row_number(context.paper, item.row) for item in shown}
+    draw_curves(several, numbers, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, validation")), path)
     unvalidated = [
-        row.file.title for row in shown if row.values["full"].get("data", {}).get("validation_fraction") == 0
+        item.row.file.title for item in shown if item.row.values["full"].get("data", {}).get("validation_fraction") == 0
     ]
     note = " ".join([CURVES, *[FIRST_FOLD] * figure.cross_validated, *map(MONITORED.format, unvalidated)])
-    return [ReportPicture(figure.title, path, note + _not_drawn_text(curves))]
+    about = f"{note}{_not_drawn_text(curves)} {describe_conditions(context, shown)}"
+    return [ReportPicture(figure.title, path, about)]
 
 
 def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
@@ -396,11 +418,12 @@ def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
     return f" Not shown, since they are trained for a single epoch: {', '.join(single)}." if single else ""
 
 
-def _size_point(result: RowResult, metric: str) -> SizePoint:
+def _size_point(paper: Paper, result: RowResult, metric: str) -> SizePoint:
     """Create the point of a row in the figure of the metric against size."""
     estimate, file = result.estimates[metric], result.row.file
     ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
-    return SizePoint(file.title, result.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
+    number, published = _row_number(paper, result.row), file.paper.get("", {}).get(metric)
+    return SizePoint(result.title, number, result.parameters or 0, *ends, file.parameters, published)
 
 
 def _learning_curve(folder: ReproductionFolder, name: str, cross_validated: bool) -> list[dict[str, float]]:
@@ -414,12 +437,10 @@ def _learning_curve(folder: ReproductionFolder, name: str, cross_validated: bool
 def _sample_pictures(
     context: ReproductionContext, role: str, results: Sequence[RowResult]
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """Read the pictures for ``draw_samples`` of the rows that are evaluated on a role; empty without photographs."""
+    """Read the pictures for ``draw_samples`` of rows that are evaluated on a role; empty without photographs."""
     samples = context.data[role].test_samples
     photographs = read_pictures(context.folder.photographs, samples)
-    rows = [item.row for item in results if item.row.file.evaluated == role and not item.row.kind.cross_validated]
-    rows = [row for row in rows if row.grid is None]
-    folders = {row.file.title: context.folder.row(row.name).pictures for row in rows}
+    folders = {item.title: context.folder.row(item.row.name).pictures for item in results}
     predictions = {title: read_pictures(folder, samples) for title, folder in folders.items()}
     return {"Photograph": photographs, **predictions} if photographs else {}
 
@@ -467,7 +488,9 @@ def draw_predictions(context: ReproductionContext, results: Sequence[RowResult])
     pictures: list[ReportPicture] = []
     for name, table, rows in results_by_table(context.paper, results):
         shown = [_read_predictions(context.paper, line) for line in table_lines(rows) if line.domains]
-        pictures += [*_draw_table(context, name, table, shown), *_draw_samples(context, name, table, rows)]
+        conditions = describe_conditions(context, rows)
+        drawn = [*_draw_table(context, name, table, shown), *_draw_samples(context, name, table, rows)]
+        pictures += [replace(picture, about=f"{picture.about} {conditions}".strip()) for picture in drawn]
     return pictures
 
 
@@ -475,7 +498,10 @@ def _read_predictions(paper: Paper, line: TableLine) -> _PlottedPredictions:
     pooled, row = pool(line.result.images), line.result.row
     area = line.result.estimates.get("AUC")
     auc = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
-    predictions = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.as_trained, pooled.probability, auc)
+    number = _row_number(paper, row)
+    predictions = OutOfFoldPredictions(
+        line.result.title, number, pooled.truth, pooled.as_trained, pooled.probability, auc
+    )
     return _PlottedPredictions(", ".join(line.set_names), predictions, row.file, paper.target_of(row))
 
 
@@ -512,7 +538,7 @@ def _draw_samples(
         if item.row.file.predictor == "network" and folder.is_dir():
             paths = sorted(folder.rglob("*.png"))
             names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
-            pictures[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
+            pictures[item.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
     if pictures:
         path = context.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(name for images in context.cross_validated.values() for name in images.names))
@@ -596,7 +622,7 @@ def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPre
                 )
                 groups = [one["group"] for one in measured]
                 where = PARTS.get(part, "all")
-                yield DepthPredictions(item.row.file.title, where, predicted, true, groups, _collect_readings(measured))
+                yield DepthPredictions(item.title, where, predicted, true, groups, _collect_readings(measured))
 
 
 def _collect_readings(images: Sequence[Mapping[str, str]]) -> dict[str, NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
-from napari_melanoma.extensions.papers.paper_rows import RowResult, choose_pictured
+from napari_melanoma.extensions.papers.paper_rows import RowResult, choose_pictured, describe_conditions
 from napari_melanoma.extensions.papers.planning import ReproductionContext
 from napari_melanoma.extensions.papers.predictions import HALF, mask_or_everything, segment_and_refine
 from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
@@ -141,7 +141,8 @@ def draw_stages(context: ReproductionContext, results: Sequence[RowResult]) -> I
         labels = [_label(predictions[one.key], context.paper.file.target) for one in shown]
         path = context.folder.figures / f"stages-{item.row.name}.png"
         _draw_stages([_stages(one, segmenter, classifier) for one in shown], labels, path)
-        yield ReportPicture(f"From photograph to label: {file.title}", path, STAGES)
+        about = f"{STAGES} {describe_conditions(context, [item])}"
+        yield ReportPicture(f"From photograph to label: {item.title}", path, about)
 
 
 def _label(prediction: dict[str, str], target: str) -> str:
@@ -216,7 +217,7 @@ def draw_explanations(context: ReproductionContext, results: Sequence[RowResult]
     lines: dict[str, list[GalleryImage]] = {"1": [], "0": []}
     for sample in (one for one in candidates if one.full_name in chosen):
         rgb, mask = read_picture(classifier, sample)
-        heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]))
+        heat = explain(classifier, LesionInput(rgb, mask, table[sample.key]), "grad_cam")
         shrink = max(1, max(heat.shape) // EXPLAINED_PX)
         title = f"{sample.image_id}: {probabilities[sample.key]:.2f}"
         shown_image = GalleryImage(rgb[::shrink, ::shrink], heat[::shrink, ::shrink], title)
@@ -225,4 +226,5 @@ def draw_explanations(context: ReproductionContext, results: Sequence[RowResult]
     if shown:
         path = context.folder.figures / "grad-cam.png"
         draw_gallery(shown, path)
-        yield ReportPicture(f"Grad-CAM: {item.row.file.title}", path, GRAD_CAM.format(classifier.config.positive))
+        about = f"{GRAD_CAM.format(classifier.config.positive)} {describe_conditions(context, [item])}"
+        yield ReportPicture(f"Grad-CAM: {item.title}", path, about)

@@ -28,6 +28,7 @@ from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.training.run_data import read_data
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
 
 VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in evaluation.json
+SMALL_SIDE = 256  # side in pixels to which P2 resizes images and masks before it compares them
+SMALL_METRICS = {f"{name}{SMALL_SIDE}": name for name in ("AC", "DI")}
+MASK_COLUMNS = (*OVERLAP_METRICS, *SMALL_METRICS)
 
 
 # Segmentation: masks compared with reference masks by the metrics of ISIC 2018, averaged over images.
@@ -53,12 +57,21 @@ def _make_mask_measure(subject: RowSubject, run: RunContext) -> Callable[[Sample
 
     def measure(sample: Sample) -> ImageMeasurement:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
-        columns = {**{name: metrics[name] for name in OVERLAP_METRICS}, "found": int(compared.mask.any())}
+        small = overlap_metrics(_resize_mask(compared.mask), _resize_mask(compared.reference))
+        columns = {name: metrics[name] for name in OVERLAP_METRICS}
+        columns |= {name: small[full] for name, full in SMALL_METRICS.items()} | {"found": int(compared.mask.any())}
         return ImageMeasurement(
             columns, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference)
         )
 
     return measure
+
+
+def _resize_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Resize a mask, bool (row, column), to a square of ``SMALL_SIDE``, by the nearest pixel."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(mask).resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.NEAREST))
 
 
 def _mask_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
@@ -73,13 +86,13 @@ def _mask_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, 
 
 def _table(images: Sequence[Image]) -> np.ndarray:
     """Read the metrics, float64 (image, metric)."""
-    return np.array([[float(image[name]) for name in OVERLAP_METRICS] for image in images])
+    return np.array([[float(image[name]) for name in MASK_COLUMNS] for image in images])
 
 
 def _means(images: Sequence[Image], table: np.ndarray, bounds: tuple[float, float]) -> dict[str, Estimate]:
     """Average the columns of a table."""
     groups = [image["group"] for image in images]
-    return dict(zip(OVERLAP_METRICS, bootstrap_means(table, groups, bounds=bounds), strict=True))
+    return dict(zip(MASK_COLUMNS, bootstrap_means(table, groups, bounds=bounds), strict=True))
 
 
 def _mask_remark(images: Sequence[Image], trained: bool) -> str:
@@ -178,7 +191,7 @@ def _explain_unlearned_classes(row: Row, images: Sequence[Image], evaluation: Ma
 
 SEGMENTATION = RowKind(
     "segmentation",
-    tuple(OVERLAP_METRICS),
+    MASK_COLUMNS,
     _make_mask_measure,
     _mask_estimates,
     _mask_changes,

@@ -496,6 +496,11 @@ class RowResult:
         return tuple(_lines(self))
 
     @property
+    def title(self) -> str:
+        """Its title in figures, with a note if its model has not learned."""
+        return f"{self.row.file.title} (not learned)" if self.unlearned else self.row.file.title
+
+    @property
     def remark(self) -> str:
         """Warning of unreliable results, such as a model that finds nothing; "" if there is none."""
         remark = self.row.kind.remark(self.images, bool(self.parameters)) if self.images else ""
@@ -647,6 +652,24 @@ def _make_line(result: RowResult, sets: tuple[str, ...], domains: tuple[str, ...
     images = [image for image in result.images if image["domain"] in domains]
     same = len(images) == len(result.images)  # then the cached estimates are used
     return TableLine(result if same else replace(result, images=images), sets, domains)
+
+
+def describe_conditions(context: ReproductionContext, results: Iterable[RowResult]) -> str:
+    """Describe the numbers of test images, the budget and the resolutions of rows, for the caption of a figure."""
+    counts, sides = set[int](), set[int]()
+    for item in results:
+        counts.add(len(item.images))
+        folder = context.folder.row(item.row.file.model_of or item.row.name)
+        for path in (folder.recipe, folder.fold(1).recipe):
+            if path.is_file():
+                sides.add(read_toml(path, TrainRecipe).model.input_size)
+    parts = [f"n = {_format_range(counts)} test images", f"{context.plan.budget} budget"]
+    parts += [f"networks for images of {_format_range(sides)} px"] * bool(sides)
+    return f"{', '.join(parts)}."
+
+
+def _format_range(numbers: Collection[int]) -> str:
+    return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
 
 
 def describe_reductions(context: ReproductionContext, row: Row) -> tuple[str, ...]:

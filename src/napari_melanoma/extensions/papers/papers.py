@@ -232,15 +232,17 @@ class Claim(Config):
     """A claim in the text of a paper, to be compared with the paper's table and with our results.
 
     It is that rows are better than others; with ``within``, that they are equal; with ``best_values``, that the best
-    network of each configuration of a grid has one of these values.
+    network of each configuration of a grid has one of these values of each key.
     """
 
     text: str = Field(description="the claim, reworded")
     metrics: tuple[str, ...] = Field(min_length=1, description="metrics of the claim")
     rows: tuple[ClaimRows, ...] = ()
+    data: tuple[str, ...] = Field((), description="data sets of the paper that it is limited to; none: all")
+    gains: dict[str, float] = Field(default_factory=dict, description="metric to the stated difference, in per cent")
     within: float | None = Field(None, gt=0, description="largest difference of equal rows, in per cent")
-    best_values: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, max_length=1, description="key of the recipe to the claimed values"
+    best_values: dict[str, tuple[str | int, ...]] = Field(
+        default_factory=dict, description="dotted keys of the recipe to the claimed values"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_melanoma.core.files import write_text
 from napari_melanoma.extensions.papers.comparisons import (
+    check_published,
     describe_claims,
     describe_controls,
     describe_differences,
@@ -33,7 +34,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
     results_by_table,
     table_lines,
 )
-from napari_melanoma.extensions.papers.papers import Budget, Paper, PaperTable, PublishedMethod, Row
+from napari_melanoma.extensions.papers.papers import Budget, Paper, PaperTable, Row
 from napari_melanoma.extensions.papers.planning import ANY_DATA, ReproductionContext
 from napari_melanoma.extensions.papers.predictions import CALIBRATED, METRICS, SCORES, STORED
 from napari_melanoma.figures.page import NOTHING, ReportTable
@@ -124,8 +125,7 @@ def literature_table(paper: Paper, results: Sequence[RowResult]) -> ReportTable 
         about = (f"{item.row.file.title}, here", sets, str(len(item.images)))
         rows.append((*about, *(format_percent(item.estimates[m]) for m in literature.metrics)))
     sources = "; ".join(f"{method.title}: {method.source}" for method in literature.methods)
-    contradictions = (text for method in literature.methods if (text := _accuracy_contradiction(method)))
-    notes = (*filter(None, [literature.note]), f"Sources: {sources}.", *contradictions)
+    notes = (*filter(None, [literature.note]), f"Sources: {sources}.")
     return ReportTable(literature.title, ("Method", "Images", "n", *literature.metrics), tuple(rows), notes=notes)
 
 
@@ -145,20 +145,6 @@ def _compared_with_literature(paper: Paper, results: Sequence[RowResult]) -> lis
     literature = paper.file.literature
     names = (literature.row, *literature.own_rows) if literature else ()
     return [item for item in results if item.row.name in names and item.estimates]
-
-
-def _accuracy_contradiction(method: PublishedMethod) -> str:
-    """Describe an accuracy that is not between sensitivity and specificity; "" if there is no contradiction.
-
-    With two classes, the accuracy is the mean of both, weighted by the share of each class.
-    """
-    accuracy, ends = method.figures.get("AC"), [method.figures[m] for m in ("SE", "SP") if m in method.figures]
-    if accuracy is None or len(ends) < 2 or min(ends) <= accuracy <= max(ends):
-        return ""
-    return (
-        f"{method.title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
-        f"{method.figures['SE']:.2f} and a specificity of {method.figures['SP']:.2f}; it may refer to other classes."
-    )
 
 
 def _percent(value: float | None) -> str:
@@ -332,7 +318,8 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     shown_kinds = dict.fromkeys(item.row.file.kind for item in results)
     kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
     definitions = [CLASSIFICATION_NOTE] if "classification" in shown_kinds else []
-    parts = (*parts, *definitions, paper.note, *kind_notes, paper.later, *describe_claims(context.paper, results))
+    parts = (*parts, *definitions, paper.note, *kind_notes, paper.later, *check_published(context.paper))
+    parts = (*parts, *describe_claims(context.paper, results))
     return [_without_folders(context, text) for text in (*parts, nothing) if text]
 
 

@@ -146,10 +146,11 @@ class FusionBlock(nn.Module):
     """Base of the fusion methods; ``width`` is the length of the output vector."""
 
     uses_table = True
+    normalizes_numbers = True
 
     def __init__(self, features: int, config: FusionConfig) -> None:
         super().__init__()
-        self.table = TableInputs(config.tabular) if self.uses_table else None
+        self.table = TableInputs(config.tabular, normalize=self.normalizes_numbers) if self.uses_table else None
         self.width = self._make_layers(features, config)
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
@@ -206,7 +207,12 @@ class ConcatenationFusion(FusionBlock):
 
 
 class AnnexBFusion(FusionBlock):
-    """P2, Annex B: image features concatenated with the output of fully connected layers for the table."""
+    """P2, Annex B: image features concatenated with the output of fully connected layers for the table.
+
+    The paper scales the numbers to [0, 1], and does not normalize them otherwise.
+    """
+
+    normalizes_numbers = False
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
