@@ -156,6 +156,7 @@ def test_annex_b_concatenates_image_features_and_table_layers() -> None:
     network = network_of("annex_b", head="p2", tabular_layers=(32, 8))
     kinds = [type(part).__name__ for part in network.get_submodule("fusion.network").children()]
     assert kinds == ["Linear", "ReLU", "RowNorm", "Dropout"] * 2
+    assert network.get_submodule("fusion").table.norm is None  # the paper does not normalize numbers in [0, 1]
     layers = [part for part in network.get_submodule("head").modules() if isinstance(part, nn.Linear)]
     assert [(part.in_features, part.out_features) for part in layers] == [(64 + 8, 16), (16, 1)]
 

@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.extensions.papers import figures
 from napari_melanoma.extensions.papers.figures import draw_figures
+from napari_melanoma.extensions.papers.kinds import MASK_COLUMNS
 from napari_melanoma.extensions.papers.paper_rows import RowResult
 from napari_melanoma.extensions.papers.papers import read_paper
 from napari_melanoma.extensions.papers.planning import (
@@ -21,7 +22,6 @@ from napari_melanoma.extensions.papers.planning import (
 from napari_melanoma.extensions.papers.split import CrossValidatedRole, RoleData
 from napari_melanoma.extensions.papers.tables import next_steps, page_notes
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def work(tmp_path: Path) -> ReproductionContext:
 
 def learnt(name: str, value: float) -> RowResult:
     image = {"image_id": "a", "domain": "isic2017", "group": "a", "found": "1"} | dict.fromkeys(
-        OVERLAP_METRICS, str(value)
+        MASK_COLUMNS, str(value)
     )
     return RowResult(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
 
@@ -110,7 +110,8 @@ def test_a_row_of_one_epoch_has_no_curve_and_is_named(
         for picture in draw_figures(work, [learnt("simple-cnn", 0.9), learnt("random", 0.1)])
     }
     assert drawn == ["Simple CNN"]
-    assert pictures["Learning curves"].endswith(" Not shown, since they are trained for a single epoch: Random.")
+    about = " Not shown, since they are trained for a single epoch: Random. n = 2 test images, small budget."
+    assert pictures["Learning curves"].endswith(about)
 
 
 def test_sample_predictions_are_titled_by_data_set(work: ReproductionContext, monkeypatch: pytest.MonkeyPatch) -> None:

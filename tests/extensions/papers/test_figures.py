@@ -23,6 +23,7 @@ from napari_melanoma.extensions.papers.figures import (
     draw_size,
     spread_sizes,
 )
+from napari_melanoma.extensions.papers.paper_rows import RowResult, TableLine
 from napari_melanoma.extensions.papers.papers import read_paper
 
 
@@ -50,9 +51,9 @@ def test_points_of_the_same_size_keep_their_order() -> None:
 
 
 def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) -> None:
-    own = SizePoint("U-Net", 4e5, 30, 25, 35)
+    own = SizePoint("U-Net", 0, 4e5, 30, 25, 35)
     draw_size([own], "TJA", Path("none.png"))
-    draw_size([own, SizePoint("R2U-Net", 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
+    draw_size([own, SizePoint("R2U-Net", 1, 4e5, 30, 25, 35, 6e6, 83)], "TJA", Path("none.png"))
     assert [[axes.get_title() for axes in each.axes] for each in figure] == [
         [figures.OURS],
         [figures.OURS, figures.PAPERS],
@@ -66,7 +67,8 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
         {"epoch": epoch, "loss": 1.0 / (epoch + 1), "validation_loss": 1.1, "validation_jaccard": 0.5}
         for epoch in range(3)
     ]
-    draw_curves({f"row {number}": rows for number in range(14)}, ("validation_jaccard", "Jaccard"), Path("none.png"))
+    numbers = {f"row {number}": number for number in range(14)}
+    draw_curves(dict.fromkeys(numbers, rows), numbers, ("validation_jaccard", "Jaccard"), Path("none.png"))
     lines = figure[0].axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 14
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
@@ -78,7 +80,7 @@ def test_curves_differ_in_color_or_line_and_in_marker(figure: list[Figure]) -> N
 @pytest.mark.parametrize(("truth", "curves"), [((0, 1, 0, 1), True), ((0, 0, 0, 0), False)])
 def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figure: list[Figure]) -> None:
     values = np.linspace(0, 1, len(truth))
-    predictions = OutOfFoldPredictions("ResNet", np.array(truth, bool), values, values)
+    predictions = OutOfFoldPredictions("ResNet", 0, np.array(truth, bool), values, values)
     work: Any = SimpleNamespace(folder=SimpleNamespace(figures=Path()))
     table: Any = SimpleNamespace(title="Networks")
     file = read_paper("P2").rows["cls-resnet50"].file
@@ -94,7 +96,8 @@ def test_roc_curves_need_both_classes(truth: tuple[int, ...], curves: bool, figu
 
 def test_a_row_has_the_same_color_in_each_roc_panel(figure: list[Figure]) -> None:
     truth, values = np.array([False, True, False, True]), np.linspace(0, 1, 4)
-    rows = {title: OutOfFoldPredictions(title, truth, values, values) for title in ("A only", "B only", "A, then B")}
+    titles = ("A only", "B only", "A, then B")
+    rows = {title: OutOfFoldPredictions(title, at, truth, values, values) for at, title in enumerate(titles)}
     panels = {"A": list(rows.values()), "B": [rows["A, then B"], rows["B only"]], "C": [rows["A, then B"]]}
     draw_roc(panels, Path("none.png"))
     colors: dict[str, set[object]] = {}
@@ -113,12 +116,12 @@ def depth_row(readers: int) -> Any:
         readings = {f"depth_mm_reader_{one}": f"{mm + 0.1 * (one - 1):.1f}" for one in range(1, readers + 1)}
         image = {"depth_mm": f"{mm}", "depth_predicted_mm": f"{1.1 * mm}", "part": part, "group": f"p{index}"}
         images.append({**image, **readings})
-    return SimpleNamespace(row=SimpleNamespace(file=SimpleNamespace(title="Module")), images=images)
+    return SimpleNamespace(title="Module", images=images)
 
 
 def test_predictions_are_compared_with_each_reader_and_readers_with_each_other() -> None:
     rows = [depth_row(2), depth_row(2)]
-    rows[1].row.file.title = "Other"
+    rows[1].title = "Other"
     rows[1].images[0]["depth_mm_reader_2"] = ""  # this one has not read all
     table = agreement_table(rows)
     assert table is not None
@@ -142,3 +145,13 @@ def test_a_bland_altman_figure_is_drawn_for_each_pair(tmp_path: Path) -> None:
     assert [one.path.stem for one in pictures] == names
     assert all(one.path.is_file() for one in pictures)
     assert pictures[-1].about == "Module: untouched test set"
+
+
+def test_a_row_has_the_same_color_in_every_figure_and_is_marked_if_it_has_not_learned() -> None:
+    paper = read_paper("P2")
+    images = [{"label": str(n % 2), "as_trained": "0.5", "probability": "0.5", "group": str(n)} for n in range(4)]
+    item = RowResult(paper.rows["cls-resnet50"], 0.5, images, 1000, (), unlearned="its AUC contains 50")
+    line = TableLine(item, (), ("D",))
+    plotted = figures._read_predictions(paper, line).predictions
+    assert plotted.title == "ResNet-50 (true ROI) (not learned)"
+    assert plotted.number == figures._row_number(paper, item.row) != figures._row_number(paper, paper.rows["unet"])

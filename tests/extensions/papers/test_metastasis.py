@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_melanoma.classification import explanation
+from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.classification.explanation import explain
 from napari_melanoma.core.context import Milestone, Progress, RunContext
 from napari_melanoma.extensions.papers import options as reproduction_options
 from napari_melanoma.extensions.papers.comparisons import describe_differences
@@ -33,8 +36,16 @@ def done(
     folder = tmp_path_factory.mktemp("metastasis")
     data = (f"S={patients(folder / 'cohort')}",)
     options = ReproduceOptions(paper="P3", budget="small", minutes=1e6, rows=ROWS, data=data)
-    with patched():
+    methods: list[object] = []
+
+    def note_method(classifier: Classifier, lesion: LesionInput, method: object = None) -> object:
+        methods.append(method)
+        return explain(classifier, lesion, "grad_cam")
+
+    with patched(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explanation, "explain", note_method)
         yield reproduce(options, folder / "p3", run=RunContext()), folder / "p3"
+    assert {*methods} == {"grad_cam"}, "the figure named Grad-CAM has another method"
 
 
 def answers(out: Path, row: str) -> list[dict[str, str]]:

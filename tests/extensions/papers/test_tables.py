@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.extensions.papers import papers
+from napari_melanoma.extensions.papers.kinds import MASK_COLUMNS
 from napari_melanoma.extensions.papers.paper_rows import RowResult, table_lines
 from napari_melanoma.extensions.papers.papers import Budget, read_paper
 from napari_melanoma.extensions.papers.tables import describe_validation, paper_tables
-from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT, Estimate
 
 
 def evaluated(row: str, domain: str, value: float, count: int = 3, found: str = "1") -> list[dict[str, str]]:
     about = [{"image_id": str(n), "domain": domain, "group": f"{domain}/{n}", "found": found} for n in range(count)]
-    return [{**image, **dict.fromkeys(OVERLAP_METRICS, str(value))} for image in about]
+    return [{**image, **dict.fromkeys(MASK_COLUMNS, str(value))} for image in about]
 
 
 def found(row: str, images: list[dict[str, str]], *less: str, parameters: int | None = 1000) -> RowResult:

@@ -663,13 +663,13 @@ def describe_conditions(context: ReproductionContext, results: Iterable[RowResul
         for path in (folder.recipe, folder.fold(1).recipe):
             if path.is_file():
                 sides.add(read_toml(path, TrainRecipe).model.input_size)
-    parts = [f"n = {_format_range(counts)} test images", f"{context.plan.budget} budget"]
-    parts += [f"networks for images of {_format_range(sides)} px"] * bool(sides)
-    return f"{', '.join(parts)}."
+    parts = [f"n = {_format_range(counts)} test images" if counts else "", f"{context.plan.budget} budget"]
+    parts += [f"networks for images of {_format_range(sides)} px" if sides else ""]
+    return f"{', '.join(filter(None, parts))}."
 
 
 def _format_range(numbers: Collection[int]) -> str:
-    return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"
+    return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def describe_reductions(context: ReproductionContext, row: Row) -> tuple[str, ...]:
