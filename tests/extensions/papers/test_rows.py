@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.data.dataset import Sample
+from napari_melanoma.extensions.papers import kinds
 from napari_melanoma.extensions.papers.paper_rows import measure_samples, read_pictures
 from napari_melanoma.extensions.papers.papers import ImageMeasurement, read_paper
 from napari_melanoma.extensions.papers.planning import (
@@ -21,6 +23,7 @@ from napari_melanoma.extensions.papers.planning import (
     ReproductionPlan,
 )
 from napari_melanoma.extensions.papers.run import has_time
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models.bundle import CONFIG
 
 
@@ -88,3 +91,19 @@ def test_images_whose_ids_differ_only_in_case_have_pictures_of_their_own(tmp_pat
             "set/A": 10,
             "set/a": 200,
         }
+
+
+@pytest.mark.parametrize(("side", "same"), [(256, True), (512, False)])
+def test_masks_are_also_compared_at_the_size_of_p2(side: int, same: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask, reference = np.zeros((side, side), bool), np.zeros((side, side), bool)
+    mask[40:161, 40:160], reference[40:160, 40:160] = True, True  # a row more, which 256 pixels show only if it is even
+    compared = SimpleNamespace(mask=mask, reference=reference, rgb=None)
+    monkeypatch.setattr(kinds, "measure_sample", lambda *of: (compared, overlap_metrics(mask, reference)))
+    monkeypatch.setattr("napari_melanoma.lesion.segmentation.Segmenter.load", lambda bundle: None)
+    subject: Any = SimpleNamespace(bundle=SimpleNamespace(config=SimpleNamespace(threshold=0.5)))
+    subject.row = read_paper("P2").rows["unetpp"]
+    sample: Any = SimpleNamespace()
+    columns: Any = kinds._make_mask_measure(subject, RunContext())(sample).columns
+    assert columns["DI"] < 1
+    assert (columns["DI256"] == columns["DI"]) is same
+    assert (columns["AC256"] == columns["AC"]) is same
