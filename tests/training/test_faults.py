@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.io.results import read_table
 from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.monitor import explain_error, is_peer_lost
@@ -104,6 +107,22 @@ def test_non_finite_numbers_end_the_run_and_keep_the_best_epoch(
     assert not (tmp_path / "bundle").exists()
 
 
+class FullDisk(io.RawIOBase):
+    """A file on a disk that has room for 10 kB."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._written = file, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += len(data)
+        if self._written > 10_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(self._file.write(data))
+
+
 def test_full_disk_ends_the_run_and_resume_continues_it(
     alone: TrainRecipe, tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,16 +132,50 @@ def test_full_disk_ends_the_run_and_resume_continues_it(
 
     def save(state: object, file: Any) -> None:
         saved.append(state)
-        if len(saved) == 3:  # the start and the first epoch were saved
-            file.write(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(state, file)
+        # The start and the first epoch are saved; torch's writer hides the error of the file.
+        real(state, FullDisk(file) if len(saved) == 3 else file)
 
     monkeypatch.setattr(torch, "save", save)
     fails(alone, tmp_path, SaveError, "the disk is full")
     assert "disk is full" in events(tmp_path)[-1]["message"]
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"last.ckpt", "previous.ckpt", "best.ckpt"}
     assert train(alone, tmp_path, resume=True, run=RunContext()) is not None
+
+
+@pytest.mark.parametrize(
+    ("damaged", "notice"),
+    [
+        (("last",), r"last.ckpt is damaged: the run continues at previous.ckpt, after 3 epochs."),
+        (("last", "previous"), r"last.ckpt is damaged: the run continues at best.ckpt, after 1 epoch."),
+        (("last", "previous", "best"), r"last.ckpt is damaged: the run starts again, as there is no other checkpoint"),
+    ],
+    ids=["last", "previous", "all"],
+)
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
+    damaged: tuple[str, ...],
+    notice: str,
+    alone: TrainRecipe,
+    tmp_path: Path,
+    change: Change,
+    events: Events,
+) -> None:
+    """The resumed run ends with the same figures as a whole one."""
+    recipe = change(alone, epochs=4, learning_rate=1e-9)  # no epoch is better than the first
+    train(recipe, tmp_path / "whole", resume=False, run=RunContext())
+    run = RunContext(lambda progress: run.cancel() if progress.message.startswith("Epoch 3 of 4:") else None)
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path / "cut", resume=False, run=run)
+    for name in damaged:
+        path = tmp_path / f"cut/checkpoints/{name}.ckpt"
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content[: len(content) // 2 if name == "last" else 0])
+    train(recipe, tmp_path / "cut", resume=True, run=RunContext())
+    messages = [str(event.get("message")) for event in events(tmp_path / "cut") if event["kind"] == "notice"]
+    assert any(re.search(notice, message) for message in messages)
+    whole, cut = (read_table(tmp_path / name / "metrics.csv") for name in ("whole", "cut"))
+    assert [row["validation_loss"] for row in whole] == [row["validation_loss"] for row in cut]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a disk that is always full")

@@ -50,13 +50,18 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        """Folder of ``last.ckpt``, ``previous.ckpt`` and ``best.ckpt``."""
         return self.path / "checkpoints"
 
     @property
     def last_checkpoint(self) -> Path:
         """The last state, after an epoch or within one, at which the run continues."""
         return self.checkpoints / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The state before the last one, at which the run continues if the last one is damaged."""
+        return self.checkpoints / "previous.ckpt"
 
     @property
     def start_weights(self) -> Path:

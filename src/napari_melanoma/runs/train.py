@@ -69,11 +69,13 @@ from napari_melanoma.training.engine import (
     accelerator,
     choose_precision,
     device_name,
+    find_checkpoint,
     fit,
     interpolate_weights,
     is_first_process,
     next_accumulation,
     process_count,
+    restore_checkpoint,
     save_initial_weights,
 )
 from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
@@ -157,7 +159,7 @@ def train(
             phase.report(Progress(0, None, "Reading the data"))
             check_recipe(recipe, phase, keep=True)
         notices: list[str] = []
-        weights = not (resume and folder.last_checkpoint.exists())
+        weights = not (resume and find_checkpoint(folder))
         shape_is_known = recipe.task == "segmentation"  # the classes of a classifier depend on the prepared data
         network = create_network(recipe, weights=weights, notify=notices.append) if shape_is_known else None
     with folder.locked():
@@ -208,7 +210,7 @@ def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> int
     ProcessStamp.create().write(folder.path / PROCESS_FILE)
     if not folder.is_launching:  # the launching process has written "run", and the user may have canceled since
         folder.write_command("run")
-    epochs = _count_epochs(folder)
+    epochs = restore_checkpoint(folder)
     folder.drop_metrics_from(epochs)
     return epochs
 
@@ -429,19 +431,6 @@ def _reduce_batch_on_resume(error: Exception, options: TrainingSetup) -> None:
         if accumulate_batches is not None:
             options.save_accumulation(accumulate_batches)
             raise TrainingError(SHARED_MEMORY_FULL.format(accumulate_batches=accumulate_batches)) from error
-
-
-def _count_epochs(folder: RunFolder) -> int:
-    import torch
-
-    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
-
-    if not folder.last_checkpoint.exists():
-        return 0
-    state = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    if "loops" not in state:  # the initial state
-        return 0
-    return int(state["epoch"]) + (0 if PARTIAL_EPOCH in state else 1)
 
 
 class PhaseContext(RunFolderContext):

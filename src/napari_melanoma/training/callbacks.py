@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, move
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
 from napari_melanoma.training.monitor import divergence_message, monitor_for_recipe, monitor_from_values
@@ -59,9 +59,15 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values atomically."""
     if not path.parent.parent.is_dir():  # writing would create the folder again, with an incomplete run in it
         raise SaveError(f"cannot write {path}: the run folder was deleted. Start the run again.")
-    # Pass an open file: with a path, torch's own writer reports a full disk as an internal error.
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    with atomic_file(path) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # of torch's writer, which hides the error of the file
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+        _keep_previous(path)
 
 
 def copy_state(source: Path, path: Path) -> None:
@@ -75,6 +81,14 @@ def copy_state(source: Path, path: Path) -> None:
             temporary.hardlink_to(source)
         except OSError:  # a file system without links
             shutil.copyfile(source, temporary)
+        _keep_previous(path)
+
+
+def _keep_previous(path: Path) -> None:
+    """Rename the last checkpoint before it is replaced, so that a run can continue if the new one is damaged."""
+    folder = RunFolder(path.parent.parent)
+    if path == folder.last_checkpoint and path.exists():
+        move(path, folder.previous_checkpoint)
 
 
 class RunWriter(Callback):

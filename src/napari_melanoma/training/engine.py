@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, TrainingError
-from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.files import atomic_file, remove_file
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.processes import keep_freed_memory
 from napari_melanoma.models.torch_inference import choose_device, is_out_of_memory
 from napari_melanoma.models.torch_inference import choose_precision as fastest_precision
@@ -194,13 +196,57 @@ def _slurm_plugins() -> list[Any]:
 
 
 def _load_weights(task: Task, path: Path) -> None:
+    state = read_checkpoint(path)
+    if state is None:
+        reason = "is damaged" if path.exists() else "was removed after the last epoch"
+        raise TrainingError(f"{path} {reason}: the model is lost. Train again.")
+    task.load_state_dict(state["state_dict"])
+
+
+def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any] | None:
+    """Read a checkpoint; None if it is missing or damaged.
+
+    ``mmap``: do not read the tensors, only their sizes.
+    """
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise TrainingError(f"{path} was removed after the last epoch: the model is lost. Train again.") from None
-    task.load_state_dict(state["state_dict"])
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError):
+        return None
+    return state
+
+
+def find_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
+    """Find the checkpoint at which a run continues, and its content: the last, previous or best readable one."""
+    paths = (folder.last_checkpoint, folder.previous_checkpoint, folder.best_checkpoint)
+    states = ((path, read_checkpoint(path, mmap=True)) for path in paths)
+    return next(((path, state) for path, state in states if state is not None), None)
+
+
+def restore_checkpoint(folder: RunFolder) -> int:
+    """Replace damaged checkpoints by the previous or best ones, with a notice; return the number of finished epochs."""
+    from napari_melanoma.training.callbacks import copy_state
+    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
+
+    found, last = find_checkpoint(folder), folder.last_checkpoint
+    path, state = found or (last, {})
+    epochs = 0
+    if "loops" in state:  # otherwise the initial state
+        epochs = int(state["epoch"]) + (0 if PARTIAL_EPOCH in state else 1)
+    state.clear()  # the file of a mapped tensor cannot be replaced on Windows
+    if path != last or (found is None and last.exists()):
+        action = f"continues at {path.name}" if found else "starts again, as there is no other checkpoint"
+        fault = "damaged" if last.exists() else "missing"
+        done = format_count(epochs, "epoch")
+        folder.append_event("notice", message=f"{last} is {fault}: the run {action}, after {done}.")
+        remove_file(last)
+    if found and path != last:
+        copy_state(path, last)
+    if folder.best_checkpoint.exists() and read_checkpoint(folder.best_checkpoint, mmap=True) is None:
+        folder.append_event("notice", message=f"{folder.best_checkpoint} is damaged, and was removed.")
+        remove_file(folder.best_checkpoint)
+    return epochs
 
 
 @contextmanager
