@@ -111,6 +111,34 @@ def test_tensorboard(recipe: TrainRecipe, tmp_path: Path) -> None:
     assert "Research use only." in texts["README.md/text_summary"]
 
 
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_resumed_run_sends_the_epochs_that_were_lost_by_a_kill(
+    recipe: TrainRecipe, tmp_path: Path, name: str
+) -> None:
+    """The process was killed when it had finished three epochs, of which the tracker has the first."""
+    pytest.importorskip(name)
+    folder, recipe = RunFolder(tmp_path / "first"), recipe.model_copy(update={"trackers": (name,)})
+    write_run(folder, recipe)
+    with track_run(recipe, folder):
+        folder.append_event("epoch", epoch=0, loss=0.5, validation_jaccard=0.7, best=True)
+    for epoch in range(3):
+        folder.add_metrics({"epoch": epoch, "loss": 0.5 - epoch / 10, "validation_jaccard": 0.7})
+    with track_run(recipe, folder):
+        folder.append_event("epoch", epoch=3, loss=0.2, validation_jaccard=0.7, best=True)
+    assert not [event for event in folder.read_events() if event["kind"] == "notice"]
+    if name == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(str(folder.tensorboard)).Reload().Scalars("epoch/loss")
+    else:
+        import mlflow
+
+        client = mlflow.MlflowClient(f"sqlite:///{folder.path / 'mlflow' / 'mlflow.db'}")
+        run = json.loads((folder.path / "trackers.json").read_text())["mlflow"]
+        found = client.get_metric_history(run, "epoch/loss")
+    assert sorted((item.step, round(item.value, 3)) for item in found) == [(1, 0.5), (2, 0.4), (3, 0.3), (4, 0.2)]
+
+
 def test_mlflow_in_a_local_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     folder = track(recipe, tmp_path, "mlflow")

@@ -165,7 +165,10 @@ def test_a_cross_validation_from_start_to_ensemble(
 ) -> None:
     """Canceled within a fold, resumed, and used as any model."""
     change_rows(patients, lambda row: {**row, "split": "test" if row["image_id"] < "b04" else ""})
-    recipe, out = on(recipe, patients, epochs=1), tmp_path / "out"
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe, out = on(recipe, patients, epochs=1, trackers=["tensorboard"]), tmp_path / "out"
     run = RunContext()
 
     def stop_in_fold(step: Progress) -> None:
@@ -199,6 +202,9 @@ def test_a_cross_validation_from_start_to_ensemble(
     stored = [json.loads((path / "evaluation/metrics.json").read_text())["metrics"]["all"] for path in result.runs]
     assert summary["metrics"]["JA"]["folds"] == [one["JA"]["mean"] for one in stored]
     assert result.metrics["JA"].mean == pytest.approx(np.mean([one["JA"]["mean"] for one in stored]))
+    for path, metrics in zip(result.runs, stored, strict=True):
+        recorded = EventAccumulator(str(path / "tensorboard")).Reload().Scalars("test/JA")
+        assert [item.value for item in recorded] == pytest.approx([metrics["JA"]["mean"]])
     page = (out / "folds.html").read_text()
     assert "Fold 2" in page
     assert str(tmp_path) not in page

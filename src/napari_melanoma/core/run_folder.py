@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from napari_melanoma.core.context import Cancelled, PartContext, RunContext
-from napari_melanoma.core.csv_files import CsvReader, CsvWriter
+from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter, read_csv_dicts
 from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
@@ -135,6 +135,21 @@ class RunFolder:
             writer.write_row(row)
         writer.write_row(f"{value:.6g}" for value in row.values())
         _append(path, text.getvalue())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Read the complete rows of ``metrics.csv``."""
+        try:
+            with (self.path / "metrics.csv").open(newline="", encoding="utf-8", errors="replace") as table:
+                rows = list(read_csv_dicts(table))
+        except (OSError, CsvError):
+            return []
+        metrics = []
+        for row in rows:
+            with suppress(TypeError, ValueError):
+                values = {name: float(value) for name, value in rename_keys("metrics", row).items()}
+                if math.isfinite(values.get("epoch", 0.0)):
+                    metrics.append(values)
+        return metrics
 
     def repair(self) -> None:
         """Remove incomplete last lines and temporary files of a killed process; the caller holds the lock."""

@@ -154,10 +154,8 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     elif recipe.task == "segmentation":
         evaluation = _evaluate_masks(folder, model, run=run)
     else:
-        evaluation, origin = (
-            evaluate_on_test_images(folder, model, run=run),
-            "The run did not start from a classifier. ",
-        )
+        evaluation = evaluate_on_test_images(folder, model, run=run)
+        origin = "The run did not start from a classifier. " if has_no_start(recipe, folder) else ""
     return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
 
 

@@ -280,7 +280,7 @@ def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
         if read_toml(fold.config, TrainRecipe) != recipe:
             raise RunError(f"{fold.config} does not match {FOLDS}. Move {fold.path} away to train the fold again.")
         return
-    train(recipe, fold.path, resume=fold.config.exists(), run=run, evaluate=False, check_place=False)
+    train(recipe, fold.path, resume=fold.config.exists(), run=run, check_place=False)
 
 
 def _write_ensemble(

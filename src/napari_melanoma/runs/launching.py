@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import remove_file, save_error
 from napari_melanoma.core.formatting import format_count
@@ -23,7 +22,6 @@ from napari_melanoma.core.processes import (
     spawn_detached,
     wait_until_ended,
 )
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import (
     EVENTS,
     PROCESS_FILE,
@@ -164,7 +162,7 @@ def read_run(path: Path) -> RunReport:
     first, events = read_start_and_last_events(path / EVENTS)
     is_alive = is_run_alive(path)
     state = run_state(path, events, is_alive)
-    metrics = _read_metrics(path / "metrics.csv")
+    metrics = folder.read_metrics()
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
     monitor = _find_monitor(recipe, metrics)
     monitored = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
@@ -208,24 +206,6 @@ def _read_recipe(path: Path) -> TrainRecipe | None:
         except ConfigError:
             continue
     return None
-
-
-def _read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the complete rows of ``metrics.csv``."""
-    try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as table:
-            rows = list(read_csv_dicts(table))
-    except (OSError, CsvError):
-        return []
-    metrics = []
-    for row in rows:
-        try:
-            values = {name: float(value) for name, value in rename_keys("metrics", row).items()}
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(values.get("epoch", 0.0)):
-            metrics.append(values)
-    return metrics
 
 
 def _read_comparison(path: Path) -> Comparison | None:

@@ -42,6 +42,7 @@ BACKLOG_S = 2.0
 CLOSE_S = 60.0  # to open MLflow with a new database takes 10 s
 FINAL_KINDS = ("epoch", "finished")  # sent even if the run has ended
 # Of an event, these values are sent, under the name of their unit of time.
+EPOCH_LOSS = "epoch/loss"
 STEP_VALUES = ("loss", "images_per_second", "memory_mb", "gpu_memory_mb")
 NOT_MEASURED = ("time", "kind", "epoch", "best")
 log = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ class Tracker(ABC):
     @abstractmethod
     def add_pictures(self, folder: Path, step: int) -> None:
         """Add the sample pictures of an epoch."""
+
+    def list_epochs(self) -> set[int] | None:
+        """Return the epochs that the tracker has of an earlier process, from 1; None if that cannot be read."""
+        return None
 
     def close(self, outcome: str) -> None:
         """End the run in the tracker."""
@@ -89,6 +94,13 @@ class TensorBoardTracker(Tracker):
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
             self.logger.experiment.add_image(f"samples/{path.stem}", pixels, step, dataformats="HWC")
+
+    def list_epochs(self) -> set[int]:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        written = EventAccumulator(self.logger.log_dir, size_guidance={"scalars": 0}).Reload()
+        is_known = EPOCH_LOSS in written.Tags()["scalars"]
+        return {item.step for item in written.Scalars(EPOCH_LOSS)} if is_known else set()
 
 
 class MlflowTracker(Tracker):
@@ -121,6 +133,10 @@ class MlflowTracker(Tracker):
 
     def add_pictures(self, folder: Path, step: int) -> None:
         self.logger.experiment.log_artifacts(self.logger.run_id, str(folder), f"samples/{folder.name}")
+
+    def list_epochs(self) -> set[int]:
+        history = self.logger.experiment.get_metric_history(self.logger.run_id, EPOCH_LOSS)
+        return {item.step for item in history}
 
     def close(self, outcome: str) -> None:
         """End the run in the words of MLflow."""
@@ -199,10 +215,12 @@ def track_run(recipe: TrainRecipe, folder: RunFolder) -> Iterator[None]:
         yield
         return
     reader = RunEventReader(folder.path)
-    while reader.poll():  # a resumed run has sent its earlier events
+    while reader.poll():  # a resumed run has sent its earlier events, apart from the last ones before a kill
         pass
+    epochs = folder.read_metrics()
     ended, outcome = threading.Event(), ["success"]
-    arguments = (recipe, folder, names, reader, ended, outcome)
+    trackers = _TrackerGroup(folder, epochs)
+    arguments = (recipe, trackers, names, reader, ended, outcome)
     thread = threading.Thread(target=_track, args=arguments, name="trackers", daemon=True)
     thread.start()
     try:
@@ -219,14 +237,13 @@ def track_run(recipe: TrainRecipe, folder: RunFolder) -> Iterator[None]:
 
 def _track(
     recipe: TrainRecipe,
-    folder: RunFolder,
+    trackers: _TrackerGroup,
     names: Sequence[str],
     reader: RunEventReader,
     ended: threading.Event,
     outcome: list[str],
 ) -> None:
     """Open the trackers, send events until the run has ended, and close them."""
-    trackers = _TrackerGroup(folder)
     try:
         trackers.open(recipe, names)
         _send_events(trackers, reader, ended)
@@ -252,14 +269,18 @@ def _send_events(trackers: _TrackerGroup, reader: RunEventReader, ended: threadi
 
 
 class _TrackerGroup:
-    """The open trackers of a run; one that raises an error is left out from then on."""
+    """The open trackers of a run; one that raises an error is left out from then on.
 
-    def __init__(self, folder: RunFolder) -> None:
+    ``epochs``: the rows of ``metrics.csv`` of a resumed run.
+    """
+
+    def __init__(self, folder: RunFolder, epochs: Sequence[Mapping[str, float]] = ()) -> None:
         self._folder = folder
+        self._epochs = epochs
         self._trackers: dict[str, Tracker] = {}
 
     def open(self, recipe: TrainRecipe, names: Sequence[str]) -> None:
-        """Open trackers, and send the recipe."""
+        """Open trackers, and send the recipe, and the epochs that they lack because a process was killed."""
         path = self._folder.path / IDS_FILE
         ids: dict[str, str] = {}
         with suppress(OSError, ValueError):
@@ -273,6 +294,14 @@ class _TrackerGroup:
         values = recipe.model_dump(mode="json")
         self._each(lambda tracker: tracker.logger.log_hyperparams(values))
         self._each(lambda tracker: tracker.add_text(self._folder.config))
+        if self._epochs:
+            self._each(self._send_lost_epochs)
+
+    def _send_lost_epochs(self, tracker: Tracker) -> None:
+        recorded = tracker.list_epochs()
+        for row in self._epochs if recorded is not None else ():
+            if (step := int(row["epoch"]) + 1) not in recorded:
+                tracker.logger.log_metrics(_epoch_values(row), step)
 
     def send(self, event: Mapping[str, Any]) -> None:
         """Send what an event says: values of a step or an epoch, pictures, or the result of the run."""
@@ -281,8 +310,7 @@ class _TrackerGroup:
             values = {f"step/{name}": event[name] for name in STEP_VALUES if _is_number(event.get(name))}
             self._each(lambda tracker: tracker.logger.log_metrics(values, int(event["step"])))
         elif kind == "epoch":
-            measured = {name: value for name, value in event.items() if name not in NOT_MEASURED and _is_number(value)}
-            values = {f"epoch/{name}": value for name, value in measured.items()}
+            values = _epoch_values(event)
             self._each(lambda tracker: tracker.logger.log_metrics(values, int(event["epoch"]) + 1))
         elif kind == "samples":
             folder = self._folder.path / str(event["folder"])
@@ -318,6 +346,11 @@ class _TrackerGroup:
         message = f"tracking by {name} stopped: {reason}. The training continues without it."
         with suppress(OSError):
             self._folder.append_event("notice", message=message)
+
+
+def _epoch_values(row: Mapping[str, Any]) -> dict[str, float]:
+    measured = {name: value for name, value in row.items() if name not in NOT_MEASURED and _is_number(value)}
+    return {f"epoch/{name}": value for name, value in measured.items()}
 
 
 def read_figures(folder: RunFolder) -> dict[str, float]:

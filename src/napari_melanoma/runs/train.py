@@ -387,7 +387,8 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, run: RunContext) 
         return
     from napari_melanoma.runs.acceptance import compare_run, evaluate_alone, has_no_start
 
-    is_alone = has_no_start(work.recipe, folder)
+    is_fold = work.recipe.data.fold is not None and work.recipe.data.fold.number is not None
+    is_alone = is_fold or has_no_start(work.recipe, folder)
     activity = "evaluation" if is_alone else "comparison with the old model"
     try:
         if needs_baselines(work.recipe):
