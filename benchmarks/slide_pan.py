@@ -143,7 +143,7 @@ def show_everything(dock: Any, root: Path) -> None:  # noqa: ANN401 - the Slide 
         check = dock.findChild(QCheckBox, name)
         if check.isEnabled() and not check.isChecked():
             check.click()
-    dock.display_section.expand(animate=False)
+    dock.display_section.expand()
     wait(lambda: dock.findChild(QComboBox, "display_stain") is not None)
     stain = dock.findChild(QComboBox, "display_stain")
     stain.setCurrentIndex(1)

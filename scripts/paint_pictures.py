@@ -78,7 +78,7 @@ class Painter:
         self.dock.opener.open([slide])
         self._wait_until(lambda: self.dock.slide is not None and self.dock.slide.info.path == slide)
         self._wait_until(lambda: "Paint" in hosted.sections and self._is_idle())
-        hosted.sections["Paint"].frame.expand(animate=False)
+        hosted.sections["Paint"].frame.expand()
         self._wait_until(lambda: hosted.sections["Paint"].widget is not None and self._is_idle())
         fit_view(self.dock.context.viewer)
         process_events(0.5)

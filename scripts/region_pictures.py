@@ -58,7 +58,7 @@ def cycle(folder: Path, out: Path, theme: str) -> None:
     dock.run_manager.root = folder / "results"
     dock.opener.open([slide])
     wait_until(lambda: dock.sections.hosted.session is not None and tasks.is_idle())
-    dock.regions_section.expand(animate=False)
+    dock.regions_section.expand()
     draw(dock, labels, [patch(labels, labels == value, seed) for seed, value in enumerate((1, 4))])
     run_model(dock, trained(folder, "first", slide, dock), "first")
     show_part(dock, "slide_heatmap_section")

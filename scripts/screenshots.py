@@ -302,7 +302,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     case = confirm(set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
     case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
     dock.controller.edit(case, "clinical metadata")
-    dock.patient_section.collapse(animate=False)
+    dock.patient_section.collapse()
     dock.tree.opened.emit("I1")
     wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
     wait_until(lambda: "Saved" in dock.save_label.text())
@@ -315,7 +315,7 @@ def change_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Case", theme, (1400, 980))
     dock.controller.open(write_grown_lesion(folder / "P-0042"))
     wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
-    dock.patient_section.collapse(animate=False)
+    dock.patient_section.collapse()
     dock.comparison._view.compare_button.click()
     wait_until(lambda: dock.comparison.layers is not None and tasks.is_idle())
     process_events(0.5)
@@ -365,7 +365,7 @@ def channel_pictures(folder: Path, out: Path, theme: str) -> None:
     path = write_fluorescence(sample, folder / "section 3, fluorescence.ome.tif")
     dock.opener.open([path])
     wait_until(lambda: dock.slide.identity != sample.identity and tasks.is_idle())
-    dock.display_section.expand(animate=False)
+    dock.display_section.expand()
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_display_section")
     viewer.reset_view()
@@ -413,14 +413,14 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
         show_part(dock, "slide_lesions_section")
         picture(dock.window(), out / "slide-dock-draw.webp")
         dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.correlation_section.collapse(animate=False)
-    dock.options_section.expand(animate=False)
+    dock.correlation_section.collapse()
+    dock.options_section.expand()
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
     stain = dock.findChild(QComboBox, "slide.stain")
     stain.setCurrentIndex(stain.findData("macenko"))
     show_part(dock, "slide_options_section")
     picture(dock, out / "slide-dock-options.webp")
-    dock.options_section.collapse(animate=False)
+    dock.options_section.collapse()
     for layer in viewer.layers[1:]:
         layer.visible = False
     draw_regions(dock)
@@ -443,7 +443,7 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.slide.identity != first.identity and tasks.is_idle())
     dock.picker.select_slide(first.identity)
     wait_until(lambda: dock.slide.identity == first.identity and tasks.is_idle())
-    dock.side_by_side_section.expand(animate=False)
+    dock.side_by_side_section.expand()
     for name in ("side_by_side_show", "side_by_side_register"):
         dock.findChild(QAbstractButton, name).click()
         wait_until(tasks.is_idle)
@@ -520,9 +520,9 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
         dock.opener.open([slide])
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
     measure_automatically(dock)
-    dock.depth_section.collapse(animate=False)
+    dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
-    dock.risk_section.expand(animate=False)
+    dock.risk_section.expand()
     page = dock.sections.hosted.sections["Risk"].section.controller
     page.view.model_picker.model = model
     page.view.model_picker.changed.emit()
@@ -534,7 +534,7 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     page.view.gallery.find_button.click()
     wait_until(tasks.is_idle)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
-        dock.findChild(type(dock.depth_section), title).collapse(animate=False)
+        dock.findChild(type(dock.depth_section), title).collapse()
     page.view.validity.show_anyway_button.setChecked(True)
     if slide is None:
         viewer.reset_view()
@@ -556,11 +556,11 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
     controller = measure_automatically(dock)
     measure_twice(dock, controller)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
-        dock.findChild(type(dock.depth_section), title).collapse(animate=False)
+        dock.findChild(type(dock.depth_section), title).collapse()
     show_part(dock, "slide_depth_section")
     picture(dock.window(), out / "slide-dock-depth.webp")
     controller.view.move_button.click()
-    dock.depth_section.collapse(animate=False)
+    dock.depth_section.collapse()
     fill_in_synoptic(dock)
     show_part(dock, "slide_synoptic_section")
     picture(dock, out / "slide-dock-synoptic.webp")
@@ -571,7 +571,7 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     """Confirm what the reading suggests, and answer some fields."""
     from napari_melanoma.depth.synoptic import SynopticAnswer
 
-    dock.synoptic_section.expand(animate=False)
+    dock.synoptic_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Synoptic report" in hosted.sections and hosted.sections["Synoptic report"].widget is not None)
     section = hosted.sections["Synoptic report"].section.controller
@@ -586,7 +586,7 @@ def fill_in_synoptic(dock: SlideDock) -> None:
 
 def measure_automatically(dock: SlideDock) -> DepthController:
     """Let the model measure the depth, and return the controller of the section."""
-    dock.depth_section.expand(animate=False)
+    dock.depth_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Depth" in hosted.sections and hosted.sections["Depth"].widget is not None)
     controller = hosted.sections["Depth"].section.controller
@@ -641,7 +641,7 @@ def draw_lesions(dock: SlideDock) -> None:
         document.edit(lambda *args, drawn=(outline,), label=label: add_lesion(args[0], drawn, *args[1:], label))
     wait_until(lambda: len(document.value.lesions) == len(known) + 2 and tasks.is_idle())
     dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.correlation_section.expand(animate=False)
+    dock.correlation_section.expand()
     dock.context.session.selected_lesions.set((len(known) + 1,))
     wait_until(tasks.is_idle)
 
@@ -652,7 +652,7 @@ def draw_regions(dock: SlideDock) -> None:
 
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
-    dock.regions_section.expand(animate=False)
+    dock.regions_section.expand()
     height, width = dock.slide.size
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     drawn = []

@@ -99,7 +99,7 @@ class Pathologist(Person):
     def opens_section(self, title):
         """Expand a section; return its widgets once they are open."""
         hosted = self.dock.sections.hosted.sections[title]
-        hosted.frame.expand(animate=False)
+        hosted.frame.expand()
         self.until(lambda: hosted.widget is not None)
         return hosted.widget
 

@@ -67,10 +67,10 @@ def list_controls(dock):
 
 
 def expand_sections(dock):
-    from superqt import QCollapsible
+    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
-    for section in dock.findChildren(QCollapsible):
-        section.expand(animate=False)
+    for section in dock.findChildren(CollapsibleSection):
+        section.expand()
 
 
 def check_wheel(dock):

@@ -446,7 +446,7 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
         combo(field).activated.emit(combo(field).currentIndex())
 
     five.picks("L1")
-    five.dock.choice.list_frames()["Synoptic report"].expand(animate=False)
+    five.dock.choice.list_frames()["Synoptic report"].expand()
     five.waits()
     assert combo("laterality").currentText() == "left"  # suggested from the case
     assert five.case.find_lesion("L1").synoptic is None
@@ -468,7 +468,7 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
 def reporting(five):
     """Somebody with an open synoptic report of the first lesion, as a named reader."""
     five.picks("L1")
-    five.dock.choice.list_frames()["Synoptic report"].expand(animate=False)
+    five.dock.choice.list_frames()["Synoptic report"].expand()
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")

@@ -164,7 +164,7 @@ def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_
     frame = someone.dock.parentWidget()
     for hide, show in (
         (frame.hide, frame.show),
-        (lambda: section.collapse(animate=False), lambda: section.expand(animate=False)),
+        (lambda: section.collapse(), lambda: section.expand()),
     ):
         view.blink_button.setChecked(True)
         assert someone.dock.comparison.layers.is_blinking
@@ -308,7 +308,7 @@ def test_a_comparison_ends_when_its_photographs_are_no_longer_selected_or_change
     assert comparison.layers is None
     assert not comparison._view._result.isVisibleTo(comparison._view)
     compare(someone, "I1", "I2")
-    someone.dock.lesion_page.comparison_section.collapse(animate=False)
+    someone.dock.lesion_page.comparison_section.collapse()
     controller = someone.dock.controller
     controller.amend(set_correction(controller.case, "I2", None))
     someone.waits()

@@ -525,7 +525,7 @@ def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_per
     slide_dock = show_dock(person.viewer, "Slide")
     slide_dock.opener.open([case.slide])
     person.waits_for_all()
-    slide_dock.worklist_section.expand(animate=False)
+    slide_dock.worklist_section.expand()
     slide_dock.findChild(QAbstractButton, "worklist_tray").click()
     person.waits_for_all()
     assert person.dock.content.chosen == (case.slide.parent,)

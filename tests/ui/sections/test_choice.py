@@ -18,7 +18,7 @@ from napari_melanoma.ui.sections.choice import (
     resolve_shown,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import column, section
+from napari_melanoma.ui.widgets.style import section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ class Dock(SectionDock):
     def __init__(self) -> None:
         super().__init__()
         self.settings = DockSettings()
-        self.frames = {title: section(title, f"{title}_section", column(), self.settings, True) for title in TEN}
+        self.frames = {title: section(title, f"{title}_section", None, self.settings, True) for title in TEN}
         layout = QVBoxLayout(self)
         for frame in self.frames.values():
             layout.addWidget(frame)
@@ -108,18 +108,18 @@ def test_the_choice_is_made_in_the_dialog_and_remembered(dock: Dock, qtbot: QtBo
 
 def test_a_hidden_section_is_collapsed_and_shown_again_as_it_was(dock: Dock) -> None:
     frames = dock.frames
-    assert not frames["B"].isExpanded()
+    assert not frames["B"].is_expanded
     assert dock.settings.is_section_open("B_section", default=True)
     dock.choice.choose("J", False)
-    frames["A"].collapse(animate=False)
+    frames["A"].collapse()
     dock.choice.choose("A", False)
     for title in ("A", "B"):
         dock.choice.choose(title, True)
-    assert (frames["A"].isExpanded(), frames["B"].isExpanded()) == (False, True)
+    assert (frames["A"].is_expanded, frames["B"].is_expanded) == (False, True)
 
 
 def test_a_shortcut_shows_a_hidden_section_in_addition_until_the_dock_is_closed(dock: Dock, qtbot: QtBot) -> None:
-    dock.frames["C"].expand(animate=False)
+    dock.frames["C"].expand()
     assert dock.shown == "ACDEFGHIJ"
     again = Dock()
     qtbot.addWidget(again)

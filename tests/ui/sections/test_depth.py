@@ -64,7 +64,7 @@ def measuring(person, slide_path):
 def opens(person):
     """Open the section."""
     person.until(lambda: is_read(person))
-    person.dock.depth_section.expand(animate=False)
+    person.dock.depth_section.expand()
     person.until(lambda: controller(person) is not None)
     person.waits()
 
@@ -703,7 +703,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
 ):
     person, dock = measuring, measuring.dock
     monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
-    dock.depth_section.collapse(animate=False)
+    dock.depth_section.collapse()
     dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
     opens(person)
     person.until(lambda: controller(person).analysis.models == ("skin-demo",))
@@ -793,7 +793,7 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     dock.picker.select_slide(other)
     launched.last.finishes()
     proposes(launched.last.path, 0.12)
-    dock.depth_section.collapse(animate=False)
+    dock.depth_section.collapse()
     dock.picker.select_slide(measured)
     person.until(lambda: person.session is not None and len(person.session.depth.state.proposals.proposals) == 1)
     opens(person)

@@ -7,9 +7,8 @@ from unittest.mock import Mock
 
 import pytest
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_melanoma.ui.sections import PhotographSection, Section, find_sections
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
@@ -17,7 +16,7 @@ from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.sections.prediction.section import PredictionSection
 from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import column, section, section_title
+from napari_melanoma.ui.widgets.style import CollapsibleSection, column, section, section_title
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +62,9 @@ class Dock(SectionDock):
     def __init__(self, is_open: bool) -> None:
         super().__init__()
         self.settings = DockSettings()
-        self.place, self.frame = column(), section("Frame", "lesion_frame_section", column(), self.settings, is_open)
+        self.place, self.frame = column(), section("Frame", "lesion_frame_section", None, self.settings, is_open)
         self.choice = SectionChoice(self)
-        self.added: list[QCollapsible] = []
+        self.added: list[CollapsibleSection] = []
         layout = QVBoxLayout(self)
         for name, part in (("above", QLineEdit()), ("", self.place), ("", self.frame), ("below", QLineEdit())):
             part.setObjectName(name or part.objectName())
@@ -74,7 +73,7 @@ class Dock(SectionDock):
     def list_places(self) -> dict[str, QWidget]:
         return {"Place": self.place, "Frame": self.frame, **{section_title(one): one for one in self.added}}
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         self.added.append(frame)
         self.layout().addWidget(frame)
 
@@ -98,6 +97,11 @@ def tab_order(window: QWidget) -> list[str]:
         names += [widget.objectName()] if isinstance(widget, QLineEdit) and widget.objectName() else []
         widget = widget.nextInFocusChain()
     return names
+
+
+def is_whole(widget: QWidget | None) -> bool:
+    """Whether a widget is visible with all of its height."""
+    return widget is not None and widget.isVisible() and widget.height() >= widget.minimumSizeHint().height() > 0
 
 
 def make_session(name: str) -> PhotographSession:
@@ -158,27 +162,25 @@ def test_the_widgets_of_a_collapsed_section_are_made_when_it_is_expanded(dock: D
     host, made = host_section(dock, "Frame")
     host.show_session(make_session("one"))
     assert made.events == ["show one"]
-    dock.frame.expand(animate=False)
+    dock.frame.expand()
     assert made.events == ["show one", "open one"]
     assert tab_order(dock) == ["above", "first", "second", "below"]
 
 
 def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot: QtBot) -> None:
-    dock.frame.expand(animate=False)
+    dock.frame.expand()
     dock.show()
     qtbot.waitExposed(dock)
     host, _ = host_section(dock, "Frame")
     host.show_session(make_session("one"))
-    widget = host.sections["Frame"].widget
-    assert widget is not None
-    qtbot.waitUntil(lambda: widget.height() >= widget.minimumSizeHint().height())
+    QApplication.processEvents()
+    assert is_whole(host.sections["Frame"].widget)
     host.show_session(None)
-    dock.frame.collapse(animate=False)
-    host.show_session(make_session("two"))
-    dock.frame.toggleButton().click()  # with an animation
-    opened = host.sections["Frame"].widget
-    assert opened is not None
-    qtbot.waitUntil(lambda: opened.height() >= opened.minimumSizeHint().height())
+    dock.frame.collapse()
+    qtbot.mouseClick(dock.frame.title_button, Qt.MouseButton.LeftButton)
+    host.show_session(make_session("two"))  # such as when its file has been read
+    QApplication.processEvents()
+    assert is_whole(host.sections["Frame"].widget)
 
 
 def test_a_section_may_keep_its_widget(dock: Dock) -> None:
@@ -195,18 +197,15 @@ def test_a_section_may_keep_its_widget(dock: Dock) -> None:
 
 
 def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock: Dock, qtbot: QtBot) -> None:
-    dock.frame.expand(animate=False)
+    dock.frame.expand()
     dock.show()
     host, _ = host_section(dock, "Frame")
     host.show_session(make_session("one"))
-    qtbot.wait(300)  # an animation has ended
-    height, heights = dock.frame.content().maximumHeight(), []
+    QApplication.processEvents()
+    height = dock.frame.height()
     host.show_session(make_session("two"))
-    for _ in range(20):
-        heights.append(dock.frame.content().maximumHeight())
-        qtbot.wait(10)
-    assert height > 0
-    assert set(heights) == {height}
+    QApplication.processEvents()
+    assert dock.frame.height() == height > dock.frame.title_button.height()
 
 
 def test_a_tool_expands_its_section(dock: Dock) -> None:

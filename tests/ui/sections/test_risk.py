@@ -145,7 +145,7 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert seen(person, "risk_lacking") == "Clark level alone: clark is unknown."
     assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
-    person.dock.depth_section.expand(animate=False)
+    person.dock.depth_section.expand()
     assert person.label_text("depth_network") == NETWORK_DEPTH
     assert kept(person)["known"] == {"age": "64", "sex": "male", "depth_mm": "0.91"}
 
@@ -171,7 +171,7 @@ def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
     assert attention.toolTip() == "Estimate the risk again: its inputs have changed."
     fills_in(person, "64")
     assert seen(person, "risk_old") == ""
-    person.dock.depth_section.expand(animate=False)
+    person.dock.depth_section.expand()
     draws_depth(person)
     person.waits()
     assert "the depth has changed" in seen(person, "risk_old")
@@ -277,7 +277,7 @@ def test_prediction_is_stored_with_its_slide(waiting, tmp_path):
     person.dock.picker.step(-1)
     person.waits()
     assert seen(person, "risk_verdict").startswith("metastasis 0.16")
-    person.dock.depth_section.expand(animate=False)
+    person.dock.depth_section.expand()
     assert person.label_text("depth_network") == NETWORK_DEPTH
 
 

@@ -12,7 +12,6 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDockWidget
 from region_access import opens_section, regions
 from slide_fixtures import FIXTURES
-from superqt import QCollapsible
 
 from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT
 from napari_melanoma.ui.slide.reading_keys import (
@@ -26,6 +25,7 @@ from napari_melanoma.ui.slide.reading_keys import (
 )
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import center_view
+from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 from .test_reading_keys import focus_canvas, press
 
@@ -59,8 +59,8 @@ def counted(person):
 @pytest.fixture
 def annotator(analysed):
     """A user with the keyboard focus on the image, all sections open, and no region, point or lesion selected."""
-    for section in analysed.dock.findChildren(QCollapsible):
-        section.expand(animate=False)
+    for section in analysed.dock.findChildren(CollapsibleSection):
+        section.expand()
     opens_section(analysed)
     analysed.opens_section("Measure")
     analysed.waits()

@@ -92,7 +92,7 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     around = kept.dock.sections
     assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
     around.hosted._search.start()  # the task that finds the sections
-    kept.dock.depth_section.expand(animate=False)
+    kept.dock.depth_section.expand()
     kept.until(lambda: "Depth" in around.hosted.sections)
     kept.waits()
     assert kept.label_text("depth_head").startswith("0.20 mm")

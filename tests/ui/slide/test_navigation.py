@@ -110,7 +110,7 @@ def listed(person):
 
 
 def opens_list(person):
-    person.dock.worklist_section.expand(animate=False)
+    person.dock.worklist_section.expand()
     person.finds(QToolButton, "worklist_next")
 
 
@@ -122,7 +122,7 @@ def test_slides_of_the_folder_are_listed_and_opened(person, folder):
     person.opens_slides(folder[1])
     FakeAnalysis(dock.result_location.folder, folder[1], dock.slide.info.fingerprint).begins().finishes()
     assert dock.sections.worklist._view is None  # created when the section is opened
-    dock.worklist_section.toggleButton().click()
+    dock.worklist_section.title_button.click()
     button = person.finds(QToolButton, "worklist_next")
     person.until(lambda: button.visibleRegion().boundingRect() == button.rect())  # the section opens slowly
     expected = [["s0.tif", "not analyzed"], ["s1.tif", "done with tiny"], ["s2.tif", "not analyzed"]]
@@ -264,8 +264,8 @@ def test_a_slow_folder_is_listed_again_at_once_when_the_user_expects_it(person, 
         if how == "folder":
             worklist._on_folder_chosen(folder[0].parent)
         elif how == "section":
-            person.dock.worklist_section.collapse(animate=False)
-            person.dock.worklist_section.expand(animate=False)
+            person.dock.worklist_section.collapse()
+            person.dock.worklist_section.expand()
         else:
             fake.begins()
             for state in ("running", "finished"):

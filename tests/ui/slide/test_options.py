@@ -63,7 +63,7 @@ def everything(tmp_path):
 
 def opens_fold(person):
     assert person.dock.findChild(SlideOptionsForm) is None  # created when the section is opened
-    person.dock.options_section.expand(animate=False)
+    person.dock.options_section.expand()
     person.waits()
     return person.finds(SlideOptionsForm, "slide_options")
 
@@ -95,7 +95,7 @@ def check_returned_options(person, everything):
         dock.options_controller.set_options(options)
         assert dock.get_options(session) == options.model_copy(update={"model": "tiny", "lesions": lesions})
     dock.options_controller.set_options(everything)
-    assert dock.options_section.text() == "Options  (31 changed)"
+    assert dock.options_section.title_button.text() == "Options  (31 changed)"
 
 
 @pytest.mark.path
@@ -110,7 +110,7 @@ def test_options_are_stored_and_used_by_the_analysis_and_invalid_ones_block_it(p
     assert not person.finds(QWidget, "slide.stain.least_density").isVisibleTo(person.dock)
     stain.setCurrentIndex(3)
     assert person.finds(QWidget, "slide.stain.least_density").isVisibleTo(person.dock)
-    assert dock.options_section.text() == "Options  (1 changed)"
+    assert dock.options_section.title_button.text() == "Options  (1 changed)"
     assert dock.settings.get("slide/options", {}) == {"stain": {"method": "histogram"}}
     person.analyses()
     assert launched.options[-1].stain == StainConfig(method="histogram")

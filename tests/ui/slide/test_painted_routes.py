@@ -141,7 +141,7 @@ def test_a_painted_model_gives_the_same_result_everywhere(painting, tmp_path):
         {name: area["mm2"] for name, area in content["areas"].items()}
     ), "the map of the section has the areas of the analysis"
 
-    person.dock.depth_section.expand(animate=False)
+    person.dock.depth_section.expand()
     person.waits()
     lines = person.finds(QListWidget, "depth_lines")
     assert f"{content['breslow_mm']:.2f} mm" in lines.item(0).text()

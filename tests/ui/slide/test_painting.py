@@ -11,7 +11,6 @@ from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import PAINT_SECTION, UNSEEN
-from superqt import QCollapsible
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
@@ -25,6 +24,7 @@ from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 from .test_reading_keys import press
 
@@ -306,22 +306,22 @@ def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom
     dock = person.dock
     dock.settings.set("slide/model", "")
     person.until(lambda: "Paint" in dock.sections.hosted.sections)
-    frame, overview = dock.sections.hosted.sections["Paint"].frame, person.finds(QCollapsible, "overview_section")
+    frame, overview = dock.sections.hosted.sections["Paint"].frame, person.finds(CollapsibleSection, "overview_section")
     phantom = draw_slide(tmp_path / "phantom.tif", tint=9)
     phantom.with_name("phantom.truth.json").write_text("{}")
     person.opens_slides(phantom)
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
-    assert not frame.isExpanded()
-    assert overview.isExpanded()
+    assert not frame.is_expanded
+    assert overview.is_expanded
     person.opens_slides(draw_slide(tmp_path / "real.tif"))
     person.until(lambda: is_open(person))
-    assert not overview.isExpanded()
+    assert not overview.is_expanded
     assert dock.model_picker.model == ""
     assert not dock.analyze_button.isEnabled()
     dock.picker.select_file(phantom)
     person.waits()
     assert dock.model_picker.model == DEFAULT_TILE_MODEL
-    assert not frame.isExpanded()
+    assert not frame.is_expanded
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QLineEdit
 from slide_fixtures import FIXTURES
-from superqt import QCollapsible
 
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.overview.picture import Overview
@@ -21,6 +20,7 @@ from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
+from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
@@ -79,7 +79,7 @@ def describe(person):
         "full screen": window.isFullScreen(),
         "docks": [(one.objectName(), one.isHidden(), not one.visibleRegion().isEmpty()) for one in frames],
         "shown at": [one.geometry().getRect() for one in frames if not one.visibleRegion().isEmpty()],
-        "sections": {one.objectName(): (one.isExpanded(), one.isHidden()) for one in list_sections(dock)},
+        "sections": {one.objectName(): (one.is_expanded, one.isHidden()) for one in list_sections(dock)},
         "order": [[group.layout().indexOf(one) for one in parts] for group, parts in grouped(dock)],
         "settings": {key: dock.settings.is_section_open(key, False) for key in section_names(dock)},
         "focus": QApplication.focusWidget(),
@@ -97,7 +97,7 @@ def section_names(dock):
 
 def list_sections(dock):
     """List the sections of a dock, without those within a section, which are created when it is expanded."""
-    frames = dock.findChildren(QCollapsible)
+    frames = dock.findChildren(CollapsibleSection)
     return [one for one in frames if not any(other.isAncestorOf(one) for other in frames)]
 
 
@@ -335,7 +335,7 @@ def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_win
     focus_canvas(reader, 1700)
     for opened in ("during the mode", "before it"):
         if opened == "before it":
-            dock.side_by_side_section.expand(animate=False)
+            dock.side_by_side_section.expand()
         else:
             press(reader, Qt.Key.Key_F8)
             opens_tab(reader, "Side by side")
@@ -365,7 +365,7 @@ def check_narrow_views(reader, monkeypatch):
     """Narrow views are offered the width of the window, and the mode gives it to them."""
     dock, status = reader.dock, reader.dock.status
     focus_canvas(reader, 1100)
-    dock.side_by_side_section.expand(animate=False)
+    dock.side_by_side_section.expand()
     show = dock.findChild(QAbstractButton, "side_by_side_show")
     show.click()
     reader.until(lambda: "pixels wide" in status.text)
@@ -418,7 +418,7 @@ def check_narrow_views(reader, monkeypatch):
     reader.qtbot.wait(300)
     for layer in hidden:
         layer.visible = True
-    dock.side_by_side_section.collapse(animate=False)
+    dock.side_by_side_section.collapse()
 
 
 def check_full_screen(reader):
@@ -497,12 +497,12 @@ def test_a_tab_shows_its_section_closes_by_its_title_and_follows_the_theme(reade
     dock = reader.dock
     press(reader, Qt.Key.Key_F8)
     tabs, section = dock.reading_mode.mode.tabs, dock.regions_section
-    assert not section.isExpanded()
+    assert not section.is_expanded
     clicks_bar(reader, "reading_regions")
-    assert section.isExpanded()
+    assert section.is_expanded
     assert section.isVisible()
     assert tabs.buttons["Regions"].isChecked()
-    section.toggleButton().click()
+    section.title_button.click()
     reader.qtbot.wait(200)
     assert not tabs.buttons["Regions"].isChecked()
     assert not dock.body.isVisible()

@@ -56,7 +56,7 @@ def section(person):
 
 def expands(person) -> None:
     person.until(lambda: "Synoptic report" in person.dock.sections.hosted.sections)
-    person.dock.synoptic_section.expand(animate=False)
+    person.dock.synoptic_section.expand()
     person.until(lambda: section(person) is not None)
 
 

@@ -58,7 +58,7 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
 
     # So is their correlation.
     person.finds(QAbstractButton, "slide_anyway").click()
-    dock.correlation_section.expand(animate=False)
+    dock.correlation_section.expand()
     person.until(lambda: person.session.lesions.value is not None)
     person.waits()
     assert person.label_text("correlation_text").startswith("Not valid: ")

@@ -432,7 +432,7 @@ def test_another_start_keeps_entered_values_and_an_incompatible_network_is_repor
 
 def advanced(trainer):
     fold = trainer.dock.recipe_form._advanced_section
-    fold.expand(animate=False)
+    fold.expand()
     fold.toggled.emit(True)
     return trainer
 
@@ -644,7 +644,7 @@ def test_every_control_has_names_and_fits_340_pixels_and_torch_is_never_imported
     assert not [module for module in own if hasattr(module, "torch")]
     # The controls fit a narrow dock.
     for fold in ready.dock.recipe_form._advanced_form._sections.values():
-        fold.expand(animate=False)
+        fold.expand()
     window = ready.dock.window()
     window.resizeDocks([ready.dock.parentWidget()], [340], Qt.Orientation.Horizontal)
     qtbot.waitUntil(lambda: ready.dock.width() <= 345, timeout=PATIENCE_MS)

@@ -27,7 +27,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from stage import Stage
-from superqt import QCollapsible
 
 from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, field_title, nested_config
 from napari_melanoma.imaging.stain import StainConfig
@@ -42,6 +41,7 @@ from napari_melanoma.training.schedules import schedules
 from napari_melanoma.ui.widgets.config_form import ConfigForm, make_editor
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox, join_texts, split_texts
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number, step_value
+from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
 STEPS = [
@@ -295,7 +295,7 @@ def form(stage):
     made = form_of(stage, TrainRecipe)
     made.set_defaults(TrainRecipe.parse({"data": {"datasets": ["masks"]}}, "the test"))
     for fold in made._sections.values():
-        fold.expand(animate=False)
+        fold.expand()
     return made
 
 
@@ -374,7 +374,7 @@ def test_a_network_shows_its_options(form, qtbot):
     model = form.values()["model"]
     assert model["architecture"] == "attention_unet"
     assert model["options"]["channels"] == 16
-    assert form._sections["model"].text() == "Model  (2 changed)"
+    assert form._sections["model"].title_button.text() == "Model  (2 changed)"
 
 
 def test_options_keep_their_names_for_screen_readers(form):
@@ -460,12 +460,12 @@ def test_changed_fields_are_marked_and_can_be_reset(form, qtbot):
     check.setChecked(True)
     assert back.isVisibleTo(form)
     assert back.toolTip() == "Reset to no"
-    assert form._sections["model"].text() == "Model  (1 changed)"
+    assert form._sections["model"].title_button.text() == "Model  (1 changed)"
     with qtbot.waitSignal(form.changed):
         qtbot.mouseClick(back, Qt.MouseButton.LeftButton)
     assert not check.isChecked()
     assert not back.isVisibleTo(form)
-    assert form._sections["model"].text() == "Model"
+    assert form._sections["model"].title_button.text() == "Model"
 
 
 def test_new_defaults_keep_changed_fields(form, qtbot):
@@ -535,8 +535,8 @@ def test_network_names_are_not_truncated_in_a_narrow_dock(stage, qtbot):
     combo = form_of(stage, TrainRecipe).findChild(QComboBox, "model.architecture")
     fold = combo.parentWidget()
     while fold is not None:
-        if isinstance(fold, QCollapsible):
-            fold.expand(animate=False)
+        if isinstance(fold, CollapsibleSection):
+            fold.expand()
         fold = fold.parentWidget()
     option = QStyleOptionComboBox()
     combo.initStyleOption(option)
@@ -611,7 +611,7 @@ def test_long_names_of_a_combo_box_get_an_ellipsis_and_a_tooltip(stage, qtbot, m
 def test_wrapped_rows_are_not_squeezed_in_a_narrow_dock(stage, qtbot):
     form = form_of(stage, TrainRecipe)
     for fold in form._sections.values():
-        fold.expand(animate=False)
+        fold.expand()
     boxes = [box for box in form.findChildren(QComboBox) if box.isVisibleTo(form)]
 
     def read_whole():

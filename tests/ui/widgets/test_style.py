@@ -40,11 +40,11 @@ def page(qtbot, home):
 
 def is_whole(fold, text, table):
     """Return whether the text has all its lines, and what follows ends within the section."""
-    end = table.mapTo(fold.content(), table.rect().bottomLeft()).y()
+    end = table.mapTo(fold.content, table.rect().bottomLeft()).y()
     return (
         text.height() >= text.heightForWidth(text.width())
         and table.height() >= TABLE_HEIGHT
-        and end <= fold.content().height()
+        and end <= fold.content.height()
     )
 
 
@@ -60,7 +60,7 @@ def test_wrapped_text_does_not_clip_the_next_widget(page, qtbot):
 def test_opening_again_shows_everything(page, qtbot):
     fold, text, table, _ = page
     fold.collapse()
-    qtbot.waitUntil(lambda: fold.content().maximumHeight() == 0)
+    assert fold.content.isHidden()
     fold.expand()
     qtbot.waitUntil(lambda: is_whole(fold, text, table))
 

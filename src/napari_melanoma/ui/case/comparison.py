@@ -118,9 +118,9 @@ class CaseComparison(QObject):
         if any(image not in photographs for image in self._pair):
             self.leave()  # a photograph was changed or moved
         self._dock.choice.set_needed("Over time", len(photographs) > 1)
-        if self._view is not None and not self._section.isExpanded():
+        if self._view is not None and not self._section.is_expanded:
             self._view.blink_button.setChecked(False)
-        if lesion is None or len(photographs) < 2 or not self._section.isExpanded():
+        if lesion is None or len(photographs) < 2 or not self._section.is_expanded:
             return
         if self._view is None:
             self._view = self._create_view()
@@ -134,7 +134,7 @@ class CaseComparison(QObject):
 
     def _create_view(self) -> ComparisonView:
         view = ComparisonView()
-        self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+        self._section.add_widget(view)
         view.chosen.connect(self._on_selected)
         view.compare_button.clicked.connect(lambda checked=False: self._compare())
         view.leave_button.clicked.connect(lambda checked=False: self.leave())

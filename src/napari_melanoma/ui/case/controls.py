@@ -64,11 +64,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.viewer import Viewer
-    from superqt import QCollapsible
 
     from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseRisk
     from napari_melanoma.case.results import CaseLesionPrediction
+    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 
 UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
@@ -143,7 +143,7 @@ class CaseControls(SectionDock):
         """Return the sections on a lesion, by title."""
         return {section_title(frame): frame for frame in self.lesion_page.sections}
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section on a lesion below the others."""
         self.lesion_page.add_section(frame)
 
@@ -301,11 +301,11 @@ class LesionPage(QWidget):
         findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
         self.forms = (diagnosis, findings)
         self.risk = CaseRiskSection(icons)
-        self.comparison_section = section("Over time", "case_comparison", _create_holder(), settings, True)
+        self.comparison_section = section("Over time", "case_comparison", None, settings, True)
         self.fusion_label = _create_label("case_fusion", "Photographs and slide")
         self.fusion_label.setProperty("quiet", True)
         layout.addWidget(self.fusion_label)
-        self.sections: tuple[QCollapsible, ...] = (
+        self.sections: tuple[CollapsibleSection, ...] = (
             section("Prediction", "case_answer", prediction, settings, True),
             section("Risk", "case_risk", self.risk, settings, True),
             self.comparison_section,
@@ -322,7 +322,7 @@ class LesionPage(QWidget):
             column.addWidget(part)
         self._icons, self._column = icons, column
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section below the others."""
         self._icons.add_sections(frame)
         self._column.insertWidget(self._column.indexOf(self.sections[-1]) + 1, frame)
@@ -521,13 +521,6 @@ def _describe_basis(slide: str, risk: CaseRisk) -> str:
         f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
     )
     return " ".join(filter(None, parts))
-
-
-def _create_holder() -> QWidget:
-    """Create an empty container, which is filled when its section is opened for the first time."""
-    holder = QWidget()
-    QVBoxLayout(holder).setContentsMargins(0, 0, 0, 0)
-    return holder
 
 
 def _create_label(name: str, accessible_name: str) -> WrappedLabel:

@@ -39,13 +39,13 @@ from napari_melanoma.ui.widgets.style import (
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
-    from superqt import QCollapsible
 
     from napari_melanoma.ui.session.adoption import LabelsAdoption
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
     from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
     from napari_melanoma.ui.session.prompting import PromptController
+    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
@@ -102,7 +102,7 @@ class LesionControls(SectionDock):
         """Return where sections are shown, by title."""
         return {section_title(frame): frame for frame in self._sections} | {"Corrections": self._corrections_place}
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section below the others."""
         self._sections = (*self._sections, frame)
         self.icons.add_sections(frame)
@@ -203,13 +203,13 @@ class LesionControls(SectionDock):
         rows.addRow(top_label("segmentation"), self.model)
         rows.addRow("", self.flips)
         rows.addRow(top_label("classifier"), self.classifier)
-        self._patient_section = section("Patient", "patient_section", column(), self.settings, True)
+        self._patient_section = section("Patient", "patient_section", None, self.settings, True)
         self._sections = sections = (
             self._patient_section,
-            section("Prediction", "answer_section", column(), self.settings, True),
-            section("Mask", "mask_section", column(), self.settings, True),
-            section("Region of interest", "roi_section", column(), self.settings, True),
-            section("Measurements", "measurements_section", column(), self.settings, True),
+            section("Prediction", "answer_section", None, self.settings, True),
+            section("Mask", "mask_section", None, self.settings, True),
+            section("Region of interest", "roi_section", None, self.settings, True),
+            section("Measurements", "measurements_section", None, self.settings, True),
         )
         self.icons.add_sections(*sections)
         layout.addWidget(head)

@@ -128,7 +128,7 @@ class TrayOpener(QObject):
 
 def _compare(dock: Any, identity: str) -> None:  # noqa: ANN401 - the Slide dock, which is not imported
     """Show an open slide beside the displayed one."""
-    dock.side_by_side_section.expand(animate=False)
+    dock.side_by_side_section.expand()
     dock.sections.hosted.sessions.second.set(identity)
 
 

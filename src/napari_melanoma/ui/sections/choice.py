@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
-from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
+    WrappedLabel,
+    enable,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -54,7 +61,7 @@ class SectionDock(QWidget):
         """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""
         raise NotImplementedError
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         """Add the frame of a section for which the dock has no place."""
         raise NotImplementedError
 
@@ -77,10 +84,10 @@ class SectionChoice(QObject):
         self._unneeded: set[str] = set()  # not shown for the displayed image
         self._watched: set[str] = set()
 
-    def list_frames(self) -> dict[str, QCollapsible]:
+    def list_frames(self) -> dict[str, CollapsibleSection]:
         """Return the sections that can be chosen, by title, from top to bottom."""
-        places, always = self._dock.list_places(), self._dock.always_shown
-        return {title: one for title, one in places.items() if isinstance(one, QCollapsible) and title not in always}
+        frames = {title: one for title, one in self._dock.list_places().items() if isinstance(one, CollapsibleSection)}
+        return {title: frame for title, frame in frames.items() if title not in self._dock.always_shown}
 
     def is_hidden(self, title: str) -> bool:
         """Whether a section is not shown by the user's choice."""
@@ -109,7 +116,7 @@ class SectionChoice(QObject):
             if title not in shown:
                 self._hide(title, frame)
             elif self._hidden.pop(title, False):
-                frame.expand(animate=False)
+                frame.expand()
             is_visible = title in shown and title not in self._unneeded
             if is_visible == frame.isHidden():
                 frame.setVisible(is_visible)
@@ -124,12 +131,12 @@ class SectionChoice(QObject):
     def _store(self, chosen: Mapping[str, bool]) -> None:
         self._dock.settings.set(f"{self._dock.name}/sections", {**self._chosen, **chosen})
 
-    def _hide(self, title: str, frame: QCollapsible) -> None:
+    def _hide(self, title: str, frame: CollapsibleSection) -> None:
         if title not in self._hidden:
-            self._hidden[title] = bool(frame.isExpanded())
-        if frame.isExpanded():
+            self._hidden[title] = frame.is_expanded
+        if frame.is_expanded:
             frame.blockSignals(True)  # this is not the user's choice
-            frame.collapse(animate=False)
+            frame.collapse()
             frame.blockSignals(False)
 
     def _on_toggled(self, title: str, expanded: bool) -> None:

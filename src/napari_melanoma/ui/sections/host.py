@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
-from superqt import QCollapsible
 
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.plugin_dialog import announce_new_files
@@ -18,7 +17,7 @@ from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import add_to_section, column, problem_label, section, section_title
+from napari_melanoma.ui.widgets.style import CollapsibleSection, problem_label, section, section_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +54,7 @@ class HostedSection(Generic[Session]):
     @property
     def is_expanded(self) -> bool:
         """Whether its widgets are needed; always if the place is not collapsible."""
-        return not isinstance(self.frame, QCollapsible) or bool(self.frame.isExpanded())
+        return not isinstance(self.frame, CollapsibleSection) or self.frame.is_expanded
 
 
 class SectionHost(QObject, Generic[Session]):
@@ -114,7 +113,7 @@ class SectionHost(QObject, Generic[Session]):
         """Expand the section of a tool, and start or stop the tool."""
         for hosted in self.sections.values():
             if self.session is not None and name in hosted.section.tools:
-                if isinstance(hosted.frame, QCollapsible):
+                if isinstance(hosted.frame, CollapsibleSection):
                     hosted.frame.expand()
                 if hosted.is_shown and hosted.widget is not None:
                     try:
@@ -139,10 +138,10 @@ class SectionHost(QObject, Generic[Session]):
         is_added = place is None
         if place is None:
             name = f"{dock.name}_{title.lower()}_section"
-            place = frame = section(title, name, column(), dock.settings, self._is_open_first)
+            place = frame = section(title, name, None, dock.settings, self._is_open_first)
             dock.add_section(frame)
         self.sections[title] = hosted = HostedSection(place, made, is_added)
-        if isinstance(place, QCollapsible):
+        if isinstance(place, CollapsibleSection):
             place.toggled.connect(partial(self._on_toggled, hosted))
         for tool in (one for one in made.tools if f"{dock.name}.{one}" in SHORTCUTS):
             add_shortcut(dock, f"{dock.name}.{tool}", partial(self.toggle_tool, tool))
@@ -150,16 +149,16 @@ class SectionHost(QObject, Generic[Session]):
     def _show_defaults(self) -> None:
         """Expand or collapse added sections as the user did last."""
         for hosted in self.sections.values():
-            if hosted.is_added and isinstance(hosted.frame, QCollapsible):
+            if hosted.is_added and isinstance(hosted.frame, CollapsibleSection):
                 self._show_default(hosted.frame, self._is_open_first)
 
-    def _show_default(self, frame: QCollapsible, default: bool) -> None:
+    def _show_default(self, frame: CollapsibleSection, default: bool) -> None:
         is_open = self.dock.settings.is_section_open(frame.objectName(), default)
         if self.dock.choice.is_hidden(section_title(frame)):
             return
-        if is_open != frame.isExpanded():
+        if is_open != frame.is_expanded:
             frame.blockSignals(True)  # this is not the user's choice
-            (frame.expand if is_open else frame.collapse)(animate=False)
+            (frame.expand if is_open else frame.collapse)()
             frame.blockSignals(False)
 
     def _find_documents(self, part: SectionBase[Session], session: Session) -> Sequence[Document[Any]]:
@@ -195,8 +194,8 @@ class SectionHost(QObject, Generic[Session]):
             hosted.is_shown = True
         if hosted.widget is None and hosted.is_expanded:
             hosted.widget = problem_label(problem) if problem else part.open(session)
-            if isinstance(hosted.frame, QCollapsible):
-                add_to_section(hosted.frame, hosted.widget)
+            if isinstance(hosted.frame, CollapsibleSection):
+                hosted.frame.add_widget(hosted.widget)
             else:
                 hosted.frame.layout().addWidget(hosted.widget)
             if part.keeps_widget:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QToolButton, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
@@ -27,6 +26,7 @@ from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
     Connections,
     ThemedIcons,
     WrappedLabel,
@@ -201,14 +201,14 @@ class SlideControls(SectionDock):
     def list_places(self) -> dict[str, QWidget]:
         """Return the frames of the sections by title, from top to bottom."""
         parts = (part for group in self._grouped_widgets for part in group)
-        frames = {section_title(part): part for part in parts if isinstance(part, QCollapsible)}
+        frames = {section_title(part): part for part in parts if isinstance(part, CollapsibleSection)}
         return {**frames, "Prediction": self.prediction_area}
 
-    def add_section(self, frame: QCollapsible) -> None:
+    def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section above the others."""
         self.icons.add_sections(frame)
         views, *others = self._grouped_widgets
-        first = sum(isinstance(part, QCollapsible) and part.property(HOSTED) is True for part in views)
+        first = sum(isinstance(part, CollapsibleSection) and part.property(HOSTED) is True for part in views)
         frame.setProperty(HOSTED, True)
         self._grouped_widgets = ((*views[:first], frame, *views[first:]), *others)
         self.waiting.add_widget(frame, partial(self._groups[0].layout().insertWidget, first))
@@ -292,19 +292,19 @@ class SlideControls(SectionDock):
         rows = form_layout(models)
         label = QLabel("model")
         rows.addRow(label, self.model_picker)
-        self.overview_section = section("Overview", "overview_section", column(), self.settings, True)
+        self.overview_section = section("Overview", "overview_section", None, self.settings, True)
         sections = (
             self.overview_section,
             section("File metadata", "facts_section", self.metadata_label, self.settings, False),
-            section("Tissue", "slide_tissue_section", column(), self.settings, False),
+            section("Tissue", "slide_tissue_section", None, self.settings, False),
         )
         self._create_lazy_sections()
         views = (self.display_section, self.measurement_section, self.side_by_side_section)
         self.prediction_area = column()
         results = (
             self.prediction_area,
-            section("Heatmap", "slide_heatmap_section", column(), self.settings, True),
-            section("Lesions", "slide_lesions_section", column(), self.settings, True),
+            section("Heatmap", "slide_heatmap_section", None, self.settings, True),
+            section("Lesions", "slide_lesions_section", None, self.settings, True),
             self.correlation_section,
         )
         buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
@@ -316,7 +316,7 @@ class SlideControls(SectionDock):
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
-            *(part for group in self._grouped_widgets for part in group if isinstance(part, QCollapsible))
+            *(part for group in self._grouped_widgets for part in group if isinstance(part, CollapsibleSection))
         )
         self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
         self.hidden_notice.setToolTip("")
@@ -329,20 +329,16 @@ class SlideControls(SectionDock):
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
-        self.worklist_section = section("Slides of a folder", "slide_worklist_section", column(), self.settings, False)
-        self.measurement_section = section("Measure", "slide_measure_section", column(), self.settings, False)
-        self.display_section = section("Display", "slide_display_section", column(), self.settings, False)
-        self.side_by_side_section = section(
-            "Side by side", "slide_side_by_side_section", column(), self.settings, False
-        )
-        self.options_section = section("Options", "slide_options_section", column(), self.settings, False)
-        self.depth_section = section("Depth", "slide_depth_section", column(), self.settings, False)
-        self.synoptic_section = section("Synoptic report", "slide_synoptic_section", column(), self.settings, False)
-        self.risk_section = section("Risk", "slide_risk_section", column(), self.settings, False)
-        self.regions_section = section("Regions", "slide_regions_section", column(), self.settings, False)
-        self.correlation_section = section(
-            "Area and probability", "slide_relation_section", column(), self.settings, False
-        )
+        self.worklist_section = section("Slides of a folder", "slide_worklist_section", None, self.settings, False)
+        self.measurement_section = section("Measure", "slide_measure_section", None, self.settings, False)
+        self.display_section = section("Display", "slide_display_section", None, self.settings, False)
+        self.side_by_side_section = section("Side by side", "slide_side_by_side_section", None, self.settings, False)
+        self.options_section = section("Options", "slide_options_section", None, self.settings, False)
+        self.depth_section = section("Depth", "slide_depth_section", None, self.settings, False)
+        self.synoptic_section = section("Synoptic report", "slide_synoptic_section", None, self.settings, False)
+        self.risk_section = section("Risk", "slide_risk_section", None, self.settings, False)
+        self.regions_section = section("Regions", "slide_regions_section", None, self.settings, False)
+        self.correlation_section = section("Area and probability", "slide_relation_section", None, self.settings, False)
 
 
 def create_export_button(on_export: Callable[[str], None]) -> QToolButton:

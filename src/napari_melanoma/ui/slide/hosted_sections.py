@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from superqt import QCollapsible
 
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,5 +95,5 @@ class HostedSections(SectionHost[SlideSession]):
         super()._show_defaults()
         added = [one.frame for one in self.sections.values() if one.is_added]
         if added:
-            is_open = not any(isinstance(frame, QCollapsible) and frame.isExpanded() for frame in added)
+            is_open = not any(isinstance(frame, CollapsibleSection) and frame.is_expanded for frame in added)
             self._show_default(self._overview, is_open)

@@ -14,15 +14,14 @@ from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, add_to_section, fill_column, form_layout, named
+from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, fill_column, form_layout, named
 
 if TYPE_CHECKING:
-    from superqt import QCollapsible
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.slide.model_picker import SlideModelPicker
     from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
 # Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.
@@ -44,7 +43,7 @@ class SlideOptionsController(QObject):
     changed = Signal()
 
     def __init__(
-        self, section: QCollapsible, model_picker: SlideModelPicker, settings: DockSettings, icons: ThemedIcons
+        self, section: CollapsibleSection, model_picker: SlideModelPicker, settings: DockSettings, icons: ThemedIcons
     ) -> None:
         super().__init__(section)
         self._section, self._model_picker, self._settings, self._icons = section, model_picker, settings, icons
@@ -55,7 +54,7 @@ class SlideOptionsController(QObject):
         self._section.toggled.connect(self._on_section_toggled)
         model_picker.changed.connect(self._on_model)
         self._update_title()
-        self._on_section_toggled(self._section.isExpanded())
+        self._on_section_toggled(self._section.is_expanded)
 
     @property
     def error(self) -> str:
@@ -105,7 +104,7 @@ class SlideOptionsController(QObject):
             self._form = SlideOptionsForm(self._settings, self._icons)
             self._form.set_values(self._parse_changed_values())
             self._form.changed.connect(self._on_changed)
-            add_to_section(self._section, self._form)
+            self._section.add_widget(self._form)
             self._on_model()
 
     def _on_changed(self) -> None:
@@ -125,7 +124,7 @@ class SlideOptionsController(QObject):
 
     def _update_title(self) -> None:
         changes = sum(len(value) if isinstance(value, Mapping) else 1 for value in self._changed_values.values())
-        self._section.setText(f"{TITLE}  ({changes} changed)" if changes else TITLE)
+        self._section.title_button.setText(f"{TITLE}  ({changes} changed)" if changes else TITLE)
 
 
 def get_changed_options(options: SlideOptions) -> dict[str, Any]:

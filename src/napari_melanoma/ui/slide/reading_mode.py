@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible, QElidingLabel
+from superqt import QElidingLabel
 
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.overview.view import MagnificationButtons, ViewButtons
@@ -36,7 +36,14 @@ from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import WindowGuard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.status_line import NOTICE_OF_USE
-from napari_melanoma.ui.widgets.style import NO_LIMIT_PX, named, quiet_label, scroll_area, tool_button
+from napari_melanoma.ui.widgets.style import (
+    NO_LIMIT_PX,
+    CollapsibleSection,
+    named,
+    quiet_label,
+    scroll_area,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton
@@ -424,7 +431,7 @@ class SectionTabs(QWidget):
         self._window: QMainWindow | None = None
         self._current = ""
         self._moved: list[tuple[QWidget, QBoxLayout, int]] = []  # widgets, their layouts and indices in the dock
-        self._expanded: QCollapsible | None = None  # section to collapse again when its tab is closed
+        self._expanded: CollapsibleSection | None = None  # section to collapse again when its tab is closed
         page = QWidget()
         self._column = QVBoxLayout(page)
         self._column.setContentsMargins(6, 6, 6, 6)
@@ -445,7 +452,7 @@ class SectionTabs(QWidget):
         self._notice = named(quiet_label(NOTICE_OF_USE), "tab_notice", "Research use only")
         outer.addWidget(self._notice)
         for parts in self._tabs.values():
-            if len(parts) == 1 and isinstance(parts[0], QCollapsible):
+            if len(parts) == 1 and isinstance(parts[0], CollapsibleSection):
                 parts[0].toggled.connect(partial(self._on_section_toggled, parts[0]))
         controls.icons.changed.connect(self._apply_style)
 
@@ -499,7 +506,7 @@ class SectionTabs(QWidget):
         self.buttons[label].setChecked(False)
         section, self._expanded = self._expanded, None
         if section is not None:
-            section.collapse(animate=False)
+            section.collapse()
         for part, layout, index in self._moved:
             _move(part, layout, index)
         self._moved.clear()
@@ -521,8 +528,8 @@ class SectionTabs(QWidget):
         for number, (part, _, _) in enumerate(self._moved):
             _move(part, self._column, number)
         section = self._tabs[label][0]
-        if isinstance(section, QCollapsible) and len(self._moved) == 1 and not section.isExpanded():
-            section.expand(animate=False)
+        if isinstance(section, CollapsibleSection) and len(self._moved) == 1 and not section.is_expanded:
+            section.expand()
             self._expanded = section
         self._scroll.verticalScrollBar().setValue(0)
 
@@ -549,7 +556,7 @@ class SectionTabs(QWidget):
         self._notice.setVisible(not is_open)  # the content of an open tab shows the notice itself
         body.raise_()
 
-    def _on_section_toggled(self, section: QCollapsible, is_open: bool) -> None:
+    def _on_section_toggled(self, section: CollapsibleSection, is_open: bool) -> None:
         """Close the open tab when its section is collapsed by a click on the title."""
         if not is_open and self._current and section in self._tabs[self._current]:
             self._expanded = None if self._expanded is section else self._expanded

@@ -24,19 +24,17 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import add_to_section, fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
 if TYPE_CHECKING:
-    from superqt import QCollapsible
-
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
     from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.style import ThemedIcons
+    from napari_melanoma.ui.widgets.style import CollapsibleSection, ThemedIcons
 
 FOLDER_SETTING = "slide/worklist"
 REFRESH_MS = 3000
@@ -129,7 +127,7 @@ class SlideWorklist(QObject):
     read at once when the section is opened, a folder is chosen or an analysis has ended.
     """
 
-    def __init__(self, context: SlideContext, section: QCollapsible, hosted: HostedSections) -> None:
+    def __init__(self, context: SlideContext, section: CollapsibleSection, hosted: HostedSections) -> None:
         super().__init__(context)
         self._context, self._section = context, section
         self._view: WorklistView | None = None
@@ -148,7 +146,7 @@ class SlideWorklist(QObject):
             add_shortcut(context.dock, name, partial(self._step, direction))
         hosted.session_changed.connect(self._on_session)
         self._section.toggled.connect(self._on_section_toggled)
-        self._on_section_toggled(self._section.isExpanded())
+        self._on_section_toggled(self._section.is_expanded)
 
     @property
     def folder(self) -> Path | None:
@@ -179,7 +177,7 @@ class SlideWorklist(QObject):
     def refresh(self) -> None:
         """Read the states of the visible rows, or the whole folder if that is due, while the section is visible."""
         folder, view = self.folder, self._view
-        if view is None or folder is None or not (self._section.isVisible() and self._section.isExpanded()):
+        if view is None or folder is None or not (self._section.isVisible() and self._section.is_expanded):
             return
         source = folder, self._context.run_manager.root
         if source != self._source:
@@ -230,7 +228,7 @@ class SlideWorklist(QObject):
             self._view.slide_chosen.connect(self._context.slide_requested)
             self._view.folder_requested.connect(self._choose_folder)
             self._view.tray_requested.connect(self._show_tray)
-            add_to_section(self._section, self._view)
+            self._section.add_widget(self._view)
             self._show_current()
         if is_open:
             self._timer.start()

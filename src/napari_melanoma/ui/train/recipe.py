@@ -60,7 +60,7 @@ class RecipeForm(QWidget):
         layout.addWidget(self._visible_form)
         layout.addWidget(self.classification_form)
         layout.addWidget(self._advanced_section)
-        if self._advanced_section.isExpanded():
+        if self._advanced_section.is_expanded:
             self._create_advanced_form()
 
     @property
@@ -124,7 +124,7 @@ class RecipeForm(QWidget):
 
     def _update_change_count(self) -> None:
         changes = 0 if self._advanced_form is None else self._advanced_form.change_count
-        self._advanced_section.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
+        self._advanced_section.title_button.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
 
 
 class RecipePicker(QWidget):

@@ -31,10 +31,10 @@ from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout,
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
-    from superqt import QCollapsible
 
     from napari_melanoma.core.config import Config
     from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 RESET_PX = 20
 
@@ -58,7 +58,7 @@ class ConfigForm(QWidget):
         super().__init__()
         self._fields: dict[str, FormField] = {}
         self._parts: dict[str, ConfigForm] = {}
-        self._sections: dict[str, QCollapsible] = {}
+        self._sections: dict[str, CollapsibleSection] = {}
         self._titles: dict[str, str] = {}  # of the sections
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -172,7 +172,7 @@ class ConfigForm(QWidget):
         """Show the number of changed fields in the title of each section."""
         for name, part in self._parts.items():
             changes = f"  ({part.change_count} changed)" if part.change_count else ""
-            self._sections[name].setText(self._titles[name] + changes)
+            self._sections[name].title_button.setText(self._titles[name] + changes)
 
 
 def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type annotation

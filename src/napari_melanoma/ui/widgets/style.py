@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
@@ -18,13 +17,12 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
@@ -59,7 +57,6 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
-FIT_DELAY_MS = 200  # longer than the animation of a section
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
@@ -154,59 +151,74 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
     return scroll
 
 
-class _SectionContent(QWidget):
-    """Content of a section, which prefers the height that its wrapped texts need at its width.
+class CollapsibleSection(QFrame):
+    """A title above content that a click on it shows or hides; ``toggled``: the new state.
 
-    superqt limits the content to its preferred height, which a plain widget computes for its preferred width.
+    Nothing limits or animates the height: widgets that are added to an expanded section are shown at once.
     """
 
-    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        hint, layout = super().sizeHint(), self.layout()
-        if layout is not None and layout.hasHeightForWidth() and self.width() > 0:
-            hint.setHeight(max(hint.height(), layout.totalHeightForWidth(self.width())))
-        return hint
+    toggled = Signal(bool)
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.title = title
+        self.title_button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
+        self.title_button.setCheckable(True)
+        self.content = column(spacing=6)
+        self.content.layout().setContentsMargins(4, 0, 0, 4)
+        self.content.hide()
+        self._icons = (QIcon(), QIcon())  # collapsed, expanded
+        fill_column(self, self.title_button, self.content, spacing=2)
+        self.layout().addStretch(0)  # for a section that has more room
+        self.title_button.toggled.connect(self._on_toggled)
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether the content is shown."""
+        return bool(self.title_button.isChecked())
+
+    def expand(self) -> None:
+        """Show the content."""
+        self.title_button.setChecked(True)
+
+    def collapse(self) -> None:
+        """Hide the content."""
+        self.title_button.setChecked(False)
+
+    def add_widget(self, widget: QWidget) -> None:
+        """Add a widget at the end of the content."""
+        self.content.layout().addWidget(widget)
+
+    def set_icons(self, collapsed: QIcon, expanded: QIcon) -> None:
+        """Set the icons of the title."""
+        self._icons = (collapsed, expanded)
+        self.title_button.setIcon(self._icons[self.is_expanded])
+
+    def _on_toggled(self, is_expanded: bool) -> None:
+        self.title_button.setIcon(self._icons[is_expanded])
+        self.content.setVisible(is_expanded)
+        self.toggled.emit(is_expanded)
 
 
-def section(title: str, name: str, content: QWidget, settings: DockSettings, is_open: bool) -> QCollapsible:
-    """Make a collapsible section that stores its state in the settings; ``is_open``: the state at first use."""
-    collapsible = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
-    collapsible.setDuration(120)
-    collapsible.layout().setContentsMargins(0, 0, 0, 0)
-    collapsible.layout().setSpacing(2)
-    named(collapsible.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
-    collapsible.toggleButton().setStyleSheet("")
-    collapsible.setSizePolicy(
-        QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred
-    )  # superqt: no more than preferred
-    collapsible.content().deleteLater()
-    collapsible.setContent(_SectionContent())
-    QVBoxLayout(collapsible.content()).setContentsMargins(4, 0, 0, 4)
-    collapsible.content().setMaximumHeight(0)
-    collapsible.addWidget(content)
+def section(
+    title: str, name: str, content: QWidget | None, settings: DockSettings, is_open: bool
+) -> CollapsibleSection:
+    """Make a collapsible section that stores its state in the settings.
+
+    ``content``: None to add it later. ``is_open``: the state at first use.
+    """
+    made = named(CollapsibleSection(title), name, f"{title} section", f"Show or hide: {title}")
+    if content is not None:
+        made.add_widget(content)
     if settings.is_section_open(name, is_open):
-        collapsible.expand(animate=False)
-    collapsible.toggled.connect(lambda expanded: settings.set_section_open(name, expanded))
-    return collapsible
+        made.expand()
+    made.toggled.connect(lambda expanded: settings.set_section_open(name, expanded))
+    return made
 
 
 def section_title(part: QWidget) -> str:
     """Return the title of a section; empty for another widget."""
-    return str(part.toggleButton().accessibleName()) if isinstance(part, QCollapsible) else ""
-
-
-def add_to_section(section: QCollapsible, widget: QWidget) -> None:
-    """Add a widget below the content of a section; the content must have a vertical layout."""
-    section.content().layout().itemAt(0).widget().layout().addWidget(widget)
-    _fit_section(section, animate=section.content().maximumHeight() == 0)  # only while it is being expanded
-    QTimer.singleShot(FIT_DELAY_MS, partial(_fit_section, section))  # superqt ignores new sizes during an animation
-
-
-def _fit_section(section: QCollapsible, *, animate: bool = False) -> None:
-    """Give an expanded section the height of its content, to which superqt has limited it when it was expanded."""
-    if isalive(section) and section.isExpanded():
-        section.blockSignals(True)
-        section.expand(animate=animate)
-        section.blockSignals(False)
+    return part.title if isinstance(part, CollapsibleSection) else ""
 
 
 class Palette(NamedTuple):
@@ -233,7 +245,7 @@ class ThemedIcons(QObject):
         self._viewer = viewer
         self._dock = dock
         self._buttons: list[tuple[QAbstractButton, str]] = []
-        self._sections: list[QCollapsible] = []
+        self._sections: list[CollapsibleSection] = []
         self._link_color = ""
         self._color = ""  # of the icons; empty until the theme is applied
         connections.connect(viewer.events.theme, self._on_theme)
@@ -247,7 +259,7 @@ class ThemedIcons(QObject):
         if self._color:
             button.setIcon(theme_icon(icon, self._color))
 
-    def add_sections(self, *sections: QCollapsible) -> None:
+    def add_sections(self, *sections: CollapsibleSection) -> None:
         """Set the theme's arrows on sections."""
         self._sections.extend(sections)
         if self._color:
@@ -287,11 +299,10 @@ class ThemedIcons(QObject):
         self.apply()
 
 
-def _set_arrows(sections: Iterable[QCollapsible], color: str) -> None:
-    expanded, collapsed = theme_icon("chevron_down", color), theme_icon("right_arrow", color)
+def _set_arrows(sections: Iterable[CollapsibleSection], color: str) -> None:
+    collapsed, expanded = theme_icon("right_arrow", color), theme_icon("chevron_down", color)
     for section in sections:
-        section.setExpandedIcon(expanded)
-        section.setCollapsedIcon(collapsed)
+        section.set_icons(collapsed, expanded)
 
 
 def theme_icon(name: str, color: str) -> QIcon:
