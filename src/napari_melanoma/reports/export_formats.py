@@ -26,6 +26,7 @@ class ExportedSlide:
     """The results of a slide, or the synoptic report of a lesion of a case, for export.
 
     ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
+    ``with_invalid_depth``: whether a predicted depth that is not valid is exported, with the reason.
     ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
     since the signature.
     """
@@ -36,6 +37,7 @@ class ExportedSlide:
     slide: Path | None = None
     saved: bool = True  # whether the files of the folder are up to date
     personal: bool = False  # whether synoptic reports contain names of readers, and times
+    with_invalid_depth: bool = True
     synoptic: SynopticReport | None = None
     changes: tuple[str, ...] = ()
     patient: CasePatient | None = None

@@ -34,6 +34,7 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
+from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED
@@ -627,6 +628,37 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.waits()
     assert kept(person, "Reader B").all_authors() == {"mm": "reader"}
     assert "ulcerated" not in {change.field for change in kept(person, "Reader B").history}
+
+
+def test_lines_that_are_not_valid_are_neither_drawn_nor_listed_nor_exported(person, slide_path, tmp_path):
+    def drawn():
+        layers = (slide_layers.find_layer(person.viewer, person.dock.slide, role) for role in ("depth", "readings"))
+        return [0 if layer is None else len(layer.data) for layer in layers]
+
+    def exported(name):
+        person.dock.exporter.choose_file("depth")
+        person.chooses_file("export_dialog", tmp_path / name)
+        return [row["reader"] for row in read_table(tmp_path / name)]
+
+    person.opens_slides(slide_path)
+    person.until(lambda: is_read(person))
+    reasons = [{"code": "out_of_distribution", "text": "the slide differs from the training data"}]
+    proposes(person.dock.result_location.folder, 0.2, 0.12, validity={"reasons": reasons})
+    opens(person)
+    document(person).reload_predictions()
+    person.until(lambda: person.label_text("depth_validity").startswith("Not valid"))
+    lines = person.finds(QListWidget, "depth_lines")
+    assert (drawn(), lines.count()) == ([0, 0], 0)
+    presses(person, "depth_anyway")
+    assert (drawn(), lines.count()) == ([1, 1], 2)
+    presses(person, "depth_anyway")
+    assert (drawn(), lines.count()) == ([0, 0], 0)
+    sets_reader(person, "Reader A")
+    document(person).set_values(clark=3)
+    person.waits()
+    assert exported("hidden.csv") == ["Reader A"]
+    presses(person, "depth_anyway")
+    assert exported("shown.csv") == ["Reader A", "model"]
 
 
 def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide_path):

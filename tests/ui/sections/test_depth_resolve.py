@@ -80,10 +80,16 @@ CASES = [
     ),
     Case("another proposal is selected", replace(PROPOSED, selected=1), "0.12 mm   T1", 2, (), "", "0.12 mm", ("1",)),
     Case(
-        "a result that is not valid has no thickness",
+        "nothing of a result that is not valid is listed or drawn",
         replace(EMPTY, predicted=DepthPredictions(INVALID)),
         "Not valid: a fold",
+    ),
+    Case(
+        "a result that is not valid is shown anyway",
+        replace(EMPTY, predicted=DepthPredictions(INVALID), shows_invalid=True),
+        "Not valid: a fold",
         labels=2,
+        line="0.20 mm",
         compared=("2",),
     ),
     Case("a blind reader sees no proposal", BLIND, "Not measured."),

@@ -12,6 +12,7 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.ui.sections.results.resolve import (
     NO_HEATMAP,
     NO_RESULTS,
+    NOT_SHOWN,
     HeatmapTexts,
     PredictionTexts,
     resolve_heatmap,
@@ -42,7 +43,7 @@ CASES = [
     Case("the model has no classes", AnalysisResults(content=CONTENT), HeatmapTexts(NO_HEATMAP)),
     Case("it is not known yet whether values are valid", AnalysisResults(is_running=True, heatmap=HEAT), FOUND),
     Case("finished", AnalysisResults(heatmap=HEAT, content=CONTENT), replace(FOUND, shows_values=True)),
-    Case("not valid", AnalysisResults(heatmap=HEAT, content=NOT_VALID), FOUND),
+    Case("not valid", AnalysisResults(heatmap=HEAT, content=NOT_VALID), HeatmapTexts(NOT_SHOWN)),
     Case(
         "not valid, but shown anyway",
         AnalysisResults(heatmap=HEAT, content=NOT_VALID, shows_invalid=True),

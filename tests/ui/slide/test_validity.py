@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from fake_models import make_risk_prediction
 from fake_slides import FakeAnalysis, draw_slide
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from slide_fixtures import UNSEEN
 
@@ -18,6 +20,7 @@ from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
@@ -36,6 +39,21 @@ def visible(part) -> list[str]:
     return [re.sub(r"<[^>]*>", "", one.text()) for one in labels]
 
 
+def list_drawn(person) -> list[str]:
+    """List the layers of results with something in them."""
+    layers = {role: find_layer(person.viewer, person.dock.slide, role) for role in ("heatmap", "lesions")}
+    shown = {"heatmap": lambda layer: np.isfinite(layer.data).any(), "lesions": lambda layer: len(layer.data) > 0}
+    return [role for role, layer in layers.items() if layer is not None and layer.visible and shown[role](layer)]
+
+
+def list_exports(dock) -> dict[str, bool]:
+    """Open the menu of exports, and return whether some of them are possible."""
+    menu = dock.export_button.menu()
+    menu.aboutToShow.emit()
+    kinds = ("counts", "csv", "geojson", "tif")
+    return {kind: menu.findChild(QAction, f"export_{kind}").isEnabled() for kind in kinds}
+
+
 def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(person, slide_path):
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
@@ -50,8 +68,13 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     prediction = person.finds(QLabel, "slide_answer")
     numbers = [prediction, person.finds(QLabel, "lesion_count"), person.lesion_table]
     assert not [one for one in numbers if one.isVisibleTo(dock)]
-    assert person.tiles[0].text() == ""
+    assert list_drawn(person) == []
+    assert not person.tiles
+    assert not person.dock.targets.step(1)  # to a lesion
+    assert list_exports(dock) == {"counts": False, "csv": False, "geojson": False, "tif": False}
     person.finds(QAbstractButton, "slide_anyway").click()
+    assert list_drawn(person) == ["heatmap", "lesions"]
+    assert list_exports(dock) == {"counts": False, "csv": True, "geojson": True, "tif": True}
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert person.tiles[0].text() == "0.90"
     assert person.label_text("lesion_count").endswith("p: probability of malignancy.")

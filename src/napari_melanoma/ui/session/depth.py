@@ -60,7 +60,7 @@ class DepthState:
 
     ``reader``: the name; empty if unknown. ``size``: pixel size of the slide. ``predicted``: also what is hidden.
     ``selected``: index of the selected proposal. ``is_blind``: results of the model are hidden until the reader has
-    measured.
+    measured. ``shows_invalid``: the user wants to see results that are not valid.
     """
 
     readings: SlideDepthReadings = field(default_factory=SlideDepthReadings)
@@ -69,6 +69,7 @@ class DepthState:
     predicted: DepthPredictions = field(default_factory=DepthPredictions)
     selected: int = 0
     is_blind: bool = False
+    shows_invalid: bool = False
 
     @property
     def hides_model(self) -> bool:
@@ -78,8 +79,11 @@ class DepthState:
 
     @property
     def proposals(self) -> SlideDepthProposals:
-        """The proposals of the analysis; none while they are hidden."""
-        return SlideDepthProposals() if self.hides_model else self.predicted.proposals
+        """The proposals of the analysis; none while they are hidden, and only why if they are not valid."""
+        found = self.predicted.proposals
+        if self.hides_model:
+            return SlideDepthProposals()
+        return found if found.validity.valid or self.shows_invalid else SlideDepthProposals(validity=found.validity)
 
     @property
     def network(self) -> NetworkDepth | None:
@@ -116,7 +120,7 @@ class DepthDocument(Document[SlideDepthReadings]):
         super().__init__(DEPTH_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session, self._services = session, session.services
         self._size = session.slide.info.pixel_size  # to which the readings were converted last
-        self._predicted, self._selected = DepthPredictions(), 0
+        self._predicted, self._selected, self._shows_invalid = DepthPredictions(), 0, False
         self._reader_message = ""
         self._report = session.synoptic
         self._report.changed.connect(self.refresh)
@@ -132,7 +136,7 @@ class DepthDocument(Document[SlideDepthReadings]):
     def state(self) -> DepthState:
         """The readings as the current reader sees them."""
         size, is_blind = self._session.slide.info.pixel_size, bool(self._services.settings.get(BLIND_SETTING, False))
-        return DepthState(self.value, self.reader, size, self._predicted, self._selected, is_blind)
+        return DepthState(self.value, self.reader, size, self._predicted, self._selected, is_blind, self._shows_invalid)
 
     def set_blind(self, on: bool) -> None:
         """Hide the results of the model on all slides until the reader has measured, or show them."""
@@ -176,6 +180,12 @@ class DepthDocument(Document[SlideDepthReadings]):
         """Select another proposal; the reader's own values are kept."""
         if index != self._selected:
             self._selected = index
+            self.refresh()
+
+    def show_invalid(self, shown: bool) -> None:
+        """Show results of the model that are not valid, or hide them."""
+        if shown != self._shows_invalid:
+            self._shows_invalid = shown
             self.refresh()
 
     def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
@@ -256,7 +266,7 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def _on_predictions(self, predicted: DepthPredictions) -> None:
         if predicted.proposals != self._predicted.proposals:
-            self._selected = 0
+            self._selected, self._shows_invalid = 0, False
         self._predicted = predicted
         self.refresh()
 

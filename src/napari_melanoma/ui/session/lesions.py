@@ -104,6 +104,14 @@ class LesionDocument(Document[LesionState | None]):
         return self.value is None or self.value.is_stored_as(self._stored.value)
 
     @property
+    def shown_lesions(self) -> Lesions:
+        """The lesions to draw: of results that are not valid, only the reader's, until their numbers are shown."""
+        from napari_melanoma.slides.lesion_edits import manual_lesions
+
+        lesions = () if self.value is None else self.value.lesions
+        return lesions if self._session.results.value.shows_numbers else manual_lesions(lesions)
+
+    @property
     def is_corrected(self) -> bool:
         """Whether lesions were edited since the threshold was last changed, also by edits that are not applied yet."""
         return self._is_edited or self._has_pending_edits

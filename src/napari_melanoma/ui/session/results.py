@@ -53,6 +53,11 @@ class AnalysisResults:
         return self.validity is None or self.validity.valid or self.shows_invalid
 
     @property
+    def shown_heatmap(self) -> HeatmapData | None:
+        """The heatmap; None if there is none, and while numbers that are not valid are hidden."""
+        return self.heatmap if self.shows_numbers else None
+
+    @property
     def has_lesions(self) -> bool:
         """Whether lesions can be detected: an analysis has finished whose heatmap shows probabilities of a class."""
         return bool(self.content.get("target")) and self.heatmap is not None and self.heatmap.is_probability

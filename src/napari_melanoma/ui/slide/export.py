@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.reports.export_formats import EXPORTS
+from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -21,7 +22,6 @@ from napari_melanoma.ui.widgets.style import enable
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import FittedAnnotations
-    from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
@@ -35,6 +35,7 @@ NO_DICOM = {
     "dicom": "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead.",
     "dicom-sr": "A DICOM measurement report requires a DICOM slide. Export a table or outlines instead.",
 }
+NOT_SHOWN = "The results are not valid. Select 'Show the number anyway' first to export them."
 MAX_REMARKS = 3  # remarks about imported outlines that are shown
 
 
@@ -86,6 +87,8 @@ class SlideExporter(QObject):
         if location is None or slide is None:
             return
         blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
+        if (session := self._hosted.session) is not None and not session.results.value.shows_numbers:
+            blockers |= {kind: NOT_SHOWN for kind, one in EXPORTS.members.items() if one.subject == "analysis"}
         for kind in EXPORTS.members:
             action = self._menu.findChild(QAction, f"export_{kind}") or self._add_plugin_format(kind)
             action.setEnabled(kind not in blockers)
@@ -121,9 +124,16 @@ class SlideExporter(QObject):
         context, session = self._context, self._hosted.session
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
         if location is not None and session is not None:
-            lesions, slide = session.lesions.value, session.slide
-            work = partial(_write_export, kind, path, lesions, location.folder, slide.info.path)
-            self._write_tasks.submit(kind, lambda: work)
+            lesions, folder = session.lesions.value, location.folder
+            exported = ExportedSlide(
+                folder,
+                None if lesions is None else lesions.lesions,
+                {},
+                session.slide.info.path,
+                saved=False,
+                with_invalid_depth=session.depth.state.shows_invalid,
+            )
+            self._write_tasks.submit(kind, lambda: partial(_write_export, kind, path, exported))
 
     def _import_file(self, path: Path) -> None:
         slide = self._context.slide
@@ -190,14 +200,10 @@ def _read_slide_outlines(
     return identity, import_outlines(path, size, origin, slide)
 
 
-def _write_export(
-    kind: str, path: Path, lesions: LesionState | None, folder: Path, slide: Path, run: RunContext
-) -> str:
+def _write_export(kind: str, path: Path, exported: ExportedSlide, run: RunContext) -> str:
     """Write a file, with the lesions as they are in the dock; return the message."""
     from napari_melanoma.io.results import read_slide_result
-    from napari_melanoma.reports.export_formats import ExportedSlide
     from napari_melanoma.reports.slide_export import write_export
 
-    shown = None if lesions is None else lesions.lesions
-    note = write_export(kind, path, ExportedSlide(folder, shown, read_slide_result(folder), slide, saved=False))
+    note = write_export(kind, path, replace(exported, content=read_slide_result(exported.folder)))
     return f"Written: {path}" + (f". {note}" if note else "")

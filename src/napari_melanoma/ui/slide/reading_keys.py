@@ -319,8 +319,7 @@ class NavigationTargets(QObject):
         stops: dict[tuple[str, object], tuple[Callable[[], object], str]] = {}
         if session is None:
             return stops
-        lesions = session.lesions.value
-        for lesion in () if lesions is None else lesions.lesions:
+        for lesion in session.lesions.shown_lesions:
             stops["Lesion", lesion.index] = partial(self._show_lesion, session, lesion), format_class(lesion.label)
         for region in session.regions.value:
             zoom = partial(zoom_to_polygons, self._context.viewer, session.slide, region.polygons)

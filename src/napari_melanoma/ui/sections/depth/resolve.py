@@ -70,6 +70,7 @@ class DepthTexts:
     selected: int
     summary: str
     validity: Validity
+    shows_invalid: bool
     rows: tuple[tuple[str, ...], ...]
     others: str
     lock: str
@@ -99,6 +100,7 @@ def resolve_depth(facts: DepthFacts) -> DepthTexts:
         selected=state.selected,
         summary=describe_proposals(proposals, reading, state.selected),
         validity=validity,
+        shows_invalid=state.shows_invalid,
         rows=tuple(reader_rows(state.readings, state.reader, automatic, validity)),
         others=describe_other_readings(state.readings, state.reader),
         lock=facts.lock,
@@ -124,10 +126,9 @@ def resolve_blocker(facts: DepthFacts) -> str:
 
 
 def resolve_line_label(state: DepthState) -> str:
-    """Return the label of the line; empty if the thickness is unknown or not valid."""
+    """Return the label of the line; empty if the thickness is unknown."""
     reading = state.reading
-    is_shown = reading.mm is not None and (reading.when or state.proposals.validity.valid)
-    return format_thickness(reading.mm) if reading.mm is not None and is_shown else ""
+    return "" if reading.mm is None else format_thickness(reading.mm)
 
 
 @dataclass(frozen=True)

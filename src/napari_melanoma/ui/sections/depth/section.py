@@ -117,6 +117,7 @@ class DepthController(QObject):
         view.tool_requested.connect(canvas.set_tool)
         view.automatic_button.clicked.connect(self.analysis.start)
         view.blind_check.toggled.connect(lambda on: document.set_blind(on))
+        view.validity.show_anyway_button.toggled.connect(lambda on: document.show_invalid(on))
         view.accept_button.clicked.connect(lambda: document.accept_proposal())
         view.proposal_selected.connect(self._on_proposal_selected)
         view.history_buttons["undo"].clicked.connect(lambda: document.undo())

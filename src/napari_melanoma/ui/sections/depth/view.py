@@ -295,7 +295,8 @@ class DepthView(QWidget):
         self.automatic_button.setEnabled(not texts.blocker)
         self.automatic_button.setToolTip(texts.automatic_tip)
         self._show_proposals(texts)
-        self.validity.show_validity(texts.validity, texts.labels)
+        self.validity.show_validity(texts.validity, None)
+        self.validity.show_anyway_button.setChecked(texts.shows_invalid)
         self._show_readers(texts.rows)
 
     def _show_proposals(self, texts: DepthTexts) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.session.lesions import LesionState
+    from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.ui.session.slide import SlideSession
 
 MAX_OUTLINES = 400  # drawn rings; napari becomes slow with more
@@ -37,13 +37,14 @@ class LesionCanvas(QObject):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session.sessions.parent)
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
-        self._drawn: LesionState | None = None
+        self._drawn: Lesions | None = None  # None before the first time
         self._is_splitting = False
         self._connections = SectionConnections(self)
         self._connections.connect(session.lesions.changed, self._show)
+        self._connections.connect(session.results.changed, self._show)
         self._callback = self._on_press
         self._viewer.mouse_drag_callbacks.append(self._callback)
-        self._show(session.lesions.value)
+        self._show()
 
     def start_split(self) -> None:
         """Split a lesion by the next line that is dragged."""
@@ -59,24 +60,26 @@ class LesionCanvas(QObject):
         layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "lesions")
         return layer
 
-    def _show(self, state: LesionState | None) -> None:
+    def _show(self, _: object = None) -> None:
         """Replace the drawn outlines if the lesions have changed; remove the layer if there are no results."""
-        layer, previous, self._drawn = self._find_layer(), self._drawn, state
         if not is_slide_open(self._viewer, self._slide):
             return
-        if state is None:
+        layer, lesions = self._find_layer(), self._session.lesions.shown_lesions
+        if self._session.lesions.value is None:
+            self._drawn = None
             if layer is not None:
                 self._viewer.layers.remove(layer)
             return
-        if previous is not None and previous.lesions is state.lesions:
+        if lesions == self._drawn:
             return
+        self._drawn = lesions
         if layer is not None:
             layer.data = []
         rings = list(
             islice(
                 (
                     (np.asarray(ring, np.float64) - HALF, BENIGN if lesion.label == "benign" else MALIGNANT)
-                    for lesion in state.lesions
+                    for lesion in lesions
                     for polygon in lesion.polygons
                     for ring in polygon.rings
                 ),
@@ -114,9 +117,9 @@ class LesionCanvas(QObject):
             self._select_lesion_at(line[0])
 
     def _select_lesion_at(self, point: tuple[float, float]) -> None:
-        layer, state = self._find_layer(), self._session.lesions.value
-        if state is not None and layer is not None and layer.visible:
-            index = find_lesion_at(state.lesions, point)
+        layer = self._find_layer()
+        if layer is not None and layer.visible:
+            index = find_lesion_at(self._session.lesions.shown_lesions, point)
             if index is not None:
                 self._session.selected_lesions.set((index,))
 

@@ -64,14 +64,14 @@ class HeatmapSection(Section):
             self._session.heatmap_display.show_layer(visible=visible, opacity=layer.opacity)
 
     def _on_results(self, results: AnalysisResults) -> None:
-        """Update the layer; without a heatmap, it is empty until the analysis has predicted the first tiles.
+        """Update the layer; without a heatmap, or if that is not valid, it is empty.
 
         It is not hidden, because its visibility is the choice of the user, which is kept and stored.
         """
         import numpy as np
 
         layer = slide_layers.find_layer(self._session.services.viewer, self._session.slide, "heatmap")
-        if results.heatmap is None and layer is not None and np.isfinite(layer.data).any():
+        if results.shown_heatmap is None and layer is not None and np.isfinite(layer.data).any():
             layer.data = np.full_like(layer.data, np.nan)
         self._update_layer()
 
@@ -89,7 +89,7 @@ class HeatmapSection(Section):
         from napari_melanoma.slides.heatmap import mask_below_threshold
 
         slide, display = self._session.slide, self._session.heatmap_display.value
-        heat = self._session.results.value.heatmap
+        heat = self._session.results.value.shown_heatmap
         if heat is None:
             return
         values = mask_below_threshold(heat.values, display.threshold) if display.is_masked else heat.values

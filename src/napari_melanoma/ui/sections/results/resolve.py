@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 NO_RESULTS = "No results yet. The heatmap appears here and is refined while the analysis runs."
 NO_HEATMAP = "The model of these results outputs no heatmap."
+NOT_SHOWN = "The heatmap is not shown, because the results are not valid."
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,10 @@ class PredictionTexts:
 
 def resolve_heatmap(results: AnalysisResults) -> HeatmapTexts:
     """Return the content of the Heatmap section."""
-    heat = results.heatmap
+    heat = results.shown_heatmap
     if heat is None:
-        return HeatmapTexts(NO_HEATMAP if results.content else NO_RESULTS)
-    shows_values = bool(results.content) and results.shows_numbers
-    return HeatmapTexts("", heat.classes, heat.target, heat.tiles, shows_values)
+        return HeatmapTexts(NO_RESULTS if not results.content else NO_HEATMAP if results.heatmap is None else NOT_SHOWN)
+    return HeatmapTexts("", heat.classes, heat.target, heat.tiles, shows_values=bool(results.content))
 
 
 def resolve_prediction(results: AnalysisResults) -> PredictionTexts:
