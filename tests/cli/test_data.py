@@ -45,7 +45,7 @@ def test_masks_without_photograph_are_listed_and_give_exit_code_1(run, masks: Pa
     assert result.exit_code == 1
     events = lines(result.stdout)
     assert [(e["image"], e["error"]) for e in events if e["event"] == "failed"] == [
-        ("other.png", "no photograph of that name was found")
+        ("masks/other.png", "no photograph of that name was found")
     ]
     assert (events[-1]["added"], events[-1]["failed"], events[-1]["exit_code"]) == (["p0", "p1"], 1, 1)
     assert "2 reviewed images kept" in run(*IMPORT).stdout
@@ -73,7 +73,7 @@ def test_a_faulty_data_set_gives_exit_code_1(run, masks: Path, tmp_path: Path) -
 WRONG = [
     (("--format", "tiff"), "--format is tiff"),
     (("--review", "ok"), "--review is ok"),
-    (("--class", "mole"), "no object is of the class mole"),
+    (("--class", "mole"), "'mole' is no class or value of the masks"),
     (("--images", "nowhere"), "nowhere does not exist"),
 ]
 

@@ -18,7 +18,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset_export import DataExportReport, export_dataset
 from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions, ExportedImage, find_data_export
-from napari_melanoma.data.mask_areas import RunLengthArea
+from napari_melanoma.data.formats.coco import RunLengthArea
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.results import read_labels, read_mask, write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.io.tables import iterate_rows
@@ -401,7 +401,7 @@ def test_columns_of_the_format_are_not_overwritten(tmp_path: Path, format_: str,
 
 def test_run_lengths_begin_outside(tmp_path: Path) -> None:
     mask = np.ones((3, 4), bool)
-    from napari_melanoma.data.exports.coco import _encode_runs
+    from napari_melanoma.data.formats.coco import _encode_runs
 
     assert _encode_runs(mask) == [0, 12]
     assert RunLengthArea(_encode_runs(mask), (3, 4)).draw((3, 4), (3, 4)).all()

@@ -101,11 +101,15 @@ def test_a_table_takes_precedence_over_the_header(clinic: Path, tmp_path: Path) 
 
 def test_imported_masks_keep_scale_and_patient_of_their_photographs(clinic: Path, tmp_path: Path) -> None:
     report = import_masks(clinic / "masks", clinic / "images", tmp_path / "set", MaskImportOptions(), run=RunContext())
-    assert report.added == ["DOE_1", "DOE_2"]
-    first, second = read_table(tmp_path / "set/dataset.csv")
+    ids = [pseudonym(f"DOE_{number}.dcm", "image") for number in (1, 2)]
+    assert sorted(report.added) == sorted(ids)
+    rows = {row["image_id"]: row for row in read_table(tmp_path / "set/dataset.csv")}
+    first, second = (rows[name] for name in ids)
+    assert "DOE" not in (tmp_path / "set/dataset.csv").read_text()
+    assert {row["file"] for row in read_table(tmp_path / "set-private.csv")} == {"DOE_1.dcm", "DOE_2.dcm"}
     assert (first["mpp_x"], first["mpp_y"], second["mpp_x"]) == ("20", "30", "")
     assert first["patient_id"] == second["patient_id"] == pseudonym("4711")
-    sample, without = read_dataset(tmp_path / "set")
+    sample, without = sorted(read_dataset(tmp_path / "set"), key=lambda sample: ids.index(sample.image_id))
     assert read_pair(sample)[0].pixel_size_um == (30, 20)  # for HD95_mm
     assert read_pair(without)[0].pixel_size_um is None
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotation_files import read_masks
 from PIL import Image
 
 import napari_melanoma as nm
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.brush_runs import decode_brush, encode_brush
+from napari_melanoma.data.formats.label_studio import decode_brush, encode_brush
 from napari_melanoma.io.results import (
     read_labels,
     read_mask,
@@ -109,7 +110,7 @@ def test_coco_of_pycocotools(tmp_path: Path) -> None:
         "categories": [{"id": 1, "name": "lesion"}, {"id": 2, "name": "hair"}],
     }
     (tmp_path / "in/instances_train2017.json").write_text(json.dumps(content))
-    with pytest.raises(DataSetError, match=r"label images with several values .* 1 \(hair\), 2 \(lesion\)"):
+    with pytest.raises(DataSetError, match=r"the classes hair, lesion: name .* --class hair\).* all, or keep them"):
         nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", no_patients=True)
     assert not (tmp_path / "out").exists()
     imported = nm.import_dataset("coco", tmp_path / "in", tmp_path / "out", values=["lesion"], no_patients=True)
@@ -157,7 +158,6 @@ def test_brushes_of_label_studio(tmp_path: Path) -> None:
 
 
 def test_shapes_of_label_studio(tmp_path: Path) -> None:
-    from napari_melanoma.data.mask_formats import read_masks
 
     make_images(tmp_path)
     ellipse = {"x": 50, "y": 50, "radiusX": 20, "radiusY": 10, "rotation": 0}
@@ -191,7 +191,6 @@ def test_shapes_of_label_studio(tmp_path: Path) -> None:
     ],
 )
 def test_the_image_of_a_label_studio_task(tmp_path: Path, data: dict[str, str], image: str) -> None:
-    from napari_melanoma.data.mask_formats import read_masks
 
     result = {**label_studio_result("polygonlabels", {"points": TRIANGLE}), "to_name": "photo"}
     (tmp_path / "a.json").write_text(json.dumps([{"data": data, "annotations": [{"result": [result]}]}]))
@@ -200,7 +199,6 @@ def test_the_image_of_a_label_studio_task(tmp_path: Path, data: dict[str, str], 
 
 
 def test_label_studio_tasks_with_several_images(tmp_path: Path) -> None:
-    from napari_melanoma.data.mask_formats import read_masks
 
     results = [
         {**label_studio_result("polygonlabels", {"points": TRIANGLE}), "to_name": name}
@@ -219,7 +217,6 @@ def test_label_studio_tasks_with_several_images(tmp_path: Path) -> None:
 
 
 def test_annotations_that_are_not_read_are_counted(tmp_path: Path) -> None:
-    from napari_melanoma.data.mask_formats import read_masks
 
     polygon = label_studio_result("polygonlabels", {"points": TRIANGLE})
     second = label_studio_task(0, [polygon])
@@ -331,8 +328,8 @@ def test_masks_in_the_folders_of_nnunet_have_class_names(
     for number, folder in enumerate((masks, Path())):
         out = tmp_path / f"set{number}"
         report = nm.import_masks(folder, images, out, no_patients=True, values=("lesion",))
-        assert sorted(report.added) == ["x0_0000", "x1_0000"]
-        assert (read_mask(out / "masks/x1_0000.png") == make_mask(1)).all()
+        assert sorted(report.added) == ["x0", "x1"]
+        assert (read_mask(out / "masks/x1.png") == make_mask(1)).all()
 
 
 def test_the_only_set_in_a_raw_folder_of_nnunet(tmp_path: Path) -> None:
@@ -447,12 +444,12 @@ def test_another_folder_is_refused_with_what_was_expected(tmp_path: Path, source
     assert "The format is described at https:" in str(raised.value)
 
 
-def test_annotations_of_missing_images_are_noted(tmp_path: Path) -> None:
+def test_annotations_of_missing_images_are_faults(tmp_path: Path) -> None:
     nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "out")
     (tmp_path / "out/images/x1.png").unlink()
     imported = nm.import_dataset("coco", tmp_path / "out", tmp_path / "back")
     assert imported.images == 3
-    assert ("x1.png", "1 object left out: no image has this name") in imported.notes
+    assert imported.faults == [("x1.png", "no photograph of that name was found")]
 
 
 @pytest.mark.parametrize(
@@ -509,7 +506,7 @@ def test_annotations_for_another_size_are_a_fault(tmp_path: Path) -> None:
     nm.export_dataset(make_dataset(tmp_path / "set"), "coco", tmp_path / "out")
     write_rgb(tmp_path / "out/images/x1.png", np.zeros((40, 52, 3), np.uint8))
     imported = nm.import_dataset("coco", tmp_path / "out", tmp_path / "back")
-    assert imported.faults == [("x1", "has 52 x 40 pixels, its mask 52 x 36: expected the same size")]
+    assert imported.faults == [("x1", "has 52 x 40 pixels, its mask 52 x 36: expected the size of the upright image")]
 
 
 MEASURED = [
@@ -584,11 +581,9 @@ def test_masks_of_missing_photographs_are_not_given_to_others(tmp_path: Path, na
         write_mask(tmp_path / f"in/masks/{name}.png", make_mask(0))
     masks = nm.import_masks(tmp_path / "in/masks", tmp_path / "in/images", tmp_path / "out", no_patients=True)
     assert masks.added == ["x1"]
-    assert masks.faults == [(f"{name}.png", "no photograph of that name was found") for name in sorted(names)]
+    assert masks.faults == [(f"masks/{name}.png", "no photograph of that name was found") for name in sorted(names)]
     imported = nm.import_dataset("folder", tmp_path / "in", tmp_path / "set", no_patients=True)
-    assert imported.masks == 1
-    (note,) = [note for topic, note in imported.notes if topic == "files"]
-    assert f"masks/{sorted(names)[0]}.png" in note
+    assert (imported.masks, imported.faults) == (1, masks.faults)
 
 
 def test_a_suffix_gives_no_image_a_second_mask(tmp_path: Path) -> None:
@@ -598,9 +593,8 @@ def test_a_suffix_gives_no_image_a_second_mask(tmp_path: Path) -> None:
     write_mask(tmp_path / "in/masks/x1.png", make_mask(1))
     masks = nm.import_masks(tmp_path / "in/masks", tmp_path / "in/images", tmp_path / "out", no_patients=True)
     assert masks.added == ["x0", "x1", "x2", "x3"]
-    assert masks.faults == [("x1_anno.png", "not used: x1.png has a mask of its own name")]
+    assert masks.faults == [("masks/x1_anno.png", "no photograph of that name was found")]
     imported = nm.import_dataset("folder", tmp_path / "in", tmp_path / "set", no_patients=True)
-    assert imported.masks == 4
-    assert any("masks/x1_anno.png" in note for topic, note in imported.notes if topic == "files")
+    assert (imported.masks, imported.faults) == (4, masks.faults)
     for folder in ("out", "set"):
         assert (read_mask(tmp_path / folder / "masks/x1.png") == make_mask(1)).all()

@@ -79,8 +79,8 @@ def test_a_folder_of_pictures(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one_mask=square(9), TWO=square(8), four=square(7))
     report = bring(masks, reviewer="B", modality="dermoscopic")
     assert report.added == ["one", "two"]
-    assert report.faults == [("four.png", "no photograph of that name was found")]
-    assert report.without_mask == ["three.png"]
+    assert report.faults == [("masks/four.png", "no photograph of that name was found")]
+    assert report.without_mask == ["sub/three.png"]
     samples = select_for_split(read_dataset(tmp_path / "out"))
     assert [(s.image_id, s.review, s.modality) for s in samples] == [
         ("one", "accepted", "dermoscopic"),
@@ -142,20 +142,22 @@ def test_objects_of_an_image_are_united_or_chosen_by_class(bring: Import, tmp_pa
     masks = coco(tmp_path / "coco.json", *objects, ("two.jpg", "ruler", outline(0, 9)))
     report = bring(masks, classes=["nevus"], class_is_diagnosis=True)
     assert report.added == ["one"]
-    assert report.left_out == {"objects of other classes": 2}
+    assert ("classes", "2 objects of other classes left out") in report.notes
     (sample,) = select_for_split(read_dataset(tmp_path / "out"))
     assert sample.diagnosis == "nevus"
     assert np.count_nonzero(read_mask(sample.mask)) == 100
-    assert bring(masks, replace=True).added == ["one", "two"]
+    with pytest.raises(InputError, match="the classes nevus, ruler: name those of the lesion with --class"):
+        bring(masks, replace=True)
+    assert bring(masks, replace=True, values="all").added == ["one", "two"]
     assert np.count_nonzero(read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)) == 300
-    with pytest.raises(InputError, match="no object is of the class mole: found the classes nevus, ruler"):
+    with pytest.raises(InputError, match=r"'mole' is no class .* one of the classes nevus, ruler"):
         bring(masks, classes=["mole"])
 
 
 def test_objects_that_disagree(bring: Import, tmp_path: Path) -> None:
     masks = coco(tmp_path / "c.json", ("one.png", "nevus", outline(0, 5)), ("one.png", "melanoma", outline(20, 25)))
-    report = bring(masks, class_is_diagnosis=True)
-    assert report.faults == [("one.png", "its objects disagree about the diagnosis: melanoma, nevus")]
+    report = bring(masks, class_is_diagnosis=True, values="all")
+    assert ("one", "its objects have several diagnoses, none is used: melanoma, nevus") in report.notes
 
 
 def test_a_table_assigns_photographs_to_patients(bring: Import, tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_a_table_assigns_photographs_to_patients(bring: Import, tmp_path: Path) 
     assert first.group == second.group == "out/p7"
     assert [first.diagnosis, second.diagnosis] == ["melanoma", "nevus"]
     table.write_text("name\none\n", encoding="utf-8")
-    with pytest.raises(InputError, match="has no rows with an image_id"):
+    with pytest.raises(InputError, match="has no column that names images"):
         bring(masks, metadata=table)
 
 
@@ -200,21 +202,19 @@ def test_cells_that_cannot_be_taken_are_reported_and_kept(bring: Import, tmp_pat
 def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(40, (80, 120)), two=square(8, (60, 60)), three=square(9, (60, 40)))
     faults = dict(bring(masks).faults)
-    assert (
-        faults["one.png"]
-        == "its mask is for 120 x 80 pixels, the upright photograph has 60 x 40: scale it (command line: --resize)"
-    )
-    assert faults["two.jpg"].endswith("the upright photograph has 60 x 40")
-    assert faults["three.png"].endswith("(turned by its EXIF orientation?)")
+    assert faults["one.png"] == "has 60 x 40 pixels, its mask 120 x 80: scale it (command line: --resize)"
+    assert faults["two.jpg"].endswith("its mask 60 x 60: expected the size of the upright image")
+    assert "(turned by its EXIF orientation?)" in faults["sub/three.png"]
     report = bring(masks, resize=True)
-    assert (report.added, report.resized, len(report.faults)) == (["one"], 1, 2)
+    assert (report.added, len(report.faults)) == (["one"], 2)
+    assert ("masks", "1 object scaled to the size of the image") in report.notes
     (sample,) = select_for_split(read_dataset(tmp_path / "out"))
     assert np.array_equal(read_mask(sample.mask), square(20))
 
 
 def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path) -> None:
     masks = coco(tmp_path / "c.json", ("one.png", "lesion", [0, 0, 41, 0, 41, 21, 0, 21]), height=80, width=120)
-    assert bring(masks, resize=True).resized == 1
+    assert ("masks", "1 object scaled to the size of the image") in bring(masks, resize=True).notes
     mask = read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)
     assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centers lie on them
     assert mask[:10, :20].all()
@@ -223,7 +223,8 @@ def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path
 def test_points_outside_are_counted(bring: Import, tmp_path: Path) -> None:
     masks = coco(tmp_path / "c.json", ("one.png", "lesion", outline(-9, 5)), ("two.jpg", "lesion", outline(70, 80)))
     report = bring(masks)
-    assert (report.added, report.points_cut_off) == (["one"], 6)
+    assert report.added == ["one"]
+    assert ("masks", "2 points outside the image cut off") in report.notes
     assert report.faults == [("two.jpg", "its mask is empty")]
 
 
@@ -232,9 +233,9 @@ def test_photographs_of_one_name_or_one_content(tmp_path: Path, images: Path, br
     photograph(images / "copy.png", 0)
     masks = masks_of(tmp_path / "masks", one=square(9), two=square(8), copy=square(3))
     report = bring(masks)
-    assert report.added == ["copy"]
+    assert report.added == ["copy", "two"]  # of the two photographs the one that is not in a folder, as the mask
+    assert sorted(report.without_mask) == ["sub/three.png", "sub/two.jpg"]
     faults = dict(report.faults)
-    assert "two.jpg: rename one of them" in faults["two.png"]
     assert faults["one.png"] == "shows the same pixels as another photograph: only one mask is imported"
 
 
@@ -242,7 +243,7 @@ def test_masks_next_to_their_photographs(tmp_path: Path, images: Path, bring: Im
     masks_of(images, one_mask=square(9), two_segmentation=square(8))
     report = bring(images)
     assert report.added == ["one", "two"]
-    assert report.without_mask == ["three.png"]
+    assert report.without_mask == ["sub/three.png"]
     assert report.faults == []
 
 
@@ -262,8 +263,9 @@ def test_the_first_of_contradicting_rows_counts_and_both_are_reported(tmp_path: 
         ("A", "40"),
         ("C", "50"),
     ]
-    assert ("patient_id", "1 row contradicts another of the same image: the first counts") in notes
-    assert ("image_id", "rows not used: 1 image without a mask") in notes
+    contradiction = "1 row contradicts another of the same image: the first counts, the other is in other_patient_id"
+    assert ("patient_id", contradiction) in notes
+    assert ("table.csv", "joined to 2 of 2 images; 1 row without an image left out (not_there)") in notes
 
 
 def test_photographs_are_compared_upright_and_metadata_removed(tmp_path: Path, bring: Import) -> None:
@@ -284,9 +286,9 @@ def test_photographs_are_compared_upright_and_metadata_removed(tmp_path: Path, b
 def test_no_photographs(tmp_path: Path, bring: Import, images: Path) -> None:
     for path in list(images.rglob("*.*")):
         path.unlink()
-    masks_of(images, one=square(9))
-    with pytest.raises(InputError, match="contains no photograph besides the masks"):
-        bring(images)
+    masks = masks_of(tmp_path / "masks", one=square(9))
+    with pytest.raises(InputError, match=r"has no mask in the format folder of a photograph in .*images"):
+        bring(masks)
 
 
 def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:

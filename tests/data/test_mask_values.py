@@ -15,9 +15,9 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
+from napari_melanoma.data.formats.nnunet import read_nnunet_labels
 from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
 from napari_melanoma.data.mask_values import parse_values, read_lesion_mask
-from napari_melanoma.data.nnunet import read_nnunet_labels
 from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask, read_table
@@ -166,7 +166,9 @@ def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path)
     assert np.array_equal(read_lesion_mask(path, path.name, "all"), TWO > 0)
     assert np.array_equal(read_lesion_mask(path, path.name, "keep"), TWO)
     assert np.array_equal(read_lesion_mask(path, path.name, ("mole",), {"mole": (2,)}), TWO == 2)
-    with pytest.raises(DataSetError, match="'wart' is not a value of a mask"):
+    with pytest.raises(
+        DataSetError, match="'wart' is no class or value of the masks: expected one of the classes mole"
+    ):
         read_lesion_mask(path, path.name, ("wart",), {"mole": (2,)})
 
 
@@ -211,7 +213,7 @@ def test_an_nnunet_data_set_is_imported(nnunet: Path, tmp_path: Path) -> None:
 def test_masks_of_nnunet_are_matched_with_their_images(nnunet: Path, tmp_path: Path, whole: bool) -> None:
     masks, images = (nnunet, nnunet) if whole else (nnunet / "labelsTr", nnunet / "imagesTr")
     report = import_masks(masks, images, tmp_path / "set", MaskImportOptions(no_patients=True), run=RunContext())
-    assert (sorted(report.added), report.faults) == (["a_0000", "b_0000", "c_0000"], [])
+    assert (sorted(report.added), report.faults) == (["a", "b", "c"], [])
 
 
 @pytest.mark.parametrize("folders", [("imagesTr", "labelsTr"), ("images", "labels"), ("photos", "masks")])
@@ -234,7 +236,7 @@ def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str
 def test_a_table_of_other_images_is_rejected(nnunet: Path, tmp_path: Path) -> None:
     (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
     options = MaskImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
-    with pytest.raises(InputError, match="rows for q1, q2, but none for the 3 photographs with a mask, such as a_0000"):
+    with pytest.raises(InputError, match="rows for q1, q2, but the set has the 3 images a, b, c"):
         import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
     with pytest.raises(DataSetError, match="rows for q1, q2, but none for the 4 images, such as a, b, c and 1 more"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", run=RunContext())
@@ -245,7 +247,7 @@ def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_pa
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
     assert read_nnunet_labels(nnunet / "labelsTr") == {"lesion": (1,), "hair": (2,)}
     options = SourceImportOptions(no_patients=True)
-    with pytest.raises(DataSetError, match=r"1 of 3 masks is .*b\.png.* 0, 1 \(lesion\), 2 \(hair\): name"):
+    with pytest.raises(DataSetError, match=r"the classes lesion, hair: name those of the lesion with --class"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     lesion = SourceImportOptions(no_patients=True, values=("lesion",))
     assert import_source(find_source("folder"), nnunet, tmp_path / "two", lesion, run=RunContext()).faults == []
@@ -273,7 +275,7 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
     with pytest.raises(DataSetError, match=r"2 of 3 masks are .*\(b\.png, c\.png\).* 0, 1, 2, 4: name") as e:
         bring(None)
     assert "keep" not in str(e.value)
-    with pytest.raises(DataSetError, match="'wart' is not a value"):
+    with pytest.raises(DataSetError, match="'wart' is no class or value"):
         bring(["wart"])
     assert not out.exists()
     assert bring(["1"]) == ["a", "b", "c"]
@@ -286,7 +288,9 @@ def test_an_import_of_a_folder_with_label_images_leaves_nothing(
     labels: Path, tmp_path: Path, values: tuple[str, ...] | None
 ) -> None:
     options = SourceImportOptions(no_patients=True, values=values)
-    with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|not a value of a mask"):
+    with pytest.raises(
+        DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|no class or value of the masks"
+    ):
         import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
     named = SourceImportOptions(no_patients=True, values=("1",))
@@ -329,26 +333,64 @@ def test_three_channels_of_nnunet_become_one_color_photograph(
     assert np.array_equal(read_photograph(tmp_path / "set/images/e.png").rgb, rgb[::-1][..., order])
     parsed = MaskImportOptions(no_patients=True)
     imported = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", parsed, run=RunContext())
-    assert (sorted(imported.added), imported.without_mask) == (["a_0000", "b_0000", "c_0000"], [])
+    assert (sorted(imported.added), imported.without_mask) == (["a", "b", "c"], [])
     assert ("1 photograph " + merged) in dict(imported.notes)["channels"]
-    assert np.array_equal(read_photograph(tmp_path / "c/images/a_0000.png").rgb, rgb[..., order])
+    assert np.array_equal(read_photograph(tmp_path / "c/images/a.png").rgb, rgb[..., order])
 
 
-def test_other_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> None:
+def test_channels_that_are_no_color_are_faults_of_their_photographs(nnunet: Path, tmp_path: Path) -> None:
     deep = np.random.default_rng(5).integers(0, 65536, (*SHAPE, 3), dtype=np.uint16)
     save_channels(nnunet / "imagesTr", "a", deep)
     save_channels(nnunet / "imagesTr", "b", deep[..., :2].astype(np.uint8))
+    save_channels(nnunet / "imagesTs", "e", deep[..., :1].astype(np.uint8))
     options = MaskImportOptions(no_patients=True)
     imported = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", options, run=RunContext())
-    assert imported.added == ["c_0000"]
+    assert imported.added == ["c"]
     assert dict(imported.notes)["channels"].startswith("1 photograph in three files")
     assert [(name, "red, green and blue in 8 bits" in fault) for name, fault in imported.faults] == [
         ("a_0000.png", True),
         ("b_0000.png", True),
     ]
     of_folder = SourceImportOptions(no_patients=True)
-    with pytest.raises(DataSetError, match=r"b_0001\.png are the channels of one nnU-Net case: expected one"):
-        import_source(find_source("folder"), nnunet, tmp_path / "set", of_folder, run=RunContext())
+    report = import_source(find_source("folder"), nnunet, tmp_path / "set", of_folder, run=RunContext())
+    assert (report.images, [name for name, _ in report.faults]) == (2, ["a", "b", "e"])
+    assert dict(report.faults)["e"] == "imagesTs/e_0000.png is gray, and other channels of the case are missing"
+
+
+@pytest.mark.parametrize("verb", ["import", "import-masks"])
+@pytest.mark.parametrize(
+    ("names", "is_color"),
+    [
+        (["polarized", "nonpolarized", "UV"], False),
+        (["R", "G", "B", "UV"], False),
+        (["blue", "Green", "R"], True),
+        (["rgb_to_0_1"] * 3, True),
+        ([], True),
+    ],
+)
+def test_only_channels_named_for_colors_are_a_photograph(
+    nnunet: Path, tmp_path: Path, names: list[str], is_color: bool, verb: str
+) -> None:
+    save_channels(nnunet / "imagesTr", "a", np.random.default_rng(5).integers(0, 256, (*SHAPE, 3), dtype=np.uint8))
+    channels = {str(number): name for number, name in enumerate(names)}
+    content = {"labels": {"background": 0, "lesion": 1}, "channel_names": channels}
+    (nnunet / "dataset.json").write_text(json.dumps(content))
+
+    def bring() -> None:
+        if verb == "import":
+            options = SourceImportOptions(no_patients=True)
+            import_source(find_source("nnunet"), nnunet, tmp_path / "set", options, run=RunContext())
+        else:
+            masks, images, options = nnunet / "labelsTr", nnunet / "imagesTr", MaskImportOptions(no_patients=True)
+            import_masks(masks, images, tmp_path / "set", options, run=RunContext())
+
+    if is_color:
+        bring()
+        assert (tmp_path / "set/images/a.png").exists()
+    else:
+        with pytest.raises(DataSetError, match=f"names the channels {', '.join(names[:3])}.* not red, green and blue"):
+            bring()
+        assert not (tmp_path / "set").exists()
 
 
 def test_numbered_photographs_are_no_channels(tmp_path: Path) -> None:
@@ -369,12 +411,12 @@ def test_regions_of_nnunet_are_classes_with_several_values(nnunet: Path, tmp_pat
     (nnunet / "dataset.json").write_text(json.dumps({"labels": labels}))
     assert read_nnunet_labels(nnunet) == {"whole": (1, 2), "core": (2,)}
     options = SourceImportOptions(no_patients=True)
-    with pytest.raises(DataSetError, match=r"values are 0, 1 \(whole\), 2 \(whole, core\)"):
+    with pytest.raises(DataSetError, match="the classes whole, core: name"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     for name, expected in (("whole", TWO > 0), ("core", TWO == 2)):
         chosen = MaskImportOptions.parse({"no_patients": True, "values": (name,)}, "the test")
         import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / name, chosen, run=RunContext())
-        assert np.array_equal(read_mask(tmp_path / name / "masks/b_0000.png"), expected)
+        assert np.array_equal(read_mask(tmp_path / name / "masks/b.png"), expected)
 
 
 def test_the_only_region_of_nnunet_is_the_lesion(nnunet: Path) -> None:
@@ -399,7 +441,7 @@ def test_masks_with_ignored_pixels_of_nnunet_are_refused(nnunet: Path, tmp_path:
         return
     chosen = MaskImportOptions.parse({"no_patients": True, "values": values}, "the test")
     masks = import_masks(nnunet / "labelsTr", nnunet / "imagesTr", tmp_path / "c", chosen, run=RunContext())
-    assert (masks.added, [name for name, _ in masks.faults]) == (["a_0000"], ["b_0000.png", "c_0000.png"])
+    assert (masks.added, [name for name, _ in masks.faults]) == (["a"], ["b_0000.png", "c_0000.png"])
 
 
 @pytest.mark.parametrize("name", ["x_cp_masks.png", "x_cp_masks.tif", "x_mask.tiff"])
@@ -418,9 +460,7 @@ def test_masks_next_to_a_photograph_are_not_photographs(tmp_path: Path, name: st
 def test_a_mask_with_a_huge_declared_size_is_refused_before_decoding(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
-    monkeypatch.setattr(
-        "napari_melanoma.data.dataset_import.read_lesion_mask", lambda *_: pytest.fail("it was decoded")
-    )
+    monkeypatch.setattr("napari_melanoma.data.mask_areas.read_lesion_mask", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(DataSetError, match="its mask 120 x 80"):
         options = SourceImportOptions(no_patients=True)
         import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

@@ -145,23 +145,24 @@ def test_inverted_masks_are_reported_and_can_be_imported(tmp_path: Path) -> None
     for seed, name in enumerate("abc"):
         photograph(tmp_path / f"in/{name}.png", seed)
         write_mask(tmp_path / f"in/{name}_mask.png", ~MASK if seed else MASK)
-    message = "2 of 3 cover the border of their image, as inverted masks do: if 0 marks the lesion"
+    message = "2 cover the borders of images, as an inverted mask does (b, c): if 0 marks the lesion"
     assert message in dict(import_folder(tmp_path).notes)["masks"]
     assert message in dict(import_all(tmp_path).notes)["masks"]
     assert message in dict(check_data(tmp_path / "set", run=RunContext()).notes)["masks"]
-    assert "masks" not in dict(import_all(tmp_path, values=("0",), replace=True).notes)
+    assert "1 covers the border" in dict(import_all(tmp_path, values=("0",), replace=True).notes)["masks"]
     samples = {sample.image_id: sample for sample in read_dataset(tmp_path / "masks")}
     assert np.array_equal(read_mask(samples["b"].mask), MASK)
 
 
-def test_tables_that_were_not_named_are_listed(tmp_path: Path) -> None:
+def test_tables_of_known_names_are_read_by_both_importers(tmp_path: Path) -> None:
     photograph(tmp_path / "in/a.png", 0)
     write_mask(tmp_path / "in/a_mask.png", MASK)
     (tmp_path / "in/patients.csv").write_text("image_id,patient_id\na,P1\n")
-    assert "patients.csv. To use one, name it with --metadata" in dict(import_all(tmp_path).notes)["tables"]
+    import_all(tmp_path)
+    assert [row["patient_id"] for row in read_table(tmp_path / "masks/dataset.csv")] == ["P1"]
 
 
-def test_images_next_to_annotations_are_counted(tmp_path: Path) -> None:
+def test_images_next_to_annotations_are_noted(tmp_path: Path) -> None:
     photograph(tmp_path / "in/a.png", 0)
     write_mask(tmp_path / "annotations/b.png", MASK)
     ring = [[2, 3], [20, 3], [20, 18]]
@@ -169,4 +170,4 @@ def test_images_next_to_annotations_are_counted(tmp_path: Path) -> None:
     options = MaskImportOptions(no_patients=True)
     report = import_masks(tmp_path / "annotations", tmp_path / "in", tmp_path / "set", options, run=RunContext())
     assert report.added == ["a"]
-    assert report.left_out == {"image files (--format png reads them as masks)": 1}
+    assert ("annotations", "not used, as no geojson: annotations/b.png") in report.notes

@@ -506,7 +506,7 @@ def test_a_damaged_archive_and_an_unknown_name_are_errors(tmp_path: Path) -> Non
         find_source("isic2018").read_folder(tmp_path)
     with pytest.raises(InputError, match=r"no source named 'isic' \(known: coco, cptac-cm, decathlon"):
         find_source("isic")
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="does not exist"):
         find_source("ph2").read_folder(tmp_path / "nowhere")
 
 
@@ -615,5 +615,10 @@ def test_files_that_are_left_out_are_noted(tmp_path: Path) -> None:
     contents = find_source("folder").read_folder(tmp_path)
     assert [record.image_id for record in contents.records] == ["X", "y"]
     (note,) = (message for topic, message in contents.notes if topic == "files")
-    assert note.startswith("4 image or mask files left out")
-    assert note.endswith(": masks/w.png, masks_second/y.png, x.jpg and 1 more")
+    assert note.startswith("2 image or mask files left out")
+    assert note.endswith(": x.jpg, x.png")
+    assert contents.faults == [("masks/w.png", "no photograph of that name was found")]
+    assert [one.names & {"masks", "masks_second"} for one in contents.records[1].objects] == [
+        {"masks"},
+        {"masks_second"},
+    ]

@@ -335,8 +335,8 @@ def import_masks(
         source = _write_masks(masks, Path(temporary)) if isinstance(masks, Mapping) else to_path(masks, "the masks")
         report = mask_import.import_masks(source, photographs, out, chosen, run=to_run(progress))
     dataset = DataSet(out) if out.is_dir() else None
-    notes = [*report.notes, *(("left out", f"{count} {kind}") for kind, count in report.left_out.items())]
-    return MaskImport(dataset, report.added, report.faults, report.kept, report.without_mask, notes)
+    faults = [*report.faults, *report.leaks]
+    return MaskImport(dataset, report.added, faults, report.kept, report.without_mask, report.notes)
 
 
 def _write_masks(masks: Mapping[str, ArrayLike], folder: Path) -> Path:

@@ -28,7 +28,7 @@ class DataSetImport:
     images, masks : int
         Number of imported images and masks.
     faults : list of (str, str)
-        Images that could not be imported, and the reason.
+        Images that could not be imported, and the reason; patients in several splits.
     notes : list of (str, str)
         Topics and messages, such as files that were not used.
     """
@@ -80,6 +80,7 @@ def import_dataset(
     annotator: str = "",
     no_patients: bool = False,
     progress: ProgressCallback | None = None,
+    **options: object,
 ) -> DataSetImport:
     """Import a data set of another program, a public set, or a folder of images.
 
@@ -92,20 +93,20 @@ def import_dataset(
         The folder of its files, or one file.
     folder : str or os.PathLike
         The new data set.
-    table : str or os.PathLike, optional
-        CSV or XLSX file with ``image_id``, ``patient_id`` and others, for formats and folders without a table.
-    table_map : str or os.PathLike, optional
-        TOML file with the meaning of columns and words.
+    table, table_map : str or os.PathLike, optional
+        CSV or XLSX file with ``image_id``, ``patient_id`` and others; TOML file with the meaning of columns and words.
     values : str or sequence of str or int, optional
-        Values or names of classes that mark the lesion in masks with several classes, such as ``(1, 2)``; ``"all"`` for
-        every value except 0, or ``"keep"`` to keep the classes.
+        Values that mark the lesion in masks with several values, such as ``(1, 2)``; ``"all"`` for every value except
+        0, or ``"keep"`` to keep the classes.
     annotator : str
-        Of images with masks of several annotators, the name of one, or of a folder or file of masks; ``"union"`` for
-        those of all, or ``"majority"`` for pixels in the masks of more than half of them.
+        Of images with masks of several annotators, the name of one, or of a folder or file of masks; ``"union"`` or
+        ``"majority"`` to combine them.
     no_patients : bool
         Confirms that the patients are unknown; otherwise a table must name them.
     progress : callable, optional
         Called with each ``Progress``.
+    **options
+        Others of ``napari-melanoma data import``, such as ``classes=("lesion",)`` or ``resize=True``.
 
     Returns
     -------
@@ -124,30 +125,32 @@ def import_dataset(
     from napari_melanoma.data.dataset_import import import_source
     from napari_melanoma.data.source_catalog import find_source
 
-    options = _parse_import_options(table, table_map, values, no_patients, annotator)
-    out = to_path(folder, "the data set")
-    report = import_source(find_source(source), to_path(data, "data"), out, options, run=to_run(progress))
-    return DataSetImport(DataSet(out), report.images, report.masks, report.faults, report.notes)
+    options |= {"no_patients": no_patients, "annotator": annotator}
+    chosen, out = _parse_import_options(options, table, table_map, values), to_path(folder, "the data set")
+    report = import_source(find_source(source), to_path(data, "data"), out, chosen, run=to_run(progress))
+    return DataSetImport(DataSet(out), report.images, report.masks, [*report.faults, *report.leaks], report.notes)
 
 
 def _parse_import_options(
+    options: dict[str, object],
     table: AnyPath | None,
     table_map: AnyPath | None,
     values: str | Sequence[str | int] | None,
-    no_patients: bool,
-    annotator: str,
 ) -> SourceImportOptions:
     from napari_melanoma.data.dataset_import import SourceImportOptions
     from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.source_catalog import NO_MAPPING
-    from napari_melanoma.data.table_mapping import read_mapping
+    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
-    check_flag(no_patients, "no_patients")
-    check_name(annotator, "annotator")
-    metadata = None if table is None else to_path(table, "the table")
-    mapping = NO_MAPPING if table_map is None else read_mapping(to_path(table_map, "table_map"))
-    chosen = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
-    return SourceImportOptions(mapping, bool(no_patients), chosen, annotator, metadata)
+    check_flag(options["no_patients"], "no_patients")
+    check_name(options["annotator"], "annotator")
+    parsed = parse_values(values) if values is None or isinstance(values, str) else tuple(map(str, values)) or None
+    declared = {
+        "metadata": None if table is None else to_path(table, "the table"),
+        "mapping": TableMapping() if table_map is None else read_mapping(to_path(table_map, "table_map")),
+        "values": parsed,
+        "no_patients": bool(options["no_patients"]),
+    }
+    return SourceImportOptions.parse({**options, **declared}, "import_dataset")
 
 
 def export_dataset(

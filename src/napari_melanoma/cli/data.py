@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_sets import TileReport
 
 
+DECLARED = ("mapping", "no_patients", "values")  # options of an import that are not those of its configuration
 MAX_LISTED_PAIRS = 10  # of duplicate images; --out and --json list all of them
 
 SOURCES_HELP = format_help(
@@ -152,38 +153,24 @@ def import_(
         Path, typer.Argument(metavar="DIR", help="Folder of the downloaded or unpacked files, or a table.")
     ],
     out: NewDataSet,
+    options: Annotated[
+        OptionValues,
+        ConfigOptions("data.dataset_import:SourceImportOptions", without=DECLARED, names={"classes": "--class"}),
+    ],
     map_: Annotated[
         Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps its columns and words.")
     ] = None,
-    metadata: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..., if the set has none.",
-        ),
-    ] = None,
     no_patients: NoPatients = False,
     mask_values: MaskValues = None,
-    annotator: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Of images with masks of several annotators, those of one, or of a folder or file of masks; union: "
-            "of all; majority: pixels in the masks of more than half of them.",
-        ),
-    ] = "",
 ) -> None:
     """Import a public set."""
     from napari_melanoma.data.dataset_import import SourceImportOptions, import_source
-    from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.source_catalog import NO_MAPPING, find_source
-    from napari_melanoma.data.table_mapping import read_mapping
+    from napari_melanoma.data.source_catalog import find_source
 
     current.after_stop = "What was imported is kept: run the same command again to continue."
-    mapping = read_mapping(map_) if map_ else NO_MAPPING
     data_source = find_source(source)
-    options = SourceImportOptions(mapping, no_patients, parse_values(mask_values), annotator, metadata)
-    imported = import_source(data_source, folder, out, options, run=current.run)
+    chosen = SourceImportOptions.parse(_declare(options, map_, no_patients, mask_values), "the command line")
+    imported = import_source(data_source, folder, out, chosen, run=current.run)
     current.report_failures(imported.faults)
     if imported.found < imported.expected:
         what = "images" if imported.images else "rows"
@@ -192,6 +179,7 @@ def import_(
     if imported.left:
         note = f"{imported.left} rows of its tables are left out because their images are missing"
         current.report.emit("note", f"note: {note}", left=imported.left)
+    current.report_notes(imported.leaks, "fault")
     current.report_notes(imported.notes)
     text = (
         f"{imported.images} images, {imported.masks} with a mask"
@@ -200,8 +188,18 @@ def import_(
     )
     text += f": data set in {out}; next: napari-melanoma data check {out}"
     text = f"{len(imported.faults)} could not be imported; {text}" if imported.faults else text
-    values = values_without(imported, "faults", "notes")
-    current.finish(text, some_failed=bool(imported.faults), out=str(out), failed=len(imported.faults), **values)
+    values = values_without(imported, "faults", "leaks", "notes")
+    some_failed = bool(imported.faults or imported.leaks)
+    current.finish(text, some_failed=some_failed, out=str(out), failed=len(imported.faults), **values)
+
+
+def _declare(options: OptionValues, map_: Path | None, no_patients: bool, values: str | None) -> OptionValues:
+    """Add the options of an import that are declared by its command."""
+    from napari_melanoma.data.mask_values import parse_values
+    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
+
+    mapping = read_mapping(map_) if map_ else TableMapping()
+    return {**options, "mapping": mapping, "no_patients": no_patients, "values": parse_values(values)}
 
 
 def list_data_exports() -> str:
@@ -433,7 +431,7 @@ def import_masks(
         OptionValues,
         ConfigOptions(
             "data.mask_import:MaskImportOptions",
-            without=("mapping", "no_patients", "values"),
+            without=DECLARED,
             names={"classes": "--class"},
         ),
     ],
@@ -447,11 +445,9 @@ def import_masks(
     """Import masks."""
     from napari_melanoma.data import mask_import
     from napari_melanoma.data.mask_values import parse_values
-    from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
-    declared: OptionValues = {"no_patients": no_patients, "values": parse_values(values, keep=False)}
-    declared["mapping"] = read_mapping(map_) if map_ else TableMapping()
-    chosen = mask_import.MaskImportOptions.parse({**options, **declared}, "the command line")
+    parse_values(values, keep=False)
+    chosen = mask_import.MaskImportOptions.parse(_declare(options, map_, no_patients, values), "the command line")
     current.after_stop = f"What was imported stays in {out}: run the same command again to continue."
     report = mask_import.import_masks(masks, images, out, chosen, run=current.run)
     _report_import(current, report, out)
@@ -459,22 +455,20 @@ def import_masks(
 
 def _report_import(current: CommandSession, report: MaskImportReport, out: Path) -> None:
     current.report_failures(report.faults)
-    for content, count in report.left_out.items():
-        current.report.emit("left_out", f"left out: {count} {content}", what=content, count=count)
+    current.report_notes(report.leaks, "fault")
     current.report_notes(report.notes)
     counts = [f"{format_count(len(report.added), 'mask')} imported"]
     counts += [f"{len(report.faults)} did not match"] if report.faults else []
     for count, noun, outcome in (
         (len(report.kept), "reviewed image", "kept (use --replace to replace them)"),
         (len(report.without_mask), "photograph", "without a mask"),
-        (report.resized, "object", "scaled"),
-        (report.points_cut_off, "point", "outside the image cut off"),
     ):
         counts += [f"{format_count(count, noun)} {outcome}"] if count else []
     written = f"data set in {out}; next: napari-melanoma data check {out}" if out.exists() else "nothing was written"
     text = f"{', '.join(counts)}: {written}"
-    values = values_without(report, "faults", "left_out", "covering", "notes")
-    current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
+    values = values_without(report, "faults", "leaks", "notes")
+    some_failed = bool(report.faults or report.leaks)
+    current.finish(text, some_failed=some_failed, out=str(out), failed=len(report.faults), **values)
 
 
 def check(

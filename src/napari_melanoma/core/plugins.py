@@ -283,9 +283,17 @@ def object_family(name: str, module: str, kind: type[Described], made_by: str) -
 
 
 def module_family(
-    name: str, package: str, kind: type, function: str, make: Callable[[Any, Any], Described]
+    name: str,
+    package: str,
+    kind: type,
+    function: str,
+    make: Callable[[Any, Any], Described],
+    shared: tuple[str, str] = ("", ""),
 ) -> Family[Described]:
-    """Return the family of all modules with ``SPEC``, of a type, and a function: of a package, and of plug-ins."""
+    """Return the family of all modules with ``SPEC``, of a type, and a function: of a package, and of plug-ins.
+
+    ``shared``: a package of modules of several families, and the object that those of this family have for ``SPEC``.
+    """
 
     def convert(entry_name: str, found: object) -> Described:
         faults = [
@@ -300,8 +308,14 @@ def module_family(
         return member
 
     def list_own() -> dict[str, Described]:
-        modules = import_submodules(import_module(package), "SPEC", function)
-        return {one: make(module.SPEC, getattr(module, function)) for one, module in modules.items()}
+        listed = [(package, "SPEC"), shared]
+        found = {
+            one: make(getattr(module, attribute), getattr(module, function))
+            for where, attribute in listed
+            if where
+            for one, module in import_submodules(import_module(where), attribute, function).items()
+        }
+        return dict(sorted(found.items()))
 
     return Family(name, list_own, convert, lambda member: member.spec.title)
 

@@ -1,16 +1,14 @@
-"""Read JSON files of annotations, whose values are checked where they are used."""
+"""Values in the JSON of annotations, which are checked where they are used."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core import parsing
-from napari_melanoma.core.errors import DataSetError, MalformedFile
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.mask_areas import Size
 from napari_melanoma.io.formats import MAX_PIXELS
 
@@ -19,24 +17,7 @@ if TYPE_CHECKING:
 
 JSON_NAME = re.compile(r"[^.].*\.(?:geo)?json(?:\.gz)?", re.IGNORECASE)
 _MIN_POINTS = 3
-_MAX_BYTES = 2**30  # annotations of a large data set in one file
 _MAX_COORDINATE = 1e9  # pixels; larger values are invalid and would overflow
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    try:
-        return parsing.read_json(path, _MAX_BYTES, allow_nan=True)  # measurements may be NaN; points are checked
-    except (OSError, MalformedFile) as error:
-        raise DataSetError(
-            f"{path} cannot be read as JSON ({parsing.parse_error_reason(error)}). Export the annotations again."
-        ) from error
-
-
-def list_json_files(path: Path) -> list[Path]:
-    """List the JSON files of a folder and its subfolders, sorted, without hidden ones; a file is returned as it is."""
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if JSON_NAME.fullmatch(file.name))
 
 
 def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
@@ -82,3 +63,8 @@ def find_text(values: Any, *keys: str) -> str:  # noqa: ANN401
         ),
         "",
     )
+
+
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401
+    """Return a list; empty for any other value."""
+    return value if isinstance(value, list) else []

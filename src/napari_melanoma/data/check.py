@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
-from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, make_sample, select_trainable
 from napari_melanoma.data.dataset_import import ORIGIN_FILE
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.duplicates import find_duplicates
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_expected, list_counts, track_rows
 from napari_melanoma.data.mask_values import covers_border, note_inverted
-from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
+from napari_melanoma.data.splits import SPLIT_RISK, LeakChecker
 from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.photographs import read_photograph
@@ -88,15 +89,14 @@ class TableChecker:
 
     def __init__(self) -> None:
         self._harmonizer = Harmonizer()
-        self._groups: dict[str, set[str]] = defaultdict(set)
         self._split_of: dict[str, str] = {}
         self._duplicate_of: dict[str, str] = {}
-        self._folds: dict[str, set[str]] = defaultdict(set)
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
-        self._leak_detector = PatientLeakDetector()
+        self._leaks = LeakChecker()
         self._named_patients = 0
+        self._patients: dict[str, set[str]] = defaultdict(set)  # ids by what they have in common if written alike
         self._without_patient: list[str] = []
 
     @property
@@ -117,29 +117,27 @@ class TableChecker:
     @property
     def groups(self) -> int:
         """Number of patients, lesions or pictures that must stay in one split."""
-        return len(self._groups)
+        return len(self._leaks.splits)
 
     def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
         """Check a row, and return it harmonized, without its columns ``<column>_as_given``."""
         harmonized = self._harmonizer.harmonize_row(
             {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
         )
-        self._leak_detector.add_row(row, harmonized)
-        if harmonized.get("patient_id"):
+        self._leaks.add_row(row, harmonized)
+        if patient := harmonized.get("patient_id"):
             self._named_patients += 1
+            self._patients[_normalize_patient(patient)].add(patient)
         else:
             self._without_patient.append(harmonized.get("image_id") or str(self._splits.total() + 1))
         split = harmonized.get("split", NO_VALUE)
         self._splits[split] += 1
         self._diagnoses[harmonized.get("diagnosis", NO_VALUE)] += 1
         if "image_id" in harmonized:
-            self._groups[get_group_id(harmonized)].add(split)
             if split != NO_VALUE:
                 self._split_of[harmonized["image_id"]] = split
             if original := harmonized.get("near_duplicate_of"):
                 self._duplicate_of[harmonized["image_id"]] = original
-            if fold := harmonized.get("fold"):
-                self._folds[get_group_id(harmonized)].add(fold)
         return harmonized
 
     def _count_set_aside(self, column: str, text: str) -> bool:
@@ -153,15 +151,11 @@ class TableChecker:
 
     def faults(self) -> Iterator[Finding]:
         """Yield what must be corrected."""
-        for kind, parts_by_group in (("split", self._groups), ("fold", self._folds)):
-            for group, parts in parts_by_group.items():
-                if len(known_parts := parts - {NO_VALUE}) > 1:
-                    yield group, f"is in more than one {kind}: {', '.join(sorted(known_parts))}"
+        yield from self._leaks.describe_leaks()
         for image, original in self._duplicate_of.items():
             splits = [self._split_of[name] for name in (image, original) if name in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {original}, but is in another split ({' and '.join(splits)})"
-        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
         report = self.report
         if report.duplicates:
             yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
@@ -178,13 +172,20 @@ class TableChecker:
 
     def notes(self, *, has_optional_columns: bool = False) -> Iterator[Finding]:
         """Yield what should be reviewed; ``has_optional_columns``: this program wrote columns that may be empty."""
-        yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if not leaks)
+        findings = self._leaks.detector.describe_findings()
+        yield from ((about, message) for about, message, leaks in findings if not leaks)
         if (unnamed := self._without_patient) and self._named_patients:
             total = len(unnamed) + self._named_patients
             message = f"{len(unnamed)} of {total} rows name no patient ({format_names(unnamed)})"
             yield "patient_id", f"{message}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
+        if similar := [sorted(ids) for ids in self._patients.values() if len(ids) > 1]:
+            shown = format_names([" and ".join(ids) for ids in similar], MAX_LISTED_GROUPS)
+            message = (
+                f"may be one patient each, as only capitals, zeros or spaces differ: {shown}. Write the id of a patient"
+            )
+            yield "patient_id", f"{message} in one way, or {SPLIT_RISK}"
         report = self.report
-        if incomplete := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
+        if incomplete := [group for group, parts in self._leaks.splits.items() if "" in parts and len(parts) == 2]:
             yield (
                 "split",
                 f"missing in some rows {_describe_groups(incomplete)}: data split assigns them the split of the others",
@@ -227,9 +228,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         faults=faults,
         notes=[
             *_note_label_images(checks),
-            *note_inverted(
-                sum(check.covers_border for check in checks), sum(check.lesion_fraction is not None for check in checks)
-            ),
+            *note_inverted([one.sample.image_id for one in checks if one.covers_border and one.lesion_fraction != 1]),
             *_find_unusual_masks(checks),
             *similar,
             *_note_unlisted_files(folder, samples),
@@ -373,6 +372,12 @@ def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[Fi
         if unnamed:
             files_of = f"{unnamed} file{'s' if unnamed > 1 else ''} not named in the table"
             yield part, f"{files_of}, so not used: add a row for each, or remove them"
+
+
+def _normalize_patient(patient: str) -> str:
+    """Return what ids such as 007, 7 and 7.0, or P1 and p 1, have in common."""
+    text = re.sub(r"\s", "", patient).casefold()
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0+$", r"\1", text))
 
 
 def _describe_groups(groups: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Export data sets to the formats of other programs (``data.exports``)."""
+"""Export data sets to the formats of other programs (``data.formats``)."""
 
 from __future__ import annotations
 

@@ -12,48 +12,65 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pydantic import Field
+
+from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage, describe_error
+from napari_melanoma.core.errors import DataSetError, InputError, SaveError, UnreadableImage, describe_error
 from napari_melanoma.core.files import move, remove_file, save_error, sweep_once, temporary_name, write_json
-from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.annotators import MAJORITY, select_annotator
+from napari_melanoma.data.annotators import DESCRIPTION, MAJORITY, select_annotator
 from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
+from napari_melanoma.data.formats.nnunet import (
+    is_nnunet_image,
+    merge_channels,
+    read_channel_order,
+    read_nnunet_labels,
+)
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
-from napari_melanoma.data.mask_areas import draw_objects, number_classes
+from napari_melanoma.data.mask_areas import (
+    UNNAMED,
+    ImageFileArea,
+    MaskObject,
+    MaskReading,
+    Size,
+    draw_mask,
+    number_classes,
+)
 from napari_melanoma.data.mask_values import (
-    ClassValues,
     LabelImageError,
     LesionValues,
+    check_classes,
     covers_border,
     describe_label_images,
     note_inverted,
     note_turned,
-    read_lesion_mask,
     resolve_class_values,
 )
-from napari_melanoma.data.nnunet import merge_channels, read_channel_order, read_nnunet_labels
-from napari_melanoma.data.source_catalog import NO_MAPPING, DataSource, SourceContents, SourceRecord, SourceSpec
+from napari_melanoma.data.source_catalog import DataSource, SourceContents, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import close_archives
 from napari_melanoma.data.source_records import join_table
-from napari_melanoma.data.splits import NAME_TABLE, check_patients_named
+from napari_melanoma.data.splits import NAME_TABLE, check_patients_named, find_leaks
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import (
+    Photograph,
     accepts_damaged,
     find_damage,
     is_stored_upright,
     read_image_size,
     read_photograph,
 )
-from napari_melanoma.io.results import write_labels, write_mask, write_rgb, write_table
+from napari_melanoma.io.results import read_table, write_labels, write_mask, write_rgb, write_table
 from napari_melanoma.io.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
@@ -64,6 +81,8 @@ JOURNAL_FILE, ORIGIN_FILE = "imported.jsonl", "source.json"
 MAX_THREADS = 8
 THUMBNAIL_PX = 64
 READ_AHEAD = 32  # records that are imported at once or waiting for their turn
+_RESUMED = ("values", "classes", "annotator", "resize")  # options that must be the same to continue an import
+_COUNTING = Lock()  # of what threads notice
 
 
 @dataclass
@@ -74,7 +93,8 @@ class SourceImportReport:
     ``expected`` is the number of images in the complete public set, 0 if it is not fixed. ``images``, ``masks`` and
     ``rows`` count what was imported (``rows`` includes those without an image), ``resumed`` the images imported by an
     earlier attempt, and ``left`` the rows that were left out because their images are missing although others are
-    present. ``faults`` are image ids and reasons why the image was left out, ``notes`` topics and messages.
+    present. ``faults`` are images or masks and reasons why they were left out, ``leaks`` patients in several splits,
+    and ``notes`` topics and messages.
     """
 
     found: int
@@ -85,31 +105,139 @@ class SourceImportReport:
     masks: int = 0
     resumed: int = 0
     faults: list[tuple[str, str]] = field(default_factory=list)
+    leaks: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class SourceImportOptions:
-    """How a set is read.
+class SourceImportOptions(Config):
+    """How a set is read."""
 
-    ``mapping`` maps the columns and words of tables that differ from the published ones; ``no_patients``: the user has
-    confirmed that the patients of their own set are unknown; ``values``: which values of masks mark the lesion;
-    ``annotator``: whose masks are used, as for ``select_annotator``; ``metadata``: a table that is joined to the
-    images.
+    classes: tuple[str, ...] = Field((), description="class of the masks that is lesion, of several")
+    class_is_diagnosis: bool = Field(False, description="use the class of the objects as the diagnosis of the image")
+    resize: bool = Field(False, description="scale masks of another size but the same aspect ratio")
+    annotator: str = Field("", description=DESCRIPTION)
+    metadata: Path | None = Field(
+        None, description="table with image_id, patient_id, lesion_id, diagnosis, age, sex, site ..."
+    )
+    mapping: TableMapping = Field(TableMapping(), description="meaning of the columns and words of tables")
+    no_patients: bool = Field(False, description="the user has confirmed that the patients are unknown")
+    values: tuple[str, ...] | Literal["all", "keep"] | None = Field(
+        None, description="values that mark the lesion in masks with several values; without it these masks are refused"
+    )
+
+    @property
+    def lesion(self) -> LesionValues:
+        """The values and names of classes that mark the lesion."""
+        return (*self.classes, *(self.values if isinstance(self.values, tuple) else ())) or self.values
+
+
+NO_OPTIONS = SourceImportOptions()
+
+
+@dataclass
+class PlannedImport:
+    """What an import will do: the records, and how their masks are read.
+
+    ``order``: indices of red, green and blue in channels that are several files. ``resized``, ``cut_off``, ``covering``
+    and ``turned``: masks that were scaled, points outside, masks that cover the border of their image, and those of
+    images with an EXIF orientation; filled in by ``draw``.
     """
 
-    mapping: TableMapping = NO_MAPPING
-    no_patients: bool = False
-    values: LesionValues = None
-    annotator: str = ""
-    metadata: Path | None = None
+    records: list[SourceRecord]
+    reading: MaskReading
+    order: tuple[int, ...]
+    resized: int = 0
+    cut_off: int = 0
+    covering: list[str] = field(default_factory=list)
+    turned: int = 0
+
+    def draw(self, record: SourceRecord, shape: Size, is_upright: bool) -> NDArray:
+        """Draw the mask of an image of ``shape``; raises if it cannot be used."""
+        objects = record.objects
+        if record.mask is not None:
+            objects = (MaskObject(record.image_id, ImageFileArea(record.mask)),)
+        drawn = draw_mask(objects, shape, self.reading)
+        with _COUNTING:
+            self.resized += drawn.resized
+            self.cut_off += drawn.points_cut_off
+            self.turned += not is_upright
+            self.covering += [record.image_id] if drawn.mask.dtype == bool and covers_border(drawn.mask) else []
+        return drawn.mask
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Describe what was noticed when masks were drawn: topics and messages."""
+        notes = note_inverted(sorted(self.covering)) + note_turned(self.turned)
+        for count, noun, outcome in (
+            (self.resized, "object", "scaled to the size of the image"),
+            (self.cut_off, "point", "outside the image cut off"),
+        ):
+            notes += [("masks", f"{format_count(count, noun)} {outcome}")] if count else []
+        return notes
+
+    def close(self) -> None:
+        """Close the archives of all files."""
+        close_archives(file for record in self.records for file in (record.image, record.mask) if file)
+
+
+def plan_import(
+    contents: SourceContents, folder: Path, options: SourceImportOptions, masks: Path | None = None
+) -> PlannedImport:
+    """Select the records to import, with the objects of the selected annotators and classes and the rows of a table.
+
+    ``masks``: folder or file of the masks, if ``folder`` has only the images; those without a mask are left out then.
+    Adds to the notes of ``contents``. Raises for several classes of which the user has not selected those of the
+    lesion, and for channels that are no colors.
+    """
+    records, notes = contents.importable, contents.notes
+    objects_of = {record.image_id: record.objects for record in records}
+    if options.annotator or any(objects_of.values()):
+        selected, noted = select_annotator(objects_of, options.annotator)
+        records = [replace(record, objects=tuple(selected[record.image_id])) for record in records]
+        notes += noted
+    names = number_classes(one for record in records for one in record.objects)
+    reading = MaskReading(
+        options.lesion, names or read_nnunet_labels(masks or folder), options.annotator == MAJORITY, options.resize
+    )
+    if reading.values is None:
+        check_classes(reading.names, keep=masks is None)
+    elif isinstance(reading.values, tuple):
+        chosen = resolve_class_values(reading.values, reading.names)
+        others = {name for name, (value,) in names.items() if value not in chosen}
+        left_out = sum((one.label or UNNAMED) in others for record in records for one in record.objects)
+        if left_out:
+            notes.append(("classes", f"{format_count(left_out, 'object')} of other classes left out"))
+            records = [
+                replace(record, objects=tuple(one for one in record.objects if (one.label or UNNAMED) not in others))
+                for record in records
+            ]
+    elif reading.values == "keep" and reading.names:
+        values = (f"{', '.join(map(str, of_class))} {name}" for name, of_class in reading.names.items())
+        notes.append(("classes", f"the masks have the values {', '.join(values)}"))
+    records = [
+        _add_diagnosis(record, options.class_is_diagnosis, notes)
+        for record in records
+        if masks is None or (record.image and record.has_mask)
+    ]
+    if options.metadata is not None:
+        records, joined = join_table(records, options.metadata, options.mapping)
+        notes += joined
+    has_channels = any(record.channels or (record.image and is_nnunet_image(record.image.stem)) for record in records)
+    return PlannedImport(records, reading, read_channel_order(folder) if has_channels else ())
+
+
+def _add_diagnosis(record: SourceRecord, is_class: bool, notes: list[tuple[str, str]]) -> SourceRecord:
+    """Add the diagnosis that the objects of an image state, or their class, if it is only one."""
+    diagnoses = sorted({one.label if is_class else one.diagnosis for one in record.objects} - {""})
+    if len(diagnoses) > 1:
+        notes.append((record.image_id, f"its objects have several diagnoses, none is used: {', '.join(diagnoses)}"))
+    return replace(record, values={"diagnosis": diagnoses[0], **record.values}) if len(diagnoses) == 1 else record
 
 
 def import_source(
     source: DataSource,
     folder: Path,
     out: Path,
-    options: SourceImportOptions = SourceImportOptions(),
+    options: SourceImportOptions = NO_OPTIONS,
     *,
     run: RunContext,
 ) -> SourceImportReport:
@@ -122,73 +250,50 @@ def import_source(
     same command continues. An image that cannot be read, or whose mask cannot be read or has another size, is left out
     and reported.
     """
-    contents = source.read_folder(folder, options.mapping)
-    records, renamed = _assign_file_names(_select_records(contents, options))
+    contents = source.read_folder(folder, options.mapping, table=options.metadata)
+    plan = plan_import(contents, folder, options)
+    plan.records, renamed = _assign_file_names(plan.records)
+    records = plan.records
     without_image = (
         [] if len(records) == len(contents.records) else [record for record in contents.records if record.image is None]
     )
     report = SourceImportReport(
-        len(records), source.spec.images, left=len(contents.records) - len(records), notes=contents.notes
+        len(records),
+        source.spec.images,
+        left=len(contents.records) - len(records),
+        faults=contents.faults,
+        notes=contents.notes,
     )
+    unmatched = len(report.faults)
     if renamed:
         report.notes.append(("image_id", describe_renamed(renamed)))
     if not source.spec.public:
-        report.notes += _check_patients(records, without_image, options.no_patients, contents.unread, folder)
-    masks = _prepare_masks(records, folder, options, report)
-    copy = partial(_import_record, masks=masks, order=read_channel_order(folder))
+        report.notes += check_patients(records, without_image, options.no_patients, contents.unread, folder)
     with assemble_folder(out, discard_on=_LabelImagesError) as gathering:
-        choice = "" if options.values is None else f" {options.values}"
-        choice += f" {options.annotator}" if options.annotator else ""
-        journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()}{choice}")
+        choice = {name: value for name, value in options.model_dump(mode="json").items() if name in _RESUMED and value}
+        journal = _ImportJournal(gathering / JOURNAL_FILE, f"{source.spec.name} {folder.absolute()} {choice or ''}")
         try:
-            imported = _import_records(records, copy, journal, report, run)
+            imported = _import_records(plan, journal, report, run)
         finally:
-            close_archives(file for record in records for file in (record.image, record.mask) if file)
+            plan.close()
         if not imported:
-            name, fault = report.faults[0]
+            name, fault = report.faults[unmatched]
             raise DataSetError(
                 f"none of the {report.found} images in {folder} could be imported. The first: {name} {fault}"
             )
-        rows, harmonized = _harmonize_records(source.spec, imported, run)
+        rows, harmonized = harmonize_records(source.spec, imported, run)
         report.rows = len(rows)
         report.notes += harmonized.describe_unrecognized(similar_only=source.spec.public)
-        report.notes += harmonized.describe_findings()
+        report.notes += [*harmonized.describe_findings(), *plan.describe()]
+        report.leaks = find_leaks(rows)
         write_dataset_table(gathering / "dataset.csv", rows)
         write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
         remove_file(journal.path)
-    report.notes += _write_private_table(out, imported)
+    report.notes += write_private_table(out, imported)
     return report
 
 
-def _select_records(contents: SourceContents, options: SourceImportOptions) -> list[SourceRecord]:
-    """Return the records to import, with the objects of the selected annotator and the rows of a table; adds notes."""
-    records, notes = contents.importable, list[tuple[str, str]]()
-    if options.annotator or any(record.objects for record in records):
-        objects_of = {record.image_id: record.objects for record in records}
-        selected, notes = select_annotator(objects_of, options.annotator)
-        records = [replace(record, objects=tuple(selected[record.image_id])) for record in records]
-    if options.metadata is not None:
-        records, joined = join_table(records, options.metadata, options.mapping)
-        notes += joined
-    contents.notes.extend(notes)
-    return records
-
-
-def _prepare_masks(
-    records: Sequence[SourceRecord], folder: Path, options: SourceImportOptions, report: SourceImportReport
-) -> _MaskReading:
-    """Find the classes of the masks; raises for a class that they do not have before anything is copied."""
-    names = number_classes(one for record in records for one in record.objects)
-    class_values = names or (read_nnunet_labels(folder) if folder.is_dir() else {})
-    if len(names) > 1 and options.values == "keep":
-        values = ", ".join(f"{value} {name}" for name, (value,) in names.items())
-        report.notes.append(("classes", f"the masks have the values {values}"))
-    if isinstance(options.values, tuple):
-        resolve_class_values(options.values, class_values)
-    return _MaskReading(options.values, class_values, majority=options.annotator == MAJORITY)
-
-
-def _check_patients(
+def check_patients(
     records: Sequence[SourceRecord],
     without_image: Sequence[SourceRecord],
     no_patients: bool,
@@ -230,7 +335,7 @@ def _assign_file_names(records: Sequence[SourceRecord]) -> tuple[list[SourceReco
     ], renamed
 
 
-def _harmonize_records(
+def harmonize_records(
     spec: SourceSpec, records: Sequence[SourceRecord], run: RunContext
 ) -> tuple[list[PackedRow], HarmonizeReport]:
     """Harmonize the rows; also returns the report."""
@@ -277,97 +382,73 @@ class _ImportJournal:
             yield add_image
 
 
-@dataclass(frozen=True)
-class _ImportedRecord:
-    """The outcome of one record.
+class _ImportedRecord(NamedTuple):
+    """The outcome of one record: why it was not imported, "" if it was.
 
-    ``fault`` is "" if it was imported; ``labels`` is set if its mask is a label image with unknown lesion values;
-    ``covers_border``: the mask covers the border of the image; ``is_turned``: the image has an EXIF orientation.
+    ``labels`` is set if its mask is a label image with unknown lesion values.
     """
 
     record: SourceRecord
     fault: str = ""
     labels: LabelImageError | None = None
-    covers_border: bool = False
-    is_turned: bool = False
 
 
 class _LabelImagesError(DataSetError):
     """Masks are label images, and the user has not stated which values mark the lesion."""
 
 
-class _MaskReading(NamedTuple):
-    """How the masks of a set are read: the values that mark the lesion, and nnU-Net's class names with their values.
-
-    ``majority``: annotators vote on each pixel.
-    """
-
-    values: LesionValues
-    names: ClassValues
-    majority: bool = False
-
-
 def _import_records(
-    records: Sequence[SourceRecord],
-    copy: Callable[..., _ImportedRecord],
-    journal: _ImportJournal,
-    report: SourceImportReport,
-    run: RunContext,
+    plan: PlannedImport, journal: _ImportJournal, report: SourceImportReport, run: RunContext
 ) -> list[SourceRecord]:
     """Copy the images and masks that an earlier attempt has not copied, in threads; returns the imported records."""
+    records = plan.records
     imported = {record.image_id: record for record in records if record.image is None or journal.contains(record)}
     remaining = [record for record in records if record.image_id not in imported]
     report.resumed = sum(record.image is not None for record in imported.values())
     threads = min(MAX_THREADS, usable_cores() + 1)
     label_images: dict[str, LabelImageError] = {}
-    covering = turned = 0
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="importing") as pool,
         journal.open_for_writing() as add_to_journal,
     ):
         work = map_ahead(
             pool,
-            partial(copy, folder=journal.path.parent),
+            partial(_import_record, plan=plan, folder=journal.path.parent),
             remaining,
             StageLimit(READ_AHEAD),
             run,
         )
         for done, outcome in enumerate(work, start=1):
+            record = outcome.record
             if outcome.labels is not None:
-                label_images[outcome.record.mask.name if outcome.record.mask else outcome.record.image_id] = (
-                    outcome.labels
-                )
-            elif outcome.fault:
-                report.faults.append((outcome.record.original or outcome.record.image_id, outcome.fault))
+                label_images[record.mask.name if record.mask else record.image_id] = outcome.labels
+            if outcome.fault:
+                report.faults.append((record.original or record.image_id, outcome.fault))
             else:
-                imported[outcome.record.image_id] = outcome.record
-                covering += outcome.covers_border
-                turned += outcome.is_turned and outcome.record.has_mask
-                add_to_journal(outcome.record.image_id, outcome.record.has_mask)
+                imported[record.image_id] = record
+                add_to_journal(record.image_id, record.has_mask)
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
-    if label_images:
-        raise _LabelImagesError(describe_label_images(label_images, sum(record.has_mask for record in records)))
+    if refusal := describe_label_images(label_images, sum(record.has_mask for record in records)):
+        raise _LabelImagesError(refusal)
     report.images = sum(record.image is not None for record in imported.values())
     report.masks = sum(record.has_mask for record in imported.values())
-    report.notes += note_inverted(covering, report.masks) + note_turned(turned)
     return [record for record in records if record.image_id in imported]
 
 
-def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, order: tuple[int, ...]) -> _ImportedRecord:
-    """Copy an image and its mask; errors of this image are returned as its fault. ``order``: that of channels."""
+def _import_record(record: SourceRecord, plan: PlannedImport, folder: Path) -> _ImportedRecord:
+    """Copy an image and its mask; errors of this image are returned as its fault."""
     assert record.image is not None
     image = _image_path(record, folder)
-    labels, covering, is_turned = None, False, False
+    labels = None
     try:
         if record.is_converted:
-            _convert_image(record, image, order)
+            write_rgb(image, read_record_image(record, plan.order, accept_damaged=False).rgb)
         else:
             _write_atomically(image, record.image.read())
-        fault, covering = _import_mask(record, image, folder, masks)
-        is_turned = not is_stored_upright(image)
+        fault = _import_mask(record, image, folder, plan)
     except SaveError:
         raise
-    except DataSetError as error:
+    except InputError as error:
         fault, labels = str(error), error if isinstance(error, LabelImageError) else None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -375,28 +456,32 @@ def _import_record(record: SourceRecord, folder: Path, masks: _MaskReading, orde
         fault = f"cannot be read: {describe_error(error)}"
     if fault:
         remove_file(image)
-    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels, covering, is_turned)
+    return _ImportedRecord(record, fault.replace(f"{folder}{os.sep}", ""), labels)
 
 
-def _convert_image(record: SourceRecord, image: Path, order: tuple[int, ...]) -> None:
-    """Write an image as PNG; ``order``: indices of red, green and blue in channels that are several files."""
-    assert record.image is not None
-    files = record.channels or (record.image,)
-    copies = [image.with_name(f".{image.stem}_{number}{file.suffix}") for number, file in enumerate(files)]
-    try:
-        for copy, file in zip(copies, files, strict=True):
-            _write_atomically(copy, file.read())
-        if len(files) > 1:
-            write_rgb(image, merge_channels(copies, order))
-        else:  # the PNG would not show any more that the file is damaged
-            write_rgb(image, read_photograph(copies[0], accept_damaged=False).rgb)
-    finally:
-        for copy in copies:
-            remove_file(copy)
+def read_record_image(
+    record: SourceRecord, order: tuple[int, ...], *, accept_damaged: bool | None = None
+) -> Photograph:
+    """Read the image of a record, upright; ``order``: indices of red, green and blue in channels of several files."""
+    files = record.channels or tuple(filter(None, (record.image,)))
+    with ExitStack() as stack:
+        paths = [stack.enter_context(file.on_disk()) for file in files]
+        if len(files) == 1:
+            photograph = read_photograph(paths[0], accept_damaged=accept_damaged)
+            if record.channels and (photograph.rgb == photograph.rgb[..., :1]).all():
+                raise DataSetError(f"{files[0].name} is gray, and other channels of the case are missing")
+            return photograph
+        for path, file in zip(paths, files, strict=True):
+            if damage := find_damage(path):
+                raise DataSetError(f"{file.name} is damaged: {damage}. Copy it again.")
+        return Photograph(merge_channels(paths, order), record.image_id)
 
 
-def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tuple[str, str]]:
-    """List the files of images whose ids are pseudonyms, next to the data set; returns a note on the table."""
+def write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tuple[str, str]]:
+    """List the files of images whose ids are pseudonyms, next to the data set; returns a note on the table.
+
+    Rows of an earlier import into the data set are kept.
+    """
     rows = [
         {"image_id": record.image_id, "file": record.original}
         | {column: unpack_row(record.values).get(column, "") for column in ("patient_id", "lesion_id")}
@@ -406,51 +491,28 @@ def _write_private_table(out: Path, records: Sequence[SourceRecord]) -> list[tup
     if not rows:
         return []
     path = out.with_name(f"{out.name}-private.csv")
+    known = {row["image_id"] for row in rows}
+    rows = [row for row in (read_table(path) if path.exists() else []) if row["image_id"] not in known] + rows
     write_table(path, rows)
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     return [("image_id", f"{path} lists the file of each pseudonym. Keep it private, and do not pass it on")]
 
 
-def _import_mask(record: SourceRecord, image: Path, folder: Path, masks: _MaskReading) -> tuple[str, bool]:
-    """Check a copied image and import its mask; returns the fault, "" if there is none.
-
-    Also returns whether the mask covers the border of the image.
-    """
+def _import_mask(record: SourceRecord, image: Path, folder: Path, plan: PlannedImport) -> str:
+    """Check a copied image and import its mask; returns the fault, "" if there is none."""
     try:
         thumbnail = read_thumbnail(image, THUMBNAIL_PX)
     except UnreadableImage as error:
-        return str(error), False
+        return str(error)
     damage = None if accepts_damaged() else find_damage(image)  # a thumbnail of a damaged JPEG can be read
     if damage:
-        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged.", False
-    if record.objects:
+        return f"is damaged: {damage}. Copy it again, or accept it with --accept-damaged."
+    if record.has_mask:
         shape = _find_upright_shape(image, read_image_size(image) or (0, 0), thumbnail)
-        drawn = draw_objects(record.objects, shape, masks.values, masks.names, majority=masks.majority)
-        return _store_mask(drawn, record, folder)
-    if record.mask is None:
-        return "", False
-    copy = folder / "masks" / f".{record.image_id}{record.mask.suffix}"
-    _write_atomically(copy, record.mask.read())
-    size, mask_size = read_image_size(image), read_image_size(copy)
-    try:
-        # compared before decoding: the mask's header may declare a huge size
-        if size and mask_size and mask_size not in (size, size[::-1]):
-            return f"has {size[0]} x {size[1]} pixels, its mask {mask_size[0]} x {mask_size[1]}", False
-        mask = read_lesion_mask(copy, record.mask.name, masks.values, masks.names)
-    finally:
-        remove_file(copy)
-    rows, columns = _find_upright_shape(image, size, thumbnail) if size else (0, 0)
-    if mask.shape != (rows, columns):
-        image_size = f"has {columns} x {rows} pixels" if size else "has no known size"
-        return f"{image_size}, its mask {mask.shape[1]} x {mask.shape[0]}", False
-    return _store_mask(mask, record, folder)
-
-
-def _store_mask(mask: NDArray, record: SourceRecord, folder: Path) -> tuple[str, bool]:
-    """Write a mask; returns no fault, and whether it covers the border of the image."""
-    write = write_mask if mask.dtype == bool else write_labels
-    write(folder / "masks" / f"{record.image_id}.png", mask)
-    return "", mask.dtype == bool and covers_border(mask)
+        mask = plan.draw(record, shape, is_stored_upright(image))
+        write = write_mask if mask.dtype == bool else write_labels
+        write(folder / "masks" / f"{record.image_id}.png", mask)
+    return ""
 
 
 def _find_upright_shape(image: Path, stored: tuple[int, int], thumbnail: NDArray[np.uint8]) -> tuple[int, int]:

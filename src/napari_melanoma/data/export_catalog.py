@@ -1,4 +1,4 @@
-"""The catalog of formats that data sets can be exported to: one module of ``data.exports`` each.
+"""The catalog of formats that data sets can be exported to: one module of ``data.formats`` each.
 
 A format is a function that writes the images of an ``ExportedData`` to a folder; ``data.dataset_export`` selects the
 images, reads the meaning of their masks, and collects what cannot be written.
@@ -20,7 +20,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.plugins import module_family
-from napari_melanoma.data import exports
+from napari_melanoma.data import formats
 from napari_melanoma.data.dataset import TRAINING_REVIEWS
 from napari_melanoma.data.mask_values import ClassValues, find_lesion, read_mask_values
 from napari_melanoma.data.table_schema import find_column
@@ -231,7 +231,7 @@ class DataExport:
     write: Callable[[ExportedData, Path], None]
 
 
-DATA_EXPORTS = module_family("data_exports", exports.__name__, DataExportSpec, "write", DataExport)
+DATA_EXPORTS = module_family("data_exports", "", DataExportSpec, "write", DataExport, (formats.__name__, "EXPORT"))
 
 
 def find_data_export(name: str) -> DataExport:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.core.errors import DataSetError, UnreadableImage
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.data.mask_values import (
+    ARRAY_SUFFIX,
     ClassValues,
-    LabelImageError,
     LesionValues,
     read_lesion_mask,
     resolve_class_values,
 )
+from napari_melanoma.data.source_files import SourceFile
 from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.io.photographs import read_image_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # rows, columns
 UNNAMED = "object"  # class of objects without one
+_ASPECT_TOLERANCE = 0.01  # relative difference of aspect ratios
 
 
 class Area(ABC):
@@ -101,102 +103,89 @@ class PolygonArea(Area):
         return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
 
 
-@dataclass(frozen=True, eq=False)
-class RunLengthArea(Area):
-    """Run lengths of pixels, alternately outside and inside, column by column, as in COCO."""
-
-    counts: Sequence[int]
-    size: Size
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Decode the runs."""
-        return resize_mask(decode_run_lengths(self.counts, self.size), shape)
-
-
 @dataclass(frozen=True)
 class ImageFileArea(Area):
-    """An image file with one value inside and 0 outside, or a label image with ``lesion_values`` inside."""
+    """An image file with one value inside and 0 outside, or a label image."""
 
-    path: Path
-    lesion_values: LesionValues = None
-    class_names: ClassValues = field(default_factory=dict)
+    file: SourceFile
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Read the file."""
-        try:
-            return resize_mask(read_lesion_mask(self.path, self.path.name, self.lesion_values, self.class_names), shape)
-        except UnreadableImage as error:
-            raise DataSetError(str(error)) from error
+        """Read a file with one value inside."""
+        return resize_mask(self.read(MaskReading()), shape)
+
+    def read(self, reading: MaskReading, shape: Size | None = None) -> NDArray:
+        """Read the file, for an image of ``shape`` if given: bool, or classes as uint8 (row, column)."""
+        with self.file.on_disk() as path:
+            if shape is not None:  # compared before decoding: the header may declare a huge size
+                stored = read_array_size(path) if path.suffix.lower() == ARRAY_SUFFIX else read_image_size(path)
+                reading.check_size(stored[::-1] if stored else shape, shape)
+            return read_lesion_mask(path, self.file.name, reading.values, reading.names)
 
 
 @dataclass(frozen=True)
-class EncodedPatchArea(Area):
-    """An encoded PNG of a part of the photograph, which begins at row ``top`` and column ``left``, as in labelme."""
+class MaskReading:
+    """How the masks of a set are read.
 
-    encoded: bytes
-    top: int
-    left: int
-
-    def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
-        """Decode the image and paste it; pixels outside the photograph are cut off."""
-        patch = self._decode()
-        mask = np.zeros(size, bool)
-        top, left = max(0, self.top), max(0, self.left)
-        bottom, right = min(size[0], self.top + patch.shape[0]), min(size[1], self.left + patch.shape[1])
-        if top < bottom and left < right:
-            mask[top:bottom, left:right] = patch[
-                top - self.top : bottom - self.top, left - self.left : right - self.left
-            ]
-        return resize_mask(mask, shape)
-
-    def _decode(self) -> NDArray[np.bool_]:
-        from napari_melanoma.io.pillow_images import open_undamaged, read_opaque_values
-
-        try:
-            with open_undamaged(io.BytesIO(self.encoded), "PNG") as picture:
-                return read_opaque_values(picture, "L") > 0
-        except DAMAGE_ERRORS as error:
-            raise DataSetError(f"a mask inside the file is not a PNG ({error}). Save the annotation again.") from error
-
-
-def draw_objects(
-    objects: Sequence[MaskObject],
-    shape: Size,
-    lesion_values: LesionValues,
-    names: ClassValues,
-    *,
-    majority: bool = False,
-) -> NDArray:
-    """Draw annotated objects as the mask of an image of ``shape``.
-
-    ``names``: classes with their values, as in a label image. Returns bool (row, column), or with ``lesion_values``
-    "keep" uint8 with the values of the classes, later objects over earlier ones. ``majority``: what more than half of
-    the annotators have outlined, instead of all. Raises ``LabelImageError`` if there are several classes and the user
-    has not stated which are lesions.
+    ``values``: those of the lesion; ``names``: classes with their values, of objects or label images. ``majority``:
+    annotators vote on each pixel, instead of all areas being united; ``resize``: masks of another size are scaled.
     """
-    if majority:
-        return find_majority(
-            [draw_objects(of_one, shape, lesion_values, names) for of_one in group_by_annotator(objects)]
-        )
+
+    values: LesionValues = None
+    names: ClassValues = field(default_factory=dict)
+    majority: bool = False
+    resize: bool = False
+
+    def check_size(self, size: Size, shape: Size) -> None:
+        """Raise if a mask of ``size`` cannot be used for an image of ``shape``."""
+        if size == shape:
+            return
+        problem = f"has {shape[1]} x {shape[0]} pixels, its mask {size[1]} x {size[0]}"
+        is_turned = size == shape[::-1]
+        if is_turned or abs((size[0] * shape[1]) / (size[1] * shape[0]) - 1) > _ASPECT_TOLERANCE:
+            turned = " (turned by its EXIF orientation?)" if is_turned else ""
+            raise DataSetError(f"{problem}{turned}: expected the size of the upright image")
+        if not self.resize:
+            raise DataSetError(f"{problem}: scale it (command line: --resize)")
+
+
+class DrawnMask(NamedTuple):
+    """A mask, bool or classes as uint8 (row, column), and the numbers of scaled objects and of points cut off."""
+
+    mask: NDArray
+    resized: int = 0
+    points_cut_off: int = 0
+
+
+def draw_mask(objects: Sequence[MaskObject], shape: Size, reading: MaskReading) -> DrawnMask:
+    """Draw the mask of an image of ``shape``; with the values "keep", later objects over earlier ones.
+
+    Raises if it is empty, unless classes are kept, or if an object cannot be drawn.
+    """
+    groups = group_by_annotator(objects) if reading.majority else [objects]
+    drawn = [_draw_union(of_one, shape, reading) for of_one in groups]
+    mask = find_majority([one.mask for one in drawn])
+    if reading.values != "keep" and not mask.any():
+        raise DataSetError("its mask is empty")
+    return DrawnMask(mask, sum(one.resized for one in drawn), sum(one.points_cut_off for one in drawn))
+
+
+def _draw_union(objects: Sequence[MaskObject], shape: Size, reading: MaskReading) -> DrawnMask:
+    chosen = resolve_class_values(reading.values, reading.names) if isinstance(reading.values, tuple) else None
+    labels, resized, cut_off = np.zeros(shape, np.uint8), 0, 0
     for one in objects:
-        if one.size not in (None, shape):
-            raise DataSetError(
-                f"has {shape[1]} x {shape[0]} pixels, its mask {one.size[1]} x {one.size[0]}: expected the same size"
-            )
-    drawn = [(names[one.label or UNNAMED][0], one.area) for one in objects]
-    if lesion_values == "keep":
-        labels = np.zeros(shape, np.uint8)
-        for value, area in drawn:
-            labels[area.draw(shape, shape)] = value
-        return labels
-    if lesion_values is None and len(names) > 1:
-        raise LabelImageError((0, *(value for values in names.values() for value in values)), names)
-    chosen = resolve_class_values(lesion_values, names) if isinstance(lesion_values, tuple) else None
-    mask = np.zeros(shape, bool)
-    for value, area in drawn:
+        if isinstance(one.area, ImageFileArea):
+            values = one.area.read(reading, shape)
+            resized += values.shape != shape
+            values = resize_mask(values, shape)
+            labels[values > 0] = values[values > 0]
+            continue
+        value, size = reading.names[one.label or UNNAMED][0], one.size or shape
         if chosen is None or value in chosen:
-            mask |= area.draw(shape, shape)
-    return mask
+            reading.check_size(size, shape)
+            resized += size != shape
+            cut_off += one.area.count_points_outside(size)
+            labels[one.area.draw(size, shape)] = value
+    return DrawnMask(labels if reading.values == "keep" else labels > 0, resized, cut_off)
 
 
 def group_by_annotator(objects: Iterable[MaskObject]) -> list[list[MaskObject]]:
@@ -218,62 +207,31 @@ def find_majority(masks: Sequence[NDArray]) -> NDArray:
 
 
 def number_classes(objects: Iterable[MaskObject]) -> ClassValues:
-    """Number the classes of objects from 1 on, in alphabetical order."""
-    names = sorted({one.label or UNNAMED for one in objects})
+    """Number the classes of outlined objects from 1 on, in alphabetical order; image files have no class."""
+    names = sorted({one.label or UNNAMED for one in objects if not isinstance(one.area, ImageFileArea)})
     return {name: (number,) for number, name in enumerate(names, start=1)}
 
 
-def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
-    """Scale a mask to a shape; a pixel that is at least half inside is inside.
+def read_array_size(path: Path) -> tuple[int, int] | None:
+    """Read width and height of an array from its header; None if it is no array of two dimensions."""
+    try:
+        shape = np.squeeze(np.load(path, mmap_mode="r", allow_pickle=False)).shape
+    except DAMAGE_ERRORS:
+        return None
+    return (shape[1], shape[0]) if len(shape) == 2 else None
 
-    ``mask``: bool (row, column). Returns bool (row, column); the mask itself if it has the shape already.
+
+def resize_mask(mask: NDArray, shape: Size) -> NDArray:
+    """Scale a mask to a shape; a pixel that is at least half inside is inside, and classes keep their values.
+
+    ``mask``: bool, or classes as uint8 (row, column). Returns the same type; the mask itself if it has the shape.
     """
     if mask.shape == shape:
         return mask
     from PIL import Image
 
+    if mask.dtype != bool:
+        return np.asarray(Image.fromarray(mask).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
+
     picture = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128
-
-
-# Compressed run lengths of COCO: code of the digit 0, bits of a digit, and the bits for "more digits" and the sign
-_FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
-
-
-def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Decode run lengths, column by column.
-
-    ``counts``: numbers of pixels outside, inside, outside ... Returns bool (row, column).
-    """
-    if sum(counts) != size[0] * size[1] or min(counts, default=0) < 0:
-        raise DataSetError(
-            f"run lengths add up to {sum(counts)} pixels, but {size[0]} rows of {size[1]} were expected. "
-            "Export the masks again."
-        )
-    inside = np.arange(len(counts)) % 2 == 1
-    return np.repeat(inside, counts).reshape(size, order="F")
-
-
-def decompress_run_lengths(text: str) -> list[int]:
-    """Decode the compressed run lengths of COCO's tools.
-
-    Each number is written in digits of five bits, the lowest first, as characters from ``0`` on; a sixth bit is set if
-    more digits follow. From the fourth number on, the difference to the number two positions before is stored.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        digit = ord(character) - _FIRST
-        if not 0 <= digit < 2 * _MORE:
-            raise DataSetError(f"'{character}' does not occur in compressed run lengths. Export the masks again.")
-        value |= (digit & (_MORE - 1)) << shift
-        shift += _BITS
-        if digit & _MORE:
-            continue
-        if digit & _SIGN:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    if shift:
-        raise DataSetError("compressed run lengths end in the middle of a number. Export the masks again.")
-    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
@@ -30,7 +31,9 @@ CELLPOSE_MASKS = re.compile(r"_cp_masks$", re.IGNORECASE)  # these number the ob
 _MAX_SOFT_SHARE = 0.02  # largest share of pixels between black and white after smoothing or JPEG compression
 _GRAY_TOLERANCE = 24  # gray levels from black or white that still count as such
 _MIN_INVERTED_SHARE = 0.95  # of the border of an image
+_MAX_ODD_SHARE = 0.1  # of masks that are label images among others of one value
 _MAX_LISTED = 8  # values that a message lists
+NO_PHOTOGRAPH = "no photograph of that name was found"
 
 
 class LabelImageError(DataSetError):
@@ -92,17 +95,13 @@ def covers_border(mask: NDArray) -> bool:
     return bool(np.count_nonzero(border) > _MIN_INVERTED_SHARE * border.size)
 
 
-def note_inverted(covering: int, masks: int) -> list[tuple[str, str]]:
-    """Return a note (topic and message) if most masks cover the border of their images, as ``covers_border`` finds."""
-    if 2 * covering <= masks:
+def note_inverted(covering: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a note (topic and message) on images whose masks cover their borders, as ``covers_border`` finds."""
+    if not covering:
         return []
-    return [
-        (
-            "masks",
-            f"{covering} of {masks} cover the border of their image, as inverted masks do: if 0 marks the lesion, "
-            "import them with --values 0",
-        )
-    ]
+    count = "1 covers the border of its image" if len(covering) == 1 else f"{len(covering)} cover the borders of images"
+    advice = "if 0 marks the lesion, import it with --values 0"
+    return [("masks", f"{count}, as an inverted mask does ({format_names(covering)}): {advice}")]
 
 
 def note_turned(images: int) -> list[tuple[str, str]]:
@@ -133,12 +132,14 @@ def read_mask_values(path: Path) -> NDArray:
                 # mapped, as reading allocates the size that the header states, which may be more than the file has
                 stored = np.array(np.squeeze(np.load(path, mmap_mode="r", allow_pickle=False)))
             elif kind == "TIFF":
-                stored = _read_tiff(file)
+                stored = _read_tiff(path, file)
             elif kind in ("PNG", "JPEG", "BMP", "WebP"):
                 from napari_melanoma.io.pillow_images import open_lazily, read_opaque_values
 
                 with open_lazily(file, kind) as image:
                     stored = read_opaque_values(image, _find_value_mode(image))
+                    if image.has_transparency_data and not np.any(stored):
+                        _check_opacity(path, np.asarray(image.convert("RGBA").getchannel("A")))
             else:
                 raise ValueError(f"found {kind or 'no image'}")
             return _number_colors(stored)
@@ -147,6 +148,15 @@ def read_mask_values(path: Path) -> NDArray:
             f"{path} cannot be read as a mask ({error}): expected a PNG, TIFF or NumPy file with 0 outside the lesion "
             "and another value inside. Save the mask again."
         ) from error
+
+
+def _check_opacity(path: Path, opacity: NDArray[np.uint8]) -> None:
+    """Raise if a mask is drawn in black on transparency: black is 0, and so is whatever is transparent."""
+    if opacity.min() < opacity.max():
+        raise DataSetError(
+            f"{path.name}: its mask is in the transparency: all pixels that are not transparent are black. Save it "
+            "with a white lesion on black, without transparency."
+        )
 
 
 def _find_value_mode(image: Image) -> str:
@@ -162,7 +172,7 @@ def _find_value_mode(image: Image) -> str:
     return {"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode)
 
 
-def _read_tiff(file: IO[bytes]) -> NDArray:
+def _read_tiff(path: Path, file: IO[bytes]) -> NDArray:
     """Read the samples of a TIFF without its opacity, 0 where it is transparent."""
     import tifffile
 
@@ -173,8 +183,12 @@ def _read_tiff(file: IO[bytes]) -> NDArray:
     if stored.ndim != 3 or stored.shape[2] not in (2, 4):
         return stored
     colors, opacity = stored[..., :-1], stored[..., -1]
-    is_opacity = bool({tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA} & set(extra_samples))
-    return clear_transparent(colors, opacity) if is_opacity else colors
+    if not {tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA} & set(extra_samples):
+        return colors
+    cleared = clear_transparent(colors, opacity)
+    if not np.any(cleared):
+        _check_opacity(path, opacity)
+    return cleared
 
 
 def _number_colors(stored: NDArray) -> NDArray:
@@ -233,8 +247,10 @@ def resolve_class_values(lesion: Iterable[str], names: ClassValues) -> list[int]
     values: list[int] = []
     for text in lesion:
         if text not in names and not text.isdecimal():
-            hint = f"; the classes are {', '.join(names)}" if names else ""
-            raise DataSetError(f"'{text}' is not a value of a mask: expected numbers such as 1,2{hint}")
+            expected = (
+                f"one of the classes {', '.join(names)}" if names else "numbers such as 1,2, as classes have no names"
+            )
+            raise DataSetError(f"'{text}' is no class or value of the masks: expected {expected}.")
         values += names[text] if text in names else [int(text)]
     return values
 
@@ -253,18 +269,33 @@ def _advise_values(keep: str = KEEP_ADVICE) -> str:
     )
 
 
+def check_classes(names: ClassValues, keep: bool) -> None:
+    """Raise if the masks have several named classes, of which the user must select those of the lesion.
+
+    ``keep``: whether the classes can be kept.
+    """
+    classes = [name for name in names if name.lower() != IGNORE]
+    if len(classes) > 1:
+        raise DataSetError(
+            f"the masks have the classes {format_names(classes, _MAX_LISTED)}: name those of the lesion with --class "
+            f"(such as --class {shlex.quote(classes[0])}){',' if keep else ' or'} use all with --values all"
+            f"{KEEP_ADVICE if keep else ''}. Nothing was imported."
+        )
+
+
 def describe_label_images(refused: Mapping[str, LabelImageError], masks: int, keep: str = KEEP_ADVICE) -> str:
-    """Describe why masks were not imported, with all their values.
+    """Describe why masks were not imported, with all their values; "" if they are few, and judged one by one.
 
     ``refused``: file name to error. ``masks``: number of all masks. ``keep``: advice to keep the classes, "" if this is
     not possible.
     """
+    if len(refused) < 2 or len(refused) <= _MAX_ODD_SHARE * masks:
+        return ""
     values = sorted({value for error in refused.values() for value in error.values})
     names = {name: value for error in refused.values() for name, value in error.names.items()}
-    count = f"{len(refused)} of {masks} masks {'is a label image' if len(refused) == 1 else 'are label images'}"
     return (
-        f"{count} with several values ({format_names(refused)}), so nothing was imported. The values are "
-        f"{_list_values(values, names)}{_advise_values(keep)}."
+        f"{len(refused)} of {masks} masks are label images with several values ({format_names(refused)}), so nothing "
+        f"was imported. The values are {_list_values(values, names)}{_advise_values(keep)}."
     )
 
 

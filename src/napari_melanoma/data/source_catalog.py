@@ -1,4 +1,4 @@
-"""The catalog of public data sets that can be imported: one module of ``data.sources`` each.
+"""The catalog of what can be imported: public data sets (``data.sources``) and formats (``data.formats``).
 
 A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes it.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.plugins import module_family
-from napari_melanoma.data import sources
+from napari_melanoma.data import formats, sources
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 from napari_melanoma.data.table_mapping import TableMapping
@@ -54,8 +54,9 @@ class SourceSpec:
 class SourceRecord:
     """One image or table row of a set: its files, and its values in the set's own columns and words.
 
-    ``channels``: the files of red, green and blue, if they are three; ``image`` is the first. ``original``: the file
-    that ``image_id`` is a pseudonym of, "" if it is none. ``objects``: annotated areas, which are drawn as the mask.
+    ``channels``: the files of red, green and blue, if images of the set are several files; ``image`` is the first.
+    ``original``: the file that ``image_id`` is a pseudonym of, "" if it is none. ``objects``: annotated areas, which
+    are drawn as the mask.
     """
 
     image_id: str
@@ -78,10 +79,15 @@ class SourceRecord:
 
 @dataclass(frozen=True)
 class SourceContents:
-    """The content of a set's folder: records, notes (topic and message), and names of tables that were not read."""
+    """The content of a set's folder.
+
+    ``notes``: topics and messages; ``faults``: images or masks that cannot be used, and why; ``unread``: names of
+    tables that were not read.
+    """
 
     records: list[SourceRecord]
     notes: list[tuple[str, str]]
+    faults: list[tuple[str, str]]
     unread: list[str]
 
     @property
@@ -97,19 +103,29 @@ class DataSource:
     spec: SourceSpec
     find_records: Callable[[SourceTree], list[SourceRecord]]
 
-    def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
-        """Read the images and table rows of the set from a folder; raises if there are none."""
-        tree = SourceTree.scan(folder, mapping)
+    def read_folder(
+        self, folder: Path, mapping: TableMapping = NO_MAPPING, masks: Path | None = None, table: Path | None = None
+    ) -> SourceContents:
+        """Read the images and table rows of the set from a folder; raises if there are none.
+
+        ``masks``: another folder or file with the masks; ``table``: a file that is joined later.
+        """
+        tree = SourceTree.scan(folder, mapping, masks, table)
         try:
             records = self.find_records(tree)
         finally:
             close_archives(tree.files)
+        if not records and masks is not None:
+            raise DataSetError(
+                f"{masks} has no mask in the format {self.spec.name} of a photograph in {folder}. Name the folder of "
+                "the photographs with --images, and another format with --format (png for image files)."
+            )
         if not records:
             raise DataSetError(
                 f"{folder} does not contain {self.spec.title}. Expected:\n{indent(self.spec.layout, '  ')}\n"
                 f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
             )
-        return SourceContents(records, tree.notes, tree.unread)
+        return SourceContents(records, tree.notes, tree.faults, tree.unread)
 
 
 def describe_access(spec: SourceSpec) -> str:
@@ -125,7 +141,7 @@ def list_sources() -> abc.Mapping[str, DataSource]:
     return SOURCES.members
 
 
-SOURCES = module_family("data_sources", sources.__name__, SourceSpec, "find", DataSource)
+SOURCES = module_family("data_sources", sources.__name__, SourceSpec, "find", DataSource, (formats.__name__, "SOURCE"))
 
 
 def guess_source(folder: str) -> str | None:

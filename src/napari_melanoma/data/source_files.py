@@ -12,13 +12,14 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import IO, Protocol
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import compose_name
+from napari_melanoma.core.files import compose_name, is_same_folder
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.tables import decode_table
@@ -82,12 +83,13 @@ class SourceFile:
     """One file of a set.
 
     ``name`` is its path in the tree, in which an archive counts as a folder; ``path`` is its path on the disk, or in
-    ``archive``.
+    ``archive``. ``is_mask``: it is from a folder or file of masks, which the user named besides the images.
     """
 
     name: str
     path: str
     archive: Archive | None = None
+    is_mask: bool = False
 
     @property
     def stem(self) -> str:
@@ -103,6 +105,17 @@ class SourceFile:
         """Read the whole file."""
         return Path(self.path).read_bytes() if self.archive is None else self.archive.read(self.path)
 
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """Yield a path of the file: its own, or that of a temporary copy of a member of an archive."""
+        if self.archive is None:
+            yield Path(self.path)
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder, f"member{self.suffix}")
+            path.write_bytes(self.read())
+            yield path
+
     def open(self) -> IO[bytes]:
         """Open the file, for example to read only its header; a member of an archive is read completely."""
         return Path(self.path).open("rb") if self.archive is None else io.BytesIO(self.read())
@@ -111,8 +124,8 @@ class SourceFile:
 class SourceTree:
     """All files below a folder, including those in zip archives, without hidden files and those added by macOS.
 
-    ``mapping`` applies to the tables. ``notes`` (topic and message) and ``unread`` (names of tables) are collected
-    while the set is read.
+    ``mapping`` applies to the tables. ``notes`` (topic and message), ``faults`` (images or masks that cannot be used,
+    and why) and ``unread`` (names of tables) are collected while the set is read.
     """
 
     def __init__(self, files: Iterable[SourceFile], folder: Path, mapping: TableMapping | None = None) -> None:
@@ -120,22 +133,38 @@ class SourceTree:
         self.files = sorted(files, key=lambda file: (file.archive is not None, file.name))
         self.mapping = mapping or TableMapping()
         self.notes: list[tuple[str, str]] = []
+        self.faults: list[tuple[str, str]] = []
         self.unread: list[str] = []
 
     def filter_files(self, is_included: Callable[[SourceFile], bool]) -> SourceTree:
-        """Return the tree with only the included files; notes are shared with this tree."""
+        """Return the tree with only the included files; notes and faults are shared with this tree."""
         part = SourceTree(filter(is_included, self.files), self.folder, self.mapping)
-        part.notes, part.unread = self.notes, self.unread
+        part.notes, part.faults, part.unread = self.notes, self.faults, self.unread
         return part
 
     @classmethod
-    def scan(cls, folder: Path, mapping: TableMapping | None = None) -> SourceTree:
-        """List a folder, or a single file, without reading the content of files and archives."""
-        if folder.is_file():
-            return cls(_expand_file(folder.parent, "", folder.name), folder, mapping)
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder. Name the folder that the set was downloaded or unpacked into.")
-        return cls(_iter_files(folder), folder, mapping)
+    def scan(
+        cls, folder: Path, mapping: TableMapping | None = None, masks: Path | None = None, table: Path | None = None
+    ) -> SourceTree:
+        """List a folder, or a single file, without reading the content of files and archives.
+
+        ``masks``: a folder or file of masks of the images, which are marked as such, also if one contains the other.
+        ``table``: a file that is left out, because it is read otherwise.
+        """
+        files = _list_root(folder)
+        if masks is not None and not is_same_folder(masks, folder):
+            of_masks = _list_root(masks)
+            prefix = f"{masks.name}/" if masks.is_dir() else ""
+            images, inside = {_real_path(file) for file in files}, {_real_path(file) for file in of_masks}
+            if images < inside:
+                of_masks = [file for file in of_masks if _real_path(file) not in images]
+            else:
+                files = [file for file in files if _real_path(file) not in inside]
+            files += [replace(file, name=prefix + file.name, is_mask=True) for file in of_masks]
+        if table is not None:
+            left_out = os.path.realpath(table)
+            files = [file for file in files if file.archive or os.path.realpath(file.path) != left_out]
+        return cls(files, folder, mapping)
 
     def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
         """Find files by patterns: ``folders`` occurs in the path of the folder, ``names`` matches the file's name.
@@ -196,6 +225,20 @@ def close_archives(files: Iterable[SourceFile]) -> None:
     """Close the archives of files; reading a file opens its archive again."""
     for archive in {file.archive for file in files if file.archive is not None}:
         archive.close()
+
+
+def _list_root(path: Path) -> list[SourceFile]:
+    """List a folder with its subfolders, or a single file."""
+    if path.is_file():
+        return list(_expand_file(path.parent, "", path.name))
+    if not path.is_dir():
+        found = "is not a folder" if path.exists() else "does not exist"
+        raise InputError(f"{path} {found}. Name the folder that the set was downloaded or unpacked into.")
+    return list(_iter_files(path))
+
+
+def _real_path(file: SourceFile) -> tuple[str, object]:
+    return (file.path, file.archive and file.name) if file.archive else (os.path.realpath(file.path), None)
 
 
 def _iter_files(folder: Path) -> Iterator[SourceFile]:

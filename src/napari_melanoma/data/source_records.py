@@ -17,14 +17,15 @@ from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import PackedRow, unpack_row
 from napari_melanoma.data.dicom_headers import DICOM_SUFFIXES, list_header_values, read_dicom_header
 from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
+from napari_melanoma.data.mask_areas import ImageFileArea, MaskObject
 from napari_melanoma.data.mask_values import (
     ARRAY_SUFFIX,
+    NO_PHOTOGRAPH,
     find_common_suffix,
     nnunet_case_name,
     note_suffix,
     strip_mask_suffix,
 )
-from napari_melanoma.data.nnunet import CHANNEL, SPLITS_FILE, check_channel_count, note_merged, parse_folds
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.table_mapping import (
@@ -35,12 +36,15 @@ from napari_melanoma.data.table_mapping import (
     translate_diagnosis,
 )
 from napari_melanoma.data.table_schema import FILE_COLUMNS
-from napari_melanoma.io.discovery import SUFFIXES
+from napari_melanoma.io.discovery import SUFFIXES, identify_without_suffix, note_without_suffix
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 RowsByImage = dict[str, PackedRow]  # image id, after the folders if they are kept, to the row about the image
 MAX_LISTED = 12  # columns that a note lists
+TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"  # of a user's own images
+COLORS = 3  # files of a photograph whose red, green and blue are files
+CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)  # of a case of nnU-Net
 
 
 def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
@@ -253,26 +257,26 @@ def pair_records(
     folders get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``)
     an image is named after its case ``x``; images in ``imagesTs`` get the split test, those in ``imagesVal`` the split
     val. In other folders too, ``x_0000.png`` with a mask ``x.png`` is the case ``x``. Red, green and blue may be in
-    ``x_0000.png``, ``x_0001.png`` and ``x_0002.png``. Tables may name ``x_0000`` or ``x``, with or without folders. A
-    DICOM image gets a pseudonym as id, and the values of its header that the tables lack. Files that are left out are
-    noted.
+    ``x_0000.png``, ``x_0001.png`` and ``x_0002.png``. Several masks of an image are those of several annotators. Tables
+    may name ``x_0000`` or ``x``, with or without folders. A DICOM image gets a pseudonym as id, and the values of its
+    header that the tables lack. Masks without an image are faults; other files that are left out are noted.
 
     ``rows``: image id, possibly after folders, to row; ``common``: default values for all records; ``class_folders``:
     folders that are named for diagnoses state the diagnosis of images whose rows do not. Returns records ordered by id,
     including images without a mask and rows without an image.
     """
     images, masks = _separate_masks(tree.files)
-    if masks and not images:  # an outer folder such as "skin segmentation/" does not mark masks
+    if masks and not images and not any(file.is_mask for file in tree.files):  # an outer folder does not mark masks
         separated = _separate_masks(tree.files, _count_common_folders(tree.files))
         images, masks = separated if separated[1] else (images, masks)
     tree.notes += note_suffix(_remove_common_suffix(masks, images))
     cases = _group_channels(images, {stem for _, stem in masks})
-    by_stem: dict[str, list[SourceFile]] = defaultdict(list)
-    for (_, stem), mask in masks.items():
-        by_stem[stem].append(mask)
     counts = Counter(stem for _, stem in cases)
+    masks_of = _match_masks(cases, masks, counts)
+    several = max(map(len, masks_of.values()), default=0) > 1
+    in_files = max(map(len, cases.values()), default=0) > 1  # then a case of one file may lack channels
     matcher = _RowMatcher(rows)
-    records, used_ids = [], set[str]()
+    records, used_ids, used = [], set[str](), set[SourceFile]()
     for key, channels in cases.items():
         (folders, stem), image = key, channels[0]
         case = image.stem if normalize_name(image.stem) == stem else nnunet_case_name(image.stem)
@@ -280,19 +284,19 @@ def pair_records(
         image_id = free_name(safe_name(name), used_ids)
         used_ids.add(image_id.lower())
         row_names = (case, image.stem, nnunet_case_name(image.stem))
-        values = (
-            matcher.match_row(row_names, image, is_unique=True)
-            if counts[stem] == 1
-            else matcher.match_row((image_id, *row_names), image, is_unique=False)
-        )
-        only_mask = by_stem[stem] if counts[stem] == 1 and len(by_stem[stem]) == 1 else [None]
-        values = {**common, **_nnunet_split(image), **values}
-        record = SourceRecord(image_id, image, masks.get(key) or only_mask[0], values, channels[1:] and channels)
+        is_unique = counts[stem] == 1
+        row = matcher.match_row(row_names if is_unique else (image_id, *row_names), image, is_unique=is_unique)
+        found, values = masks_of[key], {**common, **_nnunet_split(image), **row}
+        objects = tuple(MaskObject(image.name, ImageFileArea(mask), file=Path(mask.name)) for mask in found if several)
+        mask = found[0] if found and not several else None
+        is_case = len(channels) > 1 or (in_files and CHANNEL.fullmatch(image.stem) is not None)
+        record = SourceRecord(image_id, image, mask, values, channels if is_case else (), objects=objects)
+        used |= {image, *channels, *found}
         records.append(_add_header(record, tree) if image.suffix in DICOM_SUFFIXES else record)
     if class_folders:
         records = _add_class_folders(tree, records)
-    _note_left_out(tree, records)
-    tree.notes += note_merged(len(record.channels) for record in records)
+    _report_left_out(tree, used, masks, counts)
+    _note_merged(tree, records)
     matcher.add_notes(tree)
     records += [
         SourceRecord(row_name, None, None, {**common, **values}) for row_name, values in matcher.iterate_unused()
@@ -300,7 +304,23 @@ def pair_records(
     return sorted(records, key=lambda record: record.image_id)
 
 
-def _remove_common_suffix(masks: dict[Key, SourceFile], images: Mapping[Key, SourceFile]) -> str:
+def _match_masks(
+    cases: Iterable[Key], masks: Mapping[Key, list[SourceFile]], counts: Mapping[str, int]
+) -> dict[Key, list[SourceFile]]:
+    """Return the masks of each image; in other folders only for an image whose name is unique by ``counts``."""
+    by_stem: dict[str, list[SourceFile]] = defaultdict(list)
+    for (_, stem), of_key in masks.items():
+        by_stem[stem] += of_key
+    return {key: by_stem[key[1]] if counts[key[1]] == 1 else masks.get(key, []) for key in cases}
+
+
+def _note_merged(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
+    if merged := sum(len(record.channels) == COLORS for record in records):
+        note = f"{format_count(merged, 'photograph')} in three files, read as red, green and blue by name or number"
+        tree.notes.append(("channels", note))
+
+
+def _remove_common_suffix(masks: dict[Key, list[SourceFile]], images: Mapping[Key, SourceFile]) -> str:
     """Remove the suffix of another program from the keys of masks without an image, in place; return it.
 
     Masks of images that have a mask of their own name keep their keys, so they are left out, which is noted.
@@ -311,7 +331,7 @@ def _remove_common_suffix(masks: dict[Key, SourceFile], images: Mapping[Key, Sou
     suffix = find_common_suffix((stem for _, stem in masks if stem not in stems), without_mask)
     for folders, stem in [key for key in masks if suffix and key[1] not in stems and key[1].endswith(suffix)]:
         if stem.removesuffix(suffix) in without_mask:
-            masks[folders, stem.removesuffix(suffix)] = masks.pop((folders, stem))
+            masks.setdefault((folders, stem.removesuffix(suffix)), []).extend(masks.pop((folders, stem)))
     return suffix
 
 
@@ -377,18 +397,23 @@ def _count_equal_folders(first: Sequence[str], second: Sequence[str]) -> int:
     return len(pairs) if all(normalize_name(one) == normalize_name(other) for one, other in pairs) else 0
 
 
-def _note_left_out(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
-    """Note image files that are neither an image nor a mask of a record."""
-    used = {
-        file.name for record in records for file in (record.image, *record.channels, record.mask) if file is not None
-    }
-    left_out = {file.name for file in tree.files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)} - used
-    if left_out:
-        note = (
-            f"{format_count(len(left_out), 'image or mask file')} left out, as a mask without an image, or because "
-            f"another file has the same name apart from its suffix and case: {format_names(sorted(left_out))}"
-        )
-        tree.notes.append(("files", note))
+def _report_left_out(
+    tree: SourceTree, used: Container[SourceFile], masks: Mapping[Key, Sequence[SourceFile]], images: Mapping[str, int]
+) -> None:
+    """Report masks without an image as faults, and note other image files that are not used.
+
+    ``images``: number of images by their stems.
+    """
+    without = {mask: stem for (_, stem), of_key in masks.items() for mask in of_key if mask not in used}
+    for mask, stem in without.items():
+        several = f"may belong to {images.get(stem)} images in different folders: rename one of them"
+        tree.faults.append((mask.name, several if images.get(stem) else NO_PHOTOGRAPH))
+    left_out = [file.name for file in tree.files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX) and file not in used]
+    if left_out := sorted({*left_out} - {mask.name for mask in without}):
+        note = f"{format_count(len(left_out), 'image or mask file')} left out, because another file has the same name"
+        tree.notes.append(("files", f"{note} apart from its suffix and case: {format_names(left_out)}"))
+    on_disk = (Path(file.path) for file in tree.files if not file.suffix and file.archive is None)
+    tree.notes += note_without_suffix(path for path in on_disk if identify_without_suffix(path))
 
 
 def _add_class_folders(tree: SourceTree, records: list[SourceRecord]) -> list[SourceRecord]:
@@ -443,7 +468,6 @@ def _group_channels(images: Mapping[Key, SourceFile], masks: Container[str]) -> 
         grouped[folders, match["case"] if match and is_channel else stem].append(image)
     for files in grouped.values():
         files.sort(key=lambda file: file.stem)
-        check_channel_count([file.name for file in files])
     return {key: tuple(files) for key, files in grouped.items()}
 
 
@@ -454,42 +478,45 @@ def _nnunet_split(file: SourceFile) -> dict[str, str]:
     return {"split": split} if split else {}
 
 
-def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
+def _separate_masks(
+    files: Iterable[SourceFile], outer: int = 0
+) -> tuple[dict[Key, SourceFile], dict[Key, list[SourceFile]]]:
     """Separate images and masks, ignoring the ``outer`` outermost folders.
 
     Returns the images, and the masks by the keys of their images.
     """
     images: dict[Key, SourceFile] = {}
-    masks: dict[Key, SourceFile] = {}
+    masks: dict[Key, list[SourceFile]] = defaultdict(list)
     undecided: list[tuple[Key, Key, SourceFile]] = []
-    arrays: list[tuple[Key, SourceFile]] = []
-    files = list(files)
+    plain: list[tuple[Key, SourceFile]] = []
+    files = [file for file in files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)]
     has_images = any(name.lower() in _IMAGE_FOLDERS for file in files for name in file.name.split("/")[outer:-1])
     for file in files:
-        if file.suffix not in (*SUFFIXES, ARRAY_SUFFIX):
-            continue
-        folders = file.name.split("/")[outer:-1]
+        folders = file.name.split("/")[1 if file.is_mask else outer : -1]
         other_folders = tuple(
             name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _IMAGE_FOLDERS
         )
         stem, stem_without_suffix = normalize_name(file.stem), strip_mask_suffix(file.stem)
-        if _is_in_mask_folder(folders, has_images):
-            masks.setdefault((other_folders, stem_without_suffix), file)
-        elif file.suffix == ARRAY_SUFFIX:
-            arrays.append(((other_folders, stem_without_suffix), file))
-        elif stem_without_suffix != stem:
-            undecided.append(((other_folders, stem), (other_folders, stem_without_suffix), file))
-        else:
-            images.setdefault((other_folders, stem), file)
-    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
-        if image_key in images:
-            masks.setdefault(image_key, file)
+        key, image_key = (other_folders, stem), (other_folders, stem_without_suffix)
+        is_named_mask = file.suffix == ARRAY_SUFFIX or stem_without_suffix != stem
+        if file.is_mask and not is_named_mask and not _is_in_mask_folder(folders, has_images):
+            plain.append((key, file))
+        elif file.is_mask or _is_in_mask_folder(folders, has_images):
+            masks[image_key].append(file)
+        elif is_named_mask:
+            undecided.append((key, image_key, file))
         else:
             images.setdefault(key, file)
-    for key, file in arrays:
-        if key in images:
-            masks.setdefault(key, file)
-    return images, masks
+    named = {*masks}
+    for key, file in plain:  # beside a mask x_mask.png, x.png is its photograph
+        if key not in named and not {name.lower() for name in file.name.split("/")[:-1]} & {*_IMAGE_FOLDERS}:
+            masks[key].append(file)
+    for key, image_key, file in undecided:  # x_lesion.jpg may be an image of a lesion
+        if image_key in images:
+            masks[image_key].append(file)
+        elif file.suffix != ARRAY_SUFFIX:
+            images.setdefault(key, file)
+    return images, dict(masks)
 
 
 def _is_mask_folder(name: str, has_images: bool) -> bool:
@@ -542,24 +569,3 @@ def find_challenge_records(
 def _folder_pattern(folder: str) -> str:
     """Return a pattern that matches a folder of this name anywhere in a path."""
     return rf"(?:^|/){re.escape(folder)}(?:/|$)"
-
-
-def add_nnunet_folds(tree: SourceTree, records: list[SourceRecord]) -> list[SourceRecord]:
-    """Add the folds of nnU-Net's ``splits_final.json``, or the splits if it has only one; values of tables are kept.
-
-    Cases that it does not name, or that are missing, are noted.
-    """
-    text = tree.read_text(re.escape(SPLITS_FILE))
-    if text is None:
-        return records
-    folds = parse_folds(text, SPLITS_FILE)
-    known = {record.image_id for record in records}
-    if unknown := sorted({case for fold in folds for cases in fold.values() for case in cases} - known):
-        tree.notes.append((SPLITS_FILE, f"its cases {format_names(unknown)} have no image"))
-    values: dict[str, dict[str, str]] = defaultdict(dict)
-    for number, fold in enumerate(folds, start=1):
-        for case in fold["val"]:
-            values[case] = {"split": "val"} if len(folds) == 1 else {"fold": str(number)}
-        if len(folds) == 1:
-            values.update({case: {"split": "train"} for case in fold["train"]})
-    return [replace(record, values={**values[record.image_id], **record.values}) for record in records]

@@ -23,6 +23,7 @@ from napari_melanoma.data.dataset import (
     Key,
     Sample,
     find_table,
+    get_group_id,
     iter_entries,
     make_sample,
     raise_faults,
@@ -441,6 +442,39 @@ class PatientLeakDetector:
             return column, f"{suggestion}, but patient_id is empty: {advice} before you split", False
         message = f"probable patient leak: {suggestion}, {len(leaking)} of them in several splits"
         return column, f"{message} ({format_names(leaking)}); {advice} and split again", True
+
+
+class LeakChecker:
+    """Find patients in several splits or folds of a data set, by the rows of its table: also those it does not name."""
+
+    def __init__(self) -> None:
+        self.detector = PatientLeakDetector()
+        self.splits: dict[str, set[str]] = defaultdict(set)  # of each group, "" for rows without one
+        self._folds: dict[str, set[str]] = defaultdict(set)
+
+    def add_row(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> None:
+        """Add a row of the table, and the same row harmonized."""
+        self.detector.add_row(row, harmonized)
+        if "image_id" in harmonized:
+            group = get_group_id(harmonized)
+            self.splits[group].add(harmonized.get("split", ""))
+            self._folds[group].add(harmonized.get(FOLD, ""))
+
+    def describe_leaks(self) -> Iterator[tuple[str, str]]:
+        """Yield groups in several splits or folds, and columns or names that suggest this, with messages."""
+        for kind, parts_by_group in (("split", self.splits), ("fold", self._folds)):
+            for group, parts in parts_by_group.items():
+                if len(known := parts - {""}) > 1:
+                    yield group, f"is in more than one {kind}: {', '.join(sorted(known))}"
+        yield from ((about, message) for about, message, leaks in self.detector.describe_findings() if leaks)
+
+
+def find_leaks(rows: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Describe patients in several splits or folds, in harmonized rows, as the check of a data set does."""
+    checker = LeakChecker()
+    for row in rows:
+        checker.add_row(row, row)
+    return list(checker.describe_leaks())
 
 
 def find_patient_leaks(folder: Path, parts: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from annotation_files import read_masks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -22,9 +23,12 @@ from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.mask_areas import decode_run_lengths, decompress_run_lengths, resize_mask
-from napari_melanoma.data.mask_formats import detect_format, read_masks
+from napari_melanoma.data.formats._annotated import read_objects
+from napari_melanoma.data.formats.coco import FORMAT, decode_run_lengths, decompress_run_lengths
+from napari_melanoma.data.formats.masks import detect_format
+from napari_melanoma.data.mask_areas import resize_mask
 from napari_melanoma.data.mask_values import ImageNames
+from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.imaging.masks import fill_mask_holes
 
 SHAPE = (20, 30)
@@ -220,22 +224,10 @@ def test_a_circle_of_labelme(tmp_path: Path) -> None:
     assert np.array_equal(mask[abs(distance - 6) > 0.01], (distance < 6)[abs(distance - 6) > 0.01])
 
 
-def test_pictures(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    Image.fromarray(DRAWN.astype(np.uint8) * 255).save(tmp_path / "sub/a.png")
-    Image.fromarray(DRAWN.astype(np.uint8)).save(tmp_path / "b_segmentation.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
-    assert detect_format(tmp_path) == "png"
-    objects, left_out = read_masks(tmp_path)
-    assert left_out == ["files that are not images (broken.png)"]
-    assert {one.image: one.size for one in objects} == {"b_segmentation.png": SHAPE, "a.png": SHAPE}
-    assert all(np.array_equal(one.area.draw(SHAPE, SHAPE), DRAWN) for one in objects)
-
-
 LEFT_OUT = [
     (coco([]), "annotations without an outline"),
     (coco([[1, 1, 2, 2]]), "annotations without an outline"),
+    (coco([[4, 2, 14, 2, 14, 12]], image_id=8), "annotations of an image that is not in the file"),
     (labelme([[1, 1]], "point"), "shapes of type point"),
     (labelme([[1, 1], [2, 2]]), "shapes of type polygon with too few points"),
     (labelme([[1, 1]], "rectangle"), "shapes of type rectangle with too few points"),
@@ -260,8 +252,10 @@ def test_files_of_another_format_are_described(tmp_path: Path) -> None:
     written(tmp_path, coco([[4, 2, 14, 2, 14, 12]]), "a.json")
     written(tmp_path, labelme(SQUARE), "b.json")
     written(tmp_path, {"labels": {}}, "dataset.json")
-    objects, left_out = read_masks(tmp_path)
-    assert (len(objects), left_out) == (1, ["files of another format (--format labelme reads them)"])
+    tree = SourceTree.scan(tmp_path)
+    objects, _ = read_objects(tree, FORMAT)
+    assert len(objects) == 1
+    assert tree.notes == [("annotations", "not used, as no coco: b.json, dataset.json")]
 
 
 def test_compressed_annotations_are_read(tmp_path: Path) -> None:
@@ -271,16 +265,19 @@ def test_compressed_annotations_are_read(tmp_path: Path) -> None:
     assert (one.image, left_out) == ("photo.1.geojson", [])  # matches photo.1.jpg, whose stem is photo.1
     assert np.array_equal(one.area.draw(SHAPE, SHAPE), HOLED)
     (tmp_path / "photo.1.geojson.gz").write_bytes(gzip.compress(content)[:-20])
-    with pytest.raises(DataSetError, match="compressed content is damaged"):
+    with pytest.raises(InputError, match=r"photo\.1\.geojson\.gz in .* cannot be read"):
         read_masks(tmp_path)
 
 
 WRONG = [
-    ("{", "cannot be read as JSON"),
+    ("{", "it is not valid JSON"),
     ({"a": 1}, "contains no masks in a supported format"),
     ([], "contains no masks in a supported format"),
     ({"images": {}, "annotations": []}, "expected 'images' of type list, found dict"),
-    ({"images": [], "annotations": [{"image_id": 1}]}, "annotation 0 refers to the image 1"),
+    (
+        {"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "a.jpg"}], "annotations": []},
+        "the image id 1 is that of a.png and of a.jpg",
+    ),
     (coco([["x", 1, 2, 3, 4, 5]]), r"annotation 0: expected points as numbers \[x, y\]"),
     (coco([[1, 1, 2, 2, 3]]), "expected points as numbers"),
     (coco({"size": [20], "counts": [600]}), r"expected 'size' as \[rows, columns\]"),
@@ -326,8 +323,7 @@ def test_paths_without_masks(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="contains no masks in a supported format"):
         read_masks(tmp_path)
     written(tmp_path, labelme(SQUARE))
-    with pytest.raises(DataSetError, match="contains no mask in the format coco"):
-        read_masks(tmp_path, "coco")
+    assert read_masks(tmp_path, "coco")[0] == []
 
 
 def test_points_outside_are_counted_and_clipped(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def describe_import(report: MaskImportReport) -> tuple[str, str]:
     if len(report.faults) > MAX_DETAILS:
         details.append(f"... and {len(report.faults) - MAX_DETAILS:,} more")
     details += [f"{subject}: {note}" for subject, note in report.notes if subject != "patient_id" or report.faults]
-    details += [f"{count:,} {kind} left out" for kind, count in report.left_out.items()]
+    details += [f"{subject} {leak}" for subject, leak in report.leaks]
     details += [f"{name}: already reviewed, the stored mask was kept" for name in report.kept[:MAX_DETAILS]]
     return ", ".join(parts) + ".", "\n".join(details)
 

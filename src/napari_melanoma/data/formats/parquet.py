@@ -1,10 +1,13 @@
-"""Hugging Face Parquet: files with the images, and masks if there are any, as the hub stores data sets."""
+"""Hugging Face Parquet: files with the images, masks and columns of each split, as the hub stores data sets."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
@@ -14,13 +17,15 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
+from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.formats.imagefolder import MASK_COLUMNS, find_split, find_split_folder, read_values
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources.imagefolder import MASK_COLUMNS, find_split
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.io.results import encode_png
 from napari_melanoma.io.tables import PYARROW_MISSING
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="parquet",
     title="Hugging Face Parquet",
     licence="that of its images",
@@ -33,6 +38,12 @@ data/train-00000-of-00001.parquet, data/test-... with a column of images (image,
     public=False,
 )
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WebP": ".webp", "BMP": ".bmp"}
+EXPORT = DataExportSpec(
+    "parquet", "Hugging Face Parquet (data/SPLIT-*.parquet with images and masks)", needs_mask=False, has_table=True
+)
+OWN_COLUMNS = re.compile("image|mask")
+FILE_IMAGES = 1000  # images of a file
+GROUP_IMAGES = 16  # images that are in memory together, also when they are read
 
 
 class ParquetImages:
@@ -159,3 +170,54 @@ def _make_file(archive: ParquetImages, member: str, path: str) -> SourceFile:
     if suffix not in IMAGE_SUFFIXES:
         suffix = SUFFIXES.get(identify_format(archive.read(member)[:HEAD_BYTES]) or "", ".png")
     return SourceFile(f"{member.replace('/', '_')}{suffix}", member, archive)
+
+
+def write(data: ExportedData, folder: Path) -> None:
+    """Write the files; the schema states which columns are images."""
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ConfigError(PYARROW_MISSING) from error
+    rows = dict(zip((image.image_id for image in data.images), data.make_rows(data.images, OWN_COLUMNS), strict=True))
+    schema = _make_schema(list(rows.values()))
+    names = _name_files(data.images)
+    (folder / "data").mkdir()
+    written = data.write_each(_read_files, sorted(data.images, key=lambda image: names[image.image_id]))
+    for name, of_file in groupby(written, key=lambda pair: names[pair[0].image_id]):
+        with parquet.ParquetWriter(folder / "data" / name, schema) as writer:
+            while group := list(islice(of_file, GROUP_IMAGES)):
+                records = [{**files, **rows[image.image_id]} for image, files in group]
+                writer.write_table(arrow.Table.from_pylist(records, schema))
+
+
+def _name_files(images: Sequence[ExportedImage]) -> dict[str, str]:
+    """Return the name of the file of each image."""
+    splits: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        splits[find_split_folder(image)].append(image.image_id)
+    return {
+        image_id: f"{split}-{number // FILE_IMAGES:05}-of-{-(-len(ids) // FILE_IMAGES):05}.parquet"
+        for split, ids in splits.items()
+        for number, image_id in enumerate(ids)
+    }
+
+
+def _make_schema(rows: list[dict[str, Any]]) -> Any:  # noqa: ANN401 - of pyarrow
+    import pyarrow as arrow
+
+    columns = {name: {type(row[name]) for row in rows} - {type(None)} for name in rows[0]}
+    image = arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+    types = {name: arrow.float64() if found == {float} else arrow.string() for name, found in columns.items()}
+    features = {name: {"dtype": str(of).replace("double", "float64"), "_type": "Value"} for name, of in types.items()}
+    info = {"info": {"features": {**{name: {"_type": "Image"} for name in ("image", "mask")}, **features}}}
+    return arrow.schema([("image", image), ("mask", image), *types.items()], metadata={"huggingface": json.dumps(info)})
+
+
+def _read_files(image: ExportedImage) -> dict[str, Any]:
+    content, suffix, shape = image.encode()
+    files: dict[str, Any] = {"image": {"bytes": content, "path": f"{image.image_id}{suffix}"}, "mask": None}
+    if image.mask is not None:
+        mask = encode_png(read_values(image, shape))
+        files["mask"] = {"bytes": mask, "path": f"{image.image_id}.png"}
+    return files

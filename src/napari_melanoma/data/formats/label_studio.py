@@ -1,29 +1,58 @@
-"""Read exports of label-studio: JSON and JSON-MIN, with polygons, rectangles, ellipses and painted areas."""
+"""label-studio: tasks with annotations as JSON or JSON-MIN, and the labeling interface.
+
+Painted areas are the pixels of an RGBA image, packed into bits (rle-pack). A header has the number of values (32 bits),
+the bits of a value, and four possible sizes of a run length. Blocks follow: one bit that is set for a repeated value,
+two bits that select the size, the length, and the value or values. Sizes and lengths are stored reduced by 1.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.data.annotation_json import find_text, get_value, parse_image_size, parse_ring
-from napari_melanoma.data.brush_runs import decode_brush
+from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage, MaskArea, write_lines
+from napari_melanoma.data.formats._annotated import AnnotationFormat, describe_format, find_annotated
+from napari_melanoma.data.formats._outlines import trace_rings
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
+from napari_melanoma.data.source_catalog import SourceRecord
+from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.io.discovery import SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SOURCE = describe_format(
+    "label-studio",
+    "label-studio annotations",
+    "https://labelstud.io/guide/export",
+    "a JSON file of tasks: an export as JSON or JSON-MIN,\nwith brush, polygons, rectangles or ellipses",
+)
+EXPORT = DataExportSpec("label-studio", "label-studio (tasks.json, interface.xml, images/)", needs_mask=False)
+POLYGONS, BRUSH = ("polygonlabels", "PolygonLabels"), ("brushlabels", "BrushLabels")
 Result = Mapping[str, Any]
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")  # what label-studio adds in front of the names of uploaded files
 _ELLIPSE_POINTS = 360
 _KINDS = ("polygon", "brush", "rectangle", "ellipse")  # types of results, and with "labels" appended
+_COUNT_BITS, _WORD_BITS, _SIZE_BITS = 32, 5, 4
+_VALUE_BITS = 8
+_LENGTH_BITS = (3, 4, 8, 16)  # that label-studio itself writes
+_CHANNELS = 4
+_PAINTED = 128  # smallest opacity of a painted pixel
+
+
+def find(tree: SourceTree) -> list[SourceRecord]:
+    """Find the annotated images."""
+    return find_annotated(tree, FORMAT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,3 +232,109 @@ def _read_area(kind: str, value: Mapping[str, Any], size: Size, where: str) -> A
     angle = np.deg2rad(float(value.get("rotation") or 0))
     turned = (corners * size / 100) @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return PolygonArea([[np.array([y, x]) * size / 100 + turned]])
+
+
+FORMAT = AnnotationFormat("label-studio", is_label_studio, read_label_studio)
+
+
+def write(data: ExportedData, folder: Path) -> None:
+    """Write the tasks; masks that were not reviewed are predictions, which annotators accept or correct."""
+
+    def write_task(image: ExportedImage) -> dict[str, Any]:
+        path, shape = image.copy_image(folder / "images")
+        # below the document root of label-studio, which is the parent of the exported folder
+        name = quote(f"{data.folder_name}/images/{path.name}")
+        task: dict[str, Any] = {"data": {"image": f"/data/local-files/?d={name}", "image_id": image.image_id}}
+        if image.mask is None:
+            return task
+        result = [
+            _describe_area(area, data.options.areas, f"{image.image_id}-{number}")
+            for number, area in enumerate(image.read_areas(shape), start=1)
+        ]
+        if image.is_reviewed:
+            return {**task, "annotations": [{"result": result}]}
+        return {**task, "predictions": [{"model_version": "napari-melanoma", "result": result}]}
+
+    write_json(folder / "tasks.json", [task for _, task in data.write_each(write_task)])
+    labels = [f'    <Label value="{escape(name)}"/>' for name in data.classes]
+    controls = [
+        line
+        for kind, tag in (POLYGONS, BRUSH)
+        for line in (f'  <{tag} name="{kind}" toName="image">', *labels, f"  </{tag}>")
+    ]
+    write_lines(folder / "interface.xml", ["<View>", '  <Image name="image" value="$image"/>', *controls, "</View>"])
+
+
+def _describe_area(area: MaskArea, areas: str, area_id: str) -> dict[str, Any]:
+    rows, columns = area.mask.shape
+    rings = trace_rings(area.mask)
+    if areas == "polygons" and len(rings) == 1:
+        kind = POLYGONS[0]
+        points = np.round(rings[0] * 100 / (columns, rows), 4).tolist()
+        value: dict[str, Any] = {"points": points, "closed": True}
+    else:
+        kind, value = BRUSH[0], {"format": "rle", "rle": encode_brush(area.mask)}
+    return {
+        "id": area_id,
+        "type": kind,
+        "from_name": kind,
+        "to_name": "image",
+        "original_width": columns,
+        "original_height": rows,
+        "image_rotation": 0,
+        "value": {**value, kind: [area.class_name]},
+    }
+
+
+def decode_brush(runs: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode a painted area of ``size`` (rows, columns) from bytes, as bool (row, column)."""
+    expected = size[0] * size[1] * _CHANNELS
+    try:
+        reader = _BitReader(bytes(runs))
+        count, value_bits = reader.read(_COUNT_BITS), reader.read(_WORD_BITS) + 1
+        if count != expected:
+            raise ValueError(f"{count} values, expected {expected}")
+        length_bits = [reader.read(_SIZE_BITS) + 1 for _ in _LENGTH_BITS]
+        values, position = np.zeros(count, np.uint32), 0
+        while position < count:
+            is_repeated = reader.read(1)
+            end = position + 1 + reader.read(length_bits[reader.read(2)])
+            read = [reader.read(value_bits) for _ in range(1 if is_repeated else end - position)]
+            values[position:end] = read[0] if is_repeated else read
+            position = end
+    except ValueError as error:
+        raise DataSetError(
+            f"the run lengths of a brush for {size[1]} x {size[0]} pixels are damaged ({error}). Export the "
+            "annotations again."
+        ) from error
+    opacity: NDArray[np.bool_] = values.reshape(*size, _CHANNELS)[..., -1] >= _PAINTED
+    return opacity
+
+
+def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
+    """Encode an area, bool (row, column), as bytes for label-studio."""
+    values = np.repeat(mask.ravel(), _CHANNELS)
+    borders = np.flatnonzero(values[1:] != values[:-1]) + 1
+    bits = [f"{values.size:032b}", f"{_VALUE_BITS - 1:05b}", *(f"{size - 1:04b}" for size in _LENGTH_BITS)]
+    for start, end in zip([0, *borders.tolist()], [*borders.tolist(), values.size], strict=True):
+        value = f"{255 * int(values[start]):08b}"
+        for first in range(start, end, 1 << _LENGTH_BITS[-1]):
+            stored = min(end - first, 1 << _LENGTH_BITS[-1]) - 1
+            selected = next(number for number, size in enumerate(_LENGTH_BITS) if stored < 1 << size)
+            bits.append(f"1{selected:02b}{stored:0{_LENGTH_BITS[selected]}b}{value}")
+    text = "".join(bits)
+    text += "0" * (-len(text) % 8)
+    return [int(text[start : start + 8], 2) for start in range(0, len(text), 8)]
+
+
+class _BitReader:
+    def __init__(self, content: bytes) -> None:
+        self._bits = "".join(f"{byte:08b}" for byte in content)
+        self._position = 0
+
+    def read(self, count: int) -> int:
+        """Read the next bits as a number; raises ``ValueError`` at the end."""
+        start, self._position = self._position, self._position + count
+        if self._position > len(self._bits):
+            raise ValueError(f"they end after {len(self._bits)} bits")
+        return int(self._bits[start : self._position], 2)

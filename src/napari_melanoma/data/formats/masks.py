@@ -1,24 +1,29 @@
-"""A user's own folder of images, optionally with masks and a table."""
+"""Images, and masks of the same names, as most programs read and write them, optionally with a table."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Literal, cast
 
-from napari_melanoma.core.errors import InputError
+import numpy as np
+
+from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.annotation_json import JSON_NAME
-from napari_melanoma.data.mask_formats import identify_annotations
-from napari_melanoma.data.nnunet import SPLITS_FILE
+from napari_melanoma.data.export_catalog import LESION, DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.formats import coco, geojson, label_studio, labelme
+from napari_melanoma.data.formats.nnunet import DESCRIPTION, SPLITS_FILE, add_nnunet_folds
+from napari_melanoma.data.mask_values import ARRAY_SUFFIX
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import add_nnunet_folds, pair_records, read_image_rows
-from napari_melanoma.io.discovery import identify_without_suffix, note_without_suffix
+from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
 from napari_melanoma.io.formats import TRUTH_SUFFIX
+from napari_melanoma.io.results import write_labels
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="folder",
     title="a folder of images",
     licence="that of its images",
@@ -35,9 +40,13 @@ a table metadata.csv, dataset.csv, labels.csv or patients.csv (or .tsv, .jsonl) 
 filename ... and, if known, patient_id; without a diagnosis in it, folders that are named for diagnoses""",
     public=False,
 )
-TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv|jsonl)"
+EXPORT = DataExportSpec("masks", "images/ and masks/ (PNG or TIFF, with a suffix and a value if needed)")
+MaskFormat = Literal["png", "coco", "labelme", "label-studio", "geojson"]
+ANNOTATIONS = (coco.FORMAT, labelme.FORMAT, label_studio.FORMAT, geojson.FORMAT)
+JSON_FORMATS = "COCO, labelme, label-studio or GeoJSON"
+IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ARRAY_SUFFIX)
 WORKBOOKS = (".xlsx", ".xls", ".ods")
-NNUNET_FILES = ("dataset.json", SPLITS_FILE)
+NNUNET_FILES = (DESCRIPTION, SPLITS_FILE)
 OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml")
 
 
@@ -54,8 +63,6 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
     _note_annotations(tree)
-    on_disk = (Path(file.path) for file in tree.files if not file.suffix and file.archive is None)
-    tree.notes += note_without_suffix(path for path in on_disk if identify_without_suffix(path))
     return add_nnunet_folds(tree, pair_records(tree, rows, {}, class_folders=True))
 
 
@@ -82,10 +89,51 @@ def _note_annotations(tree: SourceTree) -> None:
 def _identify(tree: SourceTree, file: SourceFile) -> str:
     """Return the format of annotations in a JSON file, "" if it has none."""
     try:
-        return identify_annotations(parse_json(tree.read_content(file), file.name, allow_nan=True)) or ""
+        content = parse_json(tree.read_content(file), file.name, allow_nan=True)
     except InputError:
         return ""
+    return next((format_.name for format_ in ANNOTATIONS if format_.is_format(content)), "")
+
+
+def detect_format(masks: Path) -> MaskFormat:
+    """Detect the format of masks in a folder or file; annotations precede image files."""
+    if not masks.exists():
+        raise InputError(f"{masks} does not exist. Name a folder of masks, or a file of {JSON_FORMATS}.")
+    tree = SourceTree.scan(masks)
+    for file in tree.files:
+        if JSON_NAME.fullmatch(file.name.rpartition("/")[2]):
+            content = parse_json(tree.read_content(file), str(file.path), allow_nan=True)
+            if found := next((format_ for format_ in ANNOTATIONS if format_.is_format(content)), None):
+                return cast("MaskFormat", found.name)
+    if any(file.suffix in IMAGE_SUFFIXES for file in tree.files):
+        return "png"
+    raise DataSetError(
+        f"{masks} contains no masks in a supported format: expected PNG or TIFF files, or JSON of {JSON_FORMATS}. "
+        "Export the masks as one of these."
+    )
 
 
 def _is_read(file: SourceFile) -> bool:
     return re.fullmatch(TABLES, file.name.rpartition("/")[2], re.IGNORECASE) is not None
+
+
+def write(data: ExportedData, folder: Path) -> None:
+    """Write the masks; label images keep their values."""
+    options = data.options
+    (folder / "masks").mkdir()
+
+    def write_pair(image: ExportedImage) -> None:
+        _, shape = image.copy_image(folder / "images")
+        labels = image.read_labels(shape)
+        if list(data.classes) == [LESION] and not image.is_label_image:
+            labels = labels * np.uint8(options.mask_value)
+        path = folder / "masks" / f"{image.image_id}{options.mask_suffix}.{options.mask_type}"
+        if options.mask_type == "png":
+            write_labels(path, labels)
+        else:
+            import tifffile
+
+            tifffile.imwrite(path, labels, photometric="minisblack", compression="deflate")
+
+    for _ in data.write_each(write_pair):
+        pass

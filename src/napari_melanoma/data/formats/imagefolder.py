@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.paths import free_name, safe_name
+from napari_melanoma.data.export_catalog import TEST, DataExportSpec, ExportedData, ExportedImage, write_lines
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import pair_records
+from napari_melanoma.io.results import write_labels
 from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
-SPEC = SourceSpec(
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SOURCE = SourceSpec(
     name="imagefolder",
     title="Hugging Face imagefolder",
     licence="that of its images",
@@ -32,6 +42,11 @@ TABLE = re.compile(r"metadata\.(?:csv|jsonl)", re.IGNORECASE)
 SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val"}
 SPLITS |= {"test": "test", "testing": "test", "eval": "test"}
 MASK_COLUMNS = ("mask", "label", "annotation", "segmentation", "segmentation_mask")
+EXPORT = DataExportSpec(
+    "imagefolder", "Hugging Face imagefolder (train/, validation/, test/)", needs_mask=False, has_table=True
+)
+OWN_COLUMNS = re.compile("image|mask|(.+_)?file_names?")  # the library takes the last for names of files
+SPLIT_FOLDERS = {"": "train", "train": "train", "val": "validation", TEST: "test"}
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
@@ -83,3 +98,47 @@ def _find_file(files: dict[str, SourceFile], folder: str, path: str, missing: li
     found = files.get(posixpath.normpath(posixpath.join(folder, path)))
     missing.extend([] if found else [path])
     return found
+
+
+def write(data: ExportedData, folder: Path) -> None:
+    """Write the folders; the library reads ``mask_file_name`` as the image column ``mask``."""
+
+    def write_image(image: ExportedImage) -> dict[str, object]:
+        split = folder / find_split_folder(image)
+        path, shape = image.copy_image(split / "images")
+        files: dict[str, object] = {"file_name": f"images/{path.name}"}
+        if has_masks:
+            files["mask_file_name"] = None
+        if image.mask is not None:
+            files["mask_file_name"] = f"masks/{image.image_id}.png"
+            write_labels(split / "masks" / f"{image.image_id}.png", read_values(image, shape))
+        return files
+
+    has_masks = any(image.mask is not None for image in data.images)
+    written = list(data.write_each(write_image))
+    rows = data.make_rows([image for image, _ in written], OWN_COLUMNS)
+    complete = {name for name in rows[0] if all(row[name] is not None for row in rows)} if rows else set[str]()
+    lines: dict[str, list[str]] = defaultdict(list)
+    for (image, files), row in zip(written, rows, strict=True):
+        # the types of a column must be the same in all splits, also in one without any value
+        cells = {name: cell if name in complete else _to_text(cell) for name, cell in row.items()}
+        lines[find_split_folder(image)].append(json.dumps({**files, **cells}, ensure_ascii=False))
+    for split, of_split in lines.items():
+        write_lines(folder / split / "metadata.jsonl", of_split)
+
+
+def find_split_folder(image: ExportedImage) -> str:
+    """Return the name of the split for the library; an image without a split is in train."""
+    return SPLIT_FOLDERS.get(image.split, "train")
+
+
+def read_values(image: ExportedImage, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read the mask: 255 in a lesion, or the values of a label image."""
+    labels = image.read_labels(shape)
+    return labels if image.is_label_image else labels * np.uint8(255)
+
+
+def _to_text(cell: object) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return "" if cell is None else str(cell)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.data.annotation_json import JSON_NAME, find_text
+from napari_melanoma.data.annotation_json import JSON_NAME, as_list, find_text
 from napari_melanoma.data.mask_areas import MaskObject
-from napari_melanoma.data.mask_formats import MaskFormat, as_list, read_annotations
-from napari_melanoma.data.mask_values import ImageNames, find_stated_split
+from napari_melanoma.data.mask_values import NO_PHOTOGRAPH, ImageNames, find_stated_split
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_records import pair_records, read_image_rows
-from napari_melanoma.data.sources.folder import TABLES
+from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
 
 _ImageInFile = tuple[str, Path]  # the name of an image, and the file that names it
 
 
-def describe_format(name: MaskFormat, title: str, url: str, files: str) -> SourceSpec:
+class AnnotationFormat(NamedTuple):
+    """A format of annotations: whether JSON is of it, and what reads its objects, or describes what was left out."""
+
+    name: str
+    is_format: Callable[[Any], bool]
+    read: Callable[[Any, Path], Iterator[MaskObject | str]]
+
+
+def describe_format(name: str, title: str, url: str, files: str) -> SourceSpec:
     """Return the description of a format of annotations."""
     return SourceSpec(
         name=name,
@@ -35,68 +42,70 @@ def describe_format(name: MaskFormat, title: str, url: str, files: str) -> Sourc
     )
 
 
-def find_annotated(tree: SourceTree, format_: MaskFormat) -> list[SourceRecord]:
+def find_annotated(tree: SourceTree, format_: AnnotationFormat) -> list[SourceRecord]:
     """Find the images, with the objects that annotations of a format outline on them."""
-    objects, splits = _read_objects(tree, format_)
+    objects, splits = read_objects(tree, format_)
     if not objects:
         return []
     rows = read_image_rows(tree, TABLES, keep_folders=True)
-    records = pair_records(tree, rows, {})
+    pictures = [file for file in tree.files if file.is_mask and not JSON_NAME.fullmatch(PurePosixPath(file.name).name)]
+    images = tree.filter_files(lambda file: not file.is_mask)
+    records = pair_records(images, rows, {})
+    if pictures:
+        tree.notes.append(
+            ("annotations", f"not used, as no {format_.name}: {format_names([file.name for file in pictures])}")
+        )
     names = ImageNames(Path(record.image.name) for record in records if record.image)
     objects_of: dict[str, list[MaskObject]] = defaultdict(list)
     split_of: dict[str, set[str]] = defaultdict(set)
     for (image, file), of_image in objects.items():
         candidates = names.find(image, file)
-        if len(candidates) != 1:
-            reason = f"may be {format_names(list(map(str, candidates)))}" if candidates else "no image has this name"
-            tree.notes.append((image, f"{format_count(len(of_image), 'object')} left out: {reason}"))
-            continue
-        objects_of[candidates[0].as_posix()] += of_image
+        if len(candidates) == 1:
+            objects_of[candidates[0].as_posix()] += of_image
+        else:
+            several = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
+            tree.faults.append((image, several if candidates else NO_PHOTOGRAPH))
     for (image, file), split in splits.items():
         if len(candidates := names.find(image, file)) == 1:
             split_of[candidates[0].as_posix()].add(split)
     found, contradicting = [], []
     for record in records:
         name = record.image.name if record.image else ""
-        of_record = objects_of.get(name, [])
         stated = split_of.get(name, set())
         contradicting += [name] if len(stated) > 1 else []
         of_split = {"split": next(iter(stated))} if len(stated) == 1 else {}
-        values = {**_find_diagnosis(of_record, tree), **of_split, **record.values}
-        found.append(replace(record, mask=None, objects=tuple(of_record), values=values))
+        found.append(
+            replace(record, mask=None, objects=tuple(objects_of.get(name, ())), values={**of_split, **record.values})
+        )
     if contradicting:
         note = f"none is used for {format_names(contradicting)}, which are in files of several splits"
         tree.notes.append(("split", note))
-    return found if objects_of else []
+    return found
 
 
-def _read_objects(
-    tree: SourceTree, format_: MaskFormat
+def read_objects(
+    tree: SourceTree, format_: AnnotationFormat
 ) -> tuple[dict[_ImageInFile, list[MaskObject]], dict[_ImageInFile, str]]:
     """Read the objects of each image in each file, and the splits of the images that files of COCO list."""
     objects: dict[_ImageInFile, list[MaskObject]] = defaultdict(list)
     splits: dict[_ImageInFile, str] = {}
     left_out: Counter[str] = Counter()
+    others: list[str] = []
     for file in tree.files:
         if not JSON_NAME.fullmatch(file.name.rpartition("/")[2]):
             continue
-        content = parse_json(tree.read_content(file), file.name, allow_nan=True)
-        for one in read_annotations(content, path := Path(file.name), format_):
+        path, content = Path(file.name), parse_json(tree.read_content(file), file.name, allow_nan=True)
+        listed = as_list(content.get("images")) if format_.name == "coco" and isinstance(content, dict) else []
+        if split := find_stated_split(path):
+            splits |= {(find_text(image, "file_name"), path): split for image in listed}  # also without annotations
+        if not format_.is_format(content):
+            others += [] if listed else [file.name]
+            continue
+        for one in format_.read(content, path):
             if isinstance(one, str):
                 left_out[one] += 1
             else:
-                objects[one.image, path].append(one)
-        if format_ == "coco" and isinstance(content, dict) and (split := find_stated_split(path)):
-            for image in as_list(content.get("images")):  # also in files without annotations
-                splits[find_text(image, "file_name"), path] = split
+                objects[one.image, path].append(replace(one, file=path))
     tree.notes += [("annotations", f"left out: {count} {what}") for what, count in left_out.items()]
+    tree.notes += [("annotations", f"not used, as no {format_.name}: {format_names(others)}")] if others else []
     return objects, splits
-
-
-def _find_diagnosis(objects: list[MaskObject], tree: SourceTree) -> Mapping[str, str]:
-    diagnoses = sorted({one.diagnosis for one in objects} - {""})
-    if len(diagnoses) > 1:
-        tree.notes.append(
-            (objects[0].image, f"its objects have several diagnoses, none is used: {', '.join(diagnoses)}")
-        )
-    return {"diagnosis": diagnoses[0]} if len(diagnoses) == 1 else {}

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.annotation_json import JSON_NAME
+from napari_melanoma.data.export_catalog import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_records import read_image_rows
-from napari_melanoma.data.sources.folder import TABLES
+from napari_melanoma.data.source_records import TABLES, read_image_rows
+from napari_melanoma.data.splits import FOLD
+from napari_melanoma.io.results import write_labels
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="decathlon",
     title="MONAI data list",
     licence="that of its images",
@@ -32,6 +35,9 @@ metadata.csv with patient_id ..., if known""",
     public=False,
 )
 SPLITS = {"training": "", "validation": "val", "test": "test"}
+EXPORT = DataExportSpec("decathlon", "MONAI data list (dataset.json as in the Medical Segmentation Decathlon)")
+DATA_LIST = "dataset.json"
+SECTIONS = {"": "training", "train": "training", "val": "validation", TEST: "test"}
 
 
 def find(tree: SourceTree) -> list[SourceRecord]:
@@ -92,3 +98,31 @@ def _iterate_cases(tree: SourceTree) -> Iterator[tuple[str, str, dict[str, Any],
                 if not isinstance(case, dict):
                     raise DataSetError(f"{where}: expected an image and a label, found {str(entry)[:60]}.")
                 yield folder, split, case, where
+
+
+def write(data: ExportedData, folder: Path) -> None:
+    """Write images and masks, and a list for each split; the column fold is used as in MONAI's Auto3DSeg."""
+
+    def write_case(image: ExportedImage) -> dict[str, object]:
+        path, shape = image.copy_image(folder / "images")
+        label = folder / "labels" / f"{image.image_id}.png"
+        write_labels(label, image.read_labels(shape))
+        fold = str(image.row.get(FOLD, "")).strip()
+        numbered = {"fold": int(fold) - 1} if fold.isdecimal() else {}  # counted from 0 there
+        return {"image": f"images/{path.name}", "label": f"labels/{label.name}", **numbered}
+
+    lists: dict[str, list[dict[str, object]]] = {name: [] for name in SECTIONS.values()}
+    for image, case in data.write_each(write_case):
+        lists[SECTIONS.get(image.split, "training")].append(case)
+    labels = {str(values[0]): name for name, values in data.classes.items() if len(values) == 1}
+    write_json(
+        folder / DATA_LIST,
+        {
+            "name": data.name,
+            "modality": {"0": "RGB"},
+            "labels": {"0": "background", **labels},
+            "numTraining": len(lists["training"]),
+            "numTest": len(lists["test"]),
+            **{name: cases for name, cases in lists.items() if cases or name == "training"},
+        },
+    )

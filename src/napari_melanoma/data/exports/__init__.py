@@ -1,1 +1,0 @@
-"""The formats of other programs that data sets can be exported to, one module each."""
