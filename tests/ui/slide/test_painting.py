@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from time import sleep
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
+from qtpy.QtGui import QCursor
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QScrollArea, QWidget
 from slide_fixtures import PAINT_SECTION, UNSEEN
+from steady import SIZE, list_moved_controls
 
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -24,6 +29,7 @@ from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 from .test_reading_keys import press
@@ -345,3 +351,89 @@ def test_another_slide_cancels_with_a_message(painting, tmp_path, monkeypatch, s
     painting.until(lambda: is_open(painting) and opened(painting) not in (None, part))
     painting.waits()
     assert painting.dock.status.text == expected
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
+    person, view = painting, opened(painting).view
+    status = person.dock.status
+    three_lines = "A sentence that takes the whole width of the dock, and so does the next one of this message. " * 2
+    states = {
+        "idle": lambda: None,
+        "a tool": lambda: person.clicks("paint_brush"),
+        "one class": lambda: paints(person, PALE, 2),
+        "another class is selected": lambda: view.class_list.select_class(5),
+        "two classes": lambda: paints(person, DARK, 5),
+        "a class more": lambda: person.clicks("add_tissue_class"),
+        "several strokes": lambda: [paints(person, (row * TILE, 2 * TILE), 2) for row in (2, 9)],
+        "an area": lambda: (person.clicks("paint_polygon"), person.mouse.clicks(PALE)),
+        "a search": lambda: person.clicks("paint_similar"),
+        "a long message": lambda: status.show_message(three_lines),
+        "long advice": lambda: view.advice_label.setText(three_lines),
+        "long progress": lambda: view.show_progress(three_lines, 0.5, is_paused=True),
+        "failed": lambda: show_failure(status, InputError(three_lines)),
+        "a task": lambda: status.begin("training", three_lines),
+        "no task": lambda: status.end("training"),
+        "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
+    }
+    moved = list_moved_controls(
+        person.dock, states, person.waits, lambda: (opened(person).view, person.dock.picker, person.dock._files)
+    )
+    assert not moved, moved
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_keys_select_the_class_wherever_the_focus_is_and_the_cursor_has_its_color(painting):
+    person, view, window = painting, opened(painting).view, painting.dock.window()
+    window.activateWindow()
+    person.until(lambda: QApplication.activeWindow() is window)
+
+    def selects(number, focused):
+        focused.setFocus()
+        person.until(focused.hasFocus)
+        QTest.keyClick(focused, str(number), Qt.KeyboardModifier.ControlModifier)
+        return view.class_list.current
+
+    brush = view.tools["brush"]
+    assert selects(3, brush).name == "Fat", "before the brush is selected"
+    person.clicks("paint_brush")
+    places = (brush, view.class_list.list, view.size_slider, person.mouse.canvas, person.dock.picker.combo)
+    for number, focused in enumerate(places, start=1):
+        selected = selects(number, focused)
+        assert selected == view.class_list.classes[number - 1], focused.objectName()
+        person.until(lambda color=selected.color: color in colors_of(person.mouse.canvas.cursor()))
+    field = QLineEdit(person.dock)
+    field.show()
+    assert selects(2, field).name == "Tumor", "text fields keep their keys"
+    assert selects(2, brush).name == "Dermis"
+    person.mouse.drags(PALE, (PALE[0] + TILE / 2, PALE[1] + TILE))
+    assert [one.class_name for one in strokes(person)] == ["Dermis"]
+    person.clicks("paint_brush")
+    person.until(lambda: person.mouse.canvas.cursor().shape() != Qt.CursorShape.BitmapCursor)
+
+
+def colors_of(cursor):
+    """The colors in the picture of a mouse cursor."""
+    picture = cursor.pixmap().toImage()
+    places = product(range(picture.width()), range(picture.height()))
+    return {picture.pixelColor(*place).getRgb()[:3] for place in places}
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_what_is_under_the_pointer_stays_when_results_appear_above_it(painting):
+    person = painting
+    person.dock.window().resize(*SIZE)
+    title = person.dock.choice.button  # the last control
+    person.waits()
+    person.finds(QScrollArea, "slide_scroll").ensureWidgetVisible(title)
+    person.until(lambda: not title.visibleRegion().isEmpty())
+    paints(person, PALE, 2)
+    before = title.mapToGlobal(title.rect().center())
+    QCursor.setPos(before)
+    person.until(lambda: QApplication.widgetAt(QCursor.pos()) is title)
+    page_height = person.finds(QWidget, "slide_scroll_page").height()
+    paints(person, DARK, 5)
+    person.waits()
+    assert person.finds(QWidget, "slide_scroll_page").height() > page_height + 100, "the accuracy and suggested cells"
+    person.until(lambda: title.mapToGlobal(title.rect().center()) == before)

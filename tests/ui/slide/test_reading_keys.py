@@ -98,7 +98,7 @@ def test_keys_move_the_view_and_zoom(reader, monkeypatch, tmp_path):
     center_view(reader.viewer, reader.dock.slide, (256.0, 256.0), 200.0)
     with monkeypatch.context() as patch:
         check_plus_and_minus(reader, patch)
-    check_digits(reader)
+        check_digits(reader, patch)
     keys_work_while_the_dock_floats(reader)
 
     # Without a scale a digit says why it does nothing.
@@ -135,14 +135,18 @@ def check_plus_and_minus(reader, monkeypatch):
     assert view_of(reader).center == pytest.approx(center)
 
 
-def check_digits(reader):
-    """Digits magnify, Home fits, and zero shows pixels."""
-    viewer = reader.viewer
+def check_digits(reader, monkeypatch):
+    """Digits magnify, Home fits, and zero shows pixels: what is at the pointer stays there."""
+    viewer, at = reader.viewer, QPoint(reader.canvas.width() // 4, reader.canvas.height() // 3)
+    monkeypatch.setattr(QCursor, "pos", lambda: reader.canvas.mapToGlobal(at))
+    before = point_on_slide(reader, at)
     for number, magnification in enumerate(MAGNIFICATIONS, start=1):
         press(reader, str(number))
         assert get_camera(viewer).zoom == pytest.approx(magnification / 10), "the slide was scanned at 20x"
+        assert point_on_slide(reader, at) == pytest.approx(before)
     press(reader, Qt.Key.Key_0)
     assert get_camera(viewer).zoom == pytest.approx(1 / 0.5)  # 0.5 µm a pixel
+    assert point_on_slide(reader, at) == pytest.approx(before)
     press(reader, Qt.Key.Key_Home)
     assert is_fitted(viewer, tuple(reader.dock.slide.layers))
 

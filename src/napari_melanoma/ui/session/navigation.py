@@ -133,17 +133,29 @@ def get_magnification(services: SessionServices, slide: ViewerSlide) -> float | 
     return None if slide.info.pixel_size is None else zoom * UM_AT_1X
 
 
+def find_zoom(services: SessionServices, slide: ViewerSlide, magnification: float) -> float | None:
+    """Return napari's zoom for a magnification, also beyond the scan; without a scale, show that and return None."""
+    if slide.info.pixel_size is not None:
+        return magnification / UM_AT_1X / services.pixel_ratio
+    services.status.show_briefly(f"{NO_SCALE}.")
+    return None
+
+
 def magnify(services: SessionServices, slide: ViewerSlide, magnification: float) -> None:
-    """Magnify the view about its center, also beyond the scan, or show why that is not possible."""
-    if slide.info.pixel_size is None:
-        services.status.show_briefly(f"{NO_SCALE}.")
-    else:
-        get_camera(services.viewer).zoom = magnification / UM_AT_1X / services.pixel_ratio
+    """Magnify the view about its center."""
+    zoom = find_zoom(services, slide, magnification)
+    if zoom is not None:
+        get_camera(services.viewer).zoom = zoom
+
+
+def find_pixel_zoom(services: SessionServices, slide: ViewerSlide) -> float:
+    """Return napari's zoom at which each pixel of the finest level fills one pixel of the screen."""
+    return 1 / slide.pixel_um[1] / services.pixel_ratio
 
 
 def show_actual_pixels(services: SessionServices, slide: ViewerSlide) -> None:
     """Show each pixel of the finest level on one pixel of the screen."""
-    get_camera(services.viewer).zoom = 1 / slide.pixel_um[1] / services.pixel_ratio
+    get_camera(services.viewer).zoom = find_pixel_zoom(services, slide)
 
 
 def normalize_angle(angle: float) -> float:

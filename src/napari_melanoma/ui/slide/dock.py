@@ -32,7 +32,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater
-from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
@@ -170,6 +170,7 @@ class SlideDock(SlideControls):
         }
         for name, slot in slots.items():
             add_shortcut(self, f"slide.{name}", slot)
+        add_number_shortcuts(self, "slide.classes", self.context.class_key_pressed.emit)
 
     @property
     def slide(self) -> ViewerSlide | None:

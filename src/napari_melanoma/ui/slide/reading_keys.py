@@ -18,9 +18,9 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.session.connections import SectionConnections
-from napari_melanoma.ui.session.navigation import magnify, show_actual_pixels, show_bookmark
+from napari_melanoma.ui.session.navigation import find_pixel_zoom, find_zoom, show_bookmark
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, pan_view, zoom_about
+from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, get_zoom, pan_view, zoom_about
 from napari_melanoma.ui.viewer.kinetic import KineticPanning
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
@@ -127,11 +127,11 @@ class ReadingKeys(QObject):
             for key, (rows, columns) in zip(list_keys(name), DIRECTIONS, strict=True):
                 actions[key] = partial(pan_view, self._viewer, share * rows, share * columns)
         for key, step in zip(list_keys("slide.magnify"), MAGNIFICATIONS, strict=True):
-            actions[key] = partial(self._on_slide, magnify, step)
+            actions[key] = partial(self._magnify, step)
         named_actions: dict[str, Callable[[], object]] = {
             "slide.zoom_in": partial(self._zoom, ZOOM_STEP),
             "slide.zoom_out": partial(self._zoom, 1 / ZOOM_STEP),
-            "slide.actual_pixels": partial(self._on_slide, show_actual_pixels),
+            "slide.actual_pixels": self._show_actual_pixels,
             "slide.whole": partial(fit_view, self._viewer),
             "slide.next_stop": partial(self._targets.step, 1),
             "slide.previous_stop": partial(self._targets.step, -1),
@@ -237,10 +237,14 @@ class ReadingKeys(QObject):
         binding = coerce_keybinding(key)
         return any(binding in keymap for keymap in keymaps)
 
-    def _on_slide(self, act: Callable[..., object], *values: float) -> None:
-        """Call a function of services and slide, such as ``magnify``."""
+    def _show_actual_pixels(self) -> None:
         if self._slide is not None:
-            act(self._context, self._slide, *values)
+            self._zoom(find_pixel_zoom(self._context, self._slide) / get_zoom(self._viewer))
+
+    def _magnify(self, magnification: float) -> None:
+        zoom = None if self._slide is None else find_zoom(self._context, self._slide, magnification)
+        if zoom is not None:
+            self._zoom(zoom / get_zoom(self._viewer))
 
     def _toggle_overlays(self) -> None:
         """Hide everything that lies on the slide, or show it again as it was."""

@@ -35,9 +35,10 @@ from napari_melanoma.ui.widgets.style import named, quiet_label
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-ShortcutContext = Literal["window", "dock", "widget", "canvas", "tool"]
+ShortcutContext = Literal["window", "numbers", "dock", "widget", "canvas", "tool"]
 CONTEXT_TEXTS = {
     "window": "in the whole window",
+    "numbers": "in the whole window, except in text fields",
     "dock": "while the dock has the keyboard focus",
     "widget": "in the list, table or layer concerned",
     "canvas": "on the image while a slide is shown, with any tool; a layer of your own comes first",
@@ -63,8 +64,9 @@ WIDTH_PX, HEIGHT_PX = 560, 600
 class Shortcut(NamedTuple):
     """A shortcut: its key, a description of its action, its group in the help dialog, and where it works.
 
-    Context ``widget``: the widget itself or napari handles the key. Context ``canvas``: ``key`` is one or several keys,
-    separated by commas, which work while a slide is shown. Context ``tool``: the same, while a tool is on.
+    Context ``numbers``: one of nine keys. Context ``widget``: the widget itself or napari handles the key. Context
+    ``canvas``: ``key`` is one or several keys, separated by commas, which work while a slide is shown. Context
+    ``tool``: the same, while a tool is on.
     """
 
     key: str
@@ -106,7 +108,7 @@ SHORTCUTS = {
     "slide.page": Shortcut("Shift+Left, Shift+Right, Shift+Up, Shift+Down", "Move by a whole view", "Slide", "canvas"),
     "slide.zoom_in": Shortcut("+, =", "Zoom in at the mouse pointer", "Slide", "canvas"),
     "slide.zoom_out": Shortcut("-", "Zoom out at the mouse pointer", "Slide", "canvas"),
-    "slide.magnify": Shortcut("1, 2, 3, 4, 5", "Magnify 2x, 4x, 10x, 20x, 40x", "Slide", "canvas"),
+    "slide.magnify": Shortcut("1, 2, 3, 4, 5", "Magnify 2x, 4x, 10x, 20x, 40x at the mouse pointer", "Slide", "canvas"),
     "slide.actual_pixels": Shortcut("0", "One screen pixel for each pixel of the scan (1:1)", "Slide", "canvas"),
     "slide.whole": Shortcut("Home", "Fit the slide to the view", "Slide", "canvas"),
     "slide.next_stop": Shortcut("Tab", "Next lesion, then region, then bookmark", "Slide", "canvas"),
@@ -131,7 +133,7 @@ SHORTCUTS = {
     "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to finish", "Slide"),
     "slide.click": Shortcut("Alt+J", "Refine lesions by clicks; press again to finish", "Slide"),
     "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness manually", "Slide"),
-    "slide.classes": Shortcut("Ctrl+1 to Ctrl+9", "Class of the regions or points that you draw", "Slide", "widget"),
+    "slide.classes": Shortcut("Ctrl+1 to Ctrl+9", "Class of what you paint, draw or count", "Slide", "numbers"),
     "slide.rename": Shortcut("F2", "Rename the selected bookmark or region", "Slide", "widget"),
     "slide.remove": Shortcut(
         "Delete", "Remove the selected bookmark, measurement, lesion or region", "Slide", "widget"
@@ -173,7 +175,7 @@ def list_keys(name: str) -> list[str]:
 
 def format_key(name: str) -> str:
     """Format the key of a shortcut for tooltips and the help dialog, with the symbols of the platform."""
-    if SHORTCUTS[name].context in ("widget", "canvas", "tool"):  # "1 to 9" is not a key sequence
+    if SHORTCUTS[name].context in ("numbers", "widget", "canvas", "tool"):  # "1 to 9" is not a key sequence
         return get_key(name)
     return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 
@@ -189,6 +191,19 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     # If two open docks use the same key, Qt activates neither shortcut, and reports the ambiguity to one of them
     shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
     return shortcut
+
+
+def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], object]) -> None:
+    """Connect the keys Ctrl+1 to Ctrl+9 to a callback, unless the user types in a text field."""
+
+    def act(number: int) -> None:
+        if not is_text_field(QApplication.focusWidget()):
+            callback(number)
+
+    for number in range(1, 10):
+        shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), dock)
+        shortcut.setObjectName(name)
+        shortcut.activated.connect(partial(act, number))
 
 
 class CanvasKeys(QObject):

@@ -15,6 +15,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
+MESSAGE_LINES = 3
 BRIEF_MS = 10_000  # time for which a brief message is shown
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
 Task = Literal[
@@ -54,7 +55,7 @@ class StatusLine(QWidget):
         super().__init__()
         self._tasks: dict[Task, Progress] = {}
         self._message_task: Task | None = None  # the task whose message is shown; None for other messages
-        self._label = named(WrappedLabel(), "status", "Status")
+        self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
         self._bar = named(QProgressBar(), "progress", "Progress")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 import weakref
+from bisect import bisect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
+from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QCursor, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -127,7 +130,28 @@ def form_layout(parent: QWidget) -> QFormLayout:
 
 
 class _ScrollArea(QScrollArea):
-    """A scroll area that stays where it is when the button that was pressed is disabled or hidden."""
+    """A scroll area whose content stays under the pointer.
+
+    It stays where it is when the button that was pressed is disabled or hidden, and scrolls along when content above
+    the pointer, such as results, changes its height.
+    """
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Hold what the pointer is on before the page is laid out again."""
+        pointed = QApplication.widgetAt(QCursor.pos()) if event.type() == QEvent.Type.LayoutRequest else None
+        page, bar = self.widget(), self.verticalScrollBar()
+        if pointed is not None and watched is page and pointed is not page and page.isAncestorOf(pointed):
+            top = pointed.mapTo(page, QPoint()).y()
+            QTimer.singleShot(0, partial(self._hold, pointed, top, bar.value()))
+        return bool(super().eventFilter(watched, event))
+
+    def _hold(self, pointed: QWidget, top: int, position: int) -> None:
+        """Scroll by what a widget has moved since, unless something else has scrolled."""
+        if not (isalive(self) and isalive(pointed) and self.widget().isAncestorOf(pointed)):
+            return
+        bar, moved = self.verticalScrollBar(), pointed.mapTo(self.widget(), QPoint()).y() - top
+        if bar.value() == position:
+            bar.setValue(position + moved)
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
         """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
@@ -339,15 +363,24 @@ def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
 class WrappedLabel(QLabel):
     """A label that wraps its text, and requires the height that the text needs at its width.
 
-    A plain QLabel only prefers that height, and is squeezed if there is little room.
+    A plain QLabel only prefers that height, and is squeezed if there is little room. ``lines``: above controls, which
+    must not move, the label has the height of this number of lines; a longer text is cut, and is in the tooltip.
     """
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", lines: int = 0) -> None:
         super().__init__(text)
+        self._lines, self._text = lines, text
         self.setWordWrap(True)
+        if lines:
+            self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+
+    def text(self) -> str:
+        """Return the whole text."""
+        return self._text
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
         """Set the text and update the height."""
+        self._text = text
         super().setText(text)
         self._update_height()
 
@@ -363,17 +396,35 @@ class WrappedLabel(QLabel):
         if event.type() in HEIGHT_EVENTS:
             self._update_height()
 
-    def needed_height(self) -> int:
-        """Return the height of the text at the width of the label; the minimum height must be 0."""
-        return max(0, self.heightForWidth(self.width())) if self.text() else 0
-
     def _update_height(self) -> None:
+        if self._lines:
+            self._cut()
+            return
         previous = self.minimumHeight()
         self.setMinimumHeight(0)  # heightForWidth includes the minimum height
-        needed = self.needed_height()
+        needed = max(0, self.heightForWidth(self.width())) if self._text else 0
         self.setMinimumHeight(needed)
         if needed != previous:
             self.updateGeometry()
+
+    def _cut(self) -> None:
+        """Show as many words as fit in the lines."""
+        metrics, margins = self.fontMetrics(), self.contentsMargins()
+        room = QRect(0, 0, self.width() - margins.left() - margins.right(), NO_LIMIT_PX)
+        height = self._lines * metrics.lineSpacing()
+        self.setFixedHeight(height + margins.top() + margins.bottom())
+
+        def fits(text: str) -> bool:
+            return bool(metrics.boundingRect(room, int(Qt.TextFlag.TextWordWrap), text).height() <= height)
+
+        if "<a href=" in self._text or fits(self._text):  # words of tags take no room
+            super().setText(self._text)
+            self.setToolTip("")
+            return
+        words = self._text.split(" ")
+        kept = bisect(range(len(words)), False, key=lambda count: not fits(" ".join(words[:count]) + " ..."))
+        super().setText(" ".join(words[: kept - 1]) + " ...")
+        self.setToolTip(self._text)
 
 
 def problem_label(problem: str) -> WrappedLabel:

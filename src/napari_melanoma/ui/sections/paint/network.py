@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 STEPS = 1000
+TEXT_LINES = 4
 TRAIN_TIP = "Train a network on the strokes of all slides displayed so far, and measure whether it is better"
 DETAILS = (
     "{slides}\n\n"
@@ -110,7 +111,7 @@ class NetworkPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.label = named(WrappedLabel(), "paint_network_text", "Training of a network")
+        self.label = named(WrappedLabel(lines=TEXT_LINES), "paint_network_text", "Training of a network")
         self.label.setToolTip("")
         self.bar = named(QProgressBar(), "paint_network_progress", "Progress of the training")
         self.bar.setTextVisible(False)
@@ -122,9 +123,9 @@ class NetworkPanel(QWidget):
         self.resume_button = tool_button("paint_network_resume", "Resume the training", tip, "Resume")
         tip = "Add the network to the list of models, and apply it to this slide"
         self.use_button = tool_button("paint_network_use", "Use the network", tip, "Use the network")
-        self._running = row(self.bar, self.cancel_button, stretch=0)
         self.places = PlaceStrip()
-        fill_column(self, self.label, self._running, self.places, row(self.resume_button, self.use_button))
+        buttons = row(self.cancel_button, self.resume_button, self.use_button)
+        fill_column(self, self.bar, buttons, self.label, self.places)
         self.hide()
 
     def show_progress(self, progress: NetworkProgress | None) -> None:
@@ -133,12 +134,11 @@ class NetworkPanel(QWidget):
         if progress is None:
             return
         self.label.setText(progress.text)
-        self._running.setVisible(progress.share is not None)
+        self.bar.setEnabled(progress.share is not None)
         self.bar.setValue(round(STEPS * (progress.share or 0.0)))
         self.cancel_button.setEnabled(progress.can_cancel)
-        self.resume_button.setVisible(progress.can_resume)
-        self.use_button.setVisible(progress.can_use)
-        self.use_button.setEnabled(True)  # an earlier network may be in use already
+        self.resume_button.setEnabled(progress.can_resume)
+        self.use_button.setEnabled(progress.can_use)
 
 
 @dataclass
@@ -316,7 +316,8 @@ class NetworkTrainer(QObject):
             self.place_assigned.emit(place, number)
 
     def _on_failed(self, error: Exception) -> None:
-        self._panel.use_button.setEnabled(True)
+        if self._report is not None:
+            self._panel.show_progress(resolve_network(self._report))
         self.failed.emit(error)
 
 

@@ -1,4 +1,4 @@
-"""The options of the Paint section: which features are used, and how much the map is smoothed."""
+"""The options of the Paint section: features, smoothing of the map, the learning curve, and training a network."""
 
 from __future__ import annotations
 
@@ -21,15 +21,27 @@ from napari_melanoma.slides.tissue_classifier.encoder_files import (
 from napari_melanoma.slides.tissue_classifier.feature_sources import SHIPPED_SOURCES
 from napari_melanoma.slides.tissue_classifier.published_features import PublishedFeatures
 from napari_melanoma.ui.sections.paint.encoder_dialog import EncoderDialog
+from napari_melanoma.ui.sections.paint.network import TRAIN_TIP, NetworkPanel
+from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, form_layout, named, section
+from napari_melanoma.ui.widgets.style import (
+    WrappedLabel,
+    column,
+    fill_column,
+    form_layout,
+    named,
+    row,
+    section,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.tissue_classifier.validation import Validation
     from napari_melanoma.ui.session.slide import SessionServices
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -49,7 +61,7 @@ SMOOTHING_TIP = (
     "Average the map over neighboring cells. weak: fewer single cells of another class. strong: also removes layers of "
     "one cell (32 µm), such as a thin epidermis, and with it the Breslow thickness"
 )
-AUTOMATIC_NOTE = "The features are chosen by leaving out strokes; see the end of this section."
+AUTOMATIC_NOTE = "The features are chosen by leaving out strokes."
 FIXED_NOTE = "Only these features are used, also in the saved model."
 WEIGHT_FILTERS = ("Weights (*.safetensors *.bin *.pth *.pt *.ckpt)", "All files (*)")
 READING = "Reading the file of the encoder ..."
@@ -142,11 +154,19 @@ class OptionsRow(QWidget):
         self.note_label = named(WrappedLabel(), "paint_features_note", "About the features")
         self.note_label.setToolTip("")
         self.note_label.setProperty("quiet", True)
+        self.train_button = tool_button("paint_train", "Train a network", TRAIN_TIP, "Train a network ...")
+        self.choice_label = named(WrappedLabel(), "paint_choice", "Chosen features and classifier")
+        self.choice_label.setToolTip("")
+        self.choice_label.setProperty("quiet", True)
+        self.curve = SmallCurve(icons, "paint_curve", "Balanced accuracy", "strokes of each class")
+        self.network = NetworkPanel()
         fields = QWidget()
         rows = form_layout(fields)
         rows.addRow(QLabel("features"), self.features_box)
         rows.addRow(QLabel("smoothing"), self.smoothing_box)
-        self.frame = section("Options", "paint_options", column(fields, self.note_label), settings, is_open=False)
+        below = (self.network, self.note_label, self.choice_label, self.curve)
+        content = column(fields, row(self.train_button), *below)
+        self.frame = section("Options", "paint_options", content, settings, is_open=False)
         icons.add_sections(self.frame)
         fill_column(self, self.frame)
         self.features_box.activated.connect(lambda _: self.features_selected.emit(self.features_box.currentData()))
@@ -161,6 +181,12 @@ class OptionsRow(QWidget):
             self.features_box.setCurrentIndex(self.features_box.findData(options.features))
         self.smoothing_box.setCurrentIndex(self.smoothing_box.findData(options.smoothing))
         self.note_label.setText(resolve_note(options))
+
+    def show_validation(self, choice: str, validation: Validation | None) -> None:
+        """Show the learning curve; ``choice``: the chosen features and classifier."""
+        self.choice_label.setText(choice)
+        points = () if validation is None else validation.curve
+        self.curve.show_points([CurvePoint(one.strokes, one.mean, one.low, one.high) for one in points])
 
 
 class OptionsController(QObject):

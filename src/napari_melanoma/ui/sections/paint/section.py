@@ -140,7 +140,7 @@ class PaintController(QObject):
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
         self._strokes_layer = StrokesLayer(services.viewer, session.slide)
-        self._tool = StrokeTool(services.viewer, self, self._cell_px)
+        self._tool = StrokeTool(services.viewer, view, self._cell_px)
         self._tool.set_size(view.size_slider.value())
         self._layer_queue = GuiTaskQueue(self)
         self._loop = PaintLoop(session, self, stores, _loop_options(options))
@@ -148,7 +148,7 @@ class PaintController(QObject):
         self._saver = ModelSaver(services.status, stores.sources, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
         self.model = model
-        self._trainer = NetworkTrainer(view.network, network_run, session, self)
+        self._trainer = NetworkTrainer(view.options.network, network_run, session, self)
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.painted.undo, "Control-Shift-Z": session.painted.redo}
         self._connect()
@@ -192,9 +192,9 @@ class PaintController(QObject):
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), self._options.current))
+        view.options.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), self._options.current))
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
-        self._similar.changed.connect(self._update_loop)
+        self._similar.changed.connect(self._on_similar)
         self._similar.cell_painted.connect(self._on_similar_painted)
         self._similar.message.connect(services.status.show_message)
         self._similar.view.strip.cell_assigned.connect(self._on_similar_assigned)
@@ -248,12 +248,14 @@ class PaintController(QObject):
         corners = self._tool.corner_count
         advice = resolve_advice(painted, self._loop.state, selected, self._tool_name, best, corners)
         view.advice_label.setText(advice)
-        view.panel.show_view(resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes), validation)
+        shown = resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes)
+        view.panel.show_view(shown)
+        view.options.show_validation(shown.choice, validation)
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
         counts, channels = tuple(painted.strokes.values()), session.painted.value.channels
         is_active = self._trainer.is_active
         blocker = resolve_network_blocker(counts, is_active=is_active, is_fluorescence=channels is not None)
-        enable(view.train_button, TRAIN_TIP, blocker)
+        enable(view.options.train_button, TRAIN_TIP, blocker)
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.painted.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.painted.can_redo else "Nothing to redo.")
@@ -280,8 +282,14 @@ class PaintController(QObject):
             self._similar.invite()
         else:
             self._similar.withdraw()
-        self._update_loop()
+        self._on_similar()
         self._update_texts()
+
+    def _on_similar(self) -> None:
+        """Show either similar or suggested cells, so that none of them move."""
+        self._update_loop()
+        if not self.view.similar.isHidden():
+            self.view.suggestions.clear()
 
     def _update_loop(self) -> None:
         """Compute features ahead for tools, and those of the whole slide for a search."""
@@ -314,7 +322,8 @@ class PaintController(QObject):
         self._update_loop()
 
     def _on_class_key(self, number: int) -> None:
-        if self._tool_name:
+        """Select a class, also before the brush is, unless a tool of another section is active."""
+        if self._tool_name or not any(button.isChecked() for button in self._services.tool_buttons):
             self.view.class_list.select_class(number)
 
     def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
@@ -386,7 +395,7 @@ class PaintController(QObject):
     def _suggest(self) -> None:
         """Find uncertain cells of the map."""
         fit, request = self._loop.fit, self._loop.make_request()
-        if fit is not None:
+        if fit is not None and self.view.similar.isHidden():
             cells = self._map.find_uncertain(CANDIDATES)
             wanted = SuggestionRequest(fit, request.slides[0], request.source, cells)
             self.view.suggestions.update_cells(partial(find_suggestions, wanted, self._stores))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 COUNT = 11  # thumbnails of found cells, after that of the clicked one
 VIEW_CELLS = 40  # width of the view of a found cell
 NAMED_SLIDES = 3
+TEXT_LINES = 3
 HINT = "Click to go there. Return paints the selected class on it, 1 to 9 another one."
 INVITATION = "Click a cell (a square of 32 µm): the most similar cells of this slide and of its folder are listed here."
 SEARCHING = "Searching for similar cells ..."
@@ -186,7 +187,7 @@ class SimilarView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.label = named(WrappedLabel(), "paint_similar_text", "What was searched")
+        self.label = named(WrappedLabel(lines=TEXT_LINES), "paint_similar_text", "What was searched")
         self.label.setToolTip("")
         self.label.setProperty("quiet", True)
         self.strip = CellStrip("paint_similar_cell", "Similar cells", HINT, COUNT + 1)
@@ -194,7 +195,7 @@ class SimilarView(QWidget):
         tip = "Search again, with the features that were computed since"
         self.again_button = tool_button("paint_similar_again", "Search again", tip, "Search again")
         self.close_button = tool_button("paint_similar_close", "Close", "Close the list of similar cells (Escape)", "✕")
-        fill_column(self, self.label, self.strip, row(self.close_button, self.again_button, self.compute_button))
+        fill_column(self, self.label, row(self.close_button, self.again_button, self.compute_button), self.strip)
         self.hide()
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QCursor, QPainter, QPen, QPixmap
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import cover_view, get_camera, get_zoom
+from napari_melanoma.ui.viewer.camera import cover_view, find_canvas, find_main_window, get_camera, get_zoom
 from napari_melanoma.ui.viewer.pixel_tools import DRAG_PX, PixelTool
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED, Keys, hide_tool_layer, remove_tool_layer, to_rgba
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -34,6 +36,7 @@ CELL_TOOLS, WHITE_TOOLS = ("cells", "similar"), ("erase", "similar")
 LINE_WIDTH_PX = 3.0  # on the screen, of the outline of an area while it is drawn
 CLOSE_PX = 8.0  # on the screen: a click this close to the first corner closes the area
 MIN_CORNERS = 3  # of an area
+MIN_CIRCLE_PX, MAX_CIRCLE_PX = 8, 120  # on the screen, of the mouse cursor
 PREVIEW_LABEL = 1
 NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the tool again."
 
@@ -87,6 +90,22 @@ _STROKE_KINDS: dict[StrokeToolName, StrokeKind] = {
 }
 
 
+def make_cursor(color: Color, width_px: float) -> QCursor:
+    """Return a mouse cursor in a color: a circle of the width of the brush, or a spot if that is small or large."""
+    is_circle = MIN_CIRCLE_PX <= width_px <= MAX_CIRCLE_PX
+    width = round(width_px) if is_circle else MIN_CIRCLE_PX
+    picture = QPixmap(width + 6, width + 6)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setBrush(Qt.BrushStyle.NoBrush if is_circle else QColor(*color))
+    for pen in (QPen(QColor("black"), 5), QPen(QColor("white"), 4), QPen(QColor(*color), 3)):
+        painter.setPen(pen)
+        painter.drawEllipse(3, 3, width, width)
+    painter.end()
+    return QCursor(picture)
+
+
 def draw_outline(
     points: list[Point], placement: MapPlacement, shape: tuple[int, int], width: float
 ) -> NDArray[np.uint8]:
@@ -111,7 +130,8 @@ class StrokeTool(PixelTool):
 
     The brush has the same width on the screen at each magnification. An area is drawn in one go, or clicked corner by
     corner: a double click, Return or a click on the first corner closes it, Backspace removes the last corner, and
-    Escape drops it. ``cell_px``: side of a cell, in pixels of the finest level. ``left``: another layer was selected.
+    Escape drops it. The mouse cursor has the color of the class. ``dock``: a widget in the window of the canvas.
+    ``cell_px``: side of a cell, in pixels of the finest level. ``left``: another layer was selected.
     ``size_changed``: the width of the brush was changed in napari. ``corners_changed``: of the unfinished area.
     """
 
@@ -119,9 +139,9 @@ class StrokeTool(PixelTool):
     corners_changed = Signal()
     size_changed = Signal(int)
 
-    def __init__(self, viewer: Viewer, parent: QObject, cell_px: float) -> None:
-        super().__init__(viewer, parent, "stroke")
-        self._cell_px = cell_px
+    def __init__(self, viewer: Viewer, dock: QWidget, cell_px: float) -> None:
+        super().__init__(viewer, dock, "stroke")
+        self._dock, self._cell_px = dock, cell_px
         self._tool: StrokeToolName = "brush"
         self._size_px = 1.0
         self._color: Color = (255, 255, 0)
@@ -132,6 +152,10 @@ class StrokeTool(PixelTool):
         self._layer_events = Connections()
         # The preview is cleared after napari's brush has ended its stroke.
         self._clear_timer, self._view_timer = DebounceTimer(self, 0), DebounceTimer(self, 30)
+        self._cursor_timer = DebounceTimer(self, 0)  # after napari has set its own cursor
+        self._cursor_timer.timeout.connect(self._show_cursor)
+        for event in (viewer.cursor.events.style, viewer.cursor.events.size):
+            self._events.connect(event, self._on_cursor)
         self._clear_timer.timeout.connect(self._cover_view)
         self._view_timer.timeout.connect(self._cover_view)
         camera = get_camera(viewer)
@@ -155,6 +179,7 @@ class StrokeTool(PixelTool):
         self._layer_events.connect(layer.events.brush_size, self._on_brush_size)
         self._cover_view()
         self.set_color(self._color)
+        self._cursor_timer.start()
         return True
 
     @property
@@ -215,6 +240,19 @@ class StrokeTool(PixelTool):
             colors = {None: "transparent", 0: "transparent", PREVIEW_LABEL: to_rgba(shown)}
             layer.colormap = DirectLabelColormap(color_dict=colors)
             layer.selected_label = PREVIEW_LABEL
+        self._cursor_timer.start()
+
+    def _on_cursor(self, event: object) -> None:
+        if self._slide is not None:
+            self._cursor_timer.start()
+
+    def _show_cursor(self) -> None:
+        """Show the class at the pointer, unless napari has another cursor, such as while the space bar is held."""
+        layer, placement, window = self.layer, self._placement, find_main_window(self._dock)
+        canvas = None if window is None else find_canvas(window)
+        if canvas is not None and layer is not None and placement is not None and str(layer.mode) == "paint":
+            width_px = self._find_width(placement) * get_zoom(self._viewer) * placement.scale[1]
+            canvas.setCursor(make_cursor(self._shown_color or self._color, width_px))
 
     def _on_camera(self, event: object = None) -> None:
         if self._slide is not None:
@@ -318,7 +356,7 @@ class StrokeTool(PixelTool):
         self.finish()
         self._is_pressed = False
         self._layer_events.close()
-        for timer in (self._clear_timer, self._view_timer):
+        for timer in (self._clear_timer, self._view_timer, self._cursor_timer):
             timer.stop()
         layer, slide = self.layer, self._slide
         self._slide = None

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSl
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
-from napari_melanoma.ui.sections.paint.network import TRAIN_TIP, NetworkPanel
 from napari_melanoma.ui.sections.paint.options import OptionsRow
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.similar import SimilarView
@@ -66,24 +65,9 @@ EDITS = {  # text and tooltip
 }
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
-ADVICE_LINES, PROGRESS_LINES = 3, 1  # reserved, so that the controls below keep their positions
+ADVICE_LINES = 3
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
-
-
-class SteadyLabel(WrappedLabel):
-    """A wrapped label that has at least the height of a number of lines."""
-
-    def __init__(self, lines: int) -> None:
-        super().__init__()
-        self._lines = lines
-        self.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-
-    def needed_height(self) -> int:
-        """Return the height of the text, at least that of the lines."""
-        margins = self.contentsMargins()
-        lines = self._lines * self.fontMetrics().lineSpacing() + margins.top() + margins.bottom()
-        return max(lines, super().needed_height())
 
 
 class PaintView(QWidget):
@@ -98,7 +82,7 @@ class PaintView(QWidget):
     def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self.advice_label = named(SteadyLabel(ADVICE_LINES), "paint_advice", "What to do next")
+        self.advice_label = named(WrappedLabel(lines=ADVICE_LINES), "paint_advice", "What to do next")
         self.advice_label.setToolTip("")
         self.channels = ChannelPicker()
         self.channels.hide()
@@ -120,10 +104,8 @@ class PaintView(QWidget):
         self.suggestions = SuggestionStrip()
         self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
-        self.progress_label = named(SteadyLabel(PROGRESS_LINES), "paint_progress_text", "Progress of the map")
+        self.progress_label = named(WrappedLabel(lines=1), "paint_progress_text", "Progress of the map")
         self.progress_label.setToolTip("")
-        self.train_button = tool_button("paint_train", "Train a network", TRAIN_TIP, "Train a network ...")
-        self.network = NetworkPanel()
         self.options = OptionsRow(settings, icons)
         self.progress_label.setProperty("quiet", True)
         self.progress_bar = named(QProgressBar(), "paint_progress", "Progress of the map")
@@ -144,12 +126,10 @@ class PaintView(QWidget):
             row(self.tools["erase"], *self.edit_buttons.values(), self.tools["similar"]),
             row(QLabel("width"), self.size_slider, stretch=1),
             row(self.visible_check, QLabel("opacity"), self.opacity_slider, stretch=2),
-            row(self.progress_bar, self.pause_button, stretch=0),
+            row(self.pause_button, self.progress_bar, stretch=1),
             self.progress_label,
+            row(self.save_button, self.apply_button),
             self.options,
-            row(self.save_button, self.train_button),
-            row(self.apply_button),
-            self.network,
             self.similar,
             self.suggestions,
             self.panel,
