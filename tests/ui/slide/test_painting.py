@@ -27,6 +27,7 @@ from napari_melanoma.ui.sections.paint import network, saving, section
 from napari_melanoma.ui.sections.paint.network import NOT_STARTED
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
+from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -169,6 +170,17 @@ def test_the_layers_of_the_tool_are_added_once_and_hidden_without_it(painting):
     assert str(preview.mode) == "paint"
     person.until(lambda: not preview.data.any())
     person.waits()
+
+
+def test_a_stroke_ends_where_the_button_is_released_although_moves_were_dropped(painting):
+    person = painting
+    person.clicks("paint_brush")
+    end = (PALE[0] + 100, PALE[1] + 200)
+    person.mouse.presses(PALE)
+    person.mouse.moves((PALE[0], PALE[1] + 20), Qt.MouseButton.LeftButton)
+    person.mouse.releases(end)  # as when layers were being added meanwhile
+    [stroke] = strokes(person)
+    assert stroke.points[-1] == pytest.approx(end, abs=2 / get_zoom(person.viewer))
 
 
 def test_an_area_is_clicked_corner_by_corner(painting):

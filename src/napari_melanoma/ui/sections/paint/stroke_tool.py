@@ -301,9 +301,12 @@ class StrokeTool(PixelTool):
         points, start, distance = [slide.to_slide(tuple(event.position[-2:]))], tuple(event.pos), 0.0
         is_left, self._is_pressed = event.button == 1, True
         yield
-        while event.type == "mouse_move":
-            points.append(slide.to_slide(tuple(event.position[-2:])))
+        while True:
+            point = slide.to_slide(tuple(event.position[-2:]))
+            points += [point] if point != points[-1] else []
             distance = max(distance, math.dist(start, event.pos))
+            if event.type != "mouse_move":  # a release counts, too: moves are dropped while the window is busy
+                break
             yield
         self._is_pressed = False
         self._clear_timer.start()
