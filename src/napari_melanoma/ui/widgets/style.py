@@ -140,18 +140,18 @@ class _ScrollArea(QScrollArea):
         """Hold what the pointer is on before the page is laid out again."""
         pointed = QApplication.widgetAt(QCursor.pos()) if event.type() == QEvent.Type.LayoutRequest else None
         page, bar = self.widget(), self.verticalScrollBar()
-        if pointed is not None and watched is page and pointed is not page and page.isAncestorOf(pointed):
+        if page is not None and pointed is not None and watched is page is not pointed and page.isAncestorOf(pointed):
             top = pointed.mapTo(page, QPoint()).y()
             QTimer.singleShot(0, partial(self._hold, pointed, top, bar.value()))
         return bool(super().eventFilter(watched, event))
 
     def _hold(self, pointed: QWidget, top: int, position: int) -> None:
         """Scroll by what a widget has moved since, unless something else has scrolled."""
-        if not (isalive(self) and isalive(pointed) and self.widget().isAncestorOf(pointed)):
-            return
-        bar, moved = self.verticalScrollBar(), pointed.mapTo(self.widget(), QPoint()).y() - top
-        if bar.value() == position:
-            bar.setValue(position + moved)
+        page = self.widget() if isalive(self) else None
+        if page is not None and isalive(pointed) and page.isAncestorOf(pointed):
+            bar, moved = self.verticalScrollBar(), pointed.mapTo(page, QPoint()).y() - top
+            if bar.value() == position:
+                bar.setValue(position + moved)
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
         """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
