@@ -56,6 +56,8 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     painted = [replace(stroke, reader="Ada Reader") for stroke in phantom.strokes(5)]
     write_strokes(tmp_path / "applied" / "skin" / STROKES, painted)
     assert run("report", "applied/skin", "--out", "report.html").exit_code == 0
+    assert "Strokes of tissue classes" not in (tmp_path / "report.html").read_text(), "only if requested"
+    assert run("report", "applied/skin", "--out", "report.html", "--strokes").exit_code == 0
     report = (tmp_path / "report.html").read_text()
     assert describe_class_areas(content["areas"])[1:] in report
     assert "Suggestion from a painted classifier, not measured by a reader." in report

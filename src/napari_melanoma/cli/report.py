@@ -35,6 +35,9 @@ def report(
     personal: Annotated[
         bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
     ] = False,
+    strokes: Annotated[
+        bool, typer.Option("--strokes", help="List the strokes painted on slides, by class and reader.")
+    ] = False,
 ) -> None:
     """Write the report of a case and of results."""
     from napari_melanoma.figures.page import write_report
@@ -43,7 +46,7 @@ def report(
 
     current.after_stop = "Nothing was written."
     _check_output(out, pdf=pdf)
-    collected = collect_report(paths, personal=personal, run=current.run)
+    collected = collect_report(paths, personal=personal, strokes=strokes, run=current.run)
     current.run.check()
     write_report(out, collected.report)
     written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]

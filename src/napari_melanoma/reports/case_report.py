@@ -89,13 +89,15 @@ class ReportInputs:
     slides: tuple[Path, ...]
 
 
-def collect_report(paths: Sequence[Path], *, personal: bool = False, run: RunContext) -> CollectedReport:
+def collect_report(
+    paths: Sequence[Path], *, personal: bool = False, strokes: bool = False, run: RunContext
+) -> CollectedReport:
     """Collect the report of cases and results.
 
     Without ``personal``, the report contains no dates, file names, names of readers or ages above 89, and no free text
-    except that written for reports.
+    except that written for reports. ``strokes``: list those that were painted on slides, by class and reader.
     """
-    collector = Collector(personal, run)
+    collector = Collector(personal, run, strokes)
     inputs = find_inputs(paths, collector)
     if not (inputs.cases or inputs.photographs or inputs.slides):
         details = "; ".join(one.detail for one in collector.problems)

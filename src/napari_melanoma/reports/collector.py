@@ -30,13 +30,14 @@ class Problem:
 class Collector:
     """Collects problems, origins of results and corrections from all parts of a report.
 
-    ``personal``: whether the report may contain personal data. ``total``, ``done``: numbers of images and results, for
-    the progress. ``readers``: labels of readers by their names. ``case``: the title of the case that is being
-    collected; empty if there is only one.
+    ``personal``: whether the report may contain personal data. ``strokes``: whether it lists painted strokes.
+    ``total``, ``done``: numbers of images and results, for the progress. ``readers``: labels of readers by their names.
+    ``case``: the title of the case that is being collected; empty if there is only one.
     """
 
     personal: bool
     run: RunContext
+    strokes: bool = False
     total: int = 0
     done: int = 0
     readers: dict[str, str] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class Collector:
         self._corrections.append((self._name_subject(subject), text, when))
 
     def add_strokes(self, subject: str, strokes: Iterable[Stroke]) -> None:
-        """Record the strokes that a reader has painted on a slide."""
-        self._strokes += [(self._name_subject(subject), stroke) for stroke in strokes]
+        """Record the strokes that a reader has painted on a slide, if they are to be listed."""
+        self._strokes += [(self._name_subject(subject), stroke) for stroke in strokes if self.strokes]
 
     def add_changes(self, subject: str, rows: Iterable[tuple[str, ...]]) -> None:
         """Record changes of readings and synoptic reports; ``rows``: time, reader, field, previous and new value."""

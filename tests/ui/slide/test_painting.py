@@ -12,7 +12,7 @@ from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView, QScrollArea, QWidget
 from slide_fixtures import PAINT_SECTION, UNSEEN
 from steady import SIZE, list_moved_controls
 
@@ -170,6 +170,37 @@ def test_the_layers_of_the_tool_are_added_once_and_hidden_without_it(painting):
     assert str(preview.mode) == "paint"
     person.until(lambda: not preview.data.any())
     person.waits()
+
+
+@pytest.mark.both_qts
+def test_napari_lists_no_layers_of_tools_and_states_none_of_its_keys_on_a_slide(painting):
+    person, layers = painting, painting.viewer.layers
+    window = person.dock.window()
+    [view] = [one for one in window.findChildren(QListView) if type(one).__name__ == "QtLayerList"]
+
+    def listed():
+        rows = [row for row in range(view.model().rowCount()) if not view.isRowHidden(row)]
+        return {view.model().index(row, 0).data(Qt.ItemDataRole.UserRole).name for row in rows}
+
+    for number in range(3):  # the layer is removed with the slide
+        assert person.viewer.help == ""
+        paints(person, (PALE[0] + number * TILE, PALE[1]), 2)
+        assert {layer.name for layer in layers} - listed() == {"section stroke"}
+        layers.move(len(layers) - 1, 0)
+        layers.selection.active = layers["section strokes"]
+        assert {layer.name for layer in layers} - listed() == {"section stroke"}
+        path = person.dock.slide.info.path
+        person.dock.close_slide()
+        person.waits()
+        person.opens_slides(path)
+        person.until(lambda: is_open(person))
+        person.mouse = CanvasMouse(person)
+    assert window.findChild(QLabel, "help status").text() == ""
+    own = person.viewer.add_labels(np.zeros((9, 9), np.uint8), scale=(1, 1), units=("um", "um"))
+    layers.selection.active = own
+    assert person.viewer.help, "as in napari"
+    layers.selection.active = person.dock.slide.layers[-1]
+    assert person.viewer.help == ""
 
 
 def test_a_stroke_ends_where_the_button_is_released_although_moves_were_dropped(painting):

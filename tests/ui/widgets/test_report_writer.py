@@ -72,17 +72,18 @@ def summary(status: str, **values: object) -> str:
 def test_options_become_a_command_and_are_stored_without_personal_data(dock, qtbot, tmp_path: Path) -> None:
     settings = DockSettings()
     dialog = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
-    assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False)
+    assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False, strokes=False)
     dialog.findChild(QComboBox, "report_paper").setCurrentIndex(1)
-    dialog.findChild(QCheckBox, "report_personal").setChecked(True)
+    for name in ("report_personal", "report_strokes"):
+        dialog.findChild(QCheckBox, name).setChecked(True)
     dialog.findChild(QPushButton, "report_save").click()
     command = dialog.options.make_command(tmp_path / "out.html")
     assert command[5:] == [
         *("napari_melanoma", "report", str(tmp_path / "case"), "--out", str(tmp_path / "out.html")),
-        *("--pdf", "--paper", "letter", "--personal", "--json"),
+        *("--pdf", "--paper", "letter", "--personal", "--strokes", "--json"),
     ]
     again = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
-    assert (again.options.paper, again.options.personal) == ("letter", False)
+    assert again.options[2:] == (True, "letter", False, False)
 
 
 def test_without_pango_the_dialog_offers_no_pdf(dock, qtbot, monkeypatch, tmp_path: Path) -> None:

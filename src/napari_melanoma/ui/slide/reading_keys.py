@@ -96,6 +96,7 @@ class ReadingKeys(QObject):
         self._canvas: QWidget | None = None
         self.kinetic = KineticPanning(self._viewer, self, self._is_on_slide)
         self.actions = self._list_actions()
+        context.connections.connect(self._viewer.events.help, self._on_help)
         context.waiting.opened.connect(self.watch_canvas)  # now the dock is in a window
 
     @property
@@ -146,6 +147,8 @@ class ReadingKeys(QObject):
         """Watch the canvas of the window that contains the dock, after another slide was displayed."""
         self.kinetic.stop()
         window = self._context.main_window
+        if window is not None:
+            slide_layers.hide_unlisted(window)
         canvas = find_canvas(window) if self._slide is not None and window is not None else None
         if canvas is not self._canvas:
             if self._canvas is not None:
@@ -159,6 +162,12 @@ class ReadingKeys(QObject):
         if canvas is not None and focus is not None and focus.isAncestorOf(canvas):
             # When napari has just started, the pointer may be on the canvas already: there is no enter event.
             canvas.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _on_help(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Remove napari's hints about keys, which have another meaning on a slide, from its status bar."""
+        active = self._viewer.layers.selection.active
+        if event.value and find_slide_identity(self._viewer, active) is not None:
+            active.help = self._viewer.help = ""
 
     def _on_key(self, event: QKeyEvent) -> bool:
         name, slide, active = self._name_key(event), self._slide, self._viewer.layers.selection.active

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from weakref import ref
 
 from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtWidgets import QListView, QWidget
 
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
 
@@ -47,6 +49,8 @@ Role = Literal[
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from bottom to top
 TOOL_ROLES: tuple[Role, ...] = ("stroke",)  # of layers that are hidden while their tool is not active
+# Of layers that serve a tool or another layer: napari's list of layers does not show them.
+UNLISTED_ROLES: tuple[Role, ...] = ("stroke", "readings", "ruler", "drawing", "painting", "clicks")
 SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
@@ -189,6 +193,23 @@ def find_layers(viewer: Viewer, identity: str) -> list[Layer]:
     ]
 
 
+def hide_unlisted(window: QWidget) -> None:
+    """Leave layers of ``UNLISTED_ROLES`` out of the list of layers in napari's window, from now on."""
+    for view in window.findChildren(QListView):
+        if type(view).__name__ == "QtLayerList" and not view.property(UNLISTED):
+            view.setProperty(UNLISTED, True)
+            view.model().rowsInserted.connect(partial(_hide_rows, view))
+            _hide_rows(view)
+
+
+def _hide_rows(view: QListView, *_: object) -> None:
+    model = view.model()
+    for row in range(model.rowCount()):
+        layer = model.index(row, 0).data(Qt.ItemDataRole.UserRole)
+        if layer is not None and layer.metadata.get(METADATA_KEY, {}).get("role") in UNLISTED_ROLES:
+            view.setRowHidden(row, True)
+
+
 def toggle_overlays(viewer: Viewer, slide: ViewerSlide, kept: Layer | None) -> bool:
     """Hide the layers on a slide, or show those that were hidden last, or all; return whether they are hidden now.
 
@@ -292,6 +313,7 @@ def _cosine_sine(angle: float) -> tuple[float, float]:
     return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
 
+UNLISTED = "melanoma_unlisted"  # property of a list that leaves layers out
 HIDDEN_KEY = "was_visible"  # metadata key of a layer whose slide is hidden
 
 

@@ -44,6 +44,7 @@ class ReportOptions(NamedTuple):
     pdf: bool = True
     paper: str = "a4"
     personal: bool = False
+    strokes: bool = False
 
     def make_command(self, out: Path) -> list[str]:
         """Return the command that writes the report."""
@@ -51,6 +52,7 @@ class ReportOptions(NamedTuple):
 
         options = ["--pdf", "--paper", self.paper] if self.pdf else []
         options += ["--personal"] if self.personal else []
+        options += ["--strokes"] if self.strokes else []
         paths = map(str, (*self.paths, *self.find_more()))
         return python_command("report", *paths, "--out", str(out), *options, "--json")
 
@@ -78,6 +80,8 @@ class ReportDialog(QDialog):
         self.personal_check = named(
             QCheckBox("dates, names of readers and files"), "report_personal", "Personal data", PERSONAL_TIP
         )
+        tip = "Number of the strokes painted on slides, by class and reader"
+        self.strokes_check = named(QCheckBox("painted strokes"), "report_strokes", "Painted strokes", tip)
         save = named(QPushButton("Save ..."), "report_save", "Choose the file")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         buttons.addButton(save, QDialogButtonBox.ButtonRole.AcceptRole)
@@ -90,7 +94,7 @@ class ReportDialog(QDialog):
         self._browser_label.hide()
         column.addWidget(self._pdf_row)
         column.addWidget(self._browser_label)
-        column.addWidget(row(QLabel("Include"), self.personal_check))
+        column.addWidget(row(QLabel("Include"), self.personal_check, self.strokes_check))
         column.addWidget(WrappedLabel(f"{PERSONAL_TIP}. Free text is included as you wrote it."))
         column.addWidget(buttons)
         job = BackgroundJob(lambda run: _find_pdf_advice())
@@ -104,7 +108,7 @@ class ReportDialog(QDialog):
         self._browser_label.setToolTip(advice)
 
     def accept(self) -> None:
-        """Store the options in the settings, except whether to include personal data."""
+        """Store the options in the settings, except what to include."""
         self._settings.set(PDF_SETTING, self.pdf_check.isChecked())
         self._settings.set(PAPER_SETTING, self.paper_combo.currentData())
         super().accept()
@@ -116,6 +120,7 @@ class ReportDialog(QDialog):
             pdf=self.pdf_check.isChecked() and not self._pdf_row.isHidden(),
             paper=str(self.paper_combo.currentData()),
             personal=self.personal_check.isChecked(),
+            strokes=self.strokes_check.isChecked(),
         )
 
 
