@@ -106,13 +106,16 @@ def test_the_last_line_contains_the_recommendation(
             ja = {"JA": statistics.Estimate(0.8, 0.7, 0.9, 20)}
             old, new = (ComparedModel(name, "", 0.5, ja) for name in ("old", "new"))
             reason = "It gains." if advice == "activate" else "It loses."
-            Comparison(old, new, ja, (), (), (), advice, reason, 20, 20).write(out / "comparison")
+            facts = {"warnings": ["Left out: 9 of 11 images."]}
+            Comparison(old, new, ja, (), (), (), advice, reason, 20, 20, facts=facts).write(out / "comparison")
             if has_page:
                 page.write_text("<html></html>", "utf-8")
         return BundleInfo(out / "bundle", BundleConfig(name="new", title="", architecture="none", input_size=32))
 
     monkeypatch.setattr(workflow, "train", fake_train)
-    line = run("train", "--config", "recipe.toml", "--out", "out").stdout.splitlines()[-1]
+    done = run("train", "--config", "recipe.toml", "--out", "out")
+    line = done.stdout.splitlines()[-1]
+    assert ("Warning: Left out: 9 of 11 images." in done.output) is bool(advice)
     assert line == f"Trained 'new' into out/bundle, figures in out/metrics.csv. {expected.format(page=page)}"
     summary = json.loads(run("train", "--config", "recipe.toml", "--out", "out", "--json").stdout.splitlines()[-1])
     assert (summary.get("advice"), summary.get("page")) == ((advice, str(page)) if advice else (None, None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
-from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
+from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
@@ -42,32 +42,56 @@ def test_a_card_calls_only_metrics_used_for_selection_optimistic() -> None:
     assert "0.871, which is not comparable" in card
 
 
-def comparison(gain: float, half: float, images: int) -> Comparison:
+def comparison(gain: float, half: float, images: int, advice: Advice = "inconclusive") -> Comparison:
     """A comparison of two models with a given difference."""
 
     def metrics(mean: float, half: float = 0.02) -> dict[str, Estimate]:
         return {"JA": Estimate(mean, mean - half, mean + half, images)}
 
-    old, new = (ComparedModel(name, "", 0.5, metrics(mean)) for name, mean in (("old", 0.9), ("small", 0.9 + gain)))
-    return Comparison(old, new, metrics(gain, half), (), (), (), "inconclusive", "Too few.", images, images)
+    old, new = (ComparedModel(name, name, 0.5, metrics(mean)) for name, mean in (("old", 0.9), ("small", 0.9 + gain)))
+    return Comparison(old, new, metrics(gain, half), (), (), (), advice, "A reason.", images, images)
 
 
 @pytest.mark.parametrize(
-    ("gain", "half", "images", "words"),
+    ("gain", "half", "images", "advice", "words"),
     [
-        (0.05, 0.02, 30, ("**better**", "0.950 and was 0.900", "95 % interval +0.030 to +0.070")),
-        (-0.05, 0.02, 30, ("**worse**", "0.850 and was 0.900", "-0.070 to -0.030")),
-        (-0.05, 0.09, 30, ("**no significant difference**", "30 images of 30 patients or lesions")),
-        (-0.05, 0.0, 1, ("**no significant difference**", "1 image of 1 patient or lesion", "no interval")),
+        (
+            0.05,
+            0.02,
+            30,
+            "activate",
+            ("**better**", "Use the new model.", "0.950 and was 0.900", "95 % interval +0.030 to +0.070"),
+        ),
+        (-0.05, 0.02, 30, "keep", ("**worse**", "0.850 and was 0.900", "-0.070 to -0.030")),
+        (-0.05, 0.09, 30, "keep", ("**no significant difference**", "30 images of 30 patients or lesions")),
+        (-0.05, 0.09, 30, "inconclusive", ("**inconclusive**", "-0.140 to +0.040). A reason.")),
+        (-0.05, 0.0, 1, "inconclusive", ("**inconclusive**", "1 image of 1 patient or lesion", "no interval")),
     ],
 )
 def test_the_card_states_the_comparison_with_the_parent(
-    gain: float, half: float, images: int, words: tuple[str, ...]
+    gain: float, half: float, images: int, advice: Advice, words: tuple[str, ...]
 ) -> None:
-    card = draft_card(CONFIG, comparison(gain, half, images), {"corrected": 5, "accepted": 2, None: 4})
+    compared = comparison(gain, half, images, advice)
+    card = draft_card(CONFIG, compared, {"corrected": 5, "accepted": 2, None: 4})
     assert [word for word in words if word not in card] == []
     assert "5 were corrected by hand and 2 accepted" in card
-    assert "Inconclusive. Too few." in card
+    assert "Inconclusive." not in card, "the word in bold says so"
+
+
+@pytest.mark.parametrize(
+    ("parent", "heading"), [(None, "old"), ({"name": "base", "fingerprint": "old"}, "its start model")]
+)
+def test_a_run_from_scratch_is_not_compared_with_its_start_model(parent: object, heading: str) -> None:
+    """But with the shipped model, which is named."""
+    config = CONFIG.model_copy(update={"provenance": {**CONFIG.provenance, "parent": parent}})
+    assert f"## Comparison with {heading}\n" in draft_card(config, comparison(0.05, 0.09, 30))
+
+
+def test_the_card_states_few_validation_patients() -> None:
+    config = CONFIG.model_copy(
+        update={"provenance": {**CONFIG.provenance, "validation_images": 3, "validation_groups": 1}}
+    )
+    assert "patients or lesions (imprecise: 3 validation images of 1 patient or lesion), used to" in draft_card(config)
 
 
 @pytest.mark.parametrize(

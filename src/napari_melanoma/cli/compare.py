@@ -205,6 +205,8 @@ def _compare_runs(runs: list[Path], current: CommandSession) -> None:
     for path in runs:
         comparison = compare_run(path, run=current.run)
         _report_comparison(current, path, comparison)
+        for warning in comparison.facts.get("warnings", ()):
+            current.report.emit("warning", f"Warning: {warning}", message=warning)
         use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
         location = f"written to {path / 'comparison'}{use if comparison.advice == 'activate' else ''}"
         advice.append(_format_advice(comparison, location))

@@ -100,6 +100,8 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
     for message in dict.fromkeys(notices):
         current.report.emit("notice", f"Notice: {message}", message=message)
     advice, values = _read_advice(out)
+    for message in values.get("warnings", ()):
+        current.report.emit("warning", f"Warning: {message}", message=message)
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
     text += advice or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
     current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **values)
@@ -151,7 +153,8 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     if comparison.advice == "activate":
         steps += f"{'; then' if steps else ' Next'}: napari-melanoma models import {out}"
     text = f"{ADVICE[comparison.advice]} {comparison.reason}{steps}"
-    return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page)}
+    warnings = list(comparison.facts.get("warnings", ()))
+    return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page), "warnings": warnings}
 
 
 def _find_recipe(config: Path | None, distill: str | None) -> TrainRecipe:

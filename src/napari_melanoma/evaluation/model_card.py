@@ -63,7 +63,7 @@ def draft_card(
     advice = (
         "Evaluate it on new images before use:\n`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
-    sections = [_comparison_section(comparison)] if comparison is not None else []
+    sections = [_comparison_section(comparison, config)] if comparison is not None else []
     return "\n".join([card_header(config), *sections, training_section(config, reviews), advice])
 
 
@@ -100,8 +100,8 @@ def _synthetic_note(config: BundleConfig) -> str:
     )
 
 
-def _comparison_section(comparison: Comparison) -> str:
-    """Return the section on the comparison with the start model, on the held-out images of the run."""
+def _comparison_section(comparison: Comparison, config: BundleConfig) -> str:
+    """Return the section on the comparison with the start or another model, on the held-out images of the run."""
     if comparison.decisive is None:
         return ""
     old, new = comparison.old.name, comparison.new.name
@@ -109,14 +109,19 @@ def _comparison_section(comparison: Comparison) -> str:
     is_single = comparison.images == 1
     significant = not is_single and (gain.low > 0 or gain.high < 0)
     verdict = ("better" if gain.mean > 0 else "worse") if significant else "no significant difference"
+    advice = f" {ADVICE[comparison.advice]}"
+    if comparison.advice == "inconclusive":
+        verdict, advice = "inconclusive", ""
+    parent = config.provenance.get("parent") or {}
+    is_start = parent.get("fingerprint") == comparison.old.fingerprint
     interval = "one image, so no interval" if is_single else gain.format_interval(words="95 % interval ")
     images = "1 image" if is_single else f"{comparison.images} images"
     patients = "1 patient or lesion" if comparison.patients == 1 else f"{comparison.patients} patients or lesions"
-    return f"""## Comparison with its start model
+    return f"""## Comparison with {"its start model" if is_start else old}
 
 {new} compared with {old}: **{verdict}**. On {images} of {patients} held out of the training,
 {DECISIVE_METRIC[comparison.task]} is {after.mean:.3f} and was {before.mean:.3f}, difference
-{gain.mean:+.3f} ({interval}). {ADVICE[comparison.advice]} {comparison.reason}
+{gain.mean:+.3f} ({interval}).{advice} {comparison.reason}
 """
 
 
