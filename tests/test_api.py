@@ -240,6 +240,19 @@ def test_photographs_are_read_when_their_batch_begins(lesion) -> None:
     assert len(list(segmentations)) == 2
 
 
+def test_an_unreadable_photograph_is_raised_last_or_skipped(lesion, tmp_path: Path) -> None:
+    write_rgb(tmp_path / "mole.png", lesion[0])
+    photographs = [lesion[0], tmp_path / "mole.png", tmp_path / "missing.png", lesion[0]]
+    found = nm.iter_segment(photographs, batch_size=4)
+    assert [next(found).mask.any(), next(found).name] == [True, "mole"]
+    with pytest.raises(nm.UnreadableImage):
+        next(found)
+    with pytest.warns(UserWarning, match=r"Image 3 was skipped: .*missing\.png"):
+        assert len(list(nm.iter_segment(photographs, batch_size=2, on_error="skip"))) == 3
+    with pytest.raises(nm.InputError, match="on_error must be 'raise' or 'skip'"):
+        next(nm.iter_segment(photographs, on_error="ignore"))
+
+
 def test_an_error_of_a_list_names_the_image(lesion, tmp_path: Path) -> None:
     with pytest.raises(nm.UnreadableImage) as raised:
         nm.segment([lesion[0], tmp_path / "missing.png"])

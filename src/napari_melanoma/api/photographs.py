@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from reprlib import repr as shorten
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
 
@@ -188,6 +188,11 @@ class Segmentation:
         return format_repr(self, **area, valid=self.valid, warnings=self.warnings)
 
     @property
+    def name(self) -> str:
+        """The name of the photograph: that of its file without suffix."""
+        return self._result.photograph.name
+
+    @property
     def roi(self) -> NDArray[np.uint8] | None:
         """The square region of interest, uint8 (row, column, channel=3); None if there is no lesion."""
         return None if self._result.roi is None else self._result.roi.image
@@ -334,6 +339,7 @@ def iter_segment(
     flips: bool = False,
     pixel_size_um: PixelSizeUm | None = None,
     batch_size: int = BATCH_SIZE,
+    on_error: Literal["raise", "skip"] = "raise",
     progress: ProgressCallback | None = None,
 ) -> Iterator[Segmentation]:
     """Segment photographs one batch after the other; a generator, so that any number of them fits into memory.
@@ -344,11 +350,14 @@ def iter_segment(
         Photographs as for ``read_photograph``, which are read when their batch begins.
     model, threshold, flips, pixel_size_um, batch_size, progress
         As for ``segment``.
+    on_error : str
+        What to do with a photograph that cannot be read. ``"raise"``: raise its error, after all photographs before it;
+        ``"skip"``: warn, and continue with the next one.
 
     Yields
     ------
     Segmentation
-        In the order of the photographs.
+        In the order of the photographs; ``name`` states which one.
 
     Raises
     ------
@@ -362,17 +371,19 @@ def iter_segment(
     --------
     >>> from pathlib import Path
     >>> import napari_melanoma as nm
-    >>> for path, lesion in zip(paths, nm.iter_segment(paths)):  # doctest: +SKIP
-    ...     lesion.save(Path("results", path.stem))
+    >>> for lesion in nm.iter_segment(paths, on_error="skip"):  # doctest: +SKIP
+    ...     lesion.save(Path("results", lesion.name))
     """
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error must be 'raise' or 'skip'; found {shorten(on_error)}.")
     if (size := check_integer(batch_size, "batch_size")) < 1:
         raise InputError(f"batch_size must be 1 or more; found {size}.")
     values = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
     run = to_run(progress)
     segmenter, options = _prepare_segmenter(values, run)
     total = len(images) if isinstance(images, Sized) else None
-    remaining, done = iterate_images(images), 0
-    while photographs := _read_batch(remaining, size, done, pixel_size_um):
+    done = 0
+    for photographs in _read_batches(iterate_images(images), size, pixel_size_um, on_error):
         for segmentation in _segment_batch(photographs, segmenter, options, run):
             done += 1
             run.report(Progress(done, total, "Segmenting lesions"))
@@ -411,15 +422,26 @@ def _without_prompts(images: Iterable[AnyImage], prompts: Mapping[str, Any]) -> 
     return images
 
 
-def _read_batch(
-    images: Iterator[AnyImage], size: int, done: int, pixel_size_um: PixelSizeUm | None
-) -> list[Photograph]:
-    """Read the next photographs; ``done``: number of those before."""
-    photographs = []
-    for number, image in enumerate(islice(images, size), start=done + 1):
-        with numbering_errors(number):
-            photographs.append(read_photograph(image, pixel_size_um=pixel_size_um))
-    return photographs
+def _read_batches(
+    images: Iterator[AnyImage], size: int, pixel_size_um: PixelSizeUm | None, on_error: str
+) -> Iterator[list[Photograph]]:
+    """Read photographs in batches; the error of one is raised after those before it, or it is skipped."""
+    batch: list[Photograph] = []
+    for number, image in enumerate(images, start=1):
+        try:
+            with numbering_errors(number):
+                batch.append(read_photograph(image, pixel_size_um=pixel_size_um))
+        except InputError as error:
+            if on_error == "raise":
+                if batch:
+                    yield batch
+                raise
+            warnings.warn(f"Image {number} was skipped: {error}", stacklevel=3)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _segment_batch(
