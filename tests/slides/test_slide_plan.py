@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -132,6 +133,12 @@ def test_missing_or_full_bounds_keep_the_whole_slide(box: Box | None) -> None:
 def test_an_impossible_scale_is_rejected_before_the_analysis(size: PixelSize | None, side: int, message: str) -> None:
     with pytest.raises(ScaleMissing, match=message):
         check_slide(slide_of(size, side))
+
+
+def test_a_missing_scale_is_suggested_by_the_objective() -> None:
+    info = replace(slide_of(None, 2048), magnification=20.0)
+    with pytest.raises(ScaleMissing, match=r"pixel size is missing.*objective of 20x.*command line: --mpp 0\.5\)"):
+        check_slide(info)
 
 
 @pytest.mark.parametrize("um", [0.1, 0.25, 0.5, 2.0, 10.0])

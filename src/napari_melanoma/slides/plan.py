@@ -16,7 +16,7 @@ from napari_melanoma.depth.tumor_maps import describe_implausible_size
 from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
-from napari_melanoma.slides.reading.slide import DamagedTile
+from napari_melanoma.slides.reading.slide import DamagedTile, suggest_pixel_size
 from napari_melanoma.slides.tiling import (
     TileGrid,
     TilingConfig,
@@ -79,9 +79,11 @@ def check_slide(info: SlideInfo) -> None:
     if not info.is_rgb:
         raise fluorescence_error(info, "a slide model")
     if info.pixel_size is None:
+        suggestion = "".join(f" {text[0].upper()}{text[1:]}" for text in suggest_pixel_size(info.magnification))
         raise ScaleMissing(
             f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} has no pixel size, or an "
-            "implausible one. Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
+            f"implausible one. Set it under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
+            f"{suggestion}"
         )
     finest, size = info.levels[0], info.pixel_size
     sides_mm = finest.height * size.y_um / UM_PER_MM, finest.width * size.x_um / UM_PER_MM

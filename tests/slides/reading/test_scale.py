@@ -11,6 +11,7 @@ from napari_melanoma.depth.tumor_maps import describe_implausible_size
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import NOT_STATED, UNIT_UM, validate_scale
+from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 CASES = {
     "nothing stated": ((None, None, None), None, "the file states no pixel size"),
@@ -57,6 +58,22 @@ def test_validation_of_scales(case: str) -> None:
         assert scale.warnings == ()
     else:
         assert warning in " ".join(scale.warnings)
+
+
+@pytest.mark.parametrize(
+    ("um", "power", "suggested"),
+    [(None, 20, "0.5"), (None, 40, "0.25"), (None, 10, "1"), (254.0, 40, "0.25"), (None, None, ""), (None, 0.01, "")],
+)
+def test_the_usual_pixel_size_of_an_objective_is_suggested_and_not_used(
+    um: float | None, power: float | None, suggested: str
+) -> None:
+    scale = validate_scale(um, um, power)
+    assert scale.pixel_size is None
+    assert len(scale.warnings) == 1 + bool(suggested)
+    if suggested:
+        assert f"an objective of {power}x, with which scanners usually have about {suggested} um" in scale.warnings[1]
+        assert f"command line: --mpp {suggested})" in scale.warnings[1]
+        assert "--mpp" not in remove_option_hints(scale.warnings[1])
 
 
 def test_scanners_with_small_pixels_are_accepted() -> None:

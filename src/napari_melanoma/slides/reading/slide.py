@@ -55,6 +55,10 @@ TOO_COARSE = (
     "overview image, open the slide at its full resolution. If the file states a wrong scale, set the correct one "
     "under Scale in the Slide dock (Python: pixel_size_um, command line: --mpp)."
 )
+SUGGESTION = (
+    "the file states an objective of {power:g}x, with which scanners usually have about {um:.2g} um per pixel. If this "
+    "slide was scanned so, set this value (Python: pixel_size_um={um:.2g}, command line: --mpp {um:.2g})."
+)
 NOT_STATED = f"the file states no pixel size, so lengths are in pixels. {ADVICE}"
 
 DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
@@ -305,7 +309,7 @@ def validate_scale(
     """
     if y_um is None or x_um is None:
         problem = f"the {origin} states {unusable}, so lengths are in pixels. {ADVICE}" if unusable else NOT_STATED
-        return ScaleInfo(None, magnification, (problem,))
+        return ScaleInfo(None, magnification, (problem, *suggest_pixel_size(magnification)))
     low, high = SLIDE_UM
     in_range = all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um))
     if not in_range or max(y_um, x_um) > MAX_ASPECT * min(y_um, x_um):
@@ -313,7 +317,8 @@ def validate_scale(
         expected = f"{low} to {high:.0f}" if not in_range else "similar heights and widths"
         problem = f"{stated}, but slides have {expected}; it may be that of a print, or in a wrong unit"
         advice = TOO_COARSE if math.isfinite(x_um) and x_um > high else ADVICE
-        return ScaleInfo(None, magnification, (f"{problem}. It is ignored, and lengths are in pixels. {advice}",))
+        warning = f"{problem}. It is ignored, and lengths are in pixels. {advice}"
+        return ScaleInfo(None, magnification, (warning, *suggest_pixel_size(magnification)))
     size = PixelSize(y_um, x_um, "file")
     warnings = (
         *_warn_not_square(size),
@@ -322,6 +327,13 @@ def validate_scale(
         *_warn_too_fine(size, magnification, origin),
     )
     return ScaleInfo(size, magnification, warnings)
+
+
+def suggest_pixel_size(magnification: float | None) -> tuple[str, ...]:
+    """Suggest the usual pixel size of an objective, which is never used unasked; empty if none is stated."""
+    if not magnification or not OBJECTIVES[0] <= magnification <= OBJECTIVES[-1]:
+        return ()
+    return (SUGGESTION.format(power=magnification, um=10 / magnification),)
 
 
 def override_pixel_size(scale: ScaleInfo, stated: PixelSize | None) -> ScaleInfo:
