@@ -77,6 +77,16 @@ def test_check_counts_images_measures_a_step_and_writes_nothing(run, tmp_path: P
     assert sorted(path for path in tmp_path.rglob("*") if "home" not in path.parts) == before
 
 
+@pytest.mark.usefixtures("known_cost", "blobs")
+def test_keys_of_the_recipe_are_changed(run) -> None:
+    changed = ("--set", "epochs=30", "--set", "data.validation_fraction=0.45")
+    last = json.loads(run("train", "--config", "recipe.toml", "--check", "--json", *changed).stdout.splitlines()[-1])
+    assert (last["estimate"]["steps"], last["images"]["validation"]) == (3 * 30, 4)
+    refused = run("train", "--config", "recipe.toml", "--check", "--set", "epoch=30")
+    assert refused.exit_code == 2
+    assert "--set: unknown key 'epoch'" in refused.stderr
+
+
 @pytest.mark.usefixtures("known_cost")
 def test_check_rejects_a_mask_of_another_size(run, blobs: Path) -> None:
     Image.fromarray(np.full((20, 20), 255, np.uint8)).save(blobs / "masks" / "b5.png")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, OneOf, read_toml, write_toml
+from napari_melanoma.core.config import Config, OneOf, change_values, read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
 
 
@@ -191,3 +191,48 @@ def test_a_boolean_in_a_collection_is_not_a_number() -> None:
     right = {"pair": [1, 2], "anything": {"a": True, "b": [True]}, "parts": {"a": {"is_on": True}}, "either": [True]}
     found = Counted.parse(right, "the test")
     assert (found.parts["a"], found.either) == (Part(is_on=True), (True,))
+
+
+class Network(Config):
+    name: str = "unet"
+    size: int = Field(256, ge=32)
+    options: dict[str, Any] = {}
+
+
+class Changed(Config):
+    epochs: int = 10
+    rate: float | Literal["auto"] = "auto"
+    name: str = "first"
+    keep: bool = False
+    sets: tuple[str, ...] = ()
+    model: Network = Network()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["epochs=3", "rate = 1e-3", "keep=true"], {"epochs": 3, "rate": 1e-3, "keep": True}),
+        (["rate=auto", "name=007", "epochs=4", "epochs=5"], {"rate": "auto", "name": "007", "epochs": 5}),
+        (["sets=data/a,data/b"], {"sets": ("data/a", "data/b")}),
+        (['sets=["a,b"]', "sets=[]", "name=a=b"], {"sets": (), "name": "a=b"}),
+        (["model.size=64", "model.options.depth=2"], {"model": Network(size=64, options={"depth": 2})}),
+    ],
+)
+def test_values_are_changed_by_their_keys(texts: list[str], expected: dict[str, object]) -> None:
+    assert change_values(Changed(), texts, "--set") == Changed(**expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch=3", r"--set: unknown key 'epoch' \(known: epochs"),
+        ("epochs=few", "--set: 'epochs' is 'few'; .*valid integer"),
+        ("model.size=8", "--set: 'model.size' is 8; expected a number of at least 32"),
+        ("modl.size=8", "--set: unknown key 'modl'"),
+        ("epochs", "--set: expected KEY=VALUE, such as epochs=3; found 'epochs'"),
+        ("=3", "--set: expected KEY=VALUE"),
+    ],
+)
+def test_a_wrong_change_names_its_key(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        change_values(Changed(), [text], "--set")

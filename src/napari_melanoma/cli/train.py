@@ -29,7 +29,8 @@ TRAIN_HELP = format_help(
     "napari-melanoma train --config runs/first/config.toml --out runs/first --resume",
     "Train a model by a recipe. Writes config.toml, data.csv, events.jsonl, metrics.csv, samples/, checkpoints/ and, "
     "at the end, bundle/ and comparison/ to RUN. --resume continues a stopped run where it was "
-    "saved last. --check reports the data and the time and memory of one measured step and writes nothing. "
+    "saved last. --set epochs=3 changes a key of the recipe. --check reports the data and the time and memory of one "
+    "measured step and writes nothing. "
     "--folds 5 trains a model for each of 5 folds, in a run folder each, evaluates it on the images that it was not "
     "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN. --distill trains one model to "
     "predict as another one, or as the models of --folds, whose recipe is used unless --config names one.",
@@ -46,6 +47,10 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check recipe and data, and measure one step.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be given several times."),
+    ] = None,
     accept_leaks: Annotated[
         bool, typer.Option("--accept-leaks", help="Train although patients are probably in training and test set.")
     ] = False,
@@ -61,6 +66,7 @@ def train(
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
     """Train a model."""
+    from napari_melanoma.core.config import change_values
     from napari_melanoma.models.hub import download_named
 
     if nice:
@@ -68,6 +74,8 @@ def train(
 
         lower_priority()
     recipe = _find_recipe(config, distill)
+    if set_:
+        recipe = change_values(recipe, set_, "--set")
     if not resume:  # which needs its checkpoint only
         download_named(recipe.model_dump())
     if accept_leaks:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args, get_origin
@@ -303,6 +305,45 @@ def overlay_recipe_values(values: Mapping[str, Any], updates: Mapping[str, Any])
     """Update the values of a recipe recursively, including the options of its network one by one."""
     options = {**values.get("model", {}).get("options", {}), **updates.get("model", {}).get("options", {})}
     return overlay_values(overlay_values(values, updates), {"model": {"options": options}})
+
+
+def change_values(config: AnyConfig, texts: Iterable[str], where: str) -> AnyConfig:
+    """Return a configuration with other values, given as ``key=value`` with dotted keys, such as ``data.split=all``.
+
+    Values are written as in TOML; text needs no quotation marks, and a list of texts may be separated by commas.
+    ``where``: their origin, with which an error message starts.
+    """
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True)
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not key or not equals:
+            raise ConfigError(f"{where}: expected KEY=VALUE, such as epochs=3; found '{text}'.")
+        *tables, name = key.split(".")
+        field = _fields_at(type(config), tuple(tables)).get(name)
+        values = overlay_keys(values, {key: _parse_value(value, field.annotation if field else None)})
+    return type(config).parse(values, where)
+
+
+def overlay_keys(values: dict[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """Update values of a recipe by their dotted keys, such as ``model.input_size``."""
+    for key, value in updates.items():
+        inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
+        values = overlay_recipe_values(values, inside)
+    return values
+
+
+def _parse_value(text: str, annotation: object) -> object:
+    """Read a value as TOML, or as text where the field expects text or the value is no TOML."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        value = text
+    kinds = list(_union_types(annotation))
+    if str in kinds and not isinstance(value, str) and not {int, float, bool}.intersection(kinds):
+        return text
+    if any(get_origin(kind) is tuple for kind in kinds) and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return value
 
 
 def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:

@@ -298,8 +298,9 @@ class _TrackerGroup:
             self._each(self._send_lost_epochs)
 
     def _send_lost_epochs(self, tracker: Tracker) -> None:
-        recorded = tracker.list_epochs()
-        for row in self._epochs if recorded is not None else ():
+        if (recorded := tracker.list_epochs()) is None:
+            return
+        for row in self._epochs:
             if (step := int(row["epoch"]) + 1) not in recorded:
                 tracker.logger.log_metrics(_epoch_values(row), step)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from napari_melanoma.core.config import Config, OneOf, overlay_recipe_values, overlay_values
+from napari_melanoma.core.config import Config, OneOf, overlay_keys, overlay_recipe_values, overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.extensions.papers import RECIPES
@@ -88,7 +88,7 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
             yield Row(
                 f"{name}-{number:02}",
                 _with_title(file, draw),
-                {"full": _with_grid_values(full, draw), "small": _with_grid_values(small, draw)},
+                {"full": overlay_keys(full, draw), "small": overlay_keys(small, draw)},
                 name,
                 full_only=number > file.search.draws_small,
             )
@@ -104,7 +104,7 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
         yield Row(
             "-".join([name, *(str(value).replace("_", "-") for value in grid.values())]),
             _with_title(file, grid),
-            {"full": _with_grid_values(full, grid), "small": _with_grid_values(small, small_grid)},
+            {"full": overlay_keys(full, grid), "small": overlay_keys(small, small_grid)},
             name,
         )
 
@@ -132,14 +132,6 @@ def _with_title(file: RowFile, values: Mapping[str, Any]) -> RowFile:
     """Fill in the values of a row of a grid or a random search in its title."""
     title = file.title.format(**{key.rpartition(".")[2]: value for key, value in values.items()})
     return file.model_copy(update={"title": title})
-
-
-def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
-    """Set values of a recipe by their dotted names, such as ``model.input_size``."""
-    for key, value in grid.items():
-        inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
-        values = overlay_recipe_values(values, inside)
-    return values
 
 
 Budget = Literal["small", "full"]
