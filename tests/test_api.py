@@ -784,7 +784,7 @@ def test_masks_of_arrays_become_a_data_set(data_set: Path, tmp_path: Path) -> No
         reviewer="AB",
     )
     assert len(imported.added) == 2
-    assert [name for name, _ in imported.faults] == ["p9.png"]
+    assert [name for name, _ in imported.faults] == ["masks/p9.png"]
     assert len(imported.without_mask) == 3
     assert imported.dataset is not None
     table = imported.dataset.to_pandas()

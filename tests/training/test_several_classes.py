@@ -305,3 +305,10 @@ def test_a_student_with_its_classes_in_another_order(
     assert masks.shape[1] == 1 + 3
     assert (masks[:, 1:].argmax(1) == masks[:, 0]).mean() > 0.8
     assert np.abs(masks[:, 1:].sum(1).astype(float) - 255).max() <= 2
+
+
+@pytest.mark.parametrize("of_slides", [True, False])
+def test_the_check_states_what_a_model_of_photographs_cannot_do(tiles: Path, of_slides: bool) -> None:
+    recipe = recipe_of(tiles, **({} if of_slides else {"tile": None}))
+    warnings = check_data(recipe, RunContext()).warnings
+    assert any("but lesion, the Lesion dock" in warning for warning in warnings) is not of_slides

@@ -332,7 +332,9 @@ def import_masks(
     chosen = mask_import.MaskImportOptions.parse(values, "import_masks")
     out, photographs = to_path(folder, "the data set"), to_path(images, "the folder of the photographs")
     with TemporaryDirectory() as temporary:
-        source = _write_masks(masks, Path(temporary)) if isinstance(masks, Mapping) else to_path(masks, "the masks")
+        source = (
+            _write_masks(masks, Path(temporary, "masks")) if isinstance(masks, Mapping) else to_path(masks, "the masks")
+        )
         report = mask_import.import_masks(source, photographs, out, chosen, run=to_run(progress))
     dataset = DataSet(out) if out.is_dir() else None
     faults = [*report.faults, *report.leaks]

@@ -16,7 +16,14 @@ from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
-from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Sample,
+    iter_entries,
+    make_sample,
+    read_class_names,
+    select_trainable,
+)
 from napari_melanoma.data.dataset_import import ORIGIN_FILE
 from napari_melanoma.data.dataset_report import min_median_max
 from napari_melanoma.data.dataset_table import iter_table_rows
@@ -227,7 +234,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         ),
         faults=faults,
         notes=[
-            *_note_label_images(checks),
+            *_note_label_images(checks, read_class_names(folder)),
             *note_inverted([one.sample.image_id for one in checks if one.covers_border and one.lesion_fraction != 1]),
             *_find_unusual_masks(checks),
             *similar,
@@ -314,13 +321,16 @@ def _read_label_values(sample: Sample) -> tuple[int, ...]:
     return tuple(values.tolist()) if values[-1] not in (0, 1, MASK_VALUE) else ()
 
 
-def _note_label_images(checks: Sequence[ImageCheck]) -> list[Finding]:
+def _note_label_images(checks: Sequence[ImageCheck], names: Mapping[str, Sequence[int]]) -> list[Finding]:
     label_images = [check for check in checks if check.labels]
     if not label_images:
         return []
     values = ", ".join(map(str, sorted({value for check in label_images for value in check.labels})))
     count = "1 is a label image" if len(label_images) == 1 else f"{len(label_images)} are label images"
-    return [("masks", f"{count} (values {values}): name the classes in a recipe's 'classes'")]
+    if not names:
+        return [("masks", f"{count} (values {values}): name the classes in a recipe's 'classes'")]
+    classes = ", ".join(f"{name} {', '.join(map(str, of_class))}" for name, of_class in names.items())
+    return [("masks", f"{count} (values {values}) of the classes {classes}")]
 
 
 def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[Finding]:

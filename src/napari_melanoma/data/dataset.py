@@ -13,7 +13,15 @@ from typing import Literal, TypeVar
 
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError, RunError, ScaleMissing
-from napari_melanoma.core.files import atomic_file, compose_name, is_same_folder, move, remove_file, save_error
+from napari_melanoma.core.files import (
+    atomic_file,
+    compose_name,
+    is_same_folder,
+    move,
+    remove_file,
+    save_error,
+    write_json,
+)
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
@@ -23,6 +31,7 @@ from napari_melanoma.data.table_schema import COLUMN_NAMES
 
 Key = tuple[str, str]  # name of the data set, and image id
 Item = TypeVar("Item")
+CLASSES_FILE = "classes.json"  # names of the values of label images
 TABLE_NAMES = ("dataset.csv", "metadata.csv")
 COHORT_FILE = "cohort.json"  # in data sets of synthetic patients; describes the risk law that they follow
 PHANTOM_SOURCE = "phantom"  # beginning of the source of synthetic images, also after a merge
@@ -274,6 +283,24 @@ def read_pixel_size(row: Mapping[str, str]) -> PixelSize | None:
         return PixelSize(float(row.get("mpp_y") or "nan"), float(row.get("mpp_x") or "nan"))
     except (ValueError, ScaleMissing):
         return None
+
+
+def read_class_names(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Return the classes of the label images of a data set, with their values; empty if it does not name them."""
+    tiles = read_object_or_empty(folder / "tiles.json").get("labels")
+    if isinstance(tiles, list):  # names of the values 0, 1, 2 ...
+        return {str(name): (value,) for value, name in enumerate(tiles) if value}
+    path, classes = folder / CLASSES_FILE, dict[str, tuple[int, ...]]()
+    for name, values in read_object_or_empty(path).items():
+        if not (isinstance(values, list) and values and all(isinstance(one, int) and 0 < one < 256 for one in values)):
+            raise DataSetError(f"{path}: expected a list of values from 1 to 255 for '{name}', found {values}.")
+        classes[name] = tuple(values)
+    return classes
+
+
+def write_class_names(folder: Path, classes: Mapping[str, Sequence[int]]) -> None:
+    """Write the classes of the label images of a data set, with their values."""
+    write_json(folder / CLASSES_FILE, {name: list(values) for name, values in classes.items()})
 
 
 def get_group_id(row: Mapping[str, str]) -> str:

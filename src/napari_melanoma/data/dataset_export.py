@@ -17,7 +17,9 @@ from napari_melanoma.data.dataset import (
     DatasetEntry,
     get_group_id,
     iter_entries,
+    read_class_names,
     require_outside_datasets,
+    write_class_names,
     write_dataset_table,
 )
 from napari_melanoma.data.export_catalog import (
@@ -70,8 +72,9 @@ def export_dataset(
         reasons = "; ".join(f"{count} {reason}" for reason, count in left_out.items()) or format_names(dict(faults))
         raise DataSetError(f"{dataset} has no image to export: {reasons}. Correct the data set, or see the options.")
     values, has_classes = _find_values(images, run)
-    is_label_image = has_classes or bool(options.classes)
-    classes = _name_classes(options.classes, values) if is_label_image else {LESION: (1,)}
+    names = read_class_names(dataset)
+    is_label_image = has_classes or bool(options.classes or names)
+    classes = _name_classes(options.classes, values, names) if is_label_image else {LESION: (1,)}
     images = [replace(image, classes=classes, is_label_image=is_label_image) for image in images]
     data = ExportedData(dataset.resolve().name, out.resolve().name, images, classes, options, run, faults)
     data.notes += _note_unnamed(classes, values) if is_label_image else []
@@ -85,6 +88,8 @@ def export_dataset(
         if not format_.spec.has_table:
             rows = [{**image.row, "image_id": image.image_id} for image in exported]
             write_dataset_table(folder / METADATA_FILE, rows)
+        if is_label_image and not format_.spec.names_classes:
+            write_class_names(folder, classes)
     masks = sum(image.mask is not None for image in exported)
     return DataExportReport(len(exported), masks, dict(classes), dict(left_out), data.faults, data.notes)
 
@@ -143,15 +148,16 @@ def _find_values(images: Sequence[ExportedImage], run: RunContext) -> tuple[set[
     return values, is_ambiguous or (len(of_lesion) > 1 and of_lesion != _LESION_VALUES)
 
 
-def _name_classes(texts: Sequence[str], values: set[int]) -> ClassValues:
-    """Parse names of classes with their values; without them, number the classes by their values."""
+def _name_classes(texts: Sequence[str], values: set[int], names: ClassValues) -> ClassValues:
+    """Parse names of classes with their values; without them, use those of the data set, or number the others."""
     if not texts:
         if max(values) > _MAX_VALUE:
             raise DataSetError(
                 f"the masks have values up to {max(values)}: expected at most {_MAX_VALUE}. Name the classes to export "
                 "with their values, such as tumor=1; other values become background."
             )
-        return {f"class {value}": (value,) for value in sorted(values - {0})}
+        named = {value for of_class in names.values() for value in of_class}
+        return {**names, **{f"class {value}": (value,) for value in sorted(values - named - {0})}}
     classes = {}
     for text in texts:
         name, _, listed = (part.strip() for part in text.rpartition("="))

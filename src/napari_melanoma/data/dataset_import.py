@@ -30,7 +30,14 @@ from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.annotators import DESCRIPTION, MAJORITY, select_annotator
-from napari_melanoma.data.dataset import PackedRow, assemble_folder, unpack_row, write_dataset_table
+from napari_melanoma.data.dataset import (
+    PackedRow,
+    assemble_folder,
+    read_class_names,
+    unpack_row,
+    write_class_names,
+    write_dataset_table,
+)
 from napari_melanoma.data.formats.nnunet import (
     is_nnunet_image,
     merge_channels,
@@ -194,10 +201,11 @@ def plan_import(
         selected, noted = select_annotator(objects_of, options.annotator)
         records = [replace(record, objects=tuple(selected[record.image_id])) for record in records]
         notes += noted
-    names = number_classes(one for record in records for one in record.objects)
-    reading = MaskReading(
-        options.lesion, names or read_nnunet_labels(masks or folder), options.annotator == MAJORITY, options.resize
-    )
+    names, stored = number_classes(one for record in records for one in record.objects), read_class_names(folder)
+    if all(len(stored.get(name, ())) == 1 for name in names):  # as numbered when they were exported
+        names = {name: stored[name] for name in names}
+    class_values = names or read_nnunet_labels(masks or folder) or stored
+    reading = MaskReading(options.lesion, class_values, options.annotator == MAJORITY, options.resize)
     if reading.values is None:
         check_classes(reading.names, keep=masks is None)
     elif isinstance(reading.values, tuple):
@@ -287,6 +295,8 @@ def import_source(
         report.notes += [*harmonized.describe_findings(), *plan.describe()]
         report.leaks = find_leaks(rows)
         write_dataset_table(gathering / "dataset.csv", rows)
+        if plan.reading.values == "keep" and plan.reading.names:
+            write_class_names(gathering, plan.reading.names)
         write_json(gathering / ORIGIN_FILE, {**_describe_origin(source, report), "not_understood": harmonized.unmapped})
         remove_file(journal.path)
     report.notes += write_private_table(out, imported)

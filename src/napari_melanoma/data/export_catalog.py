@@ -59,13 +59,15 @@ class DataExportSpec(NamedTuple):
     """A format: its name, and its title for users.
 
     ``needs_mask``: images without a mask are left out. ``has_table``: the format has a table of the images, so that
-    ``metadata.csv`` is not written.
+    ``metadata.csv`` is not written. ``names_classes``: it names the values of label images, so that ``classes.json`` is
+    not written.
     """
 
     name: str
     title: str
     needs_mask: bool = True
     has_table: bool = False
+    names_classes: bool = False
 
 
 class MaskArea(NamedTuple):

@@ -28,9 +28,11 @@ from napari_melanoma.data.dataset import (
     find_table,
     iter_entries,
     make_sample,
+    read_class_names,
     require_outside_datasets,
     row_error,
     unpack_row,
+    write_class_names,
     write_dataset_table,
 )
 from napari_melanoma.data.duplicates import Duplicate, find_duplicates
@@ -234,6 +236,7 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     readers = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]
     origins = [origin for reader in readers for origin in reader.iter_rows(run)]
     samples = {key: sample for reader in readers for key, sample in reader.samples.items()}
+    classes = merge_class_names(folders)
     groups = [[origin] for origin in origins] if options.keep_duplicates else group_by_image(origins)
     merged, conflicts = _merge_groups(groups, samples)
     with assemble_folder(out) as gathering:
@@ -252,7 +255,26 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
             notes=[*notes, *_describe_renamed_patients(kept, conflicts)],
         )
         _write_dataset(gathering, kept, report, run)
+        if classes:
+            write_class_names(gathering, classes)
     return report
+
+
+def merge_class_names(folders: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Return the classes of the label images of several data sets; raises if a name or a value has two meanings."""
+    merged: dict[str, tuple[int, ...]] = {}
+    for folder in folders:
+        classes = read_class_names(folder)
+        differing = [name for name, values in classes.items() if merged.get(name, values) != values]
+        others = {value for name, values in merged.items() if name not in classes for value in values}
+        differing += [name for name, values in classes.items() if name not in merged and others.intersection(values)]
+        if differing:
+            raise DataSetError(
+                f"the class {format_names(differing)} of {folder.name} has other values in the masks than in the "
+                "data sets before it. Import the data sets again with the same classes."
+            )
+        merged.update(classes)
+    return merged
 
 
 def _write_dataset(folder: Path, merged: Sequence[_MergedRow], report: MergeReport, run: RunContext) -> None:

@@ -14,6 +14,7 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.plugins import Family
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
+from napari_melanoma.data.dataset import read_class_names
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
@@ -63,7 +64,7 @@ class ShippedRecipe:
             "data": {"datasets": [str(folder) for folder in datasets]},
             "model": {"start": start, "start_weights": start_weights},
         }
-        recipe_values = overlay_values(self.values, self._tile_settings(datasets))
+        recipe_values = overlay_values(self.values, self._tile_settings(datasets) or self._class_settings(datasets))
         values = overlay_values(recipe_values, self._start_settings(start, start_weights, recipe_values))
         return TrainRecipe.parse(
             overlay_values(overlay_values(values, data_and_start), overrides), f"recipe '{self.name}'"
@@ -99,6 +100,17 @@ class ShippedRecipe:
         classes = tiles.classes
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
         return {**values, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
+
+    def _class_settings(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
+        """Return the classes that data sets of photographs name, for a segmentation of several classes."""
+        if self.data_kind != "photographs" or self.values.get("task") == "classification" or "classes" in self.values:
+            return {}
+        names = [read_class_names(Path(folder)) for folder in datasets]
+        if not all(names) or any(one != names[0] for one in names):
+            return {}
+        values = {value: name for name, of_class in names[0].items() if len(of_class) == 1 for value in of_class}
+        listed = [values.get(value, f"class {value}") for value in range(1, 1 + max(values, default=0))]
+        return {"classes": ("background", *listed)} if listed else {}
 
     def _start_settings(self, start: str, start_weights: str, recipe_values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that a starting bundle determines; of these, the recipe may set the input size."""

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 NAMED = 3  # files that a message lists
+LABELS_LIMIT = (
+    "A network of several classes on photographs can be trained, evaluated, compared and exported, but lesion, the "
+    "Lesion dock and the example.py of its export predict masks of one lesion only."
+)
 FEW_TEST_IMAGES = 5  # fewer cause a warning
 SAVED_EVERY = 500  # files; an interrupted first scan resumes from the last save
 LESION_VALUE = 255  # value of lesion pixels in masks of one class

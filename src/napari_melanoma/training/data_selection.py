@@ -352,6 +352,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     """
     chosen = select_samples(recipe)
     split_notices = [*data_checks.split_warnings(chosen.parts, recipe), *_check_patient_leaks(chosen, recipe)]
+    split_notices += [data_checks.LABELS_LIMIT] if recipe.classes and recipe.tile is None else []
     chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.for_training, *chosen.unlabelled, *chosen.for_test]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.annotation_json import JSON_NAME, as_list, find_text
+from napari_melanoma.data.dataset import CLASSES_FILE
 from napari_melanoma.data.mask_areas import MaskObject
 from napari_melanoma.data.mask_values import NO_PHOTOGRAPH, ImageNames, find_stated_split
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
@@ -92,7 +93,8 @@ def read_objects(
     left_out: Counter[str] = Counter()
     others: list[str] = []
     for file in tree.files:
-        if not JSON_NAME.fullmatch(file.name.rpartition("/")[2]):
+        name = file.name.rpartition("/")[2]
+        if not JSON_NAME.fullmatch(name) or name == CLASSES_FILE:
             continue
         path, content = Path(file.name), parse_json(tree.read_content(file), file.name, allow_nan=True)
         listed = as_list(content.get("images")) if format_.name == "coco" and isinstance(content, dict) else []

@@ -13,6 +13,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.annotation_json import JSON_NAME
+from napari_melanoma.data.dataset import CLASSES_FILE
 from napari_melanoma.data.export_catalog import LESION, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats import coco, geojson, label_studio, labelme
 from napari_melanoma.data.formats.nnunet import DESCRIPTION, SPLITS_FILE, add_nnunet_folds
@@ -46,7 +47,7 @@ ANNOTATIONS = (coco.FORMAT, labelme.FORMAT, label_studio.FORMAT, geojson.FORMAT)
 JSON_FORMATS = "COCO, labelme, label-studio or GeoJSON"
 IMAGE_SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ARRAY_SUFFIX)
 WORKBOOKS = (".xlsx", ".xls", ".ods")
-NNUNET_FILES = (DESCRIPTION, SPLITS_FILE)
+DESCRIPTIONS = (DESCRIPTION, SPLITS_FILE, CLASSES_FILE)
 OTHER_ANNOTATIONS = (".jsonl", ".npz", ".parquet", ".xml", ".mat", ".yaml", ".yml")
 
 
@@ -71,7 +72,7 @@ def _note_annotations(tree: SourceTree) -> None:
     unused: dict[str, list[str]] = defaultdict(list)
     for file in tree.files:
         name = file.name.rpartition("/")[2]
-        if JSON_NAME.fullmatch(name) and name not in NNUNET_FILES and not name.endswith(TRUTH_SUFFIX):
+        if JSON_NAME.fullmatch(name) and name not in DESCRIPTIONS and not name.endswith(TRUTH_SUFFIX):
             unused[_identify(tree, file)].append(file.name)
         elif file.suffix in OTHER_ANNOTATIONS and not _is_read(file):
             unused[""].append(file.name)

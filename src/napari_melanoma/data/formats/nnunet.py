@@ -41,7 +41,9 @@ splits_final.json, from the folder nnUNet_preprocessed, if the folds are to be k
 metadata.csv with patient_id ..., if known""",
     public=False,
 )
-EXPORT = DataExportSpec("nnunet", "nnU-Net v2 raw data set (imagesTr, labelsTr, dataset.json, splits_final.json)")
+EXPORT = DataExportSpec(
+    "nnunet", "nnU-Net v2 raw data set (imagesTr, labelsTr, dataset.json, splits_final.json)", names_classes=True
+)
 FOLDERS = ("imagestr", "imagests", "imagesval")
 SPLITS_FILE = "splits_final.json"
 DESCRIPTION = "dataset.json"  # with the names of classes and channels
