@@ -195,3 +195,21 @@ def test_a_table_that_is_joined_is_not_called_unread(tmp_path: Path) -> None:
         notes = nm.import_dataset("folder", folder, tmp_path / name, table=folder / name).notes
         assert not [note for _, note in notes if "not read" in note]
         (folder / name).unlink()
+
+
+def test_images_that_differ_in_their_suffix_are_two(tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "image1", "image2")
+    for name in ("image1", "image2"):
+        Image.open(folder / f"images/{name}.png").rotate(180).save(folder / f"images/{name}.jpg")
+    images = [(1, "image1.png"), (2, "image1.jpg"), (3, "image2.png")]
+    areas = [(1, "lesion", LESION), (2, "lesion", RULER), (3, "lesion", LESION)]
+    write_json(folder / "masks/a.json", coco(list(images), list(areas)))
+    for bring, out in zip(import_both(folder, "coco"), ("one", "two"), strict=True):
+        imported = bring()
+        found = {path.stem: read_mask(path) for path in (tmp_path / out / "masks").glob("*.png")}
+        assert sorted(found) == ["image1", "image1-2", "image2"]
+        first, second = (found["image1-2"], found["image1"])  # image1.jpg is first in the alphabet
+        assert (first == area(LESION)).all()
+        assert (second == area(RULER)).all()
+        assert "files" in dict(imported.notes)
+        assert "image2.jpg" in dict(imported.notes)["files"]

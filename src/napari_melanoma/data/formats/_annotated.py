@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.annotation_json import JSON_NAME, as_list, find_text
 from napari_melanoma.data.dataset import CLASSES_FILE
 from napari_melanoma.data.mask_areas import MaskObject
 from napari_melanoma.data.mask_values import NO_PHOTOGRAPH, ImageNames, find_stated_split
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
-from napari_melanoma.data.source_files import SourceTree
+from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.source_records import TABLES, pair_records, read_image_rows
+from napari_melanoma.io.discovery import SUFFIXES
 
 _ImageInFile = tuple[str, Path]  # the name of an image, and the file that names it
 
@@ -51,23 +54,25 @@ def find_annotated(tree: SourceTree, format_: AnnotationFormat) -> list[SourceRe
     rows = read_image_rows(tree, TABLES, keep_folders=True)
     pictures = [file for file in tree.files if file.is_mask and not JSON_NAME.fullmatch(PurePosixPath(file.name).name)]
     images = tree.filter_files(lambda file: not file.is_mask)
-    records = pair_records(images, rows, {})
+    names = ImageNames(Path(file.name) for file in images.files if file.suffix in SUFFIXES)
+    found_of = {key: names.find(*key) for key in {**objects, **splits}}
+    named = {found[0].as_posix() for found in found_of.values() if len(found) == 1}
+    records = _pair_named(images, rows, named)
     if pictures:
         tree.notes.append(
             ("annotations", f"not used, as no {format_.name}: {format_names([file.name for file in pictures])}")
         )
-    names = ImageNames(Path(record.image.name) for record in records if record.image)
     objects_of: dict[str, list[MaskObject]] = defaultdict(list)
     split_of: dict[str, set[str]] = defaultdict(set)
     for (image, file), of_image in objects.items():
-        candidates = names.find(image, file)
+        candidates = found_of[image, file]
         if len(candidates) == 1:
             objects_of[candidates[0].as_posix()] += of_image
         else:
             several = f"may belong to {' or '.join(map(str, candidates[:3]))}: rename one of them"
             tree.faults.append((image, several if candidates else NO_PHOTOGRAPH))
-    for (image, file), split in splits.items():
-        if len(candidates := names.find(image, file)) == 1:
+    for key, split in splits.items():
+        if len(candidates := found_of[key]) == 1:
             split_of[candidates[0].as_posix()].add(split)
     found, contradicting = [], []
     for record in records:
@@ -82,6 +87,33 @@ def find_annotated(tree: SourceTree, format_: AnnotationFormat) -> list[SourceRe
         note = f"none is used for {format_names(contradicting)}, which are in files of several splits"
         tree.notes.append(("split", note))
     return found
+
+
+def _pair_named(tree: SourceTree, rows: Mapping[str, Mapping[str, str]], named: Container[str]) -> list[SourceRecord]:
+    """Pair images with rows; of several whose names differ in their suffix, those that annotations name are used."""
+    groups: dict[tuple[str, str], list[SourceFile]] = defaultdict(list)
+    for file in tree.files:
+        if file.suffix in SUFFIXES and file.name in named:
+            groups[file.name.rpartition("/")[0], normalize_name(file.stem)].append(file)
+    kept = {of_name[0] for of_name in groups.values()}
+
+    def is_first(file: SourceFile) -> bool:
+        key = file.name.rpartition("/")[0], normalize_name(file.stem)
+        return file.suffix not in SUFFIXES or key not in groups or file in kept
+
+    records = pair_records(tree.filter_files(is_first), rows, {})
+    used = {record.image_id.lower() for record in records}
+    for first, *others in groups.values():
+        record = next(record for record in records if record.image == first) if others else None
+        for file in others if record else ():
+            image_id = free_name(safe_name(file.stem), used)
+            used.add(image_id.lower())
+            records.append(replace(record, image_id=image_id, image=file))
+    unnamed = [file.name for file in tree.files if not is_first(file) and file.name not in named]
+    if unnamed:
+        note = f"not used, as annotations name others of these names: {format_names(unnamed)}"
+        tree.notes.append(("files", note))
+    return records
 
 
 def read_objects(
