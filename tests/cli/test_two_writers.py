@@ -1,4 +1,4 @@
-"""Two processes never write to one results folder: the second is rejected and changes nothing."""
+"""Two processes never write to one folder: the second is rejected, or analyzes other photographs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.locks import hold_output_lock
+from napari_melanoma.lesion.results import ResultFolders
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -33,7 +34,6 @@ def dataset(tmp_path: Path) -> Path:
 
 
 VERBS = [
-    ("lesion", "{photographs}", "--out", "{out}"),
     ("phantom", "lesion", "--count", "1", "--out", "{out}"),
     ("phantom", "slide", "--count", "1", "--out", "{out}"),
     ("evaluate", "--model", "{model}", "--data", "{dataset}", "--out", "{out}"),
@@ -56,7 +56,16 @@ def test_the_second_process_is_rejected_and_changes_nothing(run, words, photogra
     assert not out.exists()
 
 
-def test_a_finished_command_releases_the_folder(run, photographs: Path, tmp_path: Path) -> None:
+def test_a_finished_command_releases_the_folder(run, dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results"
     for _ in range(2):
-        assert run("lesion", photographs, "--out", tmp_path / "results").exit_code == 0
-    assert not list((tmp_path / "results").glob(".output.*"))
+        assert run("data", "report", dataset, "--out", out).exit_code == 0
+    assert not list(out.glob(".output.*"))
+
+
+def test_a_photograph_of_another_process_is_stated(run, photographs: Path, tmp_path: Path) -> None:
+    folders = ResultFolders(tmp_path / "results")
+    assert folders.claim(folders.assign(photographs / "lesion_0000.png"))
+    done = run("lesion", photographs, "--out", tmp_path / "results")
+    assert done.exit_code == 0
+    assert "1 left to another process that analyzes them" in done.stdout

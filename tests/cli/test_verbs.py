@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from napari_melanoma import doctor
 from napari_melanoma.cli import app, application
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.lesion.results import SALT
+from napari_melanoma.lesion.results import LOCK, SALT
 from napari_melanoma.models import DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER
 from napari_melanoma.runs import train
 
@@ -90,7 +90,7 @@ def test_the_example_of_several_photographs_runs(run, tmp_path: Path, photograph
     result = run(*shlex.split(example)[1:])
     assert result.exit_code == 0, result.output
     written = {path.name for path in (tmp_path / "results").iterdir()}
-    assert written == {"p0", "p1", "p2", "results.csv", SALT}
+    assert written == {"p0", "p1", "p2", "results.csv", SALT, LOCK}
 
 
 def test_the_example_with_clicks_runs(run, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_the_suggested_next_command_analyzes_phantoms(run, tmp_path: Path, dark)
     next_command = output.split("next: napari-melanoma ")[1].split()
     assert run(*next_command).exit_code == 0
     written = {path.name for path in (tmp_path / "RESULTS").iterdir()}
-    assert written == {"lesion_0000", "lesion_0001", "results.csv", SALT}
+    assert written == {"lesion_0000", "lesion_0001", "results.csv", SALT, LOCK}
 
 
 RECIPE = '[data]\ndatasets = ["dataset"]\n'

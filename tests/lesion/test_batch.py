@@ -23,7 +23,7 @@ from napari_melanoma.lesion import batch
 from napari_melanoma.lesion import batch as lesions
 from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyze_files, find_inputs
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.results import SALT
+from napari_melanoma.lesion.results import CLAIMS, LOCK, SALT, ResultFolders
 
 Draw = Callable[..., Path]
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
@@ -57,7 +57,7 @@ def photographs(tmp_path: Path, draw: Draw) -> list[Path]:
 def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, model, batch_size: int) -> None:
     out = tmp_path / "out"
     assert counts(analyse(photographs, out, model, batch_size=batch_size)) == (5, 0, 0)
-    assert {path.name for path in out.iterdir()} == {*(path.stem for path in photographs), "results.csv", SALT}
+    assert {path.name for path in out.iterdir()} == {*(path.stem for path in photographs), "results.csv", SALT, LOCK}
     found = rows(out)
     for number, path in enumerate(photographs):
         assert {file.name for file in (out / path.stem).iterdir()} == FILES
@@ -66,6 +66,45 @@ def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, mo
         area = np.asarray(Image.open(out / path.stem / "mask.png")).astype(bool).sum()
         assert float(found[path.stem]["area_px"]) == area
         assert area == pytest.approx(np.pi * (10 + number) ** 2, rel=0.25)
+
+
+def test_photographs_that_another_process_analyzes_are_left_to_it(photographs, tmp_path: Path, model) -> None:
+    """Two photographs have the same name; the other process has claimed one of them."""
+    out, twin = tmp_path / "out", tmp_path / "other" / photographs[1].name
+    twin.parent.mkdir()
+    twin.write_bytes(photographs[0].read_bytes())
+    others = ResultFolders(out)
+    for path in (photographs[0], twin):
+        assert others.claim(others.assign(path)) is not None
+    summary = analyse(photographs, out, model)
+    assert (counts(summary), summary.left) == ((4, 0, 0), 1)
+    assert len([path for path in out.iterdir() if path.name.startswith("p1-")]) == 1, "p1 is the folder of the other"
+    assert not (out / "p0").exists()
+    others.claims.close()
+    assert not (out / CLAIMS).exists()
+    summary = analyse([*photographs, twin], out, model)
+    assert (counts(summary), summary.left) == ((2, 4, 0), 0)
+    assert len(rows(out)) == 6
+
+
+def test_two_processes_analyze_each_photograph_once(draw: Draw, tmp_path: Path, model) -> None:
+    """As two jobs of a cluster; none of their rows is lost."""
+    paths = [draw(tmp_path / "in" / f"p{number}.png", radius=10 + number % 5) for number in range(24)]
+    summaries: list[BatchSummary] = []
+
+    def work() -> None:
+        summaries.append(analyse(paths, tmp_path / "out", model, batch_size=1, workers=1))
+
+    jobs = [threading.Thread(target=work) for _ in range(2)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert sum(summary.done for summary in summaries) == 24
+    assert all(summary.done + summary.skipped + summary.left == 24 for summary in summaries)
+    assert {row["status"] for row in rows(tmp_path / "out").values()} == {"done"}
+    assert len(rows(tmp_path / "out")) == 24
+    assert not (tmp_path / "out" / CLAIMS).exists()
 
 
 def test_an_image_without_skin_is_analyzed_with_a_warning(photographs, tmp_path: Path, model) -> None:

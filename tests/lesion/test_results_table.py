@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.io.results import read_table
-from napari_melanoma.lesion.results import ResultTable
+from napari_melanoma.lesion.results import LOCK, ResultTable
 
 COLUMNS = ("image", "status", "area_px")
 
@@ -94,7 +94,7 @@ def test_a_table_that_is_open_elsewhere_is_tried_again(tmp_path: Path, held: Hel
     table.set_row({"image": "b"})
     table.write_periodically()
     assert [row["image"] for row in read_table(tmp_path / "t.csv")] == ["a", "b"]
-    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", LOCK}
 
 
 def test_the_last_attempt_raises_an_error_with_instructions(tmp_path: Path, held: Held) -> None:

@@ -156,6 +156,8 @@ def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.skipped:
         counts.append(f"{summary.skipped} already done")
+    if summary.left:
+        counts.append(f"{summary.left} left to another process that analyzes them")
     if summary.failed:
         counts.append(f"{summary.failed} failed")
     if summary.without_lesion:

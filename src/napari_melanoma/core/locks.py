@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.files import remove_leftovers, save_error, write_json
+from napari_melanoma.core.files import remove_leftovers, save_error, write_json, write_text
 from napari_melanoma.core.parsing import read_object
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 HEARTBEAT_S = 60.0
+OWNER_WAIT_S = 1.0
 OUTPUT_LOCK_FILE = ".output.lock"
 
 
@@ -61,6 +67,63 @@ def hold_output_lock(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # usually it is not empty
             folder.rmdir()
+
+
+class Claims:
+    """Names in a folder that this process has claimed, so that several processes share the work on them.
+
+    A claim is a lock file in a hidden folder, and ends with its process. Beside it, a file states the owner, which is a
+    text that identifies the work.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._locks: dict[str, FileLock] = {}
+
+    def claim(self, name: str, owner: str) -> bool | None:
+        """Claim a name; False if another process has claimed it for the same owner, None if for another one."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self._path(name, "lock"), timeout=0, thread_local=False)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            return False if self._read_owner(name) in ("", owner) else None
+        except OSError as error:
+            raise save_error(self._folder, error) from error
+        self._locks[name] = lock
+        write_text(self._path(name, "owner"), owner)
+        return True
+
+    def release(self, name: str) -> None:
+        """Release a name, if it is claimed."""
+        if (lock := self._locks.pop(name, None)) is None:
+            return
+        self._path(name, "owner").unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):  # on Windows another process may have opened it
+            self._path(name, "lock").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release all names."""
+        for name in list(self._locks):
+            self.release(name)
+        with suppress(OSError):  # another process may have claims
+            self._folder.rmdir()
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{suffix}"  # names may be long
+
+    def _read_owner(self, name: str) -> str:
+        """Read the owner of a claim; "" if it was just released, or is not written within a second."""
+        path = self._path(name, "owner")
+        end = time.monotonic() + OWNER_WAIT_S
+        while not path.exists() and time.monotonic() < end and is_locked(self._path(name, "lock")):
+            time.sleep(0.01)
+        with suppress(OSError):
+            return path.read_text(encoding="utf-8")
+        return ""
 
 
 def lock_holder(path: Path) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from napari_melanoma.core.context import (
 )
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.io.discovery import find_photographs
@@ -79,7 +78,7 @@ COLUMNS = (
     "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "lesions_found",
 )  # fmt: skip
 log = logging.getLogger(__name__)
-Status = Literal["done", "skipped", "failed"]
+Status = Literal["done", "skipped", "failed", "left"]  # left: to another process
 
 
 @dataclass(frozen=True)
@@ -368,6 +367,7 @@ class BatchSummary:
     table: Path
     seconds: float
     with_warning: int = 0
+    left: int = 0
 
 
 def _ignore_outcome(outcome: PhotographOutcome) -> None:
@@ -397,6 +397,9 @@ def analyze_files(
 ) -> BatchSummary:
     """Analyze photographs into result folders and one table; existing results are reused.
 
+    Several processes, also on several machines, may analyze photographs into one folder: each photograph is analyzed
+    by the first of them that begins with it.
+
     ``segmenter``: a loaded model; by default, that of the options is loaded if any photograph needs it.
     ``on_outcome``: called after each photograph.
     """
@@ -411,13 +414,16 @@ def analyze_files(
     classifier = _batch_classifier(options, paths, run)
     class_columns = classifier.columns if classifier else ()
     counts = _OutcomeCounter(len(paths), run, on_outcome)
-    with hold_output_lock(out), ExitStack() as cleanup:
+    folders = ResultFolders(out, [TABLE])
+    with ExitStack() as cleanup:
+        cleanup.callback(folders.claims.close)
         table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS))
         cleanup.callback(table.write)
-        work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifier), table, counts)
+        work = _pending(paths, folders, _result_settings(options, info, classifier), table, counts)
         for first in work:  # runs at most once: the model is loaded only if a photograph is pending
             model = segmenter or _load_segmenter(info, run)
             for outcome in BatchPipeline(model, options, classifier, table, run).run(chain([first], work)):
+                folders.claims.release(outcome.image)
                 counts.add(outcome)
                 table.write_periodically()
     return counts.summary(table.path, time.monotonic() - started)
@@ -455,7 +461,7 @@ class _OutcomeCounter:
     def summary(self, table: Path, seconds: float) -> BatchSummary:
         by = self._by_status
         counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
-        return BatchSummary(*counts, table, seconds, self._with_warning)
+        return BatchSummary(*counts, table, seconds, self._with_warning, by["left"])
 
 
 def _pending(
@@ -465,11 +471,16 @@ def _pending(
     table: ResultTable,
     counts: _OutcomeCounter,
 ) -> Iterator[ResultTarget]:
-    """Assign a folder to each photograph; count existing results, and yield photographs without one."""
+    """Assign a folder to each photograph; count existing results, and claim and yield photographs without one."""
+
+    def is_finished(target: ResultTarget) -> bool:
+        return target.corrected or bool(settings and target.is_done(settings))
+
     for path in paths:
         counts.run.check()
         try:
             target = folders.assign(path)
+            claimed = target if is_finished(target) else folders.claim(target)
         except DiskFull:
             raise
         except Exception as error:  # noqa: BLE001 - any error concerns this photograph only; the batch continues
@@ -477,12 +488,15 @@ def _pending(
             table.set_row(failed_row(path.stem, path.name, message))
             counts.add(PhotographOutcome(path.stem, path, "failed", error=message))
             continue
-        if target.corrected or (settings and target.is_done(settings)):
-            row = stored_row(target, target.stored or {}, "kept" * target.corrected)
+        if claimed is None:
+            counts.add(PhotographOutcome(target.folder.name, path, "left"))
+        elif is_finished(claimed):
+            folders.claims.release(claimed.folder.name)
+            row = stored_row(claimed, claimed.stored or {}, "kept" * claimed.corrected)
             table.set_row(row)
-            counts.add(PhotographOutcome.from_row(target.folder.name, path, "skipped", row))
+            counts.add(PhotographOutcome.from_row(claimed.folder.name, path, "skipped", row))
         else:
-            yield replace(target, stored=None)
+            yield replace(claimed, stored=None)
 
 
 def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> BatchClassifier | None:

@@ -6,10 +6,11 @@ import errno
 import hmac
 import io
 import logging
+import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_text
+from napari_melanoma.core.locks import Claims, hold_lock
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import folder_name, is_inside
 from napari_melanoma.core.provenance import array_fingerprint
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 RESULT_IMAGES = frozenset((*ALWAYS_WRITTEN, "roi.png"))
 RECORD = "batch"  # key in the provenance of a result
 SALT = ".napari-melanoma-salt"
+LOCK, LOCK_TIMEOUT_S = ".results.lock", 60.0  # of salt and table, which are locked for a moment
+CLAIMS = ".claims"  # folder with a lock for each photograph that is being analyzed
 _OBJECT_KEYS = (
     "provenance",
     RECORD,
@@ -129,11 +133,17 @@ class ResultTarget:
 
 
 class ResultFolders:
-    """Assigns a unique folder below ``out`` to each photograph of a run."""
+    """Assigns a unique folder below ``out`` to each photograph of a run.
+
+    Several processes may write to ``out``: a photograph is claimed before it is analyzed, and left to the process that
+    has claimed it.
+    """
 
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
-        self._salt = _read_salt(out)
+        with hold_lock(out / LOCK, LOCK_TIMEOUT_S):  # which other processes must read, not replace
+            self._salt = _read_salt(out)
+        self.claims = Claims(out / CLAIMS)
         self._assigned = {normalize_name(name) for name in reserved}
         self._existing = {normalize_name(entry.name) for entry in out.iterdir()}
 
@@ -159,6 +169,21 @@ class ResultFolders:
             )
         self._assigned.add(normalize_name(chosen))
         return ResultTarget(path, source, self._out / chosen, stored[chosen])
+
+    def claim(self, target: ResultTarget) -> ResultTarget | None:
+        """Claim a photograph, and read its result again; None if another process analyzes it."""
+        owner = _digest(target.path.resolve(), self._salt)
+        while True:
+            name = target.folder.name
+            claimed = self.claims.claim(name, owner)
+            if claimed is False:
+                return None
+            if claimed:
+                stored = _read_stored(target.folder)
+                if not target.folder.exists() or _belongs_to(stored, target.path, target.source):
+                    return replace(target, stored=stored)
+                self.claims.release(name)  # the folder was written since for another photograph of this name
+            target = self.assign(target.path)
 
 
 def provenance_record(source: PhotographSource, pixel_size_um: float | None, modality: str | None) -> dict[str, object]:
@@ -282,7 +307,7 @@ class ResultTable:
         self._lines: dict[str, str] = {}
         self._own_keys: set[str] = set()
         self._lock = Lock()
-        self._last_stamp: tuple[int, int] | None = None
+        self._last_stamp: tuple[int, ...] | None = None
         self._next_write = 0.0
         try:
             self._read()
@@ -318,17 +343,18 @@ class ResultTable:
 
     def _write(self) -> None:
         """Write all rows, without the messages that ``write`` gives to errors."""
-        if self._file_stamp() != self._last_stamp:
-            self._read()
-        with self._lock:
-            lines = [self._lines[key] for key in sorted(self._lines)]
-        with (
-            atomic_file(self.path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-        ):
-            file.write(_encode(self._columns))
-            file.writelines(lines)
-        self._last_stamp = self._file_stamp()
+        with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):  # no row of another process is lost
+            if self._file_stamp() != self._last_stamp:
+                self._read()
+            with self._lock:
+                lines = [self._lines[key] for key in sorted(self._lines)]
+            with (
+                atomic_file(self.path) as temporary,
+                temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+            ):
+                file.write(_encode(self._columns))
+                file.writelines(lines)
+            self._last_stamp = self._file_stamp()
 
     def write_periodically(self) -> None:
         """Write if the last time was long enough ago, so that users can follow a long run at little cost.
@@ -379,13 +405,17 @@ class ResultTable:
     def _line(self, row: Mapping[str, object]) -> str:
         return _encode([format_cell(row.get(column)) for column in self._columns])
 
-    def _file_stamp(self) -> tuple[int, int] | None:
-        """Return modification time (ns) and size of the file, which show if it was written; None without a file."""
+    def _file_stamp(self) -> tuple[int, ...] | None:
+        """Return what shows whether the file was written; None without a file.
+
+        The file is opened, since a network drive may state old values of a file that another machine has replaced.
+        """
         try:
-            status = self.path.stat()
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
         except FileNotFoundError:
             return None
-        return status.st_mtime_ns, status.st_size
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _encode(cells: list[str]) -> str:
