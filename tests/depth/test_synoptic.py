@@ -14,8 +14,24 @@ from napari_melanoma.case.model import CaseLesion
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, ReadingChange, count_mitoses
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_case_lesion, describe_reading
+from napari_melanoma.depth.readings import (
+    FINDINGS,
+    DepthReading,
+    ExcisionMargins,
+    MitosisCount,
+    ReadingChange,
+    SlideDepthReadings,
+    count_mitoses,
+    latest_reading,
+)
+from napari_melanoma.depth.synoptic import (
+    SynopticAnswer,
+    SynopticReport,
+    describe_finding,
+    find_answer,
+    merge_findings,
+    set_finding,
+)
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, FIELDS_BY_NAME, NOT_ASSESSED
 
 REPOSITORY = Path(__file__).parents[2]
@@ -60,7 +76,7 @@ def row(given: SynopticReport, name: str) -> tuple[str, str]:
     return next((one.text, one.state) for one in given.rows() if one.name == name)
 
 
-def test_reading_suggests_and_the_case_adds() -> None:
+def test_a_reading_answers_and_suggests_and_the_case_adds() -> None:
     given = SynopticReport().prefill(READING, LESION)
     assert values_of(given) == {
         "laterality": "left",
@@ -78,9 +94,10 @@ def test_reading_suggests_and_the_case_adds() -> None:
         "deep_margin_invasive": "involved",
         "deep_distance_invasive": 0.0,
     }
-    assert set(given.suggested) == set(given.answers)
+    assert set(given.answers) - set(given.suggested) == {*FINDINGS}, "values by a reader are findings"
     assert row(given, "site") == ("torso: abdomen (suggested by the case, not confirmed)", "suggested")
-    assert row(given, "breslow")[0].endswith("(suggested by the depth reading, not confirmed)")
+    assert row(given, "extent")[0].endswith("(suggested by the depth reading, not confirmed)")
+    assert row(given, "breslow") == ("1.34 mm, recorded as 1.3 mm", "answered")
     assert not given.history
 
 
@@ -110,7 +127,8 @@ def test_every_suggestion_has_an_author() -> None:
     mixed = READING.model_copy(update={"history": (earlier,)})
     filled = SynopticReport().prefill(mixed, LESION)
     authors = {name: answer.author for name, answer in filled.answers.items()}
-    assert all(answer.suggested_by for answer in filled.answers.values())
+    suggested = {name for name, answer in filled.answers.items() if answer.suggested_by}
+    assert suggested == {*filled.answers} - {*FINDINGS} | {"ulceration"}
     assert authors["ulceration"] == "model"
     assert {authors[name] for name in ("breslow", "mitotic_rate", "deep_margin_invasive", "clark")} == {"reader"}
     assert {authors[name] for name in ("site", "laterality", "subtype")} == {"imported"}
@@ -123,7 +141,7 @@ def test_every_suggestion_has_an_author() -> None:
 
 def test_redo_records_no_suggestion_as_a_change_of_the_reader() -> None:
     before = SynopticReport()
-    after = before.prefill(READING).set_answer("procedure", SynopticAnswer(value="punch"), "A", WHEN)
+    after = before.prefill(DepthReading(mm=1.34)).set_answer("procedure", SynopticAnswer(value="punch"), "A", WHEN)
     redone = after.restore(before, "A", WHEN).restore(after, "A", WHEN)
     assert [change.field for change in redone.history] == ["procedure"] * 3
 
@@ -144,8 +162,8 @@ def test_case_suggests_where_there_is_no_reading() -> None:
     [
         (DepthReading(when=WHEN), {}),
         (DepthReading(when=WHEN, mm=0.0), {"breslow": 0.0, "extent": "in_situ"}),
-        (DepthReading(when=WHEN, mitoses=MitosisCount(points=((1, 1),), counted=1)), {}),
-        (DepthReading(when=WHEN, mitoses=count_mitoses((), SQUARE, PixelSize(1.0, 1.0))), {}),
+        (DepthReading(when=WHEN, mitoses=MitosisCount(points=((1, 1),), counted=1)), {"mitoses_counted": 1}),
+        (DepthReading(when=WHEN, mitoses=count_mitoses((), SQUARE, PixelSize(1.0, 1.0))), {"mitoses_area": 4.0}),
         (
             DepthReading(when=WHEN, mitoses=count_mitoses((), SQUARE, PixelSize(1.0, 1.0), none_found=True)),
             {"mitotic_rate": 0.0, "mitoses_counted": 0, "mitoses_area": 4.0},
@@ -158,12 +176,86 @@ def test_prefilled_values_of_a_reading(reading: DepthReading, expected: dict[str
     assert values_of(SynopticReport().prefill(reading)) == expected
 
 
-def test_user_values_stay_and_suggestions_follow_the_reading() -> None:
+def test_user_values_stay_and_findings_follow_the_reading() -> None:
     own = SynopticAnswer(state=NOT_ASSESSED)
-    given = SynopticReport().set_answer("ulceration", own, "A", WHEN).prefill(READING)
-    assert given.answer("ulceration") == own
+    given = SynopticReport().set_answer("regression", own, "A", WHEN).prefill(READING)
+    assert given.answer("regression") == own
     assert given.prefill(DepthReading(when=WHEN, mm=3.0)).answer("breslow").value == 3.0
-    assert values_of(given.prefill(None)) == {"ulceration": None}
+    assert values_of(given.prefill(DepthReading())) == {"regression": None}
+    edited = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).set_answer("procedure", None, "A", WHEN)
+    stored = SynopticReport().with_form(edited.set_answer("site", SynopticAnswer(value="torso"), "A", WHEN))
+    assert not stored.answers.keys() & FINDINGS, "a finding has one store, the reading"
+    assert [change.field for change in stored.history] == ["regression", "site"]
+
+
+ANSWERS = {
+    "breslow": SynopticAnswer(value=1.3, at_least=True),
+    "ulceration": SynopticAnswer(value="not_identified", detail="two levels"),
+    "clark": SynopticAnswer(value="IV", confirmed_from="model"),
+    "mitotic_rate": SynopticAnswer(value=2.0),
+    "mitoses_counted": SynopticAnswer(value=0.0),
+    "mitoses_area": SynopticAnswer(value=1.5),
+    "peripheral_distance_invasive": SynopticAnswer(value=2.5),
+    "deep_distance_invasive": SynopticAnswer(value=0.0),
+}
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_finding_is_unknown_not_assessed_undetermined_or_answered(name: str) -> None:
+    """These stay four different things in the reading, in its file and in the report."""
+    depth = SlideDepthReadings()
+    for answer in (ANSWERS[name], *(SynopticAnswer(state=one) for one in (NOT_ASSESSED, CANNOT)), ANSWERS[name], None):
+        depth = set_finding(depth, name, answer, "A", WHEN)
+        depth = SlideDepthReadings.parse(json.loads(json.dumps(depth.model_dump(mode="json"))), "depth.json")
+        reading = depth.reading_by("A")
+        assert find_answer(reading, name) == answer
+        assert SynopticReport().prefill(reading).answer(name) == answer
+        expected = "unknown" if answer is None else answer.state if answer.value is None else None
+        assert expected in (None, describe_finding(reading, name))
+    assert len(reading.history) >= 5, "each change is recorded"
+    assert "not assessed" in [change.after for change in reading.history] or FINDINGS[name] in ("mitoses", "margins")
+
+
+@pytest.mark.parametrize(
+    ("form_at", "reading_at", "signed", "expected", "is_stated"),
+    [
+        ("", "", False, "not_identified", False),
+        ("10", "", False, "not_identified", False),
+        ("10", "09", False, "not_identified", True),
+        ("10", "11", False, "present", True),
+        ("10", "", True, "not_identified", False),
+        ("10", "09", True, "not_identified", True),
+        ("10", "11", True, "present", True),
+        ("10", "13", True, "present", False),
+    ],
+)
+def test_of_two_stored_values_the_later_one_is_used(
+    form_at: str, reading_at: str, signed: bool, expected: str, is_stated: bool
+) -> None:
+    """Files of earlier versions; what was changed after the signature is stated as such."""
+
+    def at(hour: str) -> str:
+        return f"2026-01-02T{hour}:00:00+00:00"
+
+    report = SynopticReport(answers={"ulceration": SynopticAnswer(value="not_identified")})
+    if form_at:
+        report = SynopticReport().set_answer("ulceration", report.answers["ulceration"], "A", at(form_at))
+    if signed:
+        report = report.sign("A", at("12"))
+    depth = SlideDepthReadings()
+    if reading_at:
+        reader = "A" if form_at else ""
+        depth = set_finding(depth, "ulceration", SynopticAnswer(value="present"), reader, at(reading_at))
+    merged, notes = merge_findings(report, depth)
+    assert find_answer(latest_reading(merged), "ulceration").value == expected
+    assert bool(notes) == is_stated
+    if is_stated:
+        label = FIELDS_BY_NAME["ulceration"].choices[expected]
+        assert notes == (
+            "Ulceration: two values were stored, not identified in the synoptic report and present in the depth "
+            f"reading. The later one is {label}.",
+        )
+    assert merge_findings(report, merged)[0] == merged
 
 
 def test_changes_are_recorded_and_undone() -> None:
@@ -181,7 +273,7 @@ def test_changes_are_recorded_and_undone() -> None:
 
 def test_signature_locks_until_reopened() -> None:
     given = SynopticReport().prefill(READING)
-    with pytest.raises(InputError, match=r"not confirmed: Primary tumor, Breslow thickness, Ulceration and \d more"):
+    with pytest.raises(InputError, match=r"not confirmed: Primary tumor, Peripheral margin.*, Deep margin"):
         given.sign("A", WHEN)
     given = given.confirm(reader="A", when=WHEN)
     with pytest.raises(InputError, match="needs a name"):
@@ -203,31 +295,6 @@ def test_signature_locks_until_reopened() -> None:
         ("A", None, "B"),
     ]
     assert reopened.sign("B", WHEN).status == "amended"
-
-
-def test_changes_after_the_signature_are_stated_with_both_values() -> None:
-    given = report(extent="invasive", breslow=1.34).sign("A", WHEN, describe_reading(READING))
-    assert given.list_changes_since_signature(describe_reading(READING)) == ()
-    moved = READING.model_copy(update={"mm": 0.62, "ulcerated": None})
-    assert given.list_changes_since_signature(describe_reading(moved)) == (
-        "Changed after signature: Breslow thickness: 1.34 mm when signed, now 0.62 mm.",
-        "Changed after signature: ulceration: not identified when signed, now not assessed.",
-    )
-    assert len(given.list_changes_since_signature(describe_reading(None))) == 6
-    near = READING.model_copy(update={"mm": 1.048})  # recorded as 1.0 mm
-    signed_near = report(breslow=1.048).sign("A", WHEN, describe_reading(near))
-    for update, now in (({"mm": 1.052}, "1.05 mm"), ({"at_least": True}, "at least 1.04 mm")):
-        (change,) = signed_near.list_changes_since_signature(describe_reading(near.model_copy(update=update)))
-        assert change == f"Changed after signature: Breslow thickness: 1.04 mm when signed, now {now}."
-    assert given.list_changes_since_signature(describe_case_lesion(LESION)) == ()  # it was not signed in the case
-    in_case = report(breslow=2.2).sign("A", WHEN, describe_case_lesion(LESION))
-    lesion = LESION.model_copy(update={"ulceration": None, "mitoses_per_mm2": 5.0})
-    assert in_case.list_changes_since_signature(describe_case_lesion(lesion)) == (
-        "Changed after signature: ulceration in the case: present when signed, now not assessed.",
-        "Changed after signature: mitoses in the case: 4.0 per mm² when signed, now 5.0 per mm².",
-    )
-    assert SynopticReport.parse(given.model_dump(mode="json"), "file") == given
-    assert given.reopen("A", WHEN).list_changes_since_signature(describe_reading(moved)) == ()
 
 
 def test_an_addendum_leaves_the_signed_report_unchanged() -> None:
@@ -276,7 +343,7 @@ def test_texts_have_units_and_details() -> None:
     ("given", "warning"),
     [
         (report(), "Not filled in: Procedure; Laterality; Site"),
-        (SynopticReport().prefill(READING), "Suggested, not confirmed: Primary tumor; Breslow thickness"),
+        (SynopticReport().prefill(READING), "Suggested, not confirmed: Primary tumor; Peripheral margin"),
         (report(extent="in_situ", breslow=1.2), "A Breslow thickness of 1.20 mm contradicts melanoma in situ. Correct"),
         (report(extent="in_situ", microsatellites="present"), "Microsatellites (present) contradicts melanoma in situ"),
         (report(ulceration_extent=2.0, ulceration="not_identified"), "ulceration is not answered as present"),

@@ -34,7 +34,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.readings import read_depth, write_depth
+from napari_melanoma.depth.readings import write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.extensions.privacy_audit.audit import audit
 from napari_melanoma.extensions.synoptic.report_section import list_synoptic_changes
@@ -48,6 +48,7 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 from napari_melanoma.reports.case_report import CollectedReport, collect_report
 from napari_melanoma.reports.formatting import format_known_data
 from napari_melanoma.reports.lesion import prediction_blocks
+from napari_melanoma.slides.synoptic_files import read_depth
 
 pytestmark = pytest.mark.usefixtures("features_found_once")
 NAMES = (
@@ -245,8 +246,8 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
 @pytest.mark.parametrize(
     ("has_readings", "depth_mm", "category"),
     [
-        (True, 1.4, "T1a: 0.22 mm, not ulcerated (reading of image 3 by BV)"),
-        (False, 1.4, "T2: 1.40 mm, ulceration not assessed (entered in the case)"),
+        (True, 1.4, "T1a: 0.22 mm, ulceration not identified (reading of image 3 by BV)"),
+        (False, 1.4, "T2: 1.40 mm, ulceration unknown (entered in the case)"),
         (False, None, ""),
     ],
     ids=["reading", "case", "unknown"],
@@ -677,7 +678,7 @@ def test_texts_of_files_cannot_bring_markup_along(reported: ReportedCase, tmp_pa
 def test_a_change_of_the_thickness_is_listed_with_two_decimals() -> None:
     answer = SynopticAnswer(value=0.5226)
     report = SynopticReport().set_answer("breslow", answer, "A", "2026-03-01T10:00:00+00:00")
-    [(_, _, label, before, after)] = list_synoptic_changes(report, {"A": "A"}, personal=True)
+    [(_, _, label, before, after)] = list_synoptic_changes(report, {"A": "A"})
     assert (label, before, after) == ("Breslow thickness", "", "0.52 mm")
 
 

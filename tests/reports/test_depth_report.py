@@ -59,7 +59,7 @@ READING = DepthReading(
     ),
 )
 
-RECORD = ("60, 100 to 460, 100", ">Margins</td>", ">lateral mm 2.50</td>", ">yes</td>")
+RECORD = ("60, 100 to 460, 100", ">Margins</td>", ">lateral mm 2.50</td>", ">present</td>")
 
 
 @pytest.fixture

@@ -2,37 +2,78 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import pydicom
 import pytest
+from fake_dicom import write_level
+from fake_slides import SIDE, FakeAnalysis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.case.model import Case, add_lesion, set_lesion
+from napari_melanoma.case.model import Case, CaseLesion, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth, write_depth
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, describe_reading
-from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.reports.export_formats import ExportedSlide
-from napari_melanoma.reports.slide import write_depth_report
-from napari_melanoma.reports.slide_export import write_export
-from napari_melanoma.slides.lesion_files import save_lesions, write_outlines
+from napari_melanoma.depth.readings import (
+    DepthReading,
+    ExcisionMargins,
+    MitosisCount,
+    SlideDepthReadings,
+    set_values,
+    write_depth,
+)
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
+from napari_melanoma.figures.page import Table
+from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.reports.case_report import collect_report
+from napari_melanoma.reports.slide import change_section
+from napari_melanoma.reports.slide_export import export_results
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.synoptic_files import (
+    BASIS,
+    NOT_RECORDED,
     SYNOPTIC_FILE,
-    describe_lesions,
+    lesion_basis,
     list_changes_since_signature,
     load_synoptic,
+    read_depth,
+    read_signature_basis,
+    read_synoptic,
     save_synoptic,
 )
 
+READING = DepthReading(
+    reader="A",
+    when="2026-01-02T09:00:00+00:00",
+    line=((60.0, 100.0), (460.0, 100.0)),
+    um_per_px=(0.5, 0.5),
+    mm=1.34,
+    ulcerated=False,
+    margins=ExcisionMargins(lateral_mm=2.5),
+    mitoses=MitosisCount(
+        points=((70.0, 80.0),), areas=(((0.0, 0.0), (0.0, 90.0), (90.0, 90.0)),), counted=1, mm2=0.5, per_mm2=2.0
+    ),
+)
+LESION_OF_CASE = CaseLesion(
+    id="L1", site="torso", laterality="left", diagnosis_detail="nodular melanoma", depth_mm=2.2, ulceration=True
+)
+LATER = "2026-01-03T10:00:00+00:00"
 SQUARE = Polygon(((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0)))
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "synoptic.schema.json"
 KEYS = st.sampled_from(
@@ -70,36 +111,197 @@ def test_report_is_read_as_it_was_saved(tmp_path: Path) -> None:
     jsonschema.validate(stored, json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-def test_changes_after_the_signature_are_in_every_export(tmp_path: Path) -> None:
-    folder = tmp_path / "section"
-    reading = DepthReading(reader="A", when=WHEN, mm=1.34)
-    lesion = SlideLesion(1, "malignant", 0.9, 0.9, 100.0, 40.0, 0.5, 1.0, 1.0, 1.0, 1.0, 0.2, (5.0, 5.0), (SQUARE,))
-    values = {**describe_reading(reading), **describe_lesions([lesion], 0.6)}
-    report = REPORT.reopen("A", WHEN).sign("A", WHEN, values).add_addendum("Levels reviewed.", "A", WHEN)
-    save_synoptic(folder, report)
-    write_json(folder / "result.json", {"options": {"lesions": {"high": 0.6, "low": 0.4}}})
-    write_outlines(folder / OUTLINES, [lesion])
-    write_depth(folder, SlideDepthReadings(readings=(reading,)))
-    assert list_changes_since_signature(folder, report, read_depth(folder)) == ()
+@pytest.fixture
+def signed(tmp_path: Path) -> Path:
+    """The results of a DICOM slide with a reading, lesions and a signed report."""
+    slide = write_level(tmp_path / "archive" / "level0.dcm", SIDE, SIDE, 0.0005)
+    folder = tmp_path / "results" / "section"
+    analysis = FakeAnalysis(folder, slide, open_fingerprint(slide))
+    analysis.spec = analysis.spec.model_copy(update={"size": (SIDE, SIDE)})
+    analysis.begins().finishes()
+    record_slide(folder, slide, record_name=True)
+    edit_result(folder, model={"name": "tiny", "fingerprint": "0123456789"}, tissue_mm2=2.5, mpp=[0.5, 0.5])
+    write_depth(folder, SlideDepthReadings(readings=(READING,)))
+    values = read_signature_basis(folder, read_depth(folder), "A", LESION_OF_CASE).values()
+    save_synoptic(folder, REPORT.reopen("A", WHEN).without_findings().with_findings(READING).sign("A", WHEN, values))
+    return folder
 
-    write_depth(folder, SlideDepthReadings(readings=(reading.model_copy(update={"mm": 0.7}),)))
-    save_lesions(folder, [lesion, replace(lesion, index=2, label="benign")], LesionConfig(high=0.3, low=0.1))
-    changes = list_changes_since_signature(folder, report, read_depth(folder))
-    for expected in (
-        "Breslow thickness: 1.34 mm when signed, now 0.70 mm.",
-        "lesions on the slide: 1, 1 malignant, 0.5 mm² in total when signed, now 2, 1 malignant, 1 mm² in total.",
-        "threshold of the lesions: 0.60 when signed, now 0.30.",
-    ):
-        assert f"Changed after signature: {expected}" in changes
-    exported = ExportedSlide(folder, None, {})
-    for name, text in (("synoptic", "derived"), ("synoptic-csv", "Change after signature"), ("fhir", "appended")):
-        write_export(name, tmp_path / name, exported)
-        content = (tmp_path / name).read_text(encoding="utf-8")
-        assert all(part in content for part in (text, "1.34 mm when signed, now 0.70 mm", "Levels reviewed."))
-    page = write_depth_report(
-        tmp_path / "page.html", SlideInfo(folder, "section", "", ()), read_depth(folder), reading, reading, folder
-    )
-    assert "1.34 mm when signed, now 0.70 mm" in page.read_text(encoding="utf-8")
+
+def edit_result(folder: Path, **values: object) -> None:
+    write_json(folder / "result.json", {**read_slide_result(folder), **values})
+
+
+def edit_reading(folder: Path, **values: object) -> None:
+    write_depth(folder, set_values(read_depth(folder), "A", LATER, **values))
+
+
+def edit_finding(folder: Path, name: str, answer: SynopticAnswer) -> None:
+    write_depth(folder, set_finding(read_depth(folder), name, answer, "A", LATER))
+
+
+def edit_lesions(folder: Path, change: Callable[[list[SlideLesion]], list[SlideLesion]], high: float = 0.6) -> None:
+    save_lesions(folder, change(list(read_lesions(folder))), LesionConfig(high=high, low=0.1))
+
+
+def edit_slide(folder: Path) -> None:
+    """Replace pixels of the slide by others."""
+    slide = recorded_slide(folder)
+    content = bytearray(slide.read_bytes())
+    middle = len(content) // 2
+    content[middle - 4096 : middle + 4096] = bytes(value ^ 1 for value in content[middle - 4096 : middle + 4096])
+    slide.write_bytes(content)
+
+
+# What another process changes in the result folder, by entry of the table.
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "slide_file": edit_slide,
+    "scale": lambda folder: write_notes(folder, SlideNotes(pixel_size=PixelSize(1.0, 1.0, "given"))),
+    "line": lambda folder: edit_reading(folder, line=((60.0, 100.0), (460.0, 130.0))),
+    "breslow": lambda folder: edit_reading(folder, mm=0.7),
+    "ulceration": lambda folder: edit_finding(folder, "ulceration", SynopticAnswer(state="not assessed")),
+    "clark": lambda folder: edit_finding(folder, "clark", SynopticAnswer(state="cannot be determined")),
+    "mitoses": lambda folder: edit_finding(folder, "mitotic_rate", SynopticAnswer(value=5.0)),
+    "mitosis_marks": lambda folder: edit_reading(
+        folder, mitoses=READING.mitoses.model_copy(update={"points": ((70.0, 81.0),)})
+    ),
+    "mitosis_areas": lambda folder: edit_reading(
+        folder, mitoses=READING.mitoses.model_copy(update={"areas": (((0.0, 0.0), (0.0, 90.0), (95.0, 90.0)),)})
+    ),
+    "lateral_margin": lambda folder: edit_reading(folder, margins=ExcisionMargins(lateral_mm=1.0)),
+    "deep_margin": lambda folder: edit_reading(folder, margins=ExcisionMargins(lateral_mm=2.5, deep_mm=3.0)),
+    "lesions": lambda folder: edit_lesions(folder, lambda lesions: lesions[1:]),
+    "outlines": lambda folder: edit_lesions(
+        folder, lambda lesions: [replace(lesions[0], polygons=(SQUARE,)), *lesions[1:]]
+    ),
+    "threshold": lambda folder: edit_lesions(folder, list, high=0.3),
+    "model": lambda folder: edit_result(folder, model={"name": "other", "fingerprint": "0123456789"}),
+    "probability": lambda folder: edit_result(folder, probability=0.12, scores={}),
+    "tissue": lambda folder: edit_result(folder, tissue_mm2=3.5),
+    "analysis_scale": lambda folder: edit_result(folder, mpp=[0.25, 0.25]),
+}
+CASE_CHANGES: dict[str, dict[str, object]] = {
+    "case_breslow": {"depth_mm": 0.5},
+    "case_ulceration": {"ulceration": None},
+    "case_mitoses": {"mitoses_per_mm2": 5.0},
+    "case_site": {"laterality": "right"},
+    "case_diagnosis": {"diagnosis_detail": ""},
+}
+
+
+def test_every_entry_is_changed_by_a_test() -> None:
+    assert {*CHANGES, *CASE_CHANGES} == {*BASIS}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_after_the_signature_is_in_every_output(signed: Path, name: str, tmp_path: Path) -> None:
+    report, changes = read_synoptic(signed)
+    assert changes == (), "nothing has changed yet"
+    before = BASIS[name].format(report.signed_values[name])
+    CHANGES[name](signed)
+    after = BASIS[name].format(read_signature_basis(signed, read_depth(signed), "A").values()[name])
+    expected = f"Changed after signature: {BASIS[name].label}: {before} when signed, now {after}."
+    assert before != after
+    assert expected in read_synoptic(signed)[1]
+    assert load_synoptic(signed) == report, "what was signed stays"
+
+    files = {"synoptic": "synoptic.json", "synoptic-csv": "synoptic.csv", "fhir": "synoptic.fhir.json"}
+    written = export_results([signed], tmp_path / "out", [*files, "depth", "report", "dicom-sr"], run=RunContext())
+    assert not [one.error for one in written if one.error]
+    out = tmp_path / "out" / "section"
+    for file in files.values():
+        assert expected in (out / file).read_text(encoding="utf-8"), file
+    with (out / "readings.csv").open(encoding="utf-8", newline="") as table:
+        assert expected in next(csv.DictReader(table))["changed_after_signature"]
+    assert escape(expected) in (out / "report.html").read_text(encoding="utf-8")
+    texts = [one.value for one in pydicom.dcmread(out / "measurements.dcm").iterall() if one.keyword == "TextValue"]
+    assert expected in texts
+    assert expected in str(collect_report([signed], run=RunContext()).report)
+
+
+@pytest.mark.parametrize("name", CASE_CHANGES)
+def test_a_change_of_the_case_after_the_signature_is_stated(signed: Path, name: str) -> None:
+    assert read_synoptic(signed, LESION_OF_CASE)[1] == ()
+    changed = LESION_OF_CASE.model_copy(update=CASE_CHANGES[name])
+    (change,) = read_synoptic(signed, changed)[1]
+    assert change.startswith(f"Changed after signature: {BASIS[name].label}: ")
+    in_case = REPORT.reopen("A", WHEN).sign("A", WHEN, lesion_basis(LESION_OF_CASE).values())
+    assert list_changes_since_signature(in_case, lesion_basis(changed)) == (change,)
+    assert list_changes_since_signature(in_case, lesion_basis(LESION_OF_CASE)) == ()
+
+
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/New_York"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another local time."""
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the system cannot change the time zone of a process")
+@pytest.mark.usefixtures("zone")
+def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_path: Path) -> None:
+    """Instants are stored in UTC, and printed in local time."""
+    at = [f"2026-01-02T10:{minute:02}:00+00:00" for minute in range(6)]
+    folder = tmp_path / "section"
+    depth = set_values(SlideDepthReadings(), "A", at[0], mm=0.5)
+    report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", at[1])
+    depth = set_finding(depth, "ulceration", SynopticAnswer(value="not_identified"), "A", at[2])
+    report = report.set_answer("procedure", SynopticAnswer(value="excision"), "A", at[3])
+    report = report.with_findings(depth.reading_by("A")).sign("A", at[4], {"breslow": [0.5, False]})
+    write_depth(folder, set_values(depth, "A", at[5], mm=0.9))
+    save_synoptic(folder, report)
+    local = [datetime.fromisoformat(one).astimezone().strftime("%Y-%m-%d %H:%M") for one in at]
+    expected = [
+        (local[0], "Thickness, mm", "–", "0.50"),
+        (local[1], "Procedure", "", "punch biopsy"),
+        (local[2], "Ulceration", "unknown", "not identified"),
+        (local[3], "Procedure", "punch biopsy", "excision"),
+        (local[4], "Signature", "–", "A"),
+        (local[5], "Thickness, mm", "0.50", "0.90"),
+    ]
+    whole = collect_report([folder], personal=True, run=RunContext()).report
+    (rows,) = (one.rows for one in find_tables(whole) if one.caption == "Changes of readings and synoptic reports")
+    assert [(row[1], *row[3:]) for row in rows] == expected
+    anonymous = collect_report([folder], run=RunContext()).report
+    (rows,) = (one.rows for one in find_tables(anonymous) if one.caption == "Changes of readings and synoptic reports")
+    assert [row[1] for row in rows] == [
+        "at the start",
+        *("1 minute later",),
+        *(f"{n} minutes later" for n in range(2, 6)),
+    ]
+    reading = read_depth(folder).reading_by("A")
+    section = change_section(reading, read_synoptic(folder)[0])
+    assert [(row[0], *row[2:]) for row in section.blocks[0].rows] == expected
+
+
+def find_tables(block: Any) -> Iterator[Table]:
+    """Find the tables of a page."""
+    if isinstance(block, Table):
+        yield block
+    for inner in getattr(block, "blocks", ()):
+        yield from find_tables(inner)
+
+
+def test_a_rotated_view_changes_nothing_and_missing_or_unrecorded_values_are_stated(signed: Path) -> None:
+    write_notes(signed, SlideNotes(angle=90.0))
+    report, changes = read_synoptic(signed)
+    assert changes == ()
+    recorded_slide(signed).rename(signed / "moved.dcm")
+    assert {text.split(":")[1].strip() for text in read_synoptic(signed)[1]} == {"slide file", "scale"}
+    assert all(text.startswith("Not verified since the signature: ") for text in read_synoptic(signed)[1])
+
+    # A signature of an earlier version recorded no values, or some of them in words.
+    basis = read_signature_basis(signed, read_depth(signed), "A")
+    unsigned = report.reopen("A", WHEN)
+    assert list_changes_since_signature(unsigned, basis) == ()
+    assert list_changes_since_signature(unsigned.sign("A", WHEN), basis) == (NOT_RECORDED,)
+    earlier = {"Breslow thickness": "0.90 mm", "ulceration": "not identified", "Clark level": "not assessed"}
+    stated = list_changes_since_signature(unsigned.sign("A", WHEN, earlier), basis)
+    assert stated[0] == "Changed after signature: Breslow thickness: 0.90 mm when signed, now 1.34 mm."
+    assert stated[1].startswith("Not recorded when signed, so that changes are unknown: slide file, scale, ")
+    assert len(stated) == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.depth.readings import line_length_mm
 from napari_melanoma.depth.t_category import (
     CATEGORY_LIMITS_MM,
     categories_in_interval,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
 
 NEAR_LIMIT_MM = 0.05  # precision of a manual measurement: a thickness this close to a limit should be re-checked
+SAME_LENGTH_MM = 0.005  # lengths that differ less are shown as the same
 NOT_MEASURED = "Not measured."
 METHOD_NAMES = {
     "automatic": "line of the model, accepted",
@@ -97,17 +99,23 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
             "rounded to 0.1 mm). Please re-check."
         )
     if reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
-        warnings.append("The category has no letter: ulceration is unknown.")
+        warnings.append(
+            f"The category has no letter: ulceration is {_format_or_reason(reading, 'ulcerated', 'unknown')}."
+        )
+    if reading.line is not None and reading.um_per_px is None and size is not None:
+        length = line_length_mm(reading.line, size)
+        if abs(length - reading.mm) >= SAME_LENGTH_MM:
+            warnings.append(f"The line measures {length:.2f} mm; {reading.mm:.2f} mm was entered.")
     if reading.at_least:
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
     measured_at = reading.um_per_px
     if measured_at is not None and size is not None and measured_at != (size.y_um, size.x_um):
-        before, now = _format_scale(*measured_at), _format_scale(size.y_um, size.x_um)
+        before, now = format_scale(*measured_at), format_scale(size.y_um, size.x_um)
         warnings.append(f"Measured at {before} µm per pixel; the slide is now set to {now}.")
     return tuple(warnings)
 
 
-def _format_scale(y_um: float, x_um: float) -> str:
+def format_scale(y_um: float, x_um: float) -> str:
     """Format a pixel size: its side, or its width and height if they differ."""
     return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
 
@@ -126,6 +134,8 @@ def format_mitoses(mitoses: MitosisCount) -> str:
     """Format the number of mitoses, per square millimeter if the area is known."""
     outside = len(mitoses.points) - (mitoses.counted or 0)
     not_counted = f"; {outside} outside the area not counted" if outside else ""
+    if mitoses.counted is None and mitoses.per_mm2 is not None:
+        return f"{mitoses.per_mm2:.4g} per mm², entered as a number{not_counted}."
     if mitoses.counted is None:
         area = "" if mitoses.mm2 is None else f" in {mitoses.mm2:.2f} mm²"
         hint = " Mark each mitosis, or press 'none found'." if mitoses.areas else ""
@@ -196,10 +206,15 @@ def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
         name,
         mm + by_model["mm"],
         category,
-        YES_NO[reading.ulcerated] + by_model["ulcerated"],
-        format_clark_level(reading.clark) + by_model["clark"],
+        _format_or_reason(reading, "ulcerated", YES_NO[reading.ulcerated]) + by_model["ulcerated"],
+        _format_or_reason(reading, "clark", format_clark_level(reading.clark)) + by_model["clark"],
         "–" if per_mm2 is None else f"{per_mm2:.1f}",
     )
+
+
+def _format_or_reason(reading: DepthReading, field: str, text: str) -> str:
+    """Return a formatted value, or why there is none."""
+    return text if getattr(reading, field) is not None else next(iter(reading.absences(field)), text)
 
 
 def parse_length(text: str) -> float | None:

@@ -18,6 +18,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
 from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.depth.synoptic_fields import ANSWERED, AnswerState
+from napari_melanoma.depth.t_category import ROMAN
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
@@ -27,6 +29,17 @@ MODEL_READER = "model"  # recorded as the reader of values from the analysis
 LINE_FIELDS = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")  # have the author of ``mm``
 AUTHORED_FIELDS = ("mm", "ulcerated", "clark", "margins", "mitoses", "notes")
 RECORDED_FIELDS = (*LINE_FIELDS[:-1], *AUTHORED_FIELDS[1:])  # fields whose changes enter the history
+# Findings that a reading contains, by their field of the synoptic report, and the field of the reading
+FINDINGS: Mapping[str, str] = {
+    "breslow": "mm",
+    "ulceration": "ulcerated",
+    "clark": "clark",
+    "mitotic_rate": "mitoses",
+    "mitoses_counted": "mitoses",
+    "mitoses_area": "mitoses",
+    "peripheral_distance_invasive": "margins",
+    "deep_distance_invasive": "margins",
+}
 # Field to the keys that are left out of the history, which would otherwise repeat all marked points at each change.
 SHORTENED_FIELDS = {"mitoses": ("points", "areas", "none_found")}
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -76,6 +89,14 @@ class MitosisCount(Config):
         return values
 
 
+class FindingRemark(Config):
+    """What a reader adds to a finding: why it has no value, a text, and whose suggestion the reader has confirmed."""
+
+    state: AnswerState = ANSWERED
+    detail: str = ""
+    confirmed_from: Literal["", "model", "reading", "case"] = ""
+
+
 class DepthReading(Config):
     """The reading of one reader: Breslow thickness, ulceration, Clark level, margins, mitoses and notes."""
 
@@ -95,6 +116,9 @@ class DepthReading(Config):
     mitoses: MitosisCount = MitosisCount()
     notes: str = ""
     authors: dict[str, Author] = Field({}, description="who set each value; mm: also of the line")
+    remarks: dict[str, FindingRemark] = Field(
+        {}, description="by field of the synoptic report; a finding without a value and a remark was never assessed"
+    )
     history: tuple[ReadingChange, ...] = ()
 
     @model_validator(mode="before")
@@ -110,7 +134,7 @@ class DepthReading(Config):
     def author(self, field: str) -> Author:
         """Return who set a field; in files of earlier versions, only the history states it."""
         if getattr(self, field) == type(self).model_fields[field].default:
-            return ""
+            return "reader" if self.absences(field) else ""
         if field in self.authors:
             return self.authors[field]
         by = next((change.reader for change in reversed(self.history) if change.field == field), None)
@@ -121,6 +145,29 @@ class DepthReading(Config):
         """Whether the reader first accepted the model's line, which earlier versions recorded as changes by it."""
         first = [change.reader for change in self.history if change.when == self.history[0].when]
         return {*first} == {MODEL_READER}
+
+    def absences(self, field: str) -> list[str]:
+        """Return why findings of a field have no value, such as not assessed."""
+        remarks = (self.remarks.get(name) for name, own in FINDINGS.items() if own == field)
+        return [remark.state for remark in remarks if remark is not None and remark.state != ANSWERED]
+
+    def finding(self, name: str) -> str | float | None:
+        """Return the value of a finding as in the synoptic report; None if it has none."""
+        value = {
+            "breslow": self.mm,
+            "ulceration": self.ulcerated,
+            "clark": self.clark,
+            "mitotic_rate": self.mitoses.per_mm2,
+            "mitoses_counted": self.mitoses.counted,
+            "mitoses_area": self.mitoses.mm2,
+            "peripheral_distance_invasive": self.margins.lateral_mm,
+            "deep_distance_invasive": self.margins.deep_mm,
+        }[name]
+        if value is None:
+            return None
+        if name == "ulceration":
+            return "present" if value else "not_identified"
+        return ROMAN[int(value) - 1] if name == "clark" else float(value)
 
     def all_authors(self) -> dict[str, Author]:
         """Return the author of each value that is set."""
@@ -171,9 +218,9 @@ class SlideDepthProposals(Config):
     validity: Validity = Validity()
 
 
-def read_depth(folder: Path) -> SlideDepthReadings:
-    """Read the readings of a slide; empty if there are none."""
-    return read_depth_file(folder / DEPTH_FILE)
+def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
+    """Return the reading that was changed last; None if no reader has set a value."""
+    return max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
 
 
 def read_depth_file(path: Path) -> SlideDepthReadings:
@@ -291,11 +338,20 @@ def set_values(
     """
     before = _own_reading(depth, reader)
     changed = {"mm" if field in LINE_FIELDS else field for field in values}
-    authors = {**before.all_authors(), **dict.fromkeys(changed, "reader")}
+    authors = {**before.all_authors(), **dict.fromkeys(changed & {*AUTHORED_FIELDS}, "reader")}
     after = DepthReading.parse({**dict(before), **values, "authors": authors}, "a reading")
+    if "remarks" not in values:
+        kept = {name: one for name, one in before.remarks.items() if not _is_replaced(name, changed, after)}
+        after = after.model_copy(update={"remarks": kept})
     after = after.model_copy(update={"when": when, "authors": after.all_authors()})
     changes = _list_changes(before, after, reader, when)
     return _with_reading(depth, after.model_copy(update={"history": (*before.history, *changes)})) if changes else depth
+
+
+def _is_replaced(name: str, changed: set[str], after: DepthReading) -> bool:
+    """Whether a remark is outdated, because its finding was set without one."""
+    field = FINDINGS.get(name)
+    return field in changed and (field not in ("mitoses", "margins") or after.finding(name) is not None)
 
 
 def add_reading(
@@ -414,16 +470,25 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
     for name in RECORDED_FIELDS:
         key = "mm" if name in LINE_FIELDS else name
         is_confirmed = name == key and (before.author(key), after.author(key)) == ("model", "reader")
-        if is_confirmed or getattr(before, name) != getattr(after, name):
+        is_other = getattr(before, name) != getattr(after, name) or before.absences(name) != after.absences(name)
+        if is_confirmed or is_other:
             values = {"before": _json_value(before, name), "after": _json_value(after, name)}
             author = MODEL_READER if after.author(key) == "model" else reader
             changes.append(ReadingChange(field=name, **values, reader=author, when=when))
+    if not changes and before.remarks != after.remarks:
+        changes.append(ReadingChange(field="remarks", reader=reader, when=when))  # whose texts may be private
     return tuple(changes)
 
 
 def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field
-    """Return the value of a field as recorded in the history, without the keys in ``SHORTENED_FIELDS``."""
+    """Return the value of a field as recorded in the history, without the keys in ``SHORTENED_FIELDS``.
+
+    Of a field without a value: why there is none.
+    """
     value = reading.model_dump(mode="json", include={name})[name]
+    absences = reading.absences(name)
+    if absences and value == type(reading).model_fields[name].default:
+        return absences[0]
     if name not in SHORTENED_FIELDS:
         return value
     return {key: part for key, part in value.items() if key not in SHORTENED_FIELDS[name]}

@@ -6,6 +6,7 @@ them means absent or 0. Values from a reading or a case are suggestions until a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,16 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.readings import DepthReading, Number, ReadingChange
+from napari_melanoma.depth.readings import (
+    FINDINGS,
+    DepthReading,
+    FindingRemark,
+    MitosisCount,
+    Number,
+    ReadingChange,
+    SlideDepthReadings,
+    set_values,
+)
 from napari_melanoma.depth.synoptic_fields import (
     ANSWERED,
     CANNOT,
@@ -48,6 +58,8 @@ SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
+TWO_VALUES = "{}: two values were stored, {} in the synoptic report and {} in the depth reading. The later one is {}."
+FIRST_TIME = "1970-01-01T00:00:00+00:00"  # of a finding without a recorded time
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -192,8 +204,8 @@ class SynopticReport(ForwardCompatible):
     other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
-    signed_values: dict[str, str] = Field(
-        {}, description="measurements and lesions that the report rests on, in words, when it was signed"
+    signed_values: dict[str, Any] = Field(
+        {}, description="what the report rested on when it was signed, such as scale, line and lesions"
     )
     addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
@@ -300,25 +312,49 @@ class SynopticReport(ForwardCompatible):
         """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
         return self._with_answers(dict(target.answers), reader, when)
 
+    def with_findings(self, reading: DepthReading | None) -> Self:
+        """Return the report with the findings of a reading, which contains them until the report is signed."""
+        if self.is_signed or reading is None:
+            return self
+        own = {name: answer for name, answer in self.answers.items() if name not in FINDINGS}
+        found = {name: answer for name in FINDINGS if (answer := find_answer(reading, name)) is not None}
+        return self._replace(answers={**own, **found})
+
+    def without_findings(self) -> Self:
+        """Return the report as it is stored before it is signed: its findings are those of the reading."""
+        return self._replace(answers={name: one for name, one in self.answers.items() if name not in FINDINGS})
+
+    def with_form(self, edited: Self) -> Self:
+        """Return the report with the answers of an edited form, except findings, unless the form was signed."""
+        if edited.is_signed:
+            return edited
+        earlier = {name: answer for name, answer in self.answers.items() if name in FINDINGS}
+        changes = (one for one in edited.history[len(self.history) :] if one.field not in FINDINGS)
+        return edited._replace(
+            answers={**earlier, **edited.without_findings().answers}, history=(*self.history, *changes)
+        )
+
     def prefill(
         self, reading: DepthReading | None, lesion: SynopticLesion | None = None, validity: Validity | None = None
     ) -> Self:
-        """Suggest answers for fields that no reader has filled in; previous suggestions are replaced.
+        """Add the findings of a reading, and suggest answers for fields that no reader has filled in.
 
-        ``validity``: that of the slide analysis. If the analysis is not valid, a depth reading that no reader has
-        confirmed is left out. A signed report stays as it is.
+        Previous suggestions are replaced. ``validity``: that of the slide analysis. If the analysis is not valid, a
+        depth reading that no reader has confirmed is left out. A signed report stays as it is.
         """
         if self.is_signed:
             return self
         if reading is not None and not reading.when and validity is not None and not validity.valid:
-            reading = None
-        confirmed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+            reading = DepthReading()
+        confirmed = {
+            name: answer for name, answer in self.with_findings(reading).answers.items() if not answer.suggested_by
+        }
         return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
 
-    def sign(self, reader: str, when: str, values: Mapping[str, str] | None = None) -> Self:
+    def sign(self, reader: str, when: str, values: Mapping[str, Any] | None = None) -> Self:
         """Sign and lock the report; raise if suggestions are left that are not confirmed.
 
-        ``values``: what it rests on, see ``list_changes_since_signature``.
+        ``values``: what it rests on, see ``SignatureBasis``.
         """
         self._require_unlocked()
         if not reader.strip():
@@ -338,14 +374,6 @@ class SynopticReport(ForwardCompatible):
             raise InputError("an addendum needs a text and the name of its author. Enter both.")
         addendum = SynopticAddendum(text=text.strip(), reader=reader, when=when)
         return self._replace(addenda=(*self.addenda, addendum))
-
-    def list_changes_since_signature(self, values: Mapping[str, str]) -> tuple[str, ...]:
-        """State what has changed since the report was signed; ``values``: the current ones, by the same names."""
-        return tuple(
-            f"Changed after signature: {name}: {before} when signed, now {values[name]}."
-            for name, before in self.signed_values.items()
-            if values.get(name, before) != before
-        )
 
     def reopen(self, reader: str, when: str) -> Self:
         """Unlock a signed report, and record this in the history; addenda stay."""
@@ -389,37 +417,112 @@ class SynopticReport(ForwardCompatible):
         return type(self).parse({**dict(self), **values}, "the synoptic report")
 
 
-def describe_reading(reading: DepthReading | None) -> dict[str, str]:
-    """Describe the values of a reader's reading that a report rests on; None if there is no reading."""
-    if reading is None or not reading.when:
-        reading = DepthReading()
-    mitoses, margins = reading.mitoses, reading.margins
-    counted = "not assessed" if mitoses.counted is None else f"{mitoses.counted} counted"
-    return {
-        **_describe_findings(reading.mm, reading.ulcerated, mitoses.per_mm2, at_least=reading.at_least),
-        **({"mitoses": counted} if mitoses.per_mm2 is None else {}),
-        "Clark level": "not assessed" if reading.clark is None else ROMAN[reading.clark - 1],
-        **{
-            f"{name} margin": "not measured" if mm is None else f"{mm:.3g} mm"
-            for name, mm in (("lateral", margins.lateral_mm), ("deep", margins.deep_mm))
-        },
-    }
+def find_answer(reading: DepthReading, name: str) -> SynopticAnswer | None:
+    """Return a finding of a reading as an answer, which is suggested if the model has set it; None if it is unknown.
+
+    A Clark level that the model estimates is left out.
+    """
+    remark, value = reading.remarks.get(name) or FindingRemark(), reading.finding(name)
+    if value is None and remark.state != ANSWERED:
+        return SynopticAnswer(state=remark.state, detail=remark.detail)
+    is_own = reading.author(FINDINGS[name]) == "reader"
+    if value is None or (name == "clark" and not is_own):
+        return None
+    answer = SynopticAnswer(
+        value=value,
+        at_least=name == "breslow" and reading.at_least and bool(value),
+        detail=remark.detail,
+        suggested_by="" if is_own else "model",
+        confirmed_from=remark.confirmed_from,
+    )
+    return None if _describe_problem(FIELDS_BY_NAME[name], answer) else answer
 
 
-def describe_case_lesion(lesion: SynopticLesion) -> dict[str, str]:
-    """Describe the values of a lesion of a case that a report rests on."""
-    findings = _describe_findings(lesion.depth_mm, lesion.ulceration, lesion.mitoses_per_mm2)
-    return {f"{name} in the case": text for name, text in findings.items()}
+def describe_finding(reading: DepthReading, name: str) -> str:
+    """Describe a finding in words: its value, why there is none, or unknown if no reader has answered."""
+    answer = find_answer(reading, name)
+    if answer is None:
+        return "unknown"
+    if answer.value is None:
+        return answer.state
+    return _format_value(FIELDS_BY_NAME[name], answer.model_copy(update={"detail": ""}))
 
 
-def _describe_findings(
-    mm: float | None, ulcerated: bool | None, per_mm2: float | None, *, at_least: bool = False
-) -> dict[str, str]:
-    return {
-        "Breslow thickness": "not measured" if mm is None else format_thickness(mm, at_least=at_least),
-        "ulceration": {None: "not assessed", True: "present", False: "not identified"}[ulcerated],
-        "mitoses": "not assessed" if per_mm2 is None else f"{per_mm2:.1f} per mm²",
-    }
+def set_finding(
+    depth: SlideDepthReadings, name: str, answer: SynopticAnswer | None, reader: str, when: str
+) -> SlideDepthReadings:
+    """Set a finding in the reading of a reader, or make it unknown (None)."""
+    reading = depth.reading_by(reader) or DepthReading(reader=reader)
+    remarks = {key: remark for key, remark in reading.remarks.items() if key != name}
+    value: Any = None
+    if answer is not None:
+        value = answer.value
+        remark = FindingRemark(state=answer.state, detail=answer.detail, confirmed_from=answer.confirmed_from)
+        remarks |= {name: remark} if remark != FindingRemark() else {}
+    values: dict[str, Any] = {FINDINGS[name]: value}
+    if name == "breslow":
+        values["at_least"] = answer is not None and answer.at_least
+        if value != reading.mm:  # it was entered, and does not follow the scale
+            values |= {"interval_mm": None, "um_per_px": None}
+    elif name == "ulceration":
+        values["ulcerated"] = None if value is None else value == "present"
+    elif name == "clark":
+        values["clark"] = None if value is None else ROMAN.index(str(value)) + 1
+    elif FINDINGS[name] == "margins":
+        key = "lateral_mm" if name.startswith("peripheral") else "deep_mm"
+        values["margins"] = reading.margins.model_copy(update={key: value})
+    else:
+        values["mitoses"] = _set_mitoses(reading.mitoses, name, value)
+    return set_values(depth, reader, when, **values, remarks=remarks)
+
+
+def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> MitosisCount:
+    """Set a rate, an area or a number of mitoses that was entered; the others, and the marks, stay."""
+    if name == "mitotic_rate":
+        return mitoses.model_copy(update={"per_mm2": value})
+    if name == "mitoses_area":
+        return mitoses.model_copy(update={"mm2": value})
+    counted = None if value is None else int(value)
+    return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
+
+
+def merge_findings(report: SynopticReport, depth: SlideDepthReadings) -> tuple[SlideDepthReadings, tuple[str, ...]]:
+    """Add findings that earlier versions stored in the report to the reading of their author.
+
+    Of two values, the later one is kept, which a note states.
+    """
+    notes = []
+    for name, field in FINDINGS.items():
+        stored = report.answers.get(name)
+        changes = [one for one in report.history if one.field == name]
+        if stored is None or stored.suggested_by or (report.is_signed and not changes):
+            continue  # findings of a signed report are recorded in the reading
+        author = changes[-1].reader if changes else report.signed_by
+        reading = depth.reading_by(author) or DepthReading(reader=author)
+        own = find_answer(reading, name)
+        own = None if own is None or own.suggested_by else own
+        if own is not None and _is_same_value(own, stored):
+            continue
+        when = changes[-1].when if changes else ""
+        since = max((one.when for one in reading.history if one.field == field), default="")
+        is_stated = report.is_signed and since > report.signed_at  # as a change after the signature
+        if (own is not None or since) and not is_stated:
+            form_field, later = FIELDS_BY_NAME[name], own if since >= when else stored
+            texts = ("unknown" if one is None else _format_value(form_field, one) for one in (stored, own, later))
+            notes.append(TWO_VALUES.format(form_field.label, *texts))
+        if not since or since < when:
+            after = set_finding(depth, name, stored, author, max(reading.when, when) or FIRST_TIME).reading_by(author)
+            assert after is not None, "a value was set"
+            merged = after.model_copy(update={"history": reading.history})  # the change is in that of the report
+            others = tuple(one for one in depth.readings if one.reader != author)
+            depth = depth.model_copy(update={"readings": (*others, merged)})
+    return depth, tuple(notes)
+
+
+def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:
+    if isinstance(first.value, float) and isinstance(second.value, float):
+        return math.isclose(first.value, second.value, rel_tol=1e-6, abs_tol=1e-9)
+    return (first.state, first.value) == (second.state, second.value)
 
 
 def _confirmed(answer: SynopticAnswer | None) -> SynopticAnswer | None:
@@ -472,6 +575,23 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
     return f"{text}: {answer.detail}" if answer.detail else text
 
 
+def format_stored_answer(name: str, answer: Any) -> str:  # noqa: ANN401 - JSON
+    """Format a previous or new answer in the history; of a text, only that there is one."""
+    field = FIELDS_BY_NAME.get(name)
+    if not isinstance(answer, dict):
+        return ""
+    value, source = answer.get("value"), SOURCE_NAMES.get(answer.get("suggested_by") or "")
+    suggested = f", suggested by {source}" if source else ""
+    if value is None:
+        return str(answer.get("state") or "")
+    if field is None or field.kind == "text":
+        return "text"
+    if name == "breslow":
+        return format_thickness(value, at_least=bool(answer.get("at_least"))) + suggested
+    number = f"{value:.4g} {field.unit}".strip() if isinstance(value, float | int) else str(value)
+    return field.choices.get(str(value), number) + suggested
+
+
 def _describe_absence(report: SynopticReport, name: str) -> str:
     answer = report.answer(name)
     if answer is None:
@@ -512,7 +632,9 @@ def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None
         suggest("laterality", lesion.laterality, "case")
         suggest("site", lesion.site, "case", detail=lesion.sub_site)
         suggest("subtype", SUBTYPES.get(lesion.diagnosis_detail), "case")
-        _suggest_thickness(suggest, lesion.depth_mm, "case")
+        suggest("breslow", lesion.depth_mm, "case")
+        if lesion.depth_mm is not None:
+            suggest("extent", "invasive" if lesion.depth_mm > 0 else "in_situ", "case")
         suggest("ulceration", _finding_word(lesion.ulceration), "case")
         suggest("mitotic_rate", lesion.mitoses_per_mm2, "case")
     return answers
@@ -523,30 +645,18 @@ Suggest = Callable[..., None]
 
 
 def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
-    """Suggest the values of a depth reading; an estimated Clark level and mitoses without an area are left out."""
+    """Suggest findings of the model in a reading, and what follows from its values."""
     sources: dict[str, Source] = {
         field: "reading" if author == "reader" else "model" for field, author in reading.all_authors().items()
     }
-    _suggest_thickness(suggest, reading.mm, sources.get("mm", "model"), at_least=reading.at_least)
-    suggest("ulceration", _finding_word(reading.ulcerated), sources.get("ulcerated"))
-    if reading.clark is not None and sources["clark"] == "reading":
-        suggest("clark", ROMAN[reading.clark - 1], "reading")
-    mitoses = reading.mitoses
-    if mitoses.areas and mitoses.per_mm2 is not None:
-        suggest("mitotic_rate", mitoses.per_mm2, sources["mitoses"])
-        suggest("mitoses_counted", mitoses.counted, sources["mitoses"])
-        suggest("mitoses_area", mitoses.mm2, sources["mitoses"])
+    for name in FINDINGS:
+        if (answer := find_answer(reading, name)) is not None:
+            suggest(name, answer.value, "model", at_least=answer.at_least)
+    if reading.mm is not None:
+        suggest("extent", "invasive" if reading.mm > 0 else "in_situ", sources.get("mm", "model"))
     for margin, mm in (("peripheral", reading.margins.lateral_mm), ("deep", reading.margins.deep_mm)):
         if mm is not None:
             suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", sources["margins"])
-            suggest(f"{margin}_distance_invasive", mm, sources["margins"])
-
-
-def _suggest_thickness(suggest: Suggest, mm: float | None, source: Source, *, at_least: bool = False) -> None:
-    """Suggest a thickness, not rounded, and whether the melanoma is invasive."""
-    if mm is not None:
-        suggest("breslow", mm, source, at_least=at_least and mm > 0)
-        suggest("extent", "invasive" if mm > 0 else "in_situ", source)
 
 
 def _finding_word(value: bool | None) -> str | None:

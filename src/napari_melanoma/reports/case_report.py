@@ -201,7 +201,7 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
     for number, store in enumerate(inputs.cases):
         for lesion, image in store.case.iterate_images():
             if image.is_slide:
-                part = SlidePart.from_image(store.folder, image, unassigned)
+                part = SlidePart.from_image(store.folder, image, unassigned, lesion)
                 if lesion is not None and part.synoptic == lesion.synoptic:
                     part = replace(part, synoptic=None)  # it is shown with the lesion
                 unassigned = [folder for folder in unassigned if folder != part.folder]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import describe_error
@@ -13,6 +13,8 @@ from napari_melanoma.lesion.mask_record import find_mask_model
 from napari_melanoma.reports.disclosure import parse_time, show_times
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
@@ -24,6 +26,21 @@ class Problem:
     about: str
     text: str
     detail: str
+
+
+class ChangeRow(NamedTuple):
+    """A change by a reader, or a signature; ``when``: in ISO 8601, UTC."""
+
+    when: str
+    reader: str
+    field: str
+    before: str
+    after: str
+
+
+def change_order(row: ChangeRow) -> tuple[datetime, bool]:
+    """Return the key that sorts changes by time; of those in one second, a signature is the last."""
+    return parse_time(row.when), row.field == "Signature"
 
 
 @dataclass
@@ -46,7 +63,7 @@ class Collector:
     _origins: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)  # subject, and content of result.json
     _corrections: list[tuple[str, str, str]] = field(default_factory=list)  # subject, text, and time in ISO 8601
     _strokes: list[tuple[str, Stroke]] = field(default_factory=list)  # subject, and stroke
-    _changes: list[tuple[str, ...]] = field(default_factory=list)  # subject, time, reader, field, before, after
+    _changes: list[tuple[str, ChangeRow]] = field(default_factory=list)  # subject, and change
 
     def begin_part(self, name: str) -> None:
         """Report the progress before an image or result is collected; raise if the report was canceled."""
@@ -72,14 +89,17 @@ class Collector:
         """Record the strokes that a reader has painted on a slide, if they are to be listed."""
         self._strokes += [(self._name_subject(subject), stroke) for stroke in strokes if self.strokes]
 
-    def add_changes(self, subject: str, rows: Iterable[tuple[str, ...]]) -> None:
-        """Record changes of readings and synoptic reports; ``rows``: time, reader, field, previous and new value."""
-        self._changes += [(self._name_subject(subject), *row) for row in rows]
+    def add_changes(self, subject: str, rows: Iterable[ChangeRow]) -> None:
+        """Record changes of readings and synoptic reports."""
+        self._changes += [(self._name_subject(subject), row) for row in rows]
 
     def history(self) -> list[Section]:
-        """Return the section on all changes by readers."""
+        """Return the section on all changes by readers and on signatures, the earliest first."""
         columns = ("Item", "Time", "Reader", "Field", "Before", "After")
-        table = Table("Changes of readings and synoptic reports", columns, tuple(self._changes))
+        times = show_times([row.when for _, row in self._changes], personal=self.personal)
+        ordered = sorted(self._changes, key=lambda change: change_order(change[1]))
+        rows = tuple((subject, times[row.when], *row[1:]) for subject, row in ordered)
+        table = Table("Changes of readings and synoptic reports", columns, rows)
         return [Section("Changes", (table,))] if self._changes else []
 
     def _name_subject(self, subject: str) -> str:

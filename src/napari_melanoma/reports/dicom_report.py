@@ -17,7 +17,8 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import NOTICE, Validity
-from napari_melanoma.depth.readings import DepthReading, automatic_reading, read_depth
+from napari_melanoma.depth.readings import DepthReading, automatic_reading
+from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
 from napari_melanoma.io.dicom_codes import PRODUCT
@@ -37,6 +38,7 @@ from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.regions import is_ignored, region_reader
+from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -150,7 +152,8 @@ class _ReportBuilder(GroupBuilder):
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")
         stated, own = read_pixel_size(self.header), self._notes.pixel_size
-        comments = [*([headline] if headline else []), *self._validity.cautions, NOTICE]
+        changes = read_synoptic(self._exported.folder, slide=self._exported.slide)[1]
+        comments = [*changes, *([headline] if headline else []), *self._validity.cautions, NOTICE]
         if own is not None and stated is not None and (own.y_um, own.x_um) != (stated.y_um, stated.x_um):
             comments.append(
                 f"Scale set by a reader: {own.y_um:g} x {own.x_um:g} µm per pixel. The slide states "
@@ -238,6 +241,11 @@ class _ReportBuilder(GroupBuilder):
             evaluations.append((codes.ULCERATION, codes.PRESENT if reading.ulcerated else codes.ABSENT))
         if reading.clark is not None:
             evaluations.append((codes.CLARK, codes.CLARK_LEVELS[reading.clark - 1]))
+        comments += [
+            f"{FIELDS_BY_NAME[finding].label}: {remark.state}."
+            for finding, remark in reading.remarks.items()
+            if remark.state != ANSWERED
+        ]
         return self.build(
             ReportGroup(
                 name,

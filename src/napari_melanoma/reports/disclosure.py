@@ -36,7 +36,7 @@ PATH = re.compile(
 )
 REMOVED, MAX_REMOVED = "(removed)", 100
 # Fields whose changes are left out: free text, coordinates, and a field that changes together with another one.
-LEFT_OUT = ("notes", "line", "clark_by")
+LEFT_OUT = ("notes", "remarks", "line", "clark_by")
 
 
 def hide_age(column: str, text: str, *, personal: bool) -> str:
@@ -129,6 +129,9 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
                         "reader": labels[reading.reader],
                         "when": shown[reading.when],
                         "notes": "",
+                        "remarks": {
+                            name: remark.model_copy(update={"detail": ""}) for name, remark in reading.remarks.items()
+                        },
                         "authors": reading.all_authors(),
                         "history": (),
                     }
@@ -139,23 +142,15 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
     )
 
 
-def disclose_changes(
-    depth: SlideDepthReadings, labels: Mapping[str, str], *, personal: bool
-) -> tuple[ReadingChange, ...]:
-    """Return all changes of readings by time, except changes by the model and of ``LEFT_OUT`` fields."""
+def disclose_changes(depth: SlideDepthReadings, labels: Mapping[str, str]) -> tuple[ReadingChange, ...]:
+    """Return all changes of readings, except changes by the model and of ``LEFT_OUT`` fields."""
     from napari_melanoma.depth.readings import MODEL_READER
 
-    changes = [
-        change
-        for reading in depth.readings
-        for change in reading.history
-        if change.reader != MODEL_READER and change.field not in LEFT_OUT
-    ]
-    changes.sort(key=lambda reading: parse_time(reading.when))
-    shown = show_times([reading.when for reading in changes], personal=personal)
+    changes = (change for reading in depth.readings for change in reading.history)
     return tuple(
-        reading.model_copy(update={"reader": labels.get(reading.reader, ""), "when": shown[reading.when]})
-        for reading in changes
+        change.model_copy(update={"reader": labels.get(change.reader, "")})
+        for change in sorted(changes, key=lambda change: parse_time(change.when))
+        if change.reader != MODEL_READER and change.field not in LEFT_OUT
     )
 
 

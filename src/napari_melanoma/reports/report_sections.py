@@ -16,13 +16,13 @@ from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
-from napari_melanoma.depth.readings import SlideDepthReadings, read_depth, read_depth_file
+from napari_melanoma.depth.readings import SlideDepthReadings, latest_reading, read_depth_file
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
-from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ Subject = TypeVar("Subject")
 class SlidePart:
     """A slide to report, with its readings and other data from its result folder and its case.
 
-    ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed.
+    ``path``, ``folder``: its file and its result folder, if known. ``changes``: since the synoptic report was signed,
+    and findings of which two values were stored.
     ``faults``: errors of readings and synoptic reports that cannot be read. ``image``: in the case; None without one.
     """
 
@@ -51,23 +52,23 @@ class SlidePart:
     changes: tuple[str, ...] = ()
 
     @classmethod
-    def from_image(cls, case: Path, image: CaseImage, folders: Sequence[Path]) -> Self:
+    def from_image(
+        cls, case: Path, image: CaseImage, folders: Sequence[Path], lesion: CaseLesion | None = None
+    ) -> Self:
         """Create the slide of an image in a case; ``folders``: result folders, among which its own may be."""
         folder = next((one for one in folders if _belongs_to(one, image.path)), None)
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
-        synoptic, damage = _read_synoptic(folder) if folder else (None, None)
-        depth, faults = _merge_readings([one for one, _ in found]), [fault for _, fault in found]
-        changes = _list_changes(folder, synoptic, depth)
-        faults = [*faults, damage]
+        synoptic, changes, damage = _read_synoptic(folder, lesion, image.path) if folder else (None, (), None)
+        depth, faults = _merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
+        synoptic = None if synoptic is None else synoptic.with_findings(latest_reading(depth))
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """Create the slide of a result folder."""
         depth, fault = _read_readings(folder)
-        synoptic, damage = _read_synoptic(folder)
+        synoptic, changes, damage = _read_synoptic(folder)
         faults = tuple(filter(None, (fault, damage)))
-        changes = _list_changes(folder, synoptic, depth)
         return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
 
     @property
@@ -119,16 +120,14 @@ def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
         return SlideDepthReadings(), error
 
 
-def _read_synoptic(folder: Path) -> tuple[SynopticReport | None, InputError | None]:
-    """Read the synoptic report of a slide; None, with the error, if it is damaged."""
+def _read_synoptic(
+    folder: Path, lesion: CaseLesion | None = None, slide: Path | None = None
+) -> tuple[SynopticReport | None, tuple[str, ...], InputError | None]:
+    """Read the synoptic report of a slide, with what has changed; None, with the error, if it is damaged."""
     try:
-        return load_synoptic(folder), None
+        return *read_synoptic(folder, lesion, slide), None
     except InputError as error:
-        return None, error
-
-
-def _list_changes(folder: Path | None, report: SynopticReport | None, depth: SlideDepthReadings) -> tuple[str, ...]:
-    return () if folder is None or report is None else list_changes_since_signature(folder, report, depth)
+        return None, (), error
 
 
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +14,13 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
-from napari_melanoma.depth.readings import (
-    DepthReading,
-    SlideDepthProposals,
-    automatic_reading,
-    read_depth,
-)
-from napari_melanoma.depth.t_category import format_recorded_thickness, t_category
+from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, automatic_reading, latest_reading
+from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, format_stored_answer
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
 from napari_melanoma.figures.page import Block, Notice, Report, Section, Table, Text, fields, write_report
+from napari_melanoma.reports.collector import ChangeRow, change_order
+from napari_melanoma.reports.disclosure import show_times
 from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.pictures import (
     Picture,
@@ -34,11 +33,12 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+    from napari_melanoma.depth.synoptic import SynopticReport
 
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
@@ -106,7 +106,7 @@ def write_depth_report(
     if not reading.when and not sections:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
-    changes = () if folder is None else _list_changes_since_signature(folder, depth)
+    report, changes = (None, ()) if folder is None else _read_synoptic(folder, info.path)
     angle = 0.0 if folder is None else read_notes(folder).angle
     shown = create_slide_reading(info, depth, reading, base, proposals, angle)
     provenance = collect_provenance()
@@ -115,22 +115,21 @@ def write_depth_report(
         *depth_blocks(shown),
         *sections,
         *reader_sections(shown),
-        change_section(reading.history),
+        change_section(reading, report),
     )
     created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
-    report = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
-    write_report(path, report)
+    page = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
+    write_report(path, page)
     return path
 
 
-def _list_changes_since_signature(folder: Path, depth: SlideDepthReadings) -> tuple[str, ...]:
-    """State what has changed since the synoptic report of the slide was signed; empty if it cannot be read."""
+def _read_synoptic(folder: Path, slide: Path) -> tuple[SynopticReport | None, tuple[str, ...]]:
+    """Read the synoptic report of a slide, with what has changed since it was signed; none if it is damaged."""
     try:
-        report = load_synoptic(folder)
+        return read_synoptic(folder, slide=slide)
     except InputError:
-        return ()
-    return () if report is None else list_changes_since_signature(folder, report, depth)
+        return None, ()
 
 
 def describe_scale(shown: SlideReading) -> str:
@@ -158,24 +157,50 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
     return (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
 
 
-def change_section(history: Sequence[ReadingChange]) -> Section:
-    """Return the table of changes of a reading."""
-    rows = list_changes(history)
+def change_section(reading: DepthReading, report: SynopticReport | None) -> Section:
+    """Return the table of changes of a reading and of the synoptic report of its slide, with the signature."""
+    changes = list(list_changes(reading.history))
+    if report is not None:
+        changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
+    times = show_times([one.when for one in changes], personal=True)
+    rows = tuple((times[one.when], *one[1:]) for one in sorted(changes, key=change_order))
     return Section("Changes", (Table("Changes of readings", CHANGE_COLUMNS, rows) if rows else Text("None."),))
 
 
-def list_changes(history: Sequence[ReadingChange]) -> tuple[tuple[str, ...], ...]:
-    """Return a row for each change of a reading that is visible in the report.
+def list_changes(history: Sequence[ReadingChange]) -> Iterator[ChangeRow]:
+    """Yield a row for each change of a reading that is visible in the report.
 
-    Each click on a mitosis is a change: those of one reader that follow each other at the same time share a row.
+    Each click on a mitosis is a change: those of one reader that follow each other in a minute share a row.
     """
-    rows: list[tuple[str, ...]] = []
+    rows: list[ChangeRow] = []
     for change in history:
         row = _format_record_row(change)
-        if rows and change.field == "mitoses" and rows[-1][:3] == row[:3]:
-            row = (*rows.pop()[:4], row[4])
+        previous = rows[-1] if rows else None
+        if (
+            previous is not None
+            and change.field == "mitoses"
+            and (previous.field, previous.reader) == (row.field, row.reader)
+            and reading_texts.format_time(previous.when) == reading_texts.format_time(row.when)
+        ):
+            row = row._replace(before=rows.pop().before)
         rows.append(row)
-    return tuple(row for row in rows if row[3] != row[4])
+    return (row for row in rows if row.before != row.after)
+
+
+def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) -> Iterator[ChangeRow]:
+    """Yield a row for each change of an answer, and for the signature; free texts are left out.
+
+    A previous version of a text may be private. ``readers``: labels of readers by their names.
+    """
+    for change in report.history:
+        field = FIELDS_BY_NAME.get(change.field)
+        label = "Signature" if change.field == SIGNATURE else field.label if field else change.field
+        if change.field == SIGNATURE:
+            before, after = (readers.get(str(name), "") if name else "–" for name in (change.before, change.after))
+        else:
+            before, after = (format_stored_answer(change.field, answer) for answer in (change.before, change.after))
+        if before != after:
+            yield ChangeRow(change.when, readers.get(change.reader, ""), label, before, after)
 
 
 def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
@@ -210,6 +235,7 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = reading_texts.format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
+    mitoses = reading.mitoses
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
@@ -217,10 +243,13 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
         if thickness == reading_texts.NOT_MEASURED
         else thickness.replace("   ", ", "),
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
-        "Ulceration": {None: "not assessed", True: "present", False: "absent"}[reading.ulcerated]
-        + by_model.get("ulcerated", ""),
-        "Mitoses": "not assessed" if reading.mitoses.counted is None else reading_texts.format_mitoses(reading.mitoses),
-        "Clark level": reading_texts.format_clark_level(reading.clark) + by_model.get("clark", ""),
+        "Ulceration": describe_finding(reading, "ulceration") + by_model.get("ulcerated", ""),
+        "Mitoses": reading_texts.format_mitoses(mitoses)
+        if (mitoses.counted, mitoses.per_mm2) != (None, None)
+        else describe_finding(reading, "mitotic_rate"),
+        "Clark level": describe_finding(reading, "clark")
+        if reading.clark is None
+        else reading_texts.format_clark_level(reading.clark) + by_model.get("clark", ""),
         **margin_fields,
         **({"Author of the values": reading.reader or "a reader without a name"} if reading.when else {}),
     }
@@ -277,15 +306,19 @@ def _draw_line_if_available(shown: SlideReading) -> Picture | None:
         return None
 
 
-def _format_record_row(change: ReadingChange) -> tuple[str, ...]:
-    """Format a row of the table of changes."""
-    return (
-        reading_texts.format_time(change.when) or change.when,
-        change.reader or "(no name)",
-        FIELD_NAMES.get(change.field, change.field.replace("_", " ").capitalize()),
-        _format_short(change.before),
-        _format_short(change.after),
-    )
+def _format_record_row(change: ReadingChange) -> ChangeRow:
+    label = FIELD_NAMES.get(change.field, change.field.replace("_", " ").capitalize())
+    before, after = (_format_finding(change.field, value) for value in (change.before, change.after))
+    return ChangeRow(change.when, change.reader or "(no name)", label, before, after)
+
+
+def _format_finding(field: str, value: object) -> str:
+    """Format a previous or new value of a reading."""
+    if field == "ulcerated" and not isinstance(value, str):
+        return {None: "unknown", True: "present", False: "not identified"}[value]  # type: ignore[index]
+    if field == "clark":
+        return ROMAN[value - 1] if isinstance(value, int) else str(value or "unknown")
+    return _format_short(value)
 
 
 def _format_short(value: object) -> str:
@@ -321,11 +354,6 @@ def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, s
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
     return write_depth_report(path, info, filled_readings(depth), latest or base, base, folder)
-
-
-def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
-    """Return the reading that was changed last; None if no reader has measured."""
-    return max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
 
 
 def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:

@@ -567,14 +567,14 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
-    from napari_melanoma.depth.synoptic import describe_case_lesion
+    from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
     if lesion.synoptic is None:
         raise NothingToExportError(
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
     report = lesion.synoptic
-    changes = report.list_changes_since_signature(describe_case_lesion(lesion))
+    changes = list_changes_since_signature(report, lesion_basis(lesion))
     return ExportedSlide(
         folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=patient
     )

@@ -19,6 +19,7 @@ from napari_melanoma.depth.readings import (
     DepthReading,
     SlideDepthProposals,
     automatic_reading,
+    latest_reading,
 )
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
@@ -32,7 +33,6 @@ from napari_melanoma.reports.slide import (
     depth_blocks,
     describe_scale,
     find_slide_info,
-    latest_reading,
     list_changes,
     reader_sections,
     reading_scale,
@@ -257,11 +257,10 @@ def _depth_sections(
     depth = disclose_readings(part.depth, collector.readers, personal=collector.personal)
     latest_disclosed = None if latest is None else depth.reading_by(collector.readers[latest.reader])
     shown = create_slide_reading(info, depth, latest_disclosed or base, base, proposals, part.notes.angle)
-    changes = disclose_changes(part.depth, collector.readers, personal=collector.personal)
     blocks = (*map(Notice, part.changes), *depth_blocks(shown))
     yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
-        collector.add_changes(name, list_changes(changes))
+        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers)))
         yield from reader_sections(shown)
 
 

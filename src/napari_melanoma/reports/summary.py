@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.depth.reading_texts import format_headline, format_time
-from napari_melanoma.depth.synoptic import describe_case_lesion
+from napari_melanoma.depth.readings import latest_reading
+from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.body_map import BodyMap
 from napari_melanoma.reports.formatting import to_sentence
-from napari_melanoma.reports.slide import LINE_CAPTION, latest_reading
+from napari_melanoma.reports.slide import LINE_CAPTION
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
@@ -64,7 +66,7 @@ def summarize_lesion(
     }
     statuses = [describe_status(one, collector.readers, personal=collector.personal) for one in reports]
     if lesion.synoptic is not None:
-        statuses += lesion.synoptic.list_changes_since_signature(describe_case_lesion(lesion))
+        statuses += list_changes_since_signature(lesion.synoptic, lesion_basis(lesion))
     statuses += [change for part in parts.values() for change in part.changes]
     return {label: text for label, text in values.items() if text}, " ".join(dict.fromkeys(statuses))
 
@@ -125,7 +127,8 @@ def _describe_category(
         return "; ".join(_describe_reading(name, reading, collector) for name, reading in measured.items())
     if lesion.depth_mm:
         category = t_category(lesion.depth_mm, lesion.ulceration)
-        return f"{category}: {lesion.depth_mm:.2f} mm, {_describe_ulceration(lesion.ulceration)} (entered in the case)"
+        ulceration = {None: "unknown", True: "present", False: "not identified"}[lesion.ulceration]
+        return f"{category}: {lesion.depth_mm:.2f} mm, ulceration {ulceration} (entered in the case)"
     depths = [describe_depth(part.content) for part in parts.values() if part.content.get("breslow_mm") is not None]
     return "; ".join(f"{to_sentence(depth).removesuffix('.')} (analysis, not confirmed)" for depth in depths)
 
@@ -134,11 +137,8 @@ def _describe_reading(name: str, reading: DepthReading, collector: Collector) ->
     thickness, _, category = format_headline(reading).partition("   ")
     reader = collector.readers.get(reading.reader, "")
     by = f" by {reader}" if reader else ""
-    return f"{category}: {thickness}, {_describe_ulceration(reading.ulcerated)} (reading of {name.lower()}{by})"
-
-
-def _describe_ulceration(ulcerated: bool | None) -> str:
-    return {None: "ulceration not assessed", True: "ulcerated", False: "not ulcerated"}[ulcerated]
+    ulceration = f"ulceration {describe_finding(reading, 'ulceration')}"
+    return f"{category}: {thickness}, {ulceration} (reading of {name.lower()}{by})"
 
 
 def _describe_slide(part: SlidePart) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     automatic_reading,
     parse_proposals,
-    read_depth,
     write_depth,
 )
+from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.depth.tumor_maps import ClassRoles
 from napari_melanoma.figures.evaluation import plot_bland_altman
@@ -36,6 +37,7 @@ from napari_melanoma.slides.result_folder import (
     slide_folder,
     stated_fingerprint,
 )
+from napari_melanoma.slides.synoptic_files import read_depth, read_findings, read_synoptic
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
@@ -53,11 +55,15 @@ class StoredDepth:
 
 @dataclass(frozen=True)
 class SlideReadings:
-    """All readings of one slide, by reader, and the proposals of the analysis."""
+    """All readings of one slide, by reader, and the proposals of the analysis.
+
+    ``signed``: what has changed since a synoptic report was signed, by the reader who signed it.
+    """
 
     name: str
     readings: dict[str, DepthReading] = field(default_factory=dict)
     automatic: SlideDepthProposals = field(default_factory=SlideDepthProposals)
+    signed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def load_depth(folder: Path) -> StoredDepth:
     """
     stamp = file_stamp(folder / DEPTH_FILE)
     try:
-        return StoredDepth(read_depth(folder), stamp=stamp)
+        return StoredDepth(*read_findings(folder), stamp)
     except InputError as error:
         return StoredDepth(notes=(f"{error} It will be backed up when you save a measurement.",))
 
@@ -145,6 +151,7 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     """
     depths: list[tuple[str, SlideDepthReadings]] = []  # fingerprint, or else name of the folder; readings
     first_folder: dict[str, Path] = {}
+    signatures: list[tuple[str, str, str]] = []  # fingerprint, reader, and what has changed since
     folders_by_name: dict[str, list[Path]] = defaultdict(list)  # folders of slides that are known by name only
     failed: dict[Path, str] = {}
     for folder in _find_reading_folders(folders):
@@ -157,6 +164,10 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
         if key == folder.name:
             folders_by_name[key].append(folder)
         first_folder.setdefault(key, folder)
+        with suppress(InputError):  # a damaged report is reported elsewhere
+            report, changes = read_synoptic(folder)
+            if report is not None and report.is_signed:
+                signatures.append((key, report.signed_by, " ".join(changes)))
         depths.append((key, depth))
     if not depths and not failed:
         raise InputError(
@@ -167,6 +178,8 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
     slides = {
         key: SlideReadings(names[folder], automatic=read_proposals(folder)) for key, folder in first_folder.items()
     }
+    for key, reader, changed in signatures:
+        slides[key].signed[reader] = changed
     notes = [
         f"{name}: the readings in {' and '.join(map(str, same))} are combined by the name of the folder, since they do "
         "not state which slide they are of. Rename one of the folders if the slides differ"
@@ -278,11 +291,13 @@ def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
         unassessed: dict[str, object] = dict.fromkeys(Validity().to_columns())
         for name, reading in sorted(slide.readings.items()):
             of_reader = {"slide": slide.name, "reader": name or UNNAMED_READER}
-            rows.append({**of_reader, **_reading_columns(reading), **unassessed})
+            changed = {"changed_after_signature": slide.signed.get(name, "")}
+            rows.append({**of_reader, **_reading_columns(reading), **changed, **unassessed})
         if slide.automatic.proposals:
             of_model = {"slide": slide.name, "reader": MODEL_READER}
             values = _reading_columns(automatic_reading(slide.automatic))
-            rows.append({**of_model, **values, **slide.automatic.validity.to_columns()})
+            changed = {"changed_after_signature": ""}
+            rows.append({**of_model, **values, **changed, **slide.automatic.validity.to_columns()})
     return rows
 
 
@@ -386,4 +401,5 @@ def _reading_columns(reading: DepthReading) -> dict[str, object]:
         "method": reading.method,
         "when": reading.when,
         "changes": len(reading.history),
+        **{f"{name}_answer": describe_finding(reading, name) for name in ("ulceration", "clark", "mitotic_rate")},
     }

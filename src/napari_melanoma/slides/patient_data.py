@@ -12,9 +12,9 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
-from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.result_folder import slide_name
+from napari_melanoma.slides.synoptic_files import read_depth
 
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from napari_melanoma.core.validity import Validity, read_risk_validity, read_slide_validity
-from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings, read_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, latest_reading
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.slides.depth_readings import read_proposals
+from napari_melanoma.slides.synoptic_files import read_depth
 
 if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
@@ -56,14 +57,9 @@ class KnownDepth:
 UNKNOWN_DEPTH = KnownDepth(None, "unknown")
 
 
-def find_latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
-    """Return the reading that was changed last; None if there is none."""
-    return max((one for one in depth.readings if one.when), key=lambda reading: reading.when, default=None)
-
-
 def read_known_depth(folder: Path) -> KnownDepth:
     """Read the depth of a slide from its results: that of the latest reading, else that of the analysis."""
-    reading, proposals = find_latest_reading(read_depth(folder)), read_proposals(folder)
+    reading, proposals = latest_reading(read_depth(folder)), read_proposals(folder)
     return depth_from_reading(reading) or depth_from_analysis(read_slide_result(folder), proposals) or UNKNOWN_DEPTH
 
 

@@ -1,21 +1,36 @@
-"""Read and write the synoptic report of a slide: ``synoptic.json`` in its result folder."""
+"""The synoptic report of a slide: its file ``synoptic.json``, and what a signed one rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.depth.readings import SlideDepthReadings
-from napari_melanoma.depth.synoptic import SynopticReport, describe_reading
+from napari_melanoma.depth.readings import (
+    DEPTH_FILE,
+    DepthReading,
+    SlideDepthReadings,
+    latest_reading,
+    read_depth_file,
+)
+from napari_melanoma.depth.synoptic import DERIVED, SynopticLesion, SynopticReport, describe_finding, merge_findings
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
+from napari_melanoma.slides.saved_results import slide_probability
 
 SYNOPTIC_FILE = "synoptic.json"
 
@@ -37,32 +52,295 @@ def load_synoptic(folder: Path) -> SynopticReport | None:
 def save_synoptic(folder: Path, report: SynopticReport) -> None:
     """Write the synoptic report of a slide, atomically; raise InputError if the existing file is damaged."""
     load_synoptic(folder)
-    write_json(folder / SYNOPTIC_FILE, report.model_dump(mode="json"))
+    content = report.model_dump(mode="json")
+    if not report.is_signed:  # until then, findings are in the depth reading
+        content[DERIVED] = {"status": report.status}
+    write_json(folder / SYNOPTIC_FILE, content)
 
 
-def describe_lesions(lesions: Sequence[SlideLesion], threshold: float) -> dict[str, str]:
-    """Describe the lesions of a slide, and the threshold at which they were detected, as values of a signed report."""
-    malignant = sum(lesion.label == "malignant" for lesion in lesions)
-    areas = [lesion.area_mm2 for lesion in lesions if lesion.area_mm2 is not None]
-    area = f", {sum(areas):.3g} mm² in total" if areas else ""
-    return {
-        "lesions on the slide": f"{len(lesions)}, {malignant} malignant{area}",
-        "threshold of the lesions": f"{threshold:.2f}",
-    }
+@dataclass(frozen=True)
+class SignatureBasis:
+    """What a signed report rests on, as it is now: the state that the entries of ``BASIS`` read.
+
+    ``reading``: of the reader who signs. ``fingerprint``: of the slide file; empty if it is missing. ``analysis``: the
+    content of ``result.json``. ``lesion``: of the case. ``left_out``: names of entries that cannot be compared now.
+    """
+
+    reading: DepthReading = field(default_factory=DepthReading)
+    fingerprint: str = ""
+    pixel_size: PixelSize | None = None
+    lesions: Sequence[SlideLesion] | None = None
+    threshold: float | None = None
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    lesion: SynopticLesion | None = None
+    left_out: frozenset[str] = frozenset()
+
+    def values(self) -> dict[str, Any]:
+        """Return the values to store with a signature, by name of the entry; None for what is not available."""
+        left_out = self.left_out | (CASE_ENTRIES if self.lesion is None else frozenset())
+        return {name: entry.read(self) for name, entry in BASIS.items() if name not in left_out}
 
 
-def list_changes_since_signature(folder: Path, report: SynopticReport, depth: SlideDepthReadings) -> tuple[str, ...]:
-    """State what has changed in the results of a slide since its report was signed; empty if it is not signed."""
+class BasisEntry(NamedTuple):
+    """A value that a signed report rests on: its label, how it is read (as JSON, None if unknown) and formatted."""
+
+    label: str
+    read: Callable[[Any], Any]  # of the SignatureBasis
+    format: Callable[[Any], str] = str
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+
+
+def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
+    return [[round(value, 1) for value in point] for point in points]
+
+
+def _format_scale(value: Sequence[Any]) -> str:
+    y_um, x_um, source = value
+    side = f"{x_um:.6g}" if x_um == y_um else f"{y_um:.6g} x {x_um:.6g}"
+    return f"{side} µm per pixel ({source})"
+
+
+def _format_line(ends: Sequence[Sequence[float]]) -> str:
+    return " to ".join(f"({row:.1f}, {column:.1f})" for row, column in ends) or "none"
+
+
+def _read_mitoses(basis: SignatureBasis) -> dict[str, Any]:
+    mitoses = basis.reading.mitoses
+    state = describe_finding(basis.reading, "mitotic_rate")
+    return {"counted": mitoses.counted, "per_mm2": mitoses.per_mm2, "state": state}
+
+
+def _format_mitoses(value: Mapping[str, Any]) -> str:
+    if value["per_mm2"] is not None:
+        return f"{value['per_mm2']:.1f} per mm²"
+    return str(value["state"]) if value["counted"] is None else f"{value['counted']} counted"
+
+
+def _read_lesions(basis: SignatureBasis) -> dict[str, Any] | None:
+    if basis.lesions is None:
+        return None
+    areas = [lesion.area_mm2 for lesion in basis.lesions if lesion.area_mm2 is not None]
+    malignant = sum(lesion.label == "malignant" for lesion in basis.lesions)
+    return {"count": len(basis.lesions), "malignant": malignant, "mm2": sum(areas) if areas else None}
+
+
+def _format_lesions(value: Mapping[str, Any]) -> str:
+    area = "" if value["mm2"] is None else f", {value['mm2']:.3g} mm² in total"
+    return f"{value['count']}, {value['malignant']} malignant{area}"
+
+
+def _read_outlines(basis: SignatureBasis) -> str | None:
+    if basis.lesions is None:
+        return None
+    return _digest(
+        [(one.label, [_round(ring) for part in one.polygons for ring in part.rings]) for one in basis.lesions]
+    )
+
+
+def _read_model(basis: SignatureBasis) -> list[str] | None:
+    model = basis.analysis.get("model") or {}
+    return [str(model.get("name") or ""), str(model.get("fingerprint") or "")] if model else None
+
+
+def _read_tissue(basis: SignatureBasis) -> dict[str, float | None] | None:
+    areas = {name: area.get("mm2") for name, area in (basis.analysis.get("areas") or {}).items()}
+    return {"": basis.analysis["tissue_mm2"], **areas} if basis.analysis.get("tissue_mm2") else None
+
+
+def _format_tissue(value: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {mm2:.3f} mm²".strip() for name, mm2 in value.items() if mm2 is not None)
+
+
+def _known(value: float | None, missing: str = "not measured") -> float | str:
+    return missing if value is None else value
+
+
+def _format_mm(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.3g} mm"
+
+
+def _format_case_thickness(value: float | str) -> str:
+    return value if isinstance(value, str) else format_thickness(value)
+
+
+def _format_rate(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.1f} per mm²"
+
+
+def _format_names(words: Sequence[str]) -> str:
+    return ", ".join(filter(None, words)) or "unknown"
+
+
+# Everything that a signed report rests on. The rotation of the slide is not listed: it changes the view, but no value.
+BASIS: Mapping[str, BasisEntry] = {
+    "slide_file": BasisEntry(
+        "slide file", lambda one: one.fingerprint or None, lambda value: f"{value[:12]} (hash of its size and samples)"
+    ),
+    "scale": BasisEntry(
+        "scale",
+        lambda one: one.pixel_size and [one.pixel_size.y_um, one.pixel_size.x_um, one.pixel_size.source],
+        _format_scale,
+    ),
+    "line": BasisEntry("line of the thickness", lambda one: _round(one.reading.line or ()), _format_line),
+    "breslow": BasisEntry(
+        "Breslow thickness",
+        lambda one: [one.reading.mm, one.reading.at_least],
+        lambda value: "not measured" if value[0] is None else format_thickness(value[0], at_least=value[1]),
+    ),
+    "ulceration": BasisEntry("ulceration", lambda one: describe_finding(one.reading, "ulceration")),
+    "clark": BasisEntry("Clark level", lambda one: describe_finding(one.reading, "clark")),
+    "mitoses": BasisEntry("mitoses", _read_mitoses, _format_mitoses),
+    "mitosis_marks": BasisEntry(
+        "marks of mitoses",
+        lambda one: _round(one.reading.mitoses.points),
+        lambda value: f"{len(value)} (positions {_digest(value)})" if value else "none",
+    ),
+    "mitosis_areas": BasisEntry(
+        "area of the mitoses",
+        lambda one: [one.reading.mitoses.mm2, [_round(area) for area in one.reading.mitoses.areas]],
+        lambda value: f"{value[0] or 0:.4g} mm² (outline {_digest(value[1])})" if value[1] else "none",
+    ),
+    "lateral_margin": BasisEntry("lateral margin", lambda one: _known(one.reading.margins.lateral_mm), _format_mm),
+    "deep_margin": BasisEntry("deep margin", lambda one: _known(one.reading.margins.deep_mm), _format_mm),
+    "lesions": BasisEntry("lesions on the slide", _read_lesions, _format_lesions),
+    "outlines": BasisEntry("classes and outlines of the lesions", _read_outlines, lambda value: f"version {value}"),
+    "threshold": BasisEntry("threshold of the lesions", lambda one: one.threshold, lambda value: f"{value:.2f}"),
+    "model": BasisEntry("model", _read_model, lambda value: f"{value[0]} ({value[1][:8]})"),
+    "probability": BasisEntry(
+        "probability of the slide", lambda one: slide_probability(one.analysis), lambda value: f"{value:.3f}"
+    ),
+    "tissue": BasisEntry("tissue", _read_tissue, _format_tissue),
+    "analysis_scale": BasisEntry(
+        "scale of the analysis",
+        lambda one: one.analysis.get("mpp") and [*one.analysis["mpp"], one.analysis.get("mpp_source") or "unknown"],
+        _format_scale,
+    ),
+    "case_breslow": BasisEntry(
+        "Breslow thickness in the case", lambda one: _known(one.lesion.depth_mm), _format_case_thickness
+    ),
+    "case_ulceration": BasisEntry(
+        "ulceration in the case",
+        lambda one: {None: "unknown", True: "present", False: "not identified"}[one.lesion.ulceration],
+    ),
+    "case_mitoses": BasisEntry(
+        "mitoses in the case", lambda one: _known(one.lesion.mitoses_per_mm2, "unknown"), _format_rate
+    ),
+    "case_site": BasisEntry(
+        "site in the case", lambda one: [one.lesion.laterality, one.lesion.site, one.lesion.sub_site], _format_names
+    ),
+    "case_diagnosis": BasisEntry("diagnosis in the case", lambda one: [one.lesion.diagnosis_detail], _format_names),
+}
+CASE_ENTRIES = frozenset(name for name in BASIS if name.startswith("case_"))
+SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
+ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))
+LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
+NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
+
+
+def lesion_basis(lesion: SynopticLesion) -> SignatureBasis:
+    """Return what the report of a lesion of a case rests on."""
+    return SignatureBasis(lesion=lesion, left_out=SLIDE_ENTRIES)
+
+
+def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) -> tuple[str, ...]:
+    """State each value that a signed report rests on and that has changed, with both values; empty if not signed.
+
+    Also stated: what is missing now, and what was not recorded when the report was signed.
+    """
     if not report.is_signed:
         return ()
-    values = describe_reading(depth.reading_by(report.signed_by))
+    if not report.signed_values:
+        return (NOT_RECORDED,)
+    now, changes = basis.values(), list[str]()
+    names = {entry.label: name for name, entry in BASIS.items()}
+    for key, signed in report.signed_values.items():
+        name = names.get(key, key)  # earlier versions stored the formatted value by its label
+        if name not in now or signed is None:
+            continue
+        label, _, format_value = BASIS[name]
+        before = format_value(signed) if name == key else {"not assessed": "unknown"}.get(str(signed), str(signed))
+        if now[name] is None:
+            changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
+        elif (after := format_value(now[name])) != before:
+            changes.append(f"Changed after signature: {label}: {before} when signed, now {after}.")
+    recorded = {names.get(key, key) for key in report.signed_values}
+    missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
+    if missing:
+        changes.append(f"Not recorded when signed, so that changes are unknown: {format_names(missing)}.")
+    return tuple(changes)
+
+
+def read_depth(folder: Path) -> SlideDepthReadings:
+    """Read the depth readings of a slide, with findings that earlier versions stored in its synoptic report."""
+    return read_findings(folder)[0]
+
+
+def read_findings(folder: Path) -> tuple[SlideDepthReadings, tuple[str, ...]]:
+    """Read the depth readings of a slide as ``read_depth`` does, with notes on findings of which two were stored."""
+    depth, report = read_depth_file(folder / DEPTH_FILE), None
+    with suppress(InputError):  # a damaged report is reported elsewhere
+        report = load_synoptic(folder)
+    return (depth, ()) if report is None else merge_findings(report, depth)
+
+
+def read_synoptic(
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
+) -> tuple[SynopticReport | None, tuple[str, ...]]:
+    """Read the synoptic report of a slide with its findings; None if there is none.
+
+    Also returned: what has changed since the signature, and notes on findings of which two values were stored.
+    """
+    report = load_synoptic(folder)
+    if report is None:
+        return None, ()
+    depth, notes = read_findings(folder)
+    changes: tuple[str, ...] = ()
+    if report.is_signed:
+        basis = read_signature_basis(folder, depth, report.signed_by, lesion, slide)
+        changes = list_changes_since_signature(report, basis)
+    return report.with_findings(latest_reading(depth)), (*changes, *notes)
+
+
+def read_signature_basis(
+    folder: Path,
+    depth: SlideDepthReadings,
+    reader: str,
+    lesion: SynopticLesion | None = None,
+    slide: Path | None = None,
+) -> SignatureBasis:
+    """Read what a report that a reader has signed rests on from the result folder of a slide.
+
+    ``slide``: its file; by default the recorded one. ``lesion``: of its case, if known.
+    """
+    path, analysis = slide or recorded_slide(folder), read_slide_result(folder)
+    lesions, threshold = None, None
     with suppress(InputError, ConfigError):  # unreadable lesions are reported elsewhere
-        lesions = read_lesions(folder)
-        if lesions is not None:
-            options = read_slide_result(folder).get("options") or {}
-            config = LesionConfig.parse(dict(options.get("lesions") or {}), "result.json")
-            values |= describe_lesions(lesions, config.high)
-    return report.list_changes_since_signature(values)
+        if (lesions := read_lesions(folder)) is not None:
+            options = analysis.get("options") or {}
+            threshold = LesionConfig.parse(dict(options.get("lesions") or {}), "result.json").high
+    return SignatureBasis(
+        reading=depth.reading_by(reader) or DepthReading(),
+        fingerprint="" if path is None else open_fingerprint(path),
+        pixel_size=_read_scale(folder, path),
+        lesions=lesions,
+        threshold=threshold,
+        analysis=analysis,
+        lesion=lesion,
+    )
+
+
+def _read_scale(folder: Path, slide: Path | None) -> PixelSize | None:
+    """Return the pixel size that a user has set, else that of the file; None if it is unknown."""
+    if (own := read_notes(folder).pixel_size) is not None or slide is None:
+        return own
+    try:
+        with open_slide(slide) as opened:
+            return opened.info.pixel_size
+    except (MelanomaError, OSError):
+        return None
 
 
 @dataclass(frozen=True)

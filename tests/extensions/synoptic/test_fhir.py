@@ -27,7 +27,7 @@ from napari_melanoma.extensions.synoptic.fhir import SYSTEM, build_diagnostic_re
 from napari_melanoma.io.results import read_table
 from napari_melanoma.privacy.pseudonyms import pseudonym
 from napari_melanoma.reports.slide_export import export_results, find_exported_folders, find_result_folders
-from napari_melanoma.slides.synoptic_files import save_synoptic
+from napari_melanoma.slides.synoptic_files import NOT_RECORDED, save_synoptic
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[3] / "docs" / "reference" / "synoptic.schema.json").read_text(encoding="utf-8"))
@@ -330,7 +330,8 @@ def test_table_has_a_row_per_field(results: Path, tmp_path: Path) -> None:
         rows = {row["field"]: row for row in csv.DictReader(file)}
     assert [*rows] == [
         name for one in FIELDS for name in ([one.name, "breslow_recorded"] if one.name == "breslow" else [one.name])
-    ] + ["t_category", "status"]
+    ] + ["t_category", "status", "change"]
+    assert rows["change"]["value"] == NOT_RECORDED
     assert [(rows[name]["value"], rows[name]["unit"]) for name in ("breslow", "breslow_recorded")] == [
         ("1.34", "mm"),
         ("1.3", "mm"),

@@ -32,11 +32,11 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
+from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
@@ -583,10 +583,11 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.waits()
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
     assert kept(person).all_authors() == {"mm": "reader"}
-    for field, text, value in (("ulcerated", "model: no", False), ("clark", "model: IV", 4)):
-        suggestion = person.finds(QAbstractButton, f"depth_{field}_suggestion")
+    findings = (("ulceration", "ulcerated", "model: not identified", False), ("clark", "clark", "model: IV", 4))
+    for name, field, text, value in findings:
+        suggestion = person.finds(QAbstractButton, f"depth_{name}_suggestion")
         assert (suggestion.text(), getattr(kept(person), field)) == (text, None)
-        presses(person, f"depth_{field}_suggestion")
+        presses(person, f"depth_{name}_suggestion")
         assert (suggestion.isHidden(), getattr(reading(person), field)) == (True, value)
     assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "reader"}
     presses(person, "depth_move")

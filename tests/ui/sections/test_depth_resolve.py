@@ -112,6 +112,16 @@ CASES = [
 ]
 
 
+def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
+    state = replace(TWO_READERS, readings=measured("B"), reader="B")
+    assert resolve_line_label(state) == "0.20 mm"
+    reading = state.readings.readings[0].model_copy(update={"um_per_px": (0.5, 0.5)})
+    readings = state.readings.model_copy(update={"readings": (reading,)})
+    assert resolve_line_label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
+    label = resolve_line_label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
+    assert label == "0.20 mm at 0.5 µm/px"
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_thickness_proposals_and_other_readers(case: Case) -> None:
     texts = resolve_depth(DepthFacts(case.state))

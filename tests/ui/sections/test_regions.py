@@ -14,12 +14,12 @@ from region_access import are_read, document, opens_section, regions, section, v
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import depth_readings, region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
+from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.session.regions import export_region_file, import_region_file
 from napari_melanoma.ui.viewer.shape_layers import HALF

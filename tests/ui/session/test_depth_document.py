@@ -14,9 +14,9 @@ from pytestqt.qtbot import QtBot
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import DepthReading, read_depth
-from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, store_synoptic
+from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, read_depth, store_synoptic
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
@@ -59,6 +59,20 @@ def test_undo_is_another_change_of_the_reading(session: SlideSession) -> None:
     session.depth.redo()
     reading = stored(session, "")
     assert [(one.field, one.after) for one in reading.history] == [("clark", 3), ("clark", None), ("clark", 3)]
+
+
+def test_a_confirmed_thickness_of_the_model_brings_its_line(session: SlideSession, qtbot: QtBot) -> None:
+    proposes(session, 0.2)
+    waits(session, qtbot)
+    qtbot.waitUntil(lambda: session.depth.state.reading.mm == 0.2)
+    answer = find_answer(session.depth.state.reading, "breslow")
+    assert answer.suggested_by == "model"
+    session.depth.set_findings({"breslow": answer.confirm(), "clark": SynopticAnswer(value="II")})
+    reading = stored(session, "")
+    assert (reading.line, reading.mm, reading.method, reading.clark) == (LINE, 0.2, "automatic", 2)
+    assert find_answer(reading, "breslow").confirmed_from == "model"
+    session.depth.undo()
+    assert stored(session, "").line is None, "it was one step"
 
 
 def test_a_reading_without_a_name_gets_the_name_and_its_steps(session: SlideSession) -> None:

@@ -11,10 +11,11 @@ from slide_fixtures import UNSEEN
 
 from conftest import photograph, wait_until_idle
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import SlideDepthReadings, read_depth, set_values
+from napari_melanoma.depth.readings import SlideDepthReadings, set_values
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.slide import slide_picker
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)

@@ -13,10 +13,11 @@ from qtpy.QtWidgets import QComboBox, QLabel, QLineEdit, QPlainTextEdit
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.models.installed_bundles import list_bundles
+from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,14 +25,16 @@ from qtpy.QtWidgets import (
 from region_access import opens_section
 from slide_fixtures import UNSEEN
 
-from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
+from conftest import wait_until_idle
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_images, add_lesion, set_lesion
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth.readings import rescale_readings
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.readings import FINDINGS, count_mitoses, rescale_readings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic
+from napari_melanoma.slides.synoptic_files import BASIS, CASE_ENTRIES, SYNOPTIC_FILE, load_synoptic, read_synoptic
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
 from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
@@ -97,7 +99,7 @@ def text(person, name: str) -> str:
 
 def stored(person):
     person.session.flush()
-    return load_synoptic(person.session.folder)
+    return read_synoptic(person.session.folder)[0]
 
 
 def is_shown(person, name: str) -> bool:
@@ -118,8 +120,9 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     report = stored(person)
     assert (report.value("breslow"), report.answer("mitotic_rate").state) == (1.34, "not assessed")
     assert report.answer("mitotic_rate").value is None
-    content = json.loads((person.session.folder / SYNOPTIC_FILE).read_text(encoding="utf-8"))
-    assert content["derived"]["t_category"] == "pT2a"
+    assert report.stage.category == "pT2a"
+    assert not load_synoptic(person.session.folder).answers.keys() & FINDINGS, "they are in the depth reading"
+    assert document(person).state.reading.mm == 1.34
 
     # A wrong number stays for correction, and is not signed.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=20))
@@ -140,22 +143,53 @@ def test_valid_entries_are_saved_and_determine_the_category(reporting, tmp_path:
     sign = person.finds(QAbstractButton, "synoptic_sign")
     assert (sign.isEnabled(), sign.toolTip()) == (False, "Correct the input that is marked first.")
     types(person, "synoptic_breslow", "1.2")
+    presses(person, "synoptic_confirm")  # that it is invasive
     signs(person)
     assert stored(person).value("breslow") == 1.2
 
 
-def test_the_reading_is_suggested_and_counts_only_when_confirmed(reporting) -> None:
+def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> None:
     person = reporting
     opens(person)
     draws(person)
-    assert is_shown(person, "synoptic_breslow_confirm")
-    assert text(person, "synoptic_stage") == "No T category"
-    assert stored(person) is None  # a suggestion alone is not saved
-    presses(person, "synoptic_breslow_confirm")
-    assert stored(person).value("breslow") == pytest.approx(0.2, rel=1e-2)
-    assert not is_shown(person, "synoptic_breslow_confirm")
+    assert not is_shown(person, "synoptic_breslow_confirm"), "the reader has measured it"
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "0.20"
+    assert stored(person) is None
     presses(person, "synoptic_confirm")  # the extent
     assert text(person, "synoptic_stage").startswith("pT1")
+    assert stored(person).value("breslow") == pytest.approx(0.2, rel=1e-2)
+
+    # From the form to the Depth section, and back; each state is a different one.
+    own, other = (person.finds(QComboBox, f"{name}_ulceration") for name in ("synoptic", "depth"))
+    for state in ("not identified", "not assessed", "cannot be determined", "present"):
+        chooses(person, "ulceration", state)
+        assert other.currentText() == state
+        assert stored(person).answer("ulceration") == find_answer(document(person).state.reading, "ulceration")
+    other.setCurrentIndex(other.findText("not assessed"))
+    other.activated.emit(other.currentIndex())
+    assert own.currentText() == "not assessed"
+    other.setCurrentIndex(other.findText("unknown"))
+    other.activated.emit(other.currentIndex())
+    assert own.currentText() == "–", "never chosen"
+    chooses(person, "clark", "III")
+    chooses(person, "procedure", "excision")
+    types(person, "synoptic_breslow", "0.9")
+    assert "0.90 mm" in text(person, "depth_head")
+    assert "The line measures 0.20 mm; 0.90 mm was entered." in text(person, "depth_warning")
+
+    # Undo goes back in the order of the changes, whichever file contains them.
+    presses(person, "synoptic_undo")
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "0.20"
+    assert person.finds(QComboBox, "synoptic_procedure").currentText() == "excision"
+    presses(person, "synoptic_undo")
+    assert person.finds(QComboBox, "synoptic_procedure").currentText() == "–"
+    assert person.finds(QComboBox, "synoptic_clark").currentText() == "III"
+    presses(person, "synoptic_undo")
+    assert person.finds(QComboBox, "depth_clark").currentText() == "unknown"
+    for _ in range(3):
+        presses(person, "synoptic_redo")
+    assert (stored(person).value("clark"), stored(person).value("procedure")) == ("III", "excision")
+    assert stored(person).value("breslow") == 0.9
 
     # The name of the reader is shared by all sections.
     opens_section(person)
@@ -256,7 +290,9 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert "Required, but empty: Procedure, Laterality, Site" in question.informativeText()
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
     person.waits()
-    assert stored(person).signed_values["Breslow thickness"] == "0.20 mm"
+    assert stored(person).signed_values["breslow"] == [pytest.approx(0.2, rel=1e-2), False]
+    assert stored(person).signed_values["scale"][2] == "file"
+    assert read_synoptic(person.session.folder)[1] == (), "another process reads the same values"
 
     # The reading is locked: nothing that the dock or the layer does changes it.
     depth, line_tool = document(person), depth_section(person).canvas.line_layer
@@ -280,6 +316,30 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert layer.data[0][1, 0] == pytest.approx(DEEP[0] - 0.5, abs=0.01)
     assert not is_shown(person, "synoptic_changes")
 
+    # Deleting the line or a mark is refused as any other edit is, and so is another scale, by every reader.
+    person.dock.status.clear()
+    layer = line_layer(person)
+    layer.selected_data = {0}
+    layer.remove_selected()
+    person.until(lambda: len(layer.data) == 1)
+    assert "The reading is locked" in person.dock.status.text
+    person.dock.status.clear()
+    person.viewer.layers.remove(layer)  # as the button below napari's list of layers does
+    person.until(lambda: line_layer(person) is not None)
+    assert "The reading is locked" in person.dock.status.text
+    assert (len(line_layer(person).data), depth.state.reading) == (1, before)
+    for reader in ("A. Reader", "B. Reader"):
+        person.dock.context.set_reader(reader)
+        person.dock.status.clear()
+        scale = person.dock.slide.info.pixel_size
+        person.finds(QAbstractButton, "scale").click()
+        assert not person.finds(QAbstractButton, "scale").isChecked()
+        person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))
+        assert person.dock.slide.info.pixel_size == scale
+        assert person.dock.status.text.startswith("The scale is locked: A. Reader has signed the synoptic report")
+    person.dock.context.set_reader("A. Reader")
+    person.waits()
+
     # What changes elsewhere is stated with both values.
     depth.complete(lambda readings: rescale_readings(readings, *OTHER_SCALE))
     depth.refresh()
@@ -298,14 +358,13 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert "Deeper levels show the same." in text(person, "synoptic_addenda")
 
     person.dock.context.set_reader("A. Reader")
-    person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))  # refused, since the reading is locked
     person.waits()
-    assert depth.state.reading.mm == pytest.approx(0.8, rel=1e-2)
     assert is_shown(person, "depth_lock")
     presses(person, "synoptic_reopen")
-    assert depth.state.reading.mm == pytest.approx(0.4, rel=1e-2)
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
+    person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))
+    assert depth.state.reading.mm == pytest.approx(0.4, rel=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -345,12 +404,105 @@ def test_another_threshold_after_the_signature_is_stated_until_it_is_undone(anal
     types(person, "synoptic_reader", "A. Reader")
     signs(person)
     signed = stored(person).signed_values
-    assert signed["threshold of the lesions"] == "0.60"
+    assert signed["threshold"] == 0.6
     assert person.session.lesions.is_saved
     moves(person, 0.95)
     assert "threshold of the lesions: 0.60 when signed, now 0.95" in text(person, "synoptic_changes")
     moves(person, 0.6)
     assert not is_shown(person, "synoptic_changes")
+
+
+MARKS = {"points": ((70.0, 80.0),), "areas": (((0.0, 0.0), (0.0, 90.0), (90.0, 90.0)),)}
+# What a reader does to each value that the signature rests on, as far as the dock locks it
+LOCKED = {
+    "scale": lambda person: person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given")),
+    "line": lambda person: depth_section(person).canvas.line_layer.line_drawn.emit((TOP, (260.0, 100.0))),
+    "breslow": lambda person: section(person).set_answer("breslow", SynopticAnswer(value=9.0)),
+    "ulceration": lambda person: document(person).set_findings({"ulceration": SynopticAnswer(value="present")}),
+    "clark": lambda person: depth_section(person).controller.view.fields.edited.emit("clark", {"value": "V"}),
+    "mitoses": lambda person: section(person).set_answer("mitotic_rate", SynopticAnswer(value=9.0)),
+    "mitosis_marks": lambda person: depth_section(person).canvas.mitosis_layers.changed.emit((), MARKS["areas"]),
+    "mitosis_areas": lambda person: depth_section(person).canvas.mitosis_layers.changed.emit(MARKS["points"], ()),
+    "lateral_margin": lambda person: section(person).set_answer(
+        "peripheral_distance_invasive", SynopticAnswer(value=9.0)
+    ),
+    "deep_margin": lambda person: section(person).set_answer("deep_distance_invasive", SynopticAnswer(value=9.0)),
+}
+
+
+def edits_lesions(person, edit) -> None:
+    person.session.lesions.edit(lambda lesions, maps, config: edit(lesions))
+    wait_until_idle(person.qtbot, person.session.lesions.queue)
+
+
+def shows_result(person, **values) -> None:
+    """Show another result of the analysis."""
+    results = person.session.results
+    results.set(replace(results.value, content={**results.value.content, **values}))
+    person.waits()
+
+
+def replaces_slide(person) -> None:
+    """Open a slide of another content under the same name."""
+    layer = person.dock.slide.layers[0]
+    values = layer.metadata[METADATA_KEY]
+    info = replace(values["info"], fingerprint="fedcba9876543210")
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**values, "info": info}}
+
+
+STATED = {
+    "slide_file": replaces_slide,
+    "lesions": lambda person: edits_lesions(person, lambda lesions: lesions[1:]),
+    "outlines": lambda person: edits_lesions(person, lambda lesions: (replace(lesions[0], label="benign"),)),
+    "threshold": lambda person: moves(person, 0.95),
+    "model": lambda person: shows_result(person, model={"name": "other", "fingerprint": "0123"}),
+    "probability": lambda person: shows_result(person, probability=0.123, scores={}),
+    "tissue": lambda person: shows_result(person, tissue_mm2=7.5),
+    "analysis_scale": lambda person: shows_result(person, mpp=[0.25, 0.25], mpp_source="given"),
+}
+
+
+def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed, monkeypatch) -> None:
+    assert {*LOCKED, *STATED} == {*BASIS} - CASE_ENTRIES
+    person = analysed
+    lesion = CaseLesion(id="L1", depth_mm=0.2)
+    found = [lesion]
+    monkeypatch.setattr("napari_melanoma.ui.session.synoptic.find_slide_lesion", lambda *_: found[0])
+    expands(person)
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    document(person).set_values(
+        mitoses=count_mitoses(MARKS["points"], MARKS["areas"], person.dock.slide.info.pixel_size)
+    )
+    shows_result(person, tissue_mm2=2.5, mpp=[0.5, 0.5])
+    presses(person, "synoptic_confirm")
+    signs(person)
+    assert {*person.session.synoptic.value.signed_values} == {*BASIS}, "everything is recorded"
+    before, scale = document(person).state.reading, person.dock.slide.info.pixel_size
+    for name, act in LOCKED.items():
+        person.dock.status.clear()
+        act(person)
+        person.waits()
+        assert (document(person).state.reading, person.dock.slide.info.pixel_size) == (before, scale), name
+        assert "locked" in person.dock.status.text or "signed by A. Reader" in person.dock.status.text, name
+        assert not is_shown(person, "synoptic_changes")
+    for name, act in STATED.items():
+        act(person)
+        person.session.synoptic.refresh()
+        signed, now = (
+            BASIS[name].format(values[name])
+            for values in (
+                person.session.synoptic.value.signed_values,
+                person.session.synoptic.read_basis("A. Reader").values(),
+            )
+        )
+        expected = f"Changed after signature: {BASIS[name].label}: {signed} when signed, now {now}."
+        assert expected in text(person, "synoptic_changes")
+        assert expected in text(person, "depth_warning")
+    found[0] = lesion.model_copy(update={"depth_mm": 0.7})
+    person.session.synoptic.refresh()
+    assert "Breslow thickness in the case: 0.20 mm when signed, now 0.70 mm." in text(person, "synoptic_changes")
 
 
 def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(

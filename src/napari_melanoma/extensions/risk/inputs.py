@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, read_depth
+from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, latest_reading
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.depth_readings import read_proposals
@@ -22,9 +22,9 @@ from napari_melanoma.slides.slide_depth import (
     KnownDepth,
     depth_from_analysis,
     depth_from_reading,
-    find_latest_reading,
     find_validity,
 )
+from napari_melanoma.slides.synoptic_files import read_depth
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def make_slide_case(
 def _select_reading(depth: SlideDepthReadings, reader: str | None, slide: str) -> DepthReading | None:
     """Select the reading of a reader, or the latest one; None if there is none."""
     if reader is None:
-        return find_latest_reading(depth)
+        return latest_reading(depth)
     readings = [reading for reading in depth.readings if reading.when]
     selected = next((reading for reading in readings if reading.reader == reader), None)
     if selected is None:

@@ -17,14 +17,15 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import remove_file, save_error, write_json
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.depth.readings import read_depth
+from napari_melanoma.depth.readings import latest_reading
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.metrics.roc_curves import RankedFeature, rank_features
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.maps import find_strongest
-from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth, find_latest_reading, is_complete_risk
+from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
+from napari_melanoma.slides.synoptic_files import read_depth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class StoredRisk:
         self, readings: SlideDepthReadings, proposals: SlideDepthProposals, row: Mapping[str, str]
     ) -> StoredRisk:
         """Return the same risk with the depth of other readings, proposals of the analysis, or patient data."""
-        case = make_slide_case(find_latest_reading(readings), proposals, self.result, row)
+        case = make_slide_case(latest_reading(readings), proposals, self.result, row)
         not_benign = [
             lesion
             for lesion in self.result.get("lesions") or ()

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_recorded_thickness
 from napari_melanoma.io.results import write_table
 from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat, NothingToExportError
-from napari_melanoma.slides.synoptic_files import list_changes_since_signature, load_synoptic
+from napari_melanoma.slides.synoptic_files import read_synoptic
 
 COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
 
@@ -81,12 +80,12 @@ def _read(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
     """Return the report, and what has changed since it was signed."""
     if exported.synoptic is not None:
         return exported.synoptic, exported.changes
-    report = load_synoptic(exported.folder)
+    report, changes = read_synoptic(exported.folder, slide=exported.slide)
     if report is None:
         raise NothingToExportError(
             f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."
         )
-    return report, list_changes_since_signature(exported.folder, report, read_depth(exported.folder))
+    return report, changes
 
 
 JSON = ExportFormat("Synoptic report (JSON)", "synoptic.json", "synoptic", _write_json)

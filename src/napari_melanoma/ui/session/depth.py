@@ -23,15 +23,17 @@ from napari_melanoma.depth.readings import (
     set_values,
     values_for_line,
 )
+from napari_melanoma.depth.synoptic import set_finding
 from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.session.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.depth.readings import Line
+    from napari_melanoma.depth.synoptic import SynopticAnswer
     from napari_melanoma.slides.slide_depth import NetworkDepth
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -161,8 +163,8 @@ class DepthDocument(Document[SlideDepthReadings]):
         self.refresh()
 
     def follow_scale(self) -> None:
-        """Convert the readings if the slide has another scale than before."""
-        if self._size != self._session.slide.info.pixel_size:
+        """Convert the readings if the slide has another scale than before, unless a signed report rests on them."""
+        if self._size != self._session.slide.info.pixel_size and not self._report.value.is_signed:
             self.rescale()
 
     def rescale(self) -> None:
@@ -192,6 +194,24 @@ class DepthDocument(Document[SlideDepthReadings]):
         """Set values of the reader as an undo step."""
         self._is_edited = True
         self.apply(lambda depth: set_values(depth, self.reader, utc_time(), **values))
+
+    def set_findings(self, answers: Mapping[str, SynopticAnswer | None]) -> None:
+        """Set findings of the reader, by field of the synoptic report, as one undo step; None makes one unknown.
+
+        A thickness of the model that is confirmed brings its line.
+        """
+        self._is_edited = True
+        predicted, thickness, when = self.state.automatic_reading, answers.get("breslow"), utc_time()
+        is_predicted = thickness is not None and (thickness.confirmed_from, thickness.value) == ("model", predicted.mm)
+        line = {name: getattr(predicted, name) for name in LINE_FIELDS} if is_predicted else {}
+
+        def set_all(depth: SlideDepthReadings) -> SlideDepthReadings:
+            depth = set_values(depth, self.reader, when, **line) if line else depth
+            for name, answer in answers.items():
+                depth = set_finding(depth, name, answer, self.reader, when)
+            return depth
+
+        self.apply(set_all)
 
     def accept_proposal(self) -> None:
         """Accept the line of the selected proposal as that of the reader."""

@@ -70,6 +70,16 @@ class Edited(Shared[Value]):
         """Whether there is an undone step to redo."""
         return bool(self._history.undone)
 
+    @property
+    def last_step(self) -> int:
+        """The number of the step that undo would undo, which orders steps of several values; 0 if there is none."""
+        return next(iter(self._history.steps[-1:]), 0)
+
+    @property
+    def undone_step(self) -> int:
+        """The number of the step that redo would redo; 0 if there is none."""
+        return next(iter(self._history.undone_steps[-1:]), 0)
+
     def apply(self, edit: Callable[[Value], Value]) -> None:
         """Change the value by a function from value to value, as one step."""
 
@@ -235,6 +245,10 @@ class Document(Edited[Value]):
 
         self._task_count += 1
         self.queue.submit(f"task {self._task_count}", prepare_job)
+
+    def save(self) -> None:
+        """Store the value, also if it was not changed by a step."""
+        self._save()
 
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""

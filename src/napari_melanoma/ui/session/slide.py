@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
     from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
-    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
     from napari_melanoma.ui.session.lesions import LesionDocument
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.synoptic import SynopticDocument
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -227,11 +227,11 @@ class SlideSession:
         return cast("DepthDocument", self.document(DEPTH_DOCUMENT))
 
     @property
-    def synoptic(self) -> Document[SynopticReport]:
+    def synoptic(self) -> SynopticDocument:
         """The synoptic report of the slide."""
         from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 
-        return self.document(SYNOPTIC_DOCUMENT)
+        return cast("SynopticDocument", self.document(SYNOPTIC_DOCUMENT))
 
     def document(self, kind: DocumentKind[Value]) -> Document[Value]:
         """Return the document of a kind; it is read from the folder when it is first requested."""

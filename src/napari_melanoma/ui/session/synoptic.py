@@ -6,13 +6,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.depth.synoptic import SynopticReport
-from napari_melanoma.slides.synoptic_files import read_stored_synoptic, store_synoptic
+from napari_melanoma.io.results import OUTLINES, RESULT
+from napari_melanoma.slides.synoptic_files import (
+    ANALYSIS_ENTRIES,
+    LESION_ENTRIES,
+    SignatureBasis,
+    list_changes_since_signature,
+    read_signature_basis,
+    read_stored_synoptic,
+    store_synoptic,
+)
 from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.open_case import find_slide_lesion
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.history import History
     from napari_melanoma.ui.session.slide import SlideSession
+
+SCALE_LOCKED = (
+    "The scale is locked: {} has signed the synoptic report that rests on it. Reopen the report to change the scale."
+)
+UNREADABLE = (
+    "The scale is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
+    "synoptic.json, and open the slide again."
+)
+NOT_READ = "The synoptic report, which may be signed, is still being read. Set the scale again in a moment."
 
 
 class SynopticDocument(Document[SynopticReport]):
@@ -20,7 +40,52 @@ class SynopticDocument(Document[SynopticReport]):
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
-        self._services = session.services
+        self._session, self._services = session, session.services
+
+    def read_basis(self, reader: str) -> SignatureBasis:
+        """Return what a report that a reader signs rests on, as the window shows it."""
+        session = self._session
+        lesions, results = session.lesions.value, session.results.value
+        analysis, left_out = {} if results.is_view else results.content, frozenset[str]()
+        if lesions is not None and lesions.source.folder != session.folder:
+            lesions = None
+        if lesions is None and (session.folder / OUTLINES).is_file():  # those of the view are shown, or not read yet
+            left_out |= LESION_ENTRIES
+        if not analysis and (session.folder / RESULT).is_file():
+            left_out |= ANALYSIS_ENTRIES
+        return SignatureBasis(
+            reading=session.depth.value.reading_by(reader) or DepthReading(),
+            fingerprint=session.slide.info.fingerprint,
+            pixel_size=session.slide.info.pixel_size,
+            lesions=None if lesions is None else lesions.lesions,
+            threshold=None if lesions is None else lesions.config.high,
+            analysis=analysis,
+            lesion=find_slide_lesion(self._services.window, session.slide),
+            left_out=left_out,
+        )
+
+    def sign(self, report: SynopticReport) -> SynopticReport:
+        """Sign a report with its findings as the current reader."""
+        session, reader = self._session, self._services.reader
+        basis = self.read_basis(reader)
+        values = basis.values()
+        if basis.left_out:
+            stored = read_signature_basis(session.folder, session.depth.value, reader, slide=self.location.slide)
+            values |= {name: value for name, value in stored.values().items() if name in basis.left_out}
+        return report.sign(reader, utc_time(), values)
+
+    def list_changes(self) -> tuple[str, ...]:
+        """State what has changed since the report was signed; empty if it is not signed."""
+        report = self.value
+        return list_changes_since_signature(report, self.read_basis(report.signed_by)) if report.is_signed else ()
+
+    def find_scale_lock(self) -> str:
+        """Return why the scale of the slide must not be changed now; empty if it may."""
+        if self.problem:
+            return UNREADABLE
+        if not self.is_ready:
+            return NOT_READ
+        return SCALE_LOCKED.format(self.value.signed_by) if self.value.is_signed else ""
 
     def _restore(self, previous: History[SynopticReport], restored: History[SynopticReport]) -> History[SynopticReport]:
         """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""

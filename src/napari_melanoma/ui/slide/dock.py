@@ -308,7 +308,11 @@ class SlideDock(SlideControls):
         self.refresh()
 
     def _on_scale_toggled(self, on: bool) -> None:
-        if on and self.slide is not None:
+        lock = self.context.session.synoptic.find_scale_lock() if on and self.context.session is not None else ""
+        if lock:
+            self.status.show_message(lock)
+            self.picker.scale_button.setChecked(False)
+        elif on and self.slide is not None:
             self.scale_panel.start(self.slide)
         else:
             self.scale_panel.stop()
@@ -317,9 +321,13 @@ class SlideDock(SlideControls):
         """Set and save the pixel size that the user gave; None restores that of the file."""
         if self.slide is None:
             return
-        self._set_pixel_size(size)
         self.picker.scale_button.setChecked(False)
-        if (session := self.context.session) is not None:
+        session = self.context.session
+        if session is not None and (lock := session.synoptic.find_scale_lock()):
+            self.status.show_message(lock)
+            return
+        self._set_pixel_size(size)
+        if session is not None:
             session.edit_notes(lambda notes: replace(notes, pixel_size=size))
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_briefly(f"Scale: {text}.")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.synoptic import SynopticReport, describe_case_lesion
+from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 from napari_melanoma.ui.sections import LesionSection
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -68,7 +69,7 @@ class LesionSynopticSection(LesionSection):
         if session is not None and form is not None:
             report = self._find_report(session)
             form.show_report(report, self._reader, is_editable=session.is_editable, is_other=is_other)
-            form.show_changes(report.list_changes_since_signature(describe_case_lesion(session.lesion)))
+            form.show_changes(list_changes_since_signature(report, lesion_basis(session.lesion)))
 
     def _find_report(self, session: LesionSession) -> SynopticReport:
         """Return the report of the lesion with suggestions from its findings."""
@@ -92,7 +93,7 @@ class LesionSynopticSection(LesionSection):
 
     def _on_sign(self) -> None:
         if self._session is not None:
-            values = describe_case_lesion(self._session.lesion)
+            values = lesion_basis(self._session.lesion).values()
             self._change(lambda report: report.sign(self._reader, utc_time(), values), can_undo=False)
 
     def _on_addendum(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
@@ -10,9 +10,8 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.case.model import set_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.synoptic import describe_reading
+from napari_melanoma.depth.readings import FINDINGS
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
-from napari_melanoma.slides.synoptic_files import describe_lesions
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+    from napari_melanoma.ui.session.document import Edited, HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
 
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
@@ -48,7 +48,7 @@ class SynopticSection(Section):
 
     def has_content(self, session: SlideSession) -> bool:
         """Whether a field of the report is filled in."""
-        return bool(session.synoptic.value.answers)
+        return bool(session.synoptic.value.with_findings(session.depth.state.reading).answers)
 
     def close(self) -> None:
         """Disconnect all signals."""
@@ -69,11 +69,12 @@ class SynopticController(QObject):
         self._show(is_other=True)
 
     def _connect(self, view: SynopticView) -> None:
-        form, document = view.form, self._document
+        form = view.form
         for signal, slot in (
             # The depth readings change with the report, too, as it locks them.
             (self._session.depth.changed, self._update),
             (self._session.lesions.changed, self._update),
+            (self._session.results.changed, self._update),
             (self._services.reader_changed, self._update),
             (self._session.commit_requested, form.flush),
             (form.answered, self.set_answer),
@@ -82,8 +83,8 @@ class SynopticController(QObject):
             (form.reopen_requested, self._reopen),
             (form.addendum_entered, self._add_addendum),
             (form.reader_entered, self._services.set_reader),
-            (view.history_buttons["undo"].clicked, lambda: document.undo()),
-            (view.history_buttons["redo"].clicked, lambda: document.redo()),
+            (view.history_buttons["undo"].clicked, lambda: self._step("undo")),
+            (view.history_buttons["redo"].clicked, lambda: self._step("redo")),
             (view.case_button.clicked, lambda: show_outcome(self._services.status, self._add_to_case)),
         ):
             self._connections.connect(signal, slot)
@@ -103,8 +104,23 @@ class SynopticController(QObject):
         return self._services.reader
 
     def _apply(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
-        """Edit the report with its suggestions."""
-        self._document.apply(lambda report: edit(self._suggest(report)))
+        """Edit the report with its suggestions; findings are set in the depth reading."""
+        before, findings = self._suggest(self._document.value), {}
+
+        def change(report: SynopticReport) -> SynopticReport:
+            edited = edit(before)
+            if edited.is_signed:
+                return edited
+            for name in FINDINGS:
+                if (answer := edited.answers.get(name)) != before.answers.get(name):
+                    findings[name] = answer
+            is_unchanged = edited.without_findings().answers == before.without_findings().answers
+            return report if is_unchanged else report.with_form(edited)
+
+        self._document.apply(change)
+        if findings:
+            self._session.depth.set_findings(findings)
+            self._document.save()  # so that it has a file, from which findings are exported
 
     def confirm(self, name: str = "") -> None:
         """Confirm the suggested answer of a field, or all suggestions if ``name`` is empty."""
@@ -113,8 +129,7 @@ class SynopticController(QObject):
 
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on."""
-        values = self._describe_values(self._reader)
-        self._apply(lambda report: report.sign(self._reader, utc_time(), values))
+        self._apply(self._document.sign)
         if self._document.value.is_signed and not self._session.lesions.is_saved:
             self._session.lesions.save()
 
@@ -122,17 +137,19 @@ class SynopticController(QObject):
         self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
 
     def _reopen(self) -> None:
-        """Unlock a signed report; its reading then follows a scale that was set while it was locked."""
-        self._document.apply(lambda report: report.reopen(self._reader, utc_time()))
+        """Unlock a signed report; its reading then follows a scale that was set elsewhere."""
+        self._document.apply(lambda report: report.reopen(self._reader, utc_time()).without_findings())
+        self._session.depth.save()  # with findings that were stored in the report by earlier versions
         self._session.depth.rescale()
 
-    def _describe_values(self, reader: str) -> dict[str, str]:
-        """Describe what a report of a reader rests on: the reading of the slide, and its lesions."""
-        session = self._session
-        values, lesions = describe_reading(session.depth.value.reading_by(reader)), session.lesions.value
-        if lesions is not None and lesions.source.folder == session.folder:
-            values |= describe_lesions(lesions.lesions, lesions.config.high)
-        return values
+    def _step(self, direction: HistoryStep) -> None:
+        """Undo the last step, of the report or of its findings, or redo the first undone one."""
+        documents: tuple[Edited[Any], ...] = (self._document, self._session.depth)
+        if direction == "undo":
+            document = max(documents, key=lambda one: one.last_step)
+        else:
+            document = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step)
+        document.step(direction)
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
@@ -144,19 +161,19 @@ class SynopticController(QObject):
 
     def _show(self, *, is_other: bool) -> None:
         view, document, report = self.view, self._document, self._document.value
-        changes = (
-            report.list_changes_since_signature(self._describe_values(report.signed_by)) if report.is_signed else ()
-        )
-        view.form.show_report(self._suggest(report), self._reader, is_editable=True, is_other=is_other)
-        view.form.show_changes(changes)
-        steps = (False, False) if report.is_signed else (document.can_undo, document.can_redo)
+        shown, depth = self._suggest(report), self._session.depth
+        view.form.show_report(shown, self._reader, is_editable=True, is_other=is_other)
+        view.form.show_changes(document.list_changes())
+        steps = (document.can_undo or depth.can_undo, document.can_redo or depth.can_redo)
+        steps = (False, False) if report.is_signed else steps
         for button, is_possible in zip(view.history_buttons.values(), steps, strict=True):
             button.setEnabled(is_possible)
-        view.case_button.setEnabled(bool(report.answers))
+        view.case_button.setEnabled(bool(shown.answers))
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
-        report, slide, window = self._document.value, self._session.slide, self._services.window
+        slide, window = self._session.slide, self._services.window
+        report = self._document.value.with_findings(self._session.depth.value.reading_by(self._reader))
         if not report.answers:
             raise InputError(EMPTY_REPORT)
         controller, image = find_open_case(window, slide)

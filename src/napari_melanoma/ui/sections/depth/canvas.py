@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.depth.readings import count_mitoses, values_for_line
@@ -51,6 +51,7 @@ class DepthCanvas(QObject):
             layer.tool_changed.connect(self._on_tool_changed)
         self._connections = SectionConnections(self)
         self._connections.connect(self._document.changed, self._show)
+        self._connections.connect(viewer.layers.events.removed, self._on_removed)
         self._show()
 
     def close(self) -> None:
@@ -101,6 +102,17 @@ class DepthCanvas(QObject):
             self.line_layer.show(state.reading.line, resolve_line_label(state))
             self.mitosis_layers.show(state.reading.mitoses)
             show_compared_lines(session.services.viewer, session.slide, resolve_compared_lines(state))
+
+    def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Restore a layer of a locked reading that the user has removed from the list of layers."""
+        is_own = event.value in (self.line_layer.connected, *self.mitosis_layers.connected)
+        if is_own and self._document.find_lock():
+            QTimer.singleShot(0, self._restore_layers)  # after napari has removed it
+
+    def _restore_layers(self) -> None:
+        if is_slide_open(self._session.services.viewer, self._session.slide):  # otherwise, it was closed
+            self._status.show_message(self._document.find_lock())
+            self._show()
 
     def _on_tool_changed(self) -> None:
         if self.mitosis_layers.tool != "hotspot" and self._status.text == HOTSPOT_HINT:

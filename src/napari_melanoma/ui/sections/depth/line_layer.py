@@ -80,7 +80,8 @@ class DepthLineLayer(QObject):
 
     ``line_moving``: the ``Line`` while it is drawn or an end is dragged. ``line_drawn``: the ``Line`` after the mouse
     button was released; None if it was removed. ``clicked``: the user clicked instead of drawing a line.
-    ``tool_changed``: see ``tool``, which is empty if none is active.
+    ``tool_changed``: see ``tool``, which is empty if none is active. ``connected``: the layer, also after it was
+    removed.
     """
 
     line_moving = Signal(object)
@@ -92,7 +93,7 @@ class DepthLineLayer(QObject):
         super().__init__(parent)
         self._viewer, self._slide, self._keys = viewer, slide, keys
         self.tool = ""
-        self._connected: Shapes | None = None
+        self.connected: Shapes | None = None
         self._showing = self._is_drawing = False
         self._known_line: Line | None = None  # the line that was shown last, with all digits
         self._dragged: Line | None = None  # start and current position of the mouse while a line is drawn
@@ -109,9 +110,9 @@ class DepthLineLayer(QObject):
         """End the tool, and disconnect the layer, which stays with its slide; an unfinished line is ignored."""
         self._events.close()
         self.set_tool("")
-        if self._connected is not None:
-            self._connected.mouse_drag_callbacks.remove(self._track_drag)
-            self._connected = None
+        if self.connected is not None:
+            self.connected.mouse_drag_callbacks.remove(self._track_drag)
+            self.connected = None
 
     def show(self, line: Line | None, label: str) -> None:
         """Replace the line; ``line``: both ends in pixels of the finest level."""
@@ -163,8 +164,8 @@ class DepthLineLayer(QObject):
         """Return the layer; create and connect it if necessary."""
         slide, width = self._slide, line_width(self._viewer, self._slide, "depth")
         layer: Shapes = slide_layers.get_or_add_layer(self._viewer, slide, "depth", partial(create_line_layer, width))
-        if self._connected != layer:  # napari passes proxies to docks
-            self._connected = layer
+        if self.connected != layer:  # napari passes proxies to docks
+            self.connected = layer
             self._events.connect(layer.events.data, self._on_data)
             self._events.connect(layer.events.set_data, self._on_moving)
             self._events.connect(layer.events.mode, self._on_mode)
@@ -205,7 +206,7 @@ class DepthLineLayer(QObject):
     def _emit_line(self) -> None:
         """Emit the line, or that it was a click, after the mouse button was released."""
         layer, slide = self.layer, self._slide
-        if layer is None or layer != self._connected or self._is_drawing:
+        if layer is None or layer != self.connected or self._is_drawing:
             return
         ends = read_line_ends(layer, self._known_line)
         if ends is not None and self.tool == "draw" and is_click(self._viewer, slide, ends):

@@ -50,6 +50,11 @@ class MitosisLayers(QObject):
         self._events = SectionConnections(self)
         self._events.connect(viewer.layers.selection.events.active, self._on_active)
 
+    @property
+    def connected(self) -> tuple[Any, ...]:
+        """The layers, also after they were removed."""
+        return tuple(self._connected.values())
+
     def close(self) -> None:
         """End the tool, and disconnect the layers, which stay with their slide; an unfinished area is ignored."""
         self._events.close()

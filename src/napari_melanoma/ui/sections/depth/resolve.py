@@ -12,6 +12,7 @@ from napari_melanoma.depth.reading_texts import (
     describe_proposals,
     format_headline,
     format_proposals,
+    format_scale,
     reader_rows,
     reading_warnings,
 )
@@ -36,13 +37,15 @@ AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the th
 class DepthFacts:
     """What the section depends on.
 
-    ``lock``: why the reading must not be changed; empty if it may. ``models``: names of the installed models that can
-    measure; None until they are listed. ``is_running``: a model is measuring.
+    ``lock``: why the reading must not be changed; empty if it may. ``changes``: since the synoptic report was signed.
+    ``models``: names of the installed models that can measure; None until they are listed. ``is_running``: a model is
+    measuring.
     """
 
     state: DepthState
     is_brightfield: bool = True
     lock: str = ""
+    changes: tuple[str, ...] = ()
     can_undo: bool = False
     can_redo: bool = False
     models: tuple[str, ...] | None = None
@@ -91,7 +94,7 @@ def resolve_depth(facts: DepthFacts) -> DepthTexts:
         headline=format_headline(reading, validity),
         source=describe_origin(shown),
         network="" if state.network is None else state.network.describe(state.risk_reading, state.size),
-        warnings=reading_warnings(shown, state.size),
+        warnings=(*facts.changes, *reading_warnings(shown, state.size)),
         needs_scale=state.size is None,
         reading=reading,
         predicted=automatic if validity.valid else None,
@@ -126,9 +129,13 @@ def resolve_blocker(facts: DepthFacts) -> str:
 
 
 def resolve_line_label(state: DepthState) -> str:
-    """Return the label of the line; empty if the thickness is unknown."""
-    reading = state.reading
-    return "" if reading.mm is None else format_thickness(reading.mm)
+    """Return the label of the line, with its scale if the slide has another one; empty if the thickness is unknown."""
+    reading, size = state.reading, state.size
+    if reading.mm is None:
+        return ""
+    is_rescaled = size is not None and reading.um_per_px not in (None, (size.y_um, size.x_um))
+    scale = f" at {format_scale(*reading.um_per_px)} µm/px" if reading.um_per_px is not None and is_rescaled else ""
+    return f"{format_thickness(reading.mm)}{scale}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_headline
-from napari_melanoma.depth.readings import MODEL_READER
+from napari_melanoma.depth.readings import FINDINGS, MODEL_READER
+from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
@@ -149,6 +150,7 @@ class DepthController(QObject):
             document.state,
             is_brightfield=info.kind == "brightfield",
             lock=document.find_lock(),
+            changes=self._session.synoptic.list_changes(),
             can_undo=document.can_undo,
             can_redo=document.can_redo,
             models=self.analysis.models,
@@ -187,10 +189,12 @@ class DepthController(QObject):
             self._services.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Set the value of a field."""
-        if field in ("lateral_mm", "deep_mm"):
-            field, value = "margins", self._document.state.reading.margins.model_copy(update={field: value})
-        self._document.set_values(**{field: value})
+        """Set a finding, as values of an answer or None, or the notes."""
+        if field in FINDINGS:
+            answer = None if value is None else SynopticAnswer(**value)
+            self._document.set_findings({field: answer})
+        else:
+            self._document.set_values(**{field: value})
 
     def _on_input_rejected(self, message: str) -> None:
         self._services.status.show_message(message)
@@ -204,4 +208,4 @@ class DepthController(QObject):
         elif line is None:
             show_failure(self._services.status, InputError(NO_RULER))
         else:
-            self._on_edited(field, round(measure_shape(line, size), 4))
+            self._on_edited(field, {"value": round(measure_shape(line, size), 4)})

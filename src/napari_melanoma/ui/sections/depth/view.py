@@ -25,7 +25,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
-from napari_melanoma.depth.t_category import ROMAN
+from napari_melanoma.depth.readings import FINDINGS
+from napari_melanoma.depth.synoptic import describe_finding, find_answer
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.ui.sections.depth.analysis import DepthRunPanel
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -46,15 +48,16 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
     from napari_melanoma.ui.sections.depth.resolve import DepthTexts
 
-ULCERATION = {"unknown": None, "yes": True, "no": False}
-MARGINS = {"lateral_mm": "lateral", "deep_mm": "deep"}
+COMBOS = {"ulceration": "Whether the melanoma is ulcerated", "clark": "Clark level of invasion, I to V"}
+MARGINS = {"peripheral_distance_invasive": "lateral", "deep_distance_invasive": "deep"}
 NOTES_PX, LENGTH_PX = 58, 76
 
 
 class DepthFields(QWidget):
     """Form for ulceration, Clark level, margins, mitoses and notes; it emits edits, but stores nothing.
 
-    ``edited``: name and value of a field of the reading. ``input_rejected``: the message. ``ruler_requested``: name of
+    ``edited``: a finding by its field of the synoptic report, with the values of an answer, None for an unknown one; or
+    ``notes``, with the text. ``input_rejected``: the message. ``ruler_requested``: name of
     the margin. ``tool_requested``: ``count``, ``area``, ``hotspot`` or ``none_found``; empty to deactivate.
     """
 
@@ -65,17 +68,9 @@ class DepthFields(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ulceration = named(
-            NoWheelComboBox(), "depth_ulceration", "Ulceration", "Whether the melanoma is ulcerated"
-        )
-        for text, value in ULCERATION.items():
-            self.ulceration.addItem(text, value)
-        tip = "Clark level of invasion, I to V"
-        self.clark = named(NoWheelComboBox(), "depth_clark", "Clark level", tip)
-        for number, text in enumerate(("unknown", *ROMAN)):
-            self.clark.addItem(text, number or None)
-        self._suggestions: dict[str, object] = {}  # values of the model for fields that the reader has not set
-        self.suggestion_buttons = {field: self._create_suggestion(field) for field in ("ulcerated", "clark")}
+        self.combos = {name: _create_combo(name, tip) for name, tip in COMBOS.items()}
+        self._suggestions: dict[str, object] = {}  # values of the model for findings that the reader has not set
+        self.suggestion_buttons = {name: self._create_suggestion(name) for name in COMBOS}
         self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
         self.tools = self._create_mitosis_tools()
         self.mitosis_label = named(quiet_label(), "depth_mitoses", "Mitoses")
@@ -87,8 +82,8 @@ class DepthFields(QWidget):
         self.notes.installEventFilter(self)
         self.notes_timer = DebounceTimer(self)
         self._lay_out()
-        self.ulceration.activated.connect(lambda _: self.edited.emit("ulcerated", self.ulceration.currentData()))
-        self.clark.activated.connect(lambda _: self.edited.emit("clark", self.clark.currentData()))
+        for name, combo in self.combos.items():
+            combo.activated.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
         self.notes.textChanged.connect(self.notes_timer.start)
         self.notes_timer.timeout.connect(lambda: self.edited.emit("notes", self.notes.toPlainText()))
 
@@ -100,19 +95,24 @@ class DepthFields(QWidget):
 
     def show_reading(self, reading: DepthReading, predicted: DepthReading | None = None) -> None:
         """Show the reader's values; ``predicted``: values of the analysis, which are suggested for empty fields."""
-        for field, combo in (("ulcerated", self.ulceration), ("clark", self.clark)):
-            is_own = reading.author(field) == "reader"
-            combo.setCurrentIndex(combo.findData(getattr(reading, field)) if is_own else 0)
-            values = () if is_own else (getattr(one, field) for one in (reading, predicted) if one is not None)
-            suggestion = self._suggestions[field] = next((value for value in values if value is not None), None)
-            button = self.suggestion_buttons[field]
-            button.setText("" if suggestion is None else f"model: {combo.itemText(combo.findData(suggestion))}")
+        for name, combo in self.combos.items():
+            field, own = FINDINGS[name], find_answer(reading, name)
+            is_own = own is not None and not own.suggested_by
+            combo.setCurrentIndex(combo.findText(describe_finding(reading, name)) if is_own else 0)
+            models = () if is_own else (one for one in (reading, predicted) if one is not None)
+            values = (one.finding(name) for one in models if one.author(field) != "reader")
+            suggestion = self._suggestions[name] = next((value for value in values if value is not None), None)
+            button = self.suggestion_buttons[name]
+            text = "" if suggestion is None else FIELDS_BY_NAME[name].choices[str(suggestion)]
+            button.setText(text and f"model: {text}")
             button.setVisible(suggestion is not None)
         for name, (line, _) in self.margins.items():
-            value = getattr(reading.margins, name)
+            value = reading.finding(name)
             if not line.hasFocus() or not line.isModified():
-                line.setText("" if value is None else f"{value:.3g}")
-        self.mitosis_label.setText(format_mitoses(reading.mitoses))
+                line.setText(f"{value:.3g}" if isinstance(value, float) else "")
+        state = describe_finding(reading, "mitotic_rate")
+        is_answered = reading.absences("mitoses") and reading.mitoses.counted is None
+        self.mitosis_label.setText(f"Mitoses: {state}." if is_answered else format_mitoses(reading.mitoses))
         self.tools["none_found"].setEnabled(reading.mitoses.counted is None)
         if not self.notes_timer.isActive() and self.notes.toPlainText() != reading.notes:
             self.notes.blockSignals(True)
@@ -124,7 +124,9 @@ class DepthFields(QWidget):
         tip = "Predicted by the model, not confirmed. Press to accept it as your finding"
         button = tool_button(f"depth_{field}_suggestion", tip, tip)
         button.setProperty("quiet", True)
-        button.clicked.connect(lambda: self.edited.emit(field, self._suggestions[field]))
+        button.clicked.connect(
+            lambda: self.edited.emit(field, {"value": self._suggestions[field], "confirmed_from": "model"})
+        )
         return button
 
     def show_tool(self, name: str) -> None:
@@ -152,13 +154,13 @@ class DepthFields(QWidget):
     def _create_length_field(self, name: str, text: str) -> tuple[QLineEdit, QWidget]:
         """Create a field for a length in mm, and the button that copies the length of a measured line."""
         line = named(
-            QLineEdit(), f"depth_{name}", f"Margin, {text}, in mm", f"From the melanoma to the {text} edge, in mm"
+            QLineEdit(), f"depth_{text}_mm", f"Margin, {text}, in mm", f"From the melanoma to the {text} edge, in mm"
         )
         line.setPlaceholderText("mm")
         line.setMaximumWidth(LENGTH_PX)
         line.editingFinished.connect(lambda: self._on_length(name))
         tip = "Use the length of the line that is selected in Measure, or of the last one"
-        ruler = tool_button(f"depth_{name}_ruler", tip, tip, "ruler")
+        ruler = tool_button(f"depth_{text}_mm_ruler", tip, tip, "ruler")
         ruler.clicked.connect(lambda: self.ruler_requested.emit(name))
         return line, ruler
 
@@ -168,20 +170,33 @@ class DepthFields(QWidget):
             return
         line.setModified(False)
         try:
-            self.edited.emit(name, parse_length(line.text()))
+            mm = parse_length(line.text())
+            self.edited.emit(name, None if mm is None else {"value": mm})
         except ValueError:
             self.input_rejected.emit(f"'{line.text()}' is not a length: enter mm, such as 2.5, or leave it empty.")
 
     def _lay_out(self) -> None:
         rows: QFormLayout = form_layout(self)
-        rows.addRow(QLabel("ulceration"), row(self.ulceration, self.suggestion_buttons["ulcerated"]))
-        rows.addRow(QLabel("Clark"), row(self.clark, self.suggestion_buttons["clark"]))
+        for name, label in (("ulceration", "ulceration"), ("clark", "Clark")):
+            rows.addRow(QLabel(label), row(self.combos[name], self.suggestion_buttons[name], stretch=0))
         for name, text in MARGINS.items():
             rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
         *tools, none_found = self.tools.values()
         rows.addRow(QLabel("mitoses"), row(*tools))
         rows.addRow(row(self.mitosis_label, none_found, stretch=0))
         rows.addRow(QLabel("notes"), self.notes)
+
+
+def _create_combo(name: str, tip: str) -> NoWheelComboBox:
+    """Create the choice of a finding; the data of its items are values of an answer, None if it is unknown."""
+    field = FIELDS_BY_NAME[name]
+    combo = named(NoWheelComboBox(), f"depth_{name}", field.label, tip)
+    combo.addItem("unknown", None)
+    for word, text in field.choices.items():
+        combo.addItem(text, {"value": word})
+    for state in field.absent:
+        combo.addItem(state, {"state": state})
+    return combo
 
 
 DRAW_KEY = format_key("slide.depth")
