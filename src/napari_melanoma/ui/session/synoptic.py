@@ -41,6 +41,8 @@ class SynopticDocument(Document[SynopticReport]):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(SYNOPTIC_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session, self._services = session, session.services
+        self._compared: tuple[object, ...] = (None,) * 6  # the state that ``_changes`` is about
+        self._changes: tuple[str, ...] = ()
 
     def read_basis(self, reader: str) -> SignatureBasis:
         """Return what a report that a reader signs rests on, as the window shows it."""
@@ -76,8 +78,15 @@ class SynopticDocument(Document[SynopticReport]):
 
     def list_changes(self) -> tuple[str, ...]:
         """State what has changed since the report was signed; empty if it is not signed."""
-        report = self.value
-        return list_changes_since_signature(report, self.read_basis(report.signed_by)) if report.is_signed else ()
+        report, session = self.value, self._session
+        if not report.is_signed:
+            return ()
+        lesion = find_slide_lesion(self._services.window, session.slide)
+        state = (report, session.depth.value, session.lesions.value, session.results.value, session.slide.info, lesion)
+        if any(one is not other for one, other in zip(state, self._compared, strict=True)):  # outlines may be many
+            self._compared = state
+            self._changes = list_changes_since_signature(report, self.read_basis(report.signed_by))
+        return self._changes
 
     def find_scale_lock(self) -> str:
         """Return why the scale of the slide must not be changed now; empty if it may."""

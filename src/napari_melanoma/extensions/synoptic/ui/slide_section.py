@@ -74,7 +74,7 @@ class SynopticController(QObject):
             # The depth readings change with the report, too, as it locks them.
             (self._session.depth.changed, self._update),
             (self._session.lesions.changed, self._update),
-            (self._session.results.changed, self._update),
+            (self._session.results.changed, self._show_changes),
             (self._services.reader_changed, self._update),
             (self._session.commit_requested, form.flush),
             (form.answered, self.set_answer),
@@ -163,12 +163,15 @@ class SynopticController(QObject):
         view, document, report = self.view, self._document, self._document.value
         shown, depth = self._suggest(report), self._session.depth
         view.form.show_report(shown, self._reader, is_editable=True, is_other=is_other)
-        view.form.show_changes(document.list_changes())
+        self._show_changes()
         steps = (document.can_undo or depth.can_undo, document.can_redo or depth.can_redo)
         steps = (False, False) if report.is_signed else steps
         for button, is_possible in zip(view.history_buttons.values(), steps, strict=True):
             button.setEnabled(is_possible)
         view.case_button.setEnabled(bool(shown.answers))
+
+    def _show_changes(self, _: object = None) -> None:
+        self.view.form.show_changes(self._document.list_changes())
 
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
