@@ -72,7 +72,7 @@ def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
 def test_the_page_is_complete_in_one_file(found: DataSourcesReport, tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "red and blue are separated with an AUC of 1.00" in page
-    assert "12 of the patients, lesions or pictures are in several splits, such as blue/p0" in page
+    assert "Patients, lesions or pictures in several splits: 12, such as blue/p0" in page
     assert page.count("data:image/png;base64,") == len(list((tmp_path / "out/figures").iterdir())) == 6
     assert "http" not in page.replace("http-equiv", "")
     values = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))

@@ -52,6 +52,8 @@ def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) 
     ("given", "message"),
     [
         (reading(1.9, interval_mm=(1.7, 2.2), ulcerated=True), "the interval covers T2b to T3b"),
+        (reading(0.77), "0.77 mm is close to the T1a/T1b limit (0.75 mm"),
+        (reading(1.03), "1.03 mm is close to the T1b/T2 limit (1.05 mm"),
         (reading(2.03, ulcerated=False), "2.03 mm is close to the T2a/T3a limit (2.05 mm"),
         (reading(3.0), "has no letter: ulceration is unknown"),
         (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
@@ -64,7 +66,7 @@ def test_thickness_and_category_are_on_one_line(given: DepthReading, head: str) 
             "Measured at 0.25 x 0.5 µm per pixel; the slide is now set to 0.5.",
         ),
     ],
-    ids=["straddles", "near a border", "no ulceration", "edge", "scale", "scale along columns"],
+    ids=["straddles", "near T1b", "near T2", "near a border", "no ulceration", "edge", "scale", "scale along columns"],
 )
 def test_warnings_of_a_reading(given: DepthReading, message: str) -> None:
     assert message in " ".join(reading_warnings(given, SIZE))
@@ -72,6 +74,7 @@ def test_warnings_of_a_reading(given: DepthReading, message: str) -> None:
 
 def test_a_certain_reading_has_no_warning() -> None:
     assert reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
+    assert reading_warnings(reading(0.77, ulcerated=True), SIZE) == (), "T1b on both sides of the limit"
 
 
 @pytest.mark.parametrize(

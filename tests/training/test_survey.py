@@ -68,7 +68,7 @@ def test_excluding_images_compares_each_group_a_few_times(monkeypatch: pytest.Mo
     )
     assert CountedGroup.compared < 5 * len(samples)
     assert len(chosen.parts.training) == 1_997
-    assert notices == [f"{REMOVED} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (similarity 1.00)."]
+    assert notices == [f"{REMOVED} 1 image, a/i0. The same picture: a/i0 and a/i1999 (similarity 1.00)."]
 
 
 def test_other_images_of_a_test_patient_are_excluded(
@@ -78,7 +78,7 @@ def test_other_images_of_a_test_patient_are_excluded(
     data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "test"} if number == 1 else {})
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
     assert (found.counts["train"] + found.counts["validation"], found.counts["test"]) == (18, 5)
-    assert found.warnings[1].startswith("Excluded: 1 of the images, because other images of the same patient")
+    assert found.warnings[1].startswith("Excluded: 1 image, because other images of the same patient")
     assert "clinic/p0" in found.warnings[1]
 
 
@@ -165,8 +165,8 @@ def test_a_name_in_test_and_training_data_is_reported(
     found = check_data(change(recipe, data={"datasets": (*recipe.data.datasets, str(other))}), RunContext())
     assert any(
         expected_start.startswith(
-            "2 of the patients, lesions or images are in the test set of one data set and in the training data of "
-            "another"
+            "The test set of one data set and the training data of another have patients, lesions or images of the "
+            "same name (2)"
         )
         and "p10, p11" in expected_start
         for expected_start in found.warnings
@@ -194,7 +194,7 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
     found = find(SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])))
     kept, notices = remove_leaks(*found)
     assert [sample.image_id for sample in kept.parts.training] == ["b02", "b03"]  # b01 is of the patient of b00
-    expected_start = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (similarity 0.9"
+    expected_start = "2 images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (similarity 0.9"
     assert notices[0].startswith(f"{REMOVED} {expected_start}")
 
 
@@ -238,7 +238,7 @@ def test_a_lesion_in_the_test_set_of_another_data_set_is_excluded(
     expected = second[2:5] if left_out else [*first[2:4], *second[2:4]]
     assert kept.parts.training == expected
     assert kept.replay == chosen.replay
-    assert notice.startswith(f"{REMOVED} {1 if left_out else 3} of the images, ")
+    assert notice.startswith(f"{REMOVED} {'1 image' if left_out else '3 images'}, ")
 
 
 def test_replay_and_validation_data_exclude_such_a_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:

@@ -298,7 +298,7 @@ def _list_warnings(report: DataSourcesReport) -> list[str]:
     whole, warnings = report.whole, []
     if whole.in_two_splits:
         warnings.append(
-            f"{len(whole.in_two_splits)} of the patients, lesions or pictures are in several splits, such as "
+            f"Patients, lesions or pictures in several splits: {len(whole.in_two_splits)}, such as "
             f"{whole.in_two_splits[0]}: test images were trained on. "
             "'napari-melanoma data split --replace' keeps them together."
         )

@@ -94,10 +94,12 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
         warnings.append(f"The category is uncertain: the interval covers {categories[0]} to {categories[-1]}.")
     elif limit is not None and not reading.interval_mm:
         below, above = (t_category(limit + off, reading.ulcerated) for off in (-0.01, 0.01))
-        warnings.append(
-            f"{format_thickness(reading.mm)} is close to the {below}/{above} limit ({limit:g} mm, as thickness is "
-            "rounded to 0.1 mm). Please re-check."
-        )
+        if below != above:  # an ulcerated T1 has the letter b on both sides of 0.8 mm
+            name = f"{'T1a' if below == 'T1' else below}/{above}"
+            warnings.append(
+                f"{format_thickness(reading.mm)} is close to the {name} limit ({limit:g} mm, as thickness is rounded "
+                "to 0.1 mm). Please re-check."
+            )
     if reading.ulcerated is None and len(t_category(reading.mm, None)) == 2:
         warnings.append(
             f"The category has no letter: ulceration is {_format_or_reason(reading, 'ulcerated', 'unknown')}."

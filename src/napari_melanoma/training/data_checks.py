@@ -157,9 +157,8 @@ def data_warnings(parts: TrainingSplit) -> list[str]:
     if not evaluated:
         warnings.append("No image is in the test set, so the new model cannot be compared with the previous one.")
     elif evaluated < FEW_TEST_IMAGES:
-        warnings.append(
-            f"Only {evaluated} of the images are in the test set: too few to decide whether the new model is better."
-        )
+        images = format_count(evaluated, "image")
+        warnings.append(f"The test set has only {images}: too few to decide whether the new model is better.")
     few = describe_few_validation(len(parts.validation), len({sample.group for sample in parts.validation}))
     if few:
         warnings.append(

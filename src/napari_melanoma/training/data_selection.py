@@ -601,15 +601,15 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
     warnings = []
     if chosen.left_out:
         warnings.append(
-            f"Excluded: {len(chosen.left_out)} of the images, because other images of the same patient or lesion are "
-            f"in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
+            f"Excluded: {format_count(len(chosen.left_out), 'image')}, because other images of the same patient or lesion "
+            f"are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
     if shared := sorted(evaluated & read):
         warnings.append(
-            f"{len(shared)} of the patients, lesions or images are in the test set of one data set and in the "
-            f"training data of another, under the same name: {format_names(shared)}. If they are the same patients, "
-            "assign them to the same split."
+            "The test set of one data set and the training data of another have patients, lesions or images of the "
+            f"same name ({len(shared)}): {format_names(shared)}. If they are the same patients, assign them to the "
+            "same split."
         )
     return warnings
 
@@ -785,6 +785,6 @@ def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], removed_f
     matches = f" The same picture: {format_names(pairs)}." if pairs else ""
     return (
         f"Removed from the {removed_from}, because the same picture, or another one of the same patient or lesion, is "
-        f"in the {kept_in} under another name: {len(removed)} of the images, "
+        f"in the {kept_in} under another name: {format_count(len(removed), 'image')}, "
         f"{format_names([sample.full_name for sample in removed])}.{matches}"
     )

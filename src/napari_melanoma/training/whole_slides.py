@@ -402,6 +402,6 @@ def _left_out_notices(chosen: SelectedSamples) -> Iterable[str]:
     if chosen.left_out:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
-            f"{len(chosen.left_out)} of the slides are excluded from training, because other slides of the same "
+            f"Excluded from training: {format_count(len(chosen.left_out), 'slide')}, because other slides of the same "
             f"patient are in the test set: {format_names(groups)}. Assign all slides of a patient to the same split."
         )
