@@ -434,7 +434,7 @@ def test_the_view_is_the_square_around_the_lesion() -> None:
         (
             ("other", "melanoma"),
             ("other",),
-            "Melanoma 0.50; melanoma cases rarely have such a low probability (at most 10 %)",
+            "Melanoma 0.50; at most 10 of 100 melanoma cases have such a low probability",
         ),
         (("other", "melanoma"), ("melanoma",), "Melanoma 0.50"),
         (("other", "melanoma"), ("other", "melanoma"), "Inconclusive: melanoma 0.50"),
@@ -479,7 +479,7 @@ def test_the_headline_begins_with_the_most_probable_class(others, possible, expe
     ("melanoma", "possible", "expected"),
     [
         (0.12, ("melanoma",), "Inconclusive: melanoma 0.12"),  # not "melanoma": the others are more probable
-        (0.12, ("other",), "Melanoma 0.12; melanoma cases rarely have such a low probability (at most 10 %)"),
+        (0.12, ("other",), "Melanoma 0.12; at most 10 of 100 melanoma cases have such a low probability"),
         (0.81, ("other",), "Inconclusive: melanoma 0.81"),
         (0.81, ("melanoma",), "Melanoma 0.81"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 
-REASSURING = "Melanoma 0.02; melanoma cases rarely have such a low probability (at most 10 %)"
+REASSURING = "Melanoma 0.02; at most 10 of 100 melanoma cases have such a low probability"
 DERMOSCOPIC: dict[str, Any] = {
     "model": "own",
     "modalities": ("dermoscopic",),

@@ -290,7 +290,7 @@ def describe_prediction_set(
 
     Several possible classes are listed after "Inconclusive", the most probable first. If one class is possible, the
     line begins with it. If the classes are the positive one and ``other``, the line does not name ``other``; if the set
-    excludes the positive class, it states that cases of that class rarely have such a low probability.
+    excludes the positive class, it states how many cases of that class have such a low probability.
 
     ``probability_text``: of the positive class. ``probabilities``: by class. ``possible``: the prediction set.
     """
@@ -303,8 +303,7 @@ def describe_prediction_set(
         return f"Inconclusive: {_join_possible(listed or [positive], texts, positive)}"
     (name,) = possible
     if is_yes_or_no:
-        rarity = f"{positive} cases rarely have such a low probability ({format_rarity(coverage)})"
-        text = probability_text if name == positive else f"{probability_text}; {rarity}"
+        text = probability_text if name == positive else f"{probability_text}; {format_rarity(positive, coverage)}"
     else:
         second = by_probability[1:2] if len(by_probability) > 2 else []
         text = _join_classes(name, dict.fromkeys([*second, positive]), texts)
@@ -341,9 +340,9 @@ def _join_classes(name: str, others: Iterable[str], texts: Mapping[str, str]) ->
     return f"{texts[name]}; {compared}" if compared else texts[name]
 
 
-def format_rarity(coverage: float) -> str:
-    """Format how often a prediction set excludes the true class, such as "at most 10 %"."""
-    return f"at most {100 * (1 - coverage):.3g} %"
+def format_rarity(name: str, coverage: float) -> str:
+    """Format how often a prediction set excludes a class although it is the true one."""
+    return f"at most {100 * (1 - coverage):.3g} of 100 {name} cases have such a low probability"
 
 
 def format_probability(probability: float, interval: tuple[float, float] | None) -> str:

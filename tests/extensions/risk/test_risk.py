@@ -80,7 +80,7 @@ def test_headline_states_the_single_possible_class(picture: PatchImage, loaded: 
     for possible, message in {
         (
             loaded.info.config.classes[0],
-        ): f"R{answer.risk_text[1:]}; metastasis cases rarely have such a low probability (at most 10 %)",
+        ): f"R{answer.risk_text[1:]}; at most 10 of 100 metastasis cases have such a low probability",
         ("metastasis",): "Inconclusive: risk of metastasis 0.40",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():

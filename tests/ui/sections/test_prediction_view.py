@@ -65,7 +65,7 @@ def test_the_most_probable_class_comes_first_and_excluded_ones_are_faint():
     assert [row.interval for row in rows] == [None, (0.2, 0.44), None]
     assert [row.mark for row in rows] == [None, 0.2, None]
     assert "In the prediction set with 90 % coverage" in rows[1].tip
-    assert "Unusual for seborrheic keratosis: at most 10 % of seborrheic keratosis cases had" in rows[2].tip
+    assert "Unusual for seborrheic keratosis: at most 10 of 100 seborrheic keratosis cases have" in rows[2].tip
 
 
 def test_many_classes_share_the_last_row_but_never_the_positive_one():

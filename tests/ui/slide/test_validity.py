@@ -104,7 +104,7 @@ def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     person.qtbot.addWidget(view)
     result = make_risk_prediction(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
-        "verdict": "Risk of metastasis 0.08; metastasis cases rarely have such a low probability (at most 10 %)",
+        "verdict": "Risk of metastasis 0.08; at most 10 of 100 metastasis cases have such a low probability",
         "interval": [0.0, 0.25],
     }
     shows({**result, "validity": DEMO.to_json()})

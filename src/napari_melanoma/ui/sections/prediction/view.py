@@ -292,7 +292,7 @@ def _describe_membership(name: str, possible: bool, coverage: float) -> str:
 
     if possible:
         return f"In the prediction set with {100 * coverage:g} % coverage."
-    return f"Unusual for {name}: {format_rarity(coverage)} of {name} cases had such a low probability."
+    return f"Unusual for {name}: {format_rarity(name, coverage)}."
 
 
 def contribution_bars(prediction: ClassPrediction) -> tuple[list[Bar], float]:
