@@ -203,6 +203,14 @@ def test_no_other_module_writes_or_reads_csv() -> None:
     assert [f"{path.name}:{found}" for path in others for found in examine(path).tables] == []
 
 
+def test_texts_that_do_not_fit_are_cut_by_one_rule() -> None:
+    """At their end, by ``style.elide`` or superqt's label."""
+    others = [path for path in PACKAGE.rglob("ui/**/*.py") if path.name != "style.py"]
+    cutting = re.compile(r"elidedText|ElideMiddle|ElideLeft")
+    assert [path.name for path in others if cutting.search(path.read_text(encoding="utf-8"))] == []
+    assert "elidedText" in (PACKAGE / "ui" / "widgets" / "style.py").read_text(encoding="utf-8")
+
+
 def tables(path: Path, nodes: Nodes) -> Iterator[str]:
     for node in nodes[ast.Import]:
         if any(name.name.split(".")[0] == "csv" for name in node.names):

@@ -601,8 +601,8 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
     warnings = []
     if chosen.left_out:
         warnings.append(
-            f"Excluded: {format_count(len(chosen.left_out), 'image')}, because other images of the same patient or lesion "
-            f"are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
+            f"Excluded: {format_count(len(chosen.left_out), 'image')}, because other images of the same patient or "
+            f"lesion are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
     evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
     if shared := sorted(evaluated & read):

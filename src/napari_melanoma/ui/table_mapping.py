@@ -31,7 +31,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
-from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, named, quiet_label
+from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, elide, named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
@@ -128,7 +128,7 @@ class _ElidedLabel(QLabel):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        fitting = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
+        fitting = elide(self.fontMetrics(), self.text(), self.contentsRect().width())
         alignment = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))

@@ -603,9 +603,8 @@ def test_long_names_of_a_combo_box_get_an_ellipsis_and_a_tooltip(stage, qtbot, m
     assert shown[-1] == "section-2024-0815-hematoxylin-eosin.svs\nSlide"
     assert "short\nSlide" not in shown
     elided = box._elide(box._style_option())
-    assert elided.startswith("sec")
-    assert elided.endswith(".svs")
-    assert "…" in elided
+    assert elided.endswith("…")
+    assert "section-2024-0815-hematoxylin-eosin.svs".startswith(elided.removesuffix("…"))
 
 
 def test_wrapped_rows_are_not_squeezed_in_a_narrow_dock(stage, qtbot):

@@ -424,9 +424,8 @@ def create_heading() -> QElidingLabel:
 
 
 def _create_elided_label() -> QElidingLabel:
-    """Create a plain-text label of one line, elided in the middle if necessary."""
+    """Create a plain-text label of one line, cut at its end if necessary."""
     label = QElidingLabel()
-    label.setElideMode(Qt.TextElideMode.ElideMiddle)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label

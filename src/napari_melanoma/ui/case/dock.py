@@ -267,6 +267,7 @@ class CaseDock(CaseControls):
             text = f"Saved{ago} in {store.folder.name}/case.json"
         if self.save_label.text() != text:
             self.save_label.setText(text)
+            self.save_label.setToolTip(text)
 
     def _on_link(self, link: str) -> None:
         if link == "over":

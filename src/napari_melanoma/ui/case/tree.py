@@ -18,7 +18,7 @@ from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.sections.prediction.view import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.clinical_fields import describe_guess
-from napari_melanoma.ui.widgets.style import ThemedIcons, named
+from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
 if TYPE_CHECKING:
@@ -104,13 +104,12 @@ def _paint_text(painter: QPainter, area: QRect, row: CaseRow, text: QColor, fain
     top, left, right = (Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
     state = metrics.horizontalAdvance(row.state) + GAP_PX if row.state else 0
     painter.setPen(text)
-    title = metrics.elidedText(row.title, Qt.TextElideMode.ElideRight, area.width() - state)
+    title = elide(metrics, row.title, area.width() - state)
     painter.drawText(area, int(left | top), title)
     painter.setPen(faint)
     painter.drawText(area, int(right | top), row.state)
     below = area.adjusted(0, metrics.height() + 2, 0, 0)
-    middle = Qt.TextElideMode.ElideMiddle if row.path else Qt.TextElideMode.ElideRight
-    painter.drawText(below, int(left | top), metrics.elidedText(row.subtitle, middle, area.width()))
+    painter.drawText(below, int(left | top), elide(metrics, row.subtitle, area.width()))
 
 
 class CaseTree(QTreeWidget):

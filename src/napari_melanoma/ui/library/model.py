@@ -22,7 +22,7 @@ from napari_melanoma.ui.library.resolve import (
     rearrange,
     resolve_state,
 )
-from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons
+from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons, elide
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class TileDelegate(ThumbnailDelegate):
         for number, (line, color) in enumerate(zip((image.name, state_line), colors, strict=True)):
             painter.setPen(color)
             area = text_area.adjusted(0, number * metrics.height(), 0, 0)
-            text = metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, area.width())
+            text = elide(metrics, line, area.width())
             painter.drawText(area, int(ALIGN_TOP | Qt.AlignmentFlag.AlignHCenter), text)
 
 
@@ -256,12 +256,12 @@ class RowDelegate(ThumbnailDelegate):
         painter.setPen(style.faint)
         painter.drawText(area, int(ALIGN_RIGHT | ALIGN_TOP), mark)
         details = state.details if state.details != state.state else ""
-        details = metrics.elidedText(details, Qt.TextElideMode.ElideRight, area.width())
+        details = elide(metrics, details, area.width())
         painter.drawText(area.adjusted(0, metrics.height() + 1, 0, 0), int(ALIGN_LEFT | ALIGN_TOP), details)
         painter.setPen(style.text)
         _set_bold(painter, model.is_displayed(index))
         name_px = area.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
-        name = painter.fontMetrics().elidedText(image.name, Qt.TextElideMode.ElideMiddle, name_px)
+        name = elide(painter.fontMetrics(), image.name, name_px)
         painter.drawText(area, int(ALIGN_LEFT | ALIGN_TOP), name)
         if state.score is not None:
             _paint_score(painter, area, state.score, style.faint)

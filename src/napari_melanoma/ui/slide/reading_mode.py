@@ -362,7 +362,6 @@ class OverviewInset(QFrame):
         self._controls = controls
         self._central: QWidget | None = None
         self._name_label = named(QElidingLabel(), "reading_name", "Name of the slide")
-        self._name_label.setElideMode(Qt.TextElideMode.ElideMiddle)
         self._slot = SessionSlot(self._create_overview)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 4)

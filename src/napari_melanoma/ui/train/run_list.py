@@ -37,7 +37,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -338,5 +338,5 @@ class RunDelegate(QStyledItemDelegate):
 
 def _draw_line(painter: QPainter, area: QRect, text: str) -> None:
     """Draw one line, elided if necessary."""
-    elided = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, area.width())
+    elided = elide(painter.fontMetrics(), text, area.width())
     painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, elided)

@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_melanoma.ui.widgets.style import ThemedIcons, named
+from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
 
 if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
@@ -115,7 +115,7 @@ class BarChart(QWidget):
         font = painter.font()
         painter.setFont(_bold(font) if row.strong else font)
         name_px = round(bar.left()) - GAP_PX - INDENT_PX
-        name = painter.fontMetrics().elidedText(row.name, Qt.TextElideMode.ElideRight, name_px)
+        name = elide(painter.fontMetrics(), row.name, name_px)
         painter.drawText(whole.adjusted(0, 0, name_px - whole.width() + 1, 0), int(left | middle), name)
         painter.setFont(font)
         painter.drawText(whole, int(right | middle), row.text)
@@ -302,7 +302,7 @@ class ForestPlot(QWidget):
         painter.setPen(QColor(self._icons.palette.text))
         painter.drawText(upper, right | middle, change.values_text)
         room = int(row_rect.width() - painter.fontMetrics().horizontalAdvance(change.values_text) - 10)
-        name = painter.fontMetrics().elidedText(change.name, Qt.TextElideMode.ElideRight, room)
+        name = elide(painter.fontMetrics(), change.name, room)
         painter.drawText(upper, left | middle, name)
         painter.drawText(lower, right | middle, change.difference_text)
 

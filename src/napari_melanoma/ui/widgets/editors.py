@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtCore import QEvent, Signal
 from qtpy.QtGui import QHelpEvent, QPaintEvent, QPalette
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -26,7 +26,7 @@ from napari_melanoma.core.errors import MalformedFile
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
-from napari_melanoma.ui.widgets.style import tool_button
+from napari_melanoma.ui.widgets.style import elide, tool_button
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
@@ -206,11 +206,10 @@ class NoWheelComboBox(QComboBox):
         return not self.isEditable() and self._elide(self._style_option()) != self._shown_text
 
     def _elide(self, option: QStyleOptionComboBox) -> str:
-        """Shorten the current text in the middle, as the ends of names differ more often."""
+        """Shorten the current text to the width of the field."""
         part = QStyle.SubControl.SC_ComboBoxEditField
         field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
-        width = field.width() - TEXT_MARGIN_PX
-        return str(self.fontMetrics().elidedText(self._shown_text, Qt.TextElideMode.ElideMiddle, width))
+        return elide(self.fontMetrics(), self._shown_text, field.width() - TEXT_MARGIN_PX)
 
 
 class ChoiceEditor(Editor):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QColor, QCursor, QIcon, QPainter, QPixmap, QResizeEvent
+from qtpy.QtGui import QColor, QCursor, QFontMetrics, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -109,6 +109,11 @@ def quiet_label(text: str = "") -> QLabel:
     label.setProperty("quiet", True)
     label.setWordWrap(True)
     return label
+
+
+def elide(metrics: QFontMetrics, text: str, width: int) -> str:
+    """Cut a text at its end if it is wider than ``width`` pixels; whoever shows it offers the whole as a tooltip."""
+    return str(metrics.elidedText(text, Qt.TextElideMode.ElideRight, width))
 
 
 def top_label(text: str) -> QLabel:
