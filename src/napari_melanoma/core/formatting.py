@@ -9,6 +9,18 @@ from collections.abc import Collection
 from pathlib import Path
 
 MAX_NAMED = 3  # names that a message lists
+OF_NAMES = re.compile(r"[\d_./\\'\"=<]")  # characters of file names, keys, options and quoted names
+
+
+def capitalize(text: str) -> str:
+    """Start a message with a capital letter, unless its first word is a name, such as ``a.jpg``."""
+    is_name = OF_NAMES.search(text.partition(" ")[0].rstrip(".,:;"))
+    return text if is_name else f"{text[:1].upper()}{text[1:]}"
+
+
+def to_sentence(text: str) -> str:
+    """Start a text with a capital letter and end it with a full stop; empty for an empty text."""
+    return f"{capitalize(text).rstrip('.')}." if text else ""
 
 
 def format_count(count: int, noun: str) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.formatting import to_sentence
 
 Severity = Literal["invalid", "caution"]
 Code = Literal[
@@ -94,13 +95,13 @@ class Validity(Config):
     @property
     def cautions(self) -> tuple[str, ...]:
         """Cautions for a valid prediction, a sentence each."""
-        return tuple(_sentence(reason.text) for reason in self._reasons_of("caution"))
+        return tuple(to_sentence(reason.text) for reason in self._reasons_of("caution"))
 
     @property
     def other_reasons(self) -> tuple[str, ...]:
         """Reasons against an invalid prediction besides the one in its headline, a sentence each."""
         reasons = (*self._reasons_of("invalid")[1:], *self._reasons_of("caution"))
-        return tuple(_sentence(reason.text) for reason in reasons)
+        return tuple(to_sentence(reason.text) for reason in reasons)
 
     def find_reason(self, code: Code) -> ValidityReason | None:
         """Return the reason with a code that makes the prediction invalid, or None."""
@@ -296,10 +297,6 @@ def _input_name(modality: str) -> str:
 
 def format_modality(modality: str) -> str:
     return {"tbp_tile": "total-body photography tile"}.get(modality, modality.replace("_", " "))
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def read_slide_validity(content: Mapping[str, Any]) -> Validity:

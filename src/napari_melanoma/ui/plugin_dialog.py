@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, plugin_folder
 from napari_melanoma.core.plugins import describe_objects, list_errors, list_packages, refresh
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class PluginDialog(QDialog):
             errors = list_errors().get(file.name, [])
             text = " ".join(errors) or f"{file.name} is used from now on. Open a dock again to see what it adds."
         except MelanomaError as error:
-            text = str(error)
+            text = describe_failure(error)
         self._message.setText(text)
         self._message.show()
         QTimer.singleShot(0, self.update_list)  # the clicked button is still in use

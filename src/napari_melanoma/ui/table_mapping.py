@@ -31,6 +31,7 @@ from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, elide, named, quiet_label
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class MappingDialog(QDialog):
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:
-            self._status_label.setText(str(error))
+            self._status_label.setText(describe_failure(error))
         else:
             self._status_label.setText(f"Saved as {path.name}. {self._summarize()}")
 
@@ -299,7 +300,7 @@ class MappingDialog(QDialog):
 
     def _on_failed(self, error: Exception) -> None:
         self._job = None
-        self._status_label.setText(str(error))
+        self._status_label.setText(describe_failure(error))
 
     def _on_use(self) -> None:
         self.mapping_chosen.emit(self.mapping)

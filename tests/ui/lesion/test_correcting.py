@@ -191,7 +191,7 @@ def check_ruler(analyzed):
     line = analyzed.layer("ruler")
     assert line.mode == "add_line"
     analyzed.finds(QAbstractButton, "ruler_set").click()
-    assert "there is no line yet" in notification_manager.records[-1].message
+    assert "There is no line yet" in notification_manager.records[-1].message
     line.add_lines(np.array([[10.0, 10.0], [10.0, 110.0]]))
     analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
     analyzed.finds(QAbstractButton, "ruler_set").click()

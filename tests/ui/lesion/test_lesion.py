@@ -224,7 +224,7 @@ def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, 
     # Its model is unknown.
     person.dock.model.model = "nonsense"
     person.analyses()
-    assert "there is no model named 'nonsense'" in last_error()
+    assert "There is no model named 'nonsense'" in last_error()
     assert "nonsense" in person.dock.status.text
     assert len(person.viewer.layers) == 1
     # The next one runs.

@@ -336,7 +336,7 @@ def test_closing_with_unsaved_corrections_shows_a_message_box(window, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr("napari_melanoma.ui.session.recovery.save_recovery", full)
         assert not closes("keep")
-    assert "the disk is full" in window.dock.status.text
+    assert "The disk is full" in window.dock.status.text
     for button, is_closed, is_kept in (("Cancel", False, True), ("keep", True, True), ("Discard", True, False)):
         assert closes(button) is is_closed, button
         assert bool(kept()) is is_kept, button

@@ -325,7 +325,7 @@ def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_
     # A folder without photographs is reported.
     (tmp_path / "empty").mkdir()
     reviewer.reviews(tmp_path / "empty")
-    assert "no photograph" in notification_manager.records[-1].message
+    assert "No photograph" in notification_manager.records[-1].message
     assert reviewer.dock.welcome.isVisibleTo(reviewer.dock)
     folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")

@@ -160,7 +160,7 @@ def test_the_start_page_has_instructions_and_reports_a_bad_folder(person, tmp_pa
     assert f"{tmp_path / 'gone'} does not exist. Choose" in person.dock.status.text
     (tmp_path / "empty").mkdir()
     person.shows(tmp_path / "empty")
-    assert "no slide or photograph in" in person.dock.status.text
+    assert "No slide or photograph in" in person.dock.status.text
     assert person.dock.welcome.isVisible()
     with CaseStore.create(tmp_path / "P-1"):
         pass

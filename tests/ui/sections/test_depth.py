@@ -382,7 +382,7 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_read(person))
     presses(person, "depth_draw")
-    assert "bare has no scale" in person.dock.status.text
+    assert "'bare' has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert line_layer(person) is None
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
@@ -858,7 +858,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     draws(person)
     picks(person, "depth_clark", 3)
     presses(person, "depth_case")
-    assert "no case is open" in person.dock.status.text
+    assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())

@@ -202,7 +202,7 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
     presses(person, "region_undo")
     person.finds(QDoubleSpinBox, "region_distance").setValue(100.0)
     presses(person, "region_shrink")
-    assert "nothing would be left" in person.dock.status.text
+    assert "Nothing would be left" in person.dock.status.text
     assert regions(person) == before
 
     # Regions are copied between slides in their size.

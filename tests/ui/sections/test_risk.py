@@ -317,7 +317,7 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     person.until(lambda: "page.html" in person.dock.status.text)
     assert VERDICT[1:] in (tmp_path / "page.html").read_text(encoding="utf-8")
     presses(person, "risk_case")
-    assert "no case is open" in person.dock.status.text
+    assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())

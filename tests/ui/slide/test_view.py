@@ -188,12 +188,12 @@ def test_invalid_repeated_and_failing_starts(ready, launched):
     person, dock = ready, ready.dock
     get_camera(person.viewer).center = (1e6, 1e6)
     person.clicks("analyse_view")
-    assert "no part of the slide is in view" in dock.status.text
+    assert "No part of the slide is in view" in dock.status.text
     assert launched.options == []
     center_view(person.viewer, dock.slide, (200, 260), 200)
     launched.error = RunError("no process could be started.")
     person.clicks("analyse_view")
-    person.until(lambda: "no process" in dock.status.text)
+    person.until(lambda: "No process" in dock.status.text)
     person.until(lambda: len(person.rows()) == 2)  # what there was
     person.waits()
     assert not person.session.results.value.is_view

@@ -335,7 +335,7 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     # A launch that fails is reported.
     launched.error = RunError("no process could be started: out of luck. Reinstall napari-melanoma.")
     ready.starts()
-    assert "no process could be started" in ready.dock.status.text
+    assert "No process could be started" in ready.dock.status.text
     assert not ready.dock.is_run_page_shown
     assert ready.dock.start_button.isEnabled()
     launched.error = None

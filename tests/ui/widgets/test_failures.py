@@ -1,4 +1,4 @@
-"""Errors in a dock are shown in one actionable line; unexpected ones have details behind a button."""
+"""Errors in a dock are shown in one actionable line, once; unexpected ones have details behind a button."""
 
 from __future__ import annotations
 
@@ -8,25 +8,47 @@ import pytest
 from napari.utils import notifications
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import capitalize, to_sentence
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 
+@pytest.mark.parametrize("is_in_view", [True, False])
 @pytest.mark.parametrize(
     ("error", "message", "details"),
     [
         (InputError("a.jpg is missing. Choose another."), "a.jpg is missing. Choose another.", ""),
-        (KeyError("ImageType"), "unexpected KeyError: 'ImageType'. The file may be damaged: copy", "in test_an_error"),
+        (InputError("no file is selected (command line: --out). Choose one."), "No file is selected. Choose one.", ""),
+        (KeyError("ImageType"), "Unexpected KeyError: 'ImageType'. The file may be damaged: copy", "in test_an_error"),
     ],
 )
-def test_an_error_is_a_line_with_details(error, message, details, monkeypatch):
+def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, details, is_in_view, monkeypatch):
     shown = []
     monkeypatch.setattr(notifications.notification_manager, "dispatch", shown.append)
     lines = []
     try:
         raise error
     except (InputError, KeyError) as raised:
-        show_failure(SimpleNamespace(show_message=lines.append), raised)
-    assert message in lines[0]
-    assert len(shown) == 1
+        show_failure(SimpleNamespace(show_message=lines.append, is_in_view=is_in_view), raised)
+    assert lines[0].startswith(message)
+    assert len(shown) == bool(details or not is_in_view)
     if details:
         assert details in shown[0].as_text()
+    else:
+        assert [one.message for one in shown] == [message] * (not is_in_view)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no slide is open", "No slide is open."),
+        ("a.jpg is missing.", "a.jpg is missing."),
+        ("'mole' is hidden", "'mole' is hidden."),
+        ("mpp_x is negative", "mpp_x is negative."),
+        ("sex: expected a word", "Sex: expected a word."),
+        ("--out is missing", "--out is missing."),
+        ("", ""),
+    ],
+)
+def test_messages_start_with_a_capital_but_names_stay(text, shown):
+    assert to_sentence(text) == shown
+    assert capitalize(text).rstrip(".") == shown.rstrip(".")

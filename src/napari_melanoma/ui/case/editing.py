@@ -18,6 +18,7 @@ from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION
 from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
@@ -172,7 +173,7 @@ class CaseEditor(QObject):
         try:
             edited = change(case)
         except ConfigError as error:
-            self.message.emit(str(error))
+            self.message.emit(describe_failure(error))
             return None
         except KeyError:  # the selected part no longer exists, as after a double click on a button
             return None

@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.worker_client import acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class CasePredictor(QObject):
 
     def _on_failed(self, error: Exception) -> None:
         self.failed.emit(error)
-        self._finish_request(str(error))
+        self._finish_request(describe_failure(error))
 
     def _finish_request(self, message: str) -> None:
         if self._request is not None:

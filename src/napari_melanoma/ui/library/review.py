@@ -50,7 +50,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
-from napari_melanoma.ui.widgets.status_line import remove_option_hints
+from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
 from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
@@ -410,7 +410,7 @@ class ReviewDock(LibraryDock):
 
     def _on_open_failed(self, path: Path, error: Exception) -> None:
         self._on_unreadable(path, str(error))
-        self.status.show_message(remove_option_hints(str(error)))
+        self.status.show_message(describe_failure(error))
 
     def _on_cancelled(self, task: Task) -> None:
         if task == "rating":

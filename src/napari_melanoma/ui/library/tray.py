@@ -11,7 +11,6 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from qtpy.QtWidgets import QBoxLayout, QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.model import TILE_PICTURE_PX, LibraryModel
@@ -23,6 +22,7 @@ from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
@@ -286,4 +286,4 @@ class TrayDock(LibraryDock):
             self.open(paths)
 
     def _on_reading_failed(self, error: Exception) -> None:
-        self.status.show_message(describe_error(error))  # no notification, since reading is tried again soon
+        self.status.show_message(describe_failure(error))  # no notification, since reading is tried again soon

@@ -246,6 +246,7 @@ class ReadingToolbar(QToolBar):
         for button in self._cancel_buttons:
             button.installEventFilter(self)
         controls.status.message_changed.connect(self._show_message)
+        controls.status.repeaters.append(self.message_label)
         self._run_panel.updated.connect(self._show_progress)
         controls.icons.changed.connect(self._apply_style)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.library.model import LibraryModel
@@ -23,7 +22,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.status_line import describe_failure, show_failure
 from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 
@@ -132,7 +131,7 @@ class SlideWorklist(QObject):
         self._context, self._section = context, section
         self._view: WorklistView | None = None
         self._states = SlideStates(context.settings, self)
-        self._states.failed.connect(lambda error: context.status.show_message(describe_error(error)))
+        self._states.failed.connect(lambda error: context.status.show_message(describe_failure(error)))
         self._source: tuple[Path, Path] | None = None  # folder of slides, and folder for results
         self._next_reading = 0.0  # time of the next reading of the folder, as time.monotonic
         self._requested = 0.0  # time of the last request to read the folder at once

@@ -11,13 +11,14 @@ from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.errors import ConfigError, MelanomaError, MissingPackage
+from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
 from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
-from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck, to_sentence
+from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
@@ -208,8 +208,3 @@ def _try_check(recipe: TrainRecipe, run: RunContext) -> tuple[TrainRecipe, Recip
         return recipe, check_recipe_data(recipe, run)
     except MelanomaError as error:
         return recipe, error
-
-
-def to_sentence(text: str) -> str:
-    """Capitalize a text and end it with a period."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")

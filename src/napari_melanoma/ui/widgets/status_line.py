@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
@@ -54,6 +56,7 @@ class StatusLine(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._tasks: dict[Task, Progress] = {}
+        self.repeaters: list[QWidget] = []  # widgets that repeat the message while the dock is hidden
         self._message_task: Task | None = None  # the task whose message is shown; None for other messages
         self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
@@ -89,6 +92,11 @@ class StatusLine(QWidget):
     def text(self) -> str:
         """The message that is shown."""
         return str(self._label.text())
+
+    @property
+    def is_in_view(self) -> bool:
+        """Whether the message can be read: here, or in a widget that repeats it."""
+        return any(isalive(widget) and widget.isVisible() for widget in (self, *self.repeaters))
 
     @property
     def is_busy(self) -> bool:
@@ -163,7 +171,7 @@ def remove_option_hints(text: str) -> str:
 
 def describe_failure(error: Exception) -> str:
     """Return the message of an error for a dock."""
-    return remove_option_hints(describe_error(error))
+    return capitalize(remove_option_hints(describe_error(error)))
 
 
 def show_outcome(status: StatusLine, action: Callable[[], str]) -> None:
@@ -175,11 +183,15 @@ def show_outcome(status: StatusLine, action: Callable[[], str]) -> None:
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:
-    """Show an error in the status line and as a napari notification."""
+    """Show an error once: in the status line, or as a napari notification if that is not in view.
+
+    An unexpected one is always a notification, too, which offers its traceback.
+    """
     from napari.utils import notifications
 
-    status.show_message(describe_failure(error))
-    if isinstance(error, MelanomaError):
-        notifications.show_error(remove_option_hints(str(error)))
-    else:
+    message = describe_failure(error)
+    status.show_message(message)
+    if not isinstance(error, MelanomaError):
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))
+    elif not status.is_in_view:
+        notifications.show_error(message)

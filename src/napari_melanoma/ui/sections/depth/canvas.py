@@ -67,7 +67,7 @@ class DepthCanvas(QObject):
         if tool and lock:
             self._status.show_message(lock)
         elif tool and info.pixel_size is None:
-            show_failure(self._status, ScaleMissing(NO_SCALE.format(info.name)))
+            show_failure(self._status, ScaleMissing(NO_SCALE.format(f"'{info.name}'")))
         else:
             self.mitosis_layers.set_tool("")
             self.line_layer.set_tool(tool)

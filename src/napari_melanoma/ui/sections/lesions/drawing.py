@@ -23,6 +23,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     remove_tool_layer,
 )
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -177,7 +178,7 @@ class LesionDrawing(QObject):
         """Keep the outline: it may become a lesion of another class."""
         if self._previous_indices is not None:
             self._previous_indices = None
-            self._set_rejection(str(error))
+            self._set_rejection(describe_failure(error))
 
     def _set_rejection(self, reason: str) -> None:
         """Show why an outline is not a lesion; if ``reason`` is empty, clear the message."""

@@ -42,6 +42,7 @@ from napari_melanoma.ui.viewer.camera import find_canvas, format_position, get_s
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class NavigationPanel(QWidget):
         try:
             center_view(self._services.viewer, self._slide, parse_position(self._slide, text))
         except MelanomaError as error:
-            self._position_error = str(error)
+            self._position_error = describe_failure(error)
             status.show_message(self._position_error)
             return
         if status.text == self._position_error:  # the message is about an earlier input

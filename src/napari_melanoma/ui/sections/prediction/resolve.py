@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.formatting import capitalize, format_class, to_sentence
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.session.heatmap_options import HeatmapOptions
 
@@ -160,13 +160,3 @@ def class_title(word: str) -> str:
     """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
     taxonomy = load_taxonomy("diagnosis")
     return taxonomy.title(word) if word in taxonomy.entries else capitalize(format_class(word.replace("_", " ")))
-
-
-def to_sentence(text: str) -> str:
-    """Return a text with a capital letter and a full stop; empty for an empty text."""
-    return f"{capitalize(text).rstrip('.')}." if text else ""
-
-
-def capitalize(text: str) -> str:
-    """Return a text with a capital first letter; the others stay."""
-    return f"{text[:1].upper()}{text[1:]}"

@@ -19,8 +19,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.data.table_schema import field_title, format_field_value
-from napari_melanoma.ui.sections.prediction.resolve import class_title, to_sentence
+from napari_melanoma.ui.sections.prediction.resolve import class_title
 from napari_melanoma.ui.session.heatmap_options import HEATMAP_METHODS, PERCENT
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox

@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.status_line import describe_failure, show_failure
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class TileDataDialog(QDialog):
         try:
             options = TileDataOptions.parse(self.form.values(), "the form")
         except ConfigError as error:
-            self._error_label.setText(str(error))
+            self._error_label.setText(describe_failure(error))
             self._error_label.show()
             return
         folder = Path(self.folder_field.text()).expanduser()
