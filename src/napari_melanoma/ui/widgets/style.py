@@ -112,7 +112,7 @@ def quiet_label(text: str = "") -> QLabel:
 
 
 def elide(metrics: QFontMetrics, text: str, width: int) -> str:
-    """Cut a text at its end if it is wider than ``width`` pixels; whoever shows it offers the whole as a tooltip."""
+    """Cut a text at its end if it is wider than ``width`` pixels. The caller shows the whole text as a tooltip."""
     return str(metrics.elidedText(text, Qt.TextElideMode.ElideRight, width))
 
 
