@@ -54,7 +54,7 @@ def test_folds_and_a_test_part(folder: Path) -> None:
 
 @pytest.mark.parametrize("requested", [{"test": 0.2}, {"test": 0.2, "folds": 2}])
 def test_a_requested_split_without_images_is_an_error(folder: Path, requested: dict[str, float]) -> None:
-    split_dataset(folder, SplitOptions(look=False), run=RunContext())
+    split_dataset(folder, SplitOptions(look=False, test=0), run=RunContext())
     before = (folder / "dataset.csv").read_bytes()
     message = r"'test' would have no image: .* \(train 37, val 4\)\. .*replace=True, command line: --replace\)"
     with pytest.raises(DataSetError, match=message):
@@ -89,7 +89,7 @@ def test_a_table_without_images_is_split_too(tmp_path: Path) -> None:
     rows = [{"image_id": f"i{n}", "patient_id": f"p{n // 3}", "diagnosis": "nevus"} for n in range(30)]
     write_table(tmp_path / "dataset.csv", rows)
     report = split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())
-    assert report.groups == {"train": 8, "val": 2}
+    assert report.groups == {"train": 6, "val": 2, "test": 2}
     write_table(tmp_path / "dataset.csv", [*rows, rows[0]])
     with pytest.raises(DataSetError, match="repeats image_id i0"):
         split_dataset(tmp_path, SplitOptions(val=0.2), run=RunContext())

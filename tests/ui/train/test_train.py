@@ -186,7 +186,7 @@ def test_a_folder_is_counted_and_reported_if_missing(ready, opens_dock, blobs):
     # It is counted and ticked.
     assert not ready.dock.welcome.isVisibleTo(ready.dock)
     assert ready.says("about blobs") == "12 images with masks, 6 patients or lesions"
-    said = "12 images with masks: 8 for training, 2 for validation, 2 for testing."
+    said = "12 images with masks: 8 for training, 2 for validation (few, imprecise), 2 for testing."
     assert ready.says("image_counts") == said
     # Once it is gone, the next edit reports it.
     blobs.rename(blobs.with_name("elsewhere"))

@@ -16,6 +16,7 @@ from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.recipe import TrainRecipe
 
 NO_TEST_IMAGES = "none for testing"
@@ -28,7 +29,8 @@ CHECK_DELAY_MS = 250  # between the last change of the controls and reading the 
 class RecipeImageCounts:
     """Numbers of images of a run.
 
-    ``test``: test set. ``left_out``: not used, because other images of their patients are in the test set.
+    ``test``: test set. ``left_out``: not used, because other images of their patients are in the test or validation
+    set. ``few_validation``: whether figures on the validation images are imprecise.
     ``warning``: not empty if the starting model was trained on test images. ``noun``: ``image`` or ``slide``.
     ``next_step``: what a run does first, if it takes long.
     """
@@ -41,15 +43,17 @@ class RecipeImageCounts:
     warning: str = ""
     noun: str = "image"
     next_step: str = ""
+    few_validation: bool = False
 
     @property
     def summary(self) -> str:
         """The numbers as one line."""
         total = format_count(self.training + self.validation + self.test + self.left_out, self.noun)
-        parts = [f"{self.training:,} for training", f"{self.validation:,} for validation"]
+        few = " (few, imprecise)" if self.few_validation else ""
+        parts = [f"{self.training:,} for training", f"{self.validation:,} for validation{few}"]
         parts.append(f"{self.test:,} for testing" if self.test else NO_TEST_IMAGES)
         if self.left_out:
-            parts.append(f"{self.left_out:,} not used (other images of their patients are in the test set)")
+            parts.append(f"{self.left_out:,} not used (other images of their patients are in another set)")
         replay = f"; {format_count(self.replay, 'image')} of replay data" if self.replay else ""
         if self.noun == "slide":
             return f"{total}: {', '.join(parts)}. {self.next_step}".strip()
@@ -92,7 +96,14 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(selected.replay),
         len(selected.left_out),
         "" if is_missing(recipe.model.start) else start_overlap_warning(recipe, selected, run),
+        few_validation=_has_few(parts),
     )
+
+
+def _has_few(parts: TrainingSplit) -> bool:
+    from napari_melanoma.training.monitor import describe_few_validation
+
+    return bool(describe_few_validation(len(parts.validation), len({sample.group for sample in parts.validation})))
 
 
 def _count_slides(recipe: TrainRecipe) -> RecipeImageCounts:
@@ -104,7 +115,7 @@ def _count_slides(recipe: TrainRecipe) -> RecipeImageCounts:
     parts, left_out = chosen.parts, len(chosen.left_out)
     counts = len(parts.training), len(parts.validation), len(parts.test), 0, left_out
     pending = describe_pending(Path(name).expanduser() for name in recipe.data.datasets)
-    return RecipeImageCounts(*counts, noun="slide", next_step=pending)
+    return RecipeImageCounts(*counts, noun="slide", next_step=pending, few_validation=_has_few(parts))
 
 
 def check_network(recipe: TrainRecipe) -> None:
