@@ -26,7 +26,8 @@ The nearest to what to expect on new photographs.
 """
 OWN_COLLECTIONS = """### On the collections of its training data
 
-Other images of the same collections: better than on new photographs.
+Validation images (`val`) of the same collections. They selected no weights and no threshold, but alternatives were
+compared on them during the development: better than on new photographs.
 """
 LIMITS = """## Limitations
 
