@@ -71,7 +71,13 @@ READING = DepthReading(
     ),
 )
 LESION_OF_CASE = CaseLesion(
-    id="L1", site="torso", laterality="left", diagnosis_detail="nodular melanoma", depth_mm=2.2, ulceration=True
+    id="L1",
+    site="torso",
+    laterality="left",
+    diagnosis_detail="nodular melanoma",
+    depth_mm=2.2,
+    ulceration=True,
+    mitoses_per_mm2=4.0,
 )
 LATER = "2026-01-03T10:00:00+00:00"
 SQUARE = Polygon(((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0)))
@@ -227,6 +233,8 @@ def test_a_change_of_the_case_after_the_signature_is_stated(signed: Path, name: 
     in_case = REPORT.reopen("A", WHEN).sign("A", WHEN, lesion_basis(LESION_OF_CASE).values())
     assert list_changes_since_signature(in_case, lesion_basis(changed)) == (change,)
     assert list_changes_since_signature(in_case, lesion_basis(LESION_OF_CASE)) == ()
+    empty = REPORT.reopen("A", WHEN).sign("A", WHEN, lesion_basis(CaseLesion(id="L1")).values())
+    assert list_changes_since_signature(empty, lesion_basis(changed)) == (), "findings were added to the case later"
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo", "America/New_York"])

@@ -237,6 +237,7 @@ CASE_ENTRIES = frozenset(name for name in BASIS if name.startswith("case_"))
 SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
 ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))
 LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
+NO_VALUE = ("unknown", "not measured")
 NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
 
 
@@ -262,6 +263,8 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
             continue
         label, _, format_value = BASIS[name]
         before = format_value(signed) if name == key else {"not assessed": "unknown"}.get(str(signed), str(signed))
+        if name in CASE_ENTRIES and before in NO_VALUE:
+            continue  # such as a case to which the findings were added later
         if now[name] is None:
             changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
         elif (after := format_value(now[name])) != before:
