@@ -292,6 +292,24 @@ def find_tables(block: Any) -> Iterator[Table]:
         yield from find_tables(inner)
 
 
+def test_a_signed_report_of_an_earlier_version_has_one_answer(tmp_path: Path) -> None:
+    """Ulceration was answered in the form, and never chosen in the depth reading."""
+    folder = tmp_path / "section"
+    report = SynopticReport()
+    for name, value in {"extent": "invasive", "breslow": 0.47, "ulceration": "not_identified"}.items():
+        report = report.set_answer(name, SynopticAnswer(value=value), "A", WHEN)
+    earlier = {"Breslow thickness": "0.47 mm", "ulceration": "not assessed", "mitoses": "not assessed"}
+    save_synoptic(folder, report.sign("A", "2026-01-02T11:00:00+00:00", earlier))
+    write_depth(folder, set_values(SlideDepthReadings(), "A", WHEN, mm=0.47))
+    text = str(collect_report([folder], run=RunContext()).report)
+    assert "pT1a: 0.47 mm, recorded as 0.5 mm, below 0.8 mm; ulceration not identified" in text
+    assert "('Ulceration', 'not identified')" in text
+    assert "0.47 mm, T1a" in text
+    assert "not assessed" not in text
+    assert "Not recorded when signed, so that changes are unknown: slide file, scale, " in text
+    assert "Changed after signature: ulceration: unknown when signed, now not identified." not in text
+
+
 def test_a_rotated_view_changes_nothing_and_missing_or_unrecorded_values_are_stated(signed: Path) -> None:
     write_notes(signed, SlideNotes(angle=90.0))
     report, changes = read_synoptic(signed)
@@ -308,6 +326,11 @@ def test_a_rotated_view_changes_nothing_and_missing_or_unrecorded_values_are_sta
     earlier = {"Breslow thickness": "0.90 mm", "ulceration": "not identified", "Clark level": "not assessed"}
     stated = list_changes_since_signature(unsigned.sign("A", WHEN, earlier), basis)
     assert stated[0] == "Changed after signature: Breslow thickness: 0.90 mm when signed, now 1.34 mm."
+    newer = {**report.signed_values, "breslow": "thick", "biomarkers": [1]}
+    (other,) = list_changes_since_signature(
+        unsigned.sign("A", WHEN, newer), replace(basis, left_out=frozenset({"slide_file", "scale"}))
+    )
+    assert other == 'Changed after signature: Breslow thickness: "thick" when signed, now 1.34 mm.'
     assert stated[1].startswith("Not recorded when signed, so that changes are unknown: slide file, scale, ")
     assert len(stated) == 2
 

@@ -237,7 +237,7 @@ CASE_ENTRIES = frozenset(name for name in BASIS if name.startswith("case_"))
 SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
 ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))
 LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
-NO_VALUE = ("unknown", "not measured")
+NO_VALUE = ("unknown", "not measured", "not assessed")
 NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
 
 
@@ -256,24 +256,34 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
     if not report.signed_values:
         return (NOT_RECORDED,)
     now, changes = basis.values(), list[str]()
-    names = {entry.label: name for name, entry in BASIS.items()}
+    labels = {entry.label: name for name, entry in BASIS.items()}
+    # Earlier versions stored formatted values by label
+    is_earlier = any(key in labels and key not in BASIS for key in report.signed_values)
+    names = labels if is_earlier else {name: name for name in BASIS}
     for key, signed in report.signed_values.items():
-        name = names.get(key, key)  # earlier versions stored the formatted value by its label
+        name = names.get(key, "")
         if name not in now or signed is None:
             continue
-        label, _, format_value = BASIS[name]
-        before = format_value(signed) if name == key else {"not assessed": "unknown"}.get(str(signed), str(signed))
-        if name in CASE_ENTRIES and before in NO_VALUE:
-            continue  # such as a case to which the findings were added later
+        label, before = BASIS[name].label, str(signed) if is_earlier else _format_signed(name, signed)
+        if before in NO_VALUE and (is_earlier or name in CASE_ENTRIES):
+            continue  # it was given elsewhere then, or added to the case later
         if now[name] is None:
             changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
-        elif (after := format_value(now[name])) != before:
+        elif (after := BASIS[name].format(now[name])) != before:
             changes.append(f"Changed after signature: {label}: {before} when signed, now {after}.")
-    recorded = {names.get(key, key) for key in report.signed_values}
+    recorded = {names.get(key) for key in report.signed_values}
     missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
     if missing:
         changes.append(f"Not recorded when signed, so that changes are unknown: {format_names(missing)}.")
     return tuple(changes)
+
+
+def _format_signed(name: str, value: Any) -> str:  # noqa: ANN401 - JSON
+    """Format a value in a file, which a newer version may store in another form."""
+    try:
+        return BASIS[name].format(value)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return json.dumps(value)
 
 
 def read_depth(folder: Path) -> SlideDepthReadings:

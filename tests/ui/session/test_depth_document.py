@@ -137,7 +137,7 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     again.services.set_reader("A")
     again.depth.set_values(clark=3)
     assert again.depth.state.reading.clark is None
-    assert "A has signed the synoptic report" in again.services.status.text
+    assert "A has signed. Reopen the synoptic report" in again.services.status.text
     again.services.set_reader("B")
     again.depth.set_values(clark=3)
     assert again.depth.state.reading.clark == 3

@@ -336,7 +336,9 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
         assert not person.finds(QAbstractButton, "scale").isChecked()
         person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))
         assert person.dock.slide.info.pixel_size == scale
-        assert person.dock.status.text.startswith("The scale is locked: A. Reader has signed the synoptic report")
+        assert person.dock.status.text.startswith(
+            "The scale is locked: A. Reader has signed. Reopen the synoptic report"
+        )
     person.dock.context.set_reader("A. Reader")
     person.waits()
 

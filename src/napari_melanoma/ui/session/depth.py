@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 BLIND_SETTING = "slide/depth_blind"
 READING_NAMED = "The reading without a name is now the reading of {}."
-LOCKED = "The reading is locked: {} has signed the synoptic report that rests on it. Reopen the report to change it."
+LOCKED = "The reading is locked: {} has signed. Reopen the synoptic report to change it."
 UNREADABLE_REPORT = (
     "The reading is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.history import History
     from napari_melanoma.ui.session.slide import SlideSession
 
-SCALE_LOCKED = (
-    "The scale is locked: {} has signed the synoptic report that rests on it. Reopen the report to change the scale."
-)
+SCALE_LOCKED = "The scale is locked: {} has signed. Reopen the synoptic report to change it."
 UNREADABLE = (
     "The scale is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."
