@@ -93,7 +93,10 @@ UNITED = rectangle(5, 45)
 DEFAULTS = {
     "coco": (UNITED, "anna.json, annotations/ben.json, annotations/cleo.json), which were united; --annotator NAME"),
     "labelme": (UNITED, "anna/a.json, ben/a.json, cleo/a.json), which were united; --annotator NAME selects one"),
-    "label-studio": (rectangle(*RIGHT), "(anna, ben, cleo), of which the one marked as ground truth was used, else"),
+    "label-studio": (
+        rectangle(*RIGHT),
+        "(anna, ben, cleo), of which one was used (the ground truth, else the last",
+    ),
     "label-studio JSON-MIN": (UNITED, "1 image with masks of several (anna, ben, cleo), which were united"),
 }
 SELECTED = {"ben": rectangle(*MIDDLE), "union": UNITED, "majority": rectangle(15, 35)}
@@ -148,7 +151,7 @@ def test_masks_of_several_folders(tmp_path: Path) -> None:
     write_mask(tmp_path / "masks/ben/b.png", rectangle(*LEFT))
     arguments = tmp_path / "masks", tmp_path / "images"
     united = nm.import_masks(*arguments, tmp_path / "united", no_patients=True)
-    assert "1 image with masks of several (anna/a.png, ben/a.png, cleo/a.png)" in dict(united.notes)["annotators"]
+    assert "1 image with masks of several (anna, ben, cleo)" in dict(united.notes)["annotators"]
     one = nm.import_masks(*arguments, tmp_path / "one", no_patients=True, annotator="cleo")
     assert one.added == ["a"]
     assert (read_mask(tmp_path / "one/masks/a.png") == rectangle(*RIGHT)).all()

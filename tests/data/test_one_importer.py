@@ -213,3 +213,17 @@ def test_images_that_differ_in_their_suffix_are_two(tmp_path: Path) -> None:
         assert (second == area(RULER)).all()
         assert "files" in dict(imported.notes)
         assert "image2.jpg" in dict(imported.notes)["files"]
+
+
+@pytest.mark.parametrize("annotator", ["", "masks_second", "union"])
+def test_a_second_folder_of_masks_is_used_if_it_is_selected(annotator: str, tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "a", "b")
+    for name in "ab":
+        write_mask(folder / f"masks/{name}.png", area(LESION))
+    write_mask(folder / "masks_second/a.png", area(RULER))
+    imported = nm.import_dataset("folder", folder, tmp_path / "set", no_patients=True, annotator=annotator)
+    expected = {"": area(LESION), "masks_second": area(RULER), "union": area(LESION) | area(RULER)}[annotator]
+    assert (read_mask(tmp_path / "set/masks/a.png") == expected).all()
+    noted = "1 image with masks of several (masks, masks_second), of which one was used"
+    assert (noted in dict(imported.notes).get("annotators", "")) == (not annotator)
+    assert (tmp_path / "set/masks/b.png").exists() == (annotator != "masks_second")

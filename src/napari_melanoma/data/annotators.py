@@ -36,7 +36,7 @@ def select_annotator(
     notes = []
     for images, outcome in (
         (united, "which were united"),
-        (chosen, "of which the one marked as ground truth was used, else the last"),
+        (chosen, "of which one was used (the ground truth, else the last of a task, or the first of several files)"),
     ):
         if images:
             names = format_names(dict.fromkeys(one.author for image in images for one in several[image]))

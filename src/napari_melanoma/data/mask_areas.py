@@ -71,8 +71,9 @@ class MaskObject:
 
     @property
     def author(self) -> str:
-        """The annotator, or else the file, for a message."""
-        return self.annotator or "/".join(self.file.parts[-2:])
+        """The annotator, or else the folder of an image file, or the file, for a message."""
+        is_picture = isinstance(self.area, ImageFileArea) and len(self.file.parts) > 1
+        return self.annotator or (self.file.parts[-2] if is_picture else "/".join(self.file.parts[-2:]))
 
     @property
     def names(self) -> set[str]:
@@ -198,6 +199,8 @@ def group_by_annotator(objects: Iterable[MaskObject]) -> list[list[MaskObject]]:
 
 def find_majority(masks: Sequence[NDArray]) -> NDArray:
     """Return the value that more than half of the masks have in a pixel, else 0; (row, column) of their type."""
+    if len(masks) == 1:
+        return masks[0]
     found = np.zeros_like(masks[0])
     for value in filter(None, np.unique(masks)):
         found[2 * np.sum([mask == value for mask in masks], axis=0) > len(masks)] = value

@@ -280,21 +280,22 @@ def pair_records(
     for key, channels in cases.items():
         (folders, stem), image = key, channels[0]
         case = image.stem if normalize_name(image.stem) == stem else nnunet_case_name(image.stem)
-        name = case if counts[stem] == 1 else "_".join((*folders, case))
-        image_id = free_name(safe_name(name), used_ids)
+        is_unique = counts[stem] == 1
+        image_id = free_name(safe_name(case if is_unique else "_".join((*folders, case))), used_ids)
         used_ids.add(image_id.lower())
         row_names = (case, image.stem, nnunet_case_name(image.stem))
-        is_unique = counts[stem] == 1
         row = matcher.match_row(row_names if is_unique else (image_id, *row_names), image, is_unique=is_unique)
         found, values = masks_of[key], {**common, **_nnunet_split(image), **row}
-        objects = tuple(MaskObject(image.name, ImageFileArea(mask), file=Path(mask.name)) for mask in found if several)
-        mask = found[0] if found and not several else None
+        objects = tuple(
+            MaskObject(image.name, ImageFileArea(mask), file=Path(mask.name), is_default=is_default)
+            for mask, is_default in (found.items() if several else ())
+        )
+        mask = None if several else next(iter(found), None)
         is_case = len(channels) > 1 or (in_files and CHANNEL.fullmatch(image.stem) is not None)
         record = SourceRecord(image_id, image, mask, values, channels if is_case else (), objects=objects)
         used |= {image, *channels, *found}
         records.append(_add_header(record, tree) if image.suffix in DICOM_SUFFIXES else record)
-    if class_folders:
-        records = _add_class_folders(tree, records)
+    records = _add_class_folders(tree, records) if class_folders else records
     _report_left_out(tree, used, masks, counts)
     _note_merged(tree, records)
     matcher.add_notes(tree)
@@ -306,12 +307,23 @@ def pair_records(
 
 def _match_masks(
     cases: Iterable[Key], masks: Mapping[Key, list[SourceFile]], counts: Mapping[str, int]
-) -> dict[Key, list[SourceFile]]:
-    """Return the masks of each image; in other folders only for an image whose name is unique by ``counts``."""
-    by_stem: dict[str, list[SourceFile]] = defaultdict(list)
-    for (_, stem), of_key in masks.items():
-        by_stem[stem] += of_key
-    return {key: by_stem[key[1]] if counts[key[1]] == 1 else masks.get(key, []) for key in cases}
+) -> dict[Key, dict[SourceFile, bool]]:
+    """Return the masks of each image, and whether each is used by default.
+
+    Masks in other folders are of an image whose name is unique by ``counts``; they are the default if there is none in
+    its own folder. Of several in a folder, the first is the default.
+    """
+    by_stem: dict[str, list[Key]] = defaultdict(list)
+    for key in masks:
+        by_stem[key[1]].append(key)
+    matched: dict[Key, dict[SourceFile, bool]] = {}
+    for key in cases:
+        keys = by_stem[key[1]] if counts[key[1]] == 1 else [key]
+        default = [key] if key in masks else keys
+        matched[key] = {
+            mask: other in default and place == 0 for other in keys for place, mask in enumerate(masks.get(other, []))
+        }
+    return matched
 
 
 def _note_merged(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
