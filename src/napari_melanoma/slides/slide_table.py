@@ -24,7 +24,7 @@ from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
-from napari_melanoma.slides.synoptic_files import load_synoptic
+from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -240,16 +240,17 @@ def _work_item(slide: Path, results: Path | None) -> WorkItem:
     """Return the state of one slide; ``signed`` takes precedence unless the slide is being analyzed again."""
     if results is None:
         return WorkItem(slide, "waiting", "waiting")
-    item, signature = _analysis_item(slide, results), _describe_signature(results)
+    item, signature = _analysis_item(slide, results), _describe_signature(slide, results)
     return WorkItem(slide, "signed", signature) if signature and item.state != "running" else item
 
 
-def _describe_signature(results: Path) -> str:
-    """Describe who signed the synoptic report of a slide; empty if it is not signed."""
+def _describe_signature(slide: Path, results: Path) -> str:
+    """Describe who signed the synoptic report of a slide, and whether it has changed since; empty if not signed."""
     with suppress(InputError):  # a damaged report is reported when the slide is opened
-        report = load_synoptic(results)
+        report, changes = read_synoptic(results, slide=slide)
         if report is not None and report.is_signed:
-            return f"signed by {report.signed_by}"
+            is_changed = any(text.startswith(CHANGED) for text in changes)
+            return f"signed by {report.signed_by}{', changed after signature' if is_changed else ''}"
     return ""
 
 

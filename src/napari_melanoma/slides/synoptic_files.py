@@ -238,6 +238,7 @@ SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
 ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))
 LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
 NO_VALUE = ("unknown", "not measured", "not assessed")
+CHANGED = "Changed after signature"
 NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
 
 
@@ -270,7 +271,7 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
         if now[name] is None:
             changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
         elif (after := BASIS[name].format(now[name])) != before:
-            changes.append(f"Changed after signature: {label}: {before} when signed, now {after}.")
+            changes.append(f"{CHANGED}: {label}: {before} when signed, now {after}.")
     recorded = {names.get(key) for key in report.signed_values}
     missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
     if missing:

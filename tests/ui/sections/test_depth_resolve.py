@@ -119,7 +119,7 @@ def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     readings = state.readings.model_copy(update={"readings": (reading,)})
     assert resolve_line_label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
     label = resolve_line_label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
-    assert label == "0.20 mm at 0.5 µm/px"
+    assert label == "0.20 mm\nat 0.5 µm/px"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

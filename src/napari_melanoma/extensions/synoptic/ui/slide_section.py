@@ -139,7 +139,8 @@ class SynopticController(QObject):
     def _reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set elsewhere."""
         self._document.apply(lambda report: report.reopen(self._reader, utc_time()).without_findings())
-        self._session.depth.save()  # with findings that were stored in the report by earlier versions
+        if self._session.depth.value.readings:  # with findings that were stored in the report by earlier versions
+            self._session.depth.save()
         self._session.depth.rescale()
 
     def _step(self, direction: HistoryStep) -> None:

@@ -134,7 +134,7 @@ def resolve_line_label(state: DepthState) -> str:
     if reading.mm is None:
         return ""
     is_rescaled = size is not None and reading.um_per_px not in (None, (size.y_um, size.x_um))
-    scale = f" at {format_scale(*reading.um_per_px)} µm/px" if reading.um_per_px is not None and is_rescaled else ""
+    scale = f"\nat {format_scale(*reading.um_per_px)} µm/px" if reading.um_per_px is not None and is_rescaled else ""
     return f"{format_thickness(reading.mm)}{scale}"
 
 
