@@ -74,7 +74,7 @@ learning_rate = { low = 1e-4, high = 1e-2, log = true }
 loss = ["bce_dice", "ce_log_dice"]
 """
 SLIDES = "image_id,diagnosis,split\n" + "".join(
-    f"slide_{30 + n:04},{('nevus', 'melanoma')[n % 2]},{'val' if n > 3 else 'train'}\n" for n in range(6)
+    f"slide_{30 + n:04},{('nevus', 'melanoma')[n % 2]},{'test' if n > 3 else 'train'}\n" for n in range(6)
 )
 
 TRAINING = [

@@ -96,7 +96,7 @@ def test_files(squares: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("splits", "expected"),
     [
-        (("val", "val"), "No image is of the split 'test': the validation split has the 2 images"),
+        (("val", "val"), "No image is of the split 'test', only 2 validation images."),
         (("val", "test", ""), "The images are of several splits (test 1, val 1). For the test set alone, choose"),
         (("train", "val"), ""),  # of another data set, all images are new to the model
         (("test", ""), ""),

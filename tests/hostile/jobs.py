@@ -83,7 +83,7 @@ def two_sets(folder: Path, rng: np.random.Generator) -> None:
 def training(folder: Path, rng: np.random.Generator) -> None:
     rows = data_set(folder / "set", rng, 14)
     for row in rows[-3:]:
-        row["split"] = "val"
+        row["split"] = "test"
     write(folder / "set", rows)
     written(folder / "recipe.toml", RECIPE.format(data=(folder / "set").as_posix()).encode())
     written(

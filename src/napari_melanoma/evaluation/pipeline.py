@@ -59,8 +59,8 @@ MAX_VALUES = 12  # of a property that divides images into subgroups; the rarer o
 OTHERS, NOT_KNOWN = "others", "not known"
 SIZE_NAMES = ("small", "medium", "large")  # in this order; other values are sorted alphabetically
 VALIDATION_ONLY = (
-    "No image is of the split 'test': the validation split has the {images}. If epoch, threshold or model were chosen "
-    "on them, the results are optimistic."
+    "No image is of the split 'test', only {images}. If epoch, threshold or model were chosen on them, the results are "
+    "optimistic."
 )
 SEVERAL_SPLITS = "The images are of several splits ({listed}). For the test set alone, choose the split 'test'."
 MAX_FAILED = 200  # failed images on the page; the table lists all of them
@@ -399,7 +399,7 @@ def split_warnings(samples: Sequence[Sample]) -> list[str]:
     """Return a warning if all images are validation images, or if only some are test images."""
     counts = Counter(sample.split for sample in samples if sample.split)
     if {*counts} == {VAL}:
-        return [VALIDATION_ONLY.format(images=format_count(counts[VAL], "image"))]
+        return [VALIDATION_ONLY.format(images=format_count(counts[VAL], "validation image"))]
     if TEST in counts and len(counts) > 1:
         listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
         return [SEVERAL_SPLITS.format(listed=listed)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 OTHER_MODEL_PROMPT = (
-    "Name of a published network, such as timm:resnet18 or uni, or folder of a bundle.\n"
+    "Name of a published network, such as timm:resnet18 or uni, or folder of a bundle or a run.\n"
     "Networks without classes output a feature vector for each tile, and no heatmap.\n"
     "Weights are loaded from this computer; nothing is downloaded."
 )
