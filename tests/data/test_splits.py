@@ -263,10 +263,17 @@ def test_each_class_is_validated_on_if_its_groups_allow(
     training: list[str], validation: list[str], moved: list[str]
 ) -> None:
     before = TrainingSplit(labeled(training), labeled(validation), [])
-    after = validate_on_each_class(before, lambda sample: "" if sample.diagnosis == "-" else sample.diagnosis or "")
+
+    def get_class(sample: Sample) -> str:
+        return "" if sample.diagnosis == "-" else sample.diagnosis or ""
+
+    after = validate_on_each_class(before, Rules(), get_class)
     assert groups(after.training) == groups(before.training) - set(moved)
     assert groups(after.validation) == groups(before.validation) | set(moved)
     assert len(after.training) + len(after.validation) == len(training) + len(validation)
+    assigned = replace(before, validation=[replace(sample, split="val") for sample in before.validation])
+    if assigned.validation:
+        assert validate_on_each_class(assigned, Rules(), get_class) == assigned
 
 
 NAMES = {

@@ -209,12 +209,16 @@ def hold_out(
     )
 
 
-def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
+def validate_on_each_class(
+    parts: TrainingSplit, rules: SplitRules, get_class: Callable[[Sample], str]
+) -> TrainingSplit:
     """Move groups from the training to the validation set until it has all classes; with few groups it may lack some.
 
     For each missing class, its training group with the fewest images is moved, unless the training set would lose a
-    class.
+    class. A validation set that the table assigns is not changed.
     """
+    if rules.split != ALL_SPLITS and any(sample.split == rules.validation_split != "" for sample in parts.validation):
+        return parts
     training, validation = list(parts.training), list(parts.validation)
     missing = {get_class(sample) for sample in training} - {get_class(sample) for sample in validation} - {""}
     for class_ in sorted(missing):

@@ -94,7 +94,7 @@ class SelectedSamples:
     """The images of a run, by part.
 
     ``replay``: images that preserve the initial model's performance, and ``replay_test`` the test images of their data
-    sets. ``left_out``: excluded, because their patient is in a test set. ``unlabelled``: images of the target domain of
+    sets. ``left_out``: excluded, as their patient is in another part. ``unlabelled``: images of the target domain of
     an adaptation. ``without_mask``: images of all parts that a classifier cannot use, because its view needs a mask.
     """
 
@@ -633,7 +633,7 @@ def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, 
         return labels.get(sample.key, "")
 
     parts = split(usable, label)
-    parts = parts if recipe.tile is None else validate_on_each_class(parts, label)
+    parts = parts if recipe.tile is None else validate_on_each_class(parts, recipe.data, label)
     return parts, tuple(sample for sample in samples if sample.key not in kept)
 
 

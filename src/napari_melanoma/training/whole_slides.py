@@ -322,7 +322,8 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
     def label(sample: Sample) -> str:
         return labels.get(sample.key, "")
 
-    parts = validate_on_each_class(split_samples(samples, recipe.data, recipe.seed, label), label)
+    parts = split_samples(samples, recipe.data, recipe.seed, label)
+    parts = validate_on_each_class(parts, recipe.data, label)
     _check_counts(parts)
     chosen = SelectedSamples(parts, left_out=parts.left_out)
     table = read_classes(recipe.data.datasets, config, [*parts.training, *parts.validation])
@@ -332,7 +333,8 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
     if config.tabular:
         check_columns([table.rows[sample.key] for sample in chosen.parts.training], config.tabular, config.target)
     # The shared warnings speak of images.
-    warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
+    warnings = [*data_checks.split_warnings(chosen.parts, recipe), *data_checks.data_warnings(chosen.parts)]
+    warnings = [text.replace("image", "slide").replace("Image", "Slide") for text in warnings]
     notices = [
         *notices,
         *unread_notices(chosen, table, config),
@@ -398,10 +400,10 @@ def _check_counts(parts: TrainingSplit) -> None:
 
 
 def _left_out_notices(chosen: SelectedSamples) -> Iterable[str]:
-    """Report slides that are excluded because their patient is in the test set."""
+    """Report slides that are excluded because their patient is in another part."""
     if chosen.left_out:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
-            f"Excluded from training: {format_count(len(chosen.left_out), 'slide')}, because other slides of the same "
-            f"patient are in the test set: {format_names(groups)}. Assign all slides of a patient to the same split."
+            f"Excluded: {format_count(len(chosen.left_out), 'slide')}, because other slides of the same patient are in "
+            f"the test or validation set: {format_names(groups)}. Assign all slides of a patient to the same split."
         )
