@@ -106,7 +106,7 @@ class ShippedRecipe:
         if self.data_kind != "photographs" or self.values.get("task") == "classification" or "classes" in self.values:
             return {}
         names = [read_class_names(Path(folder)) for folder in datasets]
-        if not all(names) or any(one != names[0] for one in names):
+        if not names or not all(names) or any(one != names[0] for one in names):
             return {}
         values = {value: name for name, of_class in names[0].items() if len(of_class) == 1 for value in of_class}
         listed = [values.get(value, f"class {value}") for value in range(1, 1 + max(values, default=0))]
