@@ -227,3 +227,16 @@ def test_a_second_folder_of_masks_is_used_if_it_is_selected(annotator: str, tmp_
     noted = "1 image with masks of several (masks, masks_second), of which one was used"
     assert (noted in dict(imported.notes).get("annotators", "")) == (not annotator)
     assert (tmp_path / "set/masks/b.png").exists() == (annotator != "masks_second")
+
+
+def test_a_link_to_itself_is_a_fault_of_one_file(tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "a", "b")
+    for name in ("a", "loop"):
+        write_mask(folder / f"masks/{name}.png", area(LESION))
+    (folder / "images/loop.png").symlink_to("loop.png")
+    for bring, out in zip(import_both(folder, "folder"), ("one", "two"), strict=True):
+        ((_, reason),) = bring().faults
+        assert "loop.png" in reason
+        assert "Too many levels of symbolic links" in reason
+        assert "unexpected" not in reason
+        assert (tmp_path / out / "masks/a.png").exists()

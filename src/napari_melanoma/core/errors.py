@@ -130,6 +130,8 @@ def describe_error(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MelanomaError):
         return text
+    if isinstance(error, OSError) and error.strerror and error.filename:  # such as a link to itself
+        return f"{error.filename}: {error.strerror}. Copy the file again, or check its access rights."
     if isinstance(error, MemoryError):
         return "out of memory. Close other programs, or use a machine with more memory."
     return f"unexpected {type(error).__name__}: {text}. The file may be damaged: copy or export it again."
