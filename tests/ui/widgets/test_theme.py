@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QTextBrowser
 from stage import Stage
 
-from napari_melanoma.ui.widgets.style import quiet_label
+from napari_melanoma.ui.widgets.model_picker import show_model_card
+from napari_melanoma.ui.widgets.style import WrappedLabel, quiet_label
 
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
 
@@ -17,6 +21,34 @@ def luminance(color: QColor) -> float:
     shares = (color.redF(), color.greenF(), color.blueF())
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: QColor, second: QColor) -> float:
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def link_colors(text: str) -> list[QColor]:
+    return [QColor(color) for color in re.findall(r"(?<![-\w])color: ?(#[0-9a-f]{6})", text)]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_links_are_readable_on_docks_and_notices_also_after_a_change_of_the_theme(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = "light" if theme == "dark" else "dark"
+    label = WrappedLabel(f"Saved to {stage.icons.link('folder', 'folder')}.")
+    stage.show(label)
+    stage.viewer.theme = theme
+    grounds = stage.icons.palette.background, get_theme(theme).foreground.as_hex()  # the latter of notices
+    (color,) = link_colors(label.text())
+    for ground in map(QColor, grounds):
+        assert contrast(color, ground) >= READABLE
+        assert contrast(QColor(stage.icons.palette.faint), ground) >= READABLE
+    dialog = show_model_card(stage.page, "small", "See [the page](https://example.org).", stage.icons.palette.link)
+    qtbot.addWidget(dialog)
+    (color,) = link_colors(dialog.findChild(QTextBrowser).toHtml())
+    assert contrast(color, QColor(stage.icons.palette.background)) >= READABLE
+    stage.close()
 
 
 @pytest.mark.both_qts
@@ -29,7 +61,6 @@ def test_error_and_secondary_texts_are_readable(theme, qtbot):
     for label in (fault, quiet_label("no run yet")):
         stage.show(label)
         label.ensurePolished()
-        text_luminance = luminance(label.palette().color(label.foregroundRole()))
-        ground = luminance(QColor(stage.icons.palette.background))
-        assert (max(text_luminance, ground) + 0.05) / (min(text_luminance, ground) + 0.05) >= READABLE, label.text()
+        color = label.palette().color(label.foregroundRole())
+        assert contrast(color, QColor(stage.icons.palette.background)) >= READABLE, label.text()
     stage.close()

@@ -94,6 +94,7 @@ class SlideModelPicker(ExtensibleModelPicker):
     def show_missing_card(self, error: MelanomaError) -> None:
         """Describe a published network, which has no model card."""
         if ":" in self.model or ("/" not in self.model and self.model):
-            show_model_card(self.window(), self.model, ENCODER_CARD.format(name=self.model))
+            card = ENCODER_CARD.format(name=self.model)
+            show_model_card(self.window(), self.model, card, self.icons.palette.link)
         else:
             super().show_missing_card(error)

@@ -258,7 +258,6 @@ class ReadingToolbar(QToolBar):
     def add_to(self, window: QMainWindow) -> None:
         """Show the toolbar in a window."""
         self._show_slides()
-        self._show_message(self._controls.status.text)
         self._show_cancel()
         self._show_progress()
         self._apply_style()
@@ -347,6 +346,7 @@ class ReadingToolbar(QToolBar):
 
     def _apply_style(self) -> None:
         self.setStyleSheet(self._controls.styleSheet())
+        self._show_message(self._controls.status.text)  # with links in the color of the theme
 
 
 INSET_SETTING = "slide/reading_overview"

@@ -51,6 +51,7 @@ class StartPicker(QWidget):
         super().__init__()
         self.combo = named(NoWheelComboBox(), "start_from", "Start from", "Weights at the start of training")
         self._card = tool_button("start_card", "Model card", "Training data and performance of the model")
+        self._icons = icons
         icons.add(self._card, "info")
         self.start_weights_combo = named(
             NoWheelComboBox(), "start_weights", "Weights to use from the model", START_WEIGHTS_TIP
@@ -222,7 +223,8 @@ class StartPicker(QWidget):
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no card.")
+        card = bundle.card or "This model has no card."
+        show_model_card(self.window(), bundle.config.title, card, self._icons.palette.link)
 
 
 def _format_start(start: str) -> str:

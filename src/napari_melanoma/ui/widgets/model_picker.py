@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QShowEvent, QStandardItemModel
+from qtpy.QtGui import QGuiApplication, QShowEvent, QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
@@ -47,6 +47,7 @@ class ModelPicker(QWidget):
         self._stored_model: str | None = None
         card_tip = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
+        self.icons = icons
         icons.add(self._card_button, "info")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -165,7 +166,8 @@ class ModelPicker(QWidget):
         except MelanomaError as error:
             self.show_missing_card(error)
             return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no model card.")
+        card = bundle.card or "This model has no model card."
+        show_model_card(self.window(), bundle.config.title, card, self.icons.palette.link)
 
     def show_missing_card(self, error: MelanomaError) -> None:
         """Show why there is no model card: the model is not installed."""
@@ -368,7 +370,7 @@ def _explain_unusable(name: str, task: ArchitectureTask) -> str:
     return explain_not_for_photographs(config) if config.task == task else f"for {config.task}"
 
 
-def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:
+def show_model_card(parent: QWidget, title: str, card: str, link_color: str) -> QDialog:
     """Show a model card in a dialog that is not modal."""
     dialog = named(QDialog(parent), "card_dialog", f"Model card of {title}")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -376,6 +378,8 @@ def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:
     text = named(QTextBrowser(), "card_text", "Model card")
     text.setOpenExternalLinks(True)
     text.setMarkdown(_without_header(card))
+    default = QGuiApplication.palette().link().color().name()  # that of Markdown, whatever the theme
+    text.setHtml(text.toHtml().replace(f"color:{default}", f"color:{link_color}"))
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
     buttons.rejected.connect(dialog.reject)
     layout = QVBoxLayout(dialog)

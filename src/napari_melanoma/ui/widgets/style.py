@@ -261,6 +261,7 @@ class Palette(NamedTuple):
     highlight: str = "#6a7380"
     warning: str = "#e3b617"
     fault: str = "#e3b617"
+    link: str = "#6cb0f2"
 
 
 class ThemedIcons(QObject):
@@ -275,7 +276,6 @@ class ThemedIcons(QObject):
         self._dock = dock
         self._buttons: list[tuple[QAbstractButton, str]] = []
         self._sections: list[CollapsibleSection] = []
-        self._link_color = ""
         self._color = ""  # of the icons; empty until the theme is applied
         connections.connect(viewer.events.theme, self._on_theme)
 
@@ -307,22 +307,33 @@ class ThemedIcons(QObject):
         _set_arrows(self._sections, color)
         colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
-        faint = "#9aa0a8" if dark else "#63666b"
-        self._link_color = "#6cb0f2" if dark else "#1f5fa8"
+        faint = "#9aa0a8" if dark else "#5c5f64"
+        link = "#6cb0f2" if dark else "#1f5fa8"
         painted = {
             name: QColor(getattr(theme, name).as_hex()).name()
             for name in ("text", "background", "highlight", "warning")
         }
         fault = painted["warning"] if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
         raised = QColor(theme.foreground.as_hex()).name()
-        self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, **painted)
+        previous = self.palette
+        self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
+        self._recolor_links(previous.link)
         self.changed.emit()
 
     def link(self, target: str, text: str) -> str:
         """Make a link for rich text; Qt's default link color is not readable on a dark theme."""
-        return f"<a href='{html.escape(target)}' style='color: {self._link_color}'>{html.escape(text)}</a>"
+        return f"<a href='{html.escape(target)}' style='color: {self.palette.link}'>{html.escape(text)}</a>"
+
+    def _recolor_links(self, previous: str) -> None:
+        """Give the links that are shown the color of the present theme."""
+        if previous == self.palette.link:
+            return
+        for label in self._dock.window().findChildren(QLabel):  # also those in the reading mode
+            text = label.text()
+            if (recolored := text.replace(f"style='color: {previous}'", f"style='color: {self.palette.link}'")) != text:
+                label.setText(recolored)
 
     def _on_theme(self, event: object = None) -> None:
         self.apply()
