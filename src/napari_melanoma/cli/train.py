@@ -104,7 +104,7 @@ def run_training(current: CommandSession, recipe: TrainRecipe, out: Path | None,
         raise
     if bundle is None:  # a helper process of a distributed run; the main process reports
         return
-    notices = (event["message"] for event in RunFolder(out).read_events() if event["kind"] == "notice")
+    notices = (event["message"] for event in RunFolder(out).read_events() if event["kind"] in ("notice", "detail"))
     for message in dict.fromkeys(notices):
         current.report.emit("notice", f"Notice: {message}", message=message)
     advice, values = _read_advice(out)

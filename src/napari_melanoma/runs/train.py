@@ -375,7 +375,7 @@ def _log_start(work: TrainingRun, prepared: PreparedData, resolved: ResolvedSett
     if recipe.precision == "auto" and choose_precision(resolved.apply(recipe)) == "32-true":
         is_unsupported = choose_precision(recipe) == "32-true"
         reason = "this processor does not support it" if is_unsupported else "float32 is as fast for this network"
-        folder.append_event("notice", message=f"precision bf16 is not used: {reason}.")
+        folder.append_event("detail", message=f"precision bf16 is not used: {reason}.")
 
 
 def _evaluate_model(work: TrainingRun, prepared: PreparedData, run: RunContext) -> None:

@@ -69,6 +69,9 @@ def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(ana
     assert np.array_equal(analyzed.mask, drawn)
     assert not slider.isEnabled()
     # Scribbles update the mask, and undo reverts it.
+    assert not analyzed.finds(QAbstractButton, "apply").isVisibleTo(analyzed.dock)
+    analyzed.clicks("more_scribbles")
+    assert analyzed.finds(QAbstractButton, "apply").isVisibleTo(analyzed.dock)
     analyzed.clicks("apply")
     assert "Draw strokes" in analyzed.dock.status.text
     before = analyzed.mask.copy()
@@ -172,6 +175,10 @@ def check_roi_options(analyzed, qtbot):
     """The ROI follows its options, and the mask its threshold."""
     box = analyzed.lesion.result.roi.box
     analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
+    side = analyzed.finds(QSpinBox, "side")
+    assert not side.isVisibleTo(analyzed.dock)
+    analyzed.clicks("more_roi")
+    assert side.isVisibleTo(analyzed.dock)
     analyzed.finds(QSpinBox, "side").setValue(64)
     analyzed.finds(QComboBox, "background").setCurrentIndex(1)
     qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)

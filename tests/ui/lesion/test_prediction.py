@@ -469,11 +469,11 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     chooses_model(person, "auto", wait=False)
     analyzed(person, "dermoscopic")
     assert prediction_of(person).model.name == "melanoma-test"
-    assert combo.currentText() == "auto: melanoma-test"
+    assert combo.currentText() == "melanoma-test (auto)"
     assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
     analyzed(person, "smartphone")
     assert prediction_of(person).model.name == "phone-test"
-    assert combo.currentText() == "auto: phone-test"
+    assert combo.currentText() == "phone-test (auto)"
     assert set(person.dock.findChild(PatientForm).fields) == {"age", "site"}
     person.clicks("classifier_card")
     card = person.dock.window().findChild(QDialog, "card_dialog")
@@ -481,7 +481,7 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     card.close()
     person.viewer.layers.selection.active = person.viewer.layers["dermoscopic"]
     person.waits()
-    assert combo.currentText() == "auto: melanoma-test"
+    assert combo.currentText() == "melanoma-test (auto)"
     assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
     assert prediction_of(person).model.name == "melanoma-test"
 

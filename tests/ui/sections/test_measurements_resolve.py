@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
+from napari_melanoma.imaging.measurements import measure_lesion
 from napari_melanoma.ui.sections.measurements.resolve import (
     MeasurementsView,
     format_value,
@@ -67,6 +69,19 @@ def test_list_of_lesions(case: Case) -> None:
     assert tuple(row.cells for row in view.lesions) == case.lesions
     assert tuple(row.is_in_mask for row in view.lesions) == case.in_mask
     assert view.positive == case.positive
+
+
+def test_measurements_for_statistics_are_not_listed() -> None:
+    mask = np.zeros((80, 80), bool)
+    mask[20:60, 30:70] = True
+    values = measure_lesion(mask, np.full((80, 80, 3), 120, np.uint8), None)
+    names = [row.cells[0] for row in measurement_rows(values)]
+    assert names == [
+        *("Area", "Perimeter", "Maximum diameter", "Minimum diameter", "Asymmetry, long axis"),
+        *("Asymmetry, short axis", "Border irregularity", "Colors", "Contrast to the skin"),
+    ]
+    mask[5:10, 5:10] = True
+    assert "Parts" in [row.cells[0] for row in measurement_rows(measure_lesion(mask, None, None))], "more than one"
 
 
 def test_a_row_for_each_quantity() -> None:

@@ -183,6 +183,10 @@ def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
     ):
         run.tell("notice", message=named)
         until(qtbot, lambda named=named: text(view, "run_notice") == named)
+    run.tell("detail", message="the number format is fp32.")
+    details = view.findChild(QLabel, "run_more")
+    until(qtbot, lambda: details.toolTip() == "The number format is fp32.")
+    assert "number format" not in text(view, "run_notice") + text(view, "run_notices_earlier"), "out of sight"
 
 
 def test_notices_are_kept_and_can_be_collapsed(stage, view, qtbot, tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from fake_runs import FakeRun, fake_run
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
@@ -342,6 +341,8 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     # What is shown is launched, once for two clicks, and the run is shown.
     ready.types("name", "mine")
     ready.types("epochs", "3")
+    assert ready.dock.findChild(QWidget, "learning_rate") is None, "under More"
+    advanced(ready)
     ready.types("learning_rate", "1e-5")
     shown = ready.dock.build_recipe()
     ready.clicks("primary")
@@ -392,6 +393,7 @@ def test_counts_follow_the_images_and_values_out_of_range_disable_start(ready, b
     assert ready.says("about blobs") == "20 images with masks, 10 patients or lesions"
     assert ready.says("image_counts").startswith("20 images with masks")
     # Values that are not allowed disable Start.
+    advanced(ready)
     for name, typed in (("epochs", "0"), ("learning_rate", "11"), ("epochs", "many")):
         ready.types(name, typed)
         assert not ready.dock.start_button.isEnabled(), typed
@@ -421,7 +423,7 @@ def test_another_start_keeps_entered_values_and_an_incompatible_network_is_repor
     (user / "odd.toml").write_text("epochs = 'many'\n")
     ready.dock.recipe_picker.load(user / "odd.toml")
     assert "odd.toml: " in ready.dock.status.text
-    assert "odd.toml: key 'data' is missing" in notification_manager.records[-1].message
+    assert "odd.toml: key 'data' is missing" in ready.dock.status.text
     assert ready.dock.build_recipe() == recipe
     # The weights of the start fit one network only.
     advanced(ready).picks("model.architecture", "unet")

@@ -10,7 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, scroll_area, section
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, column, more_button, scroll_area, section
 
 LONG = "Twelve lesions of at least 0.5 mm, three of them drawn by hand and one uncertain. " * 3
 TABLE_HEIGHT = 120
@@ -100,3 +100,22 @@ def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot
     assert reference() is None
     icons.apply()
     connections.close()
+
+
+def test_what_is_under_more_is_hidden_at_first_and_remembered(qtbot, home):
+    def open_page():
+        rare = QLabel("rare")
+        page = column(more_button("page", "rare settings", DockSettings(), rare), rare)
+        qtbot.addWidget(page)
+        return page, page.findChild(QToolButton, "more_page"), rare
+
+    page, more, rare = open_page()
+    assert not rare.isVisibleTo(page)
+    more.click()
+    assert rare.isVisibleTo(page)
+    page, more, rare = open_page()
+    assert more.isChecked()
+    assert rare.isVisibleTo(page)
+    more.click()
+    page, more, rare = open_page()
+    assert not rare.isVisibleTo(page)

@@ -28,6 +28,7 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     column,
     form_layout,
+    more_button,
     named,
     row,
     scroll_area,
@@ -201,7 +202,6 @@ class LesionControls(SectionDock):
         rows.addRow(top_label("photograph"), self.picker)
         rows.addRow(top_label("type"), self.picker.modality)
         rows.addRow(top_label("segmentation"), self.model)
-        rows.addRow("", self.flips)
         rows.addRow(top_label("classifier"), self.classifier)
         self._patient_section = section("Patient", "patient_section", None, self.settings, True)
         self._sections = sections = (
@@ -215,7 +215,9 @@ class LesionControls(SectionDock):
         layout.addWidget(head)
         layout.addWidget(self.picker.ruler)
         layout.addWidget(self.recovery_notice)
-        layout.addWidget(row(self.analyze_button, self.analyze_all_button, stretch=0))
+        more = more_button("analysis", "test-time augmentation", self.settings, self.flips)
+        layout.addWidget(row(self.analyze_button, self.analyze_all_button, more, stretch=0))
+        layout.addWidget(self.flips)
         layout.addWidget(self.hidden_notice)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._results = QWidget()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
@@ -51,7 +51,7 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
-from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
+from napari_melanoma.ui.widgets.style import form_layout, more_button, named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -151,8 +151,10 @@ class ReviewDock(LibraryDock):
         head = QWidget()
         rows = form_layout(head)
         rows.addRow(row(self.title, self.folder_button, stretch=0))
-        rows.addRow("model", self.model)
-        rows.addRow("measure", self.method_combo)
+        measure = row(QLabel("measure"), self.method_combo, stretch=1)
+        more = more_button("review", "uncertainty measure", self.settings, measure)
+        rows.addRow("model", row(self.model, more, stretch=0))
+        rows.addRow(measure)
         rows.addRow("show", row(self.filter_combo, self.name_field, stretch=1))
         rows.addRow("order", row(self.sort_combo, self.import_button, stretch=0))
         column.addWidget(head)

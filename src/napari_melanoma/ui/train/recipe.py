@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 FILE_KIND = "Recipes"  # in file dialogs
-VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
+VISIBLE_FIELDS = ("name", "epochs")
 # Fields with controls of their own, here or elsewhere in the dock
 EXCLUDED_FIELDS = ("task", "data.datasets", "data.replay", "model.start", "model.start_weights", "classification")
 
@@ -51,7 +51,7 @@ class RecipeForm(QWidget):
         self.classification_form.changed.connect(self._on_changed)
         self._holder = QWidget()
         QVBoxLayout(self._holder).setContentsMargins(0, 0, 0, 0)
-        self._advanced_section = section("Advanced", "advanced_section", self._holder, settings, False)
+        self._advanced_section = section("More", "advanced_section", self._holder, settings, False)
         icons.add_sections(self._advanced_section)
         self._advanced_section.toggled.connect(self._on_section_toggled)
         layout = QVBoxLayout(self)
@@ -109,7 +109,7 @@ class RecipeForm(QWidget):
             self._create_advanced_form()
 
     def _create_advanced_form(self) -> None:
-        """Create the controls of the Advanced section when they are first needed, because that takes a moment."""
+        """Create the controls of the section More when they are first needed, because that takes a moment."""
         if self._advanced_form is None:
             hidden = (*VISIBLE_FIELDS, *EXCLUDED_FIELDS)
             self._advanced_form = ConfigForm(TrainRecipe, self._settings, self._icons, lambda key: key not in hidden)
@@ -124,7 +124,7 @@ class RecipeForm(QWidget):
 
     def _update_change_count(self) -> None:
         changes = 0 if self._advanced_form is None else self._advanced_form.change_count
-        self._advanced_section.title_button.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
+        self._advanced_section.title_button.setText(f"More  ({changes} changed)" if changes else "More")
 
 
 class RecipePicker(QWidget):

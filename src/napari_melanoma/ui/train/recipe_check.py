@@ -148,7 +148,7 @@ def check_network(recipe: TrainRecipe) -> None:
         return
     raise ConfigError(
         f"The weights of {start.name} do not fit: {difference}. "
-        "Reset architecture and options under Advanced, Model, or select another start."
+        "Reset architecture and options under More, Model, or select another start."
     )
 
 

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.monitor import monitor_from_values
 from napari_melanoma.ui.train.comparison import RunComparisonView
@@ -158,6 +159,8 @@ class RunView(QWidget):
         for event in snapshot.events:
             if event["kind"] == "notice":
                 self._notices.add(str(event.get("message", "")))
+            elif event["kind"] == "detail":
+                self._details.setToolTip(capitalize(str(event.get("message", ""))))
             elif event["kind"] == "samples":
                 self.samples.refresh()
 
@@ -300,9 +303,7 @@ class RunNotices(QFrame):
 
     def add(self, text: str) -> None:
         """Add a notice, capitalized; a repeated one moves to the top."""
-        first = text.split(" ")[0]
-        is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size: not capitalized
-        message = text if is_name else f"{text[:1].upper()}{text[1:]}"
+        message = capitalize(text)
         if message:
             self._messages = [message, *(other for other in self._messages if other != message)]
             self._update_text()

@@ -235,7 +235,7 @@ class ClassifierPicker(ModelPicker):
         """Show the name of the model for the photograph in view, if the model is selected automatically."""
         if self._is_automatic and name != self._automatic:
             self._automatic = name
-            self.combo.setItemText(self.combo.currentIndex(), f"auto: {name}" if name else "automatic")
+            self.combo.setItemText(self.combo.currentIndex(), f"{name} (auto)" if name else "automatic")
             self._update_card_button()
 
     @property

@@ -370,6 +370,22 @@ def tool_button(
     return button
 
 
+def more_button(name: str, contents: str, settings: DockSettings, *widgets: QWidget) -> QToolButton:
+    """Make a button that shows and hides rarely needed widgets, and remembers it; ``contents``: what they are."""
+    tip = f"Show or hide: {contents}"
+    button = tool_button(f"more_{name}", f"More: {contents}", tip, "more", checkable=True)
+
+    def show(is_shown: bool) -> None:
+        for widget in widgets:
+            widget.setVisible(is_shown)
+
+    button.setChecked(settings.get(f"more/{name}", False))
+    show(button.isChecked())
+    button.toggled.connect(show)
+    button.toggled.connect(lambda is_shown: settings.set(f"more/{name}", is_shown))
+    return button
+
+
 def enable(button: QAbstractButton, tip: str, blocker: str) -> None:
     """Enable a button, or show why it is disabled."""
     button.setEnabled(not blocker)

@@ -220,7 +220,7 @@ class RoiSection(PhotographSection):
 
     def open(self, session: HostedPhotograph) -> QWidget:
         """Return the controls of the region of interest."""
-        options, self._roi = session.services.options, (roi := RoiControls())
+        options, self._roi = session.services.options, (roi := RoiControls(session.services.settings))
         roi.edited.connect(partial(self._on_edited, roi))
         roi.changed.connect(self._on_changed)
         connect_sharing(roi.share_bar, session, ROI_OPTIONS)

@@ -31,6 +31,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     form_layout,
+    more_button,
     named,
     quiet_label,
     row,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 SLIDER_STEPS = 100
 THUMBNAIL_PX = 96
@@ -198,7 +200,7 @@ class RoiControls(QWidget):
     edited = Signal()
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         self.config = RoiConfig()
         self._margin = named(
@@ -219,10 +221,13 @@ class RoiControls(QWidget):
         self._picture.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
         self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         fields = QWidget()
-        rows = form_layout(fields)
+        rows, more_fields = form_layout(fields), QWidget()
+        more_rows = form_layout(more_fields)
         rows.addRow("margin", self._margin)
-        rows.addRow("background", self._background)
-        rows.addRow("side", self._side)
+        rows.addRow("", more_button("roi", "background and side of the image", settings, more_fields))
+        rows.addRow(more_fields)
+        more_rows.addRow("background", self._background)
+        more_rows.addRow("side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
         self.share_bar = ShareOptionsBar("roi_for_all", "region of interest")
@@ -313,10 +318,13 @@ class CorrectionTools(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(row(QLabel("correct"), *(self.buttons[name] for name in ("paint", "erase", "choose"))))
-        layout.addWidget(
-            row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
+        scribbles = row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
+        self._more = more_button(
+            "scribbles", "strokes inside and outside the lesion", session.services.settings, scribbles
         )
+        corrections = (self.buttons[name] for name in ("paint", "erase", "choose"))
+        layout.addWidget(row(QLabel("correct"), *corrections, self._more))
+        layout.addWidget(scribbles)
         self.buttons["paint"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 1, "paint"))
         self.buttons["erase"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 0, "erase"))
         self.buttons["choose"].toggled.connect(self._on_choose)
@@ -356,6 +364,7 @@ class CorrectionTools(QWidget):
     def _scribble(self, label: int) -> None:
         strokes = layers.get_scribbles_layer(self._session.viewer, self._session.image)
         self.scribbles_added.emit(strokes)
+        self._more.setChecked(True)  # also by its key
         self._activate_tool(strokes, label, "paint")
 
     def _on_apply(self) -> None:

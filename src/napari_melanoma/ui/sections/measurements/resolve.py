@@ -55,11 +55,18 @@ def resolve_measurements(result: LesionResult | None, predictions: tuple[ClassPr
     return MeasurementsView(measurement_rows(result.measurements), lesions, positive)
 
 
+# Measurements for statistics, which are in the tables that are saved
+UNLISTED = ("equivalent_diameter_px", "compactness", "eccentricity", "axis_ratio", "solidity", "fractal_dimension")
+
+
 def measurement_rows(values: Mapping[str, float]) -> tuple[MeasurementRow, ...]:
-    """Arrange measurements, by name, with one row for each quantity."""
+    """Arrange the measurements that readers use, by name, with one row for each quantity."""
     physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
     rows = []
     for item in MEASUREMENTS:
+        is_one_part = item.name == "parts" and values.get("parts") == 1
+        if item.name in UNLISTED or item.name.startswith("color_std_") or is_one_part:
+            continue
         if item.name in values and not item.unit.startswith("mm"):
             in_mm = physical.get(item.label)
             value = "" if in_mm is None or in_mm.name not in values else format_value(values[in_mm.name], in_mm.unit)
