@@ -103,12 +103,12 @@ def _pair_named(tree: SourceTree, rows: Mapping[str, Mapping[str, str]], named: 
 
     records = pair_records(tree.filter_files(is_first), rows, {})
     used = {record.image_id.lower() for record in records}
+    by_file = {record.image: record for record in records}
     for first, *others in groups.values():
-        record = next(record for record in records if record.image == first) if others else None
-        for file in others if record else ():
+        for file in others if first in by_file else ():
             image_id = free_name(safe_name(file.stem), used)
             used.add(image_id.lower())
-            records.append(replace(record, image_id=image_id, image=file))
+            records.append(replace(by_file[first], image_id=image_id, image=file))
     unnamed = [file.name for file in tree.files if not is_first(file) and file.name not in named]
     if unnamed:
         note = f"not used, as annotations name others of these names: {format_names(unnamed)}"
