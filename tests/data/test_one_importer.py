@@ -185,6 +185,11 @@ def test_a_patient_in_two_splits_is_reported_as_by_the_check(column: str, tmp_pa
     expected = ("p1", f"is in more than one {column}: {', '.join(values)}")
     assert expected in imported.faults
     assert expected in imported.dataset.check().faults
+    added = nm.import_masks(
+        folder / "masks", folder / "images", tmp_path / "set", table=folder / "metadata.csv", replace=True
+    )
+    assert len(added.added) == 2
+    assert expected in added.faults
 
 
 def test_a_table_that_is_joined_is_not_called_unread(tmp_path: Path) -> None:
