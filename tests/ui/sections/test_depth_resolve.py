@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
@@ -27,6 +28,7 @@ from napari_melanoma.ui.sections.depth.resolve import (
     resolve_line_label,
 )
 from napari_melanoma.ui.session.depth import DepthPredictions, DepthState
+from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING, offset_label
 
 SIZE = PixelSize(0.5, 0.5, "file")
 WHEN = "2026-01-01T10:00:00+00:00"
@@ -120,6 +122,8 @@ def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     assert resolve_line_label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
     label = resolve_line_label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
     assert label == "0.20 mm\nat 0.5 µm/px"
+    padded = offset_label(np.array(((0.0, 0.0), (9.0, 0.0))), "line", label).split("\n")
+    assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer
@@ -78,7 +79,7 @@ def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
     if kind != "line":
         return label
     height, width = abs(data[-1] - data[0])[-2:]
-    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
+    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else indent(label, LABEL_PADDING)
 
 
 LASSO = "add_polygon_lasso"
