@@ -41,7 +41,8 @@ def listed() -> set[str]:
 
 
 def test_every_listed_name_is_there() -> None:
-    assert set(nm.__all__) == listed() == set(dir(nm)) - {"__version__"}
+    assert {*nm.__all__, "tools"} == listed() == set(dir(nm)) - {"__version__"}
+    assert "napari_melanoma.tools" in nm.__doc__, "help shows only names of __all__"
     for name in nm.__all__:
         assert getattr(nm, name).__doc__
     with pytest.raises(AttributeError, match=r"no attribute 'nonsense'\. The public names are listed in"):

@@ -2,7 +2,7 @@
 
 ``__init__.pyi`` lists the public Python API; all other modules are internal. The API follows semantic versioning: until
 version 1.0 a minor version may change it, with a deprecation warning one minor version earlier. Each name is imported
-when it is first used, so that ``import napari_melanoma`` is fast.
+when it is first used, so that ``import napari_melanoma`` is fast. ``napari_melanoma.tools`` has forms for napari.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from typing import Any
 
 import lazy_loader
 
-_load_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load_name, _list_names, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [name for name in _names if name != "tools"]  # importing it needs a Qt binding
+
+
+def __dir__() -> list[str]:
+    return _list_names()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - functions and classes
     """Import a public name, or read the version, when it is first used."""
-    if name == "tools":  # not in __all__, since it needs a Qt binding
+    if name == "tools":
         from importlib import import_module
 
         return import_module("napari_melanoma.ui.tools")

@@ -1,5 +1,3 @@
-# Not in __all__, since it needs a Qt binding.
-
 from .api.classification import Classification, Explanation, classify, explain, iter_explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
@@ -47,6 +45,7 @@ from .core.errors import (
 )
 from .io.photographs import Photograph
 from .models.bundle import BundleInfo
+from .ui import tools as tools  # not in __all__, since it needs a Qt binding
 
 __version__: str
 

@@ -148,6 +148,21 @@ def test_segment_from_points_of_a_layer_in_other_units(mole, opened, shown_viewe
     )
 
 
+@pytest.mark.both_qts
+def test_a_script_without_an_event_loop_gets_the_result(mole, qtbot):
+    run = nm.tools.segment()(image=Image(mole.rgb, name="mole"))
+    with pytest.raises(TimeoutError):
+        run.result(timeout=0)
+    ((mask, options, kind),) = run.result(timeout=PATIENCE_MS / 1000)
+    assert (mask.any(), options["name"], kind) == (True, "mole mask", "labels")
+    assert run.exception() is None
+
+
+def test_the_module_lists_its_tools_only():
+    assert dir(nm.tools) == nm.tools.__all__
+    assert len(dir(nm.tools)) == 8
+
+
 def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer, qtbot):
     image = shown_viewer.add_image(mole.rgb, name="mole", rgb=True)
     gui = nm.tools.segment()

@@ -66,6 +66,11 @@ __all__ = [
     "segment_tissue",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 AUTOMATIC = "automatic, by the type of photograph"
 SHOWN = ("area", "max_diameter")  # in the text of a measured label
 SEXES = [("unknown", ""), ("female", "female"), ("male", "male")]

@@ -12,6 +12,7 @@ from napari.layers import Labels
 from napari.utils import cancelable_progress
 from napari.utils.notifications import ErrorNotification, notification_manager, show_error
 from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEventLoop, QThread, QTimer
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -44,10 +45,31 @@ class ToolResult(NamedTuple):
 class ToolRun(Future[Any]):
     """A running tool; its result are tuples of new layers, or None if it failed, was canceled, or found nothing.
 
-    ``text``: what the tool has found, or why it has failed.
+    ``text``: what the tool has found, or why it has failed. On the GUI thread, where runs end, ``result`` and
+    ``exception`` process events until then: a script has no event loop, and a callback would wait for itself.
     """
 
     text = ""
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - of the base class
+        """Return the new layers, or None."""
+        self._process_events(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return None, as errors are shown and stated in ``text``."""
+        self._process_events(timeout)
+        return super().exception(timeout)
+
+    def _process_events(self, timeout: float | None) -> None:
+        application = QCoreApplication.instance()
+        if self.done() or application is None or QThread.currentThread() != application.thread():
+            return
+        loop = QEventLoop()
+        self.add_done_callback(lambda _: loop.quit())
+        if timeout is not None:
+            QTimer.singleShot(round(1000 * timeout), loop.quit)
+        loop.exec()
 
 
 class _ToolProgress(cancelable_progress):
