@@ -102,6 +102,28 @@ def test_dense_maps_are_stitched_and_measured_finely(
     assert stitched[66:].max() < 0.05
 
 
+def test_the_same_pixels_as_pyramid_and_as_one_level_give_the_same_lesions(
+    drawn_slide: Callable[..., Path], options: SlideOptions, tile_model: LoadModel, tmp_path: Path
+) -> None:
+    """The stored level of half the resolution was changed by its compression, as scanners do."""
+    rgb = tifffile.imread(drawn_slide(tmp_path / "drawn.tif"))
+    side, mpp = len(rgb), 0.25
+    noise = np.random.default_rng(0).integers(0, 100, (side // 2, side // 2, 1))
+    coarse = np.clip(rgb[::2, ::2] - noise, 0, 255).astype(np.uint8)
+    size = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
+    stored = {"tile": (128, 128), "photometric": "rgb", "compression": "zlib", "metadata": None}
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif") as tiff:
+        tiff.write(rgb, subifds=1, **stored, **size)
+        tiff.write(coarse, subfiletype=1, **stored)
+    tifffile.imwrite(tmp_path / "level.tif", rgb, **stored, **size)
+    pyramid, level = (
+        analysed(tmp_path / f"{name}.tif", tmp_path / name, options, tile_model("dense"))
+        for name in ("pyramid", "level")
+    )
+    assert len(level.content["lesions"]) == 1
+    assert pyramid.content["lesions"] == level.content["lesions"]
+
+
 def test_canceled_analysis_resumes_with_the_same_result(
     slide_path: Path,
     options: SlideOptions,

@@ -34,14 +34,16 @@ P3 = TilingConfig(side_um=3000, side_px=512)
 CASES = [
     Case("20x read as it is", (0.499, 0.499), (4, 16), TilingConfig(), 0, (224, 224), (0.499, 0.499)),
     Case("40x halved", (0.25, 0.25), (4, 16), TilingConfig(), 0, (448, 448), (0.5, 0.5)),
-    Case("40x with a level between", (0.25, 0.25), (2, 8), TilingConfig(), 1, (224, 224), (0.5, 0.5)),
-    Case("an odd size of pixels", (0.2277, 0.2277), (2, 4), TilingConfig(), 1, (246, 246), (0.50013, 0.50013)),
+    Case("40x with a level between", (0.25, 0.25), (2, 8), TilingConfig(), 0, (448, 448), (0.5, 0.5)),
+    Case("a far coarser scale", (0.25, 0.25), (2, 4, 8), TilingConfig(mpp=8), 2, (1792, 1792), (8, 8)),
+    Case("an odd size of pixels", (0.2277, 0.2277), (2, 4), TilingConfig(), 0, (492, 492), (0.50013, 0.50013)),
     Case("pixels that are not square", (0.25, 0.5), (), TilingConfig(), 0, (448, 224), (0.5, 0.5)),
     Case("a level that is fine enough along one axis", (0.25, 0.5), (2,), TilingConfig(), 0, (448, 224), (0.5, 0.5)),
     Case("coarser than asked for", (1.0, 1.0), (2,), TilingConfig(), 0, (112, 112), (0.5, 0.5)),
-    Case("P3's patches of 3 mm", (0.25, 0.25), (4, 16, 64), P3, 2, (750, 750), (5.859375, 5.859375)),
+    Case("P3's patches of 3 mm", (0.25, 0.25), (4, 16, 64), P3, 1, (3000, 3000), (5.859375, 5.859375)),
+    Case("P3's patches without other levels", (0.25, 0.25), (), P3, 0, (12000, 12000), (5.859375, 5.859375)),
     Case("no scale", None, (4,), TilingConfig(), 0, (224, 224), None),
-    Case("levels in another order", (0.25, 0.25), (8, 2), TilingConfig(), 2, (224, 224), (0.5, 0.5)),
+    Case("levels in another order", (0.25, 0.25), (16, 2), TilingConfig(mpp=4), 2, (1792, 1792), (4, 4)),
 ]
 
 

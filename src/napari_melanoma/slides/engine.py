@@ -280,7 +280,8 @@ class TileReader:
         self._grid = grid
         self._prepare = prepare
         self._file_monitor = SlideFileMonitor(slide.info)
-        self._block_tiles = max(2, round(BLOCK_PX / max(grid.read_px)))
+        side = max(grid.read_px)
+        self._block_tiles = max(2 if side <= 2 * BLOCK_PX else 1, round(BLOCK_PX / side))
 
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a batch.

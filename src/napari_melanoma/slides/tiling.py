@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
+# Pixels along a side of a pixel of the network, if the slide has them: stored levels were compressed or sharpened once
+# more, and a model finds other lesions on them than on the mean of finer pixels.
+OVERSAMPLING = 8
+MAX_READ_PX = 4096  # side of a tile in pixels of the level, if there is a coarser level: 50 MB
 MAX_UPSAMPLING = 1.1  # a level is still accepted if it is coarser than requested by this factor
 MIN_TISSUE = 0.1  # share of a tile that must be tissue, by default
 FIRST_PASS_BLOCKS = 128  # greatest number of tiles in the first pass, which takes some seconds on a CPU
@@ -155,8 +159,9 @@ def plan_tiles(
 ) -> TileGrid:
     """Choose the level to read, and place the tiles over a slide or a part of it.
 
-    Tiles are read from the coarsest level that is fine enough, or enlarged from the finest level if none is. There is
-    at least one tile, except with border ``inside`` on a slide smaller than a tile.
+    Tiles are read from the coarsest level that is ``OVERSAMPLING`` times as fine as requested, or else from the finest
+    level in which a tile has at most ``MAX_READ_PX`` pixels a side, and resized. There is at least one tile, except
+    with border ``inside`` on a slide smaller than a tile.
 
     ``pixel_size``: that of the finest level; without it, a tile has ``side_px`` pixels of the finest level. ``within``:
     the part to tile, in pixels of the finest level, such as the scanned area; by default the whole slide.
@@ -164,7 +169,7 @@ def plan_tiles(
     if not levels:
         raise InputError("this slide has no levels, expected at least one. Convert it to a TIFF.")
     size = _finest_side(config, pixel_size)
-    level = _choose_level(levels, min(size) / config.side_px)
+    level = _choose_level(levels, min(size), config.side_px)
     downsample = levels[level].downsample
     read = tuple(_whole_pixels(side / downsample, config) for side in size)
     margin = tuple(round(config.margin_px * side / config.side_px) for side in read)
@@ -231,10 +236,19 @@ def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[fl
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
-def _choose_level(levels: Sequence[LevelInfo], max_downsample: float) -> int:
-    """Return the index of the coarsest level whose downsample is at most about ``max_downsample``, or of the finest."""
-    fine = [number for number, level in enumerate(levels) if level.downsample <= max_downsample * MAX_UPSAMPLING]
-    return max(fine, key=lambda number: levels[number].downsample, default=0)
+def _choose_level(levels: Sequence[LevelInfo], side: float, side_px: int) -> int:
+    """Return the index of the level to read.
+
+    ``side``: of a tile in pixels of the finest level. ``side_px``: at the input of the network.
+    """
+    downsamples = {number: level.downsample for number, level in enumerate(levels)}
+    coarsest = side / side_px * MAX_UPSAMPLING
+    usable = [number for number, factor in downsamples.items() if factor <= coarsest] or [0]
+    small = [number for number in usable if side / downsamples[number] <= MAX_READ_PX]
+    oversampled = [number for number in small if downsamples[number] <= coarsest / OVERSAMPLING]
+    if oversampled or not small:
+        return max(oversampled or usable, key=downsamples.__getitem__)
+    return min(small, key=downsamples.__getitem__)
 
 
 def _whole_pixels(side: float, config: TilingConfig) -> int:
