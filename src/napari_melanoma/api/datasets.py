@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.api.inputs import AnyPath, check_flag, to_mask_array, to_path, to_paths, to_run
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.paths import real_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,11 +62,11 @@ class DataSet(PathLike[str]):
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same folder."""
-        return isinstance(other, DataSet) and self.folder.resolve() == other.folder.resolve()
+        return isinstance(other, DataSet) and real_path(self.folder) == real_path(other.folder)
 
     def __hash__(self) -> int:
         """Return the hash of the folder."""
-        return hash(self.folder.resolve())
+        return hash(real_path(self.folder))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table.
@@ -409,6 +410,6 @@ def to_folders(data: AnyPath | Sequence[AnyPath]) -> list[Path]:
     folders = to_paths(data, "a data set")
     if not folders:
         raise InputError("pass one data set or more; found none.")
-    if len({folder.resolve() for folder in folders}) < len(folders):
+    if len({real_path(folder) for folder in folders}) < len(folders):
         raise InputError(f"each data set must be passed once; found {', '.join(map(str, folders))}.")
     return folders

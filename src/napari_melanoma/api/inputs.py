@@ -18,6 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
@@ -329,7 +330,7 @@ def to_path(path: object, noun: str) -> Path:
     if not isinstance(path, str | PathLike):
         raise InputError(f"{noun} must be a path (str or pathlib.Path); found {describe(path)}.")
     try:
-        checked = Path(path).expanduser()
+        checked = expand_user(path)
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             checked.stat()
     except (OSError, RuntimeError, TypeError, ValueError) as error:

@@ -27,6 +27,7 @@ from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, describe_error
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES, TABLE_SUFFIXES, find_images_and_tables, note_without_suffix
 from napari_melanoma.io.photographs import read_image_size
@@ -68,7 +69,7 @@ def collect_patients(
     patient, if there is exactly one. Raise ``InputError`` if there is no image.
     """
     run = run or RunContext()
-    selected = [Path(os.path.normpath(Path(path).expanduser().absolute())) for path in paths]
+    selected = [Path(os.path.normpath(expand_user(path).absolute())) for path in paths]
     without_suffix: list[Path] = []
     files = find_images_and_tables(selected, without_suffix)
     table_files = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]

@@ -28,7 +28,7 @@ from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, 
 from napari_melanoma.core.files import replace_non_finite, save_error, write_text
 from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import is_inside
+from napari_melanoma.core.paths import expand_user, is_inside
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.io.results import read_mask, write_mask
@@ -90,7 +90,7 @@ class CaseStore:
     @classmethod
     def create(cls, folder: Path, case: Case | None = None) -> Self:
         """Create a case in a folder, which may contain images but no case, and open it."""
-        folder = folder.expanduser().absolute()
+        folder = expand_user(folder).absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} already contains a case. Open it, or choose another folder.")
         _reject_links(folder)
@@ -232,7 +232,7 @@ def _with_patient_id(case: Case) -> Case:
 
 def _resolve_folder(path: Path) -> Path:
     """Return the absolute folder of a case, also for the path of its ``case.json``."""
-    path = path.expanduser().absolute()
+    path = expand_user(path).absolute()
     folder = path.parent if path.name == CASE and not path.is_dir() else path
     _reject_links(folder)
     return folder

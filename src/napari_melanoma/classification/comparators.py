@@ -17,6 +17,7 @@ from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import BundleError, DataSetError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
@@ -179,7 +180,7 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left_out: list[str] = []
     for name in recipe.data.datasets:
-        dataset_rows, notes = _read_rows(Path(name).expanduser(), target)
+        dataset_rows, notes = _read_rows(expand_user(name), target)
         rows |= dataset_rows
         left_out += notes
     labels_by_key = row_labels(rows, target)
@@ -195,7 +196,7 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         (log_odds, labels[is_validation]) if len(log_odds) else None,
     )
     # Runs of earlier versions do not record for each case whether it is synthetic.
-    laws = [Path(name).expanduser() / COHORT_FILE for name in recipe.data.datasets]
+    laws = [expand_user(name) / COHORT_FILE for name in recipe.data.datasets]
     synthetic = all(row.sample.synthetic for row in cases) or all("law" in read_object_or_empty(law) for law in laws)
     comparators = comparators.model_copy(update={"phantom": synthetic, "left_out": tuple(left_out)})
     write_comparators(bundle.path, comparators)

@@ -30,6 +30,7 @@ from napari_melanoma.cli import (
 )
 from napari_melanoma.cli.extension_commands import PROGRAM, ExtensibleGroup
 from napari_melanoma.cli.options import add_command
+from napari_melanoma.core.paths import provide_home
 from napari_melanoma.core.torch_environment import prepare_torch
 
 __all__ = ["app", "main"]
@@ -92,6 +93,9 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file name outside the console's code page
+    if home := provide_home():
+        note = f"Warning: HOME is not set: settings and models are in {home}. Set HOME to keep them."
+        typer.echo(note, err=True)
     try:
         app(prog_name=PROGRAM)
     finally:

@@ -15,6 +15,7 @@ from napari_melanoma.cli.options import Debug, Out, format_help
 from napari_melanoma.cli.session import CommandSession, command_session, stop_signals
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import expand_user
 
 DISPLAY_VARIABLES = (
     "DISPLAY",
@@ -86,7 +87,7 @@ def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Pa
     from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.slides.reading.detection import find_slides, is_slide
 
-    slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]
+    slides = [path for path in paths if all_are_slides or is_slide(expand_user(path))]
     photographs = [path for path in paths if path not in slides]
     return find_slides(slides) if slides else [], find_photographs(photographs) if photographs else []
 

@@ -9,9 +9,10 @@ import hashlib
 import os
 import re
 import stat
+import tempfile
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,34 @@ _DIGITS = 24  # hexadecimal digits of a digest: enough that no two texts share o
 _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def real_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path without links; a link that leads to itself is kept, where ``Path.resolve`` may raise."""
+    return Path(os.path.realpath(path))
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """Replace a leading ``~``; kept in names such as ``~copy.png``, for which ``Path.expanduser`` raises."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def provide_home() -> Path | None:
+    """Set HOME to a private temporary folder if it is not set and the user has no account, as in some containers.
+
+    Without it, neither this program nor the libraries that it uses have a place for settings and models. Returns the
+    folder; None if there is a home folder.
+    """
+    if expand_user("~") != Path("~"):
+        return None
+    folder = Path(tempfile.gettempdir(), f"napari-melanoma-{os.getuid()}")
+    with suppress(OSError):
+        folder.mkdir(0o700, exist_ok=True)
+    status = folder.lstat() if os.path.lexists(folder) else None
+    if status is None or not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-"))  # the name was taken by another user
+    os.environ["HOME"] = str(folder)
+    return folder
 
 
 class UnsafePath(InputError):  # noqa: N818 - the name describes the path

@@ -25,7 +25,14 @@ from napari_melanoma.core.files import (
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
 from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.core.paths import PathResolver, UnsafePath, allow_outside_files, describe_invalid_id, is_file
+from napari_melanoma.core.paths import (
+    PathResolver,
+    UnsafePath,
+    allow_outside_files,
+    describe_invalid_id,
+    is_file,
+    real_path,
+)
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.table_schema import COLUMN_NAMES
 
@@ -144,7 +151,7 @@ def check_dataset_names(folders: Iterable[Path]) -> None:
     first_by_name: dict[str, Path] = {}
     for folder in folders:
         first = first_by_name.setdefault(folder.name, folder)
-        if first.resolve() != folder.resolve():
+        if real_path(first) != real_path(folder):
             raise DataSetError(
                 f"two data sets have the name '{folder.name}': {first} and {folder}. Their patients could not be kept "
                 "apart; rename one of the folders."

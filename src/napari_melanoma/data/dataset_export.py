@@ -13,6 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     get_group_id,
@@ -76,7 +77,7 @@ def export_dataset(
     is_label_image = has_classes or bool(options.classes or names)
     classes = _name_classes(options.classes, values, names) if is_label_image else {LESION: (1,)}
     images = [replace(image, classes=classes, is_label_image=is_label_image) for image in images]
-    data = ExportedData(dataset.resolve().name, out.resolve().name, images, classes, options, run, faults)
+    data = ExportedData(real_path(dataset).name, real_path(out).name, images, classes, options, run, faults)
     data.notes += _note_unnamed(classes, values) if is_label_image else []
     with atomic_folder(out) as folder:
         format_.write(data, folder)

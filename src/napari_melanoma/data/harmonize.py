@@ -21,6 +21,7 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.data.table_mapping import (
     NO_SITE,
     ColumnMeaning,
@@ -585,11 +586,11 @@ class HarmonizeOptions(Config):
 
 def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: RunContext) -> HarmonizeReport:
     """Harmonize the file ``table`` into the CSV file ``out``; all rows are kept, in their order."""
-    if out.resolve() == table.resolve():
+    if real_path(out) == real_path(table):
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
     harmonizer = Harmonizer(options.source)
     buffer = _RowBuffer()
-    folder_prefix = _relative_folder(out.resolve().parent, table.resolve().parent)
+    folder_prefix = _relative_folder(real_path(out).parent, real_path(table).parent)
     for given in track_rows(iterate_rows(table), run, "Harmonizing rows"):
         row = options.mapping.apply(given)
         harmonized = harmonizer.harmonize_row(row)

@@ -17,7 +17,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import discard, move, normalize_name, sweep_once, temporary_name, write_json
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.paths import free_name, ids_to_file_names
+from napari_melanoma.core.paths import free_name, ids_to_file_names, real_path
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import (
     DatasetEntry,
@@ -231,7 +231,7 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     """
     check_dataset_names(folders)
     require_outside_datasets(out, folders)
-    if len({folder.resolve() for folder in folders}) < 2:
+    if len({real_path(folder) for folder in folders}) < 2:
         raise DataSetError(f"expected two or more data sets to merge, found {len(folders)}. Name another one.")
     readers = [_DatasetReader(folder, number) for number, folder in enumerate(folders)]
     origins = [origin for reader in readers for origin in reader.iter_rows(run)]

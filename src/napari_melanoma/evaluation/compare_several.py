@@ -17,7 +17,7 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import is_same_folder, write_json
-from napari_melanoma.core.paths import free_name
+from napari_melanoma.core.paths import free_name, real_path
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Key, Sample, list_surrounding_datasets, require_outside_datasets
 from napari_melanoma.data.partial_results import remove_partial_results
@@ -321,7 +321,7 @@ def _check_different_evaluations(folders: Sequence[Path]) -> None:
     """Reject fewer than two evaluations, or the same evaluation twice, as all differences would be 0."""
     if len(folders) < 2:
         raise InputError(f"a comparison needs two or more evaluations; found {len(folders)}.")
-    paths = [folder.resolve() for folder in folders]
+    paths = [real_path(folder) for folder in folders]
     for number, path in enumerate(paths):
         if path in paths[:number]:
             raise InputError(f"{folders[number]} was named twice. Name two different evaluations.")

@@ -15,6 +15,7 @@ import numpy as np
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel, Comparison
 from napari_melanoma.evaluation.map_difference import FACT, MapDifference, UnpaintedCells
@@ -43,7 +44,7 @@ WORSE = "The network is worse on them: the painted classifier stays."
 
 def find_held_back(recipe: TrainRecipe) -> Path | None:
     """Return the data set of a run that trains on strokes, with the cells that were held back; None for other runs."""
-    folders = [Path(name).expanduser() for name in recipe.data.datasets]
+    folders = [expand_user(name) for name in recipe.data.datasets]
     if recipe.model.architecture != ARCHITECTURE or len(folders) != 1:
         return None
     return folders[0] if (folders[0] / HELD_BACK).is_file() else None

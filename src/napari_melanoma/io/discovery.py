@@ -12,6 +12,7 @@ from typing import NamedTuple
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.io.formats import HEAD_BYTES, Format, identify_format
 
 SUFFIXES: frozenset[str] = frozenset(
@@ -97,9 +98,9 @@ def _find_files(inputs: Iterable[str | Path], kind: FileKind, without_suffix: li
         return is_accepted
 
     noting = kind._replace(accept=accept)
-    files = {path.resolve(): path for name in inputs for path in _expand_input(name, noting)}
+    files = {real_path(path): path for name in inputs for path in _expand_input(name, noting)}
     if without_suffix is not None:
-        without_suffix += [path for path in left_out if path.resolve() not in files]
+        without_suffix += [path for path in left_out if real_path(path) not in files]
     if not files:
         raise InputError(
             f"no {kind.name} was specified. Specify at least one {kind.description}, a folder that contains one, or a "
@@ -111,7 +112,7 @@ def _find_files(inputs: Iterable[str | Path], kind: FileKind, without_suffix: li
 def _expand_input(name: str | Path, kind: FileKind) -> list[Path]:
     """Return the files of one file name, folder or pattern; raise an error if there are none."""
     accept = kind.accept
-    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path.expanduser raises for a file such as ~copy.png
+    path = expand_user(name)
     if path.is_dir():
         files = list(_walk(path, accept))
     elif path.exists():

@@ -20,7 +20,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_text
 from napari_melanoma.core.locks import Claims, hold_lock
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.paths import folder_name, is_inside
+from napari_melanoma.core.paths import folder_name, is_inside, real_path
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.results import RESULT, format_cell
@@ -83,7 +83,7 @@ class PhotographSource:
             status = path.stat()
         except OSError as error:
             raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it still exists.") from error
-        return cls(path.name, status.st_size, status.st_mtime_ns, _digest(path.resolve().parent, salt))
+        return cls(path.name, status.st_size, status.st_mtime_ns, _digest(real_path(path).parent, salt))
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class ResultFolders:
         """
         source = PhotographSource.from_file(path, self._salt)
         stem = folder_name(path.stem)
-        names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
+        names = [stem, f"{stem}-{_digest(real_path(path), self._salt)[:8]}"]
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}
         reusable = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
@@ -172,7 +172,7 @@ class ResultFolders:
 
     def claim(self, target: ResultTarget) -> ResultTarget | None:
         """Claim a photograph, and read its result again; None if another process analyzes it."""
-        owner = _digest(target.path.resolve(), self._salt)
+        owner = _digest(real_path(target.path), self._salt)
         while True:
             name = target.folder.name
             claimed = self.claims.claim(name, owner)

@@ -16,7 +16,7 @@ from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.packages import list_missing
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import PathResolver, is_device_name
+from napari_melanoma.core.paths import PathResolver, expand_user, is_device_name
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models import AUTOMATIC, DEFAULT_CLASSIFIER, DEFAULT_PHONE_CLASSIFIER, PROMPTED_BUNDLE
 from napari_melanoma.models.bundle import (
@@ -114,7 +114,7 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         return bundles[name_or_path]
     if (user_models_folder() / name_or_path) in (unusable := list_unusable_bundles()):
         raise BundleError(unusable[user_models_folder() / name_or_path])
-    path = Path(name_or_path).expanduser()
+    path = expand_user(name_or_path)
     if path.is_dir():
         run = RunFolder(path)
         is_run = not (path / CONFIG).is_file() and (run.bundle.is_dir() or run.config.is_file())

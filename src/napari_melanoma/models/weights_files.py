@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, shorten
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.models.installed_bundles import list_bundles
 from napari_melanoma.models.torch_inference import NORM_COUNTER
 
@@ -48,7 +49,7 @@ def find_weights_file(start: str) -> Path | None:
 
     None if ``start`` is one of ``START_WORDS``, or the folder or name of a bundle (even if a file has the same name).
     """
-    path = Path(start).expanduser()
+    path = expand_user(start)
     if start in START_WORDS or path.is_dir() or not (path.is_file() or path.name.lower().endswith(SUFFIXES)):
         return None
     is_bundle_name = path.name == start and any(bundle.name == start for bundle in list_bundles())

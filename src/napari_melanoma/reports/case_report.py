@@ -19,6 +19,7 @@ from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -141,12 +142,12 @@ def find_inputs(paths: Sequence[Path], collector: Collector) -> ReportInputs:
         for candidate in candidates:
             kind = _kind_of(candidate)
             if kind == "slide":
-                slides[candidate.resolve()] = None
+                slides[real_path(candidate)] = None
             elif kind == "photograph":
-                photographs[candidate.resolve()] = None
+                photographs[real_path(candidate)] = None
             else:
                 try:
-                    cases.setdefault(candidate.resolve(), CaseStore.open_read_only(candidate))
+                    cases.setdefault(real_path(candidate), CaseStore.open_read_only(candidate))
                 except (InputError, ConfigError) as error:
                     collector.add_problem("Case", "cannot be read: its case.json is damaged or invalid.", error)
     return ReportInputs(tuple(cases.values()), tuple(photographs), tuple(slides))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.depth.readings import SlideDepthReadings, latest_reading, read_depth_file
 from napari_melanoma.io.results import read_slide_result
@@ -106,7 +107,7 @@ class SlidePart:
 def _belongs_to(folder: Path, slide: Path) -> bool:
     """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
     recorded = recorded_slide(folder)
-    if recorded is not None and recorded.resolve() == slide.resolve():
+    if recorded is not None and real_path(recorded) == real_path(slide):
         return True
     fingerprint = stated_fingerprint(folder)
     return bool(fingerprint) and fingerprint == open_fingerprint(slide)

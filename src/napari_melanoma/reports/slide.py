@@ -11,6 +11,7 @@ from napari_melanoma.case.model import set_lesion
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
@@ -268,8 +269,8 @@ def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
 
 def find_case_image(case: Case, slide: Path) -> CaseImage | None:
     """Find a slide among the images of a case, or return None."""
-    path = slide.resolve()
-    return next((image for _, image in case.iterate_images() if image.path.resolve() == path), None)
+    path = real_path(slide)
+    return next((image for _, image in case.iterate_images() if real_path(image.path) == path), None)
 
 
 def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:

@@ -23,7 +23,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
-from napari_melanoma.core.paths import UnsafePath, is_inside
+from napari_melanoma.core.paths import UnsafePath, is_inside, real_path
 from napari_melanoma.core.polygons import as_array, to_shape
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
 from napari_melanoma.io.geojson import CANVAS, read_geojson, write_geojson
@@ -473,7 +473,7 @@ def find_result_folders(paths: Sequence[Path]) -> list[Path]:
 
 def require_outside_results(out: Path) -> None:
     """Raise an error for an output folder that is the result folder of a slide, or lies in one."""
-    place = out.resolve()
+    place = real_path(out)
     for folder in (place, *place.parents):
         if is_slide_folder(folder):
             where = "is" if folder == place else "lies in"

@@ -13,6 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.files import atomic_folder, remove_file, write_json
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
@@ -239,7 +240,7 @@ def _read_run_model(folder: RunFolder) -> BundleInfo:
 
 def _replay_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
     """Return the test images of the replay data, split by the rules of the recipe."""
-    folders = [Path(name).expanduser() for name in recipe.data.replay]
+    folders = [expand_user(name) for name in recipe.data.replay]
     return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
@@ -225,7 +226,7 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     if options is None or options.masks == "reference" or options.view.region == "photograph":
         return 0
     bundle = require_photograph_model(find_bundle(options.segmenter), "segmentation")
-    samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *options.adaptation.to))
+    samples = read_datasets(expand_user(name) for name in (*recipe.data.datasets, *options.adaptation.to))
     missing = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
     if not missing:
         return 0

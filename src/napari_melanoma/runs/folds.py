@@ -24,6 +24,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.processes import ProcessStamp
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderContext, RunPartContext
@@ -162,7 +163,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
     images of their patients, are in no fold.
     """
     names = list(recipe.data.datasets)
-    samples = read_datasets([Path(name).expanduser() for name in names])
+    samples = read_datasets([expand_user(name) for name in names])
     config = recipe.classification
     strata: dict[Key, str] = {} if config is None else read_strata(names, config)
     if config is None:
@@ -189,7 +190,7 @@ def plan_folds(recipe: TrainRecipe, count: int, run: RunContext) -> list[tuple[S
 def _read_table_folds(names: Sequence[str], chosen: Sequence[tuple[Sample, str]], count: int) -> list[int] | None:
     """Read the folds of the images from the tables of their data sets; None if an image has none."""
     cells: dict[Key, str] = {}
-    for path in (Path(name).expanduser() for name in names):
+    for path in (expand_user(name) for name in names):
         entries = (entry for entry in iter_entries(path) if isinstance(entry, DatasetEntry))
         cells |= {(path.name, entry.row["image_id"]): entry.row.get(FOLD, "") for entry in entries}
     folds = [cells.get(sample.key, "") for sample, _ in chosen]
@@ -217,7 +218,7 @@ def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
     values = recipe.model_dump(mode="json")
     values["name"] = f"{recipe.name}-fold-{number}"
     values["seed"] = recipe.seed + number  # otherwise all folds would be calibrated with nearly the same images
-    values["data"]["fold"] = FoldConfig(number=number, table=str(table.resolve())).model_dump()
+    values["data"]["fold"] = FoldConfig(number=number, table=str(real_path(table))).model_dump()
     return TrainRecipe.parse(values, f"the recipe of fold {number}")
 
 
@@ -228,7 +229,7 @@ def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainReci
     student; by default that of the cross-validation. On the data sets of a cross-validation, the student is trained on
     the images of all folds, and tested on the test images of the tables.
     """
-    folder = Path(teacher).expanduser()
+    folder = expand_user(teacher)
     is_cross_validation = bool(list_folds(folder))
     if recipe is None and not is_cross_validation:
         raise RunError(f"{teacher} is not a folder of train --folds, so it has no recipe. Add --config FILE.")
@@ -240,15 +241,15 @@ def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainReci
     values = student.model_dump(mode="json")
     if is_cross_validation and student.name == base.name:  # that of the ensemble
         values["name"] = f"{base.name}-distilled"
-    values["teacher"] = {**values.get("teacher", {}), "bundle": str(folder.resolve()) if folder.is_dir() else teacher}
+    values["teacher"] = {**values.get("teacher", {}), "bundle": str(real_path(folder)) if folder.is_dir() else teacher}
     if is_cross_validation and _resolve(student) == _resolve(base):
-        values["data"] |= {"test_split": base.data.test_split, "fold": {"table": str((folder / FOLDS).resolve())}}
+        values["data"] |= {"test_split": base.data.test_split, "fold": {"table": str(real_path(folder / FOLDS))}}
     return TrainRecipe.parse(values, "the recipe of the student")
 
 
 def _resolve(recipe: TrainRecipe) -> list[Path]:
     """Return the folders of the data sets of a recipe."""
-    return [Path(name).expanduser().resolve() for name in recipe.data.datasets]
+    return [real_path(expand_user(name)) for name in recipe.data.datasets]
 
 
 def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolderContext) -> FoldsResult:
@@ -304,7 +305,7 @@ def _write_ensemble(
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
     if not (folder.evaluation / METRICS_FILE).is_file() and _has_test_images(recipe, folder):
-        datasets = [Path(name).expanduser() for name in recipe.data.datasets]
+        datasets = [expand_user(name) for name in recipe.data.datasets]
         options = {"split": recipe.data.test_split}
         evaluate_model(ensemble, datasets, folder.evaluation, options, source="train", run=run)
     return ensemble, tuple(notices)
@@ -313,7 +314,7 @@ def _write_ensemble(
 def _has_test_images(recipe: TrainRecipe, folder: RunFolder) -> bool:
     """Whether the tables have test images, which are in no fold."""
     folds, split = read_folds(folder.path / FOLDS), recipe.data.test_split
-    samples = read_datasets([Path(name).expanduser() for name in recipe.data.datasets])
+    samples = read_datasets([expand_user(name) for name in recipe.data.datasets])
     return any(sample.split == split and sample.key not in folds and sample.mask is not None for sample in samples)
 
 

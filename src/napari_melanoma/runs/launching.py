@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import remove_file, save_error
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.packages import require_training_packages
-from napari_melanoma.core.paths import is_trusted
+from napari_melanoma.core.paths import expand_user, is_trusted
 from napari_melanoma.core.processes import (
     OUTPUT_FILE,
     is_run_alive,
@@ -83,7 +83,7 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False) -> None:
     remove_file(out / PROCESS_FILE)  # stamp of the previous process
     folder.append_event("launched", resumed=resume)
     try:
-        outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.replay))
+        outside = any(is_trusted(expand_user(name)) for name in (*recipe.data.datasets, *recipe.data.replay))
         stamp = spawn_detached(build_command(out, resume=resume, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
         message = f"no process could be started: {error}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.run_folder import RunPartContext
 from napari_melanoma.data.bags import Bag
@@ -123,9 +124,9 @@ def _dataset_row(name: str, path: Path, patient: Mapping[str, str], out: Path, r
 def _relative(path: Path, folder: Path) -> str:
     """Return the path of a slide relative to the data set if it is inside, else its absolute path."""
     try:
-        return path.resolve().relative_to(folder.resolve()).as_posix()
+        return real_path(path).relative_to(real_path(folder)).as_posix()
     except ValueError:
-        return str(path.resolve())
+        return str(real_path(path))
 
 
 def _check_replaceable(path: Path) -> None:
@@ -170,7 +171,7 @@ def compute_embeddings(recipe: TrainRecipe, run: RunContext) -> int:
     missing = [
         (slide, folder)
         for name in recipe.data.datasets
-        for folder, slide in find_slide_files(Path(name).expanduser()).items()
+        for folder, slide in find_slide_files(expand_user(name)).items()
         if not _has_embeddings(folder)
     ]
     if not missing:

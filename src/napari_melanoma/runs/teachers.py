@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
@@ -98,7 +98,7 @@ def find_teacher(config: TeacherConfig) -> Teacher:
 
 def _find_models(config: TeacherConfig) -> tuple[list[RunFolder], tuple[BundleInfo, ...]]:
     """Find the models of a teacher, and their runs if it is a cross-validation."""
-    folder = Path(config.bundle).expanduser()
+    folder = expand_user(config.bundle)
     folds = list_folds(folder)
     if not folds:
         return [], (find_bundle(config.bundle),)
@@ -173,7 +173,7 @@ def _check_modalities(info: BundleInfo, recipe: TrainRecipe) -> None:
     suited = info.config.modalities
     if not suited or recipe.tile is not None:
         return
-    samples = read_datasets([Path(name).expanduser() for name in (*recipe.data.datasets, *recipe.data.replay)])
+    samples = read_datasets([expand_user(name) for name in (*recipe.data.datasets, *recipe.data.replay)])
     unsuited = Counter(sample.modality for sample in samples if sample.modality and sample.modality not in suited)
     if unsuited:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(unsuited.items()))

@@ -22,6 +22,7 @@ from napari_melanoma.core.errors import ConfigError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.packages import require_packages
 from napari_melanoma.core.parsing import read_json, read_object
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.run_folder import RunEventReader, RunFolder
 from napari_melanoma.evaluation.comparison import COMPARISON
 from napari_melanoma.evaluation.pipeline import METRICS_FILE
@@ -113,7 +114,7 @@ class MlflowTracker(Tracker):
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         from lightning.pytorch.loggers import MLFlowLogger
 
-        local = folder.path.resolve() / "mlflow"
+        local = real_path(folder.path) / "mlflow"
         uri, artifacts = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             require_packages("tracking by MLflow in a local folder", ("sqlalchemy", "alembic"))
@@ -121,7 +122,7 @@ class MlflowTracker(Tracker):
             uri, artifacts = f"sqlite:///{local / 'mlflow.db'}", (local / "artifacts").as_uri()
         self.logger = MLFlowLogger(
             os.environ.get("MLFLOW_EXPERIMENT_NAME") or recipe.name,
-            run_name=folder.path.resolve().name,
+            run_name=real_path(folder.path).name,
             tracking_uri=uri,
             artifact_location=artifacts,
             run_id=ids.get("mlflow"),
@@ -163,7 +164,7 @@ class WandbTracker(Tracker):
             x_disable_stats=True,
         )
         self.logger = WandbLogger(
-            name=folder.path.resolve().name,
+            name=real_path(folder.path).name,
             save_dir=folder.path,
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             id=ids.setdefault("wandb", uuid4().hex[:12]),

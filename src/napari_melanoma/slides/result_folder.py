@@ -19,7 +19,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import move, normalize_name, remove_file, remove_folder, save_error, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
-from napari_melanoma.core.paths import folder_name
+from napari_melanoma.core.paths import expand_user, folder_name
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 from napari_melanoma.io.results import (
     CLASS_REGIONS,
@@ -169,7 +169,7 @@ def _relative_path(folder: Path, slide: Path) -> str:
 
     Empty if it would contain the name of the home folder, or lead to another drive.
     """
-    start, target, home = folder.absolute(), slide.absolute(), Path.home()
+    start, target, home = folder.absolute(), slide.absolute(), expand_user("~")
     try:
         common = Path(os.path.commonpath([start, target]))
     except ValueError:  # different drives on Windows

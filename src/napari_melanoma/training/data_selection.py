@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import (
     DatasetEntry,
@@ -272,10 +273,10 @@ def _read_rows(folders: Iterable[str], selected: set[str], features: str) -> tup
     """
     rows: dict[Key, dict[str, str]] = {}
     columns: set[str] = set()
-    for folder in (Path(name).expanduser() for name in folders):
+    for folder in (expand_user(name) for name in folders):
         entries = [entry.row for entry in iter_entries(folder) if isinstance(entry, DatasetEntry)]
         is_joined = bool(features) and not all(selected <= row.keys() for row in entries[:1])
-        table = join_features(entries, Path(features).expanduser()) if is_joined else entries
+        table = join_features(entries, expand_user(features)) if is_joined else entries
         for row in table if is_joined else table[:1]:  # all rows of a table have the same columns
             columns.update(row)
         reader = ColumnReader(selected)
@@ -476,7 +477,7 @@ def _with_lesions(
 def list_datasets(recipe: TrainRecipe) -> list[Path]:
     """List the folders of all data sets of a recipe."""
     to = recipe.classification.adaptation.to if recipe.classification else ()
-    return [Path(folder).expanduser() for folder in (*recipe.data.datasets, *recipe.data.replay, *to)]
+    return [expand_user(folder) for folder in (*recipe.data.datasets, *recipe.data.replay, *to)]
 
 
 def select_samples(recipe: TrainRecipe) -> SelectedSamples:
@@ -586,7 +587,7 @@ def _check_patient_leaks(chosen: SelectedSamples, recipe: TrainRecipe) -> list[s
     for part, samples in (("training", chosen.for_training), ("test", chosen.for_test)):
         for sample in samples:
             parts[sample.domain][sample.image_id] = part
-    folders = [Path(name).expanduser() for name in (*recipe.data.datasets, *recipe.data.replay)]
+    folders = [expand_user(name) for name in (*recipe.data.datasets, *recipe.data.replay)]
     leaks = [message for folder in folders for message in find_patient_leaks(folder, parts[folder.name])]
     if leaks and not recipe.data.accept_leaks:
         raise DataSetError(
@@ -621,7 +622,7 @@ def _owner(sample: Sample) -> str:
 
 def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:
     """Split the usable images of data sets; also return those that a classifier cannot use without a mask."""
-    samples = read_datasets([Path(folder).expanduser() for folder in folders])
+    samples = read_datasets([expand_user(folder) for folder in folders])
     split = choose_split(recipe, folders)
     if recipe.classification is None:
         return split(select_trainable(samples), get_diagnosis), ()

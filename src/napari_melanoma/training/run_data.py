@@ -15,6 +15,7 @@ import numpy as np
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
@@ -159,7 +160,7 @@ def list_teachers(recipe: TrainRecipe) -> list[str]:
     """Return the models of the teacher of a recipe: one, or those of the folds of a cross-validation."""
     if recipe.teacher is None:
         return []
-    folds = list_folds(Path(recipe.teacher.bundle).expanduser())
+    folds = list_folds(expand_user(recipe.teacher.bundle))
     return [str(fold.bundle) for fold in folds] or [recipe.teacher.bundle]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.core.paths import PathResolver, UnsafePath
+from napari_melanoma.core.paths import PathResolver, UnsafePath, expand_user
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import (
     OUTSIDE_ADVICE,
@@ -194,7 +194,7 @@ def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
     """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
     chosen, table, notices = split_slides(recipe, pending=True)
     available = [sample for sample in (*chosen.for_training, *chosen.for_test) if sample.image.is_dir()]
-    names_files = any(find_slide_files(Path(name).expanduser()) for name in recipe.data.datasets)
+    names_files = any(find_slide_files(expand_user(name)) for name in recipe.data.datasets)
     if not names_files:
         common_bag_kind(list(open_bags(available, run).values()))
     return report_data(chosen, table, notices)
@@ -313,7 +313,7 @@ def split_slides(recipe: TrainRecipe, *, pending: bool = False) -> tuple[Selecte
 
     ``pending``: accept slides whose embeddings are missing, but can be computed.
     """
-    config, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
+    config, folders = recipe.classification, [expand_user(name) for name in recipe.data.datasets]
     assert config is not None
     check_dataset_names(folders)
     samples = [sample for folder in folders for sample in bag_samples(folder, pending=pending)]

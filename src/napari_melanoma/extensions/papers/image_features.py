@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import read_number
@@ -121,7 +122,7 @@ def _used_samples(folders: Sequence[Path]) -> list[Sample]:
     Their paths are resolved, so that they are the same in all folds.
     """
     samples = (one for one in read_datasets(dict.fromkeys(folders)) if one.split in (TRAIN, TEST, UNTOUCHED))
-    return [replace(sample, image=sample.image.resolve(), mask=None) for sample in samples]
+    return [replace(sample, image=real_path(sample.image), mask=None) for sample in samples]
 
 
 def _pixel_widths(folders: Iterable[Path]) -> dict[Key, str]:

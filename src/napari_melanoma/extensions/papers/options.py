@@ -13,6 +13,7 @@ from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext, usa
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
 from napari_melanoma.data.source_catalog import describe_access, guess_source, list_sources
 from napari_melanoma.extensions.papers.papers import Budget, Paper, PhantomCohort, read_paper
@@ -123,10 +124,10 @@ def _find_labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, s
             raise ConfigError(
                 f"the labels '{text}' belong to no data: expected ROLE=FILE, ROLE {' or '.join(allowed)}."
             )
-        path = Path(file).expanduser()
+        path = expand_user(file)
         if not path.is_file():
             raise InputError(f"there is no table of labels {file}. Expected: {role}=FILE, a CSV table.")
-        files[role] = str(path.resolve())
+        files[role] = str(real_path(path))
     return files
 
 
@@ -143,7 +144,7 @@ def _find_weights(options: ReproduceOptions) -> dict[str, str]:
             raise ConfigError(
                 f"the file of weights {file} does not exist. Get it from {paper.file.weights[name].where}"
             )
-        files[name] = str(path.resolve())
+        files[name] = str(real_path(path))
     return files
 
 
@@ -200,10 +201,10 @@ def _role_of(paper: Paper, name_given: str) -> str | None:
 
 def _resolve_folder(path: str) -> Path:
     """Resolve the folder of a data set."""
-    folder = Path(path).expanduser()
+    folder = expand_user(path)
     if not folder.is_dir():
         raise InputError(f"the folder {folder} does not exist. Name a data set, or a folder that contains data sets.")
-    return folder.resolve()
+    return real_path(folder)
 
 
 def _assign_roles(paper: Paper, folder: Path, folders_by_role: dict[str, list[Path]]) -> list[str]:

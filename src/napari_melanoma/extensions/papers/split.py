@@ -17,7 +17,7 @@ import numpy as np
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.paths import allow_folders
+from napari_melanoma.core.paths import allow_folders, real_path
 from napari_melanoma.core.prediction_config import UNKNOWN
 from napari_melanoma.data.dataset import (
     DatasetEntry,
@@ -105,7 +105,7 @@ def write_split(
         split_of |= dict.fromkeys(duplicates, DUPLICATE)
         all_samples = [sample for part in parts for side in part for sample in side]
         for folder in members:
-            place = (out / folder.name).resolve()
+            place = real_path(out / folder.name)
             samples = [sample for sample in all_samples if sample.domain == folder.name]
             rows = [_split_row(sample, split_of.get(id(sample), LEFT_OUT), roles[role], place) for sample in samples]
             write_table(place / TABLE, rows, COLUMNS)
@@ -177,9 +177,9 @@ def _split_row(sample: Sample, split: str, role: Role, place: Path) -> dict[str,
 def relative_path(path: Path, folder: Path) -> str:
     """Return the path of a file relative to a folder; absolute on different drives."""
     try:
-        return Path(os.path.relpath(path.resolve(), folder)).as_posix()
+        return Path(os.path.relpath(real_path(path), folder)).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        return real_path(path).as_posix()
 
 
 # Folds.
@@ -372,7 +372,7 @@ class CrossValidationSetup:
 
     def root_of(self, role: str) -> Path:
         """Return the folder of the tables of a role; controls have one of their own, as data sets share names."""
-        root = self.root.resolve()
+        root = real_path(self.root)
         return root / CONTROL if self.roles[role].control_of else root
 
 

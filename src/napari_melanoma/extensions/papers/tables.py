@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.files import write_text
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.extensions.papers.comparisons import (
     check_published,
     describe_claims,
@@ -404,7 +405,7 @@ def _untouched_text(context: ReproductionContext, role: str) -> str:
 def _without_folders(context: ReproductionContext, text: str) -> str:
     """Shorten paths in a text to names, so that it contains no folders of this machine."""
     plan = context.plan
-    files = [context.folder.out.resolve(), *map(Path, plan.weights.values())]
+    files = [real_path(context.folder.out), *map(Path, plan.weights.values())]
     files += [folder for folders in plan.folders.values() for folder in folders]
     for parent in sorted({str(path.parent) for path in files}, key=len, reverse=True):
         text = text.replace(parent + os.sep, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
@@ -132,7 +133,7 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
 
     paths: dict[Path, None] = {}
     for name in inputs:
-        path = Path(name).expanduser()
+        path = expand_user(name)
         if path.is_file() or (path.is_dir() and is_slide(path)):
             paths[path] = None
             continue

@@ -13,6 +13,7 @@ from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.io.discovery import SUFFIXES, natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, MAX_PIXELS, identify_format
 from napari_melanoma.io.tiff import check_page_chain
@@ -97,7 +98,7 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, Path] = {}  # resolved path to path, so that each slide is listed once
     search = FolderSearch()
     for text in inputs:
-        for path in _expand_input(Path(text).expanduser()):
+        for path in _expand_input(expand_user(text)):
             if path.is_file() or is_slide(path):
                 slides = [path]
             else:
@@ -109,7 +110,7 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
                     f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
                     "folder of DICOM files or an OME-Zarr folder. Specify the slides themselves, or another folder."
                 )
-            found |= {slide.resolve(): slide for slide in slides}
+            found |= {real_path(slide): slide for slide in slides}
     if not found:
         raise InputError("no slide was specified. Specify at least one file, folder or pattern such as slides/*.svs.")
     return sorted(found.values(), key=natural_key)

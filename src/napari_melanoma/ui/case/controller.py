@@ -17,6 +17,7 @@ from napari_melanoma.case.model import Case, set_correction, set_image, set_lesi
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
@@ -173,7 +174,7 @@ class CaseController(QObject):
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
     """Open a case; close it first if it is the current one, because only one window may have it open."""
-    if current is not None and current.folder == folder.expanduser().absolute():
+    if current is not None and current.folder == expand_user(folder).absolute():
         current.close()
     return CaseStore.open(folder)
 
@@ -444,7 +445,7 @@ class CaseSettings(DockSettings):
     def default_folder(self) -> Path:
         """Initial folder of dialogs."""
         recent = self.recent
-        return recent[0].parent if recent else Path.home()
+        return recent[0].parent if recent else expand_user("~")
 
     def get_open_images(self, folder: Path) -> list[str]:
         """Return the ids of the images of a case that were open; the last image was in view."""

@@ -10,6 +10,7 @@ from weakref import WeakSet
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import find_slide
@@ -134,7 +135,7 @@ def _compare(dock: Any, identity: str) -> None:  # noqa: ANN401 - the Slide dock
 
 def _is_open_case(dock: Any, folder: Path) -> bool:  # noqa: ANN401 - the Case dock, which is not imported
     store = dock.controller.store
-    return store is not None and bool(store.folder.resolve() == folder.resolve())
+    return store is not None and bool(real_path(store.folder) == real_path(folder))
 
 
 class LabelDialog(QDialog):

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QMessageBox, QVBoxLay
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.paths import trust_folder
+from napari_melanoma.core.paths import expand_user, trust_folder
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train.slide_data import SlideDataAdder
@@ -128,7 +128,7 @@ def check_is_folder(folder: Path) -> None:
 def data_set_folder(path: Path) -> Path:
     """Return the absolute folder of a data set, also if its CSV file was selected or dropped."""
     folder = path.parent if path.suffix.lower() == ".csv" else path
-    return folder.expanduser().absolute()
+    return expand_user(folder).absolute()
 
 
 @dataclass(frozen=True)

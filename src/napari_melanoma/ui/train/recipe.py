@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem, QMenu, QToolButton, QVB
 
 from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
@@ -212,7 +213,7 @@ class RecipePicker(QWidget):
         choose_file(self, "load_recipe_dialog", "Load a recipe", [f"{FILE_KIND} (*.toml)"], self.load)
 
     def _open_save_dialog(self) -> None:
-        suggested = Path.home() / "recipe.toml"
+        suggested = expand_user("~") / "recipe.toml"
         choose_new_file(self, "save_recipe_dialog", "Save the recipe", FILE_KIND, self.save_requested.emit, suggested)
 
     def _on_activated(self, index: int) -> None:
@@ -457,7 +458,7 @@ def read_table_columns(folders: Sequence[str], target: str, recipe_target: str, 
     rows: list[dict[str, str]] = []
     for folder in folders:
         run.check()
-        rows += [entry.row for entry in iter_entries(Path(folder).expanduser()) if isinstance(entry, DatasetEntry)]
+        rows += [entry.row for entry in iter_entries(expand_user(folder)) if isinstance(entry, DatasetEntry)]
     columns = dict.fromkeys(name for row in rows for name in row)
     targets = {name: counts for name in columns if (counts := count_classes(rows, name))}
     missing = [name for name in dict.fromkeys((target, recipe_target)) if not all(name in row for row in rows)]

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
 from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.train.data_sets import check_is_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
@@ -81,7 +82,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         names = ", ".join(sorted(Path(name).name for name in shared))
         raise DataSetError(f"the data set {names} is both training data and replay data. Tick it only once.")
     for name in (*recipe.data.datasets, *recipe.data.replay):
-        check_is_folder(Path(name).expanduser())
+        check_is_folder(expand_user(name))
     if recipe.bags is not None:
         return _count_slides(recipe)
     selected, table, _ = select_labeled(select_samples(recipe), recipe)
@@ -114,7 +115,7 @@ def _count_slides(recipe: TrainRecipe) -> RecipeImageCounts:
     chosen, _, _ = split_slides(recipe, pending=True)
     parts, left_out = chosen.parts, len(chosen.left_out)
     counts = len(parts.training), len(parts.validation), len(parts.test), 0, left_out
-    pending = describe_pending(Path(name).expanduser() for name in recipe.data.datasets)
+    pending = describe_pending(expand_user(name) for name in recipe.data.datasets)
     return RecipeImageCounts(*counts, noun="slide", next_step=pending, few_validation=_has_few(parts))
 
 

@@ -11,6 +11,8 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractButton, QColorDialog, QFileDialog, QMainWindow, QMessageBox, QWidget
 
+from napari_melanoma.core.paths import expand_user
+
 if TYPE_CHECKING:
     from napari_melanoma.io.geojson import Color
 
@@ -53,7 +55,7 @@ def choose_folder(
     parent: QWidget, name: str, title: str, start: Path | None, on_chosen: Callable[[Path], object]
 ) -> QFileDialog:
     """Open a dialog that selects a folder, starting in ``start`` or the home folder."""
-    dialog = _create_file_dialog(parent, name, title, start or Path.home(), on_chosen)
+    dialog = _create_file_dialog(parent, name, title, start or expand_user("~"), on_chosen)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
     dialog.open()

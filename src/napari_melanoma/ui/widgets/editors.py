@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.errors import MalformedFile
 from napari_melanoma.core.parsing import parse_toml
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.style import elide, tool_button
@@ -447,7 +448,7 @@ class PathEditor(Editor):
     def fault(self) -> str:
         """The error message if the file does not exist."""
         path = self.value
-        return "" if path is None or path.expanduser().is_file() else "file not found"
+        return "" if path is None or expand_user(path).is_file() else "file not found"
 
     @property
     def controls(self) -> list[QWidget]:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLa
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -92,7 +93,7 @@ class TileDataDialog(QDialog):
             self._error_label.setText(describe_failure(error))
             self._error_label.show()
             return
-        folder = Path(self.folder_field.text()).expanduser()
+        folder = expand_user(self.folder_field.text())
         self._settings.set(FOLDER_SETTING, str(folder))
         self._settings.set(OPTIONS_SETTING, options.model_dump(mode="json"))
         self.accept()
