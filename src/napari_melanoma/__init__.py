@@ -11,8 +11,8 @@ from typing import Any
 
 import lazy_loader
 
-_load_name, _list_names, _names = lazy_loader.attach_stub(__name__, __file__)
-__all__ = [name for name in _names if name != "tools"]  # importing it needs a Qt binding
+_load_name, _list_names, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__.remove("tools")  # importing it needs a Qt binding
 
 
 def __dir__() -> list[str]:

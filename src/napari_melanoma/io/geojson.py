@@ -247,7 +247,7 @@ def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonC
     for name, feature in _list_nested(to_canvas(_list_features(content, path), origin), "feature {}"):
         where = f"{path}: {name}"
         if isinstance(feature, dict) and "geometry" in feature and feature["geometry"] is None:  # valid in GeoJSON
-            omitted.append((name, "without a geometry"))
+            omitted.append((name, "no geometry"))
             unread.append(_without_children(feature))
             continue
         polygons, without_area = _read_polygons(_get_typed(feature, "geometry", dict, where), where)
