@@ -22,7 +22,7 @@ PIXEL_SIZE = PixelSize(0.5, 0.5, "file")
 class Status:
     """A status line."""
 
-    text = ""
+    text, is_in_view = "", True
 
     def show_message(self, text: str) -> None:
         self.text = text

@@ -144,7 +144,7 @@ def test_segment_from_points_of_a_layer_in_other_units(mole, opened, shown_viewe
     assert "'clicks' has no points. Add some" in opened("Segment lesion", image=image, inside=clicks).text
     far = shown_viewer.add_points([(1000, 1000)], name="far", units=("mm", "mm"))
     assert (
-        "expected clicks within the photograph" in opened("Segment lesion", image=image, inside=far, outside=None).text
+        "Expected clicks within the photograph" in opened("Segment lesion", image=image, inside=far, outside=None).text
     )
 
 
@@ -417,7 +417,7 @@ def test_depth_needs_two_points_and_a_scale(opened, shown_viewer):
     points = shown_viewer.add_points([(1, 1), (2, 2), (5, 5)])
     points.selected_data = set()
     assert (
-        "expected two different points in 'Points', found 3"
+        "Expected two different points in 'Points', found 3"
         in opened("Depth from two points", points=points, image=image).text
     )
     points.selected_data = {0, 2}

@@ -148,7 +148,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
 
     layer = person.viewer.layers[LAYER]
     layer.data = [data + 20 * (index == 1) for index, data in enumerate(layer.data)]  # moved with the mouse
-    person.until(lambda: "locked: 'base'" in dock.status.text)
+    person.until(lambda: "Locked: 'base'" in dock.status.text)
     assert regions(person) == before
     assert (layer.data[1] == layer.data[1].round(3)).all()
     layer.selected_data = {1}
@@ -160,7 +160,7 @@ def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing
     for name in ("region_remove", "region_class", "region_grow"):
         dock.status.show_message("")
         presses(person, name)
-        person.until(lambda: "locked: 'base'" in dock.status.text)
+        person.until(lambda: "Locked: 'base'" in dock.status.text)
     assert regions(person) == before
     person.waits()
     assert read_geojson(dock.result_location.folder / REGIONS).annotations[1].properties["isLocked"] is True

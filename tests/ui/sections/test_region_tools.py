@@ -413,7 +413,7 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     mouse.clicks(tiles((10, 10))[0])
     person.until(lambda: selected(person) == (shut.id,))
     mouse.drags(*tiles((10, 10), (11, 7)))
-    person.until(lambda: "locked" in dock.status.text)
+    person.until(lambda: "Locked" in dock.status.text)
     person.waits()
     assert regions(person) == before
     np.testing.assert_allclose(person.viewer.layers[LAYER].data[1].min(0), (8 * TILE - 0.5,) * 2, atol=0.01)
@@ -431,6 +431,9 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     true_area = 16 * TILE**2
     presses(person, "region_refine")
     assert "Click next to an outline" in dock.status.text
+    presses(person, "region_refine")
+    assert dock.status.text == "", "the hint ends with the tool"
+    presses(person, "region_refine")
     mouse.clicks(tiles((6, 9))[0])
     person.until(lambda: area(regions(person)[0]) > 1.5 * area(cut))
     person.waits()
@@ -450,7 +453,7 @@ def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(drawing
     selects(person, cut.id)
     presses(person, "region_lock")
     mouse.clicks(tiles((6, 8))[0], Qt.MouseButton.RightButton)
-    person.until(lambda: "locked" in dock.status.text)
+    person.until(lambda: "Locked" in dock.status.text)
     assert area(regions(person)[0]) == area(refined)
 
     # On plain tissue, a click to exclude removes the region.

@@ -27,6 +27,7 @@ class Status(QObject):
     """The status line of a dock."""
 
     cancelled = QtSignal(str)
+    is_in_view = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from qtpy.QtCore import Signal as QtSignal
 
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
 from napari_melanoma.ui.session.lesion_prediction import LesionPredictionOutcome, PredictionHeatmap
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
@@ -156,7 +157,7 @@ def test_a_failed_heatmap_is_that_of_one_photograph(predictions: Predictions) ->
     predictions.fails(first)
     assert predictions.failures == [ERROR]
     assert first.heatmap is not None
-    assert str(ERROR) in first.heatmap.error
+    assert capitalize(str(ERROR)) in first.heatmap.error
     assert second.heatmap is None
     predictions.options.edit(opacity=10)
     assert first.heatmap is not None

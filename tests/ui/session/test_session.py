@@ -91,7 +91,7 @@ class Window:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.saved: list[SlideNotes] = []
-        self.status = SimpleNamespace(show_message=self.messages.append)
+        self.status = SimpleNamespace(show_message=self.messages.append, is_in_view=True)
         self.viewer = SimpleNamespace(layers=())
 
     def save_notes(self, location: SlideResultLocation) -> None:
@@ -170,7 +170,7 @@ def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_pat
     document = session.document(DocumentKind("number", 0, fail, lambda location, value, stored: Stored(value)))
     assert session.document(document.kind) is document
     qtbot.waitUntil(lambda: document.is_ready)
-    assert (document.problem, session.services.messages) == ("a is broken", ["a is broken"])
+    assert (document.problem, session.services.messages) == ("a is broken", ["A is broken"])
     document.apply(lambda value: value + 1)
     assert document.value == 0
 

@@ -20,7 +20,7 @@ from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_photograph
-from napari_melanoma.ui.widgets.style import CollapsibleSection
+from napari_melanoma.ui.widgets.style import CollapsibleSection, section_title
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
@@ -201,7 +201,7 @@ def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(read
         press(reader, Qt.Key.Key_F8)
         assert is_on(reader)
         assert visible_docks(reader) == {"Slide"}
-        opens_tab(reader, "Synoptic")
+        opens_tab(reader, "Synoptic report")
         if how == "twice":
             reader.dock.reading_mode.mode.enter()
             assert is_on(reader)
@@ -497,6 +497,10 @@ def test_a_tab_shows_its_section_closes_by_its_title_and_follows_the_theme(reade
     dock = reader.dock
     press(reader, Qt.Key.Key_F8)
     tabs, section = dock.reading_mode.mode.tabs, dock.regions_section
+    titles = {section_title(frame) for frame in dock.findChildren(CollapsibleSection)}
+    of_groups = {"Slide", "Analysis", "Results"}
+    assert [" ".join(button.text().split()) for button in tabs.buttons.values()] == [*tabs.buttons]
+    assert {*tabs.buttons} - of_groups <= titles, "a tab has the name of its section"
     assert not section.is_expanded
     clicks_bar(reader, "reading_regions")
     assert section.is_expanded

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from napari.utils import notifications
+from stage import Stage
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize, to_sentence
-from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 
 
 @pytest.mark.parametrize("is_in_view", [True, False])
@@ -35,6 +36,20 @@ def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, deta
         assert details in shown[0].as_text()
     else:
         assert [one.message for one in shown] == [message] * (not is_in_view)
+
+
+def test_a_hint_ends_with_its_tool_but_no_later_message(qtbot):
+    stage = Stage(qtbot)
+    status = StatusLine(stage.icons)
+    stage.show(status)
+    status.show_message("Click a lesion.")
+    status.end_hint("Click a lesion.")
+    assert status.text == ""
+    status.show_message("Click a lesion.")
+    status.show_message("Saved.")
+    status.end_hint("Click a lesion.")
+    assert status.text == "Saved."
+    stage.close()
 
 
 @pytest.mark.parametrize(

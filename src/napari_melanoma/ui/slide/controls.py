@@ -54,13 +54,6 @@ IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
-# Labels of tabs in the reading mode that are shorter than the titles of their sections, by title
-TAB_LABELS = {
-    "Slides of a folder": "Folder",
-    "File metadata": "Metadata",
-    "Synoptic report": "Synoptic",
-    "Area and probability": "Area",
-}
 
 
 class SlideWelcome(Welcome):
@@ -191,12 +184,12 @@ class SlideControls(SectionDock):
         self._files.setVisible(has_slide)
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
-        """Return the parts of the dock that each tab of the reading mode shows, by the label of the tab."""
+        """Return the parts of the dock that each tab of the reading mode shows, by the title of section or group."""
         views, _, (prediction, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
-        tabs |= {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in views}
+        tabs |= {section_title(part): (part,) for part in views}
         tabs |= {"Analysis": (self._groups[1],), "Results": (prediction, heatmap, lesions)}
-        return tabs | {TAB_LABELS.get(section_title(part), section_title(part)): (part,) for part in others}
+        return tabs | {section_title(part): (part,) for part in others}
 
     def list_places(self) -> dict[str, QWidget]:
         """Return the frames of the sections by title, from top to bottom."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 NAME_PX = 190  # width of the list of slides
 PROGRESS_PX = 90
+LABEL_LETTERS = 12  # in a line of the label of a tab
 ICON_PX = 16
 NO_SLIDE = "The reading mode requires a slide. Open one first: drop it on the Slide dock, or follow 'open one'."
 NOT_SHOWN = "The reading mode requires a slide in view. Select one in the list of slides first."
@@ -220,7 +222,7 @@ class ReadingToolbar(QToolBar):
         tip = f"Bookmark the view ({format_key('slide.bookmark')})"
         self.bookmark_button = self._add_button("reading_bookmark", "Bookmark", tip, "bookmark")
         tip = f"Measure a length; press again to stop measuring ({format_key('slide.line')})"
-        self.ruler_button = self._add_button("reading_ruler", "Measure", tip, "ruler")
+        self.ruler_button = self._add_button("reading_ruler", "Measure", tip, "measure")
         tip = "Show or hide the section of the regions, with its drawing tools"
         self.regions_button = self._add_button("reading_regions", "Regions", tip, "regions")
         tip = "Show or hide the name and the overview of the slide on the image"
@@ -564,7 +566,8 @@ class SectionTabs(QWidget):
             self.place_body()
 
     def _create_button(self, label: str) -> QToolButton:
-        button = tool_button(f"tab_{label}", label, f"Show or hide: {label}", label, checkable=True)
+        lines = textwrap.fill(label, LABEL_LETTERS)
+        button = tool_button(f"tab_{label}", label, f"Show or hide: {label}", lines, checkable=True)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)  # a click leaves the keyboard focus on the canvas
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.clicked.connect(lambda: self.toggle(label))

@@ -115,6 +115,11 @@ class StatusLine(QWidget):
         self.show_message(message)
         self._brief_timer.start()
 
+    def end_hint(self, hint: str) -> None:
+        """Clear the hint on a tool that was left, unless another message has followed."""
+        if self.text == hint:
+            self.show_message("")
+
     def clear(self) -> None:
         """Clear the message, unless a task is running."""
         if not self._tasks:

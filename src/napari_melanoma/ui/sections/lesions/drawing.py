@@ -152,7 +152,7 @@ class LesionDrawing(QObject):
         outline = Polygon(as_ring((layer.data[self._finished_count][:, -2:] + HALF).clip(0, self._slide.size)))
         if not outline.area:  # it cannot become a lesion of any class
             self._finished_count += 1
-            self._services.status.show_message(NO_AREA)
+            self._services.status.show_briefly(NO_AREA)
             QTimer.singleShot(0, self._add_next_lesion)
             return
         self._previous_indices = frozenset(lesion.index for lesion in state.lesions)
@@ -220,6 +220,7 @@ class LesionRefinement(QObject):
         document = self._session.lesions
         if not on:
             self._tool.stop()
+            self._session.services.status.end_hint(CLICK_HINT)
         elif document.value is None:
             self._button.setChecked(False)
         else:

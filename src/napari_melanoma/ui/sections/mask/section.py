@@ -145,8 +145,7 @@ class MaskSection(PhotographSection):
             self._click_tool.start(self._session.image)
         else:
             self._click_tool.stop()
-            if status.text == CHOOSE_MESSAGE:
-                status.show_message("")
+            status.end_hint(CHOOSE_MESSAGE)
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
         self._corrections.buttons["choose"].setChecked(False)
@@ -154,9 +153,9 @@ class MaskSection(PhotographSection):
         if lesion is None:
             return
         if not lesion.result.is_predicted:
-            status.show_message("The mask was not predicted by a model. Analyze the photograph first.")
+            status.show_briefly("The mask was not predicted by a model. Analyze the photograph first.")
         elif lesion.corrected:
-            status.show_message(
+            status.show_briefly(
                 "The mask was corrected manually. Reset to the predicted mask first, then select a lesion."
             )
         else:
@@ -172,8 +171,7 @@ class MaskSection(PhotographSection):
             self._services.prompts.encode(self._session)
         elif self._canvas is not None:
             self._canvas.stop()
-            if status.text == HINT:
-                status.show_message("")
+            status.end_hint(HINT)
 
     def _switch_clicks_off(self) -> None:
         self._clicks.button.setChecked(False)

@@ -276,7 +276,7 @@ class PaintController(QObject):
                 self._tool_name = name
                 self._layer_queue.add(self._strokes_layer.prepare, self._prepare_map)
             else:
-                self._services.status.show_message(NOT_IN_VIEW)
+                self._services.status.show_briefly(NOT_IN_VIEW)
         self.view.show_tool(self._tool_name)
         if name == "similar":
             self._similar.invite()

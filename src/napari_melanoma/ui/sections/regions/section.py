@@ -216,7 +216,7 @@ class RegionController(QObject):
         """Return the ids of the selected regions; if there are none, show a message that explains how to select."""
         selected = self._session.selected_regions.value
         if not selected:
-            self._services.status.show_message(SELECT_FIRST)
+            self._services.status.show_briefly(SELECT_FIRST)
         return selected
 
     def _on_import(self, kind: str) -> None:

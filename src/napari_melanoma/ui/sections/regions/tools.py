@@ -114,6 +114,7 @@ class RegionTools(QObject):
             self.brush.finish()
         elif previous in ("wand", "refine"):
             (self.wand if previous == "wand" else self.clicks).stop()
+            self._services.status.end_hint(CLICK_HINT)
         elif previous and not is_left and name not in MODES and self.layer.layer is not None:
             self.layer.set_mode("pan_zoom", self.region_class)
         if name:
@@ -127,7 +128,7 @@ class RegionTools(QObject):
                 self.brush.set_class(self.region_class)
             else:
                 self.tool = ""
-                status.show_message(NOT_IN_VIEW)
+                status.show_briefly(NOT_IN_VIEW)
         elif name == "wand":
             self.wand.start(slide, self.region_class)
         elif name == "refine":
