@@ -118,7 +118,7 @@ def test_no_module_resolves_paths_by_what_raises(repository: Path) -> None:
         assert not raising.search(path.read_text(encoding="utf-8")), path
 
 
-def test_import_of_photographs_beside_links_to_themselves(linked: Path, tmp_path: Path) -> None:
+def test_photographs_in_a_folder_with_looping_links(linked: Path, tmp_path: Path) -> None:
     (linked / "dataset.csv").unlink()
     done = CliRunner().invoke(
         app, ["data", "import", "folder", str(linked), "--no-patients", "--out", str(tmp_path / "set")]
