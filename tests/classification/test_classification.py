@@ -9,6 +9,7 @@ import pytest
 
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.classify import EncodedLesion, encode_lesion
+from napari_melanoma.classification.explanation import explain
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig
@@ -50,22 +51,26 @@ def test_encoded_images_are_reused_for_other_patient_data(classifier: Classifier
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
-def test_flips_are_used_if_the_bundle_requires_them(
+def test_turned_and_mirrored_photographs_get_the_same_prediction(
     classifier: Classifier, classifier_bundle: BundleInfo, picture
 ) -> None:
     config = classifier_bundle.config
     assert config.classifier is not None
-    requested = config.model_copy(update={"classifier": config.classifier.model_copy(update={"mirrored": True})})
-    mirrored = Classifier(BundleInfo(classifier_bundle.path, requested), classifier.network)
+    updates = {"classifier": config.classifier.model_copy(update={"test_time_augmentation": True})}
+    augmented = Classifier.load(BundleInfo(classifier_bundle.path, config.model_copy(update=updates)), "cpu")
     rgb = picture(np.random.default_rng(14), True).rgb
-    turned = [np.ascontiguousarray(rgb[:: 1 - 2 * (place & 1), :: 1 - (place & 2)]) for place in range(4)]
-    rows = [{"age": "70"}] * 4
-    each = classifier.logits([LesionInput(view, row=row) for view, row in zip(turned, rows, strict=True)])
-    found = mirrored.logits([LesionInput(view, row=row) for view, row in zip(turned, rows, strict=True)])
-    assert np.ptp(each, axis=0).max() > 1e-3  # the single looks differ, their mean does not
-    np.testing.assert_allclose(found, np.repeat(each.mean(axis=0, keepdims=True), 4, axis=0), atol=1e-4)
-    embeddings = [one.embedding for one in mirrored.run_encoder(turned)]
-    np.testing.assert_allclose(embeddings, np.repeat(embeddings[:1], 4, axis=0), atol=1e-4)
+    turned = [np.ascontiguousarray(np.rot90(rgb[:: 1 - 2 * (place // 4)], place)) for place in range(8)]
+    lesions = [LesionInput(view, row={"age": "70"}) for view in turned]
+    each, found = classifier.logits(lesions), augmented.logits(lesions)
+    assert np.ptp(each, axis=0).max() > 1e-3  # the single views differ, their mean does not
+    np.testing.assert_allclose(found, np.repeat(each.mean(axis=0, keepdims=True), 8, axis=0), atol=1e-4)
+    embeddings = [one.embedding for one in augmented.run_encoder(turned)]
+    np.testing.assert_allclose(embeddings, np.repeat(embeddings[:1], 8, axis=0), atol=1e-4)
+    for method in ("cam", "occlusion"):
+        heat = [explain(augmented, lesion, method, "melanoma") for lesion in lesions]
+        back = [np.rot90(one, -place)[:: 1 - 2 * (place // 4)] for place, one in enumerate(heat)]
+        assert np.ptp(heat[0]) > 0.5
+        np.testing.assert_allclose(back, np.repeat(heat[:1], 8, axis=0), atol=1e-3)
 
 
 def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None:

@@ -407,6 +407,20 @@ def test_the_view_is_the_square_around_the_lesion() -> None:
     assert hairless.image.shape == (64, 64, 3)
 
 
+def test_the_view_does_not_depend_on_black_around_the_photograph() -> None:
+    picture, mask = photograph()
+    frame = ((60, 20), (0, 90))
+    framed, framed_mask = np.pad(picture.rgb, (*frame, (0, 0))), np.pad(mask, frame)
+    for view in (ViewConfig(margin=2.0), ViewConfig(region="photograph")):
+        alone = crop_view(picture.rgb, mask, view, 64, PreprocessingConfig())
+        inside = crop_view(framed, framed_mask, view, 64, PreprocessingConfig())
+        assert inside.box == replace(alone.box, top=alone.box.top + 60)
+        np.testing.assert_array_equal(inside.image, alone.image)
+    framed_mask[:10, -10:] = True  # drawn in the black
+    drawn = crop_view(framed, framed_mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
+    assert drawn.box.united(Box(0, 30, 120, 160)) == drawn.box
+
+
 @pytest.mark.parametrize(
     ("classes", "possible", "expected"),
     [

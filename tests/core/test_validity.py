@@ -39,6 +39,8 @@ CASES = {
     "dermoscopic, uncalibrated": ({**DERMOSCOPIC, "calibrated": False}, ["uncalibrated"], []),
     "dermoscopic, damaged but accepted": ({**DERMOSCOPIC, "damage": "rows 900 to 1200"}, ["damaged"], []),
     "dermoscopic, tiny": ({**DERMOSCOPIC, "detail": 0.2}, ["resolution"], []),
+    "dermoscopic, a strip": ({**DERMOSCOPIC, "aspect": 5.0}, ["shape"], []),
+    "dermoscopic, wide": ({**DERMOSCOPIC, "aspect": 4.9}, [], []),
     "dermoscopic, coverage 0.5": ({**DERMOSCOPIC, "coverage": 0.5}, [], ["coverage"]),
     "dermoscopic, coverage 0.9": ({**DERMOSCOPIC, "coverage": 0.9}, [], []),
     "slide, right scale": (SLIDE, [], []),

@@ -67,7 +67,17 @@ CASES = [
     Case("no photograph of skin", ModalityEstimate("neither", 0.95), BOTH, None, NEITHER_SAID),
     Case("no photograph of skin, unsure", ModalityEstimate("neither", 0.6), BOTH, None, ""),
     Case("the model has no modality", ModalityEstimate("macroscopic", 0.99), (), None, ""),
-    Case("the file states a matching modality", ModalityEstimate("neither", 0.99), BOTH, "dermoscopic", ""),
+    Case(
+        "a statement does not make a photograph", ModalityEstimate("neither", 0.99), BOTH, "dermoscopic", NEITHER_SAID
+    ),
+    Case("the file states a matching modality", ModalityEstimate("neither", 0.6), BOTH, "dermoscopic", ""),
+    Case(
+        "a modality that is not recognized is stated",
+        ModalityEstimate("neither", 0.99),
+        BOTH,
+        "slide",
+        "This is a slide",
+    ),
     Case(
         "the file states another modality",
         ModalityEstimate("dermoscopic", 0.5),
@@ -94,7 +104,9 @@ def test_warning(case: Case) -> None:
         (ModalityEstimate("dermoscopic", 0.55), None, "dermoscopic", "dermoscopic", "dermoscopic"),
         (ModalityEstimate("neither", 0.55), None, "neither", "neither", "neither"),
         (ModalityEstimate("macroscopic", 0.99), "dermoscopic", "dermoscopic", "dermoscopic", "dermoscopic"),
-        (ModalityEstimate("neither", 0.99), "macroscopic", "macroscopic", "macroscopic", "macroscopic"),
+        (ModalityEstimate("neither", 0.6), "macroscopic", "macroscopic", "macroscopic", "macroscopic"),
+        (ModalityEstimate("neither", 0.99), "macroscopic", "macroscopic", "neither", "neither"),
+        (ModalityEstimate("neither", 0.99), "tbp_tile", "tbp_tile", "tbp_tile", "tbp_tile"),
     ],
 )
 def test_a_guess_selects_the_smartphone_model_only_if_it_is_certain(

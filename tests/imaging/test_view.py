@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+import io
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.imaging.color import black_around_view, find_view, illuminant_gains
+from napari_melanoma.core.geometry import Box
+from napari_melanoma.data.dataset import read_dataset
+from napari_melanoma.imaging.color import black_around_view, find_picture, find_view, illuminant_gains
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_mask
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 
@@ -142,6 +148,59 @@ def test_a_large_photograph_and_a_small_one_have_the_same_view() -> None:
     assert find_view(large.rgb, large.mask).mean() == pytest.approx(find_view(one.rgb, one.mask).mean(), abs=0.01)
     tiny = np.zeros((3, 4, 3), np.uint8)
     assert not find_view(tiny, np.zeros((3, 4), bool)).any()
+
+
+FRAMES = {
+    "all around": ((30, 50), (70, 20)),
+    "bars left and right": ((0, 0), (120, 120)),
+    "a bar below": ((0, 90), (0, 0)),
+    "none": ((0, 0), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("is_round", [False, True])
+def test_the_picture_is_found_in_a_black_frame(name: str, is_round: bool) -> None:
+    (top, bottom), (left, right) = FRAMES[name]
+    one = phantom(3)
+    rgb = in_round_view(one).rgb if is_round else one.rgb
+    alone = find_picture(rgb)
+    framed = np.pad(rgb, ((top, bottom), (left, right), (0, 0)))
+    framed[: top // 10, left : left + 3] = 255  # dust
+    expected = Box(top + alone.top, left + alone.left, alone.height, alone.width)
+    file = io.BytesIO()
+    Image.fromarray(framed).save(file, "jpeg", quality=75)
+    for pixels, tolerance in ((framed, 1 if is_round else 0), (np.asarray(Image.open(file)), 8)):  # a block of JPEG
+        found = find_picture(pixels)
+        ends = [(box.top, box.left, box.top + box.height, box.left + box.width) for box in (found, expected)]
+        assert np.abs(np.subtract(*ends)).max() <= tolerance
+
+
+def test_a_dark_lesion_at_the_edge_is_no_frame() -> None:
+    rgb = np.full((200, 300, 3), (60, 42, 36), np.uint8)  # dark skin
+    rgb[:, :90] = 3
+    rgb[:8, :90] = (60, 42, 36)  # the lesion extends over 96 % of this side
+    assert find_picture(rgb) == Box(0, 0, 200, 300)
+    black = np.zeros((200, 300, 3), np.uint8)
+    assert find_picture(black) == Box(0, 0, 200, 300)
+    black[90:95, 140:150] = 200  # too small for a picture
+    assert find_picture(black) == Box(0, 0, 200, 300)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("folder", ["ph2", "isic2017"])
+def test_real_lesions_at_the_edge_are_in_the_picture(shared_data: Path, folder: str) -> None:
+    touching = cut = 0
+    for sample in read_dataset(shared_data / folder)[:: 1 if folder == "ph2" else 5]:
+        assert sample.mask is not None
+        mask = read_mask(sample.mask)
+        if not any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):
+            continue
+        picture = find_picture(read_photograph(sample.image).rgb)
+        touching += 1
+        cut += bool(mask.sum() - mask[picture.slices].sum())
+    assert touching >= 20
+    assert cut == 0
 
 
 @pytest.mark.parametrize("power", [1.0, 6.0])

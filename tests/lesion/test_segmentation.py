@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.lesion.segmentation import Segmenter, predict_lesions
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.torch_inference import choose_device
+from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,28 @@ def test_a_batch_equals_its_images(segmenter: Segmenter) -> None:
     images = [_photograph(shape, seed) for seed, shape in enumerate([(64, 64), (50, 80), (128, 90)])]
     for together, image in zip(segmenter.probabilities(images), images, strict=True):
         np.testing.assert_allclose(together, segmenter.probability(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("views", [(), (1.4, 2.4)])
+def test_a_black_frame_does_not_change_the_lesion(
+    tiny_bundle: BundleInfo, flips: bool, views: tuple[float, ...]
+) -> None:
+    rgb = lesion_phantom(LesionPhantomConfig(seed=5, size=(150, 210))).rgb
+    whole = Segmenter.load(tiny_bundle, "cpu").probability(rgb)
+    updates = {"closer_views": views, "threshold": float(np.quantile(whole, 0.998))}
+    model = Segmenter.load(replace(tiny_bundle, config=tiny_bundle.config.model_copy(update=updates)), "cpu")
+    framed = np.pad(rgb, ((40, 20), (0, 70), (0, 0)))
+    expected, found = predict_lesions(model, [rgb, framed], flips=flips)
+    inside = slice(40, 190), slice(0, 210)
+    np.testing.assert_allclose(found.probability[inside], expected.probability, atol=1e-6)
+    outside = np.ones(framed.shape[:2], bool)
+    outside[inside] = False
+    assert found.probability[outside].max() < 1e-9
+    if found.spread is not None:
+        assert found.spread.shape == (2, *framed.shape[:2])
+        assert (found.spread[0] <= found.spread[1]).all()
+        assert found.spread[:, outside].max() < -20
 
 
 def test_an_empty_batch(segmenter: Segmenter) -> None:

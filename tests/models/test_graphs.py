@@ -156,6 +156,14 @@ def test_graphs_of_other_weights_are_ignored(copied: BundleInfo) -> None:
         load_inference(copied, "cpu", "onnxruntime")
 
 
+def test_graphs_that_average_over_other_views_are_ignored() -> None:
+    info = read_bundle(SHIPPED_FOLDER / "melanoma-small")
+    assert graphs.find_graphs(info) is not None
+    assert info.config.classifier is not None
+    single = info.config.classifier.model_copy(update={"test_time_augmentation": False})
+    assert graphs.find_graphs(replace(info, config=info.config.model_copy(update={"classifier": single}))) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "other content", "truncated"])
 def test_a_damaged_graph_is_reported(copied: BundleInfo, content: bytes | None) -> None:
     path = copied.path / graphs.FOLDER / f"segment{graphs.SUFFIX}"

@@ -65,7 +65,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
         },
         "classifier": {
             "positive": "melanoma",
-            "mirrored": True,
+            "test_time_augmentation": True,
             "temperature": 0.3,
             "bias": [0.4, -0.1, -0.3],
             "view": {"margin": 0.25},
@@ -151,6 +151,23 @@ def test_the_example_has_the_closer_views_of_the_product(
     info = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update=views))
     np.testing.assert_allclose(found, segment(info, rgb), atol=1e-4)
     assert (found != whole).any()
+
+
+def test_the_example_leaves_out_a_black_frame(exported: Path, tiny_bundle: BundleInfo, classifier: BundleInfo) -> None:
+    from napari_melanoma.classification.classifier import Classifier
+
+    example, model = load_example(exported), Classifier.load(classifier, "cpu")
+    rgb = np.pad(lesion_phantom(LesionPhantomConfig(seed=5, size=SIZES[0])).rgb, ((40, 10), (0, 60), (0, 0)))
+    session, config = example.load_model(exported / "tiny.onnx")
+    found = example.lesion_probability(session, config, rgb)
+    np.testing.assert_allclose(found, segment(tiny_bundle, rgb), atol=1e-4)
+    assert not found[:40].any()
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[60:180, 20:150] = True
+    for row in (0, 100):  # a lesion may also be drawn in the frame
+        mask[row, 0] = True
+        _, settings = example.load_model(exported / "random.onnx")
+        np.testing.assert_array_equal(example.crop_lesion(rgb, mask, settings), model.crop_image(rgb, mask))
 
 
 @pytest.mark.parametrize("seed", range(6))

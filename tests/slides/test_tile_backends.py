@@ -75,11 +75,12 @@ def test_onnx_runtime_in_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         load_tile_model("tile-demo", LoadOptions(device="cpu", precision="bf16"))
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_flips_and_calibration_are_those_of_torch(tile_bundle: BundleInfo, mirrored: bool) -> None:
+@pytest.mark.parametrize("augmented", [False, True])
+def test_views_and_calibration_are_those_of_torch(tile_bundle: BundleInfo, augmented: bool) -> None:
     classifier = tile_bundle.config.classifier
     assert classifier is not None
-    classifier = classifier.model_copy(update={"mirrored": mirrored, "temperature": 0.5, "bias": (0.3, -0.1)})
+    updates = {"test_time_augmentation": augmented, "temperature": 0.5, "bias": (0.3, -0.1)}
+    classifier = classifier.model_copy(update=updates)
     bundle = BundleInfo(tile_bundle.path, tile_bundle.config.model_copy(update={"classifier": classifier}))
     assert_equal_outputs(*both_models(bundle), tiles_of(5, 64))
 

@@ -17,7 +17,7 @@ from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
 from napari_melanoma.imaging.modality import own_type_probability
-from napari_melanoma.imaging.preprocessing import FLIPS, ClassifierView, crop_view
+from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
@@ -58,7 +58,7 @@ class LesionInput:
 class EncoderOutput:
     """Encoder output for one lesion, kept so that after a change of clinical metadata only the head runs again.
 
-    ``deepest_maps``: float32 (flip, channel, row, column), the input of the head; one flip, or four with test-time
+    ``deepest_maps``: float32 (view, channel, row, column), the input of the head; one view, or eight with test-time
     augmentation. ``embedding``: float32 (feature,), for comparing images. ``depth``: float32 (1 or 2,), decoded by
     ``metrics.agreement.decode_depths``; None without a depth module.
     """
@@ -149,15 +149,11 @@ class Classifier:
         """
         if not views:
             return []
-        images = normalize_images(views, self.info.config)
-        flips = FLIPS if self.config.mirrored else FLIPS[:1]
-        outputs = self.network.run("encode", **{IMAGE: np.concatenate([np.flip(images, axes) for axes in flips])})
+        outputs = self.network.run("encode", **{IMAGE: normalize_images(views, self.info.config)})
+        maps, embeddings = outputs["deepest"], outputs["embedding"]
         depths: list[NDArray[np.float32] | None] = [None] * len(views)
         if "depth" in self.network.functions:
-            depth = self.network.run("depth", deepest=outputs["deepest"])["depth"]
-            depths = list(_split_flips(depth, len(flips)).mean(axis=0))
-        maps = _split_flips(outputs["deepest"], len(flips)).swapaxes(0, 1)
-        embeddings = _split_flips(outputs["embedding"], len(flips)).mean(axis=0)
+            depths = list(self.network.run("depth", deepest=maps)["depth"])
         return [EncoderOutput(*lesion) for lesion in zip(maps, embeddings, depths, strict=True)]
 
     def depths(self, encoded: Sequence[EncoderOutput]) -> DepthIntervals | None:
@@ -198,32 +194,13 @@ class Classifier:
         return {CONTINUOUS: inputs.continuous, CATEGORIES: inputs.categories}
 
     def _run_head(self, encoded: Sequence[EncoderOutput], inputs: TabularInputs) -> NDArray[np.float32]:
-        """Run the head on each flip, and average the logits."""
+        """Run the head, which averages the logits over the views."""
         if not encoded:
             return np.zeros((0, len(self.info.config.classes)), np.float32)
         maps = np.stack([lesion.deepest_maps for lesion in encoded])
-        flips = maps.shape[1]
         table: dict[str, NDArray[Any]] = {CONTINUOUS: inputs.continuous, CATEGORIES: inputs.categories}
-        logits = run_head(self.network, maps.reshape(-1, *maps.shape[2:]), table, flips)
-        return logits.reshape(len(encoded), flips, -1).mean(axis=1)
-
-
-def run_head(
-    network: InferenceNetwork, deepest: NDArray[np.float32], table: Mapping[str, NDArray[Any]], repeats: int
-) -> NDArray[np.float32]:
-    """Run the head, with each row of the tabular inputs repeated for consecutive maps.
-
-    ``deepest``: float32 (map, channel, row, column). ``table``: by name, (map / repeats, input). Returns float32
-    (map, class).
-    """
-    repeated = {name: np.repeat(values, repeats, axis=0) for name, values in table.items()}
-    logits: NDArray[np.float32] = network.run("classify", deepest=deepest, **repeated)[LOGITS]
-    return logits
-
-
-def _split_flips(values: NDArray[np.float32], flips: int) -> NDArray[np.float32]:
-    """Split the first axis, the flips of each image, into (flip, image)."""
-    return values.reshape(flips, -1, *values.shape[1:])
+        logits: NDArray[np.float32] = self.network.run("classify", deepest=maps, **table)[LOGITS]
+        return logits
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class EncodedLesion:
 
     ``recognized``: type of the photograph, estimated from its pixels. ``modality``: its stated type; None if unknown.
     ``damage``: why the file was read only partly. ``trained_on``: whether the model was trained on the photograph.
+    ``aspect``: see ``Photograph``.
     """
 
     view: ClassifierView
@@ -67,6 +68,7 @@ class EncodedLesion:
     modality: str | None = None
     damage: str | None = None
     trained_on: bool = False
+    aspect: float | None = None
 
 
 def classify(
@@ -109,6 +111,7 @@ def encode_lesion(
         photograph.modality,
         photograph.damage,
         trained_on,
+        photograph.aspect,
     )
 
 
@@ -207,6 +210,7 @@ def _validity(lesion: EncodedLesion, model: Classifier, coverage: float) -> Vali
         modality=assumed_modality(lesion.recognized, lesion.modality, config.modalities),
         modalities=config.modalities,
         modality_certain=certain_modality(lesion.recognized, lesion.modality) is not None,
+        aspect=lesion.aspect,
         detail=max(box.height, box.width) / config.input_size,
         damage=lesion.damage,
         coverage=coverage,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from napari_melanoma.classification.classifier import Classifier, LesionInput, run_head
+from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.prediction import METHODS, Method
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
@@ -23,6 +23,7 @@ from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
+from napari_melanoma.imaging.preprocessing import VIEWS, turn_back
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.metrics.calibration import class_log_odds
@@ -74,7 +75,8 @@ class Explained:
         self.run.check()
         network = self.classifier.network
         deepest = network.run("encode", **{IMAGE: images})["deepest"]
-        return class_log_odds(run_head(network, deepest, self.table, len(images)), self.target)
+        table = {name: np.repeat(values, len(images), axis=0) for name, values in self.table.items()}
+        return class_log_odds(network.run("classify", deepest=deepest, **table)[LOGITS], self.target)
 
 
 class PointingResult(NamedTuple):
@@ -106,7 +108,8 @@ def explain(
 ) -> NDArray[np.float32]:
     """Compute a heatmap of the evidence for a class.
 
-    It explains the log odds of the class against the others. Evidence against the class is omitted. Methods:
+    It explains the log odds of the class against the others, with test-time augmentation those of the mean over the
+    views, of which the evidence is turned back and averaged. Evidence against the class is omitted. Methods:
 
     ``grad_cam``: the channels of the deepest map, weighted by their gradient (Selvaraju et al. 2017,
     doi:10.1109/ICCV.2017.74); for a network with a depth module, the channels of the image only.
@@ -168,8 +171,11 @@ def compute_evidence(
     }
     run.report(Progress(0, None, "Preparing the explanation"))
     evidence = functions[method](Explained(classifier, view, classifier.table_inputs(row), target, run))
-    side = view.image.shape[0]
-    return evidence if len(evidence) == side else upsample_map(evidence, side, classifier.view_offset)
+    if evidence.ndim == 2:
+        return evidence
+    side, offset = view.image.shape[0], classifier.view_offset
+    maps = zip(evidence, VIEWS[: len(evidence)], strict=True)
+    return np.mean([turn_back(upsample_map(coarse, side, offset), turned) for coarse, turned in maps], axis=0)
 
 
 def upsample_map(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
@@ -213,18 +219,18 @@ def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
 
 
 def _cam(explained: Explained) -> NDArray[np.float32]:
-    """Return the output of the head for each position, minus that of an empty one, (row, column) of the map."""
+    """Return the output of the head for each position, minus that of an empty one, (view, row, column) of the maps."""
     network = explained.classifier.network
     deepest = network.run("encode", **{IMAGE: explained.normalize(explained.view.image)})["deepest"]
     logits = network.run("classify_positions", deepest=deepest, **explained.table)[LOGITS]
     *positions, empty = class_log_odds(logits, explained.target)
-    return (np.array(positions) - empty).reshape(deepest.shape[2:]).astype(np.float32)
+    return (np.array(positions) - empty).reshape(-1, *deepest.shape[3:]).astype(np.float32)
 
 
 def _attention(explained: Explained) -> NDArray[np.float32]:
-    """Return the attention weights minus their minimum, (row, column) of the map."""
+    """Return the attention weights minus their minimum, (view, row, column) of the maps."""
     image = explained.normalize(explained.view.image)
-    weights = explained.classifier.network.run("attention", **{IMAGE: image})["attention"][0, 0]
+    weights = explained.classifier.network.run("attention", **{IMAGE: image})["attention"][0]
     return weights - weights.min()
 
 
@@ -251,14 +257,15 @@ def _occlusion(explained: Explained) -> NDArray[np.float32]:
 
 
 def _grad_cam(explained: Explained) -> NDArray[np.float32]:
-    """Return Grad-CAM at the deepest map, (row, column) of the map."""
+    """Return Grad-CAM at the deepest map, (view, row, column) of the maps."""
     log_odds = _differentiable_log_odds(explained)
     from captum.attr import LayerGradCam
 
     (image,) = _to_tensors(explained, explained.view.image)
-    channels = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
+    channels = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)
+    channels *= len(channels)  # the log odds are a mean over the views
     image_channels = log_odds.network.image_maps  # further channels belong to other outputs, such as depth
-    evidence = channels[:image_channels].sum(dim=0) if image_channels else channels.sum(dim=0)
+    evidence = channels[:, :image_channels].sum(dim=1) if image_channels else channels.sum(dim=1)
     return _to_numpy(evidence)
 
 
@@ -270,7 +277,8 @@ def _integrated_gradients(explained: Explained) -> NDArray[np.float32]:
 
     image, cover = _to_tensors(explained, explained.view.image, _cover_view(explained.view))
     log_odds.set_view_count(STEPS)
-    gradients = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
+    batch = 1 if log_odds.augmented else BATCH_IMAGES  # of which each has eight views
+    gradients = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=batch)
     sigma = max(image.shape[-1] / SMOOTHING_FRACTION, 0.5)
     kernel_px = 2 * round(3 * sigma) + 1
     smooth = gaussian_blur(gradients.sum(dim=1, keepdim=True), [kernel_px, kernel_px], [sigma, sigma])[0, 0]
@@ -288,7 +296,8 @@ def _differentiable_log_odds(explained: Explained) -> ClassLogOdds:
     continuous, categories = (
         torch.from_numpy(explained.table[name]).to(classifier.device) for name in (CONTINUOUS, CATEGORIES)
     )
-    return ClassLogOdds(classifier.torch_network, continuous, categories, explained.target, explained.run)
+    augmented, table = classifier.config.test_time_augmentation, (continuous, categories)
+    return ClassLogOdds(classifier.torch_network, table, explained.target, explained.run, augmented=augmented)
 
 
 def _to_tensors(explained: Explained, *images: NDArray[np.uint8]) -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.models.blocks.test_time_augmentation import classify_views, encode_views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,17 +21,24 @@ class ClassLogOdds(nn.Module):
 
     Log odds are used instead of the logit, as a head with one output has a constant logit of 0 for the other class.
 
-    ``continuous``, ``categories``: encoded clinical metadata, (1, input) and (1, embedding). ``target``: index of the
-    class.
+    ``table``: encoded clinical metadata, (1, input) and (1, embedding). ``target``: index of the class. ``augmented``:
+    whether the logits are means over the views of the image.
     """
 
     def __init__(
-        self, network: ClassifierNetwork, continuous: Tensor, categories: Tensor, target: int, run: RunContext
+        self,
+        network: ClassifierNetwork,
+        table: tuple[Tensor, Tensor],
+        target: int,
+        run: RunContext,
+        *,
+        augmented: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
-        self.deepest = nn.Identity()  # for captum: a layer whose output is the deepest map
-        self._table = continuous, categories
+        self.augmented = augmented
+        self.deepest = nn.Identity()  # for captum: a layer whose output is the deepest map, (batch * view, ...)
+        self._table = table
         self._target = target
         self._run = run
         self._passes, self._expected = 0, 0
@@ -42,17 +50,17 @@ class ClassLogOdds(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return log odds, float (batch,), of normalized images, float (batch, 3, row, column)."""
         self._run.check()
-        maps = list(self.network.encode(images))
-        log_odds = self._log_odds([*maps[:-1], self.deepest(maps[-1])])
+        deepest, _ = encode_views(self.network, images, augmented=self.augmented)
+        log_odds = self._log_odds(self.deepest(deepest.flatten(0, 1)).unflatten(0, deepest.shape[:2]))
         self._passes += len(images)
         if self._expected:
             done = min(self._passes, self._expected)
             self._run.report(Progress(done, self._expected, "Preparing the explanation"))
         return log_odds
 
-    def _log_odds(self, maps: list[Tensor]) -> Tensor:
-        """Return the log odds of feature maps, float (batch,)."""
-        count = len(maps[-1])
-        logits = self.network.classify(maps, *(part.expand(count, -1) for part in self._table)).float()
+    def _log_odds(self, deepest: Tensor) -> Tensor:
+        """Return the log odds of the deepest maps of the views, float (batch,)."""
+        table = (part.expand(len(deepest), -1) for part in self._table)
+        logits = classify_views(self.network, deepest, *table).float()
         other_logits = torch.cat([logits[:, : self._target], logits[:, self._target + 1 :]], dim=1)
         return logits[:, self._target] - torch.logsumexp(other_logits, dim=1)

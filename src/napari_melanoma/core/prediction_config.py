@@ -437,8 +437,8 @@ class ClassifierConfig(Config):
 
     positive: str = Field("melanoma", min_length=1, description="positive class of the operating point")
     view: ViewConfig = ViewConfig()
-    mirrored: bool = Field(
-        False, description="test-time augmentation: logits are means over the view and its three flips"
+    test_time_augmentation: bool = Field(
+        False, description="logits are means over eight views of the image: turned by quarter turns and mirrored"
     )
     temperature: float = Field(1.0, gt=0, description="logits are divided by it before softmax")
     bias: tuple[float, ...] = Field(

@@ -19,7 +19,8 @@ MEASURES = {f"tuning_{name}": f"validation_{name}" for name in _MEASURED}
 KEYS: Mapping[str, Mapping[str, str]] = {
     "BundleConfig": {"unlike": "novelty_threshold"},
     "CaseRisk": {"beside": "comparators"},
-    "ClassifierConfig": {"unlike": "novelty_threshold"},
+    "ClassificationConfig": {"mirrored": "test_time_augmentation"},
+    "ClassifierConfig": {"mirrored": "test_time_augmentation", "unlike": "novelty_threshold"},
     "DataConfig": {
         "base": "replay",
         "base_share": "replay_share",
@@ -56,7 +57,7 @@ CONTAINED: Mapping[str, Mapping[str, str]] = {
     "comparison": {"domains": "comparison.domain"},
     "provenance": {"data": "provenance.data", "recipe": "TrainRecipe"},
     "risk": {"patches": "risk_patch"},
-    "TrainRecipe": {"data": "DataConfig", "model": "ModelConfig"},
+    "TrainRecipe": {"classification": "ClassificationConfig", "data": "DataConfig", "model": "ModelConfig"},
 }
 RENAMED = KEYS.keys() | VALUES.keys() | CONTAINED.keys()
 

@@ -22,6 +22,7 @@ Code = Literal[
     "damaged",
     "modality",
     "no_photograph",
+    "shape",
     "modality_uncertain",
     "scale_unknown",
     "scale",
@@ -40,6 +41,7 @@ TRAINED_ON_IT = "The model was trained on this photograph: the {} is not indepen
 NO_PHOTOGRAPH = "neither"  # class of ``imaging.modality`` for images that do not show skin
 SCALE_CAUTION, SCALE_INVALID, SCALE_REFUSED = 1.15, 1.5, 4.0  # factors; models are trained with a variation of 10 %
 FIELD_CAUTION, FIELD_INVALID = 0.9, 0.5  # shares of the width of tissue that the model expects in an image
+ASPECT_INVALID = 5.0  # of the longer to the shorter side of a photograph, from which lesions are often missed
 DETAIL_INVALID = 0.25  # pixels of the image for each pixel of the network's input
 FAILED_INVALID = 0.05  # share of unreadable tiles: findings may be missed
 SYNTHETIC_INVALID = 0.5  # share of synthetic images in the training
@@ -155,7 +157,7 @@ class ValidityInputs:
 
     ``synthetic_share``: share of synthetic images in the training data. ``synthetic_input``: whether the input is
     marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
-    certainty. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the width that the model expects.
+    certainty. ``aspect``: longer side of a photograph, relative to the shorter one. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the width that the model expects.
     ``detail``: pixels of the input for each pixel of the network's input. ``distance``, ``limit``: distance of the
     input from the training data, and the limit above which it is out of distribution. ``painted``: the model was fitted
     on strokes, and ``distance`` is the share of the slide that differs from them. ``damage``: what is missing of a
@@ -171,6 +173,7 @@ class ValidityInputs:
     modality: str | None = None
     modalities: tuple[str, ...] = ()
     modality_certain: bool = True
+    aspect: float | None = None
     scale: ScaleMatch | None = None
     field_mm: float | None = None
     model_field_mm: float | None = None
@@ -230,6 +233,11 @@ class ValidityInputs:
             assumed = format_modality(self.modality or "unknown")
             text = f"type assumed: {assumed}. The type of the photograph is neither stated nor certain"
             yield _reason("modality_uncertain", text, is_invalid=False)
+        if self.aspect is not None and self.aspect >= ASPECT_INVALID:
+            text = (
+                f"no lesion is found reliably in a picture of this shape. It is {self.aspect:.3g} times as long as wide"
+            )
+            yield _reason("shape", text)
 
     def _check_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale

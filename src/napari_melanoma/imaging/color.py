@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 GRID_SIDE = 256  # largest side, in pixels, of the grid on which colors are measured
 RING_WIDTHS = (0.05, 0.25)  # distances of the ring of skin from the lesion, in equivalent diameters
+FRAME_SHARE = (
+    0.02  # of the pixels of a line of a black frame, which may be brighter: hairs, dust, the top of a round view
+)
 BLACK = 20  # of 255, brightest channel: neither the darkest skin nor its shadows are darker over a wide area
 HAIR_SHARE = 1 / 150  # of the longer side: black that is narrower is a hair
 RIM_SHARE = 0.025  # of the longer side, around black: the edge of a round view is blurred and dim
@@ -160,12 +166,32 @@ def black_around_view(rgb: NDArray[np.uint8], lesion: NDArray[np.bool_]) -> NDAr
     return around
 
 
+def find_picture(rgb: NDArray[np.uint8]) -> Box:
+    """Find the part of a photograph inside a black frame, black bars, or the black around a round view.
+
+    Segmentation and crops for classifiers are limited to it, so that they do not depend on the black around. Only lines
+    that are black from end to end are left out: a dark lesion at the edge has skin beside it.
+
+    ``rgb``: photograph, uint8, (row, column, channel=3), of any size. Returns the whole photograph if it has no such
+    lines, or if they leave less than a quarter of its height or width.
+    """
+    rows, columns = _without_bars(rgb, lambda line: (line.max(axis=1) >= BLACK).mean() <= FRAME_SHARE)
+    box = Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    is_enough = box.height >= MIN_SIDE_SHARE * rgb.shape[0] and box.width >= MIN_SIDE_SHARE * rgb.shape[1]
+    return box if is_enough else Box(0, 0, rgb.shape[0], rgb.shape[1])
+
+
 def _without_white_bars(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
     """Return the rows and columns without white padding, whose lines are white from end to end; may be empty."""
+    return _without_bars(rgb, lambda line: line.min() >= CLIPPED)
+
+
+def _without_bars(rgb: NDArray[np.uint8], is_bar: Callable[[NDArray[np.uint8]], bool]) -> tuple[slice, slice]:
+    """Return the rows and columns inside the outermost lines, each (pixel, channel), that belong to a bar."""
     height, width = rgb.shape[:2]
     lines = (rgb, rgb[::-1], rgb.transpose(1, 0, 2), rgb.transpose(1, 0, 2)[::-1])
     top, bottom, left, right = (
-        next((count for count, line in enumerate(side) if line.min() < CLIPPED), len(side)) for side in lines
+        next((count for count, line in enumerate(side) if not is_bar(line)), len(side)) for side in lines
     )
     return slice(top, height - bottom), slice(left, width - right)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_melanoma.imaging.color import DARK, illuminated_rectangle, to_lab
+from napari_melanoma.imaging.color import DARK, find_picture, illuminated_rectangle, to_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,8 +52,9 @@ class ModalityEstimate:
 def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
     """Recognize the modality of an image; if it seems to be neither, the part inside a circle of light is tried, too.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size; the black around it is left out.
     """
+    rgb = rgb[find_picture(rgb).slices]
     whole = _recognize_uncropped(rgb)
     part = crop_to_circle(rgb) if whole.kind == "neither" else None
     inner = None if part is None else _recognize_uncropped(part)
@@ -61,8 +62,18 @@ def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
 
 
 def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> str | None:
-    """Return the stated modality, or else the recognized one (also ``neither``) if it is certain; otherwise None."""
-    return stated or (estimate.kind if estimate.is_certain else None)
+    """Return the stated modality, or else the recognized one (also ``neither``) if it is certain; otherwise None.
+
+    A statement does not make an image a photograph: ``neither`` remains if it is certain.
+    """
+    if stated is None or _contradicts(estimate, stated):
+        return estimate.kind if estimate.is_certain else None
+    return stated
+
+
+def _contradicts(estimate: ModalityEstimate, stated: str) -> bool:
+    """Whether an image is certainly no photograph, although one of a modality that can be recognized is stated."""
+    return estimate.kind == "neither" and estimate.is_certain and stated in MODALITY_KINDS
 
 
 def select_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
@@ -77,8 +88,10 @@ def assumed_modality(estimate: ModalityEstimate, stated: str | None, modalities:
     A photograph that is probably, but not certainly macroscopic is assumed to be dermoscopic, except by a model for
     macroscopic photographs. ``modalities``: those of the model.
     """
+    if stated is not None and not _contradicts(estimate, stated):
+        return stated
     is_guess = estimate.kind == "macroscopic" and not estimate.is_certain and "macroscopic" not in modalities
-    return stated or (ASSUMED if is_guess else estimate.kind)
+    return ASSUMED if is_guess else estimate.kind
 
 
 def are_recognizable(modalities: Sequence[str]) -> bool:
@@ -103,7 +116,7 @@ def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stat
         return "This does not look like a photograph of a skin lesion: its mask may be meaningless."
     if kind is None or not modalities or kind in modalities:
         return ""
-    seems = "is" if stated else "looks like"
+    seems = "is" if kind == stated else "looks like"
     return (
         f"This {seems} a {kind.replace('_', ' ')} photograph, and the model was trained on {' and '.join(modalities)} "
         "photographs only: check its mask carefully, or choose a model for this modality."

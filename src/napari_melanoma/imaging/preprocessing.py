@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.imaging.masks import extract_roi
+from napari_melanoma.imaging.masks import bounding_box, extract_roi
 from napari_melanoma.io.thumbnails import fit_input
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_melanoma.core.geometry import Box
     from napari_melanoma.core.prediction_config import PreprocessingConfig, StainMethod, ViewConfig
 
-# Test-time augmentation: axes of a batch (image, channel, row, column) to flip; lesions have no orientation.
-FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
+# Test-time augmentation, as lesions have no orientation: the eight views of a square, each by whether rows and columns
+# are exchanged, and the axes that are flipped afterwards. The first one is the image itself.
+VIEWS: tuple[tuple[bool, tuple[int, ...]], ...] = tuple(
+    (transposed, axes) for transposed in (False, True) for axes in ((), (-2,), (-1,), (-2, -1))
+)
+
+
+def turn_back(maps: NDArray[Any], view: tuple[bool, tuple[int, ...]]) -> NDArray[Any]:
+    """Return a map of one of the ``VIEWS``, (..., row, column), in the orientation of the image."""
+    import numpy as np
+
+    transposed, axes = view
+    flipped = np.flip(maps, axes)
+    return flipped.swapaxes(-2, -1) if transposed else flipped
 
 
 def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
@@ -83,13 +95,22 @@ def crop_view(
 ) -> ClassifierView | None:
     """Crop a photograph to the view of a classifier, and scale it to the network's square.
 
+    The black around a photograph (``find_picture``) is left out, as far as no lesion is drawn there.
+
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column), the lesion; not used
     if the view is the whole photograph. ``side``: of the square, in pixels. Returns None without a lesion.
     """
+    from napari_melanoma.imaging.color import find_picture
+
+    picture = find_picture(rgb)
     if view.region == "photograph":
-        return ClassifierView(Box(0, 0, rgb.shape[0], rgb.shape[1]), prepare_network_input(rgb, side, preprocessing))
-    if mask is None:
+        return ClassifierView(picture, prepare_network_input(rgb[picture.slices], side, preprocessing))
+    lesion = None if mask is None else bounding_box(mask)
+    if mask is None or lesion is None:
         return None
+    part = picture.united(lesion)
     roi_side = max(side, preprocessing.working_size) if preprocessing.is_on else side
-    roi = extract_roi(rgb, mask, view.roi(roi_side))
-    return None if roi is None else ClassifierView(roi.box, prepare_network_input(roi.image, side, preprocessing))
+    roi = extract_roi(rgb[part.slices], mask[part.slices], view.roi(roi_side))
+    assert roi is not None  # as there is a lesion
+    box = replace(roi.box, top=roi.box.top + part.top, left=roi.box.left + part.left)
+    return ClassifierView(box, prepare_network_input(roi.image, side, preprocessing))

@@ -69,6 +69,11 @@ class Photograph:
         """Micrometers per pixel, (y, x); None if unknown."""
         return None if self.pixel_size is None else (self.pixel_size.y_um, self.pixel_size.x_um)
 
+    @property
+    def aspect(self) -> float:
+        """The longer side, relative to the shorter one."""
+        return max(self.rgb.shape[:2]) / min(self.rgb.shape[:2])
+
     def __repr__(self) -> str:
         """Return a short text without the pixels."""
         metadata = {"pixel_size_um": self.pixel_size_um, "modality": self.modality, "damage": self.damage}

@@ -307,7 +307,7 @@ class LesionResult:
     def is_modality_assumed(self) -> bool:
         """Whether the type of the photograph is neither stated nor recognized with certainty."""
         recognized, stated = self.recognized, self.photograph.modality
-        return recognized is not None and self.modality != certain_modality(recognized, stated)
+        return recognized is not None and stated is None and self.modality != certain_modality(recognized)
 
     @property
     def validity(self) -> Validity:
@@ -318,6 +318,7 @@ class LesionResult:
             demonstration=model.demonstration,
             modality=None if recognized is None else certain_modality(recognized, photograph.modality),
             modalities=model.modalities,
+            aspect=photograph.aspect,
             damage=photograph.damage,
         ).check()
 

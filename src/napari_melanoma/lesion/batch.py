@@ -57,7 +57,7 @@ from napari_melanoma.lesion.results import (
     provenance_record,
     read_result,
 )
-from napari_melanoma.lesion.segmentation import LesionLogits, predict_logits
+from napari_melanoma.lesion.segmentation import LesionLogits, predict_logits, prepare_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -258,9 +258,11 @@ class BatchPipeline:
             if self._options.modality is not None:
                 photograph = replace(photograph, modality=self._options.modality)
             config = self._model.info.config
-            return _ReadPhotograph(
-                target, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
-            )
+            if self._options.lesion.prompts is None:
+                network_input = prepare_picture(photograph.rgb, config)
+            else:
+                network_input = prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
+            return _ReadPhotograph(target, photograph, network_input)
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
             return _FailedPhotograph(target, error)
 

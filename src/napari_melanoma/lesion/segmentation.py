@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.imaging.color import find_picture
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -130,6 +131,7 @@ def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]
     return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
+OUTSIDE = np.float32(-30)  # logit of the black around the picture, with a probability of 0
 MIN_VIEW_PX = 48  # side of the smallest closer view
 MAX_VIEW_SHARE = 0.9  # of the shorter side of a photograph; a larger view would show hardly more detail
 SPREAD_PX = 1024  # longest side of the extremes over flips, if they are combined from several views
@@ -152,7 +154,7 @@ class LesionPrediction:
 
 @dataclass(frozen=True)
 class CloserView:
-    """The network's output for a part of a photograph: ``maps`` as those of ``LesionLogits``."""
+    """The network's output for a part of the picture: ``maps`` as those of ``LesionLogits``."""
 
     box: Box
     maps: NDArray[np.float32]
@@ -162,21 +164,23 @@ class CloserView:
 class LesionLogits:
     """The network's output for a photograph, which is small until it is enlarged to the photograph's size.
 
-    ``shape``: (rows, columns) of the photograph. ``maps``: float32 (map, side, side), the logits of the whole
-    photograph or, with test-time augmentation, the mean, the smallest and the largest over the flips. ``closer``: the
-    closer views, each inside the one before.
+    ``shape``: (rows, columns) of the photograph. ``maps``: float32 (map, side, side), the logits of the picture in it
+    or, with test-time augmentation, the mean, the smallest and the largest over the flips. ``closer``: the closer
+    views, each inside the one before, relative to the picture. ``picture``: the photograph without the black around it
+    (``find_picture``); None for the whole photograph.
     """
 
     shape: tuple[int, int]
     maps: NDArray[np.float32]
     closer: tuple[CloserView, ...] = ()
+    picture: Box | None = None
 
     def to_prediction(self) -> LesionPrediction:
         """Return the probability of the photograph, and the spread over the flips."""
         probability = to_probability(self.average_views(0, self.shape))
         if len(self.maps) == 1:
             return LesionPrediction(probability)
-        if not self.closer:
+        if not self.closer and self.picture is None:
             return LesionPrediction(probability, self.maps[1:])
         scale = min(1.0, SPREAD_PX / max(self.shape))
         shape = max(1, round(scale * self.shape[0])), max(1, round(scale * self.shape[1]))
@@ -184,17 +188,31 @@ class LesionLogits:
 
     def average_views(self, index: int, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Average one of the maps over the views that show a pixel; returns float32 (row, column) of ``shape``."""
+        if self.picture is not None:
+            average = np.full(shape, OUTSIDE)
+            part = average[self._scale(self.picture, shape)]
+            part[:] = replace(self, shape=self._picture_shape, picture=None).average_views(
+                index, (part.shape[0], part.shape[1])
+            )
+            return average
         average = resize_logits(self.maps[index], shape)
         if not self.closer:
             return average
         average = average.copy()
-        y, x = shape[0] / self.shape[0], shape[1] / self.shape[1]
         for count, view in enumerate(self.closer, start=2):  # each pixel of the view is in all views before
-            box = view.box
-            rows = slice(round(y * box.top), math.ceil(y * (box.top + box.height)))
-            part = average[rows, round(x * box.left) : math.ceil(x * (box.left + box.width))]
+            part = average[self._scale(view.box, shape)]
             part += (resize_logits(view.maps[index], (part.shape[0], part.shape[1])) - part) / np.float32(count)
         return average
+
+    @property
+    def _picture_shape(self) -> tuple[int, int]:
+        return self.shape if self.picture is None else (self.picture.height, self.picture.width)
+
+    def _scale(self, box: Box, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Return the pixels of a box of the photograph in a map of ``shape``."""
+        y, x = shape[0] / self.shape[0], shape[1] / self.shape[1]
+        rows = slice(round(y * box.top), math.ceil(y * (box.top + box.height)))
+        return rows, slice(round(x * box.left), math.ceil(x * (box.left + box.width)))
 
 
 def predict_logits(
@@ -202,25 +220,28 @@ def predict_logits(
 ) -> list[LesionLogits]:
     """Predict the lesions of several photographs as one batch, then the closer views of their largest lesions.
 
-    ``images``: each uint8 (row, column, channel), sRGB. ``inputs``: the whole photographs, each uint8 (side, side,
-    channel), as returned by ``prepare_network_input``.
+    ``images``: each uint8 (row, column, channel), sRGB. ``inputs``: of each, from ``prepare_picture``.
     """
     config = model.info.config
     outputs = [
-        LesionLogits((image.shape[0], image.shape[1]), maps)
+        LesionLogits((image.shape[0], image.shape[1]), maps, picture=find_smaller_picture(image))
         for image, maps in zip(images, _run_views(model, inputs, flips=flips), strict=True)
     ]
     if not config.closer_views:
         return outputs
+    pictures = [
+        image if output.picture is None else image[output.picture.slices]
+        for image, output in zip(images, outputs, strict=True)
+    ]
     views = [
         (index, box)
         for index, output in enumerate(outputs)
-        for box in find_closer_views(output.maps[0], output.shape, config)
+        for box in find_closer_views(output.maps[0], (pictures[index].shape[0], pictures[index].shape[1]), config)
     ]
     for start in range(0, len(views), len(images)):  # no more at once than photographs, as the memory may be limited
         chunk = views[start : start + len(images)]
         crops = [
-            prepare_network_input(images[index][box.slices], config.input_size, config.preprocessing)
+            prepare_network_input(pictures[index][box.slices], config.input_size, config.preprocessing)
             for index, box in chunk
         ]
         for (index, box), maps in zip(chunk, _run_views(model, crops, flips=flips), strict=True):
@@ -264,6 +285,17 @@ def to_logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
+def find_smaller_picture(rgb: NDArray[np.uint8]) -> Box | None:
+    """Return the photograph without the black around it, see ``find_picture``; None for the whole photograph."""
+    picture = find_picture(rgb)
+    return None if (picture.height, picture.width) == rgb.shape[:2] else picture
+
+
+def prepare_picture(rgb: NDArray[np.uint8], config: BundleConfig) -> NDArray[np.uint8]:
+    """Prepare a photograph, without the black around it, as the network's input: uint8 (side, side, channel)."""
+    return prepare_network_input(rgb[find_picture(rgb).slices], config.input_size, config.preprocessing)
+
+
 def predict_lesions(
     model: Segmenter, images: Sequence[NDArray[np.uint8]], *, flips: bool
 ) -> Iterator[LesionPrediction]:
@@ -271,7 +303,6 @@ def predict_lesions(
 
     ``images``: each uint8 (row, column, channel), sRGB.
     """
-    config = model.info.config
-    inputs = [prepare_network_input(image, config.input_size, config.preprocessing) for image in images]
+    inputs = [prepare_picture(image, model.info.config) for image in images]
     for output in predict_logits(model, images, inputs, flips=flips):
         yield output.to_prediction()

@@ -15,7 +15,6 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.mask_uncertainty import mask_disagreement, mean_entropy
 
@@ -66,8 +65,10 @@ def score_pixels(model: Segmenter, rgb: NDArray[np.uint8], measure: UncertaintyM
     ``rgb``: uint8 (row, column, channel), upright sRGB. Returns the score from 0 (certain) to 1, and whether any
     pixel reaches the model's threshold; if none does, the score is 1.
     """
+    from napari_melanoma.lesion.segmentation import prepare_picture
+
     config = model.info.config
-    square = prepare_network_input(rgb, config.input_size, config.preprocessing)
+    square = prepare_picture(rgb, config)
     orientations = range(ORIENTATIONS if measure == "disagreement" else 1)
     outputs = model.logits([np.ascontiguousarray(_orient(square, orientation)) for orientation in orientations])
     probabilities = [

@@ -48,7 +48,7 @@ PREDICTION_FIELDS = (
     "tile",
     "closer_views",
 )
-CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
+CALIBRATION_FIELDS = ("test_time_augmentation", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
 SLIDE = "slide"  # the modality of whole-slide images
 

@@ -25,11 +25,12 @@ from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import atomic_folder, remove_file, write_text
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.processes import lower_priority, python_command, spawn_detached
+from napari_melanoma.imaging.preprocessing import VIEWS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
     from napari_melanoma.models.network_functions import NetworkFunction
 
 FOLDER, INDEX, SUFFIX = "graphs", "graphs.json", ".onnx"
@@ -45,12 +46,14 @@ class GraphIndex(Config):
     """The content of ``graphs.json``.
 
     ``weights_sha256``: hash of the weights file. ``external``: names of the weights that each function reads from it.
-    ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier.
+    ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier. ``views``: number of views of
+    each image that the functions of a classifier average over; None for other networks.
     """
 
     weights_sha256: str
     external: dict[str, tuple[str, ...]]
     view_offset: float | None = None
+    views: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,16 @@ def find_graphs(info: BundleInfo) -> Graphs | None:
             raise BundleError(
                 f"cannot read {folder / INDEX}: {parse_error_reason(error)}. Download or copy the bundle again."
             ) from error
-        if index.weights_sha256 == info.fingerprint:
+        if (index.weights_sha256, index.views) == (info.fingerprint, _count_views(info.config)):
             return Graphs(folder, info.path / WEIGHTS, index)
     return None
+
+
+def _count_views(config: BundleConfig) -> int | None:
+    """Return ``GraphIndex.views`` for a bundle."""
+    if config.classifier is None or config.encoder is not None:
+        return None
+    return len(VIEWS) if config.classifier.test_time_augmentation else 1
 
 
 def cache_folder(info: BundleInfo) -> Path:
@@ -198,7 +208,10 @@ def write_graphs(
             content, external[name] = _export(functions[name], examples, names, info.name)
             (made / f"{name}{SUFFIX}").write_bytes(content)
         index = GraphIndex(
-            weights_sha256=info.fingerprint, external=external, view_offset=measure_offset(network, info.config)
+            weights_sha256=info.fingerprint,
+            external=external,
+            view_offset=measure_offset(network, info.config),
+            views=_count_views(info.config),
         )
         write_text(made / INDEX, json.dumps(index.model_dump(mode="json"), separators=(",", ":")) + "\n")
 

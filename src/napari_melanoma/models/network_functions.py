@@ -14,6 +14,12 @@ from torch.nn.functional import avg_pool2d
 from napari_melanoma.imaging.prompts import PROMPT_MAPS
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+from napari_melanoma.models.blocks.test_time_augmentation import (
+    classify_views,
+    encode_views,
+    make_views,
+    predict_depth_of_views,
+)
 from napari_melanoma.models.zoo import find_encoder
 
 if TYPE_CHECKING:
@@ -171,28 +177,36 @@ class DecodePrompts(NetworkFunction):
         return decoded.logits.float(), decoded.quality.float()
 
 
-class EncodeLesion(NetworkFunction):
-    """The deepest maps (batch, channel, row, column) and the embedding (batch, feature) of normalized images."""
+class ViewsFunction(NetworkFunction):
+    """A function of the views of normalized images, see ``make_views``."""
+
+    def __init__(self, network: nn.Module, *, augmented: bool) -> None:
+        super().__init__(network)
+        self.augmented = augmented
+
+
+class EncodeLesion(ViewsFunction):
+    """The deepest maps (batch, view, channel, row, column) and the mean embedding (batch, feature) of images."""
 
     outputs = ("deepest", "embedding")
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Run the encoder."""
-        network = cast("ClassifierNetwork", self.network)
-        maps = network.encode(image)
-        return maps[-1].float(), network.embed(maps).float()
+        deepest, embedding = encode_views(cast("ClassifierNetwork", self.network), image, augmented=self.augmented)
+        return deepest.float(), embedding.float()
 
 
-class Attention(NetworkFunction):
-    """Spatial attention, float32 (batch, 1, row, column), of normalized images."""
+class Attention(ViewsFunction):
+    """Spatial attention, float32 (batch, view, row, column), of images."""
 
     outputs = ("attention",)
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the encoder and the attention."""
-        weights = cast("ClassifierNetwork", self.network).compute_attention(image)
+        views = make_views(image, augmented=self.augmented)
+        weights = cast("ClassifierNetwork", self.network).compute_attention(views.flatten(0, 1))
         assert weights is not None  # the function of networks with attention only
-        return weights.float()
+        return weights[:, 0].unflatten(0, (-1, views.shape[1])).float()
 
 
 class Depth(NetworkFunction):
@@ -203,11 +217,13 @@ class Depth(NetworkFunction):
 
     def forward(self, deepest: Tensor) -> Tensor:
         """Run the depth head on the deepest maps."""
-        return cast("BiomarkerNetwork", self.network).predict_depth([deepest]).float()
+        depth = predict_depth_of_views(cast("BiomarkerNetwork", self.network), deepest)
+        assert depth is not None  # the function of networks with a depth module only
+        return depth.float()
 
 
 class TabularFunction(NetworkFunction):
-    """A function of the deepest maps and of the tabular inputs that the network has."""
+    """A function of the deepest maps of all views and of the tabular inputs that the network has."""
 
     outputs = ("logits",)
 
@@ -220,7 +236,7 @@ class TabularFunction(NetworkFunction):
         none = deepest.new_zeros((deepest.shape[0], 0))
         continuous = none if continuous is None else continuous
         categories = none.long() if categories is None else categories
-        return cast("ClassifierNetwork", self.network).classify([deepest], continuous, categories).float()
+        return classify_views(cast("ClassifierNetwork", self.network), deepest, continuous, categories).float()
 
 
 def _tabular_names(shape: TabularShape) -> tuple[str, ...]:
@@ -230,7 +246,7 @@ def _tabular_names(shape: TabularShape) -> tuple[str, ...]:
 
 
 class ClassifyLesion(TabularFunction):
-    """Logits, float32 (batch, class), of the deepest maps and tabular inputs."""
+    """Mean logits over the views, float32 (batch, class), of the deepest maps and tabular inputs."""
 
     def forward(self, deepest: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Run the head."""
@@ -238,14 +254,14 @@ class ClassifyLesion(TabularFunction):
 
 
 class ClassifyPositions(TabularFunction):
-    """Logits of each position of the deepest map alone, row by row, and of an empty one: (position + 1, class)."""
+    """Logits of each position of the deepest maps alone, and of an empty one: (view * position + 1, class)."""
 
     fixed = ("deepest", CONTINUOUS, CATEGORIES)  # of one lesion
 
     def forward(self, deepest: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
         """Run the head on maps of one position."""
-        positions = deepest[0].flatten(1).T
-        every = torch.cat([positions, torch.zeros_like(positions[:1])])[:, :, None, None]
+        positions = deepest[0].permute(0, 2, 3, 1).flatten(0, 2)  # view by view, row by row
+        every = torch.cat([positions, torch.zeros_like(positions[:1])])[:, None, :, None, None]
         tables = (None if table is None else table.expand(every.shape[0], -1) for table in (continuous, categories))
         return self.classify(every, *tables)
 
@@ -288,7 +304,8 @@ def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, Networ
     if config.task == "embedding":
         return functions | {"features": CellFeatures(network)}
     if config.task == "classification":
-        return functions | _list_classifier_functions(cast("ClassifierNetwork", network))
+        augmented = config.classifier is not None and config.classifier.test_time_augmentation
+        return functions | _list_classifier_functions(cast("ClassifierNetwork", network), augmented=augmented)
     if config.margin_px:
         return functions | {"cells": make_cells(network, config)}
     functions["segment"] = Segment(network)
@@ -308,16 +325,16 @@ def make_cells(network: nn.Module, config: BundleConfig) -> Cells | CellClasses:
     return CellClasses(inner, len(config.classes), config.margin_px // inner.cell_px)
 
 
-def _list_classifier_functions(network: ClassifierNetwork) -> dict[str, NetworkFunction]:
+def _list_classifier_functions(network: ClassifierNetwork, *, augmented: bool) -> dict[str, NetworkFunction]:
     functions: dict[str, NetworkFunction] = {
-        "encode": EncodeLesion(network),
+        "encode": EncodeLesion(network, augmented=augmented),
         "classify": ClassifyLesion(network),
         "classify_positions": ClassifyPositions(network),
     }
     if network.predicts_depth:
         functions["depth"] = Depth(network)
     if network.has_spatial_attention:
-        functions["attention"] = Attention(network)
+        functions["attention"] = Attention(network, augmented=augmented)
     return functions
 
 

@@ -4,7 +4,7 @@
     python example.py melanoma.onnx photo.jpg --mask mask.png --set age=54 --set sex=female
 
 Research use only; not for diagnosis. The first command writes the mask of the lesion, the second prints the probability
-of each class. What the file of the model contains: normalization, mean over flipped images, temperature and bias. What
+of each class. What the file of the model contains: normalization, mean over turned and mirrored images, temperature and bias. What
 this file adds: reading the photograph, closer views, the crop, resizing, smoothing and the choice of the lesion. Values
 of --set must have the words of the harmonized table, such as the site 'posterior torso'.
 """
@@ -25,6 +25,9 @@ SMOOTHING = 0.004  # sigma of the Gaussian, as a share of the shorter side of th
 MAX_DEVIATIONS = 10.0  # of a number in the patient data
 MIN_VIEW_PX = 48  # side of the smallest closer view
 MAX_VIEW_SHARE = 0.9  # of the shorter side of the photograph, from which there is no closer view
+BLACK = 20  # of 255, brightest channel of a pixel of a black frame
+FRAME_SHARE = 0.02  # of the pixels of a line of a frame, which may be brighter
+MIN_SIDE_SHARE = 0.25  # of the photograph, that a frame leaves
 SRGB_TOLERANCE = 1  # difference below which a color profile is that of sRGB
 
 
@@ -84,19 +87,35 @@ def resize(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))
 
 
+def find_picture(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
+    """Return the rows and columns inside a black frame, whose lines are black from end to end."""
+    black = rgb.max(axis=2) < BLACK
+    parts = []
+    for axis in (1, 0):
+        bright = np.flatnonzero((~black).mean(axis=axis) > FRAME_SHARE)
+        parts.append(slice(int(bright[0]), int(bright[-1]) + 1) if len(bright) else slice(0, 0))
+    is_enough = all(
+        part.stop - part.start >= MIN_SIDE_SHARE * side for part, side in zip(parts, black.shape, strict=True)
+    )
+    return (parts[0], parts[1]) if is_enough else (slice(0, black.shape[0]), slice(0, black.shape[1]))
+
+
 def lesion_probability(
     session: onnxruntime.InferenceSession, config: dict[str, Any], rgb: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Return the lesion probability of each pixel, float32 (row, column).
+    """Return the lesion probability of each pixel, float32 (row, column); 0 in the black around the picture.
 
-    The logits are averaged over the whole photograph and the closer views, each of which is inside the one before.
+    The logits are averaged over the picture and the closer views, each of which is inside the one before.
     """
+    picture, probability = find_picture(rgb), np.zeros(rgb.shape[:2], np.float32)
+    rgb = rgb[picture]
     logits = run_network(session, config, rgb)
     average = enlarge(logits, rgb.shape)
     for count, view in enumerate(closer_views(config, logits, rgb.shape), start=2):
         part = average[view]
         part += (enlarge(run_network(session, config, rgb[view]), part.shape) - part) / count
-    return (1 / (1 + np.exp(np.clip(-average, -30, 30)))).astype(np.float32)
+    probability[picture] = 1 / (1 + np.exp(np.clip(-average, -30, 30)))
+    return probability
 
 
 def run_network(
@@ -215,10 +234,14 @@ def label_components(mask: NDArray[np.bool_], *, diagonal: bool) -> NDArray[np.i
 def crop_lesion(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: dict[str, Any]) -> NDArray[np.uint8]:
     """Return the view of a classifier: the square around the lesion, or the whole photograph."""
     side, view = config["input_size"], config["classifier"]["view"]
+    picture = find_picture(rgb)
     if view["region"] == "photograph":
-        return resize(rgb, side)
+        return resize(rgb[picture], side)
     if not mask.any():
         raise SystemExit("The mask is empty: there is no lesion to classify.")
+    ends = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    part = tuple(slice(min(p.start, a), max(p.stop, b + 1)) for p, (a, b) in zip(picture, ends, strict=True))
+    rgb, mask = rgb[part], mask[part]
     spans = [np.flatnonzero(mask.any(axis=axis))[[0, -1]] for axis in (1, 0)]
     lengths = [int(last - start + 1) for start, last in spans]
     longer = max(lengths)

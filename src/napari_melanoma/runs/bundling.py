@@ -86,7 +86,10 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
     options, data = recipe.classification, prepared.classes
     if options is not None and data is not None:
         classifier = ClassifierConfig(
-            positive=options.positive, view=options.view, mirrored=options.mirrored, coverage=options.coverage
+            positive=options.positive,
+            view=options.view,
+            test_time_augmentation=options.test_time_augmentation,
+            coverage=options.coverage,
         )
         fields |= {"task": "classification", "classes": data.names, "tabular": data.encoding, "classifier": classifier}
     tile, modalities = recipe.tile, recipe.modalities
@@ -285,7 +288,8 @@ def compute_outputs(
             images, continuous, categories = (
                 tensor.to(task.device) for tensor in (batch.images, batch.continuous, batch.categories)
             )
-            deepest, embedded = encode_views(task.network, task.normalize(images), mirrored=options.mirrored)
+            pixels, augmented = task.normalize(images), options.test_time_augmentation
+            deepest, embedded = encode_views(task.network, pixels, augmented=augmented)
             logits = classify_views(task.network, deepest, continuous, categories)
             depths = predict_depth_of_views(task.network, deepest)
             depth_outputs = () if depths is None else (depths.float().cpu(), batch.depth_mm)

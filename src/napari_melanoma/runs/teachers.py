@@ -26,7 +26,7 @@ from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.segmentation import Segmenter, predict_logits
+from napari_melanoma.lesion.segmentation import Segmenter, predict_logits, prepare_picture
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.inference import load_inference, normalize_images, resize_logits
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -316,7 +316,8 @@ def _load_segmenter(names: Sequence[str], side: int, info: BundleInfo) -> Predic
         model = Segmenter.load(info)
 
         def predict_lesions(images: Sequence[LesionInput]) -> NDArray[np.float32]:
-            outputs = predict_logits(model, [one.rgb for one in images], _prepare(images, info.config), flips=False)
+            inputs = [prepare_picture(one.rgb, info.config) for one in images]
+            outputs = predict_logits(model, [one.rgb for one in images], inputs, flips=False)
             return np.stack([output.average_views(0, (side, side))[None] for output in outputs])
 
         return predict_lesions

@@ -22,12 +22,12 @@ class ClassProbabilities(nn.Module):
     def __init__(self, network: ClassifierNetwork, config: ClassifierConfig) -> None:
         super().__init__()
         self.network = network
-        self._temperature, self._mirrored = config.temperature, config.mirrored
+        self._temperature, self._augmented = config.temperature, config.test_time_augmentation
         self._bias = torch.tensor(config.bias or (0.0,))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return probabilities, float32 (batch, class), of normalized images (batch, 3, row, column)."""
-        deepest, _ = encode_views(self.network, images, mirrored=self._mirrored)
+        deepest, _ = encode_views(self.network, images, augmented=self._augmented)
         continuous = images.new_zeros((len(images), 0))
         categories = torch.zeros((len(images), 0), dtype=torch.long, device=images.device)
         logits = classify_views(self.network, deepest, continuous, categories).float()

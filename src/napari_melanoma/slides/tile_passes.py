@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_melanoma.core.context import network_threads
-from napari_melanoma.imaging.preprocessing import FLIPS
 from napari_melanoma.metrics.calibration import calibrate_logits
 from napari_melanoma.models.inference import InferenceNetwork, normalize_images
 from napari_melanoma.models.torch_inference import (
@@ -238,13 +237,10 @@ class OnnxPasses:
         return self
 
     def _classify(self, images: NDArray[np.float32], config: ClassifierConfig) -> NDArray[np.float32]:
-        """Return calibrated probabilities (tile, class), of the mean logits over the flips."""
-        flips = FLIPS if config.mirrored else FLIPS[:1]
-        views = np.concatenate([np.flip(images, axes) for axes in flips]) if len(flips) > 1 else images
-        deepest = self._network.run("encode", image=views)["deepest"]
+        """Return calibrated probabilities (tile, class)."""
+        deepest = self._network.run("encode", image=images)["deepest"]
         logits = self._network.run("classify", deepest=deepest)["logits"]
-        mean = logits.reshape(len(flips), len(images), -1).mean(axis=0)
-        return calibrate_logits(mean, config).astype(np.float32)
+        return calibrate_logits(logits, config).astype(np.float32)
 
 
 def to_array(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:

@@ -180,10 +180,10 @@ class ClassificationConfig(Config):
         description="share of the epochs in the first of two stages",
     )
     depth: DepthTargetConfig | None = Field(None, description="depth as a second target")
-    mirrored: bool = Field(
+    test_time_augmentation: bool = Field(
         False,
-        title="Test-time augmentation (flips)",
-        description="test-time augmentation: average the predictions of a view and its flips",
+        title="Test-time augmentation",
+        description="average the logits over eight views of the image: turned by quarter turns and mirrored",
     )
     sensitivity: float = Field(
         0.9, title="Target sensitivity", gt=0, lt=1, description="sensitivity at which the operating point is chosen"
@@ -341,7 +341,7 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     """Return the names of changed options that are not available for bags of embeddings."""
     default = type(config)()
     names = (
-        *("view", "masks", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
+        *("view", "masks", "features", "mixup", "cutmix", "test_time_augmentation", "freeze_encoder", "adaptation"),
         *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]

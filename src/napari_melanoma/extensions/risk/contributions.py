@@ -84,7 +84,7 @@ def _mix_features(encoded: EncoderOutput, known: KnownParts, background: NDArray
     for part, columns in (("image", np.s_[:split]), ("depth", np.s_[split:])):
         if part in known:
             mixed[:, columns] = case_features[columns]
-    shape = (1, *encoded.deepest_maps.shape[1:])  # of the maps of one flip, as graphs have fixed sizes
+    shape = encoded.deepest_maps.shape  # as graphs have fixed sizes
     return [EncoderOutput(np.broadcast_to(features[None, :, None, None], shape), features) for features in mixed]
 
 

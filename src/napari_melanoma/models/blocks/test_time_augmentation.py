@@ -1,4 +1,4 @@
-"""Test-time augmentation of classifiers: predictions are averaged over flipped views of an image."""
+"""Test-time augmentation of classifiers: predictions are averaged over turned and mirrored views of an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from napari_melanoma.imaging.preprocessing import FLIPS
+from napari_melanoma.imaging.preprocessing import VIEWS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,16 +15,28 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 
 
-def encode_views(network: ClassifierNetwork, images: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """Run the encoder on the views of images: all flips if ``mirrored``, else the images alone.
+def make_views(images: Tensor, *, augmented: bool) -> Tensor:
+    """Return the eight views of each image, or the image alone unless ``augmented``.
+
+    ``images``: float (batch, channel, row, column), square. Returns float (batch, view, channel, row, column).
+    """
+    turned = [
+        (images.transpose(-2, -1) if transposed else images).flip(axes)
+        for transposed, axes in (VIEWS if augmented else VIEWS[:1])
+    ]
+    return torch.stack(turned, dim=1)
+
+
+def encode_views(network: ClassifierNetwork, images: Tensor, *, augmented: bool) -> tuple[Tensor, Tensor]:
+    """Run the encoder on the views of images, see ``make_views``.
 
     ``images``: normalized float (batch, 3, row, column). Returns float (batch, view, channel, row, column), the deepest
     maps of each view, and float (batch, feature), the mean embedding over the views.
     """
-    flips = FLIPS if mirrored else FLIPS[:1]
-    maps = network.encode(torch.cat([images.flip(axes) for axes in flips]))
-    embedding = network.embed(maps).unflatten(0, (len(flips), len(images))).mean(0)
-    return maps[-1].unflatten(0, (len(flips), len(images))).transpose(0, 1), embedding
+    views = make_views(images, augmented=augmented)
+    maps = network.encode(views.flatten(0, 1))
+    split = (-1, views.shape[1])
+    return maps[-1].unflatten(0, split), network.embed(maps).unflatten(0, split).mean(1)
 
 
 def classify_views(network: ClassifierNetwork, deepest: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
@@ -34,8 +46,13 @@ def classify_views(network: ClassifierNetwork, deepest: Tensor, continuous: Tens
     (batch, embedding). Returns the mean logits, float (batch, class).
     """
     views = deepest.shape[1]
-    table = (inputs.repeat_interleave(views, dim=0) for inputs in (continuous, categories))
-    return network.classify([deepest.flatten(0, 1)], *table).unflatten(0, (len(deepest), views)).mean(1)
+    table = (repeat_for_views(inputs, views) for inputs in (continuous, categories))
+    return network.classify([deepest.flatten(0, 1)], *table).unflatten(0, (-1, views)).mean(1)
+
+
+def repeat_for_views(inputs: Tensor, views: int) -> Tensor:
+    """Repeat tabular inputs, (batch, input), for each view: (batch * view, input)."""
+    return inputs[:, None].expand(-1, views, -1).flatten(0, 1)
 
 
 def predict_depth_of_views(network: ClassifierNetwork, deepest: Tensor) -> Tensor | None:
@@ -47,4 +64,4 @@ def predict_depth_of_views(network: ClassifierNetwork, deepest: Tensor) -> Tenso
     if not network.predicts_depth:
         return None
     depth = cast("BiomarkerNetwork", network).predict_depth([deepest.flatten(0, 1)])
-    return depth.unflatten(0, deepest.shape[:2]).mean(1)
+    return depth.unflatten(0, (-1, deepest.shape[1])).mean(1)
