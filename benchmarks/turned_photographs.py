@@ -1,8 +1,9 @@
 """How much mask and probability of a lesion change if its photograph is turned, mirrored or framed in black.
 
-For each photograph, the Dice index of its mask with that of the changed photograph, turned back, and the difference of the
-probability of the positive class: with these masks (the whole analysis), and with the reference mask turned alike (the
-classifier alone). *Crosses*: share of the photographs whose probability is on the other side of the decision threshold.
+For each photograph, the Dice index of its mask with that of the changed photograph, turned back, and the difference of
+the probability of the positive class: with these masks (the whole analysis), and with the reference mask turned alike
+(the classifier alone). *Crosses*: share of the photographs whose probability is on the other side of the decision
+threshold.
 
 Run: python benchmarks/turned_photographs.py DATA [IMAGES]
 
@@ -44,7 +45,8 @@ def frame(pixels: Pixels, rows: float, columns: float) -> Pixels:
 
 def unframe(pixels: Pixels, rows: float, columns: float) -> Pixels:
     """Remove the black of ``frame``."""
-    height, width = (round(share * side / (1 + 2 * share)) for share, side in zip((rows, columns), pixels.shape))
+    sides = zip((rows, columns), pixels.shape[:2], strict=True)
+    height, width = (round(share * side / (1 + 2 * share)) for share, side in sides)
     return pixels[height : pixels.shape[0] - height, width : pixels.shape[1] - width]
 
 

@@ -2,10 +2,10 @@
 
     python scripts/recalibrate_classifier.py melanoma-small DATASET [--leave-out IMAGE_ID ...]
 
-DATASET is the data set that the model was trained on. The images that the bundle does not list as training cases are its
-calibration cases, in the order of the table; --leave-out names those that the training did not use. Writes the outputs for
-both kinds to ``reference.safetensors``; temperature, bias, decision threshold and the limits for images that are out of
-distribution to ``config.json``; the text of the model card, the graphs and the weights stay.
+DATASET is the data set that the model was trained on. The images that the bundle does not list as training cases are
+its calibration cases, in the order of the table; --leave-out names those that the training did not use. Writes the
+outputs for both kinds to ``reference.safetensors``; temperature, bias, decision threshold and the limits for images
+that are out of distribution to ``config.json``. Model card, graphs and weights stay.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def main() -> int:
     unlisted = [name for name in samples if name not in {*previous.embedded_ids, *arguments.leave_out}]
     validation = predict(model, labeled, [samples[name] for name in unlisted], run)
     if not np.array_equal(validation.labels, previous.labels):
-        parser.error(
-            f"{len(unlisted)} images of {arguments.dataset} are not the {len(previous.labels)} reference cases"
-        )
+        parser.error(f"expected {len(previous.labels)} calibration cases, found {len(unlisted)}, or other classes")
     training = predict(model, labeled, [samples[name] for name in previous.embedded_ids], run)
     reference = replace(
         previous, logits=validation.logits, embeddings=training.embeddings.astype(previous.embeddings.dtype)

@@ -157,7 +157,8 @@ class ValidityInputs:
 
     ``synthetic_share``: share of synthetic images in the training data. ``synthetic_input``: whether the input is
     marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
-    certainty. ``aspect``: longer side of a photograph, relative to the shorter one. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the width that the model expects.
+    certainty. ``aspect``: longer side of a photograph, relative to the shorter one. ``field_mm``, ``model_field_mm``:
+    width of the tissue in view, and the width that the model expects.
     ``detail``: pixels of the input for each pixel of the network's input. ``distance``, ``limit``: distance of the
     input from the training data, and the limit above which it is out of distribution. ``painted``: the model was fitted
     on strokes, and ``distance`` is the share of the slide that differs from them. ``damage``: what is missing of a
@@ -235,7 +236,8 @@ class ValidityInputs:
             yield _reason("modality_uncertain", text, is_invalid=False)
         if self.aspect is not None and self.aspect >= ASPECT_INVALID:
             text = (
-                f"no lesion is found reliably in a picture of this shape. It is {self.aspect:.3g} times as long as wide"
+                f"no lesion can be found reliably in a picture of this shape. It is {self.aspect:.3g} times as long as "
+                "wide"
             )
             yield _reason("shape", text)
 

@@ -46,8 +46,8 @@ class GraphIndex(Config):
     """The content of ``graphs.json``.
 
     ``weights_sha256``: hash of the weights file. ``external``: names of the weights that each function reads from it.
-    ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier. ``views``: number of views of
-    each image that the functions of a classifier average over; None for other networks.
+    ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier. ``views``: number of views
+    of each image that the functions of a classifier average over; None for other networks.
     """
 
     weights_sha256: str

@@ -4,9 +4,10 @@
     python example.py melanoma.onnx photo.jpg --mask mask.png --set age=54 --set sex=female
 
 Research use only; not for diagnosis. The first command writes the mask of the lesion, the second prints the probability
-of each class. What the file of the model contains: normalization, mean over turned and mirrored images, temperature and bias. What
-this file adds: reading the photograph, closer views, the crop, resizing, smoothing and the choice of the lesion. Values
-of --set must have the words of the harmonized table, such as the site 'posterior torso'.
+of each class. What the file of the model contains: normalization, mean over turned and mirrored images, temperature and
+bias. What this file adds: reading the photograph, leaving out black around it, closer views, the crop, resizing,
+smoothing and the choice of the lesion. Values of --set must have the words of the harmonized table, such as the site
+'posterior torso'.
 """
 
 import argparse
@@ -94,10 +95,10 @@ def find_picture(rgb: NDArray[np.uint8]) -> tuple[slice, slice]:
     for axis in (1, 0):
         bright = np.flatnonzero((~black).mean(axis=axis) > FRAME_SHARE)
         parts.append(slice(int(bright[0]), int(bright[-1]) + 1) if len(bright) else slice(0, 0))
-    is_enough = all(
-        part.stop - part.start >= MIN_SIDE_SHARE * side for part, side in zip(parts, black.shape, strict=True)
-    )
-    return (parts[0], parts[1]) if is_enough else (slice(0, black.shape[0]), slice(0, black.shape[1]))
+    rows, columns = parts
+    least = [MIN_SIDE_SHARE * side for side in black.shape]
+    is_enough = rows.stop - rows.start >= least[0] and columns.stop - columns.start >= least[1]
+    return (rows, columns) if is_enough else (slice(0, black.shape[0]), slice(0, black.shape[1]))
 
 
 def lesion_probability(

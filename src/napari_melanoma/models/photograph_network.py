@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class PhotographNetwork(nn.Module):
     """A bundle's network with everything around it that other programs would have to repeat.
 
-    This is the normalization and, for a classifier, the mean over turned and mirrored images, temperature, bias and softmax.
+    This is the normalization and, for a classifier, the mean over turned and mirrored images, temperature, bias and
+    softmax.
     """
 
     mean: Tensor
