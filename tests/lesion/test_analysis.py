@@ -86,6 +86,20 @@ def test_an_image_without_skin_is_predicted_with_a_warning(tmp_path: Path) -> No
     assert remeasure(result, result.mask, result.options).warning == result.warning
 
 
+def test_stating_the_type_does_not_make_an_image_a_photograph_of_skin() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    for modality in (None, "dermoscopic", "macroscopic"):
+        result = _analyse(Photograph(noise, "noise", modality=modality))
+        assert not result.validity.valid
+        assert "no_photograph" in result.validity.codes
+        assert "not look like a photograph" in result.warning
+    strip = _analyse(Photograph(np.full((60, 300, 3), (225, 180, 160), np.uint8), "strip", modality="dermoscopic"))
+    assert strip.validity.codes[0] == "shape"
+    assert strip.validity.headline("no lesion found").startswith(
+        "Not valid: no lesion can be found reliably in a picture"
+    )
+
+
 def test_the_stated_modality_takes_precedence() -> None:
     photograph = replace(_photograph((100, 150, 40)), modality="macroscopic")
     result = _analyse(photograph)
