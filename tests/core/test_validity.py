@@ -39,6 +39,12 @@ CASES = {
     "dermoscopic, uncalibrated": ({**DERMOSCOPIC, "calibrated": False}, ["uncalibrated"], []),
     "dermoscopic, damaged but accepted": ({**DERMOSCOPIC, "damage": "rows 900 to 1200"}, ["damaged"], []),
     "dermoscopic, tiny": ({**DERMOSCOPIC, "detail": 0.2}, ["resolution"], []),
+    "dermoscopic by statement, but no skin": (
+        {**DERMOSCOPIC, "modality": "dermoscopic", "no_photograph": True}, ["no_photograph"], [],
+    ),
+    "macroscopic by statement, but no skin": (
+        {**DERMOSCOPIC, "modality": "macroscopic", "no_photograph": True}, ["modality", "no_photograph"], [],
+    ),
     "dermoscopic, a strip": ({**DERMOSCOPIC, "aspect": 5.0}, ["shape"], []),
     "dermoscopic, wide": ({**DERMOSCOPIC, "aspect": 4.9}, [], []),
     "dermoscopic, coverage 0.5": ({**DERMOSCOPIC, "coverage": 0.5}, [], ["coverage"]),

@@ -31,7 +31,13 @@ from napari_melanoma.data.tabular_encoding import (
     read_table_values,
     read_word,
 )
-from napari_melanoma.imaging.modality import ModalityEstimate, assumed_modality, certain_modality, recognize_modality
+from napari_melanoma.imaging.modality import (
+    ModalityEstimate,
+    assumed_modality,
+    certain_modality,
+    recognize_modality,
+    shows_no_skin,
+)
 from napari_melanoma.io.photographs import format_damage_warning
 from napari_melanoma.training.run_data import was_trained_on
 
@@ -210,6 +216,7 @@ def _validity(lesion: EncodedLesion, model: Classifier, coverage: float) -> Vali
         modality=assumed_modality(lesion.recognized, lesion.modality, config.modalities),
         modalities=config.modalities,
         modality_certain=certain_modality(lesion.recognized, lesion.modality) is not None,
+        no_photograph=shows_no_skin(lesion.recognized, lesion.modality),
         aspect=lesion.aspect,
         detail=max(box.height, box.width) / config.input_size,
         damage=lesion.damage,

@@ -157,8 +157,9 @@ class ValidityInputs:
 
     ``synthetic_share``: share of synthetic images in the training data. ``synthetic_input``: whether the input is
     marked as a phantom of this program. ``modality_certain``: whether the modality was stated, or recognized with
-    certainty. ``aspect``: longer side of a photograph, relative to the shorter one. ``field_mm``, ``model_field_mm``:
-    width of the tissue in view, and the width that the model expects.
+    certainty. ``no_photograph``: whether the image certainly shows no skin, whatever is stated. ``aspect``: longer side
+    of a photograph, relative to the shorter one. ``field_mm``, ``model_field_mm``: width of the tissue in view, and the
+    width that the model expects.
     ``detail``: pixels of the input for each pixel of the network's input. ``distance``, ``limit``: distance of the
     input from the training data, and the limit above which it is out of distribution. ``painted``: the model was fitted
     on strokes, and ``distance`` is the share of the slide that differs from them. ``damage``: what is missing of a
@@ -174,6 +175,7 @@ class ValidityInputs:
     modality: str | None = None
     modalities: tuple[str, ...] = ()
     modality_certain: bool = True
+    no_photograph: bool = False
     aspect: float | None = None
     scale: ScaleMatch | None = None
     field_mm: float | None = None
@@ -222,15 +224,16 @@ class ValidityInputs:
             yield _reason("damaged", text, is_invalid=self.failed_share > FAILED_INVALID)
 
     def _check_modality(self) -> Iterable[ValidityReason]:
-        if self.modality == NO_PHOTOGRAPH:
+        has_type = self.modality != NO_PHOTOGRAPH
+        if self.no_photograph or not has_type:
             yield _reason("no_photograph", "the image does not look like a photograph of a skin lesion")
-        elif self.modality and self.modalities and self.modality not in self.modalities:
+        if self.modality and has_type and self.modalities and self.modality not in self.modalities:
             trained = " and ".join(map(format_modality, self.modalities))
             yield _reason(
                 "modality",
                 f"'{self.model}' cannot assess {_input_name(self.modality)}. It was trained on {trained} images only",
             )
-        elif not self.modality_certain:
+        elif has_type and not self.modality_certain:
             assumed = format_modality(self.modality or "unknown")
             text = f"type assumed: {assumed}. The type of the photograph is neither stated nor certain"
             yield _reason("modality_uncertain", text, is_invalid=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from napari_melanoma.imaging.color import DARK, find_picture, illuminated_rectangle, to_lab
+from napari_melanoma.imaging.color import DARK, black_around_view, find_picture, illuminated_rectangle, to_lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,28 +52,39 @@ class ModalityEstimate:
 def recognize_modality(rgb: NDArray[np.uint8]) -> ModalityEstimate:
     """Recognize the modality of an image; if it seems to be neither, the part inside a circle of light is tried, too.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, of any size; the black around it is left out.
+    Black bars and a rectangular frame are left out. ``rgb``: uint8 (row, column, channel=3), sRGB, of any size.
     """
-    rgb = rgb[find_picture(rgb).slices]
+    rgb = _without_frame(rgb)
     whole = _recognize_uncropped(rgb)
     part = crop_to_circle(rgb) if whole.kind == "neither" else None
     inner = None if part is None else _recognize_uncropped(part)
     return whole if inner is None or inner.kind == "neither" else inner
 
 
-def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> str | None:
-    """Return the stated modality, or else the recognized one (also ``neither``) if it is certain; otherwise None.
+def _without_frame(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture inside a black frame; the whole image if the picture is round.
 
-    A statement does not make an image a photograph: ``neither`` remains if it is certain.
+    Cropped to its square, any round picture would look like the view of a dermatoscope, whatever it shows.
     """
-    if stated is None or _contradicts(estimate, stated):
-        return estimate.kind if estimate.is_certain else None
-    return stated
+    picture = rgb[find_picture(rgb).slices]
+    if picture.shape == rgb.shape:
+        return rgb
+    small = _shrink(picture)
+    is_round = black_around_view(small, np.zeros(small.shape[:2], bool)).any()
+    return rgb if is_round else picture
 
 
-def _contradicts(estimate: ModalityEstimate, stated: str) -> bool:
-    """Whether an image is certainly no photograph, although one of a modality that can be recognized is stated."""
-    return estimate.kind == "neither" and estimate.is_certain and stated in MODALITY_KINDS
+def certain_modality(estimate: ModalityEstimate, stated: str | None = None) -> str | None:
+    """Return the stated modality, or else the recognized one (also ``neither``) if it is certain; otherwise None."""
+    return stated or (estimate.kind if estimate.is_certain else None)
+
+
+def shows_no_skin(estimate: ModalityEstimate, stated: str | None) -> bool:
+    """Whether an image is certainly no photograph of skin, which stating a modality that is recognized cannot change.
+
+    Slides and tiles of total-body photographs are not recognized.
+    """
+    return estimate.kind == "neither" and estimate.is_certain and stated in (None, *MODALITY_KINDS)
 
 
 def select_modality(estimate: ModalityEstimate, stated: str | None = None) -> str:
@@ -88,10 +99,8 @@ def assumed_modality(estimate: ModalityEstimate, stated: str | None, modalities:
     A photograph that is probably, but not certainly macroscopic is assumed to be dermoscopic, except by a model for
     macroscopic photographs. ``modalities``: those of the model.
     """
-    if stated is not None and not _contradicts(estimate, stated):
-        return stated
     is_guess = estimate.kind == "macroscopic" and not estimate.is_certain and "macroscopic" not in modalities
-    return ASSUMED if is_guess else estimate.kind
+    return stated or (ASSUMED if is_guess else estimate.kind)
 
 
 def are_recognizable(modalities: Sequence[str]) -> bool:
@@ -112,11 +121,11 @@ def modality_warning(estimate: ModalityEstimate, modalities: Sequence[str], stat
     Otherwise empty. ``modalities``: those of the model.
     """
     kind = certain_modality(estimate, stated)
-    if kind == "neither":
+    if shows_no_skin(estimate, stated):
         return "This does not look like a photograph of a skin lesion: its mask may be meaningless."
     if kind is None or not modalities or kind in modalities:
         return ""
-    seems = "is" if kind == stated else "looks like"
+    seems = "is" if stated else "looks like"
     return (
         f"This {seems} a {kind.replace('_', ' ')} photograph, and the model was trained on {' and '.join(modalities)} "
         "photographs only: check its mask carefully, or choose a model for this modality."

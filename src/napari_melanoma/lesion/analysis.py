@@ -43,6 +43,7 @@ from napari_melanoma.imaging.modality import (
     modality_warning,
     recognize_modality,
     select_modality,
+    shows_no_skin,
 )
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
 from napari_melanoma.imaging.prompts import apply_prompts
@@ -307,7 +308,7 @@ class LesionResult:
     def is_modality_assumed(self) -> bool:
         """Whether the type of the photograph is neither stated nor recognized with certainty."""
         recognized, stated = self.recognized, self.photograph.modality
-        return recognized is not None and stated is None and self.modality != certain_modality(recognized)
+        return recognized is not None and self.modality != certain_modality(recognized, stated)
 
     @property
     def validity(self) -> Validity:
@@ -317,6 +318,7 @@ class LesionResult:
             model.name,
             demonstration=model.demonstration,
             modality=None if recognized is None else certain_modality(recognized, photograph.modality),
+            no_photograph=recognized is not None and shows_no_skin(recognized, photograph.modality),
             modalities=model.modalities,
             aspect=photograph.aspect,
             damage=photograph.damage,
