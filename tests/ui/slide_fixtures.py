@@ -14,23 +14,28 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
-from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
-DAILY_SECTIONS = (
-    "Paint",
+SECTIONS = (
+    "Slides of a folder",
     "Overview",
+    "File metadata",
+    "Tissue",
+    "Display",
     "Measure",
+    "Side by side",
+    "Analysis",
     "Heatmap",
     "Lesions",
+    "Area and probability",
     "Depth",
     "Synoptic report",
+    "Risk",
     "Regions",
-    "Strokes",  # of the example plug-in
-)
+)  # all but those that are added
 
 
 class Launched:
@@ -56,8 +61,10 @@ def user(home, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     settings = DockSettings()
-    settings.set("slide/model", DEFAULT_TILE_MODEL)  # otherwise no model is selected for a real slide
-    settings.set("slide/sections", dict.fromkeys((*DAILY_SECTIONS, *SlideControls.seldom_shown), True))
+    # The drawn slides are samples, on which demonstration models are offered
+    monkeypatch.setattr("napari_melanoma.phantoms.recognition.is_phantom", lambda path: True)
+    settings.set("slide/model", DEFAULT_TILE_MODEL)
+    settings.set("slide/sections", dict.fromkeys(SECTIONS, True))
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 

@@ -125,8 +125,8 @@ def read_proposals(folder: Path) -> SlideDepthProposals:
     return next(iter((*with_lines, *not_empty)), SlideDepthProposals())
 
 
-def list_depth_models() -> tuple[str, ...]:
-    """List the bundles that can measure depth, demonstrations last, else skin models first."""
+def list_depth_models(*, demonstrations: bool = True) -> tuple[str, ...]:
+    """List the bundles that can measure depth, demonstrations last if at all, else skin models first."""
     from napari_melanoma.models.installed_bundles import list_bundles
 
     suitable = [
@@ -135,6 +135,7 @@ def list_depth_models() -> tuple[str, ...]:
         if bundle.config.is_slide_model
         and bundle.config.task == "segmentation"
         and ClassRoles.from_names(bundle.config.role_names) is not None
+        and (demonstrations or not bundle.config.is_demonstration)
     ]
     ordered = sorted(suitable, key=lambda bundle: (bundle.config.is_demonstration, "skin" not in bundle.name))
     return tuple(bundle.name for bundle in ordered)

@@ -1,8 +1,7 @@
-"""Which sections of a dock are shown: a table of choices, and the dialog that lists all sections."""
+"""Which sections of a dock are shown: by default, by content and by the user's choice."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,12 +9,9 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.sections.choice import (
     CONTENT,
-    FULL_TIP,
-    MAX_SHOWN,
     SectionChoice,
     SectionDialog,
     SectionDock,
-    resolve_shown,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import section
@@ -28,37 +24,10 @@ if TYPE_CHECKING:
 TEN = tuple("ABCDEFGHIJ")
 
 
-@dataclass(frozen=True)
-class Case:
-    name: str
-    shown: str
-    titles: tuple[str, ...] = TEN
-    chosen: dict[str, bool] = field(default_factory=dict)
-    seldom: str = "BC"
-
-
-CASES = [
-    Case("all, if there are at most eight", "ABCDEFGH", titles=TEN[:8]),
-    Case("without those that are seldom needed, if there are more", "ADEFGHIJ"),
-    Case("the first ones, if there are still too many", "ABCDEFGH", seldom=""),
-    Case("seldom needed ones while there is room", "ABDEFGHI", titles=TEN[:9]),
-    Case("a chosen one instead of the last one", "ABDEFGHI", chosen={"B": True}),
-    Case("fewer than eight, if others are not wanted", "AB", titles=("A", "B", "D"), chosen={"D": False}),
-    Case("the next one instead of one that is not wanted", "ABDEFGHI", chosen={"J": False}),
-    Case("a title that is not installed any more takes no room", "ADEFGHIJ", chosen={"Z": True}),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_shown_sections(case: Case) -> None:
-    assert "".join(resolve_shown(case.titles, case.chosen, case.seldom)) == case.shown
-
-
 class Dock(SectionDock):
-    """Ten sections, two of which are seldom needed."""
+    """Ten sections, two of which are not shown by default."""
 
     name = "slide"
-    seldom_shown = ("B", "C")
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +41,9 @@ class Dock(SectionDock):
 
     def list_places(self) -> dict[str, QWidget]:
         return dict(self.frames)
+
+    def list_default(self) -> set[str]:
+        return {*TEN} - {"B", "C"}
 
     @property
     def shown(self) -> str:
@@ -87,23 +59,30 @@ def dock(qtbot: QtBot, home: Path) -> Dock:
 
 def test_the_choice_is_made_in_the_dialog_and_remembered(dock: Dock, qtbot: QtBot) -> None:
     assert dock.shown == "ADEFGHIJ"
-    dock.choice.find_content = lambda: ["B"]
     for _ in range(2):
         dock.choice.button.click()
     (dialog,) = dock.findChildren(SectionDialog)
-    assert [label.text() for label in dialog.findChildren(QLabel)].count(CONTENT) == 1
-    box = dialog.boxes["B"]
-    assert (box.isEnabled(), box.toolTip()) == (False, FULL_TIP)
-    dialog.boxes["J"].click()
-    assert box.isEnabled()
-    box.click()
-    assert not dialog.boxes["J"].isEnabled()
-    assert dock.shown == "ABDEFGHI"
-    assert len(dock.shown) == MAX_SHOWN
+    for title in "BCJ":
+        dialog.boxes[title].click()
+    assert dock.shown == "ABCDEFGHI"  # as many as the user wants
     dialog.close()
     again = Dock()
     qtbot.addWidget(again)
-    assert again.shown == "ABDEFGHI"
+    assert again.shown == "ABCDEFGHI"
+
+
+def test_a_section_with_content_is_shown_unless_the_user_hides_it(dock: Dock) -> None:
+    dock.choice.find_content = lambda: ["B", "C"]
+    dock.choice.update()
+    assert dock.shown == "".join(TEN)
+    dock.choice.button.click()
+    (dialog,) = dock.findChildren(SectionDialog)
+    assert [label.text() for label in dialog.findChildren(QLabel)].count(CONTENT) == 2
+    dialog.boxes["B"].click()
+    assert dock.shown == "ACDEFGHIJ"
+    dock.choice.find_content = list  # of another slide
+    dock.choice.update()
+    assert dock.shown == "ADEFGHIJ"
 
 
 def test_a_hidden_section_is_collapsed_and_shown_again_as_it_was(dock: Dock) -> None:

@@ -735,7 +735,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     measuring, launched, monkeypatch, tmp_path
 ):
     person, dock = measuring, measuring.dock
-    monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-demo",))
     dock.depth_section.collapse()
     dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
     opens(person)
@@ -801,7 +801,7 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
         return launch(*arguments, **options)
 
     monkeypatch.setattr(background_runs, "launch_slide", launch_slowly)
-    monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda **_: ("skin-demo",))
     measured = dock.slide.identity
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     other = dock.slide.identity

@@ -1,17 +1,16 @@
-"""*Sections ...*: which sections of a dock are shown, at most eight; the user's choice is stored in the settings."""
+"""*Sections ...*: which sections of a dock are shown; the user's choice is stored in the settings."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     WrappedLabel,
-    enable,
     named,
     quiet_label,
     row,
@@ -19,47 +18,34 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping
 
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-MAX_SHOWN = 8
 EXPLANATION = (
-    f"A dock shows at most {MAX_SHOWN} sections. The shortcut of a tool shows its section, too. "
+    "A section also appears when it has content, and with the shortcut of its tool. "
     "A section that is not shown keeps what is stored in it."
 )
-FULL_TIP = f"{MAX_SHOWN} sections are shown. Clear another one first."
 CONTENT = "has content"
-
-
-def resolve_shown(titles: Sequence[str], chosen: Mapping[str, bool], seldom: Collection[str]) -> tuple[str, ...]:
-    """Return the titles of the sections that are shown, in the order of ``titles``.
-
-    ``chosen``: whether the user has chosen to show a section. Of the others, as many are shown as there is room for;
-    those that are ``seldom`` needed come last.
-    """
-    shown = [title for title in titles if chosen.get(title)]
-    others = sorted((title for title in titles if title not in chosen), key=lambda title: title in seldom)
-    shown += others[: max(0, MAX_SHOWN - len(shown))]
-    return tuple(title for title in titles if title in shown)
 
 
 class SectionDock(QWidget):
     """A dock that hosts sections; ``name``: starts the names of shortcuts and of frames, such as ``slide``.
 
-    ``choice``: which sections are shown. By their titles, ``always_shown`` cannot be hidden, and ``seldom_shown`` are
-    hidden by default if there are too many.
+    ``choice``: which sections are shown.
     """
 
     name: str
     settings: DockSettings
     choice: SectionChoice
-    always_shown: tuple[str, ...] = ()
-    seldom_shown: tuple[str, ...] = ()
 
     def list_places(self) -> Mapping[str, QWidget]:
         """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""
         raise NotImplementedError
+
+    def list_default(self) -> Collection[str]:
+        """Return the titles of the sections that are shown unless the user has hidden them; at first all."""
+        return self.list_places()
 
     def add_section(self, frame: CollapsibleSection) -> None:
         """Add the frame of a section for which the dock has no place."""
@@ -70,8 +56,11 @@ class SectionChoice(QObject):
     """Shows the sections that the user has chosen; ``button`` opens a dialog that lists all.
 
     A hidden section is collapsed, so that nothing opens it; it is shown when a shortcut or a tab of the reading mode
-    expands it. ``find_content``: returns the titles of the sections with stored values.
+    expands it. ``find_content``: returns the titles of the sections with stored values, which are shown unless the user
+    has hidden them. ``changed``: other sections are shown.
     """
+
+    changed = Signal()
 
     def __init__(self, dock: SectionDock) -> None:
         super().__init__(dock)
@@ -86,8 +75,7 @@ class SectionChoice(QObject):
 
     def list_frames(self) -> dict[str, CollapsibleSection]:
         """Return the sections that can be chosen, by title, from top to bottom."""
-        frames = {title: one for title, one in self._dock.list_places().items() if isinstance(one, CollapsibleSection)}
-        return {title: frame for title, frame in frames.items() if title not in self._dock.always_shown}
+        return {title: one for title, one in self._dock.list_places().items() if isinstance(one, CollapsibleSection)}
 
     def is_hidden(self, title: str) -> bool:
         """Whether a section is not shown by the user's choice."""
@@ -100,15 +88,15 @@ class SectionChoice(QObject):
 
     def choose(self, title: str, is_shown: bool) -> None:
         """Show or hide a section from now on."""
-        frames = self.list_frames()
-        self._store({one: one not in self._hidden for one in frames} | {title: is_shown})
-        self._revealed.clear()
+        self._dock.settings.set(f"{self._dock.name}/sections", {**self._chosen, title: is_shown})
+        self._revealed.discard(title)
         self.update()
 
     def update(self) -> None:
-        """Show the chosen sections, and hide the others; call this after sections were added."""
-        frames = self.list_frames()
-        shown = {*resolve_shown(tuple(frames), self._chosen, self._dock.seldom_shown), *self._revealed}
+        """Show the chosen sections, and hide the others; call this after sections were added or have new content."""
+        frames, chosen, is_changed = self.list_frames(), self._chosen, False
+        default = {*self._dock.list_default(), *self.find_content()}
+        shown = {title for title in frames if chosen.get(title, title in default)} | self._revealed
         for title, frame in frames.items():
             if title not in self._watched:
                 self._watched.add(title)
@@ -120,16 +108,16 @@ class SectionChoice(QObject):
             is_visible = title in shown and title not in self._unneeded
             if is_visible == frame.isHidden():
                 frame.setVisible(is_visible)
+                is_changed = True
         count = len(self._hidden)
         self.button.setToolTip(f"Choose which sections are shown; {count} of {len(frames)} are not shown")
+        if is_changed:
+            self.changed.emit()
 
     @property
     def _chosen(self) -> dict[str, bool]:
         stored: dict[str, Any] = self._dock.settings.get(f"{self._dock.name}/sections", {})
         return {title: is_shown is True for title, is_shown in stored.items()}
-
-    def _store(self, chosen: Mapping[str, bool]) -> None:
-        self._dock.settings.set(f"{self._dock.name}/sections", {**self._chosen, **chosen})
 
     def _hide(self, title: str, frame: CollapsibleSection) -> None:
         if title not in self._hidden:
@@ -159,7 +147,6 @@ class SectionDialog(QDialog):
     def __init__(self, choice: SectionChoice, with_content: Collection[str], window: QWidget) -> None:
         super().__init__(window)
         self.setObjectName("sections_dialog")
-        self._choice = choice
         self.boxes = {
             title: named(QCheckBox(title), f"show_{title}", f"Show {title}") for title in choice.list_frames()
         }
@@ -174,20 +161,6 @@ class SectionDialog(QDialog):
             layout.addWidget(widget)
         self.setMinimumWidth(320)
         self.finished.connect(self.deleteLater)
-        self._update()
         for title, box in self.boxes.items():
-            box.toggled.connect(partial(self._on_toggled, title))
-
-    def _on_toggled(self, title: str, is_shown: bool) -> None:
-        self._choice.choose(title, is_shown)
-        self._update()
-
-    def _update(self) -> None:
-        """Show the choice; with as many sections as fit, no other one can be added."""
-        is_full = sum(not self._choice.is_hidden(title) for title in self.boxes) >= MAX_SHOWN
-        for title, box in self.boxes.items():
-            is_hidden = self._choice.is_hidden(title)
-            box.blockSignals(True)
-            box.setChecked(not is_hidden)
-            box.blockSignals(False)
-            enable(box, f"Show or hide the section {title}", FULL_TIP if is_full and is_hidden else "")
+            box.setChecked(not choice.is_hidden(title))
+            box.toggled.connect(partial(choice.choose, title))

@@ -174,6 +174,7 @@ class SectionHost(QObject, Generic[Session]):
 
     def _open_sections(self) -> None:
         with ExitStack() as steps:  # all are opened, also if one fails
+            steps.callback(self.dock.choice.update)  # last: what was read may be content
             for hosted in reversed(self.sections.values()):
                 steps.callback(self._open, hosted)
 

@@ -54,6 +54,8 @@ IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
+DEFAULT_SECTIONS = ("Measure", "Depth", "Synoptic report", "Regions")  # with Paint and those of plug-ins
+ANALYSIS_SECTIONS = ("Analysis", "Heatmap", "Lesions", "Area and probability", "Risk")
 
 
 class SlideWelcome(Welcome):
@@ -95,16 +97,6 @@ class SlideControls(SectionDock):
 
     export_requested = Signal(str)
     name = "slide"
-    always_shown = ("Options",)  # belongs to the button to analyze
-    seldom_shown = (
-        "Slides of a folder",
-        "File metadata",
-        "Tissue",
-        "Display",
-        "Side by side",
-        "Area and probability",
-        "Risk",
-    )
     _grouped_widgets: tuple[tuple[QWidget, ...], ...]
     _groups: tuple[QWidget, ...]
 
@@ -185,10 +177,10 @@ class SlideControls(SectionDock):
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
         """Return the parts of the dock that each tab of the reading mode shows, by the title of section or group."""
-        views, _, (prediction, heatmap, lesions, *others) = self._grouped_widgets
+        views, analysis, (prediction, heatmap, lesions, *others) = self._grouped_widgets
         tabs: dict[str, tuple[QWidget, ...]] = {"Slide": (self.picker, self.scale_panel)}
         tabs |= {section_title(part): (part,) for part in views}
-        tabs |= {"Analysis": (self._groups[1],), "Results": (prediction, heatmap, lesions)}
+        tabs |= {"Analysis": analysis, "Results": (prediction, heatmap, lesions)}
         return tabs | {section_title(part): (part,) for part in others}
 
     def list_places(self) -> dict[str, QWidget]:
@@ -196,6 +188,17 @@ class SlideControls(SectionDock):
         parts = (part for group in self._grouped_widgets for part in group)
         frames = {section_title(part): part for part in parts if isinstance(part, CollapsibleSection)}
         return {**frames, "Prediction": self.prediction_area}
+
+    def list_default(self) -> set[str]:
+        """Return the titles of the sections that are shown unless the user has hidden them.
+
+        Those of an analysis are among them on a sample slide, and with the first model that is not a demonstration.
+        """
+        session = self.context.session
+        is_sample = session is not None and session.location.is_phantom
+        added = {title for title, frame in self.list_places().items() if frame.property(HOSTED) is True}
+        analysis = ANALYSIS_SECTIONS if is_sample or self.model_picker.has_own_models else ()
+        return {*DEFAULT_SECTIONS, *added, *analysis}
 
     def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section above the others."""
@@ -302,14 +305,17 @@ class SlideControls(SectionDock):
         )
         buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        analysis = column(models, self.options_section, buttons, self.run_panel, spacing=ROWS_PX)
+        self.analysis_section = section("Analysis", "slide_analysis_section", analysis, self.settings, True)
         self._grouped_widgets = (
             (self.worklist_section, *sections, *views),
-            (models, self.options_section, buttons, self.run_panel),
+            (self.analysis_section,),
             (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
-            *(part for group in self._grouped_widgets for part in group if isinstance(part, CollapsibleSection))
+            self.options_section,
+            *(part for group in self._grouped_widgets for part in group if isinstance(part, CollapsibleSection)),
         )
         self.hidden_notice = named(WrappedLabel(), "slide_hidden", "Hidden slide")
         self.hidden_notice.setToolTip("")

@@ -203,6 +203,7 @@ class SlideDock(SlideControls):
         session = self.context.session
         has_results = session is not None and bool(session.results.value.content)
         self.update_analyze_buttons(blocker or self.options_controller.error, has_results)
+        self.choice.update()
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
@@ -290,8 +291,7 @@ class SlideDock(SlideControls):
         if session is None or self.slide is None:
             return
         self.context.session, location = session, session.location
-        if not self.settings.get("slide/model", ""):
-            self.model_picker.show_default(is_phantom=location.is_phantom)
+        self.model_picker.offer_demonstrations(location.is_phantom)
         results_folder = location.slide_folder or location.folder
         self.folder_button.setToolTip(f"Choose the folder for results. Those of this slide: {results_folder}")
         for problem in filter(None, (location.tissue_error, location.notes_file.problem)):

@@ -10,7 +10,6 @@ from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,7 @@ class HostedSections(SectionHost[SlideSession]):
 
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
         super().__init__(controls, Section, context.waiting)
-        self._context, self._overview = context, controls.overview_section
+        self._context = context
         self.sessions = SlideSessions(self)
         context.flush_requested.connect(self.flush)
         context.tool_requested.connect(self.toggle_tool)
@@ -89,11 +88,3 @@ class HostedSections(SectionHost[SlideSession]):
         for session in self.sessions:
             if session is not self.session and session.identity not in open_slides:
                 self.sessions.remove(session.identity)
-
-    def _show_defaults(self) -> None:
-        """Collapse the overview at first use while an added section is expanded, such as on real slides."""
-        super()._show_defaults()
-        added = [one.frame for one in self.sections.values() if one.is_added]
-        if added:
-            is_open = not any(isinstance(frame, CollapsibleSection) and frame.is_expanded for frame in added)
-            self._show_default(self._overview, is_open)

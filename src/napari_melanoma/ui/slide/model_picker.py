@@ -37,11 +37,10 @@ class SlideModelPicker(ExtensibleModelPicker):
         super().__init__(icons)
 
     def ensure_listed(self) -> None:
-        """List the models, and select the demonstration unless another one is selected."""
+        """List the models once."""
         if not self._is_listed:
             super().ensure_listed()
             self.combo.setPlaceholderText("select a model ...")
-            self.model = self.model or DEFAULT_TILE_MODEL
 
     @property
     def reads_fluorescence(self) -> bool:
@@ -58,16 +57,11 @@ class SlideModelPicker(ExtensibleModelPicker):
         self._reads_fluorescence.clear()
         super().refresh()
 
-    def show_default(self, *, is_phantom: bool) -> None:
-        """Select the demonstration for a synthetic slide, and no model for a real one, on which it is not valid.
-
-        For users who have never selected a model.
-        """
-        self.ensure_listed()
-        if is_phantom:
+    def offer_demonstrations(self, on: bool) -> None:
+        """List demonstrations, of which one is selected if no model was, or only other models."""
+        super().offer_demonstrations(on)
+        if on:
             self.model = self.model or DEFAULT_TILE_MODEL
-        elif self.model == DEFAULT_TILE_MODEL:
-            self.combo.setCurrentIndex(-1)
 
     def accepts(self, bundle: BundleInfo) -> bool:
         """Return whether a bundle predicts slides."""

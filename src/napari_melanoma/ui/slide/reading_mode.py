@@ -457,10 +457,22 @@ class SectionTabs(QWidget):
             if len(parts) == 1 and isinstance(parts[0], CollapsibleSection):
                 parts[0].toggled.connect(partial(self._on_section_toggled, parts[0]))
         controls.icons.changed.connect(self._apply_style)
+        controls.choice.changed.connect(self._show_buttons)
+
+    def _show_buttons(self) -> None:
+        """Show the tabs of the sections that are shown; close the open tab if it is not among them."""
+        for label, parts in self._tabs.items():
+            sections = [part for part in parts if isinstance(part, CollapsibleSection)]
+            is_shown = not sections or not all(one.isHidden() for one in sections)
+            self.buttons[label].setVisible(is_shown)
+            if label == self._current and not is_shown:
+                self.close_tab()
+                self.place_body()
 
     def start(self, window: QMainWindow) -> None:
         """Show the tabs instead of the dock's content, all closed."""
         controls, self._window = self._controls, window
+        self._show_buttons()
         controls.content_scroll.hide()
         controls.body.layout().insertWidget(0, self._scroll, 1)
         self._scroll.show()

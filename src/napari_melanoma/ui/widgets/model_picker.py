@@ -256,7 +256,24 @@ class ExtensibleModelPicker(ModelPicker):
 
     def __init__(self, icons: ThemedIcons) -> None:
         self._last_model = ""
+        self._offers_demonstrations = True
+        self.has_own_models = False  # whether a model is listed that is not a demonstration
         super().__init__(icons)
+
+    def offer_demonstrations(self, on: bool) -> None:
+        """List demonstrations, or only other models; a demonstration is not valid for a real image."""
+        self.ensure_listed()
+        if on != self._offers_demonstrations:
+            self._offers_demonstrations = on
+            if not self._is_offered(self.model):
+                self.combo.setCurrentIndex(-1)
+                self._last_model = ""
+            self.refresh()
+
+    def _is_offered(self, name: str) -> bool:
+        """Whether a model may be selected; a demonstration may not while those are not offered."""
+        bundle = None if self._offers_demonstrations or not name else self.find_accepted(name)
+        return bundle is None or not bundle.config.is_demonstration
 
     def list_installed(self) -> Sequence[BundleInfo]:
         """Return the installed models, from which ``accepts`` selects."""
@@ -295,7 +312,7 @@ class ExtensibleModelPicker(ModelPicker):
     @model.setter
     def model(self, name: str) -> None:
         shown = self.display_name(name) if name else None
-        if shown is None:
+        if shown is None or not self._is_offered(name):
             return
         index = self.combo.findData(name)
         if index < 0:
@@ -309,7 +326,9 @@ class ExtensibleModelPicker(ModelPicker):
         """List the installed models."""
         if self.combo.findData(OTHER) < 0:
             self.combo.addItem("", OTHER)
-        bundles = list(filter(self.accepts, self.list_installed()))
+        accepted = list(filter(self.accepts, self.list_installed()))
+        own = [bundle for bundle in accepted if not bundle.config.is_demonstration]
+        self.has_own_models, bundles = bool(own), accepted if self._offers_demonstrations else own
         for position, bundle in enumerate(bundles):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)

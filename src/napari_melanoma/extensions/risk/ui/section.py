@@ -73,6 +73,7 @@ class RiskController(QObject):
         self._requests, self._report_file = requests, report_file
         self.document = cast("RiskDocument", session.document(RISK_DOCUMENT))
         self._connections = SectionConnections(self.view)
+        self.view.model_picker.offer_demonstrations(session.location.is_phantom)
         self.view.model_picker.model = self._services.settings.get(MODEL_SETTING, "")
         self.view.show_model(self.view.model_picker.bundle)
         self._connect()

@@ -20,6 +20,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
@@ -119,7 +120,7 @@ class DepthAnalysis(QObject):
         panel.detached.connect(partial(panel.set_folder, None))
         self._connections.connect(launcher.launched, self._on_launched)
         self._connections.connect(launcher.ended, self.changed.emit)
-        self._tasks.submit("run", lambda: partial(_find_models_and_run, session.folder, session.slide.info.path))
+        self._tasks.submit("run", lambda: partial(_find_models_and_run, session.location, session.slide.info.path))
 
     @property
     def active(self) -> bool:
@@ -161,12 +162,15 @@ class DepthAnalysis(QObject):
         self.changed.emit()
 
 
-def _find_models_and_run(slide_folder: Path, slide: Path, run: RunContext) -> tuple[tuple[str, ...], Path | None]:
+def _find_models_and_run(
+    location: SlideResultLocation, slide: Path, run: RunContext
+) -> tuple[tuple[str, ...], Path | None]:
     """Return the models that can measure, and the folder of an analysis that was started, if any."""
     from napari_melanoma.slides.depth_readings import depth_analysis_folder, list_depth_models
 
-    folder = depth_analysis_folder(slide_folder, slide)
-    return list_depth_models(), folder if (folder / "events.jsonl").is_file() else None
+    folder = depth_analysis_folder(location.folder, slide)
+    models = list_depth_models(demonstrations=location.is_phantom)
+    return models, folder if (folder / "events.jsonl").is_file() else None
 
 
 def _try_launching(info: SlideInfo, slide_folder: Path, model: str, run: RunContext) -> tuple[Path, Path | Exception]:

@@ -278,6 +278,10 @@ class CorrelationSection(Section):
         self._controller: CorrelationController | None = None
         self._shows_all_slides = False  # kept for the next slide
 
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether the slide has lesions."""
+        return session.lesions.value is not None and bool(session.lesions.value.lesions)
+
     def open(self, session: SlideSession) -> QWidget:
         """Return the plot for a slide."""
         self._controller = CorrelationController(session, shows_all_slides=self._shows_all_slides)

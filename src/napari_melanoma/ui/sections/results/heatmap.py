@@ -36,6 +36,10 @@ class HeatmapSection(Section):
         self._connections.connect(session.results.changed, self._on_results)
         self._connections.connect(session.heatmap_display.changed, self._update_layer)
 
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether the results have a heatmap."""
+        return session.results.value.heatmap is not None
+
     def open(self, session: SlideSession) -> QWidget:
         """Return the controls."""
         results, display = session.results, session.heatmap_display

@@ -82,6 +82,10 @@ class TissueSection(Section):
         if self._state.detected is None and not self._detections.is_pending(session):
             self._update(method=self._method)
 
+    def has_content(self, session: SlideSession) -> bool:
+        """Whether corrected tissue is stored."""
+        return session.tissue.value.stored is not None
+
     def open(self, session: SlideSession) -> QWidget:
         """Return the controls."""
         view, is_brightfield = TissueView(), session.slide.info.kind == "brightfield"
