@@ -106,6 +106,9 @@ def test_benign_lesions_are_found_by_models_with_such_a_class(tmp_path: Path) ->
         (("a", "b"), {}, "b"),
         (("a", "b"), {"target": "a"}, "a"),
         (("a", "b"), {"target": "gone"}, "b"),
+        (("dermis", "Background"), {}, "dermis"),
+        (("Haut", "Glas"), {"class_map": {"background": "Glas"}}, "Haut"),
+        (("background",), {}, "background"),
         ((), {}, ""),
     ],
 )

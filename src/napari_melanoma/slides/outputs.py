@@ -22,6 +22,7 @@ from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_files import write_found_lesions
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table
 from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, tile_maps
+from napari_melanoma.slides.saved_results import default_target
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
             maps = tile_maps(analysis.result)
         write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
         if analysis.model.is_tissue_classifier:
-            outputs["areas"] = _write_class_regions(analysis, maps, folder)
+            outputs |= _write_class_regions(analysis, maps, folder)
         if analysis.model.kind == "regression":
             done = analysis.result.state == DONE
             means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
@@ -91,19 +92,22 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
 
 
 def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:
-    """Write the outlines of the classes of a tissue classifier; return their areas."""
+    """Write the outlines of the classes of a tissue classifier; return their areas, colors and which is background."""
     from napari_melanoma.models.bundle import read_bundle
 
     tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
     colors, min_cells = ({}, MIN_REGION_CELLS) if tissue is None else (tissue.colors, tissue.min_region_cells)
     regions = outline_classes(maps, analysis.model.classes, colors, min_cells)
     write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
-    return measure_class_areas(maps, analysis.model.classes)
+    background = None if tissue is None else tissue.roles.get("background")
+    hex_colors = {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in colors.items() if color is not None}
+    class_map = {"colors": hex_colors, "background": background}
+    return {"areas": measure_class_areas(maps, analysis.model.classes), "class_map": class_map}
 
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
-    target = options.target or model.positive or model.classes[-1]
+    target = options.target or model.positive or default_target(model.classes, {})
     if target not in model.classes:
         raise ConfigError(
             f"target is '{target}', but '{model.name}' predicts {', '.join(model.classes)}. Select one of these."

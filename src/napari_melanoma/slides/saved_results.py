@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 # Names of classes, in lower case, that heatmap and lesions show by default.
+BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
 
@@ -35,13 +36,21 @@ MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
     """Return the class that heatmap and lesions show: the target of the result, else a malignant class, else the last.
 
-    ``content``: that of ``result.json``. Empty if there are no classes.
+    A class of tissue has precedence over background. Empty if there are no classes.
+
+    ``content``: that of ``result.json``.
     """
     target = content.get("target")
     if target in classes:
         return str(target)
     suspicious = next((name for name in classes if name.lower() in SUSPICIOUS), None)
-    return suspicious or (classes[-1] if classes else "")
+    return suspicious or next(reversed(list_tissue_classes(classes, content) or list(classes)), "")
+
+
+def list_tissue_classes(classes: Sequence[str], content: Mapping[str, Any]) -> list[str]:
+    """Return the classes that are not background, in the order of the model."""
+    stated = (content.get("class_map") or {}).get("background")
+    return [name for name in classes if name != stated and name.lower() not in BACKGROUND]
 
 
 def score_method(content: Mapping[str, Any]) -> str:

@@ -41,6 +41,29 @@ def test_attention_of_a_whole_slide_model_is_a_heatmap_without_lesions(tmp_path:
     assert resolve_prediction(results).prediction == text
 
 
+def test_a_tissue_classifier_has_a_map_of_classes_and_no_suspicious_background(tmp_path: Path) -> None:
+    analysis = FakeAnalysis(tmp_path / "out", draw_slide(tmp_path / "section.tif"), "print")
+    analysis.spec = analysis.spec.model_copy(update={"classes": ("Haut", "Glas")})
+    analysis.begins().works(len(analysis.order))
+    content = {"areas": {"Haut": {}}, "class_map": {"background": "Glas", "colors": {"Haut": "#ff0000"}}}
+    heat = read_heatmap(analysis.path, "", content)
+    assert heat is not None
+    assert (heat.target, heat.shows_classes) == ("Haut", True)
+    assert heat.class_map is not None
+    assert heat.class_map.labels[LESION].max() == 2
+    assert heat.class_map.labels[0, 0] == 1
+    assert heat.class_map.colors["Haut"] == "#ff0000"
+    assert {tile.value for tile in heat.tiles} == {np.float32(0.9)}
+    drawn = heat.class_map.labels
+    rows, columns = (np.array([getattr(tile, axis) for tile in heat.tiles]) // 32 for axis in ("row", "column"))
+    assert (drawn[rows.astype(int), columns.astype(int)] == 1).all()
+    assert AnalysisResults(heatmap=heat).shown_class_map is heat.class_map
+    chosen = read_heatmap(analysis.path, "Glas", content)
+    assert chosen is not None
+    assert (chosen.target, chosen.shows_classes, chosen.tiles) == ("Glas", False, ())
+    assert AnalysisResults(heatmap=chosen).shown_class_map is None
+
+
 def test_analysis_without_a_tile_cannot_be_resumed(tmp_path: Path) -> None:
     text = describe_progress(read_slide_run_status(tmp_path / "nothing"))
     assert text == "The process ended unexpectedly: no tile finished. Press Analyze to start again."

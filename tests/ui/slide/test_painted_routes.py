@@ -15,7 +15,7 @@ from canvas_mouse import CanvasMouse
 from painted_phantoms import CELL_PX, PURE, draw_phantom
 from pypdf import PdfReader
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QApplication, QDialog, QListWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QListWidget
 from slide_fixtures import FIXTURES, PAINT_SECTION
 from typer.testing import CliRunner
 
@@ -30,6 +30,7 @@ from napari_melanoma.ui.sections import Section, host
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
+from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 pytestmark = pytest.mark.slow  # paints, saves a model and analyzes a slide five times: 60 s
@@ -140,6 +141,20 @@ def test_a_painted_model_gives_the_same_result_everywhere(painting, tmp_path):
     assert {name: count * cell_mm2 for name, count in shown.items()} == pytest.approx(
         {name: area["mm2"] for name, area in content["areas"].items()}
     ), "the map of the section has the areas of the analysis"
+
+    # The results are the map of the classes, and no heatmap is above it.
+    viewer = person.viewer
+    class_map, heatmap = (find_layer(viewer, person.dock.slide, role) for role in ("class map", "heatmap"))
+    assert class_map.visible
+    assert class_map.data is person.session.results.value.shown_class_map.labels
+    assert heatmap is None or not np.isfinite(heatmap.data).any()
+    classes = person.finds(QComboBox, "slide_class")
+    assert classes.currentText() == "all classes"
+    classes.setCurrentIndex(classes.findData("Tumor"))
+    classes.activated.emit(classes.currentIndex())
+    person.until(lambda: person.session.results.value.shown_class_map is None)
+    heatmap = find_layer(viewer, person.dock.slide, "heatmap")
+    assert np.isfinite(heatmap.data).any()
 
     person.dock.depth_section.expand()
     person.waits()

@@ -252,7 +252,8 @@ class LesionDocument(Document[LesionState | None]):
             self.read(heatmap.target, read_lesion_config(results.content))
 
     def _on_target(self, target: str) -> None:
-        self.detect(target, self._session.heatmap_display.value.threshold)
+        if target:  # not the map of all classes
+            self.detect(target, self._session.heatmap_display.value.threshold)
 
     def _on_threshold(self, threshold: float) -> None:
         heatmap = self._session.results.value.heatmap

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_melanoma.slides.notes import LayerDisplay
-    from napari_melanoma.ui.session.run_status import HeatmapData, SlideRunUpdate
+    from napari_melanoma.ui.session.run_status import ClassMapData, HeatmapData, SlideRunUpdate
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 FINAL_STATES = ("finished", "failed", "cancelled", "lost")
@@ -56,6 +56,12 @@ class AnalysisResults:
     def shown_heatmap(self) -> HeatmapData | None:
         """The heatmap; None if there is none, and while numbers that are not valid are hidden."""
         return self.heatmap if self.shows_numbers else None
+
+    @property
+    def shown_class_map(self) -> ClassMapData | None:
+        """The map of all classes of a tissue classifier, if it is shown instead of a heatmap."""
+        heat = self.shown_heatmap
+        return heat.class_map if heat is not None and heat.shows_classes else None
 
     @property
     def has_lesions(self) -> bool:

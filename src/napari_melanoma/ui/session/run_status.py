@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import SlideInfo
 
 MAX_TILES = 5  # suspicious tiles to show
+# Of classes without a color of their own (Okabe and Ito, safe for color vision deficiency)
+OTHER_COLORS = ("#0072b2", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#56b4e9", "#e69f00", "#999999")
 MAX_SIDE_PX = 2048  # of a displayed heatmap; a larger one would block the window
 
 
@@ -36,12 +39,26 @@ class SuspiciousTile:
     width_px: float
 
 
+@dataclass(frozen=True, eq=False)
+class ClassMapData:
+    """The most probable class of each cell of a tissue classifier.
+
+    ``labels``: uint8 (row, column), the position of the class + 1, 0 where unknown. ``colors``: of each class, as
+    ``#rrggbb``.
+    """
+
+    labels: NDArray[np.uint8]
+    placement: MapPlacement
+    colors: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class HeatmapData:
     """Heatmap of one class.
 
     ``values``: float32 (row, column); NaN where there is no tissue. Tiles that have not been analyzed yet have the
-    value of their neighbors. ``limits``: of the color scale.
+    value of their neighbors. ``limits``: of the color scale. ``class_map``: of a tissue classifier, shown instead of
+    the heatmap if ``shows_classes``, as at first.
     """
 
     values: NDArray[np.float32]
@@ -51,6 +68,8 @@ class HeatmapData:
     limits: tuple[float, float]
     tiles: tuple[SuspiciousTile, ...]
     is_probability: bool = True
+    class_map: ClassMapData | None = None
+    shows_classes: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,26 +141,48 @@ def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> Heatm
         classes = result.spec.classes
         if not classes:
             return _read_attention(result)
-        target = target if target in classes else default_target(classes, content)
-        return _read_class_heatmap(folder, result, target, finished=bool(content))
+        shown = target if target in classes else default_target(classes, content)
+        heat = _read_class_heatmap(folder, result, shown, content)
+        if heat is None or not content.get("areas"):  # not of a tissue classifier
+            return heat
+        return replace(heat, class_map=_read_class_map(folder, result, content), shows_classes=target not in classes)
     except InputError:  # the store is just being created, or cannot be read
         return None
 
 
-def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finished: bool) -> HeatmapData | None:
+def _read_class_map(folder: Path, result: SlideResult, content: Mapping[str, Any]) -> ClassMapData:
+    import numpy as np
+
+    from napari_melanoma.slides.maps import tile_maps
+    from napari_melanoma.slides.saved_results import read_stitched_maps
+
+    maps, classes = read_stitched_maps(folder, result) or tile_maps(result), result.spec.classes
+    most_probable = np.nan_to_num(maps.probability).argmax(axis=0) + 1
+    labels, placement = _downsample_map(np.where(np.isfinite(maps.probability[0]), most_probable, 0), maps.placement)
+    stored = (content.get("class_map") or {}).get("colors") or {}
+    colors = {name: str(stored.get(name, color)) for name, color in zip(classes, cycle(OTHER_COLORS), strict=False)}
+    return ClassMapData(labels.astype(np.uint8), placement, colors)
+
+
+def _read_class_heatmap(
+    folder: Path, result: SlideResult, target: str, content: Mapping[str, Any]
+) -> HeatmapData | None:
     import numpy as np
 
     from napari_melanoma.io.slide_store import WAITING
     from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells
-    from napari_melanoma.slides.saved_results import read_lesion_maps
+    from napari_melanoma.slides.saved_results import list_tissue_classes, read_lesion_maps
 
     classes, placement = result.spec.classes, result.spec.placement
     values = np.ascontiguousarray(result.probability[..., classes.index(target)])
     if not np.isfinite(values).any():
         return None
-    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(values, MAX_TILES))
+    tissue = [classes.index(name) for name in list_tissue_classes(classes, content)]
+    is_tissue = np.isin(np.nan_to_num(result.probability).argmax(axis=-1), tissue)
+    suspicious = np.where(is_tissue & (classes.index(target) in tissue), values, np.nan).astype(np.float32)
+    tiles = tuple(_make_tile(values, placement, cell) for cell in find_highest_cells(suspicious, MAX_TILES))
     shown, shown_placement = fill_waiting(values, result.state == WAITING), placement
-    if finished and result.spec.kind == "dense":
+    if content and result.spec.kind == "dense":
         maps = read_lesion_maps(folder, target)
         target_map = np.where(np.isfinite(maps.presence), maps.target, np.nan)
         shown, shown_placement = _downsample_map(target_map, maps.placement)

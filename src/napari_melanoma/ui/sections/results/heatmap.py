@@ -10,15 +10,16 @@ from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.results.heatmap_view import HeatmapView
 from napari_melanoma.ui.sections.results.resolve import resolve_heatmap
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.results import PERCENT
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.session.results import AnalysisResults
-    from napari_melanoma.ui.session.run_status import SuspiciousTile
+    from napari_melanoma.ui.session.run_status import ClassMapData, SuspiciousTile
     from napari_melanoma.ui.session.slide import SlideSession
 
 TILES_IN_VIEW = 4.0  # width of the view, in tiles, that is centered on a tile
@@ -30,6 +31,7 @@ class HeatmapSection(Section):
     def show(self, session: SlideSession) -> None:
         """Show the heatmap as a layer; one that was hidden or faded in napari's list of layers stays so."""
         self._session, self._owner = session, QObject(session.sessions.parent)
+        self._class_map: ClassMapData | None = None  # that is drawn
         self._connections = SectionConnections(self._owner)
         self._follow_layer()
         self._update_layer()
@@ -75,7 +77,8 @@ class HeatmapSection(Section):
         import numpy as np
 
         layer = slide_layers.find_layer(self._session.services.viewer, self._session.slide, "heatmap")
-        if results.shown_heatmap is None and layer is not None and np.isfinite(layer.data).any():
+        is_empty = results.shown_heatmap is None or results.shown_class_map is not None
+        if is_empty and layer is not None and np.isfinite(layer.data).any():
             layer.data = np.full_like(layer.data, np.nan)
         self._update_layer()
 
@@ -94,7 +97,8 @@ class HeatmapSection(Section):
 
         slide, display = self._session.slide, self._session.heatmap_display.value
         heat = self._session.results.value.shown_heatmap
-        if heat is None:
+        self._update_class_map(self._session.results.value.shown_class_map)
+        if heat is None or self._class_map is not None:
             return
         values = mask_below_threshold(heat.values, display.threshold) if display.is_masked else heat.values
 
@@ -110,3 +114,32 @@ class HeatmapSection(Section):
         if tuple(layer.contrast_limits) != heat.limits:
             layer.contrast_limits = heat.limits
         display.apply(layer, is_hidden=not (slide.is_shown and slide.shows_overlays))
+
+    def _update_class_map(self, shown: ClassMapData | None) -> None:
+        """Show the class map of the results in the layer that the Paint section uses, too; the newer map is shown."""
+        viewer, slide, drawn = self._session.services.viewer, self._session.slide, self._class_map
+        self._class_map = shown
+        layer = slide_layers.find_layer(viewer, slide, "class map")
+        if shown is None:
+            if drawn is not None and layer is not None and layer.data is drawn.labels:
+                viewer.layers.remove(layer)
+            return
+        if shown is not drawn or layer is None:
+            from napari.utils.colormaps import DirectLabelColormap
+
+            def create_layer() -> Labels:
+                from napari.layers import Labels
+
+                return Labels(shown.labels)
+
+            layer = slide_layers.get_or_add_layer(viewer, slide, "class map", create_layer, shown.placement)
+            if layer.data is not shown.labels:
+                layer.data = shown.labels
+            colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+            colors |= dict(enumerate(shown.colors.values(), start=1))
+            layer.colormap = DirectLabelColormap(color_dict=colors)
+            layer.editable = False
+        if layer.data is shown.labels:
+            display = self._session.heatmap_display.value
+            layer.visible = display.visible and slide.is_shown and slide.shows_overlays
+            layer.opacity = display.opacity / PERCENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
@@ -13,13 +14,14 @@ from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import column, fill_column, named, quiet_label, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.sections.results.resolve import HeatmapTexts
     from napari_melanoma.ui.session.results import HeatmapDisplay
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
+ALL_CLASSES = "all classes"  # the class map
 THRESHOLD_TIP = "A lesion starts where the probability reaches the threshold, and extends to 0.2 below it"
 
 
@@ -57,12 +59,18 @@ class HeatmapView(QWidget):
             "Hide the heatmap below the threshold",
         )
         self.tile_strip = TileStrip()
-        self._area = column(
-            row(self._visible_check, self._class_combo, stretch=1),
-            row(QLabel("opacity"), self._opacity, self._colormap_combo, stretch=1),
+        self._legend = named(WrappedLabel(), "slide_class_colors", "Colors of the classes")
+        self._legend.setToolTip("")
+        self._of_class = column(  # of the heatmap of a class
             row(QLabel("threshold"), self._threshold, self.threshold_box, stretch=1),
             self._masked_check,
             self.tile_strip,
+        )
+        self._area = column(
+            row(self._visible_check, self._class_combo, stretch=1),
+            row(QLabel("opacity"), self._opacity, self._colormap_combo, stretch=1),
+            self._legend,
+            self._of_class,
         )
         fill_column(self, self._missing_label, self._area, spacing=5)
         self.threshold_timer = DebounceTimer(self)
@@ -100,9 +108,14 @@ class HeatmapView(QWidget):
             self._classes = texts.classes
             self._class_combo.clear()
             for name in texts.classes:
-                self._class_combo.addItem(format_class(name), name)
+                self._class_combo.addItem(format_class(name) if name else ALL_CLASSES, name)
         self._class_combo.setCurrentIndex(self._class_combo.findData(texts.target))
         self._class_combo.setEnabled(len(texts.classes) > 1)
+        squares = (f"<span style='color: {color}'>■</span> {html.escape(name)}" for name, color in texts.legend)
+        self._legend.setText("&nbsp; ".join(squares))
+        self._legend.setVisible(bool(texts.legend))
+        self._of_class.setVisible(not texts.legend)
+        self._colormap_combo.setVisible(not texts.legend)
         self.tile_strip.show_tiles(self._slide, texts.tiles)
         self.tile_strip.show_values(texts.shows_values)
 

@@ -18,8 +18,9 @@ NOT_SHOWN = "The heatmap is not shown, because the results are not valid."
 class HeatmapTexts:
     """Content of the Heatmap section.
 
-    ``missing``: why there is no heatmap; empty if there is one. ``shows_values``: whether the tiles have their values
-    below them, which is known to be valid only when the analysis has finished.
+    ``missing``: why there is no heatmap; empty if there is one. ``classes``: start with an empty one if there is a map
+    of all classes, which is shown if ``target`` is empty; ``legend`` has the color of each class. ``shows_values``:
+    whether the tiles have their values below them, which is known to be valid only when the analysis has finished.
     """
 
     missing: str
@@ -27,6 +28,7 @@ class HeatmapTexts:
     target: str = ""
     tiles: tuple[SuspiciousTile, ...] = ()
     shows_values: bool = False
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ def resolve_heatmap(results: AnalysisResults) -> HeatmapTexts:
     heat = results.shown_heatmap
     if heat is None:
         return HeatmapTexts(NO_RESULTS if not results.content else NO_HEATMAP if results.heatmap is None else NOT_SHOWN)
-    return HeatmapTexts("", heat.classes, heat.target, heat.tiles, shows_values=bool(results.content))
+    if heat.class_map is not None and heat.shows_classes:
+        return HeatmapTexts("", ("", *heat.classes), "", legend=tuple(heat.class_map.colors.items()))
+    classes = heat.classes if heat.class_map is None else ("", *heat.classes)
+    return HeatmapTexts("", classes, heat.target, heat.tiles, shows_values=bool(results.content))
 
 
 def resolve_prediction(results: AnalysisResults) -> PredictionTexts:
