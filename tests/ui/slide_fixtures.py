@@ -16,6 +16,7 @@ from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
+from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
@@ -61,8 +62,9 @@ def user(home, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
     monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     settings = DockSettings()
-    # The drawn slides are samples, on which demonstration models are offered
-    monkeypatch.setattr("napari_melanoma.phantoms.recognition.is_phantom", lambda path: True)
+    # Demonstration models, the only ones that are installed, are offered on the drawn slides as on samples
+    offer = ExtensibleModelPicker.offer_demonstrations
+    monkeypatch.setattr(ExtensibleModelPicker, "offer_demonstrations", lambda picker, on: offer(picker, True))
     settings.set("slide/model", DEFAULT_TILE_MODEL)
     settings.set("slide/sections", dict.fromkeys(SECTIONS, True))
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide

@@ -453,6 +453,8 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
     person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.label_text("depth_mitoses"))
     assert "1 outside the area" in person.label_text("depth_mitoses")
+    points = slide_layers.find_layer(person.viewer, person.dock.slide, "mitoses")
+    assert sorted(points.face_color[:, 3] > 0) == [False, True, True]  # the one outside is hollow
     person.waits()
     assert kept(person, "Reader A").mitoses.per_mm2 == near(50.0)
     presses(person, "depth_hotspot")

@@ -143,18 +143,24 @@ def test_a_painted_model_gives_the_same_result_everywhere(painting, tmp_path):
     ), "the map of the section has the areas of the analysis"
 
     # The results are the map of the classes, and no heatmap is above it.
-    viewer = person.viewer
-    class_map, heatmap = (find_layer(viewer, person.dock.slide, role) for role in ("class map", "heatmap"))
-    assert class_map.visible
-    assert class_map.data is person.session.results.value.shown_class_map.labels
+    def find(role):
+        return find_layer(person.viewer, person.dock.slide, role)
+
+    heatmap = find("heatmap")
     assert heatmap is None or not np.isfinite(heatmap.data).any()
+    assert find("class map").visible
+    assert find("classes") is None  # it would be the same map
+    paint_section(person)._map_layer.remove()
+    person.session.results.changed.emit(person.session.results.value)
+    assert find("classes").visible
+    assert find("classes").data is person.session.results.value.shown_class_map.labels
     classes = person.finds(QComboBox, "slide_class")
     assert classes.currentText() == "all classes"
     classes.setCurrentIndex(classes.findData("Tumor"))
     classes.activated.emit(classes.currentIndex())
     person.until(lambda: person.session.results.value.shown_class_map is None)
-    heatmap = find_layer(viewer, person.dock.slide, "heatmap")
-    assert np.isfinite(heatmap.data).any()
+    assert np.isfinite(find("heatmap").data).any()
+    assert find("classes") is None
 
     person.dock.depth_section.expand()
     person.waits()

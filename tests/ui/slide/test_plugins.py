@@ -123,6 +123,8 @@ def test_a_plugin_does_not_replace_a_section_of_the_dock(person):
     hosted, errors = person.dock.sections.hosted, []
     person.until(lambda: "Strokes" in hosted.sections)
     hosted.failed.connect(errors.append)
-    hosted._on_found({"Options": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])})
-    assert "Options" not in hosted.sections
-    assert "expected a new title, found that of the section Options" in str(errors[0])
+    hosted._on_found(
+        {"Analysis": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])}
+    )
+    assert "Analysis" not in hosted.sections
+    assert "expected a new title, found that of the section Analysis" in str(errors[0])

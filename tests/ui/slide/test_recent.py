@@ -69,12 +69,15 @@ def test_the_slides_that_were_open_together_are_reopened_together(person, slide_
     other = draw_slide(tmp_path / "other.tif", tint=4)
     person.opens_slides(slide_path)
     person.opens_slides(other)
+    person.dock.show_file(slide_path)  # the first one is on screen at last
+    person.waits()
     person.viewer.layers.clear()  # as napari does when its window is closed
     person.waits()
     person.until(lambda: "Reopen the last session (2)" in text_of(person))
     follows(person, "Reopen the last session (2)")
     person.until(lambda: {slide.info.path for slide in list_slides(person.viewer)} == {slide_path, other})
     person.waits()
+    assert person.dock.slide.info.path == slide_path
 
     # A slide that the user closes is not part of it.
     person.clicks("close_slide")

@@ -11,6 +11,8 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.viewer.camera import get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING
+from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -34,6 +36,21 @@ def test_all_layers_rotate_together(analysed):
     assert top[0] == pytest.approx(right[0])
     assert top[1] > right[1]
     assert analysed.lesions == before
+
+
+def test_labels_stay_beside_their_lines(person, slide_path):
+    person.opens_slides(slide_path)
+    person.opens_section("Measure")
+    person.finds(QAbstractButton, "measure_line").click()
+    layer = find_layer(person.viewer, person.dock.slide, "measures")
+    layer.add(np.array([[100.0, 100.0], [100.0, 300.0]]), shape_type="line")
+    person.until(lambda: len(person.session.measures.value) == 1)
+    person.waits()
+    assert str(layer.features["shown"][0]).endswith("\n ")  # above the line
+    person.finds(QAbstractButton, "rotate_right").click()
+    assert str(layer.features["shown"][0]).startswith(LABEL_PADDING)  # to the right of the line
+    person.finds(QAbstractButton, "rotate_left").click()
+    assert str(layer.features["shown"][0]).endswith("\n ")
 
 
 def test_positions_agree_with_napari_the_angle_is_kept_and_the_view_fitted(person, slide_path, tmp_path):

@@ -213,8 +213,8 @@ class LesionDock(LesionControls):
             self.status.clear()  # the message is about the previous photograph
         if session is not None and session.path is not None:
             self.recent.add(RECENT_PHOTOGRAPHS, session.path)
-            paths = [other.path for other in self.sessions.update()]
-            self.recent.record_session(RECENT_PHOTOGRAPHS, [path for path in paths if path is not None])
+            paths = [other.path for other in self.sessions.update() if other.path is not None]
+            self.recent.record_session(RECENT_PHOTOGRAPHS, sorted(paths, key=session.path.__eq__))
         if session is not None:
             self.predictions.refresh(session)
         self.hosted.show_session(session)

@@ -222,7 +222,8 @@ class SlideDock(SlideControls):
         self.refresh()
         if slide is not None:
             self.recent.add(RECENT_SLIDES, slide.info.path.absolute())
-            self.recent.record_session(RECENT_SLIDES, slide_layers.list_paths(self._viewer))
+            displayed, paths = slide.info.path.absolute(), slide_layers.list_paths(self._viewer)
+            self.recent.record_session(RECENT_SLIDES, sorted(paths, key=displayed.__eq__))
             session = self.sections.hosted.session
             notes = None if session is None else session.notes.value
             self.run_manager.find_results(slide.info, slide.identity, notes)

@@ -74,11 +74,12 @@ MAX_FLAT_SLOPE = 0.15  # flatter lines have their label above, steeper lines at 
 LABEL_PADDING = " " * 24  # moves a centered label to the right of the line
 
 
-def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
-    """Pad the label of a line with spaces or a line break, so that the line does not cross it."""
+def offset_label(layer: Layer, data: NDArray[np.float64], kind: str, label: str) -> str:
+    """Pad the label of a line with spaces or a line break, so that the line does not cross it in the rotated view."""
     if kind != "line":
         return label
-    height, width = abs(data[-1] - data[0])[-2:]
+    start, end = layer.data_to_world(data[0])[-2:], layer.data_to_world(data[-1])[-2:]
+    height, width = abs(end[0] - start[0]), abs(end[1] - start[1])
     return f"{label}\n " if height < MAX_FLAT_SLOPE * width else indent(label, LABEL_PADDING)
 
 

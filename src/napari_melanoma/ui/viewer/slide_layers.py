@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Role = Literal[
     "tissue",
     "heatmap",
+    "classes",
     "class map",
     "attention",
     "CAM",

@@ -207,12 +207,12 @@ class RecentFiles(QObject):
         self.refresh()
 
     def record_session(self, key: str, paths: Sequence[Path], *, closed: bool = False) -> None:
-        """Record which files are open, to open them together another day.
+        """Record which files are open, to open them together another day, the displayed one last.
 
         ``closed``: the user has closed a file. Otherwise fewer files do not count, because napari removes all of them
         one by one when its window is closed.
         """
-        if paths and (closed or not self._session.issuperset(paths)):
+        if paths and (closed or not self._session > set(paths)):
             self._session = frozenset(paths)
             self._lists[key].recent.session = paths
             self.refresh()

@@ -217,8 +217,8 @@ class RiskView(QWidget):
         maps = row(_create_title_label("Show on the slide"), *self.map_checks.values())
         self._result_area = column(
             self.outdated_notice,
-            self.validity,
             self.caution_notice,
+            self.validity,
             row(self.report_button, self.case_button),
             maps,
             self.gallery,

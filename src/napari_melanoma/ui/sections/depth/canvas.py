@@ -52,6 +52,7 @@ class DepthCanvas(QObject):
         self._connections = SectionConnections(self)
         self._connections.connect(self._document.changed, self._show)
         self._connections.connect(viewer.layers.events.removed, self._on_removed)
+        self._connections.connect(session.rotated, self._show)  # with the labels beside the lines
         self._show()
 
     def close(self) -> None:

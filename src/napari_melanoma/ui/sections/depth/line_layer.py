@@ -50,7 +50,7 @@ def show_compared_lines(viewer: Viewer, slide: ViewerSlide, lines: Sequence[Comp
         colors = [READER_COLOR if compared.is_reader else MODEL_COLOR for compared in lines]
         layer.add_lines(ends, edge_width=width, edge_color=colors)
         shown = [
-            f"{LABEL_OFFSET}{offset_label(data, 'line', compared.label)}"
+            f"{LABEL_OFFSET}{offset_label(layer, data, 'line', compared.label)}"
             for data, compared in zip(layer.data, lines, strict=True)
         ]
         layer.features = {"shown": np.array(shown, object)}
@@ -274,7 +274,7 @@ def label_line(layer: Shapes, label: str) -> None:
     """Set the label of the line."""
     import numpy as np
 
-    shown = [offset_label(data, "line", label) for data in layer.data]
+    shown = [offset_label(layer, data, "line", label) for data in layer.data]
     if list(layer.features["shown"]) != shown:
         layer.features = {"shown": np.array(shown, object)}
         layer.refresh_text()

@@ -27,6 +27,7 @@ TOOLS = {  # role and mode of the layer, by tool
 }
 # Color of the marks, their size on the slide, and its limits in pixels of the screen
 MITOSIS_COLOR, MARK_UM, MARK_PX = "#ff9500", 14.0, (9, 60)
+COUNTED_FILL = (1.0, 0.58, 0.0, 0.35)  # of marks that are counted; the cell stays visible
 CORNERS = 90  # of the polygon for a circle
 HOTSPOT_MM2 = 1.0
 
@@ -160,11 +161,21 @@ class MitosisLayers(QObject):
             self.changed.emit(self._points(), self._areas())
 
     def _show_points(self, mitoses: MitosisCount) -> None:
+        """Show the marks; those outside the areas are hollow, because they are not counted."""
         import numpy as np
+
+        from napari_melanoma.core.polygons import Polygon, points_within
 
         layer = self._ensure_layer(POINTS_ROLE)
         if self._points() != mitoses.points:
             layer.data = np.array(mitoses.points, np.float64).reshape(-1, 2) - HALF
+        if mitoses.points:
+            areas = [Polygon(area) for area in mitoses.areas]
+            is_counted = points_within(mitoses.points, areas) if areas else np.ones(len(mitoses.points), bool)
+            colors = np.where(is_counted[:, None], COUNTED_FILL, (0.0, 0.0, 0.0, 0.0))
+            if not np.array_equal(layer.face_color, colors.astype(layer.face_color.dtype)):
+                layer.face_color = colors
+                layer.current_face_color = "transparent"
         layer.selected_data = set()
 
     def _show_areas(self, mitoses: MitosisCount) -> None:

@@ -345,10 +345,10 @@ class DepthView(QWidget):
     def _lay_out(self) -> None:
         fill_column(
             self,
+            self.warning_label,
             self.thickness_label,
             self.source_label,
             self.network_label,
-            self.warning_label,
             self.lock_label,
             row(self.draw_button, self.move_button, self.blind_check),
             self.hint_label,

@@ -58,6 +58,7 @@ class MeasureLayer(QObject):
         self._settle_timer.timeout.connect(self._read)
         self._connections.connect(session.measures.changed, self._show)
         self._connections.connect(session.commit_requested, self.flush)
+        self._connections.connect(session.rotated, self._update_labels)
         self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
         if (layer := self._find_layer()) is not None:
             self._connect_layer(layer)
@@ -95,6 +96,11 @@ class MeasureLayer(QObject):
         """Apply what was just drawn; an unfinished shape ends."""
         self._end_shape()
         self._settle_timer.flush()
+
+    def _update_labels(self) -> None:
+        """Place the labels beside the lines of a rotated slide."""
+        if (layer := self._find_layer()) is not None:
+            label_measures(layer, self.describe_measures())
 
     def close(self) -> None:
         """Stop the tool, and disconnect all signals; the layer stays with its slide."""
@@ -248,11 +254,13 @@ def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
     """Set the labels of the shapes, unless one of them is not measured yet."""
     import numpy as np
 
-    if len(labels) == len(layer.data) and list(layer.features["label"]) != list(labels):
-        shown = [
-            offset_label(data, shape, label)
-            for data, shape, label in zip(layer.data, layer.shape_type, labels, strict=True)
-        ]
+    if len(labels) != len(layer.data):
+        return
+    shown = [
+        offset_label(layer, data, shape, label)
+        for data, shape, label in zip(layer.data, layer.shape_type, labels, strict=True)
+    ]
+    if list(layer.features["shown"]) != shown:
         layer.features = {
             "label": np.array(labels, object),
             "shown": np.array(shown, object),

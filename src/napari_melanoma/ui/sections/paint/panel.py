@@ -23,7 +23,9 @@ class PaintPanel(QWidget):
         self.confusion_label = _label("paint_confusions", "Confusions of classes")
         self.area_label = _label("paint_areas", "Areas of the classes")
         self.warning_label = _label("paint_warnings", "What the accuracy does not cover")
-        fill_column(self, self.chart, self.confusion_label, self.area_label, self.warning_label)
+        for name, is_set in (("quiet", False), ("fault", True)):
+            self.warning_label.setProperty(name, is_set)
+        fill_column(self, self.warning_label, self.chart, self.confusion_label, self.area_label)
 
     def show_view(self, view: PanelView) -> None:
         """Show a validation."""

@@ -116,12 +116,12 @@ class HeatmapSection(Section):
         display.apply(layer, is_hidden=not (slide.is_shown and slide.shows_overlays))
 
     def _update_class_map(self, shown: ClassMapData | None) -> None:
-        """Show the class map of the results in the layer that the Paint section uses, too; the newer map is shown."""
+        """Show the class map of the results, unless the Paint section shows that of its strokes."""
         viewer, slide, drawn = self._session.services.viewer, self._session.slide, self._class_map
+        layer = slide_layers.find_layer(viewer, slide, "classes")
         self._class_map = shown
-        layer = slide_layers.find_layer(viewer, slide, "class map")
-        if shown is None:
-            if drawn is not None and layer is not None and layer.data is drawn.labels:
+        if shown is None or slide_layers.find_layer(viewer, slide, "class map") is not None:
+            if layer is not None:
                 viewer.layers.remove(layer)
             return
         if shown is not drawn or layer is None:
@@ -132,14 +132,13 @@ class HeatmapSection(Section):
 
                 return Labels(shown.labels)
 
-            layer = slide_layers.get_or_add_layer(viewer, slide, "class map", create_layer, shown.placement)
+            layer = slide_layers.get_or_add_layer(viewer, slide, "classes", create_layer, shown.placement)
             if layer.data is not shown.labels:
                 layer.data = shown.labels
             colors: dict[int | None, str] = {None: "transparent", 0: "transparent"}
             colors |= dict(enumerate(shown.colors.values(), start=1))
             layer.colormap = DirectLabelColormap(color_dict=colors)
             layer.editable = False
-        if layer.data is shown.labels:
-            display = self._session.heatmap_display.value
-            layer.visible = display.visible and slide.is_shown and slide.shows_overlays
-            layer.opacity = display.opacity / PERCENT
+        display = self._session.heatmap_display.value
+        layer.visible = display.visible and slide.is_shown and slide.shows_overlays
+        layer.opacity = display.opacity / PERCENT

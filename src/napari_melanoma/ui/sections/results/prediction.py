@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class SlidePredictionView(ValidityNotice):
-    """The prediction below the notice that it is not valid, and the warnings."""
+    """The prediction below the warnings and the notice that it is not valid."""
 
     def __init__(self, session: SlideSession) -> None:
         self._label = named(WrappedLabel(), "slide_answer", "Prediction for the slide")
         self._warning_label = named(WrappedLabel(), "slide_cautions", "Warnings about the prediction")
         self._warning_label.setProperty("fault", True)
         super().__init__(session.services.icons, "slide", self._label)
-        self.layout().addWidget(self._warning_label)
+        self.layout().insertWidget(0, self._warning_label)  # what limits a number stands before it
         self.show_anyway_button.toggled.connect(lambda on: session.results.show_invalid(on))
 
     def show_results(self, results: AnalysisResults) -> None:
