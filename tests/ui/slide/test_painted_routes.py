@@ -15,7 +15,7 @@ from canvas_mouse import CanvasMouse
 from painted_phantoms import CELL_PX, PURE, draw_phantom
 from pypdf import PdfReader
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDialog, QListWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QDialog, QListWidget
 from slide_fixtures import FIXTURES, PAINT_SECTION
 from typer.testing import CliRunner
 
@@ -30,7 +30,6 @@ from napari_melanoma.ui.sections import Section, host
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
-from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 pytestmark = pytest.mark.slow  # paints, saves a model and analyzes a slide five times: 60 s
@@ -141,26 +140,6 @@ def test_a_painted_model_gives_the_same_result_everywhere(painting, tmp_path):
     assert {name: count * cell_mm2 for name, count in shown.items()} == pytest.approx(
         {name: area["mm2"] for name, area in content["areas"].items()}
     ), "the map of the section has the areas of the analysis"
-
-    # The results are the map of the classes, and no heatmap is above it.
-    def find(role):
-        return find_layer(person.viewer, person.dock.slide, role)
-
-    heatmap = find("heatmap")
-    assert heatmap is None or not np.isfinite(heatmap.data).any()
-    assert find("class map").visible
-    assert find("classes") is None  # it would be the same map
-    paint_section(person)._map_layer.remove()
-    person.session.results.changed.emit(person.session.results.value)
-    assert find("classes").visible
-    assert find("classes").data is person.session.results.value.shown_class_map.labels
-    classes = person.finds(QComboBox, "slide_class")
-    assert classes.currentText() == "all classes"
-    classes.setCurrentIndex(classes.findData("Tumor"))
-    classes.activated.emit(classes.currentIndex())
-    person.until(lambda: person.session.results.value.shown_class_map is None)
-    assert np.isfinite(find("heatmap").data).any()
-    assert find("classes") is None
 
     person.dock.depth_section.expand()
     person.waits()

@@ -38,7 +38,7 @@ def test_all_layers_rotate_together(analysed):
     assert analysed.lesions == before
 
 
-def test_labels_stay_beside_their_lines(person, slide_path):
+def test_labels_stay_next_to_their_lines(person, slide_path):
     person.opens_slides(slide_path)
     person.opens_section("Measure")
     person.finds(QAbstractButton, "measure_line").click()

@@ -118,7 +118,8 @@ class AnalysisController(QObject):
         self._update_choice()
         if any(self._is_analyzed):
             heatmap = self._results.value.heatmap
-            self._run_panel.set_folder(self._folder, heatmap.target if heatmap else "")
+            target = "" if heatmap is None or heatmap.shows_classes else heatmap.target
+            self._run_panel.set_folder(self._folder, target)
 
     def _connect(self) -> None:
         for signal, slot in (
