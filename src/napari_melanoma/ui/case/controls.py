@@ -459,7 +459,8 @@ class CaseRiskSection(QWidget):
         column.setSpacing(4)
         numbers = (self.verdict, self.bar, self.other_methods, self.title, self.shares)
         self.validity = ValidityNotice(icons, "case_risk", *numbers)
-        for part in (self.outdated_label, self.caution, self.validity, self.basis_label):
+        self.validity.insert_limits(self.caution)
+        for part in (self.outdated_label, self.validity, self.basis_label):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:

@@ -75,6 +75,10 @@ class ValidityNotice(QWidget):
         self.show_anyway_button.setVisible(not is_valid)
         self._show_numbers(self.shows_numbers)
 
+    def insert_limits(self, widget: QWidget) -> None:
+        """Insert a widget above the numbers that it limits."""
+        self.layout().insertWidget(1, widget)
+
     def _on_show_anyway(self, shown: bool) -> None:
         self.show_anyway_button.setText(HIDE_NUMBER if shown else SHOW_NUMBER)
         self._show_numbers(self.shows_numbers)

@@ -214,10 +214,10 @@ class RiskView(QWidget):
             self.patch_label,
         )
         self.validity = ValidityNotice(self._icons, "risk", self._prediction_area)
+        self.validity.insert_limits(self.caution_notice)
         maps = row(_create_title_label("Show on the slide"), *self.map_checks.values())
         self._result_area = column(
             self.outdated_notice,
-            self.caution_notice,
             self.validity,
             row(self.report_button, self.case_button),
             maps,

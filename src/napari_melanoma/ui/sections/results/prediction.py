@@ -24,7 +24,7 @@ class SlidePredictionView(ValidityNotice):
         self._warning_label = named(WrappedLabel(), "slide_cautions", "Warnings about the prediction")
         self._warning_label.setProperty("fault", True)
         super().__init__(session.services.icons, "slide", self._label)
-        self.layout().insertWidget(0, self._warning_label)  # what limits a number stands before it
+        self.insert_limits(self._warning_label)
         self.show_anyway_button.toggled.connect(lambda on: session.results.show_invalid(on))
 
     def show_results(self, results: AnalysisResults) -> None:
