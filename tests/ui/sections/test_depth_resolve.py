@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from napari.layers import Shapes
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
@@ -122,7 +123,7 @@ def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     assert resolve_line_label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
     label = resolve_line_label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
     assert label == "0.20 mm\nat 0.5 µm/px"
-    padded = offset_label(np.array(((0.0, 0.0), (9.0, 0.0))), "line", label).split("\n")
+    padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", label).split("\n")
     assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
 
 

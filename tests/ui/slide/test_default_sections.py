@@ -50,7 +50,7 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     tabs = SectionTabs(person.dock)
     tabs._show_buttons()
     labels = [label for label, button in tabs.buttons.items() if not button.isHidden()]
-    assert labels == ["Slide", "Paint", "Measure", "Depth", "Synoptic", "Regions"]
+    assert labels == ["Slide", "Paint", "Measure", "Depth", "Synoptic report", "Regions"]
 
     # With the first model that is not a demonstration, it does.
     monkeypatch.setattr(BundleConfig, "is_demonstration", False)

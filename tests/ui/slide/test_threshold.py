@@ -75,7 +75,7 @@ def test_results_of_a_tissue_classifier_are_a_class_map_also_when_they_are_opene
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     class_map = {"colors": {"benign": "#00ff00", "melanoma": "#ff0000"}, "background": "benign"}
-    areas = dict.fromkeys(("benign", "melanoma"), {"mm2": 0.1, "percent": 50.0})
+    areas = {name: {"mm2": 0.1, "percent": 50.0} for name in ("benign", "melanoma")}
     content = {**read_json(folder / "result.json"), "areas": areas, "class_map": class_map}
     write_json(folder / "result.json", content)
     for _ in range(2):
