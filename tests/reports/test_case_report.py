@@ -625,7 +625,7 @@ def test_a_case_with_an_invalid_value_is_named_and_the_rest_is_shown(
 
 def test_changed_inputs_outdate_a_prediction(reported: ReportedCase, tmp_path: Path) -> None:
     with CaseStore.open(reported.folder) as store:
-        store.save(set_lesion(store.case, "L1", sub_site="lower back"))
+        store.save(set_patient(store.case, age=71))
     page = page_of(collect(reported.folder), tmp_path / "page.html")
     assert f"<td>Outdated: the inputs have changed since this result. {PREDICTION.verdict}.</td>" in page
 
