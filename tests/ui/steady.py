@@ -17,7 +17,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.ui.widgets.status_line import show_failure
+
 CONTROLS = (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QListWidget, QSlider)
+LONG_TEXT = "A sentence that takes the whole width of the dock, and so does the next one of this message. " * 2
 SIZE = (1200, 1000)  # of the window: napari's layer controls fit, and do not change the height of docks
 SETTLE_MS = 50  # for layouts
 INSIDE = ("qt_", "ScrollLeftButton", "ScrollRightButton")  # parts of Qt's own controls
@@ -45,6 +50,7 @@ def list_moved_controls(dock, states, waits=lambda: None, find_parts=None):
     """
     first, moved = {}, []
     dock.window().resize(*SIZE)
+    dock.window().show()
     QCursor.setPos(0, 0)  # not on the dock, which keeps in place what is under the pointer
     for state, enter in states.items():
         enter()
@@ -54,3 +60,15 @@ def list_moved_controls(dock, states, waits=lambda: None, find_parts=None):
             if known != position:
                 moved.append(f"{control}: {known} {before}, {position} {state}")
     return "\n".join(moved)
+
+
+def list_message_states(status):
+    """Return the states of a dock with messages of its status line: long ones, a failure, and a task."""
+    return {
+        "a long message": lambda: status.show_message(LONG_TEXT),
+        "failed": lambda: show_failure(status, InputError(LONG_TEXT)),
+        "a task": lambda: status.begin("reporting", LONG_TEXT),
+        "half of a task": lambda: status.progress("reporting", Progress(1, 2, LONG_TEXT)),
+        "done": lambda: status.end("reporting", "Saved."),
+        "no message": lambda: status.show_message(""),
+    }

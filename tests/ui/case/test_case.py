@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPlainTextEdit,
 )
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import set_lesion
@@ -794,3 +795,18 @@ def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, q
     someone.waits()
     assert "could be decoded" in viewer.layers[0].metadata["napari_melanoma"]["damage"]
     assert notification_manager.records == before
+
+
+def test_no_control_moves_while_a_case_is_filled_in(five):
+    dock = five.dock
+    states = {
+        "a lesion": lambda: five.picks("L1"),
+        "confirmed": lambda: five.clicks("lesion_confirm"),
+        "an image": lambda: five.picks(five.case.lesions[0].images[0].id),
+        "all confirmed": lambda: five.clicks("case_confirm"),
+        **list_message_states(dock.status),
+        "the lesion again": lambda: five.picks("L1"),
+        "a notice": lambda: dock.notice.set_text(LONG_TEXT),
+    }
+    moved = list_moved_controls(dock, states, five.waits)
+    assert not moved, moved

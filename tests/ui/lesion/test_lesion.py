@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QScrollBar,
     QTableView,
 )
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import PATIENCE_MS, photograph, wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
@@ -307,3 +308,36 @@ def test_a_dock_closed_before_it_is_drawn_starts_no_worker(viewer, qtbot):
     dock.deleteLater()
     qtbot.waitUntil(lambda: not isalive(dock), timeout=PATIENCE_MS)
     qtbot.wait(200)  # longer than it takes to be drawn; the check of every test finds a process that is left
+
+
+def test_no_control_moves_while_photographs_are_analyzed(window):
+    person, dock = window, window.dock
+    person.opens()
+    person.waits()
+    before = {
+        "idle": lambda: None,
+        "a task": lambda: dock.status.begin("opening", LONG_TEXT),
+        "failed": lambda: dock.status.end("opening", LONG_TEXT),
+        "analyzed": person.analyses,
+    }
+    parts = (dock.picker, dock.model, dock.classifier, dock.analyze_button.parentWidget(), dock.save_bar, dock.status)
+    moved = list_moved_controls(dock, before, person.waits, lambda: parts)
+    states = {
+        "results": lambda: None,
+        "a warning": lambda: show_warning(dock),
+        "unsaved corrections": dock.recovery_notice.show,
+        **list_message_states(dock.status),
+    }
+    moved += list_moved_controls(dock, states, person.waits)
+    others = {
+        "a photograph": lambda: None,
+        "another photograph": lambda: person.opens("another mole", photograph(((50, 60, 20),))),
+        "another is analyzed": person.analyses,
+    }
+    moved += list_moved_controls(dock, others, person.waits, lambda: parts)
+    assert not moved, moved
+
+
+def show_warning(dock):
+    dock.findChild(QLabel, "modality_warning").setText(LONG_TEXT)
+    dock.modality_notice.show()

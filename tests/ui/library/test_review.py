@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMessageBox
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.core.context import RunContext
@@ -416,3 +417,17 @@ def test_a_damaged_photograph_is_offered_else_it_counts_as_unreadable(reviewer, 
     qtbot.waitUntil(lambda: "half-20" in reviewer.layers, timeout=PATIENCE_MS)
     reviewer.waits()
     assert reviewer.sees() == "half-20"
+
+
+def test_no_control_moves_while_photographs_are_reviewed(three):
+    dock = three.dock
+    states = {
+        "a photograph": lambda: three.clicks_on("b-90.png"),  # opens the Lesion dock, with a row of tabs
+        "accepted": lambda: three.clicks_on("c-50.png"),
+        "many states": lambda: dock.count_label.setText(LONG_TEXT),
+        "no match": lambda: dock.name_field.setText("nothing"),
+        "all": lambda: dock.name_field.setText(""),
+        **list_message_states(dock.status),
+    }
+    moved = list_moved_controls(dock, states, three.waits)
+    assert not moved, moved

@@ -20,6 +20,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import user as make_user
+from steady import list_message_states, list_moved_controls
 
 from conftest import Person, photograph, wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_image
@@ -863,3 +864,19 @@ def test_the_states_of_a_case_follow_its_file(person, tmp_path):
     person.dock._refresh_visible()
     person.until(lambda: person.text(0) == "not analyzed")
     assert person.text(1) == "analyzed"
+
+
+def test_no_control_moves_while_a_folder_is_looked_through(person, folder):
+    dock = person.dock
+    person.shows(folder)
+    states = {
+        "idle": lambda: None,
+        "a slide is selected": lambda: person.selects("s2.tif"),
+        "a photograph is selected": lambda: person.selects("mole.png"),
+        "no match": lambda: dock.name_field.setText("nothing"),
+        "all": lambda: dock.name_field.setText(""),
+        **list_message_states(dock.status),
+        "another folder": lambda: person.shows(folder / "more"),
+    }
+    moved = list_moved_controls(dock, states, person.waits)
+    assert not moved, moved

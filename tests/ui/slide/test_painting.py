@@ -14,9 +14,8 @@ from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView, QScrollArea, QWidget
 from slide_fixtures import PAINT_SECTION, UNSEEN
-from steady import SIZE, list_moved_controls
+from steady import LONG_TEXT, SIZE, list_message_states, list_moved_controls
 
-from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -30,7 +29,6 @@ from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 from .test_reading_keys import press
@@ -399,8 +397,6 @@ def test_another_slide_cancels_with_a_message(painting, tmp_path, monkeypatch, s
 @pytest.mark.usefixtures("shown_viewer")
 def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
     person, view = painting, opened(painting).view
-    status = person.dock.status
-    three_lines = "A sentence that takes the whole width of the dock, and so does the next one of this message. " * 2
     states = {
         "idle": lambda: None,
         "a tool": lambda: person.clicks("paint_brush"),
@@ -411,12 +407,9 @@ def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
         "several strokes": lambda: [paints(person, (row * TILE, 2 * TILE), 2) for row in (2, 9)],
         "an area": lambda: (person.clicks("paint_polygon"), person.mouse.clicks(PALE)),
         "a search": lambda: person.clicks("paint_similar"),
-        "a long message": lambda: status.show_message(three_lines),
-        "long advice": lambda: view.advice_label.setText(three_lines),
-        "long progress": lambda: view.show_progress(three_lines, 0.5, is_paused=True),
-        "failed": lambda: show_failure(status, InputError(three_lines)),
-        "a task": lambda: status.begin("training", three_lines),
-        "no task": lambda: status.end("training"),
+        "long advice": lambda: view.advice_label.setText(LONG_TEXT),
+        "long progress": lambda: view.show_progress(LONG_TEXT, 0.5, is_paused=True),
+        **list_message_states(person.dock.status),
         "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
     }
     moved = list_moved_controls(

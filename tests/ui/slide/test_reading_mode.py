@@ -11,6 +11,7 @@ from qtpy.QtGui import QCloseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QDockWidget, QLabel, QLineEdit
 from slide_fixtures import FIXTURES
+from steady import list_message_states, list_moved_controls
 
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.overview.picture import Overview
@@ -633,3 +634,19 @@ def test_a_photograph_in_view_closes_the_tab_of_the_slide(reader):
     opens_tab(reader, "Results")
     show_photograph(reader.viewer, reader.opens())
     assert not reader.finds(QLabel, "lesion_count").isVisible()
+
+
+def test_no_control_of_the_toolbar_moves(reader):
+    dock = reader.dock
+    focus_canvas(reader, 1366)
+    press(reader, Qt.Key.Key_F8)
+    toolbar = dock.reading_mode.mode.toolbar
+    states = {
+        "idle": lambda: None,
+        **list_message_states(dock.status),
+        "an analysis": lambda: toolbar._progress_action.setVisible(True),
+        "a tab": lambda: opens_tab(reader, "Measure"),
+    }
+    moved = list_moved_controls(toolbar, states, reader.waits)
+    assert not moved, moved
+    press(reader, Qt.Key.Key_F8)

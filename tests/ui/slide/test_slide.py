@@ -18,12 +18,14 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QLabel,
     QLineEdit,
     QListWidget,
     QMessageBox,
     QWidget,
 )
 from slide_fixtures import UNSEEN
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
@@ -427,3 +429,35 @@ def test_viewer_process_does_not_import_torch():
     modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.saved_results"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""
+
+
+def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path):
+    person, dock = analysed, analysed.dock
+
+    def shows(label, text=LONG_TEXT):
+        label.setText(text)
+        label.show()
+
+    states = {
+        "idle": lambda: None,
+        **list_message_states(dock.status),
+        "a warning": lambda: shows(dock.picker.warning_label),
+        "slides are analyzed": lambda: shows(dock.notice),
+        "the slide is hidden": lambda: shows(dock.hidden_notice),
+        "the slide is shown": dock.hidden_notice.hide,
+        "no warning": dock.picker.warning_label.hide,
+    }
+    moved = list_moved_controls(dock, states, person.waits)
+    run = {
+        "queued": dock.run_panel.show,
+        "running": lambda: shows(dock.run_panel.findChild(QLabel, "run_state")),
+        "canceled": lambda: shows(dock.run_panel.findChild(QLabel, "run_state"), "Canceled."),
+    }
+    moved += list_moved_controls(dock, run)
+    others = {
+        "a slide": lambda: None,
+        "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
+        "a slide without a scale": lambda: person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None)),
+    }
+    moved += list_moved_controls(dock, others, person.waits, lambda: (dock.picker, dock._files, dock.status))
+    assert not moved, moved

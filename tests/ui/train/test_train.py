@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QWidget,
 )
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.core import packages, paths, processes
@@ -668,3 +669,19 @@ def test_settings_are_kept_as_json(user):
     assert settings.get("train/x", dict[str, list[int]]()) == {"a": [1, 2]}
     assert settings.get("train/x", "text") == "text"
     assert settings.get("train/nothing", 3) == 3
+
+
+def test_no_control_moves_while_a_training_is_set_up_and_runs(ready, launched, blobs):
+    dock = ready.dock
+    states = {
+        "idle": lambda: None,
+        "a warning": lambda: dock.warning_label.setText(LONG_TEXT),
+        **list_message_states(dock.status),
+        "an error": lambda: ready.types("epochs", ""),
+        "no error": lambda: ready.types("epochs", "3"),
+        "a run": ready.starts,
+        "progress": lambda: launched.last.step(1, 3),
+        "back": lambda: dock.show_page(False),
+    }
+    moved = list_moved_controls(dock, states, ready.waits)
+    assert not moved, moved

@@ -51,6 +51,7 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     named,
     quiet_label,
+    reserve_space,
     row,
     scroll_area,
     section,
@@ -184,9 +185,9 @@ class CaseControls(SectionDock):
         whole.setSpacing(4)
         whole.addWidget(self.welcome)
         whole.addWidget(self._head)
-        whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
+        whole.addWidget(self.notice)  # moves nothing here when it comes and goes
         self._foot = row(self.open_button, self.tray_button, self.report_button, stretch=0)
         for button in (self.tray_button, self.report_button):
             button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
@@ -280,10 +281,7 @@ class LesionPage(QWidget):
 
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
-        self.title = named(WrappedLabel(), "lesion_title", "Selected lesion")
-        self.title.setProperty("loud", True)
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
-        self.title.setToolTip("")
+        self.title = named(create_heading(), "lesion_title", "Selected lesion")
         self.confirm_button = tool_button(
             "lesion_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
         )
@@ -335,6 +333,7 @@ class LesionPage(QWidget):
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
         """Show a lesion, without its prediction; return whether there is a risk to show."""
         self.title.setText(f"Lesion {number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
+        self.title.setToolTip(self.title.text())
         self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
         self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
         self.body_map.setEnabled(editable)
@@ -433,6 +432,7 @@ def _create_elided_label() -> QElidingLabel:
 
 def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -> None:
     """Show the number of guesses to confirm; hidden without guesses."""
+    reserve_space(button)
     button.setText(f"{format_count(count, 'suggestion')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)

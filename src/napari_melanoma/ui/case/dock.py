@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
-from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
-from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
+from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls, update_confirm_button
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
@@ -170,10 +169,7 @@ class CaseDock(CaseControls):
         if case is None:
             return
         self.pictures.set_images({image.path: image.is_slide for _, image in case.iterate_images()})
-        count = formatting.count_guesses(case)
-        self.confirm_button.setText(f"{format_count(count, 'suggestion')} ✓")
-        self.confirm_button.setVisible(count > 0)
-        self.confirm_button.setEnabled(self.controller.is_editable)
+        update_confirm_button(self.confirm_button, formatting.count_guesses(case), self.controller.is_editable)
         self.patient_form.show_part(case.patient, self.controller.is_editable)
         self._show_rows()
         self._show_details()

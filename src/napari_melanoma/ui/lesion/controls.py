@@ -148,7 +148,8 @@ class LesionControls(SectionDock):
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
             self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
         self.hidden_notice.setVisible(not in_view)
-        self._results.setVisible(in_view)
+        for part in (self._results, self._result_notice):
+            part.setVisible(in_view)
 
     def _show_work_area(self) -> None:
         """Show the work area if there is a photograph, with all parts, so that the layout does not jump."""
@@ -181,10 +182,11 @@ class LesionControls(SectionDock):
         foot = QWidget()
         foot_column = QVBoxLayout(foot)
         foot_column.setContentsMargins(6, 0, 6, 6)
+        foot_column.addStretch(0)
         self._corrections_place = column()
-        foot_column.addWidget(self._corrections_place)
-        foot_column.addWidget(self.save_bar)
-        foot_column.addWidget(self.status)
+        notices = (self._result_notice, self.hidden_notice, self.recovery_notice)  # that come and go move nothing here
+        for widget in (*notices, self._corrections_place, self.save_bar, self.status):
+            foot_column.addWidget(widget)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(4)
@@ -214,17 +216,14 @@ class LesionControls(SectionDock):
         self.icons.add_sections(*sections)
         layout.addWidget(head)
         layout.addWidget(self.picker.ruler)
-        layout.addWidget(self.recovery_notice)
         more = more_button("analysis", "test-time augmentation", self.settings, self.flips)
         layout.addWidget(row(self.analyze_button, self.analyze_all_button, more, stretch=0))
         layout.addWidget(self.flips)
-        layout.addWidget(self.hidden_notice)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self._results = QWidget()
+        self._result_notice, self._results = column(self.modality_notice), QWidget()
         results = QVBoxLayout(self._results)
         results.setContentsMargins(0, 0, 0, 0)
         results.setSpacing(7)
-        results.addWidget(self.modality_notice)
         self._sections_layout = QVBoxLayout()
         self._sections_layout.setSpacing(7)
         results.addLayout(self._sections_layout, 1)

@@ -48,7 +48,7 @@ class SlideRunPanel(QWidget):
         self._target = ""
         self.watch = RunWatcher(self, self._create_reader)
         self._commands = LatestJobQueue(self)
-        self._status_label = named(WrappedLabel(), "run_state", "State of the analysis")
+        self._status_label = named(WrappedLabel(lines=2), "run_state", "State of the analysis")
         self._status_label.setToolTip("")
         self._progress_bar = named(QProgressBar(), "run_progress", "Progress of the analysis")
         self._progress_bar.setTextVisible(False)

@@ -255,11 +255,10 @@ class SlideControls(SectionDock):
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(6, 6, 6, 6)
-        column.addWidget(self.notice)
         column.addWidget(self.welcome)
         column.addStretch(1)
         self._work_area.hide()
-        self.waiting.add_widget(self._work_area, lambda work: column.insertWidget(2, work))
+        self.waiting.add_widget(self._work_area, lambda work: column.insertWidget(1, work))
         for group, parts in zip(self._groups, self._grouped_widgets, strict=True):
             group.hide()
             for part in parts:
@@ -270,8 +269,9 @@ class SlideControls(SectionDock):
         foot = QWidget()
         below = QVBoxLayout(foot)
         below.setContentsMargins(6, 0, 6, 6)
-        below.addWidget(self._files)
-        below.addWidget(self.status)
+        below.addStretch(0)
+        for widget in (self.notice, self.hidden_notice, self.picker.warning_label, self._files, self.status):
+            below.addWidget(widget)  # texts that come and go move nothing here
         self.body = QWidget()
         rows = QVBoxLayout(self.body)
         rows.setContentsMargins(0, 0, 0, 0)
@@ -323,8 +323,7 @@ class SlideControls(SectionDock):
         self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
         self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         self.choice = SectionChoice(self)
-        head, foot = (self.picker, self.scale_panel, self.hidden_notice), row(self.choice.button)
-        return column(*head, *self._groups, foot, spacing=ROWS_PX)
+        return column(self.picker, self.scale_panel, *self._groups, row(self.choice.button), spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""

@@ -38,7 +38,6 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     fill_column,
     named,
-    quiet_label,
     row,
     tool_button,
 )
@@ -88,17 +87,18 @@ class SlidePicker(QWidget):
             "close_slide", "Close", f"Close the slide; all edits are kept ({close_key})", "✕"
         )
         self.close_button.clicked.connect(lambda: self.close_requested.emit())
-        self._description_label = named(quiet_label(), "slide_about", "Description of the slide")
+        self._description_label = named(WrappedLabel(lines=2), "slide_about", "Description of the slide")
         self._description_label.setToolTip("")
+        self._description_label.setProperty("quiet", True)
         self.warning_label = named(WrappedLabel(), "slide_warnings", "Warnings about the slide")
         self.warning_label.setProperty("fault", True)
         self.warning_label.setToolTip("")
+        self.warning_label.hide()
         buttons = (self.fit_button, self.scale_button, self.reading_button, self.close_button)
         fill_column(
             self,
             row(self.combo, self._previous, self._next, *buttons, stretch=0),
             self._description_label,
-            self.warning_label,
             spacing=2,
         )
         events = viewer.layers.events
@@ -169,8 +169,8 @@ class SlidePicker(QWidget):
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))
         several = self.combo.count() > 1
-        self._previous.setVisible(several)
-        self._next.setVisible(several)
+        self._previous.setEnabled(several)
+        self._next.setEnabled(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
         self.reading_button.setEnabled(slide is not None)

@@ -25,6 +25,7 @@ from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
     WrappedLabel,
+    column,
     form_layout,
     named,
     quiet_label,
@@ -127,7 +128,8 @@ class TrainControls(QWidget):
     def show_page(self, is_run_page: bool) -> None:
         """Show the page of a run, or the settings."""
         self._pages.setCurrentIndex(int(is_run_page))
-        self._footer.setVisible(not is_run_page)
+        for part in (self._run_notices, self._footer):
+            part.setVisible(not is_run_page)
 
     @property
     def is_run_page_shown(self) -> bool:
@@ -147,15 +149,15 @@ class TrainControls(QWidget):
     def _lay_out(self) -> None:
         """Lay out the widgets: the pages can be scrolled, Start and the status line stay visible."""
         settings_page = QWidget()
-        column = QVBoxLayout(settings_page)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.setSpacing(7)
+        page_column = QVBoxLayout(settings_page)
+        page_column.setContentsMargins(6, 6, 6, 6)
+        page_column.setSpacing(7)
         self._settings_part = self._create_settings_part()
         runs = section("Runs", "runs_section", self.run_list, self.settings, True)
         self.icons.add_sections(runs)
-        for widget in (self.run_notice, self.welcome, self._settings_part, runs):
-            column.addWidget(widget)
-        column.addStretch(1)
+        for widget in (self.welcome, self._settings_part, runs):
+            page_column.addWidget(widget)
+        page_column.addStretch(1)
         run_page = QWidget()
         run_column = QVBoxLayout(run_page)
         run_column.setContentsMargins(6, 6, 6, 6)
@@ -167,6 +169,9 @@ class TrainControls(QWidget):
         bottom = QWidget()
         bottom_column = QVBoxLayout(bottom)
         bottom_column.setContentsMargins(6, 0, 6, 6)
+        bottom_column.addStretch(0)
+        self._run_notices = column(self.run_notice)
+        bottom_column.addWidget(self._run_notices)
         bottom_column.addWidget(self._footer)
         bottom_column.addWidget(self.status)
         whole = QVBoxLayout(self)
@@ -183,7 +188,6 @@ class TrainControls(QWidget):
         selections = QWidget()
         rows = self._selection_rows = form_layout(selections)
         rows.addRow(top_label("start from"), self.start_picker)
-        rows.addRow(self.start_hint)
         rows.addRow(top_label("recipe"), self.recipe_picker)
         rows.addRow(self.recipe_picker.summary)
         for widget in (self.data_picker, selections, self.recipe_form):
@@ -201,7 +205,7 @@ class TrainControls(QWidget):
         self.counts_label.setAlignment(Qt.AlignmentFlag.AlignBottom)
         self.warning_label.setProperty("fault", True)
         self.warning_label.setWordWrap(True)
-        for widget in (line, self.counts_label, self.warning_label, self.start_button):
+        for widget in (line, self.start_hint, self.counts_label, self.warning_label, self.start_button):
             column.addWidget(widget)
         return part
 

@@ -22,7 +22,7 @@ from napari_melanoma.ui.train.slide_data import SlideDataAdder
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import DataKind
@@ -157,7 +157,8 @@ class DataSetRow(QWidget):
         name = "Corrections" if self.is_corrections else folder.name
         tip = "The masks corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
-        self._description = quiet_label(READING)
+        self._description = WrappedLabel(READING, lines=2)
+        self._description.setProperty("quiet", True)
         self._description.setObjectName(f"about {name}")
         self._description.setContentsMargins(INDENT_PX, 0, 0, 0)
         self._remove_button = tool_button(

@@ -21,7 +21,16 @@ from napari_melanoma.ui.widgets.dialogs import choose_file, choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, quiet_label, row, section, tool_button
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    form_layout,
+    named,
+    quiet_label,
+    row,
+    section,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -150,8 +159,9 @@ class RecipePicker(QWidget):
         )
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._create_menu())
-        self.summary = named(quiet_label(), "recipe_summary", "Purpose of the recipe")
+        self.summary = named(WrappedLabel(lines=2), "recipe_summary", "Purpose of the recipe")
         self.summary.setToolTip("")
+        self.summary.setProperty("quiet", True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)

@@ -13,7 +13,15 @@ from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.core.formatting import capitalize
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    WrappedLabel,
+    named,
+    quiet_label,
+    reserve_space,
+    row,
+    tool_button,
+)
 
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
@@ -69,9 +77,7 @@ class StatusLine(QWidget):
         self.cancel_button.clicked.connect(self._on_cancel)
         icons.add(self.cancel_button, "playback-stop")
         self._running = row(self._bar, self.cancel_button, stretch=0)
-        policy = self._running.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self._running.setSizePolicy(policy)
+        reserve_space(self._running)
         self._running.hide()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

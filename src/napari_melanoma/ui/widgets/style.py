@@ -103,6 +103,13 @@ def fill_column(holder: QWidget, *widgets: QWidget, spacing: int = 4) -> None:
         layout.addWidget(widget)
 
 
+def reserve_space(widget: QWidget) -> None:
+    """Keep the space of a widget while it is hidden, so that others do not move."""
+    policy = widget.sizePolicy()
+    policy.setRetainSizeWhenHidden(True)
+    widget.setSizePolicy(policy)
+
+
 def quiet_label(text: str = "") -> QLabel:
     """Make a label for secondary text."""
     label = QLabel(text)
