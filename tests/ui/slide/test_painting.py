@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView, QScrollArea, QWidget
@@ -399,7 +399,7 @@ def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
     person, view = painting, opened(painting).view
     states = {
         "idle": lambda: None,
-        "a tool": lambda: person.clicks("paint_brush"),
+        "a tool": lambda: (moves.places.clear(), person.clicks("paint_brush")),
         "one class": lambda: paints(person, PALE, 2),
         "another class is selected": lambda: view.class_list.select_class(5),
         "two classes": lambda: paints(person, DARK, 5),
@@ -410,12 +410,32 @@ def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
         "long advice": lambda: view.advice_label.setText(LONG_TEXT),
         "long progress": lambda: view.show_progress(LONG_TEXT, 0.5, is_paused=True),
         **list_message_states(person.dock.status),
+        "the end": lambda: moved_for_a_moment.extend(moves.places),
         "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
     }
+    moved_for_a_moment = []
+    rows = {one.parentWidget() for one in (*view.tools.values(), view.size_slider, view.save_button)}
+    moves = Moves(view.class_list, *rows)
     moved = list_moved_controls(
         person.dock, states, person.waits, lambda: (opened(person).view, person.dock.picker, person.dock._files)
     )
     assert not moved, moved
+    assert moved_for_a_moment == [], "until the section had grown"
+
+
+class Moves(QObject):
+    """The new places of widgets that move down or up in their parents after they were shown first."""
+
+    def __init__(self, *widgets):
+        super().__init__(widgets[0])
+        self.places = []
+        for widget in widgets:
+            widget.installEventFilter(self)
+
+    def eventFilter(self, watched, event):  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.Move and event.pos().y() != event.oldPos().y():
+            self.places.append((event.oldPos().y(), event.pos().y()))
+        return False
 
 
 @pytest.mark.both_qts

@@ -10,7 +10,15 @@ from qtpy.compat import isalive
 from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, column, more_button, scroll_area, section
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    ThemedIcons,
+    WrappedLabel,
+    column,
+    more_button,
+    scroll_area,
+    section,
+)
 
 LONG = "Twelve lesions of at least 0.5 mm, three of them drawn by hand and one uncertain. " * 3
 TABLE_HEIGHT = 120
@@ -119,3 +127,22 @@ def test_what_is_under_more_is_hidden_at_first_and_remembered(qtbot, home):
     more.click()
     page, more, rare = open_page()
     assert not rare.isVisibleTo(page)
+
+
+@pytest.mark.parametrize(("text", "is_cut"), [("", False), ("One line", False), ("One\nand two", False), (LONG, True)])
+def test_a_label_of_two_lines_cuts_a_longer_text_and_has_it_in_the_tooltip(qtbot, text, is_cut):
+    label = WrappedLabel(lines=2)
+    qtbot.addWidget(label)
+    label.setStyleSheet("font-size: 11pt")
+    label.resize(300, 10)
+    label.show()
+    height = label.height()
+    label.setText(text)
+    assert label.text() == text
+    shown = QLabel.text(label)
+    assert shown.endswith(" ...") is is_cut
+    assert label.toolTip() == (text if is_cut else "")
+    assert text.startswith(shown.removesuffix(" ..."))
+    assert label.height() == height >= label.fontMetrics().boundingRect("X").height() * 2
+    if is_cut:
+        assert len(shown) > 60, "two lines"

@@ -169,8 +169,8 @@ class SlidePicker(QWidget):
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))
         several = self.combo.count() > 1
-        self._previous.setEnabled(several)
-        self._next.setEnabled(several)
+        self._previous.setVisible(several)
+        self._next.setVisible(several)
         self.scale_button.setEnabled(slide is not None)
         self.fit_button.setEnabled(slide is not None)
         self.reading_button.setEnabled(slide is not None)

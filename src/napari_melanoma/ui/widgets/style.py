@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QPoint, QRect, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QCursor, QFontMetrics, QIcon, QPainter, QPixmap, QResizeEvent
 from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import (
@@ -60,6 +60,7 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
+TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
@@ -144,14 +145,15 @@ def form_layout(parent: QWidget) -> QFormLayout:
 class _ScrollArea(QScrollArea):
     """A scroll area whose content stays under the pointer.
 
-    It stays where it is when the button that was pressed is disabled or hidden, and scrolls along when content above
-    the pointer, such as results, changes its height.
+    It stays where it is when the button that was pressed is disabled or hidden. Unless it shows its top, it scrolls
+    along when content above the pointer, such as results, changes its height.
     """
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
         """Hold what the pointer is on before the page is laid out again."""
-        pointed = QApplication.widgetAt(QCursor.pos()) if event.type() == QEvent.Type.LayoutRequest else None
         page, bar = self.widget(), self.verticalScrollBar()
+        is_held = event.type() == QEvent.Type.LayoutRequest and bar.value() > 0
+        pointed = QApplication.widgetAt(QCursor.pos()) if is_held else None
         if page is not None and pointed is not None and watched is page is not pointed and page.isAncestorOf(pointed):
             top = pointed.mapTo(page, QPoint()).y()
             QTimer.singleShot(0, partial(self._hold, pointed, top, bar.value()))
@@ -448,22 +450,22 @@ class WrappedLabel(QLabel):
 
     def _cut(self) -> None:
         """Show as many words as fit in the lines."""
-        metrics, margins = self.fontMetrics(), self.contentsMargins()
-        room = QRect(0, 0, self.width() - margins.left() - margins.right(), NO_LIMIT_PX)
-        height = self._lines * metrics.lineSpacing()
-        self.setFixedHeight(height + margins.top() + margins.bottom())
+        set_text, words = super().setText, self._text.split(" ")
 
-        def fits(text: str) -> bool:
-            return bool(metrics.boundingRect(room, int(Qt.TextFlag.TextWordWrap), text).height() <= height)
+        def measure(text: str) -> int:
+            set_text(text)
+            return int(self.heightForWidth(self.width()))
 
-        if "<a href=" in self._text or fits(self._text):  # words of tags take no room
-            super().setText(self._text)
-            self.setToolTip("")
-            return
-        words = self._text.split(" ")
-        kept = bisect(range(len(words)), False, key=lambda count: not fits(" ".join(words[:count]) + " ..."))
-        super().setText(" ".join(words[: kept - 1]) + " ...")
-        self.setToolTip(self._text)
+        self.setMinimumHeight(0)  # heightForWidth includes the minimum height
+        height = measure("\n".join([TALL] * self._lines))
+        is_whole = measure(self._text) <= height or "<a href=" in self._text  # cut, a tag would be shown as text
+        if not is_whole:
+            fitting = bisect(
+                range(len(words)), False, key=lambda count: measure(" ".join(words[:count]) + " ...") > height
+            )
+            set_text(" ".join(words[: fitting - 1]) + " ...")
+        self.setToolTip("" if is_whole else self._text)
+        self.setFixedHeight(height)
 
 
 def problem_label(problem: str) -> WrappedLabel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QProgressBar, QSlider, QWidget
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QLayout, QProgressBar, QSizePolicy, QSlider, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.paint.channels import ChannelPicker
@@ -15,7 +15,7 @@ from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
-from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -117,8 +117,7 @@ class PaintView(QWidget):
         self.size_slider.valueChanged.connect(lambda size: settings.set("paint/size", size))
         self.visible_check.toggled.connect(self._on_display)
         self.opacity_slider.valueChanged.connect(self._on_display)
-        fill_column(
-            self,
+        controls = column(
             self.advice_label,
             self.channels,
             self.class_list,
@@ -130,11 +129,12 @@ class PaintView(QWidget):
             self.progress_label,
             row(self.save_button, self.apply_button),
             self.options,
-            self.similar,
-            self.suggestions,
-            self.panel,
-            spacing=5,
         )
+        # Otherwise they are squeezed or spread when results change below, until the section has its new height.
+        controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
+        fill_column(self, controls, self.similar, self.suggestions, self.panel, spacing=5)
+        self.layout().addStretch(0)
 
     @property
     def opacity(self) -> float:
