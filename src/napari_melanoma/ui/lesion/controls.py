@@ -184,6 +184,7 @@ class LesionControls(SectionDock):
         foot_column.setContentsMargins(6, 0, 6, 6)
         foot_column.addStretch(0)
         self._corrections_place = column()
+        self._result_notice = column(self.modality_notice)
         notices = (self._result_notice, self.hidden_notice, self.recovery_notice)  # that come and go move nothing here
         for widget in (*notices, self._corrections_place, self.save_bar, self.status):
             foot_column.addWidget(widget)
@@ -220,7 +221,7 @@ class LesionControls(SectionDock):
         layout.addWidget(row(self.analyze_button, self.analyze_all_button, more, stretch=0))
         layout.addWidget(self.flips)
         sections[-1].setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
-        self._result_notice, self._results = column(self.modality_notice), QWidget()
+        self._results = QWidget()
         results = QVBoxLayout(self._results)
         results.setContentsMargins(0, 0, 0, 0)
         results.setSpacing(7)
