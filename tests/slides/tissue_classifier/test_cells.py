@@ -41,9 +41,9 @@ def test_cells_have_their_size_at_any_scale(mpp: float, source_mpp: float) -> No
 
 def test_the_first_block_begins_with_its_margin_before_the_slide() -> None:
     grid = CellGrid.plan(make_info(8192, 8192, 0.25), 1.0)
-    margin, inner = MARGIN_CELLS * CELL_UM, BLOCK_CELLS * CELL_UM
-    assert grid.blocks.box(0, 0) == Box(-margin, -margin, block_px(1.0), block_px(1.0))
-    assert grid.blocks.box(1, 2) == Box(inner - margin, 2 * inner - margin, block_px(1.0), block_px(1.0))
+    side, margin, inner = 4 * block_px(1.0), 4 * MARGIN_CELLS * CELL_UM, 4 * BLOCK_CELLS * CELL_UM  # in finest pixels
+    assert grid.blocks.box(0, 0) == Box(-margin, -margin, side, side)
+    assert grid.blocks.box(1, 2) == Box(inner - margin, 2 * inner - margin, side, side)
     assert grid.blocks.shape == (4, 4)
     assert grid.shape == (64, 64)
 
