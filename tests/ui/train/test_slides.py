@@ -49,5 +49,5 @@ def test_slides_with_a_table_select_their_recipe(trainer, launched, slides, user
 def test_a_table_without_the_slides_is_reported(trainer, slides, user):
     (user / "other.csv").write_text("slide,metastasis\nx.svs,1\n", encoding="utf-8")
     trainer.dock.data_picker.slide_adder.make(slides, user / "other.csv")
-    trainer.until(lambda: "none of the 1 slide" in trainer.dock.status.text)
+    trainer.until(lambda: "None of the 1 slide" in trainer.dock.status.text)
     assert not (slides / "dataset.csv").exists()
