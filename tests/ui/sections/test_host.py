@@ -99,6 +99,12 @@ def tab_order(window: QWidget) -> list[str]:
     return names
 
 
+def lay_out() -> None:
+    """Run the event loop as often as Qt needs to show and to lay out widgets; there is no time for an animation."""
+    for _ in range(10):
+        QApplication.processEvents()
+
+
 def is_whole(widget: QWidget | None) -> bool:
     """Whether a widget is visible with all of its height."""
     return widget is not None and widget.isVisible() and widget.height() >= widget.minimumSizeHint().height() > 0
@@ -173,13 +179,13 @@ def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot:
     qtbot.waitExposed(dock)
     host, _ = host_section(dock, "Frame")
     host.show_session(make_session("one"))
-    QApplication.processEvents()
+    lay_out()
     assert is_whole(host.sections["Frame"].widget)
     host.show_session(None)
     dock.frame.collapse()
     qtbot.mouseClick(dock.frame.title_button, Qt.MouseButton.LeftButton)
     host.show_session(make_session("two"))  # such as when its file has been read
-    QApplication.processEvents()
+    lay_out()
     assert is_whole(host.sections["Frame"].widget)
 
 
@@ -201,10 +207,10 @@ def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock
     dock.show()
     host, _ = host_section(dock, "Frame")
     host.show_session(make_session("one"))
-    QApplication.processEvents()
+    lay_out()
     height = dock.frame.height()
     host.show_session(make_session("two"))
-    QApplication.processEvents()
+    lay_out()
     assert dock.frame.height() == height > dock.frame.title_button.height()
 
 

@@ -76,4 +76,4 @@ def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_pa
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
-    person.until(lambda: shown(person) == BASIC | ANALYSIS - {"Analysis", "Risk"})
+    assert shown(person) == BASIC | ANALYSIS - {"Analysis", "Risk"}

@@ -186,6 +186,7 @@ class SectionHost(QObject, Generic[Session]):
         documents = self._find_documents(part, session)
         for document in documents:
             document.ready.connect(self._open_sections, unique=True)
+            document.changed.connect(self.dock.choice.update, unique=True)
         if not all(document.is_ready for document in documents):
             return
         own = [document for document in documents if document.kind in part.documents]
