@@ -59,7 +59,7 @@ def test_run_folder_is_complete(done: BundleInfo) -> None:
     assert events[2]["best"] is True
     rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
     for place in ("start", "epoch-0001", "epoch-0002"):
         assert len(list((out / "samples" / place).glob("b*.png"))) == 4
     process = json.loads((out / "process.json").read_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -23,7 +22,7 @@ from pydantic import (
 
 from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
-from napari_melanoma.core.parsing import read_toml_table, shorten
+from napari_melanoma.core.parsing import parse_toml, read_toml_table, shorten
 from napari_melanoma.core.renamed_keys import RENAMED, rename_keys
 
 if TYPE_CHECKING:
@@ -335,8 +334,8 @@ def overlay_keys(values: dict[str, Any], updates: Mapping[str, Any]) -> dict[str
 def _parse_value(text: str, annotation: object) -> object:
     """Read a value as TOML, or as text where the field expects text or the value is no TOML."""
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
+        value = parse_toml(f"value = {text}", "a value")["value"]
+    except (MalformedFile, KeyError):
         value = text
     kinds = list(_union_types(annotation))
     if str in kinds and not isinstance(value, str) and not {int, float, bool}.intersection(kinds):

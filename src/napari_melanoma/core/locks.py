@@ -113,7 +113,7 @@ class Claims:
             self._folder.rmdir()
 
     def _path(self, name: str, suffix: str) -> Path:
-        return self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.{suffix}"  # names may be long
+        return self._folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.{suffix}"  # names may be long
 
     def _read_owner(self, name: str) -> str:
         """Read the owner of a claim; "" if it was just released, or is not written within a second."""

@@ -503,6 +503,7 @@ def _separate_masks(
     plain: list[tuple[Key, SourceFile]] = []
     files = [file for file in files if file.suffix in (*SUFFIXES, ARRAY_SUFFIX)]
     has_images = any(name.lower() in _IMAGE_FOLDERS for file in files for name in file.name.split("/")[outer:-1])
+    are_named = any(file.is_mask for file in files)  # then masks beside the images are not used
     for file in files:
         folders = file.name.split("/")[1 if file.is_mask else outer : -1]
         other_folders = tuple(
@@ -514,7 +515,8 @@ def _separate_masks(
         if file.is_mask and not is_named_mask and not _is_in_mask_folder(folders, has_images):
             plain.append((key, file))
         elif file.is_mask or _is_in_mask_folder(folders, has_images):
-            masks[image_key].append(file)
+            if file.is_mask or not are_named:
+                masks[image_key].append(file)
         elif is_named_mask:
             undecided.append((key, image_key, file))
         else:
