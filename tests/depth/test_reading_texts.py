@@ -74,7 +74,9 @@ def test_warnings_of_a_reading(given: DepthReading, message: str) -> None:
 
 def test_a_certain_reading_has_no_warning() -> None:
     assert reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
-    assert reading_warnings(reading(0.77, ulcerated=True, um_per_px=(0.5, 0.5)), SIZE) == (), "T1b on both sides of the limit"
+    assert reading_warnings(reading(0.77, ulcerated=True, um_per_px=(0.5, 0.5)), SIZE) == (), (
+        "T1b on both sides of the limit"
+    )
 
 
 @pytest.mark.parametrize(
