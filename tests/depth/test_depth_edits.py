@@ -18,6 +18,9 @@ from napari_melanoma.depth.readings import (
     set_values,
     values_for_line,
 )
+from napari_melanoma.depth.synoptic import SynopticAnswer, set_finding
+from napari_melanoma.depth.synoptic_fields import NOT_ASSESSED
+from napari_melanoma.reports.slide import list_changes
 
 SIZE = PixelSize(0.5, 0.25)  # micrometers along rows and columns
 LINE = ((100.0, 200.0), (1700.0, 2600.0))  # 800 µm down and 600 µm along: 1 mm
@@ -225,3 +228,34 @@ def test_a_line_without_length_stays_at_zero_on_another_scale() -> None:
     depth = set_values(depth, "B", FIRST, **values_for_line(EMPTY, LINE, SIZE))
     twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "B", SECOND)
     assert [one.mm for one in twice.readings] == [0.0, pytest.approx(2.0)]
+
+
+def test_an_entered_rate_or_area_stays_on_another_scale() -> None:
+    square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
+    counted = readings.count_mitoses(((10.0, 10.0), (20.0, 10.0)), (square,), SIZE)
+    line = values_for_line(EMPTY, LINE, SIZE)
+    entered = set_values(NONE, "A", FIRST, **line, mitoses=counted.model_copy(update={"per_mm2": 5.0}))
+    assert readings.rescale_readings(entered, SIZE, "A", SECOND) is entered
+    twice = PixelSize(1.0, 0.5)
+    rescaled = readings.rescale_readings(entered, twice, "A", SECOND).readings[0].mitoses
+    assert (rescaled.per_mm2, rescaled.mm2) == (5.0, pytest.approx(4.0))
+    area = set_values(NONE, "A", FIRST, **line, mitoses=counted.model_copy(update={"mm2": 9.0}))
+    assert readings.rescale_readings(area, twice, "A", SECOND).readings[0].mitoses.mm2 == 9.0
+    computed = set_values(NONE, "A", FIRST, **line, mitoses=counted)
+    rescaled = readings.rescale_readings(computed, twice, "A", SECOND).readings[0].mitoses
+    assert (rescaled.per_mm2, rescaled.mm2) == (pytest.approx(0.5), pytest.approx(4.0))
+    unscaled = set_values(NONE, "A", FIRST, mitoses=readings.count_mitoses(((10.0, 10.0),), (square,), None))
+    assert readings.rescale_readings(unscaled, SIZE, "A", SECOND).readings[0].mitoses.per_mm2 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["mitotic_rate", "mitoses_counted", "peripheral_distance_invasive"])
+def test_a_finding_that_is_not_assessed_is_in_the_list_of_changes(name: str) -> None:
+    depth = NONE
+    if name == "mitotic_rate":
+        depth = set_finding(depth, "mitoses_counted", SynopticAnswer(value=2.0), "A", FIRST)
+    depth = set_finding(depth, name, SynopticAnswer(state=NOT_ASSESSED), "A", FIRST)
+    depth = set_finding(depth, name, SynopticAnswer(value=3.0), "A", SECOND)
+    *_, absent, given = list_changes(depth.readings[0].history)
+    assert NOT_ASSESSED in absent.after
+    assert NOT_ASSESSED in given.before
+    assert NOT_ASSESSED not in given.after

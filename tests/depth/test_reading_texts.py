@@ -8,6 +8,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.reading_texts import (
     READER_COLUMNS,
+    describe_mitoses,
     describe_other_readings,
     describe_proposals,
     format_headline,
@@ -20,6 +21,7 @@ from napari_melanoma.depth.reading_texts import (
 from napari_melanoma.depth.readings import (
     DepthProposal,
     DepthReading,
+    FindingRemark,
     MitosisCount,
     SlideDepthProposals,
     SlideDepthReadings,
@@ -150,3 +152,12 @@ def test_the_row_of_a_model_states_whether_it_is_valid(validity: Validity, row: 
     found = reader_rows(depth, "A", DepthReading(mm=3.3, clark=4, method="automatic"), validity)
     assert [len(one) for one in found] == [len(READER_COLUMNS)] * 2
     assert found[-1][: len(row)] == row
+
+
+def test_mitoses_have_one_answer() -> None:
+    remarks = {"mitotic_rate": FindingRemark(state="not assessed")}
+    assert describe_mitoses(DepthReading(remarks=remarks)) == "Not assessed."
+    counted = DepthReading(remarks=remarks, mitoses=MitosisCount(counted=2))
+    assert describe_mitoses(counted) == "2 counted; rate not assessed."
+    rated = DepthReading(remarks=remarks, mitoses=MitosisCount(per_mm2=2.0))
+    assert describe_mitoses(rated) == "2 per mm², entered as a number."

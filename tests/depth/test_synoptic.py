@@ -13,6 +13,7 @@ import pytest
 from napari_melanoma.case.model import CaseLesion
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import (
     FINDINGS,
@@ -27,6 +28,7 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.synoptic import (
     SynopticAnswer,
     SynopticReport,
+    add_signed_findings,
     describe_finding,
     find_answer,
     merge_findings,
@@ -470,3 +472,36 @@ def test_page_and_schema_are_up_to_date() -> None:
     assert script.written(page) == page, hint
     assert script.SCHEMA.read_text(encoding="utf-8") == script.schema_text(), hint
     assert all(f"`{one.name}`" in page for one in FIELDS)
+
+
+def test_findings_of_a_signed_report_return_to_a_lost_reading() -> None:
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.47), "A", WHEN)
+    report = report.set_answer("mitotic_rate", SynopticAnswer(state=NOT_ASSESSED), "A", WHEN).sign("A", WHEN)
+    reading = add_signed_findings(report, SlideDepthReadings()).reading_by("A")
+    assert (reading.mm, describe_finding(reading, "mitotic_rate"), reading.when) == (0.47, NOT_ASSESSED, WHEN)
+    changed = set_finding(SlideDepthReadings(), "breslow", SynopticAnswer(value=0.9), "A", WHEN)
+    assert add_signed_findings(report, changed).reading_by("A").mm == 0.9, "a later value of the signer stays"
+
+
+def test_the_name_of_the_model_cannot_sign() -> None:
+    with pytest.raises(InputError, match="reserved for the analysis"):
+        SynopticReport().sign("Model", WHEN)
+
+
+def test_a_note_on_two_values_has_no_free_text_and_no_time_is_invented() -> None:
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9, detail="Ms. Miller"), "A", WHEN)
+    _, (note,) = merge_findings(report, SlideDepthReadings(readings=(DepthReading(reader="A", when=WHEN, mm=0.5),)))
+    assert "0.90 mm" in note
+    assert "Miller" not in note
+    stored = {"answers": {"breslow": {"value": 0.9}}}
+    depth, _ = merge_findings(SynopticReport.parse(stored, "a file"), SlideDepthReadings())
+    assert parse_time(depth.readings[0].when) == UNKNOWN_TIME
+
+
+def test_times_are_compared_as_instants() -> None:
+    early, late = "2026-01-02T23:30:00+09:00", "2026-01-02T15:00:00+00:00"  # the first is 14:30 in UTC
+    depth = SlideDepthReadings(readings=(DepthReading(reader="A", when=early), DepthReading(reader="B", when=late)))
+    assert latest_reading(depth).reader == "B"
+    depth = set_finding(SlideDepthReadings(), "breslow", SynopticAnswer(value=0.5), "A", early)
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9), "A", late)
+    assert merge_findings(report, depth)[0].reading_by("A").mm == 0.9

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "onnxruntime", "torch", "torchvision", "lightning", "timm")
 BACKEND_NAMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 _backends: set[str] = set()
 
 
@@ -82,3 +83,12 @@ def installed_version(name: str) -> str | None:
 def utc_time() -> str:
     """Return the current time as files store it: UTC, ISO 8601, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def parse_time(when: str) -> datetime:
+    """Parse a time in ISO 8601, UTC if it has no zone; the earliest time if it is invalid."""
+    try:
+        time = datetime.fromisoformat(when)
+    except ValueError:
+        return UNKNOWN_TIME
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.depth.readings import line_length_mm
+from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import (
     CATEGORY_LIMITS_MM,
     categories_in_interval,
@@ -130,6 +131,16 @@ def format_proposal(number: int, proposal: DepthProposal) -> str:
     details = ", ".join(part for part in (section, lesion, ulcer) if part)
     thickness = format_thickness(proposal.mm, proposal.interval_mm, at_least=proposal.at_least)
     return f"{number}   {thickness}   {details}".rstrip()
+
+
+def describe_mitoses(reading: DepthReading) -> str:
+    """Describe the mitoses of a reading, with why there is no rate if the reader has stated it."""
+    mitoses, remark = reading.mitoses, reading.remarks.get("mitotic_rate")
+    if mitoses.per_mm2 is not None or remark is None or remark.state == ANSWERED:
+        return format_mitoses(mitoses)
+    if mitoses.counted is None:
+        return to_sentence(remark.state)
+    return f"{mitoses.counted} counted; rate {remark.state}."
 
 
 def format_mitoses(mitoses: MitosisCount) -> str:

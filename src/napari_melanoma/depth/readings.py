@@ -6,6 +6,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.depth.synoptic_fields import ANSWERED, AnswerState
 from napari_melanoma.depth.t_category import ROMAN
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 DEPTH_FILE = "depth.json"
 MODEL_READER = "model"  # recorded as the reader of values from the analysis
+RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
 LINE_FIELDS = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")  # have the author of ``mm``
 AUTHORED_FIELDS = ("mm", "ulcerated", "clark", "margins", "mitoses", "notes")
 RECORDED_FIELDS = (*LINE_FIELDS[:-1], *AUTHORED_FIELDS[1:])  # fields whose changes enter the history
@@ -39,6 +42,14 @@ FINDINGS: Mapping[str, str] = {
     "mitoses_area": "mitoses",
     "peripheral_distance_invasive": "margins",
     "deep_distance_invasive": "margins",
+}
+# Findings whose field of the reading contains several, and their keys
+FINDING_KEYS = {
+    "mitotic_rate": "per_mm2",
+    "mitoses_counted": "counted",
+    "mitoses_area": "mm2",
+    "peripheral_distance_invasive": "lateral_mm",
+    "deep_distance_invasive": "deep_mm",
 }
 # Field to the keys that are left out of the history, which would otherwise repeat all marked points at each change.
 SHORTENED_FIELDS = {"mitoses": ("points", "areas", "none_found")}
@@ -157,12 +168,9 @@ class DepthReading(Config):
             "breslow": self.mm,
             "ulceration": self.ulcerated,
             "clark": self.clark,
-            "mitotic_rate": self.mitoses.per_mm2,
-            "mitoses_counted": self.mitoses.counted,
-            "mitoses_area": self.mitoses.mm2,
-            "peripheral_distance_invasive": self.margins.lateral_mm,
-            "deep_distance_invasive": self.margins.deep_mm,
-        }[name]
+        }.get(name)
+        if name in FINDING_KEYS:
+            value = getattr(getattr(self, FINDINGS[name]), FINDING_KEYS[name])
         if value is None:
             return None
         if name == "ulceration":
@@ -220,7 +228,7 @@ class SlideDepthProposals(Config):
 
 def latest_reading(depth: SlideDepthReadings) -> DepthReading | None:
     """Return the reading that was changed last; None if no reader has set a value."""
-    return max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
+    return max((one for one in depth.readings if one.when), key=lambda one: parse_time(one.when), default=None)
 
 
 def read_depth_file(path: Path) -> SlideDepthReadings:
@@ -345,7 +353,7 @@ def set_values(
         after = after.model_copy(update={"remarks": kept})
     after = after.model_copy(update={"when": when, "authors": after.all_authors()})
     changes = _list_changes(before, after, reader, when)
-    return _with_reading(depth, after.model_copy(update={"history": (*before.history, *changes)})) if changes else depth
+    return with_reading(depth, after.model_copy(update={"history": (*before.history, *changes)})) if changes else depth
 
 
 def _is_replaced(name: str, changed: set[str], after: DepthReading) -> bool:
@@ -400,7 +408,7 @@ def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: 
         changes = _list_changes(before, after, reader, when)
         if changes or bool(before.when) != bool(after.when):
             update = {"history": (*before.history, *changes), "when": when if after.when else ""}
-            result = _with_reading(result, after.model_copy(update=update))
+            result = with_reading(result, after.model_copy(update=update))
     return result
 
 
@@ -442,14 +450,32 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
             if reading.interval_mm is not None:
                 values["interval_mm"] = tuple(end * factor for end in reading.interval_mm)
         if reading.mitoses.areas:
-            mitoses = reading.mitoses
-            values["mitoses"] = count_mitoses(mitoses.points, mitoses.areas, size, none_found=mitoses.none_found)
+            values["mitoses"] = _rescale_mitoses(reading.mitoses, before, size)
         rescaled = DepthReading.parse({**dict(reading), **values}, "a reading")
         changes = _list_changes(reading, rescaled, reader, when)
         if changes:
             update = {"history": (*reading.history, *changes), "when": when, "authors": reading.all_authors()}
-            depth = _with_reading(depth, rescaled.model_copy(update=update))
+            depth = with_reading(depth, rescaled.model_copy(update=update))
     return depth
+
+
+def _rescale_mitoses(mitoses: MitosisCount, before: tuple[float, float] | None, size: PixelSize) -> MitosisCount:
+    """Compute the area and rate at another scale; what was entered as a number is kept.
+
+    ``before``: the previous pixel size; if it is None, the area counts as drawn.
+    """
+    pixels = joint_area([piece for area in mitoses.areas for piece in untangle_polygon(Polygon(area))])
+    mm2, rate, counted = mitoses.mm2, mitoses.per_mm2, mitoses.counted
+    is_computed = rate is None if mm2 is None else bool(mm2 and counted is not None) and _is_close(rate, counted, mm2)
+    if pixels > 0 and (mm2 is None or before is None or _is_close(mm2, pixels * before[0] * before[1], 1e6)):
+        mm2 = pixels * size.y_um * size.x_um / 1e6
+    if is_computed:
+        rate = counted / mm2 if mm2 and counted is not None else None
+    return mitoses.model_copy(update={"mm2": mm2, "per_mm2": rate})
+
+
+def _is_close(value: float | None, numerator: float | None, denominator: float) -> bool:
+    return value is not None and numerator is not None and isclose(value, numerator / denominator, rel_tol=1e-6)
 
 
 def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
@@ -457,7 +483,8 @@ def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
     return None if size is None else (size.y_um, size.x_um)
 
 
-def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
+def with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
+    """Return the readings with one of them added, or replaced by another of the same reader."""
     readings = [reading if other.reader == reading.reader else other for other in depth.readings]
     if depth.reading_by(reading.reader) is None:
         readings.append(reading)
@@ -485,10 +512,13 @@ def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - valu
 
     Of a field without a value: why there is none.
     """
-    value = reading.model_dump(mode="json", include={name})[name]
     absences = reading.absences(name)
-    if absences and value == type(reading).model_fields[name].default:
+    if absences and getattr(reading, name) is None:
         return absences[0]
-    if name not in SHORTENED_FIELDS:
-        return value
-    return {key: part for key, part in value.items() if key not in SHORTENED_FIELDS[name]}
+    dumped = reading.model_dump(mode="json", include={name})[name]
+    if name not in FINDINGS.values() or not isinstance(dumped, dict):
+        return dumped
+    remarks = reading.remarks.items()
+    states = {FINDING_KEYS[key]: one.state for key, one in remarks if FINDINGS[key] == name and one.state != ANSWERED}
+    dumped = {key: states.get(key, part) if part is None else part for key, part in dumped.items()}
+    return {key: part for key, part in dumped.items() if key not in SHORTENED_FIELDS.get(name, ())}

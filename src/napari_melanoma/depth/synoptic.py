@@ -18,9 +18,12 @@ from pydantic.json_schema import SkipJsonSchema
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
+    MODEL_READER,
+    RESERVED_READER_NAME,
     DepthReading,
     FindingRemark,
     MitosisCount,
@@ -59,7 +62,6 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_VALUES = "{}: two values were stored, {} in the synoptic report and {} in the depth reading. The later one is {}."
-FIRST_TIME = "1970-01-01T00:00:00+00:00"  # of a finding without a recorded time
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -359,6 +361,8 @@ class SynopticReport(ForwardCompatible):
         self._require_unlocked()
         if not reader.strip():
             raise InputError("the synoptic report needs a name to be signed. Enter your name first.")
+        if reader.strip().lower() == MODEL_READER:
+            raise InputError(RESERVED_READER_NAME)
         if self.suggested:
             names = format_names([FIELDS_BY_NAME[name].label for name in self.suggested])
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
@@ -440,12 +444,7 @@ def find_answer(reading: DepthReading, name: str) -> SynopticAnswer | None:
 
 def describe_finding(reading: DepthReading, name: str) -> str:
     """Describe a finding in words: its value, why there is none, or unknown if no reader has answered."""
-    answer = find_answer(reading, name)
-    if answer is None:
-        return "unknown"
-    if answer.value is None:
-        return answer.state
-    return _format_value(FIELDS_BY_NAME[name], answer.model_copy(update={"detail": ""}))
+    return _format_without_detail(FIELDS_BY_NAME[name], find_answer(reading, name))
 
 
 def set_finding(
@@ -504,19 +503,32 @@ def merge_findings(report: SynopticReport, depth: SlideDepthReadings) -> tuple[S
         if own is not None and _is_same_value(own, stored):
             continue
         when = changes[-1].when if changes else ""
-        since = max((one.when for one in reading.history if one.field == field), default="")
-        is_stated = report.is_signed and since > report.signed_at  # as a change after the signature
+        since = max((one.when for one in reading.history if one.field == field), default="", key=parse_time)
+        # A value that was changed after the signature is stated as such
+        is_stated = report.is_signed and parse_time(since) > parse_time(report.signed_at)
         if (own is not None or since) and not is_stated:
-            form_field, later = FIELDS_BY_NAME[name], own if since >= when else stored
-            texts = ("unknown" if one is None else _format_value(form_field, one) for one in (stored, own, later))
+            form_field, later = FIELDS_BY_NAME[name], own if parse_time(since) >= parse_time(when) else stored
+            texts = (_format_without_detail(form_field, one) for one in (stored, own, later))
             notes.append(TWO_VALUES.format(form_field.label, *texts))
-        if not since or since < when:
-            after = set_finding(depth, name, stored, author, max(reading.when, when) or FIRST_TIME).reading_by(author)
+        if not since or parse_time(since) < parse_time(when):
+            latest = max(reading.when, when, key=parse_time) or UNKNOWN_TIME.isoformat()
+            after = set_finding(depth, name, stored, author, latest).reading_by(author)
             assert after is not None, "a value was set"
             merged = after.model_copy(update={"history": reading.history})  # the change is in that of the report
             others = tuple(one for one in depth.readings if one.reader != author)
             depth = depth.model_copy(update={"readings": (*others, merged)})
     return depth, tuple(notes)
+
+
+def add_signed_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:
+    """Add the findings of a signed report that the reading of its signer lacks."""
+    for name in FINDINGS:
+        reading = depth.reading_by(report.signed_by) or DepthReading(reader=report.signed_by)
+        answer, own = report.answer(name), find_answer(reading, name)
+        if answer is not None and (own is None or own.suggested_by):
+            when = max(reading.when, report.signed_at, key=parse_time)
+            depth = set_finding(depth, name, answer, report.signed_by, when)
+    return depth
 
 
 def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:
@@ -573,6 +585,11 @@ def _format_value(field: SynopticField, answer: SynopticAnswer) -> str:
     else:
         text = f"{value:.4g} {field.unit}".strip()
     return f"{text}: {answer.detail}" if answer.detail else text
+
+
+def _format_without_detail(field: SynopticField, answer: SynopticAnswer | None) -> str:
+    """Format an answer without its note, which may be private."""
+    return "unknown" if answer is None else _format_value(field, answer.model_copy(update={"detail": ""}))
 
 
 def format_stored_answer(name: str, answer: Any) -> str:  # noqa: ANN401 - JSON

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import describe_error
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.figures.page import Block, Notice, Section, Table
 from napari_melanoma.lesion.mask_record import find_mask_model
-from napari_melanoma.reports.disclosure import parse_time, show_times
+from napari_melanoma.reports.disclosure import show_times
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -9,10 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
 from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44
-UNKNOWN_TIME = datetime.min.replace(tzinfo=UTC)
 SHORT_ID = re.compile(r"[A-Z]{1,3}-?\d{1,4}")  # such as P-0042; names and hospital numbers are longer
 MEASURED_BY = re.compile(r"(?<=measured by )(?!the analysis).*")  # as in ``KnownDepth.description``
 SAME_PICTURE = re.compile(r"(?<=an image that looks the same) \(.*\)(?=: )", re.S)  # as in ``classify.SAME_PICTURE``
@@ -164,15 +164,6 @@ def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
 
 def _format_since(first: datetime, when: datetime) -> str:
     return "unknown" if when == UNKNOWN_TIME else format_later((when - first).total_seconds())
-
-
-def parse_time(when: str) -> datetime:
-    """Parse a time in ISO 8601, UTC if it has no zone; the earliest time if it is invalid."""
-    try:
-        time = datetime.fromisoformat(when)
-    except ValueError:
-        return UNKNOWN_TIME
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def format_days_later(first: str, then: str) -> str:

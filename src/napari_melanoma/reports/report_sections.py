@@ -17,6 +17,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.depth.readings import SlideDepthReadings, latest_reading, read_depth_file
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.collector import Collector
@@ -134,7 +135,7 @@ def _read_synoptic(
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
     """Merge the readings of several files: the latest one of each reader."""
     readings = [reading for depth in depths for reading in depth.readings if reading.when]
-    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: reading.when)}
+    latest = {reading.reader: reading for reading in sorted(readings, key=lambda reading: parse_time(reading.when))}
     return SlideDepthReadings(readings=tuple(latest.values()))
 
 

@@ -236,7 +236,6 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
     """Return label and text of each value of a reading; a dash if it is unknown."""
     thickness, recorded = reading_texts.format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
-    mitoses = reading.mitoses
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
@@ -245,9 +244,9 @@ def format_report_fields(reading: DepthReading, validity: Validity | None = None
         else thickness.replace("   ", ", "),
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": describe_finding(reading, "ulceration") + by_model.get("ulcerated", ""),
-        "Mitoses": reading_texts.format_mitoses(mitoses)
-        if (mitoses.counted, mitoses.per_mm2) != (None, None)
-        else describe_finding(reading, "mitotic_rate"),
+        "Mitoses": describe_finding(reading, "mitotic_rate")
+        if (reading.mitoses.counted, reading.mitoses.per_mm2) == (None, None)
+        else reading_texts.describe_mitoses(reading),
         "Clark level": describe_finding(reading, "clark")
         if reading.clark is None
         else reading_texts.format_clark_level(reading.clark) + by_model.get("clark", ""),

@@ -12,6 +12,7 @@ from typing import Any
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
 from napari_melanoma.core.formatting import distinct_names, format_count
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
@@ -212,7 +213,7 @@ def _add_readings(slide: SlideReadings, depth: SlideDepthReadings) -> list[str]:
         previous = slide.readings.get(reading.reader)
         if previous is not None and previous != reading:
             notes.append(f"{slide.name}: '{reading.reader}' has several readings; the latest is used")
-        if previous is None or reading.when >= previous.when:
+        if previous is None or parse_time(reading.when) >= parse_time(previous.when):
             slide.readings[reading.reader] = reading
     return notes
 

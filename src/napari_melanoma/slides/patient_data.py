@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.io.tables import iterate_rows
@@ -65,7 +66,7 @@ def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, opti
     source = "table" if row.get(DEPTH_COLUMN) else ""
     readings = [reading for reading in read_depth(folder).readings if reading.when and reading.mm is not None]
     if readings:
-        latest = max(readings, key=lambda reading: reading.when)
+        latest = max(readings, key=lambda reading: parse_time(reading.when))
         row[DEPTH_COLUMN], source = f"{latest.mm:g}", DEPTH_OF_READER
     is_known = read_table_values([row], encoding).known[0]
     known = {name: row[name] for name, known in zip(encoding.fields, is_known, strict=True) if known}

@@ -22,7 +22,14 @@ from napari_melanoma.depth.readings import (
     latest_reading,
     read_depth_file,
 )
-from napari_melanoma.depth.synoptic import DERIVED, SynopticLesion, SynopticReport, describe_finding, merge_findings
+from napari_melanoma.depth.synoptic import (
+    DERIVED,
+    SIGNATURE,
+    SynopticLesion,
+    SynopticReport,
+    describe_finding,
+    merge_findings,
+)
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
@@ -239,6 +246,7 @@ ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"
 LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
 NO_VALUE = ("unknown", "not measured", "not assessed")
 CHANGED = "Changed after signature"
+SIGNED_ELSEWHERE = "The last change was not saved: the {} was signed by {} in another window. It is shown now."
 NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
 
 
@@ -372,13 +380,26 @@ def read_stored_synoptic(folder: Path) -> StoredSynoptic:
     return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
 
 
+def find_other_signature(folder: Path, report: SynopticReport) -> SynopticReport | None:
+    """Return the stored report of a slide if it was signed after ``report`` was read; None if not."""
+    stored = load_synoptic(folder)
+    if stored is None or not stored.is_signed:
+        return None
+    count = len(stored.history)
+    later = (change.field for change in report.history[count:])
+    is_known = report.signed_at == stored.signed_at or SIGNATURE in later
+    return None if is_known and report.history[:count] == stored.history else stored
+
+
 def store_synoptic(folder: Path, slide: Path, report: SynopticReport, known: tuple[int, int] | None) -> StoredSynoptic:
     """Save a report in the result folder of a slide, atomically; a file changed by another program is backed up first.
 
-    ``known``: stamp of the file when it was last read or saved. Returns the report with the new stamp, and a note on
-    the backup.
+    A report that was signed in the meantime is not replaced, but returned with a note. ``known``: stamp of the file
+    when it was last read or saved. Returns the report with the new stamp, and a note on the backup.
     """
     path = folder / SYNOPTIC_FILE
+    if (signed := find_other_signature(folder, report)) is not None:
+        return StoredSynoptic(signed, (SIGNED_ELSEWHERE.format("report", signed.signed_by),), file_stamp(path))
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
     notes = back_up_if_changed(path, known)

@@ -16,9 +16,9 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, read_depth, store_synoptic
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_depth, store_synoptic
 from napari_melanoma.ui.sections.depth.section import DepthSection
-from napari_melanoma.ui.session.slide import SlideSession
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
@@ -197,3 +197,41 @@ def test_a_document_that_is_busy_when_it_is_closed_ends_without_an_error(session
     session.sessions.remove(session.identity)
     wait_until_idle(qtbot)
     assert not session.depth.queue.busy
+
+
+def test_a_stale_window_does_not_change_what_was_signed_in_another_one(session: SlideSession, qtbot: QtBot) -> None:
+    session.services.set_reader("A")
+    session.depth.set_values(ulcerated=False)
+    session.depth.flush()
+    sessions = SlideSessions(session.sessions.parent)
+    other = SlideSession(session.slide, session.location, session.services, sessions)
+    sessions.add(other)
+    waits(other, qtbot)
+    wait_until_idle(qtbot, other.synoptic.queue)
+    other.synoptic.apply(lambda report: report.sign("A", "2026-01-02T10:00:00+00:00", {}))
+    other.synoptic.flush()
+    signed = load_synoptic(session.folder)
+
+    session.depth.set_values(ulcerated=True)
+    session.depth.set_values(clark=3)
+    wait_until_idle(qtbot, session.depth.queue)
+    wait_until_idle(qtbot, session.synoptic.queue)
+    assert stored(session, "A").ulcerated is False
+    assert session.depth.state.reading.ulcerated is False
+    assert session.synoptic.value == signed, "it is reloaded"
+
+    # Another reader measures, and the form of a stale window does not replace the report.
+    session.services.set_reader("B")
+    session.depth.set_values(clark=2)
+    assert stored(session, "B").clark == 2
+    stale = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", signed.signed_at)
+    kept = store_synoptic(session.folder, session.slide.info.path, stale, None)
+    assert (kept.report, load_synoptic(session.folder)) == (signed, signed)
+    assert "was signed by A in another window" in kept.notes[0]
+    assert [path.name for path in session.folder.glob("synoptic*")] == [SYNOPTIC_FILE]
+
+    # A report that continues the signed one is written.
+    other.synoptic.apply(lambda report: report.reopen("A", signed.signed_at))
+    other.synoptic.flush()
+    assert not load_synoptic(session.folder).is_signed
+    sessions.remove(other.identity)

@@ -28,11 +28,18 @@ from slide_fixtures import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_images, add_lesion, set_lesion
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth.readings import FINDINGS, count_mitoses, rescale_readings
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
+from napari_melanoma.depth.readings import FINDINGS, SlideDepthReadings, count_mitoses, rescale_readings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, merge_findings
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.synoptic_files import BASIS, CASE_ENTRIES, SYNOPTIC_FILE, load_synoptic, read_synoptic
+from napari_melanoma.slides.synoptic_files import (
+    BASIS,
+    CASE_ENTRIES,
+    SYNOPTIC_FILE,
+    load_synoptic,
+    read_depth,
+    read_synoptic,
+)
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
@@ -582,3 +589,74 @@ def test_the_form_is_created_once_and_edits_only_the_displayed_slide(person, sli
     assert person.opens_section("Synoptic report") is form
     assert form.form.editors["procedure"].control.currentData() is None
     assert form.isVisibleTo(person.dock)
+
+
+def signs_findings(person) -> None:
+    types(person, "synoptic_reader", "A. Reader")
+    types(person, "synoptic_breslow", "0.47")
+    chooses(person, "ulceration", "not identified")
+    chooses(person, "procedure", "excision")
+    presses(person, "synoptic_confirm")
+    signs(person)
+
+
+def test_undo_after_reopening_gives_no_findings_to_another_reader(reporting) -> None:
+    person = reporting
+    signs_findings(person)
+    person.dock.context.set_reader("B. Reader")
+    person.waits()
+    presses(person, "synoptic_reopen")
+    presses(person, "synoptic_undo")
+    presses(person, "synoptic_redo")
+    person.session.flush()
+    assert load_synoptic(person.session.folder).answers.keys().isdisjoint(FINDINGS)
+    depth = read_depth(person.session.folder)
+    assert depth.reading_by("B. Reader") is None
+    assert depth.reading_by("A. Reader").mm == 0.47
+
+
+def test_reopening_keeps_findings_whose_reading_was_lost(reporting) -> None:
+    person = reporting
+    signs_findings(person)
+    person.session.depth.set(SlideDepthReadings())  # as if its file was damaged
+    presses(person, "synoptic_reopen")
+    person.session.flush()
+    assert read_depth(person.session.folder).reading_by("A. Reader").mm == 0.47
+    assert stored(person).value("ulceration") == "not_identified"
+
+
+def test_a_redo_is_discarded_by_an_edit_of_the_other_document(reporting) -> None:
+    person = reporting
+    chooses(person, "procedure", "excision")
+    types(person, "synoptic_breslow", "0.47")
+    presses(person, "synoptic_undo")
+    chooses(person, "procedure", "punch biopsy")
+    assert not person.finds(QAbstractButton, "synoptic_redo").isEnabled()
+    assert stored(person).value("breslow") is None
+    presses(person, "synoptic_undo")
+    presses(person, "synoptic_redo")
+    assert stored(person).value("procedure") == "punch"
+
+
+def test_the_name_of_the_model_is_refused(reporting) -> None:
+    person = reporting
+    types(person, "synoptic_reader", "A. Reader")
+    types(person, "synoptic_reader", "Model")
+    assert person.dock.context.reader == "A. Reader"
+    assert person.finds(QLineEdit, "synoptic_reader").text() == "A. Reader"
+    assert "reserved for the analysis" in person.dock.status.text
+
+
+def test_findings_of_an_old_draft_move_to_the_reading_with_the_first_edit(reporting) -> None:
+    person = reporting
+    when = "2026-01-02T10:00:00+00:00"
+    types(person, "synoptic_reader", "A. Reader")
+    draft = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9), "A. Reader", when)
+    person.session.synoptic.set(draft)
+    person.session.depth.set(merge_findings(draft, SlideDepthReadings())[0])
+    chooses(person, "procedure", "excision")
+    person.session.flush()
+    assert load_synoptic(person.session.folder).answers.keys().isdisjoint(FINDINGS)
+    types(person, "synoptic_breslow", "0.5")
+    report, notes = read_synoptic(person.session.folder)
+    assert (report.value("breslow"), notes) == (0.5, ())

@@ -22,9 +22,10 @@ from napari_melanoma.depth.readings import (
     restore_values,
     set_values,
     values_for_line,
+    with_reading,
 )
-from napari_melanoma.depth.synoptic import set_finding
-from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
+from napari_melanoma.depth.synoptic import add_signed_findings, set_finding
+from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.depth.readings import Line
-    from napari_melanoma.depth.synoptic import SynopticAnswer
+    from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
     from napari_melanoma.slides.slide_depth import NetworkDepth
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -126,6 +127,8 @@ class DepthDocument(Document[SlideDepthReadings]):
         self._reader_message = ""
         self._report = session.synoptic
         self._report.changed.connect(self.refresh)
+        self._report.edited.connect(lambda: self.discard_older_redo(self._report))
+        self.edited.connect(lambda: self._report.discard_older_redo(self))
         self.find_lock = self._find_lock
         self.reader = ""  # empty if unknown
         self._is_edited = False  # by this reader, in this session
@@ -250,6 +253,31 @@ class DepthDocument(Document[SlideDepthReadings]):
         """Write pending changes, and stop all tasks: the slide was closed."""
         self._services.reader_changed.disconnect(self.follow_reader)
         super().close()
+
+    def restore_findings(self, report: SynopticReport) -> None:
+        """Add signed findings that the reading of the signer lacks, for example because its file was damaged."""
+        self.set(add_signed_findings(report, self.value))
+        self.save()
+
+    def _write(self, unsaved: Unsaved[SlideDepthReadings]) -> Stored[SlideDepthReadings]:
+        """Write the readings, except that of a reader who has signed in another window or program in the meantime."""
+        from napari_melanoma.slides.synoptic_files import SIGNED_ELSEWHERE, find_other_signature, read_depth
+
+        folder, depth = unsaved.folder, unsaved.value
+        signed = find_other_signature(folder, self._report.value)
+        if signed is None:
+            return super()._write(unsaved)
+        kept = read_depth(folder).reading_by(signed.signed_by)
+        if kept is None or kept == depth.reading_by(signed.signed_by):
+            return super()._write(unsaved)
+        stored = super()._write(replace(unsaved, value=with_reading(depth, kept)))
+        note = SIGNED_ELSEWHERE.format("reading", signed.signed_by)
+        return replace(stored, notes=(note, *stored.notes), replaces=True)
+
+    def _on_written(self, stored: Stored[SlideDepthReadings] | None) -> None:
+        super()._on_written(stored)
+        if stored is not None and stored.replaces:
+            self._report.reload()
 
     def _restore(
         self, previous: History[SlideDepthReadings], restored: History[SlideDepthReadings]

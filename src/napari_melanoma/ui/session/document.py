@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -79,6 +79,11 @@ class Edited(Shared[Value]):
     def undone_step(self) -> int:
         """The number of the step that redo would redo; 0 if there is none."""
         return next(iter(self._history.undone_steps[-1:]), 0)
+
+    def discard_older_redo(self, other: Edited[Any]) -> None:
+        """Discard undone steps that are older than the last step of another value, which shares undo and redo."""
+        if self.can_redo and other.last_step > self.undone_step:
+            self._history = replace(self._history, undone=(), undone_steps=())
 
     def apply(self, edit: Callable[[Value], Value]) -> None:
         """Change the value by a function from value to value, as one step."""
@@ -158,13 +163,15 @@ class Stored(Generic[Value]):
     """Content of a file.
 
     ``stamp``: version of the file; None if there is none. ``notes``: for the user, such as the name of a backup.
-    ``unread``: other content, which is written back.
+    ``unread``: other content, which is written back. ``replaces``: the file was not overwritten, since another program
+    has changed it; its content replaces the value.
     """
 
     value: Value
     stamp: Stamp | None = None
     notes: tuple[str, ...] = ()
     unread: tuple[Any, ...] = ()
+    replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,9 +253,18 @@ class Document(Edited[Value]):
         self._task_count += 1
         self.queue.submit(f"task {self._task_count}", prepare_job)
 
+    def reload(self) -> None:
+        """Read the file again, which another program has changed."""
+        self.submit(self._read, self._on_read)
+
     def save(self) -> None:
         """Store the value, also if it was not changed by a step."""
         self._save()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the value was read from a file, or written to one."""
+        return self._stored.stamp is not None
 
     def flush(self) -> None:
         """Write pending changes now: the window may be about to close."""
@@ -303,6 +319,8 @@ class Document(Edited[Value]):
         """Show what the user should know; ``stored``: None if the value was written already."""
         if stored is not None:
             self._show_notes(stored)
+            if stored.replaces:
+                self.set(stored.value)
 
     def _show_notes(self, stored: Stored[Value]) -> None:
         if stored.notes:

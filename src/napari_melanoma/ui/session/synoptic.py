@@ -66,7 +66,7 @@ class SynopticDocument(Document[SynopticReport]):
 
     def sign(self, report: SynopticReport) -> SynopticReport:
         """Sign a report with its findings as the current reader."""
-        session, reader = self._session, self._services.reader
+        session, reader = self._session, self._session.depth.reader
         basis = self.read_basis(reader)
         values = basis.values()
         if basis.left_out:
@@ -96,8 +96,9 @@ class SynopticDocument(Document[SynopticReport]):
 
     def _restore(self, previous: History[SynopticReport], restored: History[SynopticReport]) -> History[SynopticReport]:
         """Restore the answers of an earlier state, and record this change; undo does not remove a signature."""
-        report = previous.current.restore(restored.current, self._services.reader, utc_time())
-        return replace(restored, current=report)
+        report = previous.current
+        edited = report.restore(restored.current, self._services.reader, utc_time())
+        return replace(restored, current=report.with_form(edited))  # findings are those of the reading
 
 
 def _read(location: SlideFolder) -> Stored[SynopticReport]:
@@ -107,7 +108,7 @@ def _read(location: SlideFolder) -> Stored[SynopticReport]:
 
 def _write(location: SlideFolder, report: SynopticReport, stored: Stored[SynopticReport]) -> Stored[SynopticReport]:
     saved = store_synoptic(location.folder, location.slide, report, stored.stamp)
-    return Stored(saved.report, saved.stamp, saved.notes)
+    return Stored(saved.report, saved.stamp, saved.notes, replaces=saved.report is not report)
 
 
 SYNOPTIC_DOCUMENT = DocumentKind("synoptic", SynopticReport(), _read, _write, SynopticDocument)

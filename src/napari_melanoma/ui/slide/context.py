@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.viewer.camera import find_main_window
@@ -75,8 +76,11 @@ class SlideContext(QObject):
         return str(self.settings.get(READER_SETTING, ""))
 
     def set_reader(self, name: str) -> None:
-        """Store the name of the reader, and show it in all sections."""
-        if name != self.reader:
+        """Store the name of the reader, and show it in all sections; that of the model is refused."""
+        if name.lower() == MODEL_READER:
+            self.status.show_message(RESERVED_READER_NAME)
+            self.reader_changed.emit(self.reader)
+        elif name != self.reader:
             self.settings.set(READER_SETTING, name)
             self.reader_changed.emit(name)
 

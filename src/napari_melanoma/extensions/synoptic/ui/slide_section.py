@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.document import Edited, HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
 
+NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
@@ -105,6 +106,7 @@ class SynopticController(QObject):
 
     def _apply(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
         """Edit the report with its suggestions; findings are set in the depth reading."""
+        self._move_findings()
         before, findings = self._suggest(self._document.value), {}
 
         def change(report: SynopticReport) -> SynopticReport:
@@ -120,7 +122,18 @@ class SynopticController(QObject):
         self._document.apply(change)
         if findings:
             self._session.depth.set_findings(findings)
-            self._document.save()  # so that it has a file, from which findings are exported
+            if not self._document.has_file:
+                self._document.save()  # so that it has a file, from which findings are exported
+
+    def _move_findings(self) -> None:
+        """Save findings that earlier versions stored in a draft with the reading, which contains them already."""
+        report, depth = self._document.value, self._session.depth
+        if report.is_signed or report.answers.keys().isdisjoint(FINDINGS) or not depth.is_ready or depth.problem:
+            return
+        depth.save()
+        depth.flush()
+        self._document.complete(lambda one: one if one.is_signed else one.without_findings())
+        self._document.save()
 
     def confirm(self, name: str = "") -> None:
         """Confirm the suggested answer of a field, or all suggestions if ``name`` is empty."""
@@ -138,19 +151,28 @@ class SynopticController(QObject):
 
     def _reopen(self) -> None:
         """Unlock a signed report; its reading then follows a scale that was set elsewhere."""
+        depth, signed = self._session.depth, self._document.value
+        if not depth.is_ready or depth.problem:
+            self._services.status.show_message(depth.problem or NOT_READ)
+            return
         self._document.apply(lambda report: report.reopen(self._reader, utc_time()).without_findings())
-        if self._session.depth.value.readings:  # with findings that were stored in the report by earlier versions
-            self._session.depth.save()
-        self._session.depth.rescale()
+        if signed.is_signed and not self._document.value.is_signed:
+            depth.restore_findings(signed)
+            depth.rescale()
 
     def _step(self, direction: HistoryStep) -> None:
         """Undo the last step, of the report or of its findings, or redo the first undone one."""
+        undone, redone = self._find_steps()
+        document = undone if direction == "undo" else redone
+        if document is not None:
+            document.step(direction)
+
+    def _find_steps(self) -> tuple[Edited[Any] | None, Edited[Any] | None]:
+        """Return the documents of the steps to undo and to redo; None if there is none."""
         documents: tuple[Edited[Any], ...] = (self._document, self._session.depth)
-        if direction == "undo":
-            document = max(documents, key=lambda one: one.last_step)
-        else:
-            document = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step)
-        document.step(direction)
+        undone = max((one for one in documents if one.can_undo), key=lambda one: one.last_step, default=None)
+        redone = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step, default=None)
+        return undone, redone
 
     def _suggest(self, report: SynopticReport) -> SynopticReport:
         """Fill empty fields with suggestions from the slide's depth reading and from its lesion in the open case."""
@@ -161,14 +183,12 @@ class SynopticController(QObject):
         self._show(is_other=False)
 
     def _show(self, *, is_other: bool) -> None:
-        view, document, report = self.view, self._document, self._document.value
-        shown, depth = self._suggest(report), self._session.depth
+        view, report = self.view, self._document.value
+        shown = self._suggest(report)
         view.form.show_report(shown, self._reader, is_editable=True, is_other=is_other)
         self._show_changes()
-        steps = (document.can_undo or depth.can_undo, document.can_redo or depth.can_redo)
-        steps = (False, False) if report.is_signed else steps
-        for button, is_possible in zip(view.history_buttons.values(), steps, strict=True):
-            button.setEnabled(is_possible)
+        for button, step in zip(view.history_buttons.values(), self._find_steps(), strict=True):
+            button.setEnabled(step is not None and not report.is_signed)
         view.case_button.setEnabled(bool(shown.answers))
 
     def _show_changes(self, _: object = None) -> None:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_headline
-from napari_melanoma.depth.readings import FINDINGS, MODEL_READER
+from napari_melanoma.depth.readings import FINDINGS
 from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
@@ -35,7 +35,6 @@ MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'b
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
 NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
-RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another name."
 
 
 class DepthSection(Section):
@@ -183,10 +182,7 @@ class DepthController(QObject):
 
     def _on_reader(self, name: str) -> None:
         """Switch to another reader."""
-        if name.lower() == MODEL_READER:
-            self._services.status.show_message(RESERVED_READER_NAME)
-        else:
-            self._services.set_reader(name)
+        self._services.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """Set a finding, as values of an answer or None, or the notes."""

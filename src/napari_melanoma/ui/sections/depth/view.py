@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, format_mitoses, parse_length
+from napari_melanoma.depth.reading_texts import NOT_MEASURED, READER_COLUMNS, describe_mitoses, parse_length
 from napari_melanoma.depth.readings import FINDINGS
 from napari_melanoma.depth.synoptic import describe_finding, find_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
@@ -110,9 +110,7 @@ class DepthFields(QWidget):
             value = reading.finding(name)
             if not line.hasFocus() or not line.isModified():
                 line.setText(f"{value:.3g}" if isinstance(value, float) else "")
-        state = describe_finding(reading, "mitotic_rate")
-        is_answered = reading.absences("mitoses") and reading.mitoses.counted is None
-        self.mitosis_label.setText(f"Mitoses: {state}." if is_answered else format_mitoses(reading.mitoses))
+        self.mitosis_label.setText(describe_mitoses(reading))
         self.tools["none_found"].setEnabled(reading.mitoses.counted is None)
         if not self.notes_timer.isActive() and self.notes.toPlainText() != reading.notes:
             self.notes.blockSignals(True)
