@@ -49,6 +49,7 @@ from napari_melanoma.slides.synoptic_files import (
     BASIS,
     NOT_RECORDED,
     SYNOPTIC_FILE,
+    SignatureBasis,
     lesion_basis,
     list_changes_since_signature,
     load_synoptic,
@@ -411,3 +412,85 @@ def test_case_keeps_the_report_of_a_lesion(tmp_path: Path) -> None:
     assert kept["laterality"] == "left"
     with CaseStore.open(tmp_path / "case") as store:
         assert set_lesion(store.case, "L1", synoptic=None).lesions[0].synoptic is None
+
+
+def edit_mitoses(folder: Path, **values: object) -> None:
+    edit_reading(folder, mitoses=READING.mitoses.model_copy(update=values))
+
+
+# Changes of each field of the entries: name of the change, and the entry that states it
+FIELD_CHANGES: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "height of a pixel": (
+        "scale",
+        lambda folder: write_notes(folder, SlideNotes(pixel_size=PixelSize(0.50000001, 0.5, "DICOM"))),
+    ),
+    "a thickness within the displayed digits": ("breslow", lambda folder: edit_reading(folder, mm=1.3401)),
+    "at least": ("breslow", lambda folder: edit_reading(folder, at_least=True)),
+    "state of the thickness": (
+        "breslow",
+        lambda folder: edit_finding(folder, "breslow", SynopticAnswer(state="cannot be determined")),
+    ),
+    "number of mitoses": ("mitoses", lambda folder: edit_mitoses(folder, counted=9)),
+    "rate of mitoses": ("mitoses", lambda folder: edit_mitoses(folder, per_mm2=2.01)),
+    "state of the rate": (
+        "mitoses",
+        lambda folder: edit_finding(folder, "mitotic_rate", SynopticAnswer(state="not assessed")),
+    ),
+    "state of the number": (
+        "mitoses",
+        lambda folder: edit_finding(folder, "mitoses_counted", SynopticAnswer(state="not assessed")),
+    ),
+    "area of the mitoses": ("mitosis_areas", lambda folder: edit_mitoses(folder, mm2=9.0)),
+    "state of the lateral margin": (
+        "lateral_margin",
+        lambda folder: edit_finding(folder, "peripheral_distance_invasive", SynopticAnswer(state="not assessed")),
+    ),
+    "state of the deep margin": (
+        "deep_margin",
+        lambda folder: edit_finding(folder, "deep_distance_invasive", SynopticAnswer(state="not assessed")),
+    ),
+    "class of a lesion": (
+        "outlines",
+        lambda folder: edit_lesions(folder, lambda lesions: [replace(lesions[0], label="benign"), *lesions[1:]]),
+    ),
+    "threshold": ("threshold", lambda folder: edit_lesions(folder, list, high=0.601)),
+    "fingerprint of the model": (
+        "model",
+        lambda folder: edit_result(folder, model={"name": "tiny", "fingerprint": "0123456780"}),
+    ),
+    "probability": ("probability", lambda folder: edit_result(folder, probability=0.9001, scores={})),
+    "tissue": ("tissue", lambda folder: edit_result(folder, tissue_mm2=2.5001)),
+    "area of a class": ("tissue", lambda folder: edit_result(folder, areas={"dermis": {"mm2": 0.5}})),
+    "source of the analyzed scale": ("analysis_scale", lambda folder: edit_result(folder, mpp_source="given")),
+}
+
+
+@pytest.mark.parametrize("name", FIELD_CHANGES)
+def test_a_change_of_each_field_is_stated_with_two_different_texts(signed: Path, name: str) -> None:
+    entry, change = FIELD_CHANGES[name]
+    assert read_synoptic(signed)[1] == ()
+    change(signed)
+    start = f"Changed after signature: {BASIS[entry].label}: "
+    (stated,) = (text for text in read_synoptic(signed)[1] if text.startswith(start))
+    before, after = stated.removeprefix(start).removesuffix(".").split(" when signed, now ")
+    assert before != after
+
+
+def test_what_was_unknown_when_signed_and_appears_later_is_stated(signed: Path) -> None:
+    empty = SignatureBasis(reading=READING, left_out=frozenset({"slide_file"}))
+    report = REPORT.reopen("A", WHEN).sign("A", WHEN, empty.values())
+    assert list_changes_since_signature(report, empty) == ()
+    later = read_signature_basis(signed, read_depth(signed), "A")
+    stated = list_changes_since_signature(report, replace(later, left_out=frozenset({"slide_file"})))
+    for entry in ("scale", "lesions", "outlines", "threshold", "model", "probability", "tissue", "analysis_scale"):
+        start = f"Changed after signature: {BASIS[entry].label}: unknown when signed, now "
+        assert any(text.startswith(start) for text in stated), entry
+
+
+def test_signed_answers_that_another_program_has_changed_are_stated(signed: Path) -> None:
+    path = signed / SYNOPTIC_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["answers"]["ulceration"]["value"] = "present"
+    write_json(path, content)
+    (stated,) = read_synoptic(signed)[1]
+    assert stated.startswith("Changed after signature: answers: version ")

@@ -6,6 +6,8 @@ them means absent or 0. Values from a reading or a case are suggestions until a 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -57,6 +59,7 @@ RowState = Literal["answered", "suggested", "not assessed", "cannot be determine
 Source = Literal["", "model", "reading", "case"]
 Status = Literal["preliminary", "final", "amended"]
 NOT_FILLED_IN = "not filled in"
+ANSWERS = "answers"  # key of the hash of the answers among the values of a signature
 SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 Author = Literal["reader", "model", "imported"]
@@ -262,6 +265,12 @@ class SynopticReport(ForwardCompatible):
         return bool(self.signed_at)
 
     @property
+    def answers_digest(self) -> str:
+        """A hash of all answers, by which a signature recognizes them."""
+        content = self.model_dump(mode="json")["answers"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
     def status(self) -> Status:
         """Preliminary until signed; amended if it was signed, reopened and signed again."""
         if not self.is_signed:
@@ -368,7 +377,8 @@ class SynopticReport(ForwardCompatible):
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
         change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         history = (*self.history, change)
-        return self._replace(signed_by=reader, signed_at=when, signed_values=dict(values or {}), history=history)
+        recorded = {} if values is None else {**values, ANSWERS: self.answers_digest}
+        return self._replace(signed_by=reader, signed_at=when, signed_values=recorded, history=history)
 
     def add_addendum(self, text: str, reader: str, when: str) -> Self:
         """Add a text to a signed report, whose answers and signature stay as they are."""

@@ -7,8 +7,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_json
@@ -23,6 +26,7 @@ from napari_melanoma.depth.readings import (
     read_depth_file,
 )
 from napari_melanoma.depth.synoptic import (
+    ANSWERS,
     DERIVED,
     SIGNATURE,
     SynopticLesion,
@@ -30,6 +34,7 @@ from napari_melanoma.depth.synoptic import (
     describe_finding,
     merge_findings,
 )
+from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
@@ -114,16 +119,51 @@ def _format_line(ends: Sequence[Sequence[float]]) -> str:
     return " to ".join(f"({row:.1f}, {column:.1f})" for row, column in ends) or "none"
 
 
+def _find_state(reading: DepthReading, name: str) -> str:
+    """Return why a finding has no value, such as not assessed; empty if a reader has not stated it."""
+    remark = reading.remarks.get(name)
+    return "" if remark is None or remark.state == ANSWERED or reading.finding(name) is not None else remark.state
+
+
+def _read_breslow(basis: SignatureBasis) -> list[Any]:
+    reading = basis.reading
+    state = _find_state(reading, "breslow")
+    return [reading.mm, reading.at_least, *([state] if state else [])]
+
+
+def _format_breslow(value: Sequence[Any]) -> str:
+    mm, at_least, *state = value
+    return format_thickness(mm, at_least=at_least) if mm is not None else str(state[0] if state else "not measured")
+
+
 def _read_mitoses(basis: SignatureBasis) -> dict[str, Any]:
-    mitoses = basis.reading.mitoses
-    state = describe_finding(basis.reading, "mitotic_rate")
-    return {"counted": mitoses.counted, "per_mm2": mitoses.per_mm2, "state": state}
+    mitoses, states = basis.reading.mitoses, dict[str, str]()
+    for key, name in (("state", "mitotic_rate"), ("count_state", "mitoses_counted"), ("area_state", "mitoses_area")):
+        states |= {key: state} if (state := _find_state(basis.reading, name)) else {}
+    return {"counted": mitoses.counted, "per_mm2": mitoses.per_mm2, **states}
 
 
 def _format_mitoses(value: Mapping[str, Any]) -> str:
-    if value["per_mm2"] is not None:
-        return f"{value['per_mm2']:.1f} per mm²"
-    return str(value["state"]) if value["counted"] is None else f"{value['counted']} counted"
+    counted, rate = value["counted"], value["per_mm2"]
+    parts = (
+        f"{rate:.1f} per mm²" if rate is not None else value.get("state"),
+        f"{counted} counted" if counted is not None else _prefix("count ", value.get("count_state")),
+        _prefix("area ", value.get("area_state")),
+    )
+    return ", ".join(filter(None, parts)) or "unknown"
+
+
+def _prefix(label: str, state: str | None) -> str:
+    return f"{label}{state}" if state else ""
+
+
+def _read_margin(name: str) -> Callable[[SignatureBasis], float | str]:
+    def read(basis: SignatureBasis) -> float | str:
+        state = _find_state(basis.reading, name)
+        value = basis.reading.finding(name)
+        return float(value) if value is not None else state or "not measured"
+
+    return read
 
 
 def _read_lesions(basis: SignatureBasis) -> dict[str, Any] | None:
@@ -131,7 +171,8 @@ def _read_lesions(basis: SignatureBasis) -> dict[str, Any] | None:
         return None
     areas = [lesion.area_mm2 for lesion in basis.lesions if lesion.area_mm2 is not None]
     malignant = sum(lesion.label == "malignant" for lesion in basis.lesions)
-    return {"count": len(basis.lesions), "malignant": malignant, "mm2": sum(areas) if areas else None}
+    mm2 = float(f"{sum(areas):.3g}") if areas else None  # as it is formatted: files contain rounded outlines
+    return {"count": len(basis.lesions), "malignant": malignant, "mm2": mm2}
 
 
 def _format_lesions(value: Mapping[str, Any]) -> str:
@@ -142,9 +183,13 @@ def _format_lesions(value: Mapping[str, Any]) -> str:
 def _read_outlines(basis: SignatureBasis) -> str | None:
     if basis.lesions is None:
         return None
-    return _digest(
-        [(one.label, [_round(ring) for part in one.polygons for ring in part.rings]) for one in basis.lesions]
-    )
+    digest = hashlib.sha256()
+    for lesion in basis.lesions:
+        digest.update(f"{lesion.label}, {len(lesion.polygons)} parts".encode())
+        for ring in (ring for part in lesion.polygons for ring in part.rings):
+            digest.update(f"{len(ring)} points".encode())
+            digest.update((np.round(np.asarray(ring, np.float64), 1) + 0.0).tobytes())  # -0.0 becomes 0.0
+    return digest.hexdigest()[:8]
 
 
 def _read_model(basis: SignatureBasis) -> list[str] | None:
@@ -194,8 +239,8 @@ BASIS: Mapping[str, BasisEntry] = {
     "line": BasisEntry("line of the thickness", lambda one: _round(one.reading.line or ()), _format_line),
     "breslow": BasisEntry(
         "Breslow thickness",
-        lambda one: [one.reading.mm, one.reading.at_least],
-        lambda value: "not measured" if value[0] is None else format_thickness(value[0], at_least=value[1]),
+        _read_breslow,
+        _format_breslow,
     ),
     "ulceration": BasisEntry("ulceration", lambda one: describe_finding(one.reading, "ulceration")),
     "clark": BasisEntry("Clark level", lambda one: describe_finding(one.reading, "clark")),
@@ -208,10 +253,14 @@ BASIS: Mapping[str, BasisEntry] = {
     "mitosis_areas": BasisEntry(
         "area of the mitoses",
         lambda one: [one.reading.mitoses.mm2, [_round(area) for area in one.reading.mitoses.areas]],
-        lambda value: f"{value[0] or 0:.4g} mm² (outline {_digest(value[1])})" if value[1] else "none",
+        lambda value: (
+            f"{value[0] or 0:.4g} mm² ({f'outline {_digest(value[1])}' if value[1] else 'entered'})"
+            if value[1] or value[0] is not None
+            else "none"
+        ),
     ),
-    "lateral_margin": BasisEntry("lateral margin", lambda one: _known(one.reading.margins.lateral_mm), _format_mm),
-    "deep_margin": BasisEntry("deep margin", lambda one: _known(one.reading.margins.deep_mm), _format_mm),
+    "lateral_margin": BasisEntry("lateral margin", _read_margin("peripheral_distance_invasive"), _format_mm),
+    "deep_margin": BasisEntry("deep margin", _read_margin("deep_distance_invasive"), _format_mm),
     "lesions": BasisEntry("lesions on the slide", _read_lesions, _format_lesions),
     "outlines": BasisEntry("classes and outlines of the lesions", _read_outlines, lambda value: f"version {value}"),
     "threshold": BasisEntry("threshold of the lesions", lambda one: one.threshold, lambda value: f"{value:.2f}"),
@@ -271,15 +320,21 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
     names = labels if is_earlier else {name: name for name in BASIS}
     for key, signed in report.signed_values.items():
         name = names.get(key, "")
-        if name not in now or signed is None:
+        if name not in now or (is_earlier and signed is None):
             continue
-        label, before = BASIS[name].label, str(signed) if is_earlier else _format_signed(name, signed)
+        label, before = BASIS[name].label, str(signed) if is_earlier else _format_value(name, signed)
         if before in NO_VALUE and (is_earlier or name in CASE_ENTRIES):
             continue  # it was given elsewhere then, or added to the case later
-        if now[name] is None:
+        after = _format_value(name, now[name])
+        if is_earlier and after.startswith(f"{before}, "):
+            continue  # more is compared now
+        if now[name] is None and signed is not None:
             changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
-        elif (after := BASIS[name].format(now[name])) != before:
-            changes.append(f"{CHANGED}: {label}: {before} when signed, now {after}.")
+        elif after != before if is_earlier else not _is_same(signed, now[name]):
+            texts = (before, after) if before != after else (json.dumps(signed), json.dumps(now[name]))
+            changes.append(f"{CHANGED}: {label}: {texts[0]} when signed, now {texts[1]}.")
+    if (digest := report.signed_values.get(ANSWERS)) not in (None, report.answers_digest):
+        changes.append(f"{CHANGED}: answers: version {digest} when signed, now version {report.answers_digest}.")
     recorded = {names.get(key) for key in report.signed_values}
     missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
     if missing:
@@ -287,8 +342,21 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
     return tuple(changes)
 
 
-def _format_signed(name: str, value: Any) -> str:  # noqa: ANN401 - JSON
-    """Format a value in a file, which a newer version may store in another form."""
+def _is_same(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether two values are equal, numbers except for the last digits."""
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(_is_same, first, second))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_is_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, float) and isinstance(second, float | int):
+        return isclose(first, second, rel_tol=1e-9)
+    return bool(first == second)
+
+
+def _format_value(name: str, value: Any) -> str:  # noqa: ANN401 - JSON
+    """Format a value, which a newer version may store in another form."""
+    if value is None:
+        return "unknown"
     try:
         return BASIS[name].format(value)
     except (ArithmeticError, LookupError, TypeError, ValueError):

@@ -38,6 +38,7 @@ from napari_melanoma.slides.synoptic_files import (
     SYNOPTIC_FILE,
     load_synoptic,
     read_depth,
+    read_signature_basis,
     read_synoptic,
 )
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
@@ -487,7 +488,7 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
     shows_result(person, tissue_mm2=2.5, mpp=[0.5, 0.5])
     presses(person, "synoptic_confirm")
     signs(person)
-    assert {*person.session.synoptic.value.signed_values} == {*BASIS}, "everything is recorded"
+    assert {*person.session.synoptic.value.signed_values} == {*BASIS, "answers"}, "everything is recorded"
     before, scale = document(person).state.reading, person.dock.slide.info.pixel_size
     for name, act in LOCKED.items():
         person.dock.status.clear()
@@ -660,3 +661,29 @@ def test_findings_of_an_old_draft_move_to_the_reading_with_the_first_edit(report
     types(person, "synoptic_breslow", "0.5")
     report, notes = read_synoptic(person.session.folder)
     assert (report.value("breslow"), notes) == (0.5, ())
+
+
+def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> None:
+    person = analysed
+    expands(person)
+    types(person, "synoptic_reader", "A. Reader")
+    session = person.session
+    state = session.lesions.value
+    stored_lesions = read_signature_basis(session.folder, session.depth.value, "A. Reader")
+    assert session.results.value.content["target"] == state.source.target
+
+    def shows_another_class() -> None:
+        other = replace(state.source, target="another class")
+        session.lesions.set(replace(state, source=other, lesions=state.lesions[1:]))
+        person.waits()
+
+    shows_another_class()
+    signs(person)
+    assert stored(person).signed_values["lesions"] == stored_lesions.values()["lesions"]
+    assert read_synoptic(session.folder)[1] == ()
+    assert not is_shown(person, "synoptic_changes")
+    session.lesions.set(state)
+    person.waits()
+    assert not is_shown(person, "synoptic_changes")
+    shows_another_class()
+    assert not is_shown(person, "synoptic_changes")

@@ -42,14 +42,22 @@ class SynopticDocument(Document[SynopticReport]):
         self._compared: tuple[object, ...] = (None,) * 6  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
 
+    @property
+    def shows_stored_lesions(self) -> bool:
+        """Whether the lesions of the whole slide and of the class of its analysis are shown, not those of another."""
+        lesions, target = self._session.lesions.value, self._session.results.value.content.get("target")
+        if lesions is None or lesions.source.folder != self._session.folder:
+            return False
+        return not target or lesions.source.target == target
+
     def read_basis(self, reader: str) -> SignatureBasis:
         """Return what a report that a reader signs rests on, as the window shows it."""
         session = self._session
         lesions, results = session.lesions.value, session.results.value
         analysis, left_out = {} if results.is_view else results.content, frozenset[str]()
-        if lesions is not None and lesions.source.folder != session.folder:
+        if not self.shows_stored_lesions:
             lesions = None
-        if lesions is None and (session.folder / OUTLINES).is_file():  # those of the view are shown, or not read yet
+        if lesions is None and (session.folder / OUTLINES).is_file():  # others are shown, or they are not read yet
             left_out |= LESION_ENTRIES
         if not analysis and (session.folder / RESULT).is_file():
             left_out |= ANALYSIS_ENTRIES

@@ -143,8 +143,9 @@ class SynopticController(QObject):
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on."""
         self._apply(self._document.sign)
-        if self._document.value.is_signed and not self._session.lesions.is_saved:
-            self._session.lesions.save()
+        lesions, is_signed = self._session.lesions, self._document.value.is_signed
+        if is_signed and not lesions.is_saved and self._document.shows_stored_lesions:
+            lesions.save()
 
     def _add_addendum(self, text: str) -> None:
         self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
