@@ -174,8 +174,54 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
     train(recipe, tmp_path / "cut", resume=True, run=RunContext())
     messages = [str(event.get("message")) for event in events(tmp_path / "cut") if event["kind"] == "notice"]
     assert any(re.search(notice, message) for message in messages)
+    assert {path.name for path in (tmp_path / "cut/checkpoints").glob("*.damaged")} == {
+        f"{name}.ckpt.damaged" for name in damaged
+    }
     whole, cut = (read_table(tmp_path / name / "metrics.csv") for name in ("whole", "cut"))
     assert [row["validation_loss"] for row in whole] == [row["validation_loss"] for row in cut]
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(
+    alone: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    run = RunContext(lambda progress: run.cancel() if progress.message.startswith("Epoch 1 of 2:") else None)
+    with pytest.raises(Cancelled):
+        train(alone, tmp_path, resume=False, run=run)
+    checkpoints = tmp_path / "checkpoints"
+    content = {path.name: path.read_bytes() for path in checkpoints.iterdir()}
+
+    def load(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", load)
+        with pytest.raises(OSError, match="Permission denied"):
+            train(alone, tmp_path, resume=True, run=RunContext())
+    assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == content
+
+
+def test_a_run_continues_at_the_most_advanced_checkpoint(
+    alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
+) -> None:
+    """As after a kill when the best state of an epoch was saved, and not yet the last one."""
+    import torch
+
+    recipe = change(alone, epochs=2)
+    run = RunContext(lambda progress: run.cancel() if progress.message.startswith("Epoch 1 of 2:") else None)
+    with pytest.raises(Cancelled):
+        train(recipe, tmp_path, resume=False, run=run)
+    last, best = (tmp_path / f"checkpoints/{name}.ckpt" for name in ("last", "best"))
+    (tmp_path / "checkpoints/previous.ckpt").unlink()
+    initial = {"epoch": 0, "state_dict": torch.load(best, weights_only=True)["state_dict"]}
+    last.unlink()
+    torch.save(initial, last)
+    train(recipe, tmp_path, resume=True, run=RunContext())
+    messages = [str(event.get("message")) for event in events(tmp_path) if event["kind"] == "notice"]
+    assert any("last.ckpt is older: the run continues at best.ckpt, after 1 epoch." in message for message in messages)
+    assert best.exists()
+    assert [row["epoch"] for row in read_table(tmp_path / "metrics.csv")] == ["0", "1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a disk that is always full")

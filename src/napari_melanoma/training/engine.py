@@ -17,7 +17,7 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import RunError, TrainingError
-from napari_melanoma.core.files import atomic_file, remove_file
+from napari_melanoma.core.files import atomic_file, move
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.processes import keep_freed_memory
 from napari_melanoma.models.torch_inference import choose_device, is_out_of_memory
@@ -204,7 +204,7 @@ def _load_weights(task: Task, path: Path) -> None:
 
 
 def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any] | None:
-    """Read a checkpoint; None if it is missing or damaged.
+    """Read a checkpoint; None if it is missing or damaged. Raises OSError if it cannot be read now.
 
     ``mmap``: do not read the tensors, only their sizes.
     """
@@ -212,40 +212,57 @@ def read_checkpoint(path: Path, *, mmap: bool = False) -> dict[str, Any] | None:
 
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, UnpicklingError):
+    except (FileNotFoundError, EOFError, ValueError, KeyError, UnpicklingError):
+        return None
+    except RuntimeError as error:  # torch's error for an incomplete archive
+        if is_out_of_memory(error) or "unable to mmap" in str(error):
+            raise
         return None
     return state
 
 
 def find_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """Find the checkpoint at which a run continues, and its content: the last, previous or best readable one."""
+    """Find the checkpoint at which a run continues, and its content: the readable one that is most advanced."""
     paths = (folder.last_checkpoint, folder.previous_checkpoint, folder.best_checkpoint)
-    states = ((path, read_checkpoint(path, mmap=True)) for path in paths)
-    return next(((path, state) for path, state in states if state is not None), None)
+    states = [(path, read_checkpoint(path, mmap=True)) for path in paths]
+    readable = [(path, state) for path, state in states if state is not None]
+    return max(readable, key=lambda found: _measure_progress(found[1]), default=None)
+
+
+def _measure_progress(state: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of finished epochs of a checkpoint, and of finished steps of the next one."""
+    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
+
+    if "loops" not in state:  # the initial state
+        return 0, 0
+    part = state.get(PARTIAL_EPOCH)
+    return (int(state["epoch"]), int(part["steps"])) if part else (int(state["epoch"]) + 1, 0)
 
 
 def restore_checkpoint(folder: RunFolder) -> int:
-    """Replace damaged checkpoints by the previous or best ones, with a notice; return the number of finished epochs."""
+    """Make the most advanced checkpoint the last one, with a notice; return the number of finished epochs.
+
+    Damaged checkpoints are renamed.
+    """
     from napari_melanoma.training.callbacks import copy_state
-    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
 
     found, last = find_checkpoint(folder), folder.last_checkpoint
     path, state = found or (last, {})
-    epochs = 0
-    if "loops" in state:  # otherwise the initial state
-        epochs = int(state["epoch"]) + (0 if PARTIAL_EPOCH in state else 1)
+    epochs, _ = _measure_progress(state)
     state.clear()  # the file of a mapped tensor cannot be replaced on Windows
-    if path != last or (found is None and last.exists()):
+    fault = "older" if last.exists() else "missing"
+    for checked in (last, folder.previous_checkpoint, folder.best_checkpoint):
+        if checked.exists() and read_checkpoint(checked, mmap=True) is None:
+            renamed = checked.with_name(f"{checked.name}.damaged")
+            move(checked, renamed)
+            fault = "damaged" if checked == last else fault
+            folder.append_event("notice", message=f"{checked} is damaged, and was renamed to {renamed.name}.")
+    if path != last or fault == "damaged":
         action = f"continues at {path.name}" if found else "starts again, as there is no other checkpoint"
-        fault = "damaged" if last.exists() else "missing"
         done = format_count(epochs, "epoch")
         folder.append_event("notice", message=f"{last} is {fault}: the run {action}, after {done}.")
-        remove_file(last)
-    if found and path != last:
+    if path != last:
         copy_state(path, last)
-    if folder.best_checkpoint.exists() and read_checkpoint(folder.best_checkpoint, mmap=True) is None:
-        folder.append_event("notice", message=f"{folder.best_checkpoint} is damaged, and was removed.")
-        remove_file(folder.best_checkpoint)
     return epochs
 
 
