@@ -48,6 +48,19 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         assert lock_holder(tmp_path / ".lock")["pid"] == os.getpid()
 
 
+def test_a_claim_whose_owner_is_unknown_is_of_another_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "OWNER_WAIT_S", 0.1)
+    one, other = locks.Claims(tmp_path / "claims"), locks.Claims(tmp_path / "claims")
+    assert one.claim("name", "me") is True
+    assert other.claim("name", "me") is False
+    assert other.claim("name", "you") is None
+    next((tmp_path / "claims").glob("*.owner")).unlink()
+    assert other.claim("name", "me") is None
+    one.close()
+    assert other.claim("name", "me") is True
+    assert one.owners() == {"me"}
+
+
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError), hold_lock(tmp_path / "file" / ".lock"):

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import BundleError, InputError, SaveError
+from napari_melanoma.core.errors import BundleError, InputError, RunError, SaveError
 from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.lesion import batch
 from napari_melanoma.lesion import batch as lesions
@@ -80,11 +80,20 @@ def test_photographs_that_another_process_analyzes_are_left_to_it(photographs, t
     assert (counts(summary), summary.left) == ((4, 0, 0), 1)
     assert len([path for path in out.iterdir() if path.name.startswith("p1-")]) == 1, "p1 is the folder of the other"
     assert not (out / "p0").exists()
-    others.claims.close()
+    others.close()
     assert not (out / CLAIMS).exists()
     summary = analyse([*photographs, twin], out, model)
     assert (counts(summary), summary.left) == ((2, 4, 0), 0)
     assert len(rows(out)) == 6
+
+
+def test_other_settings_are_refused_while_a_process_writes(photographs, tmp_path: Path, model) -> None:
+    other = ResultFolders(tmp_path / "out", settings="of another job")
+    with pytest.raises(RunError, match=r"another process writes results with other settings into .*out\. Wait"):
+        analyse(photographs, tmp_path / "out", model)
+    other.close()
+    assert analyse(photographs, tmp_path / "out", model).done == len(photographs)
+    assert not (tmp_path / "out" / CLAIMS).exists()
 
 
 def test_two_processes_analyze_each_photograph_once(draw: Draw, tmp_path: Path, model) -> None:

@@ -81,20 +81,37 @@ class Claims:
         self._locks: dict[str, FileLock] = {}
 
     def claim(self, name: str, owner: str) -> bool | None:
-        """Claim a name; False if another process has claimed it for the same owner, None if for another one."""
+        """Claim a name; False if another process has claimed it for the same owner, None if for another or unknown one."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self._path(name, "lock"), timeout=0, thread_local=False)
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout:
-            return False if self._read_owner(name) in ("", owner) else None
-        except OSError as error:
-            raise save_error(self._folder, error) from error
+        while True:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+                break
+            except Timeout:
+                found = self._read_owner(name)
+                if found or is_locked(self._path(name, "lock")):  # otherwise it was just released
+                    return False if found == owner else None
+            except OSError as error:
+                raise save_error(self._folder, error) from error
         self._locks[name] = lock
         write_text(self._path(name, "owner"), owner)
         return True
+
+    def owners(self) -> set[str]:
+        """Return the owners of the names that processes hold; the files of ended processes are removed."""
+        held = set()
+        for path in self._folder.glob("*.owner"):
+            lock = path.with_suffix(".lock")
+            with suppress(OSError):
+                if is_locked(lock):
+                    held.add(path.read_text(encoding="utf-8"))
+                else:
+                    path.unlink()
+                    lock.unlink(missing_ok=True)
+        return held
 
     def release(self, name: str) -> None:
         """Release a name, if it is claimed."""
@@ -116,7 +133,7 @@ class Claims:
         return self._folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.{suffix}"  # names may be long
 
     def _read_owner(self, name: str) -> str:
-        """Read the owner of a claim; "" if it was just released, or is not written within a second."""
+        """Read the owner of a claim; "" if it was just released, cannot be read, or is not written within a second."""
         path = self._path(name, "owner")
         end = time.monotonic() + OWNER_WAIT_S
         while not path.exists() and time.monotonic() < end and is_locked(self._path(name, "lock")):

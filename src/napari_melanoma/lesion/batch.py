@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import time
@@ -416,9 +417,10 @@ def analyze_files(
     classifier = _batch_classifier(options, paths, run)
     class_columns = classifier.columns if classifier else ()
     counts = _OutcomeCounter(len(paths), run, on_outcome)
-    folders = ResultFolders(out, [TABLE])
+    models = (info, *(classifier.bundles if classifier else ()))
+    folders = ResultFolders(out, [TABLE], _digest_settings(options, models))
     with ExitStack() as cleanup:
-        cleanup.callback(folders.claims.close)
+        cleanup.callback(folders.close)
         table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS))
         cleanup.callback(table.write)
         work = _pending(paths, folders, _result_settings(options, info, classifier), table, counts)
@@ -528,6 +530,14 @@ def _result_settings(
     return ResultSettings(
         options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier
     )
+
+
+def _digest_settings(options: BatchOptions, models: Iterable[BundleInfo]) -> str:
+    """Return a digest of the settings and models that determine the results."""
+    settings = options.model_dump_json(exclude={"batch_size", "workers", "force", "metadata"})
+    table = options.metadata.read_bytes() if options.metadata else b""
+    texts = (settings, *(model.fingerprint for model in models))
+    return hashlib.sha256("\n".join(texts).encode() + table).hexdigest()
 
 
 def _find_segmenter(model: str) -> BundleInfo:

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
-from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
+from napari_melanoma.core.errors import InputError, MelanomaError, RunError, SaveError
 from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_text
 from napari_melanoma.core.locks import Claims, hold_lock
 from napari_melanoma.core.parsing import parse_error_reason, read_json
@@ -36,6 +36,7 @@ RECORD = "batch"  # key in the provenance of a result
 SALT = ".napari-melanoma-salt"
 LOCK, LOCK_TIMEOUT_S = ".results.lock", 60.0  # of salt and table, which are locked for a moment
 CLAIMS = ".claims"  # folder with a lock for each photograph that is being analyzed
+JOBS = "jobs"  # folder in it with a lock for each process, whose owner is the digest of its settings
 _OBJECT_KEYS = (
     "provenance",
     RECORD,
@@ -137,15 +138,30 @@ class ResultFolders:
 
     Several processes may write to ``out``: a photograph is claimed before it is analyzed, and left to the process that
     has claimed it.
+
+    ``settings``: digest of the settings of the results to write, "" to write none. Raises ``RunError`` if another
+    process writes with others.
     """
 
-    def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
+    def __init__(self, out: Path, reserved: Iterable[str] = (), settings: str = "") -> None:
         self._out = out
+        self.claims, self._jobs = Claims(out / CLAIMS), Claims(out / CLAIMS / JOBS)
         with hold_lock(out / LOCK, LOCK_TIMEOUT_S):  # which other processes must read, not replace
             self._salt = _read_salt(out)
-        self.claims = Claims(out / CLAIMS)
+            if settings and self._jobs.owners() - {settings}:
+                raise RunError(
+                    f"another process writes results with other settings into {out}. Wait until it has ended, or name "
+                    "another folder."
+                )
+            if settings:
+                self._jobs.claim(secrets.token_hex(), settings)
         self._assigned = {normalize_name(name) for name in reserved}
         self._existing = {normalize_name(entry.name) for entry in out.iterdir()}
+
+    def close(self) -> None:
+        """Release all photographs, and let other processes write with other settings."""
+        self._jobs.close()
+        self.claims.close()
 
     def assign(self, path: Path) -> ResultTarget:
         """Choose the folder of a photograph.
