@@ -437,6 +437,7 @@ def test_masks_with_ignored_pixels_of_nnunet_are_refused(nnunet: Path, tmp_path:
     assert all(
         "pixels of the class 'ignore' (value 2), which were not annotated" in fault for _, fault in report.faults
     )
+    assert all(("state with --values" in fault) == (values != "keep") for _, fault in report.faults)
     if values == "keep":
         return
     chosen = MaskImportOptions.parse({"no_patients": True, "values": values}, "the test")

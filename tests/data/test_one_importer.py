@@ -245,3 +245,37 @@ def test_a_link_to_itself_is_a_fault_of_one_file(tmp_path: Path) -> None:
         assert "Too many levels of symbolic links" in reason
         assert "unexpected" not in reason
         assert (tmp_path / out / "masks/a.png").exists()
+
+
+def write_shapes(folder: Path, name: str, labels: list[str]) -> None:
+    shapes = [{"label": label, "points": outline(LESION if label == "lesion" else RULER)} for label in labels]
+    content = {"imagePath": f"{name}.png", "imageHeight": 40, "imageWidth": 60, "shapes": shapes}
+    write_json(folder / f"images/{name}.json", content)
+
+
+@pytest.mark.parametrize("values", [None, "all", "keep"])
+def test_an_outline_of_ignored_pixels_is_no_lesion(tmp_path: Path, values: str | None) -> None:
+    folder = make_photographs(tmp_path / "in", "a", "b")
+    write_shapes(folder, "a", ["lesion", "Ignore"])
+    write_shapes(folder, "b", ["lesion"])
+    report = nm.import_dataset("labelme", folder, tmp_path / "out", no_patients=True, values=values)
+    assert [name for name, _ in report.faults] == ["a"]
+    assert "outline of the class 'Ignore', whose pixels were not annotated" in report.faults[0][1]
+    assert report.masks == 1
+
+
+def test_ignored_pixels_are_skin_if_the_class_of_the_lesion_is_named(tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "a")
+    write_shapes(folder, "a", ["lesion", "ignore"])
+    report = nm.import_dataset("labelme", folder, tmp_path / "out", no_patients=True, classes=("lesion",))
+    assert ("classes", "1 object of other classes left out") in report.notes
+    assert np.array_equal(read_mask(tmp_path / "out/masks/a.png"), area(LESION))
+
+
+def test_more_classes_than_a_label_image_has_values(tmp_path: Path) -> None:
+    folder = make_photographs(tmp_path / "in", "a")
+    write_shapes(folder, "a", [*(f"class {number:03d}" for number in range(255)), "lesion"])
+    with pytest.raises(nm.InputError, match=r"the outlines have 256 classes: expected at most 255 to keep them"):
+        nm.import_dataset("labelme", folder, tmp_path / "kept", no_patients=True, values="keep")
+    nm.import_dataset("labelme", folder, tmp_path / "out", no_patients=True, values="all")
+    assert np.array_equal(read_mask(tmp_path / "out/masks/a.png"), area(LESION) | area(RULER))

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
 
 JOURNAL_FILE, ORIGIN_FILE = "imported.jsonl", "source.json"
 MAX_THREADS = 8
+MAX_CLASSES = 255  # values of a label image
 THUMBNAIL_PX = 64
 READ_AHEAD = 32  # records that are imported at once or waiting for their turn
 _RESUMED = ("values", "classes", "annotator", "resize")  # options that must be the same to continue an import
@@ -219,6 +220,11 @@ def plan_import(
                 for record in records
             ]
     elif reading.values == "keep" and reading.names:
+        if len(names) > MAX_CLASSES:
+            raise DataSetError(
+                f"the outlines have {len(names)} classes: expected at most {MAX_CLASSES} to keep them. Name those of "
+                "the lesion with --class, or use all with --values all. Nothing was imported."
+            )
         values = (f"{', '.join(map(str, of_class))} {name}" for name, of_class in reading.names.items())
         notes.append(("classes", f"the masks have the values {', '.join(values)}"))
     records = [

@@ -15,6 +15,7 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.polygons import rasterize_rings
 from napari_melanoma.data.mask_values import (
     ARRAY_SUFFIX,
+    IGNORE,
     ClassValues,
     LesionValues,
     read_lesion_mask,
@@ -181,11 +182,16 @@ def _draw_union(objects: Sequence[MaskObject], shape: Size, reading: MaskReading
             labels[values > 0] = values[values > 0]
             continue
         value, size = reading.names[one.label or UNNAMED][0], one.size or shape
+        if chosen is None and one.label.lower() == IGNORE:
+            raise DataSetError(
+                f"it has an outline of the class '{one.label}', whose pixels were not annotated: outline what is in it "
+                "and remove it, or name the classes that are lesion with --class"
+            )
         if chosen is None or value in chosen:
             reading.check_size(size, shape)
             resized += size != shape
             cut_off += one.area.count_points_outside(size)
-            labels[one.area.draw(size, shape)] = value
+            labels[one.area.draw(size, shape)] = value if reading.values == "keep" else 1
     return DrawnMask(labels if reading.values == "keep" else labels > 0, resized, cut_off)
 
 

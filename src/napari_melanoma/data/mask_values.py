@@ -60,7 +60,7 @@ def read_lesion_mask(
     ``DataSetError`` if pixels are of the class ``ignore``.
     """
     values = read_mask_values(path)
-    _check_annotated(values, names or {})
+    _check_annotated(values, names or {}, lesion_values)
     if lesion_values == "keep":
         return _convert_to_label_image(values, name)
     if isinstance(lesion_values, tuple):
@@ -219,14 +219,18 @@ def _has_soft_edges(values: NDArray) -> bool:
     )
 
 
-def _check_annotated(values: NDArray, names: ClassValues) -> None:
+def _check_annotated(values: NDArray, names: ClassValues, lesion_values: LesionValues) -> None:
     """Raise if a mask has pixels that nnU-Net ignores: they were not annotated, so no class is true for them."""
     ignored = [value for name, of_class in names.items() if name.lower() == IGNORE for value in of_class]
     if count := int(np.isin(values, ignored).sum()):
+        advice = (
+            f"rename '{IGNORE}' in dataset.json to keep it as a class"
+            if lesion_values == "keep"
+            else f"remove '{IGNORE}' from dataset.json and state with --values which values are the lesion"
+        )
         raise DataSetError(
             f"its mask has {format_count(count, 'pixel')} of the class '{IGNORE}' (value {ignored[0]}), which were not "
-            f"annotated: expected a mask that is annotated completely. Complete it, or remove '{IGNORE}' from "
-            "dataset.json and state with --values which values are the lesion."
+            f"annotated: expected a mask that is annotated completely. Complete it, or {advice}."
         )
 
 
