@@ -285,8 +285,8 @@ def test_a_check_counts_warns_and_writes_nothing(of_data: TrainRecipe, data: Pat
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3
     assert report.warnings == (
-        "No image of blobs has the split 'val', so the validation set is 20 % of the patients or lesions to train on: "
-        "4 images of 2.",
+        "No image of blobs has the split 'val', so the validation set is 4 images of 2 patients or lesions: 20 % of "
+        "those to train on.",
         "The test set has only 4 images: too few to decide whether the new model is better.",
         "Epoch, threshold and validation figures will be imprecise: 4 validation images of 2 patients or lesions. "
         "Assign more patients to the validation split, or increase data.validation_fraction.",

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.data_selection import (
     SelectedSamples,
@@ -105,7 +106,42 @@ def test_val_is_the_validation_set_and_test_the_test_set(
     assert not any(warning.startswith(("Not used", "No image")) for warning in found.warnings)
     found = check_data(change(requested, data={"test_split": "val"}), RunContext())
     assert found.counts["test"] == 6
-    assert found.warnings[0].startswith("Not used: the split 'test' (4 images). The recipe trains on 'train'")
+    assert found.warnings[0].startswith(
+        "Not used: the split 'test' (4 images). The recipe trains on 'train', validates on 'train' and tests on 'val'."
+    )
+    assert not any("has the split 'val'" in warning for warning in found.warnings), "these are the test images"
+
+
+@pytest.mark.parametrize("name", ["validation_split", "test_split"])
+def test_a_model_is_not_evaluated_on_the_split_that_it_is_trained_on(
+    recipe: TrainRecipe, change: Any, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"split and {name} are both 'mine'"):
+        change(recipe, data={"split": "mine", name: "mine"})
+
+
+def test_warnings_without_a_share_for_validation(recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path) -> None:
+    data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val" if number < 2 else "train"})
+    values = {"datasets": (str(data),), "validation_fraction": 0}
+    of_table = change(recipe, keep="last", threshold_rule="half", data=values)
+    found = check_data(of_table, RunContext())
+    assert (found.counts["validation"], found.counts["test"]) == (2, 0)
+    assert found.warnings[0].startswith("No image is in the test set")
+    assert "imprecise: 2 validation images" in found.warnings[1]
+    edit(data, lambda number, row: {"split": "test" if number < 2 else "train"})
+    assert not check_data(of_table, RunContext()).warnings, "the test images are monitored, nothing is selected on them"
+    parts = select_samples(of_table).parts
+    assert data_checks.monitors_test(parts, of_table)
+
+
+def test_images_of_any_split_are_replayed_if_the_column_is_not_used(
+    recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
+) -> None:
+    data, replay = draw(tmp_path / "clinic"), draw(tmp_path / "replay")
+    edit(replay, lambda number, row: {"split": "val"})
+    values = {"datasets": (str(data),), "replay": (str(replay),), "split": "all"}
+    chosen = select_samples(change(recipe, data=values))
+    assert len(chosen.replay) == len(read_dataset(replay))
 
 
 def test_validation_images_taken_from_the_training_split_are_reported(
@@ -116,8 +152,8 @@ def test_validation_images_taken_from_the_training_split_are_reported(
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
     assert (found.counts["validation"], found.counts["test"]) == (6, 0)
     assert found.warnings[0] == (
-        "No image of clinic has the split 'val', so the validation set is 20 % of the patients or lesions to train on: "
-        "6 images of 1."
+        "No image of clinic has the split 'val', so the validation set is 6 images of 1 patient or lesion: 25 % of "
+        "those to train on."
     )
     assert any("imprecise: 6 validation images of 1 patient or lesion." in warning for warning in found.warnings)
     assert any(warning.startswith("No image is in the test set") for warning in found.warnings)

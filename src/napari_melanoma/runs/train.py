@@ -62,6 +62,7 @@ from napari_melanoma.runs.task_setups import (
 from napari_melanoma.runs.teachers import add_teacher, check_teacher, check_teacher_classes
 from napari_melanoma.runs.trackers import choose_trackers, track_run
 from napari_melanoma.training.batch_size import smallest_batch_size
+from napari_melanoma.training.data_checks import monitors_test
 from napari_melanoma.training.data_preparation import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.data_selection import list_datasets, select_labeled, select_samples
 from napari_melanoma.training.engine import (
@@ -346,7 +347,9 @@ def _create_fit_options(
         step=step,
         accumulate_batches=resolved.accumulate_batches,
         few_validation=describe_few_validation(
-            len(prepared.samples.validation), len({sample.group for sample in prepared.samples.validation})
+            len(prepared.samples.validation),
+            len({sample.group for sample in prepared.samples.validation}),
+            "test image" if monitors_test(prepared.samples, recipe) else "validation image",
         ),
         save_accumulation=lambda accumulate_batches: write_resolved(
             folder, resolved.model_copy(update={"accumulate_batches": accumulate_batches})

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.data.splits import ALL_SPLITS
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
-from napari_melanoma.training.monitor import describe_few_validation
+from napari_melanoma.training.monitor import describe_few_validation, describe_groups
 from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_counts
 
 if TYPE_CHECKING:
@@ -137,17 +136,26 @@ def split_warnings(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
         listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
         warnings.append(
             f"Not used: the split {listed}. The recipe trains on '{data.split}', validates on "
-            f"'{data.validation_split or data.split}' and tests on '{data.test_split}'."
+            f"'{data.assigned_validation or data.split}' and tests on '{data.test_split}'."
         )
-    held_out = [sample for sample in parts.validation if sample.split != data.validation_split]
-    if held_out and data.validation_split and data.split != ALL_SPLITS:
+    held_out = [sample for sample in parts.validation if sample.split != data.assigned_validation]
+    if held_out and data.assigned_validation and not monitors_test(parts, recipe):
+        domains = {sample.domain for sample in held_out}
         groups = {sample.group for sample in held_out}
+        trained = {sample.group for sample in parts.training if sample.domain in domains}
         warnings.append(
-            f"No image of {format_names(sorted({sample.domain for sample in held_out}))} has the split "
-            f"'{data.validation_split}', so the validation set is {100 * data.validation_fraction:g} % of the patients "
-            f"or lesions to train on: {format_count(len(held_out), 'image')} of {len(groups)}."
+            f"No image of {format_names(sorted(domains))} has the split '{data.assigned_validation}', so the "
+            f"validation set is {format_count(len(held_out), 'image')} of {describe_groups(len(groups))}: "
+            f"{100 * len(groups) / len(groups | trained):.0f} % of those to train on."
         )
     return warnings
+
+
+def monitors_test(parts: TrainingSplit, recipe: TrainRecipe) -> bool:
+    """Whether the images that are monitored after each epoch are the test images, as there is no validation set."""
+    data = recipe.data
+    assigned = None if data.fold is not None else data.assigned_validation
+    return not data.validation_fraction and any(sample.split != assigned for sample in parts.validation)
 
 
 def data_warnings(parts: TrainingSplit) -> list[str]:

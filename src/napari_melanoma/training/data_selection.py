@@ -382,7 +382,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
         *mask_notices,
         *_patient_warnings(chosen),
         # Without a validation set, the test images are monitored, and nothing is selected on them.
-        *(data_checks.data_warnings(chosen.parts) if recipe.data.validation_fraction or chosen.parts.test else ()),
+        *(() if data_checks.monitors_test(chosen.parts, recipe) else data_checks.data_warnings(chosen.parts)),
     ]
     notices += [
         *patience_warnings(recipe),
@@ -500,7 +500,7 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     except DataSetError as error:
         raise DataSetError(f"data.replay: {error} Name another folder, or leave data.replay empty.") from error
     # Nothing is selected by replay data, so images held out from their training split are trained on, too.
-    usable = (*replay.training, *(s for s in replay.validation if s.split != recipe.data.validation_split))
+    usable = (*replay.training, *(s for s in replay.validation if s.split != recipe.data.assigned_validation))
     if not usable:
         raise DataSetError(
             f"data.replay: found no image with a mask in the split '{recipe.data.split}' of "

@@ -91,15 +91,20 @@ MONITORS = {
 LOSS_MONITOR = Monitor("validation_loss", "loss", is_loss=True)
 
 
-def describe_few_validation(images: int, groups: int) -> str:
+def describe_groups(groups: int) -> str:
+    """Format a number of patients or lesions."""
+    return f"{groups} patient{'s' * (groups > 1)} or lesion{'s' * (groups > 1)}"
+
+
+def describe_few_validation(images: int, groups: int, noun: str = "validation image") -> str:
     """Describe a validation set that is too small for a reliable figure; "" if it is not.
 
-    ``images``, ``groups``: numbers of images, and of patients or lesions; 0 images: no validation set.
+    ``images``, ``groups``: numbers of images, and of patients or lesions; 0 images: no validation set. ``noun``: what
+    the images are.
     """
     if not images or (images >= MIN_VALIDATION_IMAGES and groups >= MIN_VALIDATION_GROUPS):
         return ""
-    listed = format_count(images, "validation image")
-    return f"imprecise: {listed} of {groups} patient{'s' * (groups > 1)} or lesion{'s' * (groups > 1)}"
+    return f"imprecise: {format_count(images, noun)} of {describe_groups(groups)}"
 
 
 def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:
