@@ -83,6 +83,16 @@ def test_recipes_have_the_names(tmp_path: Path, recipe: str) -> None:
     assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ("background", "core", "halo")
     write_class_names(dataset, {"core": (1,), "halo": (3,)})
     assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ("background", "core", "class 2", "halo")
+    other = make_dataset(tmp_path / "other", {"core": (1,), "hair": (2,)}, seed=5)
+    assert find_shipped_recipe(recipe).complete([dataset, other], "none").classes == (
+        "background",
+        "core",
+        "hair",
+        "halo",
+    )
+    write_class_names(other, {"core": (2,)})
+    with pytest.raises(nm.DataSetError, match="the class core of other has other values"):
+        find_shipped_recipe(recipe).complete([dataset, other], "none")
     (dataset / "classes.json").unlink()
     assert find_shipped_recipe(recipe).complete([dataset], "none").classes == ()
 
@@ -91,3 +101,14 @@ def test_damaged_names_are_an_error(tmp_path: Path) -> None:
     (make_dataset(tmp_path / "set") / "classes.json").write_text('{"core": [300]}')
     with pytest.raises(nm.DataSetError, match="expected a list of values from 1 to 255 for 'core'"):
         nm.export_dataset(tmp_path / "set", "coco", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ['{"0": "nevus", "1": "melanoma"}', '{"mel": {"id": 3}}', '["nevus"]', "{"])
+def test_a_file_of_another_program_is_not_used(content: str, tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "set")
+    (folder / "dataset.csv").rename(folder / "metadata.csv")
+    (folder / "classes.json").write_text(content)
+    imported = nm.import_dataset("folder", folder, tmp_path / "out", values="all")
+    assert (imported.images, imported.faults) == (2, [])
+    is_noted = any(message.startswith("classes.json is not used") for _, message in imported.notes)
+    assert is_noted == content.startswith('{"')

@@ -365,6 +365,9 @@ def test_channels_that_are_no_color_are_faults_of_their_photographs(nnunet: Path
         (["R", "G", "B", "UV"], False),
         (["blue", "Green", "R"], True),
         (["rgb_to_0_1"] * 3, True),
+        (["RGB"], True),
+        (["UV"], False),
+        (["CT"], False),
         ([], True),
     ],
 )
@@ -388,7 +391,7 @@ def test_only_channels_named_for_colors_are_a_photograph(
         bring()
         assert (tmp_path / "set/images/a.png").exists()
     else:
-        with pytest.raises(DataSetError, match=f"names the channels {', '.join(names[:3])}.* not red, green and blue"):
+        with pytest.raises(DataSetError, match=f"names the channels? {', '.join(names[:3])}.* not red, green and blue"):
             bring()
         assert not (tmp_path / "set").exists()
 

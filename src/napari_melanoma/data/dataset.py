@@ -24,7 +24,7 @@ from napari_melanoma.core.files import (
 )
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.locks import describe_lock_holder, hold_lock
-from napari_melanoma.core.parsing import read_object_or_empty
+from napari_melanoma.core.parsing import read_object_or_empty, shorten
 from napari_melanoma.core.paths import (
     PathResolver,
     UnsafePath,
@@ -300,7 +300,9 @@ def read_class_names(folder: Path) -> dict[str, tuple[int, ...]]:
     path, classes = folder / CLASSES_FILE, dict[str, tuple[int, ...]]()
     for name, values in read_object_or_empty(path).items():
         if not (isinstance(values, list) and values and all(isinstance(one, int) and 0 < one < 256 for one in values)):
-            raise DataSetError(f"{path}: expected a list of values from 1 to 255 for '{name}', found {values}.")
+            raise DataSetError(
+                f"{path}: expected a list of values from 1 to 255 for '{name}', found {shorten(str(values))}."
+            )
         classes[name] = tuple(values)
     return classes
 

@@ -31,6 +31,8 @@ from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.annotators import DESCRIPTION, MAJORITY, select_annotator
 from napari_melanoma.data.dataset import (
+    CLASSES_FILE,
+    TABLE_NAMES,
     PackedRow,
     assemble_folder,
     read_class_names,
@@ -202,7 +204,10 @@ def plan_import(
         selected, noted = select_annotator(objects_of, options.annotator)
         records = [replace(record, objects=tuple(selected[record.image_id])) for record in records]
         notes += noted
-    names, stored = number_classes(one for record in records for one in record.objects), read_class_names(folder)
+    names, stored = (
+        number_classes(one for record in records for one in record.objects),
+        _find_class_names(folder, notes),
+    )
     if all(len(stored.get(name, ())) == 1 for name in names):  # as numbered when they were exported
         names = {name: stored[name] for name in names}
     class_values = names or read_nnunet_labels(masks or folder) or stored
@@ -237,6 +242,17 @@ def plan_import(
         notes += joined
     has_channels = any(record.channels or (record.image and is_nnunet_image(record.image.stem)) for record in records)
     return PlannedImport(records, reading, read_channel_order(folder) if has_channels else ())
+
+
+def _find_class_names(folder: Path, notes: list[tuple[str, str]]) -> dict[str, tuple[int, ...]]:
+    """Return the classes that an export names; a file of the same name of another program is not used."""
+    try:
+        return read_class_names(folder)
+    except DataSetError:
+        if (folder / TABLE_NAMES[0]).is_file():
+            raise
+        notes.append(("classes", f"{CLASSES_FILE} is not used: it has no list of values for each class"))
+        return {}
 
 
 def _add_diagnosis(record: SourceRecord, is_class: bool, notes: list[tuple[str, str]]) -> SourceRecord:

@@ -14,7 +14,7 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.plugins import Family
 from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
-from napari_melanoma.data.dataset import read_class_names
+from napari_melanoma.data.merging import merge_class_names
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
@@ -105,10 +105,8 @@ class ShippedRecipe:
         """Return the classes that data sets of photographs name, for a segmentation of several classes."""
         if self.data_kind != "photographs" or self.values.get("task") == "classification" or "classes" in self.values:
             return {}
-        names = [read_class_names(Path(folder)) for folder in datasets]
-        if not names or not all(names) or any(one != names[0] for one in names):
-            return {}
-        values = {value: name for name, of_class in names[0].items() if len(of_class) == 1 for value in of_class}
+        names = merge_class_names(map(Path, datasets))
+        values = {value: name for name, of_class in names.items() if len(of_class) == 1 for value in of_class}
         listed = [values.get(value, f"class {value}") for value in range(1, 1 + max(values, default=0))]
         return {"classes": ("background", *listed)} if listed else {}
 

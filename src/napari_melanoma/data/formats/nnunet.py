@@ -118,17 +118,20 @@ def is_nnunet_image(stem: str) -> bool:
 def read_channel_order(folder: Path) -> tuple[int, ...]:
     """Return the numbers of the red, green and blue channel, as named in ``dataset.json``, else 0, 1, 2.
 
-    Raises if several channels are named, but not for the colors, as they are no color photograph then.
+    Raises if channels are named, but not for the colors, as they are no color photograph then.
     """
     described = _read_entry(folder, "channel_names") or _read_entry(folder, "modality")
     names = [str(described[number]).strip() for number in sorted(described, key=lambda text: (len(text), text))]
     letters = [name[:1].lower() for name in names if name.lower() in ("r", "g", "b", "red", "green", "blue")]
     if sorted(letters) == sorted(COLORS) and len(names) == len(COLORS):
         return tuple(map(letters.index, COLORS))
-    if len(names) > 1 and not all(name.lower().startswith(COLORS) for name in names):  # as in rgb_to_0_1
+    if not all(name.lower().startswith((COLORS, "color")) for name in names):  # as in rgb_to_0_1
+        named = (
+            f"the channel {names[0]}, which is" if len(names) == 1 else f"the channels {format_names(names)}, which are"
+        )
         raise DataSetError(
-            f"{DESCRIPTION} names the channels {format_names(names)}, which are not red, green and blue: "
-            f"{ONE_FILE_ADVICE}. Export the cases in color, or correct 'channel_names' if they are."
+            f"{DESCRIPTION} names {named} not red, green and blue: {ONE_FILE_ADVICE}. Export the cases in color, or "
+            "name the channels R, G and B in 'channel_names' if they are."
         )
     return (0, 1, 2)
 
