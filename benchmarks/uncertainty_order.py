@@ -3,7 +3,7 @@
     python benchmarks/uncertainty_order.py --data DATASET --split val
 
 prints, for each rating, the Spearman correlation of the score with one minus Dice, and the mean Dice of the most
-uncertain photographs compared with that of a random sample of the same size.
+uncertain photographs compared with that of a random sample of the same size, here of the validation images.
 """
 
 from __future__ import annotations

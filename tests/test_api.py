@@ -250,6 +250,12 @@ def test_an_unreadable_photograph_is_raised_last_or_skipped(lesion, tmp_path: Pa
         next(found)
     with pytest.warns(UserWarning, match=r"Image 3 was skipped: .*missing\.png"):
         assert len(list(nm.iter_segment(photographs, batch_size=2, on_error="skip"))) == 3
+    reports: list[nm.Progress] = []
+    with pytest.warns(UserWarning, match="Image 2 was skipped"):
+        list(nm.iter_segment([lesion[0], tmp_path / "none.png"], on_error="skip", progress=reports.append))
+    assert (reports[-1].done, reports[-1].total) == (2, 2)
+    with pytest.raises(nm.InputError, match="pixel_size_um"):
+        next(nm.iter_segment(photographs, on_error="skip", pixel_size_um=-1))
     with pytest.raises(nm.InputError, match="on_error must be 'raise' or 'skip'"):
         next(nm.iter_segment(photographs, on_error="ignore"))
 

@@ -97,9 +97,11 @@ def test_files(squares: Path, tmp_path: Path) -> None:
     ("splits", "expected"),
     [
         (("val", "val"), "No image is of the split 'test', only 2 validation images."),
-        (("val", "test", ""), "The images are of several splits (test 1, val 1). For the test set alone, choose"),
-        (("train", "val"), ""),  # of another data set, all images are new to the model
-        (("test", ""), ""),
+        (("val", "test", ""), "several splits (test 1, val 1, without a split 1). For the test set alone, choose"),
+        (("train", "val"), "The images are of several splits (train 1, val 1)."),
+        (("val", ""), "The images are of several splits (val 1, without a split 1)."),
+        (("test", ""), "The images are of several splits (test 1, without a split 1)."),
+        (("train", "train"), ""),  # of another data set, all images are new to the model
         (("", ""), ""),
     ],
 )

@@ -30,7 +30,7 @@ from napari_melanoma.api.inputs import (
     to_run,
 )
 from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.models import DEFAULT_BUNDLE, PROMPTED_BUNDLE
 
@@ -382,12 +382,15 @@ def iter_segment(
     run = to_run(progress)
     segmenter, options = _prepare_segmenter(values, run)
     total = len(images) if isinstance(images, Sized) else None
-    done = 0
-    for photographs in _read_batches(iterate_images(images), size, pixel_size_um, on_error):
+    done, skipped = 0, list[int]()
+    unreadable = UnreadableImage if on_error == "skip" else ()
+    for photographs in _read_batches(iterate_images(images), size, pixel_size_um, unreadable, skipped):
         for segmentation in _segment_batch(photographs, segmenter, options, run):
             done += 1
-            run.report(Progress(done, total, "Segmenting lesions"))
+            run.report(Progress(done + len(skipped), total, "Segmenting lesions"))
             yield segmentation
+    if skipped:  # also those after the last photograph
+        run.report(Progress(done + len(skipped), total, "Segmenting lesions"))
 
 
 def _segment_one(
@@ -423,20 +426,28 @@ def _without_prompts(images: Iterable[AnyImage], prompts: Mapping[str, Any]) -> 
 
 
 def _read_batches(
-    images: Iterator[AnyImage], size: int, pixel_size_um: PixelSizeUm | None, on_error: str
+    images: Iterator[AnyImage],
+    size: int,
+    pixel_size_um: PixelSizeUm | None,
+    ignored: type[InputError] | tuple[()],
+    skipped: list[int],
 ) -> Iterator[list[Photograph]]:
-    """Read photographs in batches; the error of one is raised after those before it, or it is skipped."""
+    """Read photographs in batches; the error of one is raised after those before it.
+
+    ``ignored``: errors for which a photograph is skipped instead, and its number added to ``skipped``.
+    """
     batch: list[Photograph] = []
     for number, image in enumerate(images, start=1):
         try:
             with numbering_errors(number):
                 batch.append(read_photograph(image, pixel_size_um=pixel_size_um))
-        except InputError as error:
-            if on_error == "raise":
-                if batch:
-                    yield batch
-                raise
+        except ignored as error:
+            skipped.append(number)
             warnings.warn(f"Image {number} was skipped: {error}", stacklevel=3)
+        except InputError:
+            if batch:
+                yield batch
+            raise
         if len(batch) == size:
             yield batch
             batch = []

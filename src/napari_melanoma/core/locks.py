@@ -81,7 +81,7 @@ class Claims:
         self._locks: dict[str, FileLock] = {}
 
     def claim(self, name: str, owner: str) -> bool | None:
-        """Claim a name; False if another process has claimed it for the same owner, None if for another or unknown one."""
+        """Claim a name; False if another process has claimed it for the same owner, None if for any other."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self._path(name, "lock"), timeout=0, thread_local=False)

@@ -32,7 +32,7 @@ Rows = Mapping[Key, Mapping[str, str]]
 class ClassEvaluationOptions(Config):
     """Which images a classifier is evaluated on, and its inputs."""
 
-    split: str | None = Field(None, description="use only images of this split, such as 'val'; by default all")
+    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
     include_seen: bool = Field(
         False,
         description="also measure images that a model was trained on, or other images of their patients; "

@@ -58,7 +58,7 @@ POOLED_NOTE = (
 class LabelEvaluationOptions(Config):
     """Which images a multi-class model is evaluated on."""
 
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
+    split: str | None = Field(None, description="only images of this split, such as 'test'; none: all images")
     include_seen: bool = Field(
         False,
         description="also measure images that a model was trained on, or other images of their patients; "

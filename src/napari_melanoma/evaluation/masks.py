@@ -81,7 +81,7 @@ log = logging.getLogger(__name__)
 class EvaluationOptions(Config):
     """Which images are measured, and how masks are made."""
 
-    split: str | None = Field(None, description="use only images of this split, such as 'val'; by default all")
+    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
     threshold: float | None = Field(
         None, gt=0, lt=1, description="decision threshold of the lesion probability; by default that of the model"
     )

@@ -28,7 +28,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
-from napari_melanoma.data.table_schema import TEST, VAL
+from napari_melanoma.data.table_schema import VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.pages import Page, TitledTable, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
@@ -396,11 +396,11 @@ def select_images(
 
 
 def split_warnings(samples: Sequence[Sample]) -> list[str]:
-    """Return a warning if all images are validation images, or if only some are test images."""
-    counts = Counter(sample.split for sample in samples if sample.split)
+    """Return a warning if all images are validation images, or if they are of several splits or only some of one."""
+    counts = Counter(sample.split or "without a split" for sample in samples)
     if {*counts} == {VAL}:
         return [VALIDATION_ONLY.format(images=format_count(counts[VAL], "validation image"))]
-    if TEST in counts and len(counts) > 1:
+    if len(counts) > 1:
         listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
         return [SEVERAL_SPLITS.format(listed=listed)]
     return []

@@ -219,7 +219,8 @@ def _draw_lesions(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tu
     rows, columns = shape
     while True:
         labels = label_image(lesions, place, (rows, columns))
-        missing = [lesion.index for lesion in lesions if lesion.index not in set(np.unique(labels).tolist())]
+        drawn = set(np.unique(labels).tolist())
+        missing = [lesion.index for lesion in lesions if lesion.index not in drawn]
         side = MAX_SIDE_PX if missing else 0 if follow_cells else MASK_SIDE
         if 2 * max(rows, columns) > side or min(place.step_y, place.step_x) < 2:
             return DrawnLesions(labels, place, _describe_missing(missing))

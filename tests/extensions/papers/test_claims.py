@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.extensions.papers.comparisons import (
+    _impossible_accuracy,
     check_published,
     describe_claims,
     describe_differences,
@@ -253,6 +254,16 @@ def test_published_figures_are_compared_with_each_other() -> None:
     assert "Random 25.2 %, Constant negative 11.2 %" in contradictions["P2"]
     assert "5 of 7 published rows have the same TJA and JA" in contradictions["P4"]
     assert contradictions["P3"] == ""  # whole per cents allow the same share in all rows
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "is_impossible"),
+    [(90.0, False), (91.0, False), (91.01, True), (92.0, True), (79.0, False), (78.0, True)],
+)
+def test_an_impossible_accuracy_allows_for_rounding(accuracy: float, is_impossible: bool) -> None:
+    """In whole per cents, 91 and 90 may both be 90.5."""
+    found = list(_impossible_accuracy("One", {"AC": accuracy, "SE": 80.0, "SP": 90.0}))
+    assert bool(found) == is_impossible
 
 
 @pytest.mark.parametrize(

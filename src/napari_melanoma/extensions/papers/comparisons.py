@@ -269,11 +269,17 @@ def _impossible_accuracy(title: str, figures: Mapping[str, float]) -> Iterator[s
     if not {"AC", "SE", "SP"} <= figures.keys():
         return
     accuracy, ends = figures["AC"], sorted((figures["SE"], figures["SP"]))
-    if not ends[0] <= accuracy <= ends[1]:
+    margin = 2 * _half_digit(figures) + 1e-9  # both figures are rounded
+    if not ends[0] - margin <= accuracy <= ends[1] + margin:
         yield (
             f"{title}: an accuracy of {accuracy:.2f} is not possible for two classes with a sensitivity of "
             f"{figures['SE']:.2f} and a specificity of {figures['SP']:.2f}; it may refer to other classes."
         )
+
+
+def _half_digit(figures: Mapping[str, float]) -> float:
+    """Return half of the last printed digit of figures in per cent."""
+    return 0.005 if any(value % 1 for value in figures.values()) else 0.5
 
 
 def implied_share(figures: Mapping[str, float]) -> tuple[float, float] | None:
@@ -284,7 +290,7 @@ def implied_share(figures: Mapping[str, float]) -> tuple[float, float] | None:
     other = "SP" if "SP" in figures else "PR"
     if not {"AC", "SE", other} <= figures.keys() or figures[other] == 0 or figures["SE"] == figures[other]:
         return None
-    half = 0.005 if any(value % 1 for value in figures.values()) else 0.5  # half of the last printed digit
+    half = _half_digit(figures)
     shares = []
     for signs in product((-half, half), repeat=3):
         ac, se, third = (

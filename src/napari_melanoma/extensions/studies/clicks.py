@@ -214,7 +214,7 @@ class ClickOptions(Config):
     """Options of an evaluation by clicks."""
 
     clicks: int = Field(5, ge=1, le=50, description="maximum number of clicks on an image")
-    split: str | None = Field(None, description="only images of this split, such as 'val'; none: all images")
+    split: str | None = Field(None, description="only images of this split, such as 'test'; none: all images")
     include_seen: bool = Field(False, description="also measure images that a model was trained on")
 
 
