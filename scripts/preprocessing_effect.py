@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python scripts/preprocessing_effect.py --data DATASET --split val --every 2
 
 prints for each option the mean Dice of the validation images, its difference from that of the unchanged images, and the
-processor time for preparing a photograph. Masks are at the model's threshold and unrefined. For hair removal the images with detected hair
-are also reported separately.
+processor time for preparing a photograph. Masks are at the model's threshold and unrefined. For hair removal the images
+with detected hair are also reported separately.
 """
 
 from __future__ import annotations

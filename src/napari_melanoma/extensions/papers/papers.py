@@ -151,8 +151,8 @@ class SourceSplit(Config):
     train: tuple[str, ...] = Field((), description="splits used for training; none: all that are not test images")
     test: tuple[str, ...] | None = Field(
         None,
-        description="splits used as test images; none: 'test', or else 'val', on which nothing is chosen then; empty: no test "
-        "images",
+        description="splits used as test images; none: 'test', or else 'val', on which nothing is chosen then; "
+        "empty: no test images",
     )
     test_fraction: float = Field(
         0.2, gt=0, lt=1, description="share of the patients held out as test images if no such split is named"
