@@ -120,7 +120,7 @@ def test_classes_that_are_no_list_are_refused() -> None:
     [
         ({}, "set keep = 'last' and threshold_rule = 'half'"),
         ({"keep": "last"}, "set keep = 'last' and threshold_rule = 'half'"),
-        ({"keep": "last", "task": "classification"}, "needs validation images"),
+        ({"keep": "last", "task": "classification"}, "calibrated on validation images"),
         ({"keep": "last", "threshold_rule": "half"}, ""),
     ],
 )

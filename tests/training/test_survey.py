@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError, DataSetError
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate
 from napari_melanoma.data.splits import TrainingSplit
@@ -116,8 +116,8 @@ def test_val_is_the_validation_set_and_test_the_test_set(
 def test_a_model_is_not_evaluated_on_the_split_that_it_is_trained_on(
     recipe: TrainRecipe, change: Any, name: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"split and {name} are both 'mine'"):
-        change(recipe, data={"split": "mine", name: "mine"})
+    with pytest.raises(DataSetError, match=rf"data\.split and data\.{name} are both 'mine'"):
+        check_data(change(recipe, data={"split": "mine", name: "mine"}), RunContext())
 
 
 def test_warnings_without_a_share_for_validation(recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path) -> None:

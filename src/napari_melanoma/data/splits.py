@@ -110,6 +110,12 @@ def split_trainable(samples: Iterable[Sample], rules: SplitRules, seed: int) -> 
     return split_samples(select_trainable(samples), rules, seed)
 
 
+def find_validation_split(rules: SplitRules) -> str | None:
+    """Return the split whose images are the validation set; None without one: the test split is no validation set."""
+    is_used = rules.split != ALL_SPLITS and rules.validation_split != rules.test_split
+    return (rules.validation_split or None) if is_used else None
+
+
 def split_samples(
     samples: Iterable[Sample], rules: SplitRules, seed: int, stratum: Callable[[Sample], str] = get_diagnosis
 ) -> TrainingSplit:
@@ -124,12 +130,18 @@ def split_samples(
     one in the validation set is not trained on. If ``rules.split`` is ``"all"``, the column is not used: every image is
     trained on or validated on.
 
-    Any part may be empty; the caller must check.
+    Any part may be empty; the caller must check. Raises if the images to train on are also those to evaluate.
     """
     all_samples = list(samples)
+    for name in ("validation_split", "test_split"):
+        if rules.split == getattr(rules, name):
+            raise DataSetError(
+                f"data.split and data.{name} are both '{rules.split}': expected other images than those to train on. "
+                "Name another split."
+            )
     if rules.split == ALL_SPLITS:
         return TrainingSplit(*hold_out(all_samples, rules.validation_fraction, seed, stratum), [])
-    validation_split = rules.validation_split or None
+    validation_split = find_validation_split(rules)
     used = {"", rules.split, validation_split, rules.test_split}
     test_groups = _choose_test_groups([sample for sample in all_samples if not sample.split], rules.test_fraction)
     test = [

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.context import Progress, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.data.splits import TrainingSplit, find_validation_split
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.monitor import describe_few_validation, describe_groups
@@ -23,7 +24,6 @@ from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_cou
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.pixel_store import DecodedFacts
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -136,15 +136,16 @@ def split_warnings(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
         listed = ", ".join(f"'{split}' ({format_count(count, 'image')})" for split, count in sorted(counts.items()))
         warnings.append(
             f"Not used: the split {listed}. The recipe trains on '{data.split}', validates on "
-            f"'{data.assigned_validation or data.split}' and tests on '{data.test_split}'."
+            f"'{find_validation_split(data) or data.split}' and tests on '{data.test_split}'."
         )
-    held_out = [sample for sample in parts.validation if sample.split != data.assigned_validation]
-    if held_out and data.assigned_validation and not monitors_test(parts, recipe):
+    assigned = find_validation_split(data)
+    held_out = [sample for sample in parts.validation if sample.split != assigned]
+    if held_out and assigned and not monitors_test(parts, recipe):
         domains = {sample.domain for sample in held_out}
         groups = {sample.group for sample in held_out}
         trained = {sample.group for sample in parts.training if sample.domain in domains}
         warnings.append(
-            f"No image of {format_names(sorted(domains))} has the split '{data.assigned_validation}', so the "
+            f"No image of {format_names(sorted(domains))} has the split '{assigned}', so the "
             f"validation set is {format_count(len(held_out), 'image')} of {describe_groups(len(groups))}: "
             f"{100 * len(groups) / len(groups | trained):.0f} % of those to train on."
         )
@@ -154,7 +155,7 @@ def split_warnings(parts: TrainingSplit, recipe: TrainRecipe) -> list[str]:
 def monitors_test(parts: TrainingSplit, recipe: TrainRecipe) -> bool:
     """Whether the images that are monitored after each epoch are the test images, as there is no validation set."""
     data = recipe.data
-    assigned = None if data.fold is not None else data.assigned_validation
+    assigned = None if data.fold is not None else find_validation_split(data)
     return not data.validation_fraction and any(sample.split != assigned for sample in parts.validation)
 
 

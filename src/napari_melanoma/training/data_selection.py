@@ -29,6 +29,7 @@ from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.splits import (
     TrainingSplit,
     find_patient_leaks,
+    find_validation_split,
     get_diagnosis,
     validate_on_each_class,
 )
@@ -500,7 +501,8 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
     except DataSetError as error:
         raise DataSetError(f"data.replay: {error} Name another folder, or leave data.replay empty.") from error
     # Nothing is selected by replay data, so images held out from their training split are trained on, too.
-    usable = (*replay.training, *(s for s in replay.validation if s.split != recipe.data.assigned_validation))
+    assigned = find_validation_split(recipe.data)
+    usable = (*replay.training, *(s for s in replay.validation if s.split != assigned))
     if not usable:
         raise DataSetError(
             f"data.replay: found no image with a mask in the split '{recipe.data.split}' of "

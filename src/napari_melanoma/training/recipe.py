@@ -21,7 +21,6 @@ from napari_melanoma.core.prediction_config import (
     TileConfig,
     ViewConfig,
 )
-from napari_melanoma.data.splits import ALL_SPLITS
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
@@ -405,22 +404,6 @@ class DataConfig(Config):
 
     _omit_unset = omit_unset("fold")
 
-    @property
-    def assigned_validation(self) -> str | None:
-        """The split whose images are the validation set; None if no split is: the test split is no validation set."""
-        is_used = self.split != ALL_SPLITS and self.validation_split != self.test_split
-        return (self.validation_split or None) if is_used else None
-
-    @model_validator(mode="after")
-    def _check_splits(self) -> Self:
-        for name, purpose in (("validation_split", "validated"), ("test_split", "tested")):
-            if self.split == getattr(self, name):
-                raise ValueError(
-                    f"split and {name} are both '{self.split}', so that the model would be {purpose} on images that "
-                    "it is trained on: name another split"
-                )
-        return self
-
 
 class ModelConfig(Config):
     """The network, and its initial weights."""
@@ -716,15 +699,14 @@ class TrainRecipe(Config):
             return self
         if self.task == "classification":
             raise ValueError(
-                "data.validation_fraction is 0, but the calibration of a classifier needs validation images: set a "
-                "share such as 0.1, which is not used in data sets with the split 'val' (data.validation_split)"
+                "data.validation_fraction is 0, but a classifier is calibrated on validation images: set a share such "
+                "as 0.1, which is not used in data sets with the split 'val' (data.validation_split)"
             )
         needs_threshold = self.threshold_rule != "half" and not self.classes
         if self.keep != "last" or needs_threshold or self.data.replay:
             rule = "" if self.classes else " and threshold_rule = 'half'"
             raise ValueError(
-                "data.validation_fraction is 0, so that data sets without a validation split have no image that "
-                f"selects epoch and threshold: set a share such as 0.1, which is not used in data sets with the split "
+                "data.validation_fraction is 0: set a share such as 0.1, which is not used in data sets with the split "
                 f"'val' (data.validation_split), or set keep = 'last'{rule} and leave data.replay empty"
             )
         return self
