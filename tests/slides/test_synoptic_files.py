@@ -39,14 +39,18 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_f
 from napari_melanoma.figures.page import Table
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import collect_report
+from napari_melanoma.reports.collector import Collector
+from napari_melanoma.reports.report_sections import SlidePart
 from napari_melanoma.reports.slide import change_section
-from napari_melanoma.reports.slide_export import export_results
+from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
+from napari_melanoma.reports.summary import OUTDATED_COPY, summarize_lesion
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import SlideNotes, write_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.synoptic_files import (
     BASIS,
+    DAMAGED,
     NOT_RECORDED,
     SYNOPTIC_FILE,
     SignatureBasis,
@@ -494,3 +498,50 @@ def test_signed_answers_that_another_program_has_changed_are_stated(signed: Path
     write_json(path, content)
     (stated,) = read_synoptic(signed)[1]
     assert stated.startswith("Changed after signature: answers: version ")
+
+
+def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path) -> None:
+    (signed / SYNOPTIC_FILE).write_text("{", encoding="utf-8")
+    written = export_results([signed], tmp_path / "out", ["depth", "report", "dicom-sr"], run=RunContext())
+    assert not [one.error for one in written if one.error]
+    out = tmp_path / "out" / "section"
+    with (out / "readings.csv").open(encoding="utf-8", newline="") as table:
+        assert next(csv.DictReader(table))["changed_after_signature"] == DAMAGED
+    assert escape(DAMAGED) in (out / "report.html").read_text(encoding="utf-8")
+    texts = [one.value for one in pydicom.dcmread(out / "measurements.dcm").iterall() if one.keyword == "TextValue"]
+    assert DAMAGED in texts
+
+
+def test_changes_of_the_case_are_exported_with_its_slide(signed: Path, tmp_path: Path) -> None:
+    changed = LESION_OF_CASE.model_copy(update={"depth_mm": 0.5})
+    exported = replace(read_exported_slide(signed), lesion=changed)
+    stated = "Breslow thickness in the case: 2.20 mm when signed, now 0.50 mm."
+    for kind in ("synoptic", "depth", "dicom-sr"):
+        path = tmp_path / kind
+        write_export(kind, path, exported)
+        assert stated.encode() in path.read_bytes(), kind
+
+
+def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
+    def create(mm: float, when: str) -> SynopticReport:
+        report = SynopticReport()
+        for name, value in {"extent": "invasive", "breslow": mm, "ulceration": "not_identified"}.items():
+            report = report.set_answer(name, SynopticAnswer(value=value), "A", when)
+        return report.sign("A", when)
+
+    copy, later = create(0.5, WHEN), create(2.5, LATER)
+    lesion = CaseLesion(id="L1", synoptic=copy)
+    part = SlidePart(None, None, SlideDepthReadings(), later)
+    values, status = summarize_lesion(
+        lesion, {"Slide": part}, {}, "", Collector(personal=False, run=RunContext(), readers={"A": "A"})
+    )
+    assert values["T category (AJCC 8)"].startswith("pT3a")
+    assert OUTDATED_COPY in status
+    _, status = summarize_lesion(
+        lesion,
+        {"Slide": replace(part, synoptic=None)},
+        {},
+        "",
+        Collector(personal=False, run=RunContext(), readers={"A": "A"}),
+    )
+    assert OUTDATED_COPY not in status

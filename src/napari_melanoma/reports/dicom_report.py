@@ -38,7 +38,7 @@ from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.regions import is_ignored, region_reader
-from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -152,7 +152,7 @@ class _ReportBuilder(GroupBuilder):
                 measurements.append(build_measurement(codes.MALIGNANT_COUNT, malignant, codes.NO_UNITS))
         headline = self._validity.headline("")
         stated, own = read_pixel_size(self.header), self._notes.pixel_size
-        changes = read_synoptic(self._exported.folder, slide=self._exported.slide)[1]
+        changes = read_stated_synoptic(self._exported.folder, self._exported.lesion, self._exported.slide)[1]
         comments = [*changes, *([headline] if headline else []), *self._validity.cautions, NOTICE]
         if own is not None and stated is not None and (own.y_um, own.x_um) != (stated.y_um, stated.x_um):
             comments.append(

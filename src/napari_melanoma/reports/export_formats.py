@@ -12,7 +12,7 @@ from napari_melanoma.core.plugins import Family, expect
 from napari_melanoma.core.validity import Validity, read_slide_validity
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import CasePatient
+    from napari_melanoma.case.model import CaseLesion, CasePatient
     from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.slides.lesions import SlideLesion
 
@@ -28,7 +28,7 @@ class ExportedSlide:
     ``lesions``: None before its analysis is complete. ``content``: of ``result.json``. ``slide``: its file, if known.
     ``with_invalid_depth``: whether a predicted depth that is not valid is exported, with the reason.
     ``synoptic``, ``patient``: of a lesion of a case, for which nothing else is exported. ``changes``: of the lesion
-    since the signature.
+    since the signature. ``lesion``: the one that the slide belongs to in a case, if known.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class ExportedSlide:
     synoptic: SynopticReport | None = None
     changes: tuple[str, ...] = ()
     patient: CasePatient | None = None
+    lesion: CaseLesion | None = None
 
     @property
     def required_lesions(self) -> tuple[SlideLesion, ...]:

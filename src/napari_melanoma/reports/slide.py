@@ -34,7 +34,7 @@ from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
@@ -107,7 +107,7 @@ def write_depth_report(
     if not reading.when and not sections:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
-    report, changes = (None, ()) if folder is None else _read_synoptic(folder, info.path)
+    report, changes = (None, ()) if folder is None else read_stated_synoptic(folder, slide=info.path)
     angle = 0.0 if folder is None else read_notes(folder).angle
     shown = create_slide_reading(info, depth, reading, base, proposals, angle)
     provenance = collect_provenance()
@@ -123,14 +123,6 @@ def write_depth_report(
     page = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
     write_report(path, page)
     return path
-
-
-def _read_synoptic(folder: Path, slide: Path) -> tuple[SynopticReport | None, tuple[str, ...]]:
-    """Read the synoptic report of a slide, with what has changed since it was signed; none if it is damaged."""
-    try:
-        return read_synoptic(folder, slide=slide)
-    except InputError:
-        return None, ()
 
 
 def describe_scale(shown: SlideReading) -> str:

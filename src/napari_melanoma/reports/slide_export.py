@@ -293,7 +293,7 @@ def _write_depth(path: Path, exported: ExportedSlide) -> None:
     from napari_melanoma.io.results import write_table
     from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 
-    rows = readings_rows(collect_readings([exported.folder]))
+    rows = readings_rows(collect_readings([exported.folder], exported.lesion))
     write_table(path, [row for row in rows if exported.with_invalid_depth or row["valid"] != "false"])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.depth.reading_texts import format_headline, format_time
 from napari_melanoma.depth.readings import latest_reading
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.reports.collector import Collector
     from napari_melanoma.reports.report_sections import SlidePart
 
+OUTDATED_COPY = "The synoptic report in the case differs from that of the slide, which was signed later."
 DRAFT = "Draft: there is no signed synoptic report."
 STATUS = {
     "preliminary": "Draft: the report is not signed.",
@@ -58,6 +60,8 @@ def summarize_lesion(
     of the prediction from its photographs; empty without one.
     """
     reports = [report for report in (lesion.synoptic, *(part.synoptic for part in parts.values())) if report]
+    # The copy in the case may be older than the report of the slide
+    reports.sort(key=lambda report: parse_time(report.signed_at), reverse=True)
     values = {
         **known,
         "T category (AJCC 8)": _describe_category(lesion, parts, reports, collector),
@@ -67,6 +71,9 @@ def summarize_lesion(
     statuses = [describe_status(one, collector.readers, personal=collector.personal) for one in reports]
     if lesion.synoptic is not None:
         statuses += list_changes_since_signature(lesion.synoptic, lesion_basis(lesion))
+        is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.synoptic.signed_at)
+        if is_later and reports[0].answers != lesion.synoptic.answers:
+            statuses.append(OUTDATED_COPY)
     statuses += [change for part in parts.values() for change in part.changes]
     return {label: text for label, text in values.items() if text}, " ".join(dict.fromkeys(statuses))
 

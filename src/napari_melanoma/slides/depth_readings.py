@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from napari_melanoma.depth.readings import (
     parse_proposals,
     write_depth,
 )
-from napari_melanoma.depth.synoptic import describe_finding
+from napari_melanoma.depth.synoptic import SynopticLesion, describe_finding
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.depth.tumor_maps import ClassRoles
 from napari_melanoma.figures.evaluation import plot_bland_altman
@@ -38,7 +37,7 @@ from napari_melanoma.slides.result_folder import (
     slide_folder,
     stated_fingerprint,
 )
-from napari_melanoma.slides.synoptic_files import read_depth, read_findings, read_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_findings, read_stated_synoptic
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
@@ -142,14 +141,14 @@ def list_depth_models(*, demonstrations: bool = True) -> tuple[str, ...]:
     return tuple(bundle.name for bundle in ordered)
 
 
-def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
+def collect_readings(folders: Sequence[Path], lesion: SynopticLesion | None = None) -> ReadingCollection:
     """Collect the readings of slides, also of two readers with separate result folders.
 
     Readings of the same slide are combined, regardless of the names of the folders; if no folder states the fingerprint
     of its slide, those of the same name are combined, with a note. A slide is named after its first folder, with as
     much of the path as is needed to distinguish slides of the same name.
 
-    ``folders``: result folders, or folders that contain them.
+    ``folders``: result folders, or folders that contain them. ``lesion``: of the case of a single slide, if known.
     """
     depths: list[tuple[str, SlideDepthReadings]] = []  # fingerprint, or else name of the folder; readings
     first_folder: dict[str, Path] = {}
@@ -166,10 +165,11 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
         if key == folder.name:
             folders_by_name[key].append(folder)
         first_folder.setdefault(key, folder)
-        with suppress(InputError):  # a damaged report is reported elsewhere
-            report, changes = read_synoptic(folder)
-            if report is not None and report.is_signed:
-                signatures.append((key, report.signed_by, " ".join(changes)))
+        report, changes = read_stated_synoptic(folder, lesion)
+        if report is None:  # of a damaged one, the signer is unknown
+            signatures += [(key, one.reader, " ".join(changes)) for one in depth.readings if changes]
+        elif report.is_signed:
+            signatures.append((key, report.signed_by, " ".join(changes)))
         depths.append((key, depth))
     if not depths and not failed:
         raise InputError(

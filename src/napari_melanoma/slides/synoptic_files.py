@@ -296,6 +296,10 @@ LESION_ENTRIES = frozenset(("lesions", "outlines", "threshold"))
 NO_VALUE = ("unknown", "not measured", "not assessed")
 CHANGED = "Changed after signature"
 SIGNED_ELSEWHERE = "The last change was not saved: the {} was signed by {} in another window. It is shown now."
+DAMAGED = (
+    "The synoptic report of the slide cannot be read, and it may be signed: what has changed since is unknown. Restore "
+    "synoptic.json from a backup."
+)
 NOT_RECORDED = "What the signature rests on was not recorded: whether it has changed since is unknown."
 
 
@@ -392,6 +396,16 @@ def read_synoptic(
         basis = read_signature_basis(folder, depth, report.signed_by, lesion, slide)
         changes = list_changes_since_signature(report, basis)
     return report.with_findings(latest_reading(depth)), (*changes, *notes)
+
+
+def read_stated_synoptic(
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
+) -> tuple[SynopticReport | None, tuple[str, ...]]:
+    """Read the synoptic report of a slide as ``read_synoptic`` does; that it is damaged is stated as a change."""
+    try:
+        return read_synoptic(folder, lesion, slide)
+    except InputError:
+        return None, (DAMAGED,)
 
 
 def read_signature_basis(

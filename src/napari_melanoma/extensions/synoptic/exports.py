@@ -80,7 +80,7 @@ def _read(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
     """Return the report, and what has changed since it was signed."""
     if exported.synoptic is not None:
         return exported.synoptic, exported.changes
-    report, changes = read_synoptic(exported.folder, slide=exported.slide)
+    report, changes = read_synoptic(exported.folder, exported.lesion, exported.slide)
     if report is None:
         raise NothingToExportError(
             f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."

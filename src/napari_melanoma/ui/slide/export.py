@@ -13,6 +13,7 @@ from qtpy.QtGui import QAction
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.open_case import find_slide_lesion
 from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
@@ -132,6 +133,7 @@ class SlideExporter(QObject):
                 session.slide.info.path,
                 saved=False,
                 with_invalid_depth=session.depth.state.shows_invalid,
+                lesion=find_slide_lesion(context.window, session.slide),
             )
             self._write_tasks.submit(kind, lambda: partial(_write_export, kind, path, exported))
 

@@ -89,6 +89,9 @@ class SynopticController(QObject):
             (view.case_button.clicked, lambda: show_outcome(self._services.status, self._add_to_case)),
         ):
             self._connections.connect(signal, slot)
+        case: Any = getattr(self._services.window.findChild(QWidget, "case_dock"), "controller", None)
+        if case is not None:
+            case.changed.connect(self._show_changes)  # until this is deleted, as the dock may be deleted first
 
     def close(self) -> None:
         """Disconnect all signals, and close a dialog about the report."""
