@@ -136,6 +136,16 @@ def test_outlines_and_labels_contain_the_reasons_against_validity(results: Path,
     assert texts[0].startswith("Not valid: ")
 
 
+def test_a_reason_with_a_backslash_is_in_the_description_of_the_heatmap(results: Path, tmp_path: Path) -> None:
+    folder, reason = results / "section", r"the model D:\models\1 & 2 is not known"
+    validity = ValidityInputs("a", demonstration=True).check()
+    validity = validity.model_copy(update={"reasons": (validity.reasons[0].model_copy(update={"text": reason}),)})
+    write_json(folder / "result.json", {**read_slide_result(folder), "validity": validity.to_json()})
+    with tifffile.TiffFile(out_of(results, "tif", tmp_path)) as tiff:
+        metadata = tifffile.xml2dict(tiff.ome_metadata)
+    assert reason in metadata["OME"]["Image"]["Description"]
+
+
 def test_the_mask_covers_the_lesions_pixel_by_pixel(results: Path, tmp_path: Path) -> None:
     with tifffile.TiffFile(out_of(results, "mask", tmp_path)) as tiff:
         mask, texts = tiff.asarray(), tiff.ome_metadata or ""

@@ -380,7 +380,8 @@ def _describe_ome_tiff(path: Path, description: str) -> None:
 
     with tifffile.TiffFile(path) as tiff:
         metadata = tiff.ome_metadata or ""
-    described = re.sub(r"(<Image\b[^>]*>)", rf"\1<Description>{escape(description)}</Description>", metadata, count=1)
+    added = f"<Description>{escape(description)}</Description>"
+    described = re.sub(r"<Image\b[^>]*>", lambda image: f"{image[0]}{added}", metadata, count=1)
     tifffile.tiffcomment(path, described.encode())
 
 

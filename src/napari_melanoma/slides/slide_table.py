@@ -293,10 +293,17 @@ class LesionRow:
     probability: float
 
 
-def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
-    """Read the lesions of all analyzed slides; unreadable tables and rows without a probability are left out."""
+def read_lesion_rows(root: Path) -> tuple[tuple[LesionRow, ...], tuple[LesionRow, ...]]:
+    """Read the lesions of all analyzed slides: those of valid results, and those of results that are not valid.
+
+    Unreadable tables and rows without a probability are left out.
+    """
     folders = sorted({path.parent for pattern in TABLE_PATTERNS for path in root.glob(f"{pattern}/{LESIONS}")})
-    return tuple(lesion for folder in folders for lesion in _read_known_rows(folder))
+    valid, invalid = list[LesionRow](), list[LesionRow]()
+    for folder in folders:
+        if rows := _read_known_rows(folder):
+            (valid if read_slide_validity(read_slide_result(folder)).valid else invalid).extend(rows)
+    return tuple(valid), tuple(invalid)
 
 
 def _read_known_rows(folder: Path) -> list[LesionRow]:

@@ -512,11 +512,14 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     assert report_of(person) == signed
     # A change of a value that the report rests on is stated, and an addendum leaves the report as it is.
     change_label = person.dock.findChild(QLabel, "synoptic_changes")
-    assert change_label.isHidden()
-    person.dock.controller.edit(set_lesion(person.case, "L1", depth_mm=2.2), "depth")
-    expected = "Changed after signature: Breslow thickness in the case: not measured when signed, now 2.20 mm."
-    assert (change_label.isHidden(), change_label.text()) == (False, expected)
-    person.clicks("case_undo")
+    person.dock.controller.edit(set_lesion(person.case, "L1", depth_mm=2.2), "depth")  # added, not changed
+    assert change_label.text() == ""
+    person.dock.controller.edit(set_lesion(person.case, "L1", sub_site="shoulder"), "site")
+    before = "left, posterior torso"
+    expected = f"Changed after signature: site in the case: {before} when signed, now {before}, shoulder."
+    assert change_label.text() == expected
+    for _ in range(2):
+        person.clicks("case_undo")
     assert change_label.isHidden()
     person.clicks("synoptic_addendum")
     dialog = person.dock.window().findChild(QInputDialog, "synoptic_addendum_dialog")

@@ -176,6 +176,20 @@ def test_a_failed_heatmap_is_tried_again_on_request_and_with_a_replaced_model(pr
     assert first.heatmap is None
 
 
+def test_a_model_that_is_not_found_is_searched_once_until_the_models_change(
+    predictions: Predictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Mock(side_effect=ERROR)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.find_bundle", search)
+    models_changed().changed.emit("small")
+    search.reset_mock()
+    for _ in range(3):
+        predictions.predictions.refresh(predictions.first)
+    assert search.call_count == 0
+    models_changed().changed.emit("small")
+    assert search.call_count > 0
+
+
 def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Predictions) -> None:
     first = predictions.first
     request = predictions.requests(first)

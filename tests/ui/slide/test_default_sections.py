@@ -55,7 +55,6 @@ def test_a_real_slide_shows_no_analysis_before_there_is_a_model(
     # With the first model that is not a demonstration, it does.
     monkeypatch.setattr(BundleConfig, "is_demonstration", False)
     models_changed().changed.emit("")
-    person.dock.refresh()
     assert shown(person) == BASIC | ANALYSIS
     assert "tile-demo" in offered(person)
     assert not tabs.buttons["Analysis"].isHidden()
@@ -70,6 +69,17 @@ def test_a_sample_slide_shows_the_analysis_and_offers_demonstrations(
     person.opens_slides(slide_path)
     assert shown(person) == BASIC | ANALYSIS
     assert person.dock.model_picker.model == "tile-demo"
+
+
+def test_a_refresh_of_the_dock_reads_no_values_but_new_results_do(
+    analysed: Pathologist, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dock, asked = analysed.dock, list[str]()
+    monkeypatch.setattr(dock.choice, "find_content", lambda: asked.append("") or ())
+    dock.refresh()
+    assert not asked
+    analysed.session.results.changed.emit(analysed.session.results.value)
+    assert asked
 
 
 def test_a_slide_with_results_shows_their_sections(person: Pathologist, slide_path: Path) -> None:

@@ -16,6 +16,7 @@ from slide_fixtures import UNSEEN
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import read_geojson
@@ -24,6 +25,8 @@ from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.session.regions import import_region_file
+
+from .test_drawing import box, goes_around
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -48,6 +51,30 @@ def test_missing_suffix_is_added(analysed, tmp_path):
     analysed.clicks("region_export")
     types_name(analysed, "region_export_dialog", tmp_path / "regions")
     analysed.until(lambda: (tmp_path / "regions.geojson").is_file())
+
+
+def test_own_lesions_are_exported_without_the_numbers_of_results_that_are_not_valid(analysed, tmp_path):
+    person, path = analysed, analysed.analysis.path / "result.json"
+    person.clicks("lesion_draw")
+    goes_around(person, box(9, 9, 12, 13))
+    person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    validity = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
+    write_json(path, {**json.loads(path.read_text()), "validity": validity.to_json()})
+    results = person.session.results
+    results.set(replace(results.value, content=json.loads(path.read_text())))
+    person.waits()
+    menu = person.dock.export_button.menu()
+    menu.aboutToShow.emit()
+    kinds = ("csv", "geojson", "mask", "parquet", "qupath", "tif", "tiles", "zarr")
+    enabled = [kind for kind in kinds if menu.findChild(QAction, f"export_{kind}").isEnabled()]
+    assert enabled == ["csv", "geojson", "mask", "parquet", "qupath"]
+    exports(person, "csv", tmp_path / "own.csv")
+    (row,) = read_table(tmp_path / "own.csv")
+    assert (row["origin"], row["probability"], row["presence"], row["malignancy"]) == ("drawn", "", "", "")
+    exports(person, "geojson", tmp_path / "own.geojson")
+    (outline,) = read_geojson(tmp_path / "own.geojson").annotations
+    assert "probability" not in outline.measurements
 
 
 def types_name(person, dialog, path):

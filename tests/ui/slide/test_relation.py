@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -15,6 +16,7 @@ from slide_fixtures import UNSEEN
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.scores import describe_correlation
@@ -98,6 +100,19 @@ def test_interval_of_all_slides_is_over_slides_which_may_have_no_scale_or_anothe
     assert "over slides" in text
     assert "different models" not in text
     assert sum(mark.index is None for mark in plot.marks) == 6
+
+    # Numbers of another slide that are not valid are not shown.
+    validity = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check().to_json()
+    known = (root / "other2" / "result.json").read_text()
+    write_json(root / "other2" / "result.json", {**json.loads(known), "validity": validity})
+    for _ in range(2):
+        person.finds(QAbstractButton, "relation_all").click()
+        person.waits()
+    text = person.label_text("correlation_text")
+    assert "6 lesions of 3 slides" in text
+    assert text.endswith("Left out: 2 lesions of 1 other slide whose results are not valid.")
+    assert sum(mark.index is None for mark in plot.marks) == 4
+    (root / "other2" / "result.json").write_text(known)
 
     rows, content = read_table(folder / "lesions.csv"), read_json(folder / "result.json")
     write_table(folder / "lesions.csv", [{**row, "area_mm2": ""} for row in rows])

@@ -62,7 +62,7 @@ class PhotographPredictions(QObject):
         self.edited_masks = EditedMasks(controller, self)
         self.queue = PredictionQueue(client, self._find_result, self)
         self._controller, self._sessions, self._classifier = controller, controller.sessions, classifier
-        self._used_columns: dict[str, frozenset[str]] = {}  # by the name of the model
+        self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
         self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
         self._saved = LatestJobQueue(self)
         self._saved.succeeded.connect(lambda done: done())
@@ -211,7 +211,7 @@ class PhotographPredictions(QObject):
             try:
                 self._used_columns[model] = find_bundle(model).used_columns
             except MelanomaError:
-                return None  # the worker reports the error with the prediction
+                self._used_columns[model] = None  # the worker reports the error with the prediction
         return self._used_columns[model]
 
     def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:

@@ -16,10 +16,12 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
+from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.session.slide import READING_LINK
+from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
+    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -86,6 +89,7 @@ class SlideDock(SlideControls):
         self.reading_keys = ReadingKeys(context, self.targets, self.reading_mode.leave)
         self.model_picker.select_stored(self.settings.get("slide/model", ""))
         self.waiting.add_task(self.model_picker.ensure_listed)
+        self.waiting.add_task(self.choice.update)
         self.waiting.add_task(self.refresh)
         self._connect()
         self._connect_sections()
@@ -133,6 +137,7 @@ class SlideDock(SlideControls):
         self.folder_button.clicked.connect(self._on_folder)
         self.report_button.clicked.connect(self._on_report)
         self.model_picker.changed.connect(self._on_model)
+        models_changed().changed.connect(self.choice.update)
         self.options_controller.changed.connect(self.refresh)
         self.run_manager.results_found.connect(self._on_results_found)
         self.run_manager.running_slides_found.connect(self._on_running_slides)
@@ -203,7 +208,6 @@ class SlideDock(SlideControls):
         session = self.context.session
         has_results = session is not None and bool(session.results.value.content)
         self.update_analyze_buttons(blocker or self.options_controller.error, has_results)
-        self.choice.update()
 
     def _on_slide(self) -> None:
         """Display another slide, or none."""
@@ -346,6 +350,7 @@ class SlideDock(SlideControls):
 
     def _on_model(self) -> None:
         self.settings.set("slide/model", self.model_picker.model)
+        self.choice.update()
         self.refresh()
 
     def _on_running_slides(self, slides: list[tuple[Path, Path]]) -> None:
@@ -480,8 +485,17 @@ class SlideSections(QObject):
         super().__init__(context)
         self._context, self._controls = context, controls
         self.hosted = HostedSections(context, controls)
+        self._connections = SectionConnections(controls)
+        self.hosted.session_changed.connect(self._on_session)
         self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
         context.analysis_requested.connect(self._on_analysis_requested)
+
+    def _on_session(self, session: SlideSession | None) -> None:
+        """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""
+        self._connections.close()
+        for value in () if session is None else (session.results, session.lesions, session.tissue):
+            self._connections.connect(value.changed, lambda _: self._controls.choice.update())
+        self._controls.choice.update()
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the sections."""

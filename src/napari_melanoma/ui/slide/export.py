@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ NO_DICOM = {
     "dicom-sr": "A DICOM measurement report requires a DICOM slide. Export a table or outlines instead.",
 }
 NOT_SHOWN = "The results are not valid. Select 'Show the number anyway' first to export them."
+LESION_FORMATS = ("geojson", "csv", "qupath", "parquet", "mask", "dicom")  # without values of heatmap and tiles
 MAX_REMARKS = 3  # remarks about imported outlines that are shown
 
 
@@ -89,7 +91,9 @@ class SlideExporter(QObject):
             return
         blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
         if (session := self._hosted.session) is not None and not session.results.value.shows_numbers:
-            blockers |= {kind: NOT_SHOWN for kind, one in EXPORTS.members.items() if one.subject == "analysis"}
+            exported = LESION_FORMATS if session.lesions.shown_lesions else ()  # the reader's own
+            predicted = (kind for kind, one in EXPORTS.members.items() if one.subject == "analysis")
+            blockers |= {kind: NOT_SHOWN for kind in predicted if kind not in exported}
         for kind in EXPORTS.members:
             action = self._menu.findChild(QAction, f"export_{kind}") or self._add_plugin_format(kind)
             action.setEnabled(kind not in blockers)
@@ -125,10 +129,13 @@ class SlideExporter(QObject):
         context, session = self._context, self._hosted.session
         location = context.result_location if EXPORTS.members[kind].subject == "analysis" else context.location
         if location is not None and session is not None:
-            lesions, folder = session.lesions.value, location.folder
+            lesions = None if session.lesions.value is None else session.lesions.shown_lesions
+            if lesions and not session.results.value.shows_numbers:
+                hidden = dict.fromkeys(("probability", "presence", "malignancy"), math.nan)
+                lesions = tuple(replace(lesion, **hidden) for lesion in lesions)
             exported = ExportedSlide(
-                folder,
-                None if lesions is None else lesions.lesions,
+                location.folder,
+                lesions,
                 {},
                 session.slide.info.path,
                 saved=False,

@@ -13,7 +13,7 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QCheckBox, QToolTip, QWidget
 
-from napari_melanoma.core.formatting import format_class
+from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.slides.scores import (
     correlate_area_and_probability,
     describe_correlation,
@@ -352,9 +352,9 @@ def _correlate(state: LesionState, root: Path | None, run: RunContext) -> AreaCo
 
     folder, target = state.source.folder, state.source.target
     own = state.lesions if root is None else lesions_to_rows(folder, state.lesions)
-    rows = () if root is None else read_lesion_rows(root)
+    rows = ((), ()) if root is None else read_lesion_rows(root)
     # ``folder`` may be that of a view, which lies in the folder of its slide: both belong to the displayed slide.
-    others = [row for row in rows if row.slide not in (folder, *folder.parents)]
+    others, invalid = ([row for row in part if row.slide not in (folder, *folder.parents)] for part in rows)
     run.check()
     slides = [str(folder)] * len(own) + [str(row.slide) for row in others]
     comparable = select_comparable_lesions([*own, *others], slides)
@@ -372,6 +372,9 @@ def _correlate(state: LesionState, root: Path | None, run: RunContext) -> AreaCo
         summary = f"{summary} {comparable.note}" if marks else comparable.note
     if len(models) > 1:
         summary += f" {len(models)} different models were used: their probabilities may not be comparable."
+    if invalid:
+        slides_text = format_count(len({row.slide for row in invalid}), "other slide")
+        summary += f" Left out: {format_count(len(invalid), 'lesion')} of {slides_text} whose results are not valid."
     return AreaCorrelation(summary, tuple(marks), comparable.unit)
 
 
