@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,11 +28,16 @@ from qtpy.QtWidgets import (
 from slide_fixtures import UNSEEN
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.analysis import AnalysisController
 from napari_melanoma.ui.viewer.camera import get_camera
+
+from ..sections.test_depth import controller as depth_controller
+from ..sections.test_depth import document, draws
+from ..sections.test_depth import opens as opens_depth
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
@@ -460,4 +466,79 @@ def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path)
         "a slide without a scale": lambda: person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None)),
     }
     moved += list_moved_controls(dock, others, person.waits, lambda: (dock.picker, dock._files, dock.status))
+    assert not moved, moved
+
+
+def keep_texts(view):
+    """Return the last texts that a view was told to show, which is told no others from now on."""
+    kept, show = [], view.show_texts
+    view.show_texts = lambda texts: (kept.append(texts), show(texts))
+    return kept, lambda **changes: show(replace(kept[-1], **changes))
+
+
+def test_no_control_moves_while_the_depth_is_measured(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_depth(person)
+    view = depth_controller(person).view
+    kept, shows = keep_texts(view)
+    document(person).refresh()
+    person.until(lambda: bool(kept))
+    states = {
+        "not measured": lambda: None,
+        "measured": lambda: draws(person),
+        "the ends are moved": lambda: person.clicks("depth_move"),
+        "no tool": lambda: person.clicks("depth_move"),
+        "a long headline": lambda: shows(headline=LONG_TEXT),
+        "warnings": lambda: shows(warnings=(LONG_TEXT, LONG_TEXT)),
+        "no scale": lambda: shows(needs_scale=True),
+        "a source": lambda: shows(source=LONG_TEXT),
+        "the depth of a network": lambda: shows(network=LONG_TEXT),
+        "locked": lambda: shows(lock=LONG_TEXT),
+        "other readers": lambda: shows(rows=(("A", *" " * 5), ("B", *" " * 5)), others=LONG_TEXT),
+        "a model has found nothing": lambda: shows(summary="Nothing was found."),
+        "a run": view.run_panel.show,
+        "no run": view.run_panel.hide,
+        "a prediction": lambda: shows(summary=LONG_TEXT, labels=("0.20 mm", "0.10 mm"), tips=("", "")),
+        "another text": lambda: shows(summary="One line.", labels=("0.20 mm", "0.10 mm"), tips=("", "")),
+    }
+    moved = list_moved_controls(view, states, person.waits)
+    assert not moved, moved
+
+
+def test_no_control_moves_while_a_synoptic_report_is_filled_in_and_signed(person, slide_path):
+    person.opens_slides(slide_path)
+    view = person.opens_section("Synoptic report")
+    form, empty, time = view.form, SynopticReport(), "2026-01-01T00:00:00+00:00"
+    measured = empty.set_answer("breslow", SynopticAnswer(value=1.3), "A", time)
+    suggested = measured.set_answer("ulceration", SynopticAnswer(value="present", suggested_by="case"), "A", time)
+    signed = measured.sign("A", time, {})
+    states = {
+        "empty": lambda: form.show_report(empty, "A"),
+        "a thickness": lambda: form.show_report(measured, "A"),
+        "suggestions": lambda: form.show_report(suggested, "A"),
+        "confirmed": lambda: form.show_report(measured, "A"),
+        "signed": lambda: form.show_report(signed, "A"),
+        "changed since": lambda: form.show_changes([LONG_TEXT, LONG_TEXT]),
+        "unchanged": lambda: form.show_changes([]),
+        "an addendum": lambda: form.show_report(signed.add_addendum(LONG_TEXT, "A", time), "A"),
+        "reopened": lambda: form.show_report(measured, "A"),
+    }
+    moved = list_moved_controls(view, states, person.waits)
+    assert not moved, moved
+
+
+def test_no_control_moves_while_the_class_of_the_heatmap_is_selected(analysed):
+    view = analysed.opens_section("Heatmap")
+    kept, shows = keep_texts(view)
+    analysed.session.results.changed.emit(analysed.session.results.value)
+    assert kept
+    legend = tuple((f"class {number}", "#e69f00") for number in range(9))
+    states = {
+        "a class": lambda: None,
+        "all classes": lambda: shows(legend=legend),
+        "a class again": lambda: shows(),
+        "no values of tiles": lambda: shows(shows_values=False),
+        "no tiles": lambda: shows(tiles=()),
+    }
+    moved = list_moved_controls(view, states, analysed.waits)
     assert not moved, moved

@@ -131,8 +131,9 @@ class SlideExporter(QObject):
         if location is not None and session is not None:
             lesions = None if session.lesions.value is None else session.lesions.shown_lesions
             if lesions and not session.results.value.shows_numbers:
-                hidden = dict.fromkeys(("probability", "presence", "malignancy"), math.nan)
-                lesions = tuple(replace(lesion, **hidden) for lesion in lesions)
+                lesions = tuple(
+                    replace(lesion, probability=math.nan, presence=math.nan, malignancy=math.nan) for lesion in lesions
+                )
             exported = ExportedSlide(
                 location.folder,
                 lesions,

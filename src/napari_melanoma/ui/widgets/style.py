@@ -111,9 +111,9 @@ def reserve_space(widget: QWidget) -> None:
     widget.setSizePolicy(policy)
 
 
-def quiet_label(text: str = "") -> QLabel:
-    """Make a label for secondary text."""
-    label = QLabel(text)
+def quiet_label(text: str = "", lines: int = 0) -> QLabel:
+    """Make a label for secondary text; ``lines``: its height as that of a ``WrappedLabel``."""
+    label = WrappedLabel(text, lines) if lines else QLabel(text)
     label.setProperty("quiet", True)
     label.setWordWrap(True)
     return label

@@ -35,6 +35,7 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     named,
     quiet_label,
+    reserve_space,
     row,
     tool_button,
 )
@@ -68,6 +69,8 @@ class SynopticEditor(QWidget):
         self.at_least_check = named(
             QCheckBox("at least"), f"synoptic_{field.name}_at_least", "At least", "The melanoma may be thicker"
         )
+        if field.name == "breslow":
+            reserve_space(self.at_least_check)
         self.detail_line = named(QLineEdit(), f"synoptic_{field.name}_detail", f"{field.label}: details")
         self.detail_line.setPlaceholderText(DETAILS.get(field.name, "describe"))
         self.confirm_button = tool_button(f"synoptic_{field.name}_confirm", f"Confirm {field.label}", "", "?")
@@ -276,16 +279,18 @@ class SynopticForm(QWidget):
         self.reader_field = named(QLineEdit(), "synoptic_reader", "Your name as a reader", tip)
         self.reader_field.setPlaceholderText("your name")
         self.reader_row = row(QLabel("reader"), self.reader_field, stretch=1)
-        self.stage_label = named(WrappedLabel(), "synoptic_stage", "T category, AJCC 8th edition")
+        self.stage_label = named(WrappedLabel(lines=1), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
-        self.reason_label = named(quiet_label(), "synoptic_reason", "What decides the T category")
+        self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
         self.signature_label = named(WrappedLabel(), "synoptic_signature", "Signature")
-        self.change_label = named(WrappedLabel(), "synoptic_changes", "What has changed since the signature")
+        self.change_label = named(WrappedLabel(lines=2), "synoptic_changes", "What has changed since the signature")
         self.change_label.setProperty("fault", True)
+        reserve_space(self.change_label)
         self.addenda_label = named(WrappedLabel(), "synoptic_addenda", "Addenda to the signed report")
         self.confirm_button = named(
             QPushButton(), "synoptic_confirm", "Confirm the suggestions", "Confirm all suggested values after a review"
         )
+        reserve_space(self.confirm_button)
         self.editors = {field.name: SynopticEditor(field) for field in FIELDS}
         self.check_label = named(WrappedLabel(), "synoptic_check", "What is missing or contradictory")
         self.check_label.setProperty("quiet", True)
@@ -297,6 +302,7 @@ class SynopticForm(QWidget):
         )
         tip = "Add a text to the signed report, which it leaves unchanged"
         self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
+        self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
         self._report = SynopticReport()
         self._can_confirm = False
         self._blocker = ""  # why the report cannot be signed, except for faults in the form
@@ -409,8 +415,7 @@ class SynopticForm(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        stage, signature = (self.stage_label, self.reason_label), (self.signature_label, self.change_label)
-        for widget in (self.reader_row, *stage, *signature, self.addenda_label, self.confirm_button):
+        for widget in (self.reader_row, self.change_label, self.stage_label, self.reason_label):
             column.addWidget(widget)
         for group, fields in groupby(FIELDS, key=lambda field: field.group):
             heading = QLabel(group)
@@ -419,8 +424,10 @@ class SynopticForm(QWidget):
             column.addWidget(heading)
             for field in fields:
                 column.addWidget(self.editors[field.name])
-        column.addWidget(self.check_label)
-        column.addWidget(row(self.sign_button, self.reopen_button, self.addendum_button))
+        texts = (self.signature_label, self.check_label, self.addenda_label)
+        for widget in (self.confirm_button, self.button_row, *texts):
+            column.addWidget(widget)
+        column.addStretch(1)  # takes the space that a text has left
 
 
 def _describe_signing(report: SynopticReport) -> str:

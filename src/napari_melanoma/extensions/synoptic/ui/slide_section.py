@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.case.model import set_lesion
@@ -18,7 +18,7 @@ from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.widgets.status_line import show_outcome
-from napari_melanoma.ui.widgets.style import fill_column, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, tool_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,4 +230,5 @@ class SynopticView(QWidget):
             self.form.reader_row.layout().addWidget(button)
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
-        fill_column(self, self.form, row(self.case_button), spacing=5)
+        self.form.button_row.layout().addWidget(self.case_button, 0, Qt.AlignmentFlag.AlignTop)
+        fill_column(self, self.form)

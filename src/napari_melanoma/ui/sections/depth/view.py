@@ -39,6 +39,7 @@ from napari_melanoma.ui.widgets.style import (
     form_layout,
     named,
     quiet_label,
+    reserve_space,
     row,
     tool_button,
 )
@@ -73,7 +74,7 @@ class DepthFields(QWidget):
         self.suggestion_buttons = {name: self._create_suggestion(name) for name in COMBOS}
         self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
         self.tools = self._create_mitosis_tools()
-        self.mitosis_label = named(quiet_label(), "depth_mitoses", "Mitoses")
+        self.mitosis_label = named(quiet_label(lines=2), "depth_mitoses", "Mitoses")
         self.mitosis_label.setToolTip("")
         self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; saved with the slide, never exported")
         self.notes.setFixedHeight(NOTES_PX)
@@ -226,13 +227,16 @@ class DepthView(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._icons = icons
-        self.thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
+        self.thickness_label = WrappedLabel(NOT_MEASURED, lines=2)
+        named(self.thickness_label, "depth_head", "Breslow thickness and T category")
         self.thickness_label.setProperty("loud", True)
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
-        self.source_label = named(quiet_label(), "depth_origin", "Source of the thickness")
+        self.source_label = named(quiet_label(lines=2), "depth_origin", "Source of the thickness")
         self.network_label = named(quiet_label(), "depth_network", "Depth predicted by a network", NETWORK_TIP)
-        self.warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
+        self.warning_label = named(WrappedLabel(lines=2), "depth_warning", "Warnings about the reading")
         self.warning_label.setProperty("fault", True)
+        for label in (self.warning_label, self.source_label):
+            reserve_space(label)
         self.draw_button = named(
             QPushButton("Measure manually"), "depth_draw", "Measure manually", f"Draw a line ({DRAW_KEY})"
         )
@@ -245,9 +249,9 @@ class DepthView(QWidget):
         tip = "Hide the lines and results of the model until you have measured"
         self.blind_check = named(QCheckBox("blind"), "depth_blind", "Blind reading", tip)
         self.lock_label = named(WrappedLabel(), "depth_lock", "Why the reading cannot be changed")
-        self.hint_label = named(quiet_label(HINTS[""]), "depth_hint", "How to measure")
+        self.hint_label = named(quiet_label(HINTS[""], lines=4), "depth_hint", "How to measure")
         self.run_panel = DepthRunPanel()
-        self.proposal_label = named(quiet_label(), "depth_found", "Result of the model")
+        self.proposal_label = named(quiet_label(lines=3), "depth_found", "Result of the model")
         self.proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
         self.proposal_list.setFixedHeight(LIST_PX)
         tip = "Accept the selected line of the model as your reading"
@@ -346,20 +350,21 @@ class DepthView(QWidget):
             self.warning_label,
             self.thickness_label,
             self.source_label,
-            self.network_label,
-            self.lock_label,
             row(self.draw_button, self.move_button, self.blind_check),
             self.hint_label,
             self.automatic_button,
-            self.run_panel,
-            self.validity,
             self.fields,
             row(QLabel("reader"), self.reader_field, *self.history_buttons.values(), stretch=1),
             row(self.report_button, self.case_button),
+            self.validity,
+            self.run_panel,  # what comes and goes moves nothing below
+            self.lock_label,
+            self.network_label,
             self.reader_table,
             self.other_readers_label,
             spacing=5,
         )
+        self.layout().addStretch(1)  # takes the space that a text has left
 
 
 def _create_reader_table() -> QTableWidget:

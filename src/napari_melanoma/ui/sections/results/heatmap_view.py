@@ -14,7 +14,7 @@ from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, quiet_label, row
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, quiet_label, reserve_space, row
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.sections.results.resolve import HeatmapTexts
@@ -45,6 +45,7 @@ class HeatmapView(QWidget):
         self._class_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._colormap_combo = named(NoWheelComboBox(), "slide_colours", "Colormap", "Colormap of the heatmap")
         self._colormap_combo.addItems(COLORMAPS)
+        reserve_space(self._colormap_combo)
         self._opacity = named(QSlider(Qt.Orientation.Horizontal), "slide_opacity", "Opacity of the heatmap")
         self._threshold = named(QSlider(Qt.Orientation.Horizontal), "slide_threshold", "Threshold", THRESHOLD_TIP)
         for slider in (self._opacity, self._threshold):
@@ -69,10 +70,12 @@ class HeatmapView(QWidget):
         self._area = column(
             row(self._visible_check, self._class_combo, stretch=1),
             row(QLabel("opacity"), self._opacity, self._colormap_combo, stretch=1),
-            self._legend,
             self._of_class,
+            self._legend,
         )
         fill_column(self, self._missing_label, self._area, spacing=5)
+        for part in (self, self._area):
+            part.layout().addStretch(1)  # takes the space that a text has left
         self.threshold_timer = DebounceTimer(self)
         self._connect()
 
