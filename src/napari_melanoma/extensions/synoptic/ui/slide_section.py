@@ -230,5 +230,7 @@ class SynopticView(QWidget):
             self.form.reader_row.layout().addWidget(button)
         tip = "Copy the report to the lesion of the case that is open in the Case dock"
         self.case_button = tool_button("synoptic_case", tip, tip, "Add to case")
-        self.form.button_row.layout().addWidget(self.case_button, 0, Qt.AlignmentFlag.AlignTop)
+        row = self.form.button_row.layout()
+        row.addWidget(self.case_button)
+        row.setAlignment(self.case_button, Qt.AlignmentFlag.AlignTop)
         fill_column(self, self.form)
