@@ -178,7 +178,7 @@ def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer,
         ("Segment lesion", "camera", "'camera' is a gray image, but color (RGB or RGBA) was expected"),
         ("Segment tissue", "camera", "'camera' is a gray image"),
         ("Heatmap", "cells3d", "has 3 dimensions, but a color image has 2 (row, column)"),
-        ("Segment lesion", None, "no color image is selected"),
+        ("Segment lesion", None, "No color image is selected"),
     ],
 )
 def test_other_images_are_refused_with_a_reason(title, sample, message, opened, shown_viewer):

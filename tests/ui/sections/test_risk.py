@@ -230,7 +230,7 @@ def check_gallery(person):
 def test_after_cancel_and_worker_errors_the_next_request_succeeds(waiting, shared_client, monkeypatch):
     person = waiting
     check_cancel(person, shared_client)
-    for age, text in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
+    for age, text in (("15", "There is no tumour"), ("13", "stopped unexpectedly")):
         estimates(person, age=age)
         assert text in person.dock.status.text
         assert seen(person, "risk_verdict") == ""
