@@ -13,7 +13,11 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.ui.session.lesion_prediction import SavedPrediction, read_saved_prediction
 
-ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
+ANSWER = SimpleNamespace(
+    model=SimpleNamespace(name="small"),
+    used_columns=frozenset({"age"}),
+    provenance={"created": "2026-11-20T14:05:09+00:00"},
+)
 RGB = np.zeros((6, 8, 3), np.uint8)
 SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
 

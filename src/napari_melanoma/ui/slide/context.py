@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.viewer.camera import find_main_window
@@ -77,6 +76,8 @@ class SlideContext(QObject):
 
     def set_reader(self, name: str) -> None:
         """Store the name of the reader, and show it in all sections; that of the model is refused."""
+        from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME  # a dock opens without it
+
         if name.lower() == MODEL_READER:
             self.status.show_message(RESERVED_READER_NAME)
             self.reader_changed.emit(self.reader)

@@ -203,7 +203,7 @@ class CollapsibleSection(QFrame):
         self.title_button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
         self.title_button.setCheckable(True)
         self.content = column(spacing=6)
-        self.content.layout().setContentsMargins(4, 0, 0, 4)
+        self.content.layout().setContentsMargins(2, 0, 0, 4)
         self.content.hide()
         self._icons = (QIcon(), QIcon())  # collapsed, expanded
         fill_column(self, self.title_button, self.content, spacing=2)
