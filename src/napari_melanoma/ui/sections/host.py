@@ -211,11 +211,14 @@ class SectionHost(QObject, Generic[Session]):
             self._open(hosted)
 
     def _close_sections(self) -> None:
-        if self.session is not None:
-            self.session.commit_requested.emit()
+        session = self.session
+        if session is not None:
+            session.commit_requested.emit()
         with ExitStack() as steps:  # all are closed, also if one fails
             for hosted in self.sections.values():
                 steps.callback(_close, hosted)
+                for document in () if session is None else self._find_documents(hosted.section, session):
+                    document.changed.disconnect(self.dock.choice.update)
 
 
 def _close(hosted: HostedSection[Session]) -> None:
