@@ -17,7 +17,6 @@ from slide_fixtures import PAINT_SECTION, UNSEEN
 from steady import LONG_TEXT, SIZE, list_message_states, list_moved_controls
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
@@ -29,7 +28,6 @@ from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 from .test_reading_keys import press
 
@@ -340,6 +338,7 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
     assert person.finds(QLabel, "section_problem").text() == NO_SCALE
+    person.until(lambda: not person.dock.context.session.synoptic.find_scale_lock())  # until its files are read
     person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.5, 0.5))
     person.until(lambda: opened(person) is not None)
     person.waits()
@@ -347,28 +346,6 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     paints(person, PALE, 2)
     paints(person, DARK, 5)
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
-
-
-def test_the_default_is_paint_on_a_real_slide_and_the_demonstration_on_a_phantom(person, tmp_path):
-    dock = person.dock
-    dock.settings.set("slide/model", "")
-    person.until(lambda: "Paint" in dock.sections.hosted.sections)
-    frame, overview = dock.sections.hosted.sections["Paint"].frame, person.finds(CollapsibleSection, "overview_section")
-    phantom = draw_slide(tmp_path / "phantom.tif", tint=9)
-    phantom.with_name("phantom.truth.json").write_text("{}")
-    person.opens_slides(phantom)
-    assert dock.model_picker.model == DEFAULT_TILE_MODEL
-    assert not frame.is_expanded
-    assert overview.is_expanded
-    person.opens_slides(draw_slide(tmp_path / "real.tif"))
-    person.until(lambda: is_open(person))
-    assert not overview.is_expanded
-    assert dock.model_picker.model == ""
-    assert not dock.analyze_button.isEnabled()
-    dock.picker.select_file(phantom)
-    person.waits()
-    assert dock.model_picker.model == DEFAULT_TILE_MODEL
-    assert not frame.is_expanded
 
 
 @pytest.mark.parametrize(
