@@ -175,7 +175,7 @@ READERS = {
                 "evaluation-a": partial(make.evaluation, model="runs/a/bundle"),
                 "evaluation-b": partial(make.evaluation, model="runs/b/bundle"),
             },
-            "napari-melanoma compare --model runs/a --model runs/b --data data/isic2017 --split val "
+            "napari-melanoma compare --model runs/a --model runs/b --data data/isic2017 --split test "
             "--out side-by-side": {"side-by-side": make.remove},
             "napari-melanoma compare evaluation-a evaluation-b evaluation-c --out side-by-side": {
                 "evaluation-a": partial(make.evaluation, model="lesion-small"),
