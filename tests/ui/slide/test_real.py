@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from fake_slides import draw_slide
+from qtpy.QtWidgets import QAbstractButton
 
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.widgets.job import tasks
@@ -20,8 +21,10 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     qtbot.waitUntil(lambda: dock.result_location is not None and tasks.is_idle(dock), timeout=PATIENCE_MS)
     assert dock.model_picker.model == "", "what ships is not valid on a real slide"
     assert "paint classes" in dock.analyze_button.toolTip()
-    dock.model_picker.model = "tile-demo"
-    dock.refresh()
+    sample = draw_slide(tmp_path / "sample.tif")  # demonstration models are for samples
+    sample.with_name("sample.truth.json").write_text("{}")
+    dock.opener.open([sample])
+    qtbot.waitUntil(lambda: dock.model_picker.model == "tile-demo" and tasks.is_idle(dock), timeout=PATIENCE_MS)
     dock.analyze_button.click()
     qtbot.waitUntil(lambda: dock.run_panel.active, timeout=PATIENCE_MS)
     results = dock.context.session.results
@@ -31,5 +34,7 @@ def test_slide_is_analyzed_by_a_separate_process(home, monkeypatch, viewer, qtbo
     content = results.value.content
     assert content["tiles_done"] == content["tiles_total"] > 0
     assert results.value.heatmap.classes == find_bundle("tile-demo").config.classes
-    assert "section heatmap" in [layer.name for layer in viewer.layers]
+    assert "sample heatmap" not in [layer.name for layer in viewer.layers], "drawn although it is out of distribution"
+    dock.findChild(QAbstractButton, "slide_anyway").click()
+    assert "sample heatmap" in [layer.name for layer in viewer.layers]
     assert ("torch" in sys.modules) == had_torch
