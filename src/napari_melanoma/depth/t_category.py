@@ -5,12 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from napari_melanoma.depth.readings import (
-        Interval,
-    )
 
 # Gershenwald et al. 2017, doi:10.3322/caac.21409: thickness to the nearest 0.1 mm; T1 up to 1.0, T2 up to 2.0 ...
 LIMITS = (("T1", 1.0), ("T2", 2.0), ("T3", 4.0))
@@ -73,7 +67,7 @@ def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | N
 ROMAN = ("I", "II", "III", "IV", "V")
 
 
-def format_thickness(mm: float, interval: Interval | None = None, *, at_least: bool = False) -> str:
+def format_thickness(mm: float, interval: tuple[float, float] | None = None, *, at_least: bool = False) -> str:
     """Format a thickness, such as ``at least 1.34 mm (1.20 to 1.50)``."""
     within = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     return f"{'at least ' if at_least else ''}{round_measured_thickness(mm):.2f} mm{within}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.core.errors import BundleError
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs, read_table_values
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
@@ -21,6 +22,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.prediction_config import EncoderConfig
+
+
+@dataclass(frozen=True)
+class SlidePatientData:
+    """The patient data that a model uses for a slide.
+
+    ``row``: the known fields of the model as given. ``unknown``: fields without a value, or with one that the model
+    cannot read. ``depth_source``: ``reader``, if a reader measured the depth on the slide, or ``table``; empty if the
+    model does not use it, or it is unknown.
+    """
+
+    row: Mapping[str, str]
+    unknown: tuple[str, ...]
+    depth_source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values of ``patient_data`` in ``result.json``."""
+        return {"known": dict(self.row), "unknown": list(self.unknown), "depth_source": self.depth_source}
+
+    def describe_unknown(self, model: str) -> str:
+        """Return a warning about unknown fields; empty if all are known."""
+        if not self.unknown:
+            return ""
+        return (
+            f"'{model}' uses patient data that are unknown for this slide: {format_names(self.unknown)}. It predicted "
+            "without them, which is less accurate. Enter them in the case or the section Risk of the Slide dock "
+            "(Python: 'patient' of the options, command line: --metadata)."
+        )
 
 
 @dataclass(frozen=True)

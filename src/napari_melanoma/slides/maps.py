@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.bag_models import BagModel, SlidePrediction
+    from napari_melanoma.slides.bag_models import BagModel, SlidePatientData, SlidePrediction
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.patient_data import SlidePatientData
     from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tile_passes import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.slides.bag_models import SlidePatientData
 from napari_melanoma.slides.result_folder import slide_name
 from napari_melanoma.slides.synoptic_files import read_depth
 
@@ -23,34 +21,6 @@ if TYPE_CHECKING:
 
 DEPTH_OF_READER = "reader"
 IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name", "name")  # that name the slide
-
-
-@dataclass(frozen=True)
-class SlidePatientData:
-    """The patient data that a model uses for a slide.
-
-    ``row``: the known fields of the model as given. ``unknown``: fields without a value, or with one that the model
-    cannot read. ``depth_source``: ``reader``, if a reader measured the depth on the slide, or ``table``; empty if the
-    model does not use it, or it is unknown.
-    """
-
-    row: Mapping[str, str]
-    unknown: tuple[str, ...]
-    depth_source: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the values of ``patient_data`` in ``result.json``."""
-        return {"known": dict(self.row), "unknown": list(self.unknown), "depth_source": self.depth_source}
-
-    def describe_unknown(self, model: str) -> str:
-        """Return a warning about unknown fields; empty if all are known."""
-        if not self.unknown:
-            return ""
-        return (
-            f"'{model}' uses patient data that are unknown for this slide: {format_names(self.unknown)}. It predicted "
-            "without them, which is less accurate. Enter them in the case or the section Risk of the Slide dock "
-            "(Python: 'patient' of the options, command line: --metadata)."
-        )
 
 
 def read_patient_data(slide: Path, folder: Path, encoding: TabularEncoding, options: SlideOptions) -> SlidePatientData:

@@ -105,7 +105,7 @@ def test_missing_packages_are_reported_before_the_question(qtbot, monkeypatch) -
     qtbot.addWidget(panel)
     trainer = NetworkTrainer(panel, NetworkRun(is_searched=True), create_session(), parent)
     with qtbot.waitSignal(trainer.failed) as failed:
-        trainer.ask(panel, PaintOptions())
+        trainer.ask(panel, PaintOptions().fit, "")
     assert failed.args == [error]
     trainer.close()
 

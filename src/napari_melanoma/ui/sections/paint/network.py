@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-    from napari_melanoma.ui.sections.paint.options import PaintOptions
     from napari_melanoma.ui.session.slide import SlideSession
 
 STEPS = 1000
@@ -199,10 +198,11 @@ class NetworkTrainer(QObject):
         """Whether a run is being prepared, or is running."""
         return self._job is not None or (self._report is not None and self._report.state.active)
 
-    def ask(self, window: QWidget, options: PaintOptions) -> None:
+    def ask(self, window: QWidget, options: TissueFitOptions, encoder: str) -> None:
         """State what will be done, and start when the user agrees.
 
-        ``options``: those of the painted classifier that the network is compared with.
+        ``options``: those of the painted classifier that the network is compared with. ``encoder``: the encoder that
+        was selected, whose features are not used for it; empty if none.
         """
         from napari_melanoma.slides.tissue_classifier.stroke_data_set import split_strokes
 
@@ -222,11 +222,11 @@ class NetworkTrainer(QObject):
         verb = "is" if held_back.startswith("1 ") else "are"
         question = f"Train a network on {format_count(sum(len(one.strokes) for one in slides), 'stroke')}?"
         details = DETAILS.format(slides=describe_slides(slides), held_back=f"{held_back} {verb}")
-        details += "" if options.used_encoder is None else ENCODER_NOTE.format(options.used_encoder.name)
+        details += ENCODER_NOTE.format(encoder) if encoder else ""
         box = create_question(window, "train_network", question, details, "Paint")
         box.addButton("Train", QMessageBox.ButtonRole.AcceptRole).setObjectName("train_network_yes")
         box.addButton(QMessageBox.StandardButton.Cancel)
-        box.accepted.connect(partial(self._prepare, slides, options.without_encoder.fit))
+        box.accepted.connect(partial(self._prepare, slides, options))
         box.finished.connect(box.deleteLater)
         box.open()
 

@@ -192,7 +192,7 @@ class PaintController(QObject):
         view.suggestions.cell_assigned.connect(self._on_assigned)
         view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.options.train_button.clicked.connect(lambda: self._trainer.ask(view.window(), self._options.current))
+        view.options.train_button.clicked.connect(self._ask_to_train)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._on_similar)
         self._similar.cell_painted.connect(self._on_similar_painted)
@@ -432,6 +432,11 @@ class PaintController(QObject):
 
     def _on_similar_painted(self, cell: SimilarCell | ShownPlace, name: str) -> None:
         self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
+
+    def _ask_to_train(self) -> None:
+        options = self._options.current
+        encoder = "" if options.used_encoder is None else options.used_encoder.name
+        self._trainer.ask(self.view.window(), options.without_encoder.fit, encoder)
 
     def _on_save(self) -> None:
         self._saver.ask(self.view.window(), self._session, self._assessor.latest, self._options.current.fit)
