@@ -75,17 +75,20 @@ def _create_layer() -> Shapes:
 
 
 def _add_shapes(layer: Shapes, stroke: Stroke, color: Color, cell_px: float) -> None:
-    """Add the shapes of a stroke: a line as wide as the brush, a filled polygon, or squares."""
+    """Add the shapes of a stroke: a line as wide as the brush, a disk, a filled polygon, or squares."""
     import numpy as np
 
     rgba = to_rgba(color)
     points = np.array(stroke.points, np.float64) - HALF
     if stroke.kind == "polygon" and len(points) > 2:
         layer.add_polygons([points], edge_width=cell_px / 8, edge_color=rgba, face_color=(*rgba[:3], FILL_OPACITY))
-    elif stroke.kind != "cells" and np.ptp(points, axis=0).any():
-        layer.add_paths([points], edge_width=max(2 * stroke.radius_px, cell_px / 8), edge_color=rgba)
-    else:
-        half = max(stroke.radius_px, cell_px / 2) if stroke.kind == "brush" else cell_px / 2
+    elif stroke.kind == "cells":
+        half = cell_px / 2
         squares = [np.array([point - half, point + half]) for point in points]
-        add = layer.add_ellipses if stroke.kind == "brush" else layer.add_rectangles
-        add(squares, edge_width=0, edge_color="transparent", face_color=(*rgba[:3], 1.0))
+        layer.add_rectangles(squares, edge_width=0, edge_color="transparent", face_color=(*rgba[:3], 1.0))
+    elif (extent := np.ptp(points, axis=0).max()) > stroke.radius_px or (stroke.kind != "brush" and extent > 0):
+        layer.add_paths([points], edge_width=max(2 * stroke.radius_px, cell_px / 8), edge_color=rgba)
+    else:  # a click, also with a slightly moved pointer: the ends of a path are not round, so it would be invisible
+        half = max(stroke.radius_px, cell_px / 2)
+        disk = np.array([(points.min(axis=0) + points.max(axis=0)) / 2, (half, half)])  # center and radii
+        layer.add_ellipses([disk], edge_width=0, edge_color="transparent", face_color=(*rgba[:3], 1.0))
