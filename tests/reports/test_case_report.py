@@ -267,6 +267,14 @@ def test_the_summary_explains_the_t_category(
     assert (f"T category (AJCC 8) {category}" in text) if category else "T category (AJCC 8)" not in text
 
 
+def test_an_analysis_at_another_scale_is_stated_above_its_areas(reported: ReportedCase, tmp_path: Path) -> None:
+    before = text_of(collect(reported.folder, reported.results), tmp_path / "before.html")
+    _set_value(reported.results / "result.json", "mpp", [0.9, 0.9])
+    after = text_of(collect(reported.folder, reported.results), tmp_path / "after.html")
+    assert "Areas and lengths of this analysis were measured at 0.9 µm per pixel; the slide is now set to" in after
+    assert "of this analysis were measured" not in before
+
+
 def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
     _set_value(reported.results / "synoptic.json", "signed_values", {"Breslow thickness": "1.42 mm"})
     collected = collect(reported.folder, reported.results)

@@ -70,6 +70,11 @@ class PixelSize:
         return self.y_um * self.x_um / 1e6
 
 
+def format_scale(y_um: float, x_um: float) -> str:
+    """Format a pixel size: its side, or its width and height if they differ."""
+    return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
+
+
 @dataclass(frozen=True)
 class Box:
     """A rectangle of whole pixels: first row and column, height and width; the end is exclusive."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.depth.readings import line_length_mm
 from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import (
@@ -116,11 +117,6 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
         before, now = format_scale(*measured_at), format_scale(size.y_um, size.x_um)
         warnings.append(f"Measured at {before} µm per pixel; the slide is now set to {now}.")
     return tuple(warnings)
-
-
-def format_scale(y_um: float, x_um: float) -> str:
-    """Format a pixel size: its side, or its width and height if they differ."""
-    return f"{x_um:.4g}" if x_um == y_um else f"{x_um:.4g} x {y_um:.4g}"
 
 
 def format_proposal(number: int, proposal: DepthProposal) -> str:

@@ -49,7 +49,7 @@ from napari_melanoma.slides.depth_readings import (
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
-from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction
+from napari_melanoma.slides.saved_results import describe_other_scale, describe_other_scores, describe_prediction
 
 if TYPE_CHECKING:
     from napari_melanoma.core.validity import Validity
@@ -96,7 +96,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *picture,
         *add_slide_sections(part, name, collector, is_first=True),
         *_depth_sections(part, info, latest, name, collector),
-        *_analysis_blocks(content, validity),
+        *_analysis_blocks(content, validity, info.pixel_size),
         *_lesion_blocks(lesions, validity, content),
         *_region_blocks(regions, info.pixel_size),
         *add_slide_sections(part, name, collector, is_first=False),
@@ -154,7 +154,9 @@ def _overview(
     return (make_figure(picture, f"Overview of {name}", caption),)
 
 
-def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> Iterator[Section]:
+def _analysis_blocks(
+    content: Mapping[str, Any], validity: Validity | None, size: PixelSize | None
+) -> Iterator[Section]:
     """Yield the section on the analysis: its prediction and warnings."""
     if validity is None:
         return
@@ -164,7 +166,8 @@ def _analysis_blocks(content: Mapping[str, Any], validity: Validity | None) -> I
     if content.get("tissue_mm2"):
         values["Tissue"] = f"{content['tissue_mm2']:.1f} mm²"
     reasons = validity.cautions if validity.valid else validity.other_reasons
-    notices = (Notice(to_sentence(str(text))) for text in (*reasons, *(content.get("warnings") or ())))
+    texts = (describe_other_scale(content, size), *reasons, *(content.get("warnings") or ()))
+    notices = (Notice(to_sentence(str(text))) for text in texts if text)
     areas = content.get("areas") if validity.valid else None
     yield Section("Analysis", (fields("Analysis", values), *notices, *([_area_table(areas)] if areas else [])))
 

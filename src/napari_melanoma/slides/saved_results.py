@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
-from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, format_scale
 from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.class_regions import describe_class_areas
@@ -87,6 +87,17 @@ def describe_slide_score(content: Mapping[str, Any]) -> str:
     method = score_method(content)
     pooling = f", {_describe_pooling(content, method)}" if method else ""
     return f"{format_class(content['target'])} {probability:.2f}{pooling}{_describe_prevalence(content)}"
+
+
+def describe_other_scale(content: Mapping[str, Any], size: PixelSize | None) -> str:
+    """Return a warning if results were measured at another scale than that of the slide now; else empty."""
+    if not content.get("mpp") or size is None or PixelSize(*content["mpp"]).is_close(size):
+        return ""
+    before, now = format_scale(*content["mpp"]), format_scale(size.y_um, size.x_um)
+    return (
+        f"Areas and lengths of this analysis were measured at {before} µm per pixel; the slide is now set to {now}. "
+        "Analyze the slide again."
+    )
 
 
 def describe_other_scores(content: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.ui.sections.results.resolve import (
     NO_HEATMAP,
@@ -58,17 +58,23 @@ def test_heatmap(case: Case) -> None:
 
 
 def test_prediction_is_empty_without_results() -> None:
-    assert resolve_prediction(AnalysisResults(heatmap=HEAT)) == PredictionTexts()
+    assert resolve_prediction(AnalysisResults(heatmap=HEAT), None) == PredictionTexts()
 
 
 def test_prediction_with_its_warnings() -> None:
-    texts = resolve_prediction(AnalysisResults(content=CONTENT))
+    texts = resolve_prediction(AnalysisResults(content=CONTENT), None)
     assert "melanoma 0.21" in texts.prediction
     assert texts.warnings == "trained on synthetic slides\nsmall scan"
 
 
+@pytest.mark.parametrize(("now", "warns"), [(0.25, False), (0.5, True)])
+def test_a_result_of_another_scale_has_a_warning(now: float, warns: bool) -> None:
+    texts = resolve_prediction(AnalysisResults(content={**CONTENT, "mpp": [0.25, 0.25]}), PixelSize(now, now))
+    assert ("measured at 0.25 µm per pixel; the slide is now set to 0.5." in texts.warnings) is warns
+
+
 def test_prediction_that_is_not_valid_has_no_headline_of_its_own() -> None:
     """The notice above it shows the reason, and hides it."""
-    texts = resolve_prediction(AnalysisResults(content=NOT_VALID))
+    texts = resolve_prediction(AnalysisResults(content=NOT_VALID), None)
     assert "melanoma 0.21" in texts.prediction
     assert "Not valid" not in texts.prediction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.geometry import format_scale
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.reading_texts import (
     describe_origin,
@@ -12,7 +13,6 @@ from napari_melanoma.depth.reading_texts import (
     describe_proposals,
     format_headline,
     format_proposals,
-    format_scale,
     reader_rows,
     reading_warnings,
 )

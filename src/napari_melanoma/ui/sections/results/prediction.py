@@ -24,12 +24,13 @@ class SlidePredictionView(ValidityNotice):
         self._warning_label = named(WrappedLabel(), "slide_cautions", "Warnings about the prediction")
         self._warning_label.setProperty("fault", True)
         super().__init__(session.services.icons, "slide", self._label)
+        self._slide = session.slide
         self.insert_limits(self._warning_label)
         self.show_anyway_button.toggled.connect(lambda on: session.results.show_invalid(on))
 
     def show_results(self, results: AnalysisResults) -> None:
         """Show the prediction."""
-        texts = resolve_prediction(results)
+        texts = resolve_prediction(results, self._slide.info.pixel_size)
         self.show_validity(results.validity, analysis_identity(results.content))
         self.show_anyway_button.setChecked(results.shows_invalid)
         self._label.setText(texts.prediction)

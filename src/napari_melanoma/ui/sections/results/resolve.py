@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.ui.session.results import AnalysisResults
     from napari_melanoma.ui.session.run_status import SuspiciousTile
 
@@ -51,13 +52,13 @@ def resolve_heatmap(results: AnalysisResults) -> HeatmapTexts:
     return HeatmapTexts("", classes, heat.target, heat.tiles, shows_values=bool(results.content))
 
 
-def resolve_prediction(results: AnalysisResults) -> PredictionTexts:
-    """Return the prediction for the slide."""
-    from napari_melanoma.slides.saved_results import describe_other_scores, describe_slide_score
+def resolve_prediction(results: AnalysisResults, size: PixelSize | None) -> PredictionTexts:
+    """Return the prediction for a slide with a pixel size, unless that is unknown."""
+    from napari_melanoma.slides.saved_results import describe_other_scale, describe_other_scores, describe_slide_score
 
     content, validity = results.content, results.validity
     text = describe_slide_score(content)
     if validity is not None and validity.valid:
         text = validity.headline(text)
-    warnings = "\n".join(map(str, content.get("warnings", ())))
-    return PredictionTexts(text, describe_other_scores(content), warnings)
+    warnings = (describe_other_scale(content, size), *map(str, content.get("warnings", ())))
+    return PredictionTexts(text, describe_other_scores(content), "\n".join(filter(None, warnings)))
