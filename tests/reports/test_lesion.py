@@ -42,7 +42,8 @@ def test_the_report_is_self_contained_and_complete(tmp_path):
 
 def test_an_image_without_lesion_is_reported(tmp_path):
     page, _ = report(tmp_path, lesion=False)
-    assert "No lesion was found" in page
+    assert "The model segmented no lesion" in page
+    assert "Not valid: the image does not look like a photograph of a skin lesion" in page  # it has one color
     assert page.count("data:image/jpeg") == 2
 
 

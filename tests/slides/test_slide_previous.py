@@ -150,7 +150,8 @@ def test_a_result_finds_its_slide_after_both_were_moved(
 
 
 def test_a_path_that_would_name_the_home_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home" / "ada")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / "ada"))
     (tmp_path / "home/ada/slides").mkdir(parents=True)
     (tmp_path / "home/ada/slides/a.svs").write_bytes(b"x")
     (tmp_path / "disk/results").mkdir(parents=True)
