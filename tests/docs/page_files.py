@@ -485,7 +485,7 @@ def exported(to: str, *options: str, first: int = 0) -> Builder:
 
     def build(target: Path) -> None:
         source = target.parent / f"source-of-{target.name}"
-        dataset(source, first, splits=("train", "train", "val"))
+        dataset(source, first, splits=("train", "train", "val", "test"))
         run("data", "export", to, source, "--out", target, *options)
         shutil.rmtree(source)
 

@@ -128,7 +128,7 @@ def check_files(out: Path) -> None:
     lines = (out / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines][-1] == "finished"
     assert len((out / "metrics.csv").read_text().splitlines()) == 3
-    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 
 
 def check_parent(one: Path, other: Path) -> None:

@@ -38,7 +38,7 @@ def test_attention_of_a_whole_slide_model_is_a_heatmap_without_lesions(tmp_path:
     results = AnalysisResults(state="finished", heatmap=heat, content=ATTENTION)
     assert not results.has_lesions
     text = "melanoma 0.12, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.72 without)"
-    assert resolve_prediction(results).prediction == text
+    assert resolve_prediction(results, None).prediction == text
 
 
 def test_a_tissue_classifier_has_a_map_of_classes_and_no_suspicious_background(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
     assert not opened(person).view.similar.isVisible()
     person.clicks("paint_similar")
     opened(person)._similar.search(opened(person)._loop.make_request().slides[0], (-900.0, 5.0), "imagenet")
-    person.until(lambda: "there is no cell at row -900" in dock.status.text)
+    person.until(lambda: "There is no cell at row -900" in dock.status.text)
     assert not opened(person).view.similar.strip.cells
     person.mouse.clicks(PALE)
     person.until(lambda: text(person) == SEARCHING or is_found(person, "1 slide"))

@@ -581,6 +581,7 @@ def test_the_form_is_created_once_and_edits_only_the_displayed_slide(person, sli
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     second = person.session
     assert person.opens_section("Synoptic report") is form
+    person.until(lambda: second.synoptic.is_ready)
     form.form.answered.emit("procedure", SynopticAnswer(value="punch"))
     assert first.synoptic.value.answer("procedure") is None
     assert second.synoptic.value.answer("procedure").value == "punch"
