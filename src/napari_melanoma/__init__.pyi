@@ -4,10 +4,12 @@ from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_d
 from .api.hub import pull, push
 from .api.inputs import read_photograph
 from .api.learning import (
+    AdaptedModel,
     EvaluationSummary,
     ModelComparison,
     PatientCase,
     RunInfo,
+    adapt,
     compare,
     evaluate,
     export,
@@ -50,6 +52,7 @@ from .ui import tools as tools  # not in __all__, since it needs a Qt binding
 __version__: str
 
 __all__ = [
+    "AdaptedModel",
     "AnalyzedSlide",
     "BreslowMeasurement",
     "BundleError",
@@ -84,6 +87,7 @@ __all__ = [
     "TrainingError",
     "UnreadableImage",
     "__version__",
+    "adapt",
     "analyze_slide",
     "classify",
     "compare",

@@ -520,7 +520,7 @@ def adapt(
         return Adaptation(plan, **values)
     config = work.create_config(info, _hash_data(found, keys), out.name, values["candidates"], figures)
     bundle = work.write(out, config, info, adaptation_card(config, figures, plan.notes, values["warnings"]))
-    reason = add_graphs(bundle, run)
+    reason = add_graphs(bundle, run, same_encoder=info)
     return Adaptation(plan, bundle=bundle, **(values | {"warnings": (*values["warnings"], *filter(None, [reason]))}))
 
 
