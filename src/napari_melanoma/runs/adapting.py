@@ -395,7 +395,8 @@ def _check_types(
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         raise InputError(
             f"the photographs are of several types ({counts}), and '{info.name}' is adapted to one type at a time. "
-            "Make a data set for each type, and adapt a model to each."
+            "Make a data set for each type, and adapt a model to each. If all are of one type, state it in the column "
+            "modality."
         )
     return shows_skin, common
 
