@@ -25,6 +25,7 @@ from napari_melanoma.classification.adaptation import (
     LabeledCases,
     Selection,
     choose_case_folds,
+    fit_scale,
     list_candidates,
     list_missing,
     select_candidate,
@@ -34,7 +35,7 @@ from napari_melanoma.classification.embeddings import EmbeddingStore
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.dataset import Sample, read_dataset, read_rows
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.metrics.calibration import conformal_sets, expected_calibration_error, fit_temperature, softmax
+from napari_melanoma.metrics.calibration import conformal_sets, expected_calibration_error, softmax
 from napari_melanoma.metrics.roc_curves import choose_decision_threshold
 from napari_melanoma.models.bundle import BundleInfo, read_reference
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -183,7 +184,7 @@ def adapt_to(
     base = AdaptationBase.from_reference(start, config.temperature, config.bias, reference.embeddings)
     folds = choose_case_folds(cases, classes, positive)
     selection = select_candidate(base, cases, list_candidates(labels, positive), folds)
-    temperature = fit_temperature(selection.out_of_fold, labels)
+    temperature = fit_scale(selection.out_of_fold, labels)
     adapted = softmax(selection.head.predict(photographs.logits[~used], photographs.embeddings[~used]), temperature)
     reference_probabilities = softmax(selection.out_of_fold, temperature)
     rule = "clustered" if np.sum(labels == positive) >= 9 else "class_conditional"

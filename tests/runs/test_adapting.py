@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import napari_melanoma as nm
 from napari_melanoma.classification.adaptation import LabeledCases
-from napari_melanoma.classification.classifier import Classifier
+from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.classification.classify import classify
 from napari_melanoma.classification.embeddings import FOLDER
+from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
 from napari_melanoma.core.prediction_config import ClassifierConfig, FittedNumbers, TabularEncoding, ViewConfig
 from napari_melanoma.imaging.modality import ModalityEstimate
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases, read_bundle, write_bundle
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.models import graphs
+from napari_melanoma.models.bundle import (
+    BundleConfig,
+    BundleInfo,
+    ReferenceCases,
+    load_network,
+    read_bundle,
+    write_bundle,
+)
+from napari_melanoma.models.export import export_bundle
 from napari_melanoma.runs import adapting
 from napari_melanoma.runs.adapting import AdaptOptions, adapt, plan_adaptation
+from napari_melanoma.runs.starting_weights import create_network
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import was_trained_on
 
 if TYPE_CHECKING:
@@ -129,7 +146,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 def _as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The drawings are no photographs: their type is that of the table; graphs are written in one test."""
     estimate = ModalityEstimate("dermoscopic", 0.9)
-    monkeypatch.setattr("napari_melanoma.classification.embeddings.recognize_modality", lambda rgb: estimate)
+    for module in ("embeddings", "classify"):
+        monkeypatch.setattr(f"napari_melanoma.classification.{module}.recognize_modality", lambda rgb: estimate)
     monkeypatch.setattr(adapting, "add_graphs", lambda info, run, same_encoder: "")
 
 
@@ -212,6 +230,7 @@ def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, 
     for name in files:
         first, second = ((tmp_path / part / "model" / name).read_bytes() for part in ("first", "second"))
         assert first == second, name
+    assert b"created" not in (tmp_path / "first" / "model" / "config.json").read_bytes()
 
 
 def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) -> None:
@@ -260,11 +279,79 @@ def test_a_model_for_yes_or_no_keeps_its_classes(tmp_path: Path) -> None:
     assert result.bundle.config.classes == ("other", "melanoma")
 
 
+@pytest.mark.slow
+def test_graphs_export_and_heatmap_of_an_adapted_bundle(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graphs of the encoder are those of the model; all back ends predict the same."""
+    known = read_bundle(shutil.copytree(base.path, tmp_path / "base"))
+    assert graphs.add_graphs(known, RunContext()) == ""
+    monkeypatch.setattr(adapting, "add_graphs", graphs.add_graphs)
+    info = run_adapt(known, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    encoders = [(folder / "graphs" / "encode.onnx").read_bytes() for folder in (known.path, info.path)]
+    assert encoders[0] == encoders[1]
+    rgb = np.asarray(Image.open(clinic / "images" / "i003.png"))
+    lesion = LesionInput(rgb, None, {"age": "71"})
+    models = [Classifier.load(info, "cpu", backend) for backend in ("torch", "onnxruntime")]
+    torch_logits, graph_logits = (model.logits([lesion]) for model in models)
+    np.testing.assert_allclose(graph_logits, torch_logits, atol=1e-5)
+    export_bundle(info, tmp_path / "exported" / "adapted.onnx")
+    example = import_file(tmp_path / "exported" / "example.py")
+    session, config = example.load_model(tmp_path / "exported" / "adapted.onnx")
+    found = example.class_probabilities(session, config, rgb, np.ones(rgb.shape[:2], bool), {"age": "71"})
+    expected = models[0].calibration.probabilities(torch_logits)[0]
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+    explained = nm.explain(rgb, model=info, method="cam", age=71)
+    assert explained.heatmap.shape == rgb.shape[:2]
+    assert np.ptp(explained.heatmap) > 0
+
+
+def import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("exported_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """Interval, prediction set, similar cases of the clinic, and what the age contributes."""
+    info = run_adapt(base, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    rgb = draw(np.random.default_rng(77), "melanoma")
+    model, row = Classifier.load(info, "cpu", "torch"), {"age": "71"}
+    found = classify(
+        Photograph(rgb, "new", modality="dermoscopic"), None, row, model, ClassifyOptions(), run=RunContext()
+    )
+    assert found.verdict.lower().startswith("melanoma")
+    assert found.interval is not None
+    assert found.interval[0] <= found.probability <= found.interval[1]
+    assert [one.field for one in found.contributions] == ["age"]
+    assert any(one.image_id.startswith("i") for one in found.neighbours)
+    assert not found.is_out_of_distribution
+    assert ClassPrediction.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_an_adapted_bundle_starts_a_training(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    info = run_adapt(base, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    values = {
+        "task": "classification",
+        "data": {"datasets": [str(clinic)]},
+        "model": {"start": str(info.path), "architecture": "image_tabular", "options": info.config.options},
+    }
+    network = create_network(TrainRecipe.parse(values, "the test"), info.config.options)
+    stored = load_network(info).state_dict()
+    assert all((value == stored[name]).all() for name, value in network.state_dict().items())
+
+
 # Stored embeddings.
 
 
 @pytest.fixture
-def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of photographs that the encoder ran on, one entry per call."""
     counts: list[int] = []
     run_encoder = Classifier.run_encoder
@@ -274,7 +361,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return run_encoder(model, views)
 
     monkeypatch.setattr(Classifier, "run_encoder", counted)
-    yield counts
+    return counts
 
 
 def test_a_stopped_command_continues(base: BundleInfo, tmp_path: Path, encoded: list[int]) -> None:
@@ -427,6 +514,8 @@ def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bund
         run_adapt(read_bundle(bare), clinic, tmp_path / "adapted")
     with pytest.raises(InputError, match="lies in"):
         run_adapt(base, clinic, clinic / "adapted")
+    with pytest.raises(InputError, match="is no model that could be replaced"):
+        run_adapt(base, clinic, clinic.parent)
     with pytest.raises(InputError, match="no photograph has the class of interest, psoriasis"):
         run_adapt(base, clinic, tmp_path / "adapted", target="psoriasis")
 

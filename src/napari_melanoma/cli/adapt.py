@@ -55,7 +55,6 @@ def adapt(
     if out is None:
         raise InputError("the name of the adapted model is missing. Add --out NAME, or use --check.")
     current.after_stop = "Run the same command again to continue; computed embeddings are kept."
-    current.lock_folder(out)
     result = adapt_model(info, dataset, out, chosen, run=current.run)
     _report_plan(current, result.plan)
     for warning in result.warnings:

@@ -24,6 +24,7 @@ from napari_melanoma.classification.adaptation import (
     LabeledCases,
     Selection,
     choose_case_folds,
+    fit_scale,
     list_candidates,
     list_missing,
     select_candidate,
@@ -63,13 +64,14 @@ from napari_melanoma.evaluation.adaptation_card import (
 )
 from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
 from napari_melanoma.imaging.modality import certain_modality, own_type_probability, shows_no_skin
-from napari_melanoma.metrics.calibration import Calibration, conformal_rank, fit_temperature
+from napari_melanoma.metrics.calibration import Calibration, conformal_rank
 from napari_melanoma.metrics.out_of_distribution import (
     MIN_TRAINING_CASES,
     MahalanobisDetector,
     choose_distance_threshold,
 )
 from napari_melanoma.models.bundle import (
+    CONFIG,
     MAX_CASES,
     BundleConfig,
     BundleInfo,
@@ -494,6 +496,8 @@ def adapt(
     options = options or AdaptOptions()
     _check_model(info)
     require_outside_datasets(out, [dataset])
+    if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
     found = _leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
     if not _is_adaptable(info.config):
         fits = np.array([name in info.config.classes or OTHER in info.config.classes for name in found.labels], bool)
@@ -683,7 +687,7 @@ class _Work:
         """Return temperature and bias of the adapted model."""
         if not self.is_only_recalibrated:
             logits = self.selection.out_of_fold
-            return Calibration(fit_temperature(logits, self.cases.labels), (0.0,) * len(self.classes))
+            return Calibration(fit_scale(logits, self.cases.labels), (0.0,) * len(self.classes))
         head, classifier = self.selection.head, _classifier(info.config)
         scale = float(head.mix[0, 0] / self.base.mix[0, 0])
         return Calibration(classifier.temperature / scale, tuple((head.bias - head.bias.mean()).tolist()))
