@@ -37,8 +37,9 @@ from napari_melanoma.models.bundle import (
     write_bundle,
 )
 from napari_melanoma.models.export import export_bundle
-from napari_melanoma.runs import adapting
-from napari_melanoma.runs.adapting import AdaptOptions, adapt, plan_adaptation
+from napari_melanoma.runs import adapting, clinic_photographs
+from napari_melanoma.runs.adapting import adapt, plan_adaptation
+from napari_melanoma.runs.clinic_photographs import AdaptOptions
 from napari_melanoma.runs.starting_weights import create_network
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import was_trained_on
@@ -426,7 +427,7 @@ def one_positive_class(rows: list[Row]) -> None:
         row["diagnosis"] = "melanoma"
 
 
-def unknown_words(rows: list[Row]) -> None:
+def words_of_no_diagnosis(rows: list[Row]) -> None:
     for row in rows:
         row["diagnosis"] = "blob"
 
@@ -440,7 +441,7 @@ def two_types(rows: list[Row]) -> None:
     ("spoil", "error", "message"),
     [
         (no_diagnoses, DataSetError, r"no diagnosis: 40 photographs .*column diagnosis"),
-        (unknown_words, DataSetError, r"not known: 40 photographs \(i000: blob, "),
+        (words_of_no_diagnosis, DataSetError, r"not known: 40 photographs \(i000: blob, "),
         (one_class, InputError, r"0 of 5 photographs of the class of interest"),
         (one_positive_class, InputError, r"0 of 5 photographs of other classes"),
         (two_types, InputError, r"several types \(32 dermoscopic, 8 macroscopic\).*data set for each type"),
@@ -488,9 +489,9 @@ def test_copies_of_a_picture_are_one_group(base: BundleInfo, tmp_path: Path, mon
 
     pairs = [SimilarPair(0, 12, 1.0), SimilarPair(2, 8, 1.0)]  # melanoma twice, and nevus with nevus
     assert rows[0]["diagnosis"] == rows[12]["diagnosis"]
-    monkeypatch.setattr(adapting, "find_similar_pairs", lambda thumbnails, run: pairs)
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: pairs)
     assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).groups == 18
-    monkeypatch.setattr(adapting, "find_similar_pairs", lambda thumbnails, run: [SimilarPair(0, 2, 1.0)])
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: [SimilarPair(0, 2, 1.0)])
     plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
     assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i002"]
 
@@ -539,8 +540,8 @@ def test_photographs_of_the_training_are_left_out(
 
     from napari_melanoma.data.training_images import TrainingImages
 
-    monkeypatch.setattr(adapting, "read_training_images", lambda info: TrainingImages())
-    monkeypatch.setattr(adapting, "find_trained_images", find)
+    monkeypatch.setattr(clinic_photographs, "read_training_images", lambda info: TrainingImages())
+    monkeypatch.setattr(clinic_photographs, "find_trained_images", find)
     plan = plan_adaptation(base, clinic, AdaptOptions(), run=RunContext())
     assert list(plan.left_out["used to train the model"]) == ["i000", "i001", "i006", "i007"]
     assert plan.photographs == COUNT - 4
