@@ -36,12 +36,10 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 __all__ = [
-    "AdaptedModel",
     "EvaluationSummary",
     "ModelComparison",
     "PatientCase",
     "RunInfo",
-    "adapt",
     "compare",
     "evaluate",
     "export",
@@ -543,125 +541,6 @@ def evaluate(
     failed = {item.sample.image_id: item.error for item in evaluation.failed}
     parts = {part: dict(estimates) for part, estimates in evaluation.parts.items()}
     return EvaluationSummary(out, parts.pop(ALL_IMAGES), parts, failed, tuple(evaluation.warnings))
-
-
-@dataclass(frozen=True)
-class AdaptedModel:
-    """A classifier that was adapted to the photographs of a clinic.
-
-    Parameters
-    ----------
-    model : BundleInfo
-        The adapted model; the model itself if it is better kept as it is.
-    kept : bool
-        Whether the model is kept as it is.
-    advice : {"activate", "keep", "inconclusive"}
-        Whether to use the adapted model, with ``reason``.
-    chosen : str
-        The chosen candidate, such as ``"stacked, ridge 0.3"``.
-    table : list of dict
-        The rows of ``to_pandas``.
-    left_out : dict of str to list of str
-        Reason to photographs that were not used.
-    warnings : tuple of str
-        Limitations of the figures.
-    """
-
-    model: BundleInfo
-    kept: bool
-    advice: str
-    reason: str
-    chosen: str
-    table: list[dict[str, Any]] = field(repr=False)
-    left_out: dict[str, list[str]] = field(repr=False)
-    warnings: tuple[str, ...]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the figures of both models as a table.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per metric: ``metric``, and ``mean``, ``low`` and ``high`` of each model, with the prefix ``before_``
-            or ``after_``. Each photograph is predicted without its patient or lesion.
-        """
-        import pandas as pd
-
-        return pd.DataFrame(self.table)
-
-
-def adapt(
-    model: AnyPath | BundleInfo,
-    data: AnyPath,
-    folder: AnyPath | None = None,
-    *,
-    target: str = "",
-    group: str = "",
-    sensitivity: float = 0.9,
-    progress: ProgressCallback | None = None,
-) -> AdaptedModel:
-    """Adapt a classifier to the photographs of a clinic, by a linear layer that is fitted in seconds.
-
-    Parameters
-    ----------
-    model : str, path-like or BundleInfo
-        A classifier of photographs.
-    data : str or os.PathLike
-        Data set with the column ``diagnosis``; embeddings are stored in it.
-    folder : str or os.PathLike, optional
-        Receives the bundle; by default a folder of the user's model folder, named after model and data set.
-    target : str
-        Class of interest, such as ``"melanoma"``; by default the positive class of the model.
-    group : str
-        Column that names the patient; by default ``patient_id``, else ``lesion_id``, else each photograph by itself.
-    sensitivity : float
-        Sensitivity that the decision threshold is chosen for.
-    progress : callable, optional
-        Called with each ``Progress``.
-
-    Returns
-    -------
-    AdaptedModel
-        The adapted model beside the model as it is.
-
-    Raises
-    ------
-    InputError
-        If there are too few photographs or classes, or photographs of several types; it states what is missing.
-    DataSetError
-        If the data set is invalid.
-    BundleError
-        If the model cannot be adapted.
-
-    Examples
-    --------
-    >>> import napari_melanoma as nm
-    >>> adapted = nm.adapt("melanoma-small", "datasets/clinic", "melanoma-clinic")  # doctest: +SKIP
-    >>> nm.classify("photo.jpg", model=adapted.model)  # doctest: +SKIP
-    """
-    from napari_melanoma.models.bundle import user_models_folder
-    from napari_melanoma.runs.adapting import AdaptOptions
-    from napari_melanoma.runs.adapting import adapt as adapt_model
-
-    info, dataset = to_bundle(model), to_path(data, "a data set")
-    options = AdaptOptions.parse({"target": target, "group": group, "sensitivity": sensitivity}, "adapt")
-    default = user_models_folder() / f"{info.name}-{dataset.resolve().name}"
-    out = default if folder is None else to_path(folder, "the folder of the model")
-    found = adapt_model(info, dataset, out, options, run=to_run(progress))
-    before, after = found.figures.shipped, found.figures.adapted
-    table = [
-        {"metric": name, **_prefixed("before", before[name]), **_prefixed("after", after[name])}
-        for name in after
-        if name in before
-    ]
-    left_out = {reason: list(names) for reason, names in found.plan.left_out.items()}
-    advice, reason = found.figures.advice, found.figures.reason
-    kept = found.bundle is None
-    return AdaptedModel(found.bundle or info, kept, advice, reason, found.chosen, table, left_out, found.warnings)
-
-
-def _prefixed(prefix: str, estimate: Estimate) -> dict[str, float]:
-    return {f"{prefix}_{name}": getattr(estimate, name) for name in ("mean", "low", "high")}
 
 
 @dataclass(frozen=True)

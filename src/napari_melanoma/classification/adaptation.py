@@ -248,6 +248,19 @@ def predict_left_out(
     return _Problem.prepare(base, cases).predict_left_out(candidate, [folds == fold for fold in np.unique(folds)])
 
 
+def fit_scale(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the temperature of out-of-fold logits, drawn to 1: separable classes would need a temperature of 0."""
+    from scipy.optimize import minimize_scalar
+
+    true = logits[np.arange(len(labels)), labels]
+
+    def loss(factor: float) -> float:
+        losses = np.logaddexp.reduce(factor * logits, axis=1) - factor * true
+        return float(losses.sum() + SCALE_PENALTY * (factor - 1) ** 2 / 2)
+
+    return 1 / float(minimize_scalar(loss, bounds=(MIN_FACTOR, 1 / MIN_FACTOR), method="bounded").x)
+
+
 def _compare(
     logits: dict[Candidate, NDArray[np.float64]], problem: _Problem, used: NDArray[np.bool_]
 ) -> list[CandidateFigures]:

@@ -53,17 +53,17 @@ class EmbeddedPhotograph:
 class EmbeddingStore:
     """The stored embeddings of a data set by one classifier.
 
-    In a data set that cannot be written to, they are stored in the user's cache.
+    ``folder``: by default in the data set or, if it cannot be written to, in the user's cache.
     """
 
-    def __init__(self, dataset: Path, info: BundleInfo) -> None:
+    def __init__(self, dataset: Path, info: BundleInfo, folder: Path | None = None) -> None:
         self.info = info
         view = info.config.classifier.view.model_dump(mode="json") if info.config.classifier else {}
         settings = json.dumps(
             [info.prediction_fingerprint(calibrated=False), info.config.preprocessing.model_dump(mode="json"), view]
         )
         model = hashlib.sha256(f"{info.fingerprint} {settings}".encode()).hexdigest()
-        self.folder = _choose_folder(dataset) / f"{info.name[:40]}-{model[:16]}"
+        self.folder = (folder or _choose_folder(dataset)) / f"{info.name[:40]}-{model[:16]}"
 
     @cached_property
     def _columns(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class EmbeddingStore:
     def read(self, key: str) -> EmbeddedPhotograph | None:
         """Return a stored photograph; None if it is not stored, or its file is damaged."""
         try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as arrays:
+            with (self.folder / f"{key}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 kind = cast("ModalityKind", str(arrays["kind"]))
                 estimate = ModalityEstimate(kind, float(arrays["probability"]))
                 return EmbeddedPhotograph(arrays["embedding"], arrays["logits"], estimate, int(arrays["pixels"]))

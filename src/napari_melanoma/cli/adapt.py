@@ -33,7 +33,7 @@ def adapt(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data set with the column diagnosis.")],
     options: Annotated[
         OptionValues,
-        ConfigOptions("runs.adapting:AdaptOptions", names={"segmenter": "--segmenter BUNDLE"}),
+        ConfigOptions("runs.clinic_photographs:AdaptOptions", names={"segmenter": "--segmenter BUNDLE"}),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="NAME", help="Folder that receives the bundle; its name.")
@@ -42,8 +42,9 @@ def adapt(
 ) -> None:
     """Adapt a classifier."""
     from napari_melanoma.models.installed_bundles import find_bundle
-    from napari_melanoma.runs.adapting import AdaptOptions, plan_adaptation
     from napari_melanoma.runs.adapting import adapt as adapt_model
+    from napari_melanoma.runs.adapting import plan_adaptation
+    from napari_melanoma.runs.clinic_photographs import AdaptOptions
 
     chosen, info = AdaptOptions.parse(options, "the command line"), find_bundle(model)
     if check:
@@ -55,7 +56,6 @@ def adapt(
     if out is None:
         raise InputError("the name of the adapted model is missing. Add --out NAME, or use --check.")
     current.after_stop = "Run the same command again to continue; computed embeddings are kept."
-    current.lock_folder(out)
     result = adapt_model(info, dataset, out, chosen, run=current.run)
     _report_plan(current, result.plan)
     for warning in result.warnings:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_melanoma.classification.adaptation import fit_scale
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.evaluation.classes import class_subgroups
 from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups, card_header
 from napari_melanoma.evaluation.recommendation import TOLERATED_LOSS
-from napari_melanoma.metrics.calibration import conformal_sets, fit_temperature, softmax
+from napari_melanoma.metrics.calibration import conformal_sets, softmax
 from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.metrics.metric_table import CLASS_METRICS
 from napari_melanoma.metrics.roc_curves import choose_decision_threshold
@@ -165,7 +166,7 @@ def _shipped(info: BundleInfo, cases: LabeledCases, index: int) -> _Model:
 
 def _adapted(cases: LabeledCases, selection: Selection, index: int, rule: SetRule, coverage: float) -> _Model:
     """Predict each photograph without its fold; its prediction set is calibrated on the other folds."""
-    probabilities = softmax(selection.nested, fit_temperature(selection.nested, cases.labels))
+    probabilities = softmax(selection.nested, fit_scale(selection.nested, cases.labels))
     sets = np.zeros(probabilities.shape, bool)
     for fold in np.unique(selection.folds):
         own = selection.folds == fold
