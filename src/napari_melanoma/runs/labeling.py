@@ -44,22 +44,11 @@ from napari_melanoma.metrics.calibration import softmax, wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import read_reference
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
-from napari_melanoma.runs.adapting import (
-    MIXED_SHARE,
-    AdaptOptions,
-)
-from napari_melanoma.runs.adapting import (
-    _check_model as check_model,
-)
-from napari_melanoma.runs.adapting import (
-    _choose_classes as choose_classes,
-)
-from napari_melanoma.runs.adapting import (
-    _list_candidates as allowed_candidates,
-)
-from napari_melanoma.runs.adapting import (
-    _read_labels as read_classes,
-)
+from napari_melanoma.runs.adapting import _check_model as check_model
+from napari_melanoma.runs.adapting import _choose_classes as choose_classes
+from napari_melanoma.runs.adapting import _list_candidates as allowed_candidates
+from napari_melanoma.runs.clinic_photographs import MIXED_SHARE, AdaptOptions
+from napari_melanoma.runs.clinic_photographs import read_labels as read_classes
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.run_data import read_training_images
 
@@ -212,6 +201,14 @@ class LabelingState:
     fit: LabelFit | None = None
 
 
+class _Row(NamedTuple):
+    """A row of the corrections: as given, harmonized, and its files; None if the image is missing."""
+
+    row: Mapping[str, str]
+    harmonized: dict[str, str]
+    files: PhotographFiles | None
+
+
 @dataclass(frozen=True, eq=False)
 class _Item:
     """A photograph of the corrections: its file in the folder, else in the corrections, and its row."""
@@ -243,7 +240,8 @@ class Labeling:
         self.corrections, self._store = corrections, EmbeddingStore(corrections, self.info)
         self._segmenter = find_bundle(AdaptOptions().segmenter)
         self._harmonizer = Harmonizer()
-        self._rows: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {}  # by digest: as given, and harmonized
+        self._rows: dict[str, _Row] = {}  # by digest
+        self._bases: dict[tuple[str, ...], AdaptationBase] = {}  # by classes
         self._embedded: dict[Path, tuple[PhotographFiles, EmbeddedPhotograph]] = {}
 
     @cached_property
@@ -266,19 +264,12 @@ class Labeling:
 
         ``rows``: of the corrections, by the digest of the pixels.
         """
-        before = self._rows
-        self._rows = {
-            digest: before[digest]
-            if digest in before and before[digest][0] == row
-            else (row, self._harmonizer.harmonize_row(row))
-            for digest, row in rows.items()
-        }
+        self._rows = {digest: self._read_row(row, self._rows.get(digest)) for digest, row in rows.items()}
         in_folder = {one.digest: one.path for one in photographs if one.digest in rows}
         frontier = _find_frontier(photographs, rows)
         files = {one.path: PhotographFiles(one.path) for one in photographs}
         items = []
-        for digest, (row, harmonized) in self._rows.items():
-            stored = self._find_files(row, harmonized)
+        for digest, (row, harmonized, stored) in self._rows.items():
             if stored is None or (digest not in in_folder and not row.get("diagnosis")):
                 continue
             path = in_folder.get(digest, stored.image)
@@ -292,6 +283,18 @@ class Labeling:
         closed = {item.path for item in items if item.is_rejected or find_own_label(item.row, reader)}
         order, drawn = order_photographs(photographs, closed, embedded, state)
         return replace(state, missing=missing, order=order, drawn=drawn, labels=labels)
+
+    def _read_row(self, row: Mapping[str, str], before: _Row | None) -> _Row:
+        """Harmonize a row, and find its files, unless it is unchanged: stored files do not change."""
+        if before is not None and before.row == row:
+            return before
+        harmonized = self._harmonizer.harmonize_row(row)
+        return _Row(row, harmonized, self._find_files(row, harmonized))
+
+    def _get_base(self, classes: tuple[str, ...]) -> AdaptationBase:
+        if classes not in self._bases:
+            self._bases[classes] = create_base(self.info, classes)
+        return self._bases[classes]
 
     def _find_files(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> PhotographFiles | None:
         image = find_stored_file(self.corrections, find_image_path(self.corrections, dict(row)))
@@ -343,7 +346,7 @@ class Labeling:
         assert config.classifier is not None  # guaranteed by the check of the model
         positive, paths = config.classifier.positive, list(embedded)
         logits = np.array([embedded[path].logits for path in paths]).reshape(len(paths), len(config.classes))
-        base = create_base(self.info, config.classes)
+        base = self._get_base(config.classes)
         shipped = _by_class(paths, config.classes, softmax(logits @ base.mix.T + base.offsets))
         state = LabelingState(self.info.name, positive, shipped=shipped)
         words = read_classes(
@@ -371,7 +374,7 @@ class Labeling:
         )
         if state.counts.describe_missing(positive):
             return state
-        base, known = create_base(self.info, classes), [embedded[item.path] for item in used]
+        base, known = self._get_base(classes), [embedded[item.path] for item in used]
         cases = LabeledCases(
             np.stack([one.embedding for one in known]), np.stack([one.logits for one in known]), labels, groups
         )

@@ -58,6 +58,7 @@ COLORS: tuple[Color, ...] = (  # of the keys; those of the Paint section
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
 VISIBLE_CLASSES = 5
+NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
 MAX_CRASHES = 3  # of the worker in a row
 EMBEDDED_BEFORE_FIT = 10  # embeddings between two orders
 NO_MASK = ", with the predicted mask"
@@ -110,6 +111,7 @@ class DiagnosisSection(CollapsibleSection):
         self._labeling = _Labelings()
         self._fitted: object = None  # what the state was computed from
         self._skipped: set[Path] = set()
+        self._labeled: Path | None = None  # after which the next photograph is to be opened
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._digests: dict[str, str] = {}  # of rows, by image id
         self._shown: Path | None = None
@@ -119,7 +121,7 @@ class DiagnosisSection(CollapsibleSection):
         self._done = self._crashes = 0
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
-        self._timer = DebounceTimer(self)
+        self._timer, self._next_timer = DebounceTimer(self), DebounceTimer(self, NEXT_MS)
         self._create_widgets()
         self._connect()
         self._show_classes()
@@ -172,8 +174,9 @@ class DiagnosisSection(CollapsibleSection):
         add_number_shortcuts(dock, "review.classes", self._on_key)
         add_number_shortcuts(dock, "review.class_keys", self._on_key)
         add_shortcut(dock, "review.undo", parts.store.undo)
-        self.toggled.connect(self._on_toggled)
+        self.toggled.connect(self._on_expanded)
         self._timer.timeout.connect(self.refresh)
+        self._next_timer.timeout.connect(self._open_next)
         self._queue.succeeded.connect(self._on_job)
         self._queue.failed.connect(self._on_failed)
         parts.store.changed.connect(self.refresh)
@@ -274,15 +277,20 @@ class DiagnosisSection(CollapsibleSection):
             self._parts.store.label(session.source, path, label, callback)
             self._given.add(path)
             self._shown = None  # it is not skipped
-            self._open_next(path)
+            self._labeled = path
+            self._next_timer.start()
 
     def _find_drawn(self) -> Path | None:
         """Return the next photograph in the random order; None if it is not known."""
         state = self.state
         return None if state is None else next((path for path in state.order if path in state.drawn), None)
 
-    def _open_next(self, path: Path) -> None:
-        """Open the photograph to label after another one, which was just labeled."""
+    def _open_next(self) -> None:
+        """Open the photograph to label after the one that was just labeled, unless the user has opened another one."""
+        path, self._labeled = self._labeled, None
+        self._next_timer.stop()
+        if path is None or self._dock.list_view.path != path:
+            return
         listed = [image.path for image in self._dock.list_model.rows]
         rank = listed.index(path) + 1 if path in listed else 0
         is_informative = self._dock.list_model.query.sort == INFORMATIVE
@@ -382,6 +390,8 @@ class DiagnosisSection(CollapsibleSection):
         self._missing = {path: new[path] for path in (*ordered, *new) if path in new}
         live_predictions().set_texts({path: describe_live(state, path) for path in state.shipped})
         self.updated.emit()
+        if self._labeled in state.labels:
+            self._open_next()
         self._mark_own_class()
         self._embed_next()
 
@@ -445,7 +455,7 @@ class DiagnosisSection(CollapsibleSection):
         self._show_texts()
         self.refresh()
 
-    def _on_toggled(self, is_expanded: bool) -> None:
+    def _on_expanded(self, is_expanded: bool) -> None:
         """Order by what to label next while the section is shown."""
         combo, keys = self._dock.sort_combo, list(self._dock.sort_keys)
         chosen = INFORMATIVE if is_expanded else UNCERTAINTY
@@ -558,13 +568,13 @@ def _adapt(
 
 def describe_live(state: LabelingState, path: Path) -> str:
     """Return the predictions of a photograph: of the model, and of the fit so far."""
-    lines = {"shipped": state.shipped.get(path), f"yours so far ({state.counts.photographs})": state.adapted.get(path)}
+    lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
     return "\n".join(f"{name}: {_describe_classes(values, state.positive)}" for name, values in lines.items() if values)
 
 
 def _describe_classes(values: Mapping[str, float], positive: str) -> str:
     top = max(values, key=lambda name: values[name])
-    likely = "" if top == positive else f", most likely {top} {values[top]:.2f}"
+    likely = "" if top == positive else f" ({top} {values[top]:.2f})"
     return f"{positive} {values.get(positive, math.nan):.2f}{likely}"
 
 
