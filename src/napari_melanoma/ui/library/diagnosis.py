@@ -35,6 +35,7 @@ from napari_melanoma.ui.widgets.style import (
     named,
     reserve_space,
     row,
+    scroll_area,
     tool_button,
 )
 
@@ -57,7 +58,7 @@ COLORS: tuple[Color, ...] = (  # of the keys; those of the Paint section
     *((213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0), (204, 121, 167), (86, 180, 233)),
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
-VISIBLE_CLASSES = 5
+VISIBLE_CLASSES = 4
 NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
 MAX_CRASHES = 3  # of the worker in a row
 EMBEDDED_BEFORE_FIT = 10  # embeddings between two orders
@@ -119,6 +120,7 @@ class DiagnosisSection(CollapsibleSection):
         self._requested: dict[Path, PhotographFiles] = {}  # embedded, or failed: not requested again
         self._request: WorkerRequest | None = None
         self._done = self._crashes = 0
+        self._outcome = ""  # of the last selection, shown until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
         self._timer, self._next_timer = DebounceTimer(self), DebounceTimer(self, NEXT_MS)
@@ -155,12 +157,19 @@ class DiagnosisSection(CollapsibleSection):
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
         reserve_space(self.chart)
         self.use_button = named(QPushButton("Use this model"), "use_adapted", "Use this model")
-        self.result_label = _label("label_result", "Result of the selection", lines=3)
-        self.add_widget(row(QLabel("adapts"), self.model, stretch=1))
-        self.add_widget(row(self.list, column(self.add_button, self.remove_button), stretch=0))
-        self.add_widget(row(QLabel("reader"), self.reader_button, self.undo_button, stretch=1))
-        for widget in (self.advice_label, self.accuracy_label, self.chart, self.use_button, self.result_label):
-            self.add_widget(widget)
+        page = column(
+            row(self.list, column(self.add_button, self.remove_button), stretch=0),
+            row(QLabel("reader"), self.reader_button, self.undo_button, stretch=0),
+            self.advice_label,
+            self.accuracy_label,
+            self.chart,
+            row(QLabel("adapts"), self.model, stretch=1),
+            self.use_button,
+        )
+        area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
+        area.setMinimumHeight((VISIBLE_CLASSES + 3) * ROW_PX)
+        area.setMaximumHeight(page.sizeHint().height())
+        self.add_widget(area)
 
     def _connect(self) -> None:
         dock, parts = self._dock, self._parts
@@ -276,6 +285,7 @@ class DiagnosisSection(CollapsibleSection):
             callback = partial(self._on_labeled, path, label.reader, is_valid)
             self._parts.store.label(session.source, path, label, callback)
             self._given.add(path)
+            self._outcome = ""
             self._shown = None  # it is not skipped
             self._labeled = path
             self._next_timer.start()
@@ -473,7 +483,8 @@ class DiagnosisSection(CollapsibleSection):
 
     def _show_texts(self) -> None:
         state, curve = self.state, self.curve
-        self.advice_label.setText(STARTING if state is None else describe_advice(state, curve))
+        advice = STARTING if state is None else describe_advice(state, curve)
+        self.advice_label.setText(self._outcome or advice)
         self.accuracy_label.setText("" if state is None else describe_accuracy(state))
         self.chart.show_points(() if curve is None else list_points(curve))
         is_ready = state is not None and state.fit is not None
@@ -489,20 +500,21 @@ class DiagnosisSection(CollapsibleSection):
             return
         folder, model = self._parts.store.folder, self.state.model
         work = partial(_adapt, model, folder, self._processes)
-        self.result_label.setText("Comparing the shipped model with the adapted ones ...")
-        self._dock.start("adapting", "Adapting ...", work, self._on_adapted).finished.connect(self._show_texts)
+        self._dock.start(
+            "adapting", "Comparing the shipped model with adapted ones ...", work, self._on_adapted
+        ).finished.connect(self._show_texts)
+        self.use_button.setEnabled(False)
 
     def cancel_use(self) -> None:
         """End the process of the selection."""
         for process in self._processes:
             process.kill()
-        self.result_label.setText("Canceled. The shipped model stays in use.")
 
     def _on_adapted(self, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
         summary, bundle = outcome
-        text = describe_outcome(summary, None if bundle is None else bundle.name)
-        self.result_label.setText(text)
-        self._dock.status.show_message(text)
+        self._outcome = describe_outcome(summary, None if bundle is None else bundle.name)
+        self._dock.status.show_message(self._outcome)
+        self._show_texts()
         if bundle is not None:
             models_changed().changed.emit(bundle.name)
 

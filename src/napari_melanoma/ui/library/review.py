@@ -428,5 +428,8 @@ class ReviewDock(LibraryDock):
             self.rating.cancel()
         elif task == "embedding":
             self.diagnosis.cancel_embedding()
+        elif task == "adapting":
+            self.diagnosis.cancel_use()
+            super()._on_cancelled(task)
         else:
             super()._on_cancelled(task)
