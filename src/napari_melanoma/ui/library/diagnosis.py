@@ -572,7 +572,7 @@ def _adapt(
         out = Path(temporary, f"{model}-adapted")
         summary = run_command(python_command("adapt", model, str(folder), "--out", str(out), "--json"), processes, run)
         is_better = summary.get("bundle") and summary.get("advice") == "activate"
-        return summary, install_bundle(read_bundle(out)) if is_better else None
+        return summary, install_bundle(read_bundle(out), out.name) if is_better else None
 
 
 # The texts.
