@@ -521,10 +521,14 @@ def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bund
         run_adapt(base, clinic, tmp_path / "adapted", target="psoriasis")
 
 
-def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, clinic: Path) -> None:
+def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, tmp_path: Path) -> None:
+    """It gets no new classes."""
     other = replace(base, config=base.config.model_copy(update={"architecture": "biomarker"}))
-    plan = plan_adaptation(other, clinic, AdaptOptions(), run=RunContext())
+    data = write_dataset(tmp_path / "data", make_rows(60, ("melanoma", "nevus", "basal cell carcinoma")))
+    plan = plan_adaptation(other, data, AdaptOptions(), run=RunContext())
     assert plan.candidates == ("shipped", "recalibrated")
+    assert plan.classes == {"melanoma": 20, "nevus": 20}
+    assert len(plan.left_out["a class that the model cannot get"]) == 20
 
 
 def test_photographs_of_the_training_are_left_out(
