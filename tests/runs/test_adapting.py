@@ -25,6 +25,7 @@ from napari_melanoma.classification.prediction import ClassifyOptions, ClassPred
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
 from napari_melanoma.core.prediction_config import ClassifierConfig, FittedNumbers, TabularEncoding, ViewConfig
+from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models import graphs
@@ -39,7 +40,7 @@ from napari_melanoma.models.bundle import (
 from napari_melanoma.models.export import export_bundle
 from napari_melanoma.runs import adapting, clinic_photographs
 from napari_melanoma.runs.adapting import adapt, plan_adaptation
-from napari_melanoma.runs.clinic_photographs import AdaptOptions
+from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_labels
 from napari_melanoma.runs.starting_weights import create_network
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import was_trained_on
@@ -201,6 +202,25 @@ def test_an_adapted_bundle_is_an_ordinary_better_one(base: BundleInfo, clinic: P
     json.dumps(result.to_json())
 
 
+@pytest.mark.usefixtures("user_folders")
+def test_the_function_of_the_python_api(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder, the bundle is installed."""
+    found = nm.adapt(base, clinic, target="melanoma")
+    assert not found.kept
+    assert found.model.name == "base-clinic"
+    assert nm.load_model("base-clinic").path == found.model.path
+    table = found.to_pandas().set_index("metric")
+    assert table.loc["AUC", "after_mean"] > table.loc["AUC", "before_mean"]
+    assert table.loc["AUC", "after_low"] <= table.loc["AUC", "after_mean"] <= table.loc["AUC", "after_high"]
+    assert (found.advice, found.left_out) == ("activate", {})
+    kept = replace(run_adapt(base, clinic, tmp_path / "model"), bundle=None)
+    monkeypatch.setattr(adapting, "adapt", lambda *arguments, run: kept)
+    assert nm.adapt(base, clinic).model is base
+    assert nm.adapt(base, clinic).kept
+
+
 def test_the_photographs_are_known_afterwards(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
     """They count as training images, and are not out of distribution."""
     info = run_adapt(base, clinic, tmp_path / "adapted").bundle
@@ -243,6 +263,36 @@ def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) 
     assert result.bundle is not None
     assert result.bundle.config.classes == ("melanoma", "nevus", "basal cell carcinoma")
     assert result.figures.adapted["AUC"].mean > 0.9
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive", "expected"),
+    [
+        (("melanoma", "nevus"), "melanoma", ["melanoma", "nevus", "basal cell carcinoma", "benign keratosis", ""]),
+        (
+            ("melanoma", "nevus", "seborrheic keratosis"),
+            "melanoma",
+            ["melanoma", "nevus", "basal cell carcinoma", "seborrheic keratosis", ""],
+        ),
+        (
+            ("melanoma", "nevus"),
+            "spitz nevus",
+            ["melanoma", "spitz nevus", "basal cell carcinoma", "benign keratosis", ""],
+        ),
+        (("other", "malignant"), "malignant", ["malignant", "other", "malignant", "other", "malignant"]),
+        (("other", "malignant"), "melanoma", ["melanoma", "other", "other", "other", ""]),
+        (("other", "malignant"), "nevus", ["other", "nevus", "other", "other", ""]),
+    ],
+)
+def test_classes_of_diagnoses(base: BundleInfo, classes: tuple[str, ...], positive: str, expected: list[str]) -> None:
+    own = "malignant" if "malignant" in classes else "melanoma"
+    values = base.config.model_dump() | {"classes": classes}
+    values["classifier"]["positive"] = own
+    words = ["melanoma in situ", "Spitz nevus", "BCC", "benign keratosis", "malignant"]
+    raw = {("clinic", word): {"image_id": word, "diagnosis": word} for word in words}
+    rows = {key: Harmonizer().harmonize_row(row) for key, row in raw.items()}
+    found = read_labels(BundleConfig.model_validate(values), raw, rows, positive)
+    assert [found.get(key, "") for key in raw] == expected
 
 
 def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
@@ -521,10 +571,14 @@ def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bund
         run_adapt(base, clinic, tmp_path / "adapted", target="psoriasis")
 
 
-def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, clinic: Path) -> None:
+def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, tmp_path: Path) -> None:
+    """It gets no new classes."""
     other = replace(base, config=base.config.model_copy(update={"architecture": "biomarker"}))
-    plan = plan_adaptation(other, clinic, AdaptOptions(), run=RunContext())
+    data = write_dataset(tmp_path / "data", make_rows(60, ("melanoma", "nevus", "basal cell carcinoma")))
+    plan = plan_adaptation(other, data, AdaptOptions(), run=RunContext())
     assert plan.candidates == ("shipped", "recalibrated")
+    assert plan.classes == {"melanoma": 20, "nevus": 20}
+    assert len(plan.left_out["a class that the model cannot get"]) == 20
 
 
 def test_photographs_of_the_training_are_left_out(

@@ -160,9 +160,17 @@ class Adaptation:
 
 def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
     """Return what an adaptation would use, without running the model."""
+    return _plan(info, dataset, _select_photographs(info, dataset, options, run), options)
+
+
+def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> LabeledPhotographs:
+    """Refuse models that cannot be adapted; return the photographs that can be used, as far as known without pixels."""
     _check_model(info)
     found = leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
-    return _plan(info, dataset, found, options)
+    if _is_adaptable(info.config):
+        return found
+    classes = (*info.config.classes, found.positive) if is_yes_or_no(info.config) else info.config.classes
+    return found.keep(np.array([name in classes or OTHER in classes for name in found.labels], bool), NOT_A_CLASS)
 
 
 def _check_model(info: BundleInfo) -> None:
@@ -246,14 +254,10 @@ def adapt(
     Nothing is written, apart from embeddings, if the model is better kept as it is.
     """
     options = options or AdaptOptions()
-    _check_model(info)
     require_outside_datasets(out, [dataset])
     if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
-    found = leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
-    if not _is_adaptable(info.config):
-        fits = np.array([name in info.config.classes or OTHER in info.config.classes for name in found.labels], bool)
-        found = found.keep(fits, NOT_A_CLASS)
+    found = _select_photographs(info, dataset, options, run)
     if refusal := _plan(info, dataset, found, options).refusal:  # before slow work
         raise InputError(refusal)
     found, embedded, keys = embed_photographs(info, dataset, found, options, run)

@@ -180,8 +180,10 @@ def read_labels(
     for key, row in rows.items():
         word = row.get("diagnosis_detail") or row.get(DIAGNOSIS) or ""
         if not is_yes_or_no(config):
-            known = [above for above in taxonomy.iter_ancestors(word) if above in config.classes or above == positive]
-            label = known[0] if known else row.get(DIAGNOSIS, "")
+            usual = (name for name in taxonomy.iter_ancestors(word) if name in config.classes or name == positive)
+            # A diagnosis that contains one class of the model counts as it: benign keratosis, for seborrheic keratosis
+            below = [name for name in config.classes if word and taxonomy.is_within(name, word)]
+            label = next(usual, "") or (below[0] if len(below) == 1 else row.get(DIAGNOSIS, ""))
         elif positive in OUTCOME_COLUMNS:
             label = {"1": positive, "0": OTHER}.get(row.get(OUTCOME_COLUMNS[positive], ""), "")
         else:
