@@ -135,7 +135,11 @@ def labeler(viewer, shared_client, corrections, qtbot, photographs):
 @pytest.mark.both_qts
 def test_number_keys_store_diagnoses_and_open_the_next(labeler, corrections):
     assert labeler.dock.sort_combo.currentText() == INFORMATIVE
-    assert [labeler.section.list.item(row).text() for row in range(3)] == ["melanoma", "nevus", "seborrheic keratosis"]
+    assert [labeler.section.class_list.list.item(row).text() for row in range(3)] == [
+        "melanoma",
+        "nevus",
+        "seborrheic keratosis",
+    ]
     first, second = labeler.labels(2)
     assert first != second != labeler.sees()
     rows = corrections.rows()
@@ -266,13 +270,13 @@ def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
 
 
 def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
-    labeler.section.add_class("basal cell carcinoma")
-    labeler.section.add_class("no such word")
-    assert labeler.section.classes[3:] == ["basal cell carcinoma"]
+    labeler.section.class_list.add_class("basal cell carcinoma")
+    labeler.section.class_list.add_class("no such word")
+    assert labeler.section.class_list.classes[3:] == ["basal cell carcinoma"]
     labeler.presses_key(4)
     assert corrections.rows()[0]["diagnosis"] == "basal cell carcinoma"
-    labeler.section.remove_button.click()
-    assert "basal cell carcinoma" not in labeler.section.classes
+    labeler.section.class_list.remove_button.click()
+    assert "basal cell carcinoma" not in labeler.section.class_list.classes
 
 
 OUTCOMES = {

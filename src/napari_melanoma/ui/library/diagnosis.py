@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QSize, Signal
-from qtpy.QtWidgets import QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton
+from qtpy.QtWidgets import QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
 
 from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import BundleError, WorkerTerminated
+from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.models import DEFAULT_CLASSIFIER
@@ -32,6 +33,7 @@ from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
     WrappedLabel,
     column,
+    fill_column,
     named,
     reserve_space,
     row,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
     from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
     from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 TITLE = "Diagnosis"
@@ -94,6 +98,85 @@ class BasePicker(ModelPicker):
             self.refresh()
 
 
+class DiagnosisList(QWidget):
+    """The diagnoses with their keys: those of a classifier, then those that the user has added."""
+
+    chosen = Signal(int)  # number, from 1
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self._of_model: tuple[str, ...] = ()
+        keys, also = format_key("review.class_keys"), format_key("review.classes")
+        tip = f"Store the diagnosis, and go to the next photograph ({keys} in this dock, {also} elsewhere)"
+        self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
+        self.list.setIconSize(QSize(SQUARE, SQUARE))
+        self.list.setFixedHeight(VISIBLE_CLASSES * ROW_PX + 4)
+        add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
+        self.remove_button = tool_button(
+            "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
+        )
+        icons.add(add, "plus")
+        icons.add(self.remove_button, "delete_shape")
+        fill_column(self, row(self.list, column(add, self.remove_button), stretch=0))
+        self.list.itemClicked.connect(lambda item: self.chosen.emit(self.list.row(item) + 1))
+        add.clicked.connect(self._choose_class)
+        self.remove_button.clicked.connect(self._remove_class)
+
+    @property
+    def classes(self) -> list[str]:
+        """The diagnoses in the order of their keys."""
+        entries = load_taxonomy("diagnosis").entries
+        own = [name for name in self._of_model if name in entries and len(self._of_model) > 2]
+        return list(dict.fromkeys([*(own or DIAGNOSES[:6]), *self._added]))
+
+    @property
+    def _added(self) -> list[str]:
+        entries = load_taxonomy("diagnosis").entries
+        return [name for name in self._settings.get(SETTING, list[str]()) if name in entries]
+
+    def show_model(self, model: str) -> None:
+        """List the classes of a classifier; common diagnoses if it predicts yes or no, or is not installed."""
+        from napari_melanoma.models.installed_bundles import find_bundle
+
+        self._of_model = ()
+        with suppress(MelanomaError):
+            self._of_model = find_bundle(model).config.classes
+        self._show_classes()
+
+    def add_class(self, name: str) -> None:
+        """Add a diagnosis of the taxonomy."""
+        self._settings.set(SETTING, list(dict.fromkeys([*self._added, name])))
+        self._show_classes()
+
+    def mark(self, name: str) -> None:
+        """Mark a diagnosis; none if it is not in the list."""
+        self.list.setCurrentRow(self.classes.index(name) if name in self.classes else -1)
+
+    def _remove_class(self) -> None:
+        self._settings.set(SETTING, self._added[:-1])
+        self._show_classes()
+
+    def _show_classes(self) -> None:
+        self.list.clear()
+        for number, name in enumerate(self.classes, start=1):
+            key = str(number) if number in CLASS_KEYS else ""
+            item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
+            item.setSizeHint(QSize(0, ROW_PX))
+            self.list.addItem(item)
+        self.remove_button.setEnabled(bool(self._added))
+
+    def _choose_class(self) -> None:
+        taxonomy = load_taxonomy("diagnosis")
+        dialog = named(QInputDialog(self.window()), "diagnosis_dialog", "Add a diagnosis")
+        dialog.setWindowTitle(TITLE)
+        dialog.setLabelText("Diagnosis to add to the list:")
+        dialog.setComboBoxItems([word for word in taxonomy.words if word not in (*self.classes, UNKNOWN)])
+        dialog.textValueSelected.connect(self.add_class)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+
 class DiagnosisSection(CollapsibleSection):
     """Stores diagnoses of the photograph in view, and shows what the classifier learns from them.
 
@@ -126,7 +209,7 @@ class DiagnosisSection(CollapsibleSection):
         self._timer, self._next_timer = DebounceTimer(self), DebounceTimer(self, NEXT_MS)
         self._create_widgets()
         self._connect()
-        self._show_classes()
+        self.class_list.show_model(self.model.model)
         self._show_reader()
         self._show_texts()
         if self._settings.is_section_open("diagnosis", default=False):
@@ -138,17 +221,7 @@ class DiagnosisSection(CollapsibleSection):
         icons = self._dock.icons
         self.model = BasePicker(icons)
         self.model.select_stored(self._settings.get("review/classifier", DEFAULT_CLASSIFIER))
-        keys, also = format_key("review.class_keys"), format_key("review.classes")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys} in this dock, {also} elsewhere)"
-        self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
-        self.list.setIconSize(QSize(SQUARE, SQUARE))
-        self.list.setFixedHeight(VISIBLE_CLASSES * ROW_PX + 4)
-        self.add_button = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
-        self.remove_button = tool_button(
-            "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
-        )
-        icons.add(self.add_button, "plus")
-        icons.add(self.remove_button, "delete_shape")
+        self.class_list = DiagnosisList(self._settings, icons)
         self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "reader")
         undo_tip = f"Undo the last diagnosis ({format_key('review.undo')} in this dock)"
         self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "undo")
@@ -158,7 +231,7 @@ class DiagnosisSection(CollapsibleSection):
         reserve_space(self.chart)
         self.use_button = named(QPushButton("Use this model"), "use_adapted", "Use this model")
         page = column(
-            row(self.list, column(self.add_button, self.remove_button), stretch=0),
+            self.class_list,
             row(QLabel("reader"), self.reader_button, self.undo_button, stretch=0),
             self.advice_label,
             self.accuracy_label,
@@ -173,9 +246,7 @@ class DiagnosisSection(CollapsibleSection):
 
     def _connect(self) -> None:
         dock, parts = self._dock, self._parts
-        self.list.itemClicked.connect(lambda item: self.label(self.list.row(item) + 1))
-        self.add_button.clicked.connect(self._choose_class)
-        self.remove_button.clicked.connect(self._remove_class)
+        self.class_list.chosen.connect(self.label)
         self.reader_button.clicked.connect(self._edit_reader)
         self.undo_button.clicked.connect(parts.store.undo)
         self.use_button.clicked.connect(self.use)
@@ -197,48 +268,6 @@ class DiagnosisSection(CollapsibleSection):
         parts.store.failed.connect(lambda _: self._given.clear())
         self.model.failed.connect(lambda error: dock.status.show_message(str(error)))
         dock.destroyed.connect(self._queue.cancel)
-
-    @property
-    def classes(self) -> list[str]:
-        """The diagnoses in the order of their keys: those of the classifier, then those that the user has added."""
-        entries = load_taxonomy("diagnosis").entries
-        own = [name for name in self._labeling.classes if name in entries and len(self._labeling.classes) > 2]
-        return list(dict.fromkeys([*(own or DIAGNOSES[:6]), *self._added]))
-
-    @property
-    def _added(self) -> list[str]:
-        entries = load_taxonomy("diagnosis").entries
-        return [name for name in self._settings.get(SETTING, list[str]()) if name in entries]
-
-    def _show_classes(self) -> None:
-        if self._labeling.model != self.model.model:
-            self._labeling.read_classes(self.model.model)
-        self.list.clear()
-        for number, name in enumerate(self.classes, start=1):
-            key = str(number) if number in CLASS_KEYS else ""
-            item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
-            item.setSizeHint(QSize(0, ROW_PX))
-            self.list.addItem(item)
-        self.remove_button.setEnabled(bool(self._added))
-
-    def _choose_class(self) -> None:
-        taxonomy = load_taxonomy("diagnosis")
-        dialog = named(QInputDialog(self.window()), "diagnosis_dialog", "Add a diagnosis")
-        dialog.setWindowTitle(TITLE)
-        dialog.setLabelText("Diagnosis to add to the list:")
-        dialog.setComboBoxItems([word for word in taxonomy.words if word not in (*self.classes, UNKNOWN)])
-        dialog.textValueSelected.connect(self.add_class)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def add_class(self, name: str) -> None:
-        """Add a diagnosis of the taxonomy to the list."""
-        self._settings.set(SETTING, list(dict.fromkeys([*self._added, name])))
-        self._show_classes()
-
-    def _remove_class(self) -> None:
-        self._settings.set(SETTING, self._added[:-1])
-        self._show_classes()
 
     def _show_reader(self) -> None:
         self.reader_button.setText(self._settings.reviewer or "not set")
@@ -268,7 +297,7 @@ class DiagnosisSection(CollapsibleSection):
         """Store the diagnosis with a number for the photograph in view, and open the next one."""
         from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel
 
-        opener, classes = self._parts.opener, self.classes
+        opener, classes = self._parts.opener, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
         if session is None or session.path is None or not opener.is_shown:
             self._dock.status.show_message(NOT_SHOWN)
@@ -348,7 +377,7 @@ class DiagnosisSection(CollapsibleSection):
     def _mark_own_class(self) -> None:
         """Select the class of the photograph in view; none without a label by this reader."""
         label = "" if self._shown is None else self._parts.records.labels.get(self._shown, "").split(" ≠ ")[0]
-        self.list.setCurrentRow(self.classes.index(label) if label in self.classes else -1)
+        self.class_list.mark(label)
 
     # Embeddings and fit.
 
@@ -461,7 +490,7 @@ class DiagnosisSection(CollapsibleSection):
         self._settings.set("review/classifier", self.model.model)
         self.state, self.curve = None, None
         self._missing.clear()
-        self._show_classes()
+        self.class_list.show_model(self.model.model)
         self._show_texts()
         self.refresh()
 
@@ -520,23 +549,10 @@ class DiagnosisSection(CollapsibleSection):
 
 
 class _Labelings:
-    """The latest ``Labeling``, made and used in the threads of one queue, and the classes of its model."""
+    """The latest ``Labeling``, made and used in the threads of one queue."""
 
     def __init__(self) -> None:
-        self.model = ""
-        self.classes: tuple[str, ...] = ()
         self._latest: tuple[object, Any] = (None, None)
-
-    def read_classes(self, model: str) -> None:
-        """Read the classes of a model; none if it is not installed."""
-        from napari_melanoma.core.errors import MelanomaError
-        from napari_melanoma.models.installed_bundles import find_bundle
-
-        self.model = model
-        try:
-            self.classes = find_bundle(model).config.classes
-        except MelanomaError:
-            self.classes = ()
 
     def update(
         self,

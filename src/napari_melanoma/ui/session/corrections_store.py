@@ -86,7 +86,8 @@ class StoredCorrection:
     index: CorrectionsIndex
 
 
-class StoredLabel(NamedTuple):
+@dataclass(frozen=True)
+class StoredLabel:
     """A stored diagnosis of a photograph: its row, and the index of the corrections folder afterwards."""
 
     row: Mapping[str, str]
