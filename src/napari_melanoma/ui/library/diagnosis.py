@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QSize, Signal
-from qtpy.QtWidgets import QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
+from qtpy.QtWidgets import QBoxLayout, QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
@@ -212,6 +212,9 @@ class DiagnosisSection(CollapsibleSection):
         self.class_list.show_model(self.model.model)
         self._show_reader()
         self._show_texts()
+
+    def restore(self) -> None:
+        """Expand the section if it was left expanded; call it once the section is in its layout."""
         if self._settings.is_section_open("diagnosis", default=False):
             self.expand()
 
@@ -237,12 +240,12 @@ class DiagnosisSection(CollapsibleSection):
             self.accuracy_label,
             self.chart,
             row(QLabel("adapts"), self.model, stretch=1),
-            self.use_button,
         )
         area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
         area.setMinimumHeight((VISIBLE_CLASSES + 3) * ROW_PX)
-        area.setMaximumHeight(page.sizeHint().height())
+        self._area = area
         self.add_widget(area)
+        self.add_widget(self.use_button)
 
     def _connect(self) -> None:
         dock, parts = self._dock, self._parts
@@ -502,7 +505,10 @@ class DiagnosisSection(CollapsibleSection):
             combo.setCurrentIndex(keys.index(chosen))
             combo.activated.emit(combo.currentIndex())
         self._settings.set_section_open("diagnosis", is_expanded)
+        if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
+            layout.setStretchFactor(self, int(is_expanded))  # at most half of the height
         if is_expanded:
+            self._area.setMaximumHeight(self._area.widget().sizeHint().height())
             self._fitted = None
             self._requested.clear()
             self.refresh()
@@ -656,7 +662,7 @@ def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
     if not summary.get("bundle"):
         return f"{KEPT} {figures}".strip()
     decision = f"In use as {name}." if name else "The shipped model stays in use."
-    return f"{ADVICE[summary['advice']]} {summary['reason']} {figures}. {decision}"
+    return f"{decision} {figures}. {ADVICE[summary['advice']]} {summary['reason']}".replace(" . ", " ")
 
 
 def _label(name: str, accessible_name: str, lines: int) -> WrappedLabel:

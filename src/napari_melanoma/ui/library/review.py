@@ -116,6 +116,7 @@ class ReviewDock(LibraryDock):
         parts = ReviewParts(self.records, self.opener, self.corrections_store, self.rating, self._client)
         self.diagnosis = DiagnosisSection(self, parts)
         self._work_area.layout().insertWidget(self._work_area.layout().count() - 1, self.diagnosis)
+        self.diagnosis.restore()
         self.icons.add_sections(self.diagnosis)
         self._connect()
         self._refresh()
