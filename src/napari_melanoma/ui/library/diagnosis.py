@@ -107,8 +107,8 @@ class DiagnosisList(QWidget):
         super().__init__()
         self._settings = settings
         self._of_model: tuple[str, ...] = ()
-        keys, also = format_key("review.class_keys"), format_key("review.classes")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys} in this dock, {also} elsewhere)"
+        keys = format_key("review.class_keys")
+        tip = f"Store the diagnosis, and go to the next photograph ({keys}; outside this dock with Ctrl)"
         self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
         self.list.setFixedHeight(VISIBLE_CLASSES * ROW_PX + 4)

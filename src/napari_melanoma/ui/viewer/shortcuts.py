@@ -144,7 +144,7 @@ SHORTCUTS = {
     "review.accept": Shortcut("Alt+A", "Accept the mask and go to the next photograph", "Review"),
     "review.reject": Shortcut("Alt+X", "Reject the photograph and go to the next", "Review"),
     "review.classes": Shortcut("Ctrl+1 to Ctrl+9", "Diagnosis of the photograph, then the next", "Review", "numbers"),
-    "review.class_keys": Shortcut("1 to 9", "Diagnosis of the photograph, then the next", "Review", "dock"),
+    "review.class_keys": Shortcut("1 to 9", "The same, while the dock has the keyboard focus", "Review", "numbers"),
     "review.undo": Shortcut("Ctrl+Z", "Undo the last diagnosis", "Review", "dock"),
     "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
     "train.back": Shortcut("Escape", "Close the page of a run", "Train", "dock"),
@@ -207,7 +207,7 @@ def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], obj
         if not is_text_field(QApplication.focusWidget()):
             callback(number)
 
-    is_in_dock = SHORTCUTS[name].context == "dock"
+    is_in_dock = not SHORTCUTS[name].key.startswith("Ctrl")
     for number in range(1, 10):
         shortcut = QShortcut(QKeySequence(f"{number}" if is_in_dock else f"Ctrl+{number}"), dock)
         shortcut.setObjectName(name)
