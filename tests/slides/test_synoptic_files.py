@@ -20,7 +20,7 @@ from fake_slides import SIDE, FakeAnalysis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.case.model import Case, CaseLesion, add_lesion, set_lesion
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
@@ -545,3 +545,69 @@ def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
         Collector(personal=False, run=RunContext(), readers={"A": "A"}),
     )
     assert OUTDATED_COPY not in status
+
+
+OTHER_READING = READING.model_copy(update={"reader": "B", "when": LATER, "mm": 3.7, "ulcerated": True, "clark": 4})
+
+
+@pytest.fixture
+def draft(signed: Path) -> Path:
+    """The draft of reader A, who has measured 1.34 mm; later, reader B has measured 3.7 mm."""
+    report = SynopticReport().set_answer("extent", SynopticAnswer(value="invasive"), "A", WHEN)
+    write_json(signed / SYNOPTIC_FILE, report.model_dump(mode="json"))
+    write_depth(signed, SlideDepthReadings(readings=(READING, OTHER_READING)))
+    return signed
+
+
+def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp_path: Path) -> None:
+    report, _ = read_synoptic(draft)
+    assert report is not None
+    assert (report.value("breslow"), report.value("ulceration"), report.answer("clark")) == (
+        1.34,
+        "not_identified",
+        None,
+    )
+    exported = read_exported_slide(draft)
+    for kind in ("synoptic", "synoptic-csv", "fhir"):
+        write_export(kind, tmp_path / kind, exported)
+        text = (tmp_path / kind).read_text(encoding="utf-8")
+        assert ("1.3" in text, "3.7" in text) == (True, False), kind
+    part = SlidePart.from_folder(draft)
+    image = SlidePart.from_image(tmp_path, CaseImage(id="I1", path=recorded_slide(draft)), [draft])  # type: ignore[arg-type]
+    for one in (part, image):
+        assert one.synoptic is not None
+        assert one.synoptic.value("breslow") == 1.34
+
+
+def test_a_draft_of_a_reader_without_a_reading_has_no_findings_of_others(draft: Path) -> None:
+    write_depth(draft, SlideDepthReadings(readings=(OTHER_READING,)))
+    report, _ = read_synoptic(draft)
+    assert report is not None
+    assert set(report.answers) == {"extent"}
+
+
+def test_a_reader_exports_the_own_findings_with_the_draft(draft: Path) -> None:
+    report, _ = read_synoptic(draft, reader="B")
+    assert report is not None
+    assert report.value("breslow") == 3.7
+
+
+def test_findings_of_a_draft_without_other_answers_have_their_reader(draft: Path) -> None:
+    for report, expected in (
+        (SynopticReport(reader="A"), 1.34),
+        (SynopticReport(reader="B"), 3.7),
+        (SynopticReport(), None),
+    ):
+        write_json(draft / SYNOPTIC_FILE, report.model_dump(mode="json"))
+        found, _ = read_synoptic(draft)
+        assert found is not None
+        assert found.value("breslow") == expected
+
+
+def test_a_signature_without_its_date_is_stated_in_every_export(signed: Path, tmp_path: Path) -> None:
+    exported = read_exported_slide(signed)
+    for kind in ("synoptic", "synoptic-csv", "fhir"):
+        write_export(kind, tmp_path / kind, exported)
+        text = (tmp_path / kind).read_text(encoding="utf-8").lower()
+        assert "signed; name and date left out: they are personal data" in text, kind
+        assert "2026-01" not in text, kind

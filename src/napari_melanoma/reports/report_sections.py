@@ -18,7 +18,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.depth.readings import SlideDepthReadings, latest_reading, read_depth_file
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth_file
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
@@ -62,7 +62,7 @@ class SlidePart:
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
         synoptic, changes, damage = _read_synoptic(folder, lesion, image.path) if folder else (None, (), None)
         depth, faults = _merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
-        synoptic = None if synoptic is None else synoptic.with_findings(latest_reading(depth))
+        synoptic = None if synoptic is None else synoptic.with_findings(synoptic.own_reading(depth) or DepthReading())
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
 
     @classmethod

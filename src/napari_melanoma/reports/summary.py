@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OUTDATED_COPY = "The synoptic report in the case differs from that of the slide, which was signed later."
 DRAFT = "Draft: there is no signed synoptic report."
+DATE_LEFT_OUT = "date left out: it is personal data"
 STATUS = {
     "preliminary": "Draft: the report is not signed.",
     "final": "Signed by {name}.",
@@ -159,4 +160,5 @@ def _describe_slide(part: SlidePart) -> str:
 def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
     """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
     name = readers.get(report.signed_by, "")
-    return STATUS[report.status].format(name=f"{name}, {format_time(report.signed_at)}" if personal else name)
+    when = f", {format_time(report.signed_at)}" if personal else f" ({DATE_LEFT_OUT})"
+    return STATUS[report.status].format(name=name + when)

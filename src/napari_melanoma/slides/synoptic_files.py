@@ -22,7 +22,6 @@ from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     DepthReading,
     SlideDepthReadings,
-    latest_reading,
     read_depth_file,
 )
 from napari_melanoma.depth.synoptic import (
@@ -381,10 +380,11 @@ def read_findings(folder: Path) -> tuple[SlideDepthReadings, tuple[str, ...]]:
 
 
 def read_synoptic(
-    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None, reader: str | None = None
 ) -> tuple[SynopticReport | None, tuple[str, ...]]:
     """Read the synoptic report of a slide with its findings; None if there is none.
 
+    ``reader``: whose findings an unsigned report gets, by default those of the reader who edited it last.
     Also returned: what has changed since the signature, and notes on findings of which two values were stored.
     """
     report = load_synoptic(folder)
@@ -395,7 +395,8 @@ def read_synoptic(
     if report.is_signed:
         basis = read_signature_basis(folder, depth, report.signed_by, lesion, slide)
         changes = list_changes_since_signature(report, basis)
-    return report.with_findings(latest_reading(depth)), (*changes, *notes)
+    reading = report.own_reading(depth) if reader is None else depth.reading_by(reader)
+    return report.with_findings(reading or DepthReading()), (*changes, *notes)
 
 
 def read_stated_synoptic(

@@ -14,6 +14,7 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat, NothingToExportError
 from napari_melanoma.slides.synoptic_files import read_synoptic
 
+SIGNATURE_LEFT_OUT = "signed; name and date left out: they are personal data"
 COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
 
 
@@ -25,7 +26,8 @@ def write_synoptic_json(
     ``changes``: what has changed since it was signed.
     """
     values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
-    values[DERIVED] |= {"status": report.status, **({"changes": list(changes)} if changes else {})}
+    left_out = {"signature": SIGNATURE_LEFT_OUT} if report.is_signed and not personal else {}
+    values[DERIVED] |= {"status": report.status, **left_out, **({"changes": list(changes)} if changes else {})}
     write_json(path, values)
 
 
@@ -53,7 +55,8 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
         if row.name == "breslow" and isinstance(mm, float):
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
             yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
-    yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+    status = {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+    yield {**status, "detail": SIGNATURE_LEFT_OUT if report.is_signed else None}
     for number, addendum in enumerate(report.addenda, start=1):
         yield {"field": f"addendum_{number}", "label": "Addendum", "state": "answered", "value": addendum.text}
     for change in changes:
@@ -80,7 +83,7 @@ def _read(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
     """Return the report, and what has changed since it was signed."""
     if exported.synoptic is not None:
         return exported.synoptic, exported.changes
-    report, changes = read_synoptic(exported.folder, exported.lesion, exported.slide)
+    report, changes = read_synoptic(exported.folder, exported.lesion, exported.slide, exported.reader)
     if report is None:
         raise NothingToExportError(
             f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."

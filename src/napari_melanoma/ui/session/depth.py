@@ -303,6 +303,8 @@ class DepthDocument(Document[SlideDepthReadings]):
         else:
             self.complete(lambda depth: rename_reader(depth, "", self.reader))
             self._save()
+            if self._report.has_file and not self._report.value.reader:
+                self._report.set_reader(self.reader)
             self._show_reader_message(READING_NAMED.format(self.reader))
 
     def _show_reader_message(self, text: str) -> None:

@@ -94,6 +94,12 @@ class SynopticDocument(Document[SynopticReport]):
             self._changes = list_changes_since_signature(report, self.read_basis(report.signed_by))
         return self._changes
 
+    def set_reader(self, reader: str) -> None:
+        """Record whose findings the report contains until it is signed, in its file, from which it is exported."""
+        if not self.has_file or self.value.reader != reader:
+            self.complete(lambda one: one if one.is_signed else one.model_copy(update={"reader": reader}))
+            self.save()
+
     def find_scale_lock(self) -> str:
         """Return why the scale of the slide must not be changed now; empty if it may."""
         if self.problem:

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.case.model import set_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import FINDINGS
+from napari_melanoma.depth.readings import FINDINGS, DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.session.connections import SectionConnections
@@ -125,8 +125,7 @@ class SynopticController(QObject):
         self._document.apply(change)
         if findings:
             self._session.depth.set_findings(findings)
-            if not self._document.has_file:
-                self._document.save()  # so that it has a file, from which findings are exported
+            self._document.set_reader(self._reader)
 
     def _move_findings(self) -> None:
         """Save findings that earlier versions stored in a draft with the reading, which contains them already."""
@@ -201,7 +200,8 @@ class SynopticController(QObject):
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
         slide, window = self._session.slide, self._services.window
-        report = self._document.value.with_findings(self._session.depth.value.reading_by(self._reader))
+        reading = self._session.depth.value.reading_by(self._reader) or DepthReading()
+        report = self._document.value.with_findings(reading)
         if not report.answers:
             raise InputError(EMPTY_REPORT)
         controller, image = find_open_case(window, slide)
