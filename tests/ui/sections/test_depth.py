@@ -128,10 +128,10 @@ def sets_reader(person, name):
     line.editingFinished.emit()
 
 
-def picks(person, name, index):
+def picks(person, name, text):
     combo = person.finds(QComboBox, name)
-    combo.setCurrentIndex(index)
-    combo.activated.emit(index)
+    combo.setCurrentIndex(combo.findText(text))
+    combo.activated.emit(combo.currentIndex())
 
 
 def types(person, name, text):
@@ -406,9 +406,9 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
     sets_reader(person, "Reader A")
     draws(person)
-    picks(person, "depth_ulceration", 1)
+    picks(person, "depth_ulceration", "present")
     assert person.label_text("depth_head") == "0.20 mm   T1b"
-    picks(person, "depth_clark", 4)
+    picks(person, "depth_clark", "IV")
     types(person, "depth_lateral_mm", "3,5 mm")
     types(person, "depth_deep_mm", "much")
     assert "'much' is not a length" in person.dock.status.text
@@ -526,9 +526,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert document(person).reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
-    level = person.finds(QComboBox, "depth_clark")
-    level.setCurrentIndex(1)
-    level.activated.emit(1)
+    picks(person, "depth_clark", "I")
     person.waits()
     assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
     presses(person, "depth_case")
@@ -559,7 +557,7 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     # A file that another window has written is backed up.
     path = person.dock.result_location.folder / "depth.json"
     path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
-    picks(person, "depth_clark", 2)
+    picks(person, "depth_clark", "II")
     person.until(lambda: "changed by another program" in person.dock.status.text)
     assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
         "elsewhere"
@@ -858,7 +856,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
 
     person = measuring
     draws(person)
-    picks(person, "depth_clark", 3)
+    picks(person, "depth_clark", "III")
     presses(person, "depth_case")
     assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")

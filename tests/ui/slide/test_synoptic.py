@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 from fake_slides import draw_slide
 from message_boxes import press_button
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QFocusEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QDialog,
     QInputDialog,
@@ -43,6 +45,8 @@ from napari_melanoma.slides.synoptic_files import (
 )
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
@@ -688,3 +692,60 @@ def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> 
     assert not is_shown(person, "synoptic_changes")
     shows_another_class()
     assert not is_shown(person, "synoptic_changes")
+
+
+def passes(person, name: str, *keys: Qt.Key, leaves: bool = True) -> None:
+    """Press keys in a closed list, and leave it."""
+    combo = person.finds(QComboBox, name)
+    for key in keys:
+        person.qtbot.keyClick(combo, key)
+    if leaves:  # no window of a test is active, so that Qt sends no such event
+        QApplication.sendEvent(combo, QFocusEvent(QEvent.Type.FocusOut))
+
+
+def test_items_that_are_passed_with_the_keyboard_are_no_changes(reporting) -> None:
+    person, down, up = reporting, Qt.Key.Key_Down, Qt.Key.Key_Up
+    types(person, "synoptic_reader", "A. Reader")
+    opens(person)
+    timers = [combo.findChild(DebounceTimer) for combo in person.dock.findChildren(NoWheelComboBox)]
+    for timer in timers:
+        timer.setInterval(10**6)
+    passes(person, "synoptic_ulceration", down, down, down, down)
+    passes(person, "synoptic_procedure", down, down, down)  # the focus leaves the first
+    passes(person, "synoptic_laterality", down, down, up, up)
+    passes(person, "depth_clark", *[down] * 5)
+    passes(person, "depth_ulceration", up, down)
+    assert not any(timer.isActive() for timer in timers)
+    report, reading = stored(person), document(person).state.reading
+    assert [(one.field, one.after["value"]) for one in report.history] == [("procedure", "punch")]
+    assert [(one.field, one.before, one.after) for one in reading.history] == [
+        ("ulcerated", None, False),
+        ("clark", None, 3),
+    ]
+
+    # What was passed is one step, also if the next action is undo, and it stays for a moment without one.
+    passes(person, "synoptic_procedure", down, leaves=False)
+    presses(person, "synoptic_undo")
+    assert stored(person).value("procedure") == "punch"
+    passes(person, "depth_clark", down, leaves=False)
+    presses(person, "depth_undo")
+    assert stored(person).value("clark") == "III"
+    for timer in timers:
+        timer.setInterval(100)
+    passes(person, "synoptic_procedure", down, leaves=False)
+    person.until(lambda: stored(person).value("procedure") == "incisional")
+    assert sum(one.field == "procedure" for one in stored(person).history) == 4
+
+
+def test_a_step_too_far_in_a_list_sets_no_finding(qtbot) -> None:
+    form = SynopticForm()
+    qtbot.addWidget(form)
+    for editor in form.editors.values():
+        if isinstance(editor.control, QComboBox):
+            words = [editor.control.itemData(index) for index in range(editor.control.count())]
+            assert words[0] is None, editor.field.name
+            harmless = {*editor.field.absent, "not_specified"} & {*words}
+            assert {*words[1 : 1 + len(harmless)]} == harmless, editor.field.name
+    margin = form.editors["peripheral_margin_invasive"].control
+    words = [margin.itemText(index) for index in range(margin.count())]
+    assert words == ["–", "not assessed", "cannot be determined", "free", "involved"]

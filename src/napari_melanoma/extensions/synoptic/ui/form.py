@@ -44,6 +44,7 @@ EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
+NOT_SPECIFIED = "not_specified"
 LOCATED = ("site",)  # fields that always have a line for details
 FAULTY = "Correct the input that is marked first."
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
@@ -100,11 +101,12 @@ class SynopticEditor(QWidget):
                 self.control.setPlainText(text)
         elif self.field.kind == "number":
             line = self.control.lineEdit()
-            if replace_typed or not ((line.hasFocus() and line.isModified()) or self.has_fault):
+            is_typed = (line.hasFocus() and line.isModified()) or self.has_fault or self.control.is_passing
+            if replace_typed or not is_typed:
                 line.setModified(False)
                 self.control.setEditText(_number_text(self.field, answer))
                 line.setCursorPosition(0)
-        else:
+        elif replace_typed or not self.control.is_passing:
             word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
             self.control.setCurrentIndex(max(0, self.control.findData(word)))
         self.at_least_check.setChecked(answer is not None and answer.at_least)
@@ -120,10 +122,12 @@ class SynopticEditor(QWidget):
             self.confirm_button.setToolTip(f"Suggested by {SOURCE_NAMES[source]}, not confirmed. Press to confirm.")
 
     def flush(self) -> None:
-        """Emit the text that is being typed."""
+        """Emit the text that is being typed, or the item of the list that is being passed."""
         if isinstance(self.control, QPlainTextEdit):
             self._on_text()
-        elif self.field.kind == "number":
+        else:
+            self.control.flush()
+        if self.field.kind == "number":
             self._on_number()
         self._on_detail()
 
@@ -154,16 +158,16 @@ class SynopticEditor(QWidget):
         combo = NoWheelComboBox()
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         combo.addItem("" if self.field.kind == "number" else EMPTY, None)
-        for word, label in self.field.choices.items():
+        choices = sorted(self.field.choices.items(), key=lambda item: item[0] != NOT_SPECIFIED)
+        # What states no finding is beside the empty item, so that a step too far does no harm
+        for word, label in (*((state, state) for state in self.field.absent), *choices):
             combo.addItem(label, word)
-        for state in self.field.absent:
-            combo.addItem(state, state)
         if self.field.kind == "number":
             combo.setEditable(True)
             combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
             combo.lineEdit().setPlaceholderText(EMPTY)
             combo.lineEdit().editingFinished.connect(self._on_number)
-        combo.activated.connect(self._on_chosen)
+        combo.settled.connect(self._on_chosen)
         return combo
 
     def _lay_out(self) -> None:

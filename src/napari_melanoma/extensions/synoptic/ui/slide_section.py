@@ -165,6 +165,7 @@ class SynopticController(QObject):
 
     def _step(self, direction: HistoryStep) -> None:
         """Undo the last step, of the report or of its findings, or redo the first undone one."""
+        self.view.form.flush()
         undone, redone = self._find_steps()
         document = undone if direction == "undo" else redone
         if document is not None:

@@ -29,6 +29,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
 
 MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
@@ -104,7 +105,7 @@ class DepthController(QObject):
     def _connect(self) -> None:
         view, session, canvas = self.view, self._session, self._canvas
         self._connections.connect(self._document.changed, self._update)
-        self._connections.connect(session.commit_requested, view.fields.notes_timer.flush)
+        self._connections.connect(session.commit_requested, view.fields.flush)
         self._connections.connect(self._services.reader_changed, view.reader_field.setText)
         self._services.tool_buttons += view.tool_buttons
         canvas.tool_changed.connect(self._update_tools)
@@ -120,8 +121,8 @@ class DepthController(QObject):
         view.validity.show_anyway_button.toggled.connect(lambda on: document.show_invalid(on))
         view.accept_button.clicked.connect(lambda: document.accept_proposal())
         view.proposal_selected.connect(self._on_proposal_selected)
-        view.history_buttons["undo"].clicked.connect(lambda: document.undo())
-        view.history_buttons["redo"].clicked.connect(lambda: document.redo())
+        for step, button in view.history_buttons.items():
+            button.clicked.connect(lambda _, step=step: self._step(step))
         view.reader_changed.connect(self._on_reader)
         view.fields.edited.connect(self._on_edited)
         view.fields.input_rejected.connect(self._on_input_rejected)
@@ -179,6 +180,11 @@ class DepthController(QObject):
         (top, left), (bottom, right) = proposals[index].line
         box = ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
         zoom_to_box(self._services.viewer, self._session.slide, box)
+
+    def _step(self, step: HistoryStep) -> None:
+        """Undo or redo a step, after pending input."""
+        self.view.fields.flush()
+        self._document.step(step)
 
     def _on_reader(self, name: str) -> None:
         """Switch to another reader."""

@@ -84,7 +84,7 @@ class DepthFields(QWidget):
         self.notes_timer = DebounceTimer(self)
         self._lay_out()
         for name, combo in self.combos.items():
-            combo.activated.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
+            combo.settled.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
         self.notes.textChanged.connect(self.notes_timer.start)
         self.notes_timer.timeout.connect(lambda: self.edited.emit("notes", self.notes.toPlainText()))
 
@@ -94,12 +94,19 @@ class DepthFields(QWidget):
             self.notes_timer.flush()
         return False
 
+    def flush(self) -> None:
+        """Emit the notes that are being typed, and the item of a list that is being passed."""
+        self.notes_timer.flush()
+        for combo in self.combos.values():
+            combo.flush()
+
     def show_reading(self, reading: DepthReading, predicted: DepthReading | None = None) -> None:
         """Show the reader's values; ``predicted``: values of the analysis, which are suggested for empty fields."""
         for name, combo in self.combos.items():
             field, own = FINDINGS[name], find_answer(reading, name)
             is_own = own is not None and not own.suggested_by
-            combo.setCurrentIndex(combo.findText(describe_finding(reading, name)) if is_own else 0)
+            if not combo.is_passing:
+                combo.setCurrentIndex(combo.findText(describe_finding(reading, name)) if is_own else 0)
             models = () if is_own else (one for one in (reading, predicted) if one is not None)
             values = (one.finding(name) for one in models if one.author(field) != "reader")
             suggestion = self._suggestions[name] = next((value for value in values if value is not None), None)
@@ -191,10 +198,10 @@ def _create_combo(name: str, tip: str) -> NoWheelComboBox:
     field = FIELDS_BY_NAME[name]
     combo = named(NoWheelComboBox(), f"depth_{name}", field.label, tip)
     combo.addItem("unknown", None)
+    for state in field.absent:  # beside the first item, so that a step too far sets no finding
+        combo.addItem(state, {"state": state})
     for word, text in field.choices.items():
         combo.addItem(text, {"value": word})
-    for state in field.absent:
-        combo.addItem(state, {"state": state})
     return combo
 
 
