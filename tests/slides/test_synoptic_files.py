@@ -41,12 +41,12 @@ from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.report_sections import SlidePart
-from napari_melanoma.reports.slide import change_section
+from napari_melanoma.reports.slide import change_section, list_scale_changes
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
 from napari_melanoma.reports.summary import OUTDATED_COPY, summarize_lesion
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.notes import ScaleChange, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.synoptic_files import (
     BASIS,
@@ -256,7 +256,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.usefixtures("zone")
 def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_path: Path) -> None:
     """Instants are stored in UTC, and printed in local time."""
-    at = [f"2026-01-02T10:{minute:02}:00+00:00" for minute in range(6)]
+    at = [f"2026-01-02T10:{minute:02}:00+00:00" for minute in range(8)]
     folder = tmp_path / "section"
     depth = set_values(SlideDepthReadings(), "A", at[0], mm=0.5)
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", at[1])
@@ -265,6 +265,10 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
     report = report.with_findings(depth.reading_by("A")).sign("A", at[4], {"breslow": [0.5, False]})
     write_depth(folder, set_values(depth, "A", at[5], mm=0.9))
     save_synoptic(folder, report)
+    sizes = PixelSize(0.5266, 0.5266, "file"), PixelSize(1.0, 1.0, "given"), PixelSize(1.0, 1.0, "ruler")
+    scales = (ScaleChange(*sizes[:2], "A", at[6]), ScaleChange(*sizes[1:], "B", at[7]))
+    write_notes(folder, SlideNotes(pixel_size=sizes[2], scale_changes=scales))
+    assert read_notes(folder).scale_changes == scales
     local = [datetime.fromisoformat(one).astimezone().strftime("%Y-%m-%d %H:%M") for one in at]
     expected = [
         (local[0], "Thickness, mm", "–", "0.50"),
@@ -273,20 +277,46 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
         (local[3], "Procedure", "punch biopsy", "excision"),
         (local[4], "Signature", "–", "A"),
         (local[5], "Thickness, mm", "0.50", "0.90"),
+        (local[6], "Scale", "0.5266 µm per pixel (file)", "1 µm per pixel (given)"),
+        (local[7], "Scale", "1 µm per pixel (given)", "1 µm per pixel (ruler)"),
     ]
     whole = collect_report([folder], personal=True, run=RunContext()).report
-    (rows,) = (one.rows for one in find_tables(whole) if one.caption == "Changes of readings and synoptic reports")
+    (rows,) = (
+        one.rows for one in find_tables(whole) if one.caption == "Changes of readings, scales and synoptic reports"
+    )
     assert [(row[1], *row[3:]) for row in rows] == expected
     anonymous = collect_report([folder], run=RunContext()).report
-    (rows,) = (one.rows for one in find_tables(anonymous) if one.caption == "Changes of readings and synoptic reports")
+    (rows,) = (
+        one.rows for one in find_tables(anonymous) if one.caption == "Changes of readings, scales and synoptic reports"
+    )
     assert [row[1] for row in rows] == [
         "at the start",
         *("1 minute later",),
-        *(f"{n} minutes later" for n in range(2, 6)),
+        *(f"{n} minutes later" for n in range(2, 8)),
     ]
     reading = read_depth(folder).reading_by("A")
-    section = change_section(reading, read_synoptic(folder)[0])
+    section = change_section(reading, read_synoptic(folder)[0], read_notes(folder))
     assert [(row[0], *row[2:]) for row in section.blocks[0].rows] == expected
+    write_export("synoptic", tmp_path / "history.json", replace(read_exported_slide(folder), personal=True))
+    exported = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
+    jsonschema.validate(exported, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    fields = ["mm", "procedure", "ulcerated", "procedure", "signature", "mm", "scale", "scale"]
+    assert [(one["field"], one["when"]) for one in exported["history"]] == list(zip(fields, at, strict=True))
+    last = exported["history"][-1]
+    assert (last["reader"], last["before"]["source"], last["after"]["source"]) == ("B", "given", "ruler")
+
+
+def test_a_scale_that_another_program_has_set_is_a_change_by_an_unknown_person() -> None:
+    file, given = PixelSize(0.5, 0.5, "file"), PixelSize(1.0, 1.0, "given")
+    recorded = ScaleChange(file, given, "A", WHEN)
+    for notes, expected in (
+        (SlideNotes(), []),
+        (SlideNotes(pixel_size=given, scale_changes=(recorded,)), ["A"]),
+        (SlideNotes(scale_changes=(recorded, ScaleChange(given, file, "A", WHEN))), ["A", "A"]),
+        (SlideNotes(pixel_size=given), ["unknown"]),
+        (SlideNotes(scale_changes=(recorded,)), ["A", "unknown"]),
+    ):
+        assert [row.reader for row in list_scale_changes(notes)] == expected
 
 
 def find_tables(block: Any) -> Iterator[Table]:

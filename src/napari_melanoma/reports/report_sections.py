@@ -78,7 +78,8 @@ class SlidePart:
         """The names of all readers, including those who changed a value."""
         names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
         synoptic = () if self.synoptic is None else self.synoptic.reader_names
-        return [*names, *synoptic, *(stroke.reader for stroke in self.strokes)]
+        scales = (change.reader for change in self.notes.scale_changes)
+        return [*names, *synoptic, *scales, *(stroke.reader for stroke in self.strokes)]
 
     @cached_property
     def strokes(self) -> tuple[Stroke, ...]:

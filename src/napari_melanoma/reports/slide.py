@@ -30,11 +30,11 @@ from napari_melanoma.reports.pictures import (
 )
 from napari_melanoma.reports.report_sections import READINGS, collect_depth_report
 from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import format_sourced_scale, read_depth, read_stated_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
@@ -52,6 +52,7 @@ FIELD_NAMES = {
     "clark": "Clark level",
     "clark_by": "Clark level by",
 }
+USER_SCALES = ("given", "ruler")  # sources of a pixel size that a user has set
 CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
@@ -108,15 +109,15 @@ def write_depth_report(
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
     proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
     report, changes = (None, ()) if folder is None else read_stated_synoptic(folder, slide=info.path)
-    angle = 0.0 if folder is None else read_notes(folder).angle
-    shown = create_slide_reading(info, depth, reading, base, proposals, angle)
+    notes = SlideNotes() if folder is None else read_notes(folder)
+    shown = create_slide_reading(info, depth, reading, base, proposals, notes.angle)
     provenance = collect_provenance()
     blocks = (
         *map(Notice, changes),
         *depth_blocks(shown),
         *sections,
         *reader_sections(shown),
-        change_section(reading, report),
+        change_section(reading, report, notes),
     )
     created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
@@ -150,9 +151,9 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
     return (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
 
 
-def change_section(reading: DepthReading, report: SynopticReport | None) -> Section:
-    """Return the table of changes of a reading and of the synoptic report of its slide, with the signature."""
-    changes = list(list_changes(reading.history))
+def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
+    """Return the table of changes of a reading, the scale and the synoptic report of its slide, with the signature."""
+    changes = [*list_changes(reading.history), *list_scale_changes(notes)]
     if report is not None:
         changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
     times = show_times([one.when for one in changes], personal=True)
@@ -178,6 +179,25 @@ def list_changes(history: Sequence[ReadingChange]) -> Iterator[ChangeRow]:
             row = row._replace(before=rows.pop().before)
         rows.append(row)
     return (row for row in rows if row.before != row.after)
+
+
+def list_scale_changes(notes: SlideNotes, readers: Mapping[str, str] | None = None) -> Iterator[ChangeRow]:
+    """Yield a row for each change of the scale of a slide; one that was not recorded has no time and no reader.
+
+    ``readers``: labels of readers by their names, by default the names.
+    """
+    for change in notes.scale_changes:
+        reader = change.reader if readers is None else readers.get(change.reader, "")
+        texts = (_format_scale(size) for size in (change.before, change.after))
+        yield ChangeRow(change.when, reader or "(no name)", "Scale", *texts)
+    last = notes.scale_changes[-1].after if notes.scale_changes else None
+    recorded = None if last is None or last.source not in USER_SCALES else last
+    if notes.pixel_size != recorded:
+        yield ChangeRow("", "unknown", "Scale", _format_scale(last), _format_scale(notes.pixel_size))
+
+
+def _format_scale(size: PixelSize | None) -> str:
+    return "that of the file" if size is None else format_sourced_scale((size.y_um, size.x_um, size.source))
 
 
 def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) -> Iterator[ChangeRow]:

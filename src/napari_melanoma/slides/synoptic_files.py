@@ -108,7 +108,8 @@ def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
     return [[round(value, 1) for value in point] for point in points]
 
 
-def _format_scale(value: Sequence[Any]) -> str:
+def format_sourced_scale(value: Sequence[Any]) -> str:
+    """Format a pixel size, (height, width), with its source."""
     y_um, x_um, source = value
     side = f"{x_um:.6g}" if x_um == y_um else f"{y_um:.6g} x {x_um:.6g}"
     return f"{side} µm per pixel ({source})"
@@ -233,7 +234,7 @@ BASIS: Mapping[str, BasisEntry] = {
     "scale": BasisEntry(
         "scale",
         lambda one: one.pixel_size and [one.pixel_size.y_um, one.pixel_size.x_um, one.pixel_size.source],
-        _format_scale,
+        format_sourced_scale,
     ),
     "line": BasisEntry("line of the thickness", lambda one: _round(one.reading.line or ()), _format_line),
     "breslow": BasisEntry(
@@ -271,7 +272,7 @@ BASIS: Mapping[str, BasisEntry] = {
     "analysis_scale": BasisEntry(
         "scale of the analysis",
         lambda one: one.analysis.get("mpp") and [*one.analysis["mpp"], one.analysis.get("mpp_source") or "unknown"],
-        _format_scale,
+        format_sourced_scale,
     ),
     "case_breslow": BasisEntry(
         "Breslow thickness in the case", lambda one: _known(one.lesion.depth_mm), _format_case_thickness

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from psygnal import Signal
 from qtpy.compat import isalive
 
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.navigation import ViewHistory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
     from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
@@ -254,6 +256,17 @@ class SlideSession:
         if notes != self.notes.value:
             self.notes.set(replace(notes, fingerprint=self.slide.info.fingerprint))
             self.services.save_notes(self.location)
+
+    def set_scale(self, size: PixelSize | None, before: PixelSize | None) -> None:
+        """Save the pixel size that the user gave, None for that of the file, with the change of the current scale.
+
+        ``before``: the previous one.
+        """
+        from napari_melanoma.slides.notes import ScaleChange
+
+        change = ScaleChange(before, self.slide.info.pixel_size, self.services.reader, utc_time())
+        changes = (change,) if change.before != change.after else ()
+        self.edit_notes(lambda notes: replace(notes, pixel_size=size, scale_changes=(*notes.scale_changes, *changes)))
 
     def update(self, location: SlideResultLocation) -> None:
         """Use the results that were found when the slide is displayed again; notes changed since are kept."""

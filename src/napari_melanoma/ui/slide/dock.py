@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -331,9 +330,10 @@ class SlideDock(SlideControls):
         if session is not None and (lock := session.synoptic.find_scale_lock()):
             self.status.show_message(lock)
             return
+        before = self.slide.info.pixel_size
         self._set_pixel_size(size)
         if session is not None:
-            session.edit_notes(lambda notes: replace(notes, pixel_size=size))
+            session.set_scale(size, before)
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_briefly(f"Scale: {text}.")
 
