@@ -179,6 +179,13 @@ class NotesFile:
                 )
             return self._known
 
+    def read_scale(self) -> PixelSize | None:
+        """Return the stored pixel size, which another program may have changed; that of this object if unreadable."""
+        try:
+            return _read_notes(self._find_latest()).pixel_size
+        except (OSError, MalformedFile):
+            return self._known.pixel_size
+
     def save(self, notes: SlideNotes) -> str:
         """Write the changes since the notes were last read or saved; return a message on a backup, if there is one.
 

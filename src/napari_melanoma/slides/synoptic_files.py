@@ -35,10 +35,10 @@ from napari_melanoma.depth.synoptic import (
 )
 from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import format_thickness
-from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.notes import NOTES, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.saved_results import slide_probability
@@ -289,6 +289,7 @@ BASIS: Mapping[str, BasisEntry] = {
     ),
     "case_diagnosis": BasisEntry("diagnosis in the case", lambda one: [one.lesion.diagnosis_detail], _format_names),
 }
+BASIS_FILES = (SYNOPTIC_FILE, DEPTH_FILE, NOTES, RESULT, OUTLINES)  # of the folder, from which entries are read
 CASE_ENTRIES = frozenset(name for name in BASIS if name.startswith("case_"))
 SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
 ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))

@@ -29,10 +29,22 @@ from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_images, add_lesion, set_lesion
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth.readings import FINDINGS, SlideDepthReadings, count_mitoses, rescale_readings
+from napari_melanoma.depth.readings import (
+    FINDINGS,
+    SlideDepthReadings,
+    count_mitoses,
+    rescale_readings,
+    set_values,
+    write_depth,
+)
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, merge_findings
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.io.results import RESULT, read_slide_result
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
+from napari_melanoma.slides.lesions import LesionConfig
+from napari_melanoma.slides.notes import read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.synoptic_files import (
     BASIS,
@@ -52,6 +64,7 @@ from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
 from .test_threshold import moves
 
+LATER = "2030-01-01T10:00:00+00:00"
 OTHER_SCALE = (PixelSize(2.0, 2.0), "A. Reader", "2026-02-01T10:00:00+00:00")
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -749,3 +762,69 @@ def test_a_step_too_far_in_a_list_sets_no_finding(qtbot) -> None:
     margin = form.editors["peripheral_margin_invasive"].control
     words = [margin.itemText(index) for index in range(margin.count())]
     assert words == ["–", "not assessed", "cannot be determined", "free", "involved"]
+
+
+def focuses(person) -> None:
+    """Return to the window from another program."""
+    QApplication.instance().focusWindowChanged.emit(person.dock.window().windowHandle())
+    person.waits()
+
+
+def edits_result(folder: Path, **values: object) -> None:
+    write_json(folder / RESULT, read_slide_result(folder) | values)
+
+
+# What another program does to files that the signature rests on, and a part of what is stated
+ELSEWHERE = {
+    "threshold": (
+        lambda folder: save_lesions(folder, read_lesions(folder), LesionConfig(high=0.9)),
+        "threshold of the lesions: 0.60 when signed, now 0.90.",
+    ),
+    "tissue": (lambda folder: edits_result(folder, tissue_mm2=9.5), "now 9.500 mm²"),
+    "breslow": (
+        lambda folder: write_depth(folder, set_values(read_depth(folder), "A. Reader", LATER, mm=3.3)),
+        "Breslow thickness: 0.20 mm when signed, now 3.30 mm.",
+    ),
+    "scale": (
+        lambda folder: write_notes(folder, replace(read_notes(folder), pixel_size=PixelSize(1.0, 1.0))),
+        "now 1 µm per pixel (given).",
+    ),
+}
+
+
+def test_changes_by_another_program_are_stated_when_the_window_gets_the_focus(analysed) -> None:
+    person = analysed
+    expands(person)
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    signs(person)
+    person.session.flush()
+    focuses(person)
+    assert not is_shown(person, "synoptic_changes")
+    for name, (change, expected) in ELSEWHERE.items():
+        change(person.session.folder)
+        focuses(person)
+        person.until(lambda expected=expected: expected in text(person, "synoptic_changes"))
+        stated = next(one for one in text(person, "synoptic_changes").splitlines() if expected in one)
+        assert stated.startswith(f"Changed after signature: {BASIS[name].label}: ")
+        assert stated in text(person, "depth_warning")
+    assert document(person).state.reading.mm == 3.3
+    assert set(text(person, "synoptic_changes").splitlines()) >= set(read_synoptic(person.session.folder)[1])
+
+
+def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    person.session.flush()
+    write_depth(person.session.folder, set_values(read_depth(person.session.folder), "A. Reader", LATER, mm=3.3))
+    signs(person)
+    assert "Not signed: another program has changed" in person.dock.status.text
+    assert not stored(person).is_signed
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
+    signs(person)
+    assert stored(person).value("breslow") == 3.3

@@ -100,6 +100,9 @@ class SessionServices(Protocol):
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save the notes of a slide in the background."""
 
+    def follow_scale(self, location: SlideResultLocation) -> bool:
+        """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
+
 
 class SlideSession:
     """One open slide with all values that sections show and edit; sections meet here and know nothing of each other.
@@ -283,6 +286,17 @@ class SlideSession:
         if replaced.slide.slide is self.slide.slide:
             self.is_display_restored = replaced.is_display_restored
             self.view_history.trail = replaced.view_history.trail
+
+    def check_files(self) -> bool:
+        """Follow what other programs have changed since the files were read.
+
+        Returns whether they have changed the readings, the synoptic report or the scale.
+        """
+        if "synoptic" not in self._documents:
+            return False
+        changed = (self.synoptic.reload_if_changed(), self.depth.reload_if_changed())
+        self.synoptic.compare_files()
+        return self.services.follow_scale(self.location) or any(changed)
 
     def flush(self) -> None:
         """Save everything now: the window may be about to close."""

@@ -109,6 +109,15 @@ class SlideContext(QObject):
         """Save the notes of a slide in the background."""
         self.run_manager.save_notes(location)
 
+    def follow_scale(self, location: SlideResultLocation) -> bool:
+        """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
+        self.run_manager.flush_notes()
+        slide = self.slide
+        if slide is None or location.notes_file.read_scale() == location.notes.pixel_size:
+            return False
+        self.run_manager.find_results(slide.info, slide.identity, location.notes)
+        return True
+
     @property
     def result_location(self) -> SlideResultLocation | None:
         """Location of the shown results, which are those of the whole slide or of the view; None until it was found."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.dicom_report import is_dicom_report
@@ -50,6 +50,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtGui import QWindow
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
@@ -489,6 +490,9 @@ class SlideSections(QObject):
         self.hosted.session_changed.connect(self._on_session)
         self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
         context.analysis_requested.connect(self._on_analysis_requested)
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        application.focusWindowChanged.connect(self._on_focus_window)
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""
@@ -501,6 +505,11 @@ class SlideSections(QObject):
         """Share an update of the analysis with the sections."""
         if self._context.session is not None:
             self._context.session.run.set(update)
+
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """Follow what other programs have changed while another window had the focus."""
+        if window is not None and self._context.session is not None:
+            self._context.session.check_files()
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
+CHANGED_ELSEWHERE = (
+    "Not signed: another program has changed the reading, the report or the scale of this slide. Review what is shown "
+    "now, and sign again."
+)
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
@@ -143,7 +147,10 @@ class SynopticController(QObject):
         self._apply(lambda report: report.confirm(*names, reader=self._reader, when=utc_time()))
 
     def _sign(self) -> None:
-        """Sign the report, and lock it and the reading that it rests on."""
+        """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
+        if self._session.check_files():
+            self._services.status.show_message(CHANGED_ELSEWHERE)
+            return
         self._apply(self._document.sign)
         lesions, is_signed = self._session.lesions, self._document.value.is_signed
         if is_signed and not lesions.is_saved and self._document.shows_stored_lesions:
