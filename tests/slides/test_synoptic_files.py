@@ -41,7 +41,7 @@ from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.report_sections import SlidePart
-from napari_melanoma.reports.slide import change_section, list_scale_changes
+from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
 from napari_melanoma.reports.summary import OUTDATED_COPY, summarize_lesion
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
@@ -603,7 +603,7 @@ def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp
         text = (tmp_path / kind).read_text(encoding="utf-8")
         assert ("1.3" in text, "3.7" in text) == (True, False), kind
     part = SlidePart.from_folder(draft)
-    image = SlidePart.from_image(tmp_path, CaseImage(id="I1", path=recorded_slide(draft)), [draft])  # type: ignore[arg-type]
+    image = SlidePart.from_image(tmp_path, CaseImage(id="I1", path=recorded_slide(draft) or draft), [draft])
     for one in (part, image):
         assert one.synoptic is not None
         assert one.synoptic.value("breslow") == 1.34
@@ -641,3 +641,16 @@ def test_a_signature_without_its_date_is_stated_in_every_export(signed: Path, tm
         text = (tmp_path / kind).read_text(encoding="utf-8").lower()
         assert "signed; name and date left out: they are personal data" in text, kind
         assert "2026-01" not in text, kind
+
+
+def test_the_depth_report_states_changes_of_the_case_as_the_report_of_the_case_does(
+    signed: Path, tmp_path: Path
+) -> None:
+    changed = LESION_OF_CASE.model_copy(update={"depth_mm": 3.1})
+    expected = "Changed after signature: Breslow thickness in the case: 2.20 mm when signed, now 3.10 mm."
+    image = CaseImage(id="I1", path=recorded_slide(signed) or signed)
+    assert SlidePart.from_image(tmp_path, image, [signed], changed).changes == (expected,)
+    write_export("report", tmp_path / "report.html", replace(read_exported_slide(signed), lesion=changed))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert expected in text
+    assert expected not in write_slide_report(tmp_path / "other.html", signed, lesion=LESION_OF_CASE).read_text("utf-8")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -24,12 +24,12 @@ from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
-from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import DAMAGED, read_depth, read_synoptic
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
-    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
     from napari_melanoma.figures.page import Block
 
 READINGS = "depth"  # folder in a case
@@ -66,12 +66,12 @@ class SlidePart:
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Create the slide of a result folder."""
+    def from_folder(cls, folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None) -> Self:
+        """Create the slide of a result folder; ``lesion``: of its case, if known; ``slide``: by default as recorded."""
         depth, fault = _read_readings(folder)
-        synoptic, changes, damage = _read_synoptic(folder)
+        synoptic, changes, damage = _read_synoptic(folder, lesion, slide)
         faults = tuple(filter(None, (fault, damage)))
-        return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
+        return cls(slide or recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
 
     @property
     def reader_names(self) -> list[str]:
@@ -124,13 +124,13 @@ def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
 
 
 def _read_synoptic(
-    folder: Path, lesion: CaseLesion | None = None, slide: Path | None = None
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
 ) -> tuple[SynopticReport | None, tuple[str, ...], InputError | None]:
     """Read the synoptic report of a slide, with what has changed; None, with the error, if it is damaged."""
     try:
         return *read_synoptic(folder, lesion, slide), None
     except InputError as error:
-        return None, (), error
+        return None, (DAMAGED,), error
 
 
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
@@ -187,9 +187,9 @@ def add_lesion_sections(lesion: CaseLesion, name: str, collector: Collector, *, 
             yield from _collect(key, section.lesion, lesion, name, collector)
 
 
-def collect_depth_report(folder: Path, slide: Path | None) -> tuple[Block, ...]:
+def collect_depth_report(part: SlidePart) -> tuple[Block, ...]:
     """Return the blocks of all sections that are in the report of depth and risk of a slide, with personal data."""
-    part, collector = replace(SlidePart.from_folder(folder), path=slide), Collector(True, RunContext())
+    collector = Collector(True, RunContext())
     collector.readers.update(label_readers(part.reader_names, personal=True))
     return tuple(
         block

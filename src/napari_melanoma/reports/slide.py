@@ -28,18 +28,18 @@ from napari_melanoma.reports.pictures import (
     draw_depth_line,
     make_figure,
 )
-from napari_melanoma.reports.report_sections import READINGS, collect_depth_report
+from napari_melanoma.reports.report_sections import READINGS, SlidePart, collect_depth_report
 from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.notes import SlideNotes, read_notes
+from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.synoptic_files import format_sourced_scale, read_depth, read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import format_sourced_scale, read_depth
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
@@ -98,18 +98,17 @@ def write_depth_report(
     depth: SlideDepthReadings,
     reading: DepthReading,
     base: DepthReading,
-    folder: Path | None = None,
+    part: SlidePart | None = None,
 ) -> Path:
     """Write the reading of a slide, and its risk if it was predicted, as an HTML page.
 
-    ``reading``: the one that is shown. ``base``: that of the analysis. ``folder``: of the results of the slide.
+    ``reading``: the one that is shown. ``base``: that of the analysis. ``part``: the slide with its results.
     """
-    sections = () if folder is None else collect_depth_report(folder, info.path)
+    sections = () if part is None else collect_depth_report(part)
     if not reading.when and not sections:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
-    proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
-    report, changes = (None, ()) if folder is None else read_stated_synoptic(folder, slide=info.path)
-    notes = SlideNotes() if folder is None else read_notes(folder)
+    proposals = SlideDepthProposals() if part is None or part.folder is None else read_proposals(part.folder)
+    report, changes, notes = (None, (), SlideNotes()) if part is None else (part.synoptic, part.changes, part.notes)
     shown = create_slide_reading(info, depth, reading, base, proposals, notes.angle)
     provenance = collect_provenance()
     blocks = (
@@ -352,20 +351,29 @@ def _format_short(value: object) -> str:
     return str(value)
 
 
-def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
+def write_slide_report(
+    path: Path,
+    folder: Path,
+    slide: Path | None = None,
+    *,
+    scale: PixelSize | None = None,
+    lesion: SynopticLesion | None = None,
+) -> Path:
     """Write the report of a slide from its result folder.
 
-    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none.
+    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none. ``lesion``: of the
+    case of the slide, if known.
     """
     depth, proposals = read_depth(folder), read_proposals(folder)
     latest = latest_reading(depth)
     info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
     base = automatic_reading(proposals, 0, info.pixel_size)
-    if latest is None and base.mm is None and not collect_depth_report(folder, info.path):
+    part = SlidePart.from_folder(folder, lesion, info.path)
+    if latest is None and base.mm is None and not collect_depth_report(part):
         reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
-    return write_depth_report(path, info, filled_readings(depth), latest or base, base, folder)
+    return write_depth_report(path, info, filled_readings(depth), latest or base, base, part)
 
 
 def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
