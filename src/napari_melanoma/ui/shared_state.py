@@ -58,6 +58,18 @@ def corrections_changed() -> CorrectionsChanged:
     return CorrectionsChanged()
 
 
+class ReaderChanged(QObject):
+    """Notifies all docks of another reader."""
+
+    changed = Signal(str)  # the name
+
+
+@cache
+def reader_changed() -> ReaderChanged:
+    """Return the object shared by all docks."""
+    return ReaderChanged()
+
+
 class ModelsChanged(QObject):
     """Notifies all docks of changed models."""
 

@@ -40,6 +40,7 @@ from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.editing import collect_prior_metadata
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -473,7 +474,9 @@ def reporting(five):
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")
-    reader.editingFinished.emit()
+    with five.qtbot.waitSignal(reader_changed().changed) as told:  # the sections of the Slide dock show it
+        reader.editingFinished.emit()
+    assert told.args == ["A. Reader"]
     return five
 
 

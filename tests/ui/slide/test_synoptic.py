@@ -55,10 +55,11 @@ from napari_melanoma.slides.synoptic_files import (
     read_signature_basis,
     read_synoptic,
 )
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
 
 from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
@@ -98,6 +99,8 @@ def types(person, name: str, text: str) -> None:
     """Type a text with the keyboard, and leave the field."""
     widget = person.dock.findChild(QWidget, name)
     line = widget.lineEdit() if isinstance(widget, QComboBox) else widget
+    if isinstance(line, ReaderField) and line.isReadOnly():
+        line.change_button.click()
     line.setFocus()
     line.selectAll()
     person.qtbot.keyClicks(line, text) if text else person.qtbot.keyClick(line, Qt.Key.Key_Delete)
@@ -223,8 +226,11 @@ def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> 
         field.clearFocus()
         field.setText(f"Reader {number}")
         field.editingFinished.emit()
-        assert [one.text() for one in fields] == [f"Reader {number}"] * 3
+        assert [(one.text(), one.isReadOnly()) for one in fields] == [(f"Reader {number}", True)] * 3
         assert document(person).reader == f"Reader {number}"
+    person.dock.settings.set(READER_SETTING, "Reader 3")  # as the Case dock does
+    reader_changed().changed.emit("Reader 3")
+    assert [document(person).reader, *(one.text() for one in fields)] == ["Reader 3"] * 4
 
 
 def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_needed(reporting, tmp_path: Path) -> None:

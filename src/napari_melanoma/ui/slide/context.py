@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
@@ -61,6 +62,7 @@ class SlideContext(QObject):
         run_manager: SlideRunManager,
     ) -> None:
         super().__init__(dock)
+        reader_changed().changed.connect(self.reader_changed)
         self.dock, self.viewer = dock, viewer
         self.settings, self.icons, self.connections = settings, icons, connections
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
@@ -83,7 +85,7 @@ class SlideContext(QObject):
             self.reader_changed.emit(self.reader)
         elif name != self.reader:
             self.settings.set(READER_SETTING, name)
-            self.reader_changed.emit(name)
+            reader_changed().changed.emit(name)
 
     @property
     def window(self) -> QWidget:

@@ -28,7 +28,7 @@ from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import elide, tool_button
+from napari_melanoma.ui.widgets.style import elide, named, reserve_space, tool_button
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
@@ -151,6 +151,43 @@ class ValueOrWordEditor(Editor):
     def _on_toggled(self, is_word: bool) -> None:
         self._editor.setEnabled(not is_word)
         self.changed.emit()
+
+
+class ReaderField(QLineEdit):
+    """The name of the reader, which is entered once and then shown in all sections until ``change_button`` is pressed.
+
+    ``name``: object name.
+    """
+
+    def __init__(self, name: str, tip: str, placeholder: str = "your name") -> None:
+        super().__init__()
+        named(self, name, "Your name as a reader", tip)
+        self.setPlaceholderText(placeholder)
+        change = "Change the reader, in all sections"
+        self.change_button = tool_button(f"{name}_change", change, change, "✎")
+        reserve_space(self.change_button)
+        self.change_button.clicked.connect(self._on_change)
+        self.editingFinished.connect(lambda: self._fix(self.name))
+        self._fix("")
+
+    @property
+    def name(self) -> str:
+        """The name; empty if not given."""
+        return str(self.text().strip())
+
+    def show_name(self, name: str) -> None:
+        """Show the name that was entered in a section."""
+        self.setText(name)
+        self._fix(name)
+
+    def _fix(self, name: str) -> None:
+        self.setReadOnly(bool(name))
+        self.change_button.setVisible(bool(name))
+
+    def _on_change(self) -> None:
+        self._fix("")
+        self.setFocus()
+        self.selectAll()
 
 
 class NoWheelComboBox(QComboBox):

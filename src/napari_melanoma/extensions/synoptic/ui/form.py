@@ -28,7 +28,7 @@ from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, Synopti
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
 from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
     NO_LIMIT_PX,
@@ -280,9 +280,8 @@ class SynopticForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         tip = "Recorded with your changes and your signature"
-        self.reader_field = named(QLineEdit(), "synoptic_reader", "Your name as a reader", tip)
-        self.reader_field.setPlaceholderText("your name")
-        self.reader_row = row(QLabel("reader"), self.reader_field, stretch=1)
+        self.reader_field = ReaderField("synoptic_reader", tip)
+        self.reader_row = row(QLabel("reader"), self.reader_field, self.reader_field.change_button, stretch=1)
         self.stage_label = named(WrappedLabel(lines=1), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
@@ -315,7 +314,7 @@ class SynopticForm(QWidget):
             editor.answered.connect(self.answered)
             editor.confirmed.connect(self._on_confirm)
             editor.fault_changed.connect(self._update_buttons)
-        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.text().strip()))
+        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.name))
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self.reopen_requested)
@@ -335,7 +334,7 @@ class SynopticForm(QWidget):
         input that is being typed is discarded.
         """
         if not self.reader_field.hasFocus():
-            self.reader_field.setText(reader)
+            self.reader_field.show_name(reader)
         if is_other:
             self._other_shown.emit()
         stage, self._report = report.stage, report
@@ -390,11 +389,11 @@ class SynopticForm(QWidget):
             self.confirm_requested.emit(name)
 
     def _on_sign(self) -> None:
-        self.reader_entered.emit(self.reader_field.text().strip())
+        self.reader_entered.emit(self.reader_field.name)
         self.flush()
         if not self.sign_button.isEnabled():
             return
-        question = f"Sign the synoptic report as {self.reader_field.text().strip()}?"
+        question = f"Sign the synoptic report as {self.reader_field.name}?"
         box = create_question(self, "synoptic_sign_question", question, _describe_signing(self._report), "Sign")
         box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
         box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -404,7 +403,7 @@ class SynopticForm(QWidget):
         box.open()
 
     def _on_addendum(self) -> None:
-        self.reader_entered.emit(self.reader_field.text().strip())
+        self.reader_entered.emit(self.reader_field.name)
         dialog = QInputDialog(self.window())
         dialog.setObjectName("synoptic_addendum_dialog")
         dialog.setWindowTitle("Addendum")

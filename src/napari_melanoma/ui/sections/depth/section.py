@@ -95,7 +95,7 @@ class DepthController(QObject):
         self._canvas, self._connections = canvas, SectionConnections(view)
         self.analysis = DepthAnalysis(session, view.run_panel, launcher)
         view.blind_check.setChecked(self._document.state.is_blind)
-        view.reader_field.setText(self._document.reader)
+        view.reader_field.show_name(self._document.reader)
         self._connect()
         self._connect_view()
         view.report_button.clicked.connect(lambda: export_report(session, report_file))
@@ -106,7 +106,7 @@ class DepthController(QObject):
         view, session, canvas = self.view, self._session, self._canvas
         self._connections.connect(self._document.changed, self._update)
         self._connections.connect(session.commit_requested, view.fields.flush)
-        self._connections.connect(self._services.reader_changed, view.reader_field.setText)
+        self._connections.connect(self._services.reader_changed, view.reader_field.show_name)
         self._services.tool_buttons += view.tool_buttons
         canvas.tool_changed.connect(self._update_tools)
         canvas.line_moving.connect(self._on_moving)

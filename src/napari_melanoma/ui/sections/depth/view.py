@@ -30,7 +30,7 @@ from napari_melanoma.depth.synoptic import describe_finding, find_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.ui.sections.depth.analysis import DepthRunPanel
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -270,8 +270,7 @@ class DepthView(QWidget):
             step: tool_button(f"depth_{step}", tip, tip, text) for step, (text, tip) in steps.items()
         }
         tip = "Saved with your readings; each reader has separate readings"
-        self.reader_field = named(QLineEdit(), "depth_reader", "Your name as a reader", tip)
-        self.reader_field.setPlaceholderText("your name")
+        self.reader_field = ReaderField("depth_reader", tip)
         tip = "Save a report of the reading, with an image of the line and the record of changes"
         self.report_button = tool_button("depth_report", tip, tip, "Report ...")
         tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
@@ -349,7 +348,7 @@ class DepthView(QWidget):
         self.draw_button.clicked.connect(lambda on: self.tool_requested.emit("draw" if on else ""))
         self.move_button.clicked.connect(lambda on: self.tool_requested.emit("move" if on else ""))
         self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
-        self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.text().strip()))
+        self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.name))
 
     def _lay_out(self) -> None:
         fill_column(
@@ -361,7 +360,13 @@ class DepthView(QWidget):
             self.hint_label,
             self.automatic_button,
             self.fields,
-            row(QLabel("reader"), self.reader_field, *self.history_buttons.values(), stretch=1),
+            row(
+                QLabel("reader"),
+                self.reader_field,
+                self.reader_field.change_button,
+                *self.history_buttons.values(),
+                stretch=1,
+            ),
             row(self.report_button, self.case_button),
             self.validity,
             self.run_panel,  # what comes and goes moves nothing below
