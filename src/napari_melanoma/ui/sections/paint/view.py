@@ -15,7 +15,7 @@ from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, row, tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -104,6 +104,8 @@ class PaintView(QWidget):
         self.suggestions = SuggestionStrip()
         self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
+        self.save_note = named(quiet_label(lines=3), "paint_save_note", "Features of the saved model")
+        self.save_note.setToolTip("")
         self.progress_label = named(WrappedLabel(lines=1), "paint_progress_text", "Progress of the map")
         self.progress_label.setToolTip("")
         self.options = OptionsRow(settings, icons)
@@ -128,6 +130,7 @@ class PaintView(QWidget):
             row(self.pause_button, self.progress_bar, stretch=1),
             self.progress_label,
             row(self.save_button, self.apply_button),
+            self.save_note,
             self.options,
         )
         # Otherwise they are squeezed or spread when results change below, until the section has its new height.
