@@ -37,7 +37,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.synoptic_files import read_depth
-from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED
+from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera

@@ -327,9 +327,9 @@ class DepthDocument(Document[SlideDepthReadings]):
 
     def _show_reader_message(self, text: str) -> None:
         """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
-        status = self._services.status
-        if text or status.text == self._reader_message:
-            status.show_message(text)
+        self._services.status.end_message(self._reader_message)
+        if text:
+            self._services.status.show_message(text)
         self._reader_message = text
 
     def _on_predictions(self, predicted: DepthPredictions) -> None:

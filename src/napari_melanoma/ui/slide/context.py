@@ -81,8 +81,8 @@ class SlideContext(QObject):
         from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME  # a dock opens without it
 
         if name.lower() == MODEL_READER:
-            self.status.show_message(RESERVED_READER_NAME)
             self.reader_changed.emit(self.reader)
+            self.status.show_until(RESERVED_READER_NAME, self.reader_changed)
         elif name != self.reader:
             self.settings.set(READER_SETTING, name)
             reader_changed().changed.emit(name)

@@ -315,7 +315,7 @@ class SlideDock(SlideControls):
     def _on_scale_toggled(self, on: bool) -> None:
         lock = self.context.session.synoptic.find_scale_lock() if on and self.context.session is not None else ""
         if lock:
-            self.status.show_message(lock)
+            self.status.show_briefly(lock)
             self.picker.scale_button.setChecked(False)
         elif on and self.slide is not None:
             self.scale_panel.start(self.slide)
@@ -329,7 +329,7 @@ class SlideDock(SlideControls):
         self.picker.scale_button.setChecked(False)
         session = self.context.session
         if session is not None and (lock := session.synoptic.find_scale_lock()):
-            self.status.show_message(lock)
+            self.status.show_briefly(lock)
             return
         before = self.slide.info.pixel_size
         self._set_pixel_size(size)

@@ -15,7 +15,7 @@ from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
-from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED, NO_SCALE, DepthCanvas
+from napari_melanoma.ui.sections.depth.canvas import NO_SCALE, DepthCanvas
 from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
 from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
 from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
 
+MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
 MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
@@ -171,7 +172,8 @@ class DepthController(QObject):
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         """Show the outcome of the depth analysis."""
         outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
-        self._services.status.show_message(MODEL_HIDDEN if self._document.state.hides_model else outcome)
+        message = MODEL_HIDDEN if self._document.state.hides_model else outcome
+        self._services.status.show_until(message, self._canvas.line_layer.line_drawn)
 
     def _on_proposal_selected(self, index: int) -> None:
         """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""

@@ -125,7 +125,7 @@ class CountPanel(QWidget):
 
     def _on_left(self) -> None:
         self.tool.setChecked(False)
-        self._services.status.show_message(COUNTING_STOPPED)
+        self._services.status.show_until(COUNTING_STOPPED, self.tool.toggled)
 
     def _on_class_key(self, number: int) -> None:
         if self.tool.isChecked():
