@@ -320,6 +320,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     drags(person, layer, TOP, DEEP)
     person.until(lambda: reading(person).line is not None)
     assert len(layer.data) == 1
+    assert "That was a click" not in person.dock.status.text
     person.waits()
 
     # The thickness follows a dragged end.
