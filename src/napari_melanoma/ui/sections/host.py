@@ -228,6 +228,8 @@ def _close(hosted: HostedSection[Session]) -> None:
             hosted.section.close()
     finally:
         widget, hosted.widget = hosted.widget, None
+        if isinstance(hosted.frame, CollapsibleSection):
+            hosted.frame.release_height()
         if widget is not None and hosted.section.keeps_widget and was_shown:  # otherwise it states a problem
             widget.hide()
         elif widget is not None:

@@ -6,7 +6,6 @@ import html
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
@@ -62,6 +61,8 @@ PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
+REST_MS = 100  # without a change of its layout, after which content is at rest
+HOVER_EVENTS = (QEvent.Type.HoverEnter, QEvent.Type.HoverMove, QEvent.Type.HoverLeave)
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 
@@ -143,29 +144,90 @@ def form_layout(parent: QWidget) -> QFormLayout:
 
 
 class _ScrollArea(QScrollArea):
-    """A scroll area whose content stays under the pointer.
+    """A scroll area whose content stays under the pointer; without a pointer on it, where the focus is.
 
-    It stays where it is when the button that was pressed is disabled or hidden. Unless it shows its top, it scrolls
-    along when content above the pointer, such as results, changes its height.
+    When content above that changes its height, such as results, the area scrolls along, if necessary into spare room
+    below the page. It also stays where it is when the button that was pressed is disabled or hidden.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._anchor: tuple[QWidget, int] | None = None  # what stays, and its place in the viewport at rest
+        self._spare = 0  # height of the room below the page
+        self._is_settling = False
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
+        QApplication.instance().focusChanged.connect(self._on_focus)
+
+    def setWidget(self, widget: QWidget) -> None:  # noqa: N802 - Qt's name
+        """Set the page, and follow the pointer on it."""
+        widget.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        super().setWidget(widget)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Hold what the pointer is on before the page is laid out again."""
-        page, bar = self.widget(), self.verticalScrollBar()
-        is_held = event.type() == QEvent.Type.LayoutRequest and bar.value() > 0
-        pointed = QApplication.widgetAt(QCursor.pos()) if is_held else None
-        if page is not None and pointed is not None and watched is page is not pointed and page.isAncestorOf(pointed):
-            top = pointed.mapTo(page, QPoint()).y()
-            QTimer.singleShot(0, partial(self._hold, pointed, top, bar.value()))
+        """Find what the pointer is on, before the page is laid out again."""
+        if event.type() in HOVER_EVENTS and watched is self.widget():
+            self._find_anchor()
         return bool(super().eventFilter(watched, event))
 
-    def _hold(self, pointed: QWidget, top: int, position: int) -> None:
-        """Scroll by what a widget has moved since, unless something else has scrolled."""
-        page = self.widget() if isalive(self) else None
-        if page is not None and isalive(pointed) and page.isAncestorOf(pointed):
-            bar, moved = self.verticalScrollBar(), pointed.mapTo(page, QPoint()).y() - top
-            if bar.value() == position:
-                bar.setValue(position + moved)
+    def event(self, event: QEvent) -> bool:
+        """Hold the content after the page was laid out again."""
+        if event.type() != QEvent.Type.LayoutRequest or self._is_settling:
+            return bool(super().event(event))
+        self._is_settling, position = True, self.verticalScrollBar().value()
+        handled = bool(super().event(event))
+        self._hold(position)
+        self._is_settling = False
+        self._find_anchor()
+        return handled
+
+    def _find_anchor(self) -> None:
+        """Find what must stay: the widget under the pointer, or that with the focus."""
+        page, viewport = self.widget(), self.viewport()
+        for found in (QApplication.widgetAt(QCursor.pos()), QApplication.focusWidget()):
+            if page is not None and found is not None and page.isAncestorOf(found):
+                top = found.mapTo(viewport, QPoint()).y()
+                if found.isVisible() and -found.height() < top < viewport.height():
+                    self._anchor = (found, top)
+                    return
+        self._anchor = None
+
+    def _hold(self, position: int) -> None:
+        """Scroll by what the anchor has moved; ``position``: that of the scroll bar before the change."""
+        bar, (widget, top) = self.verticalScrollBar(), self._anchor or (self, 0)
+        if isalive(widget) and widget.isVisible() and self.viewport().isAncestorOf(widget):
+            position = max(0, bar.value() + widget.mapTo(self.viewport(), QPoint()).y() - top)
+            self._make_room(position)
+            bar.setValue(position)
+        else:
+            self._make_room(min(position, bar.maximum()))
+
+    def _make_room(self, position: int) -> None:
+        """Keep as much room below the page as scrolling to a position needs."""
+        page = self.widget()
+        layout = None if page is None else page.layout()
+        if page is None or layout is None:
+            return
+        width = page.width()
+        needed = layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalMinimumSize().height()
+        spare = max(0, self.viewport().height() + position - (needed - self._spare)) if position else 0
+        if spare != self._spare:
+            margins = layout.contentsMargins()
+            margins.setBottom(margins.bottom() + spare - self._spare)
+            self._spare = spare
+            layout.setContentsMargins(margins)
+            layout.activate()
+            super().event(QEvent(QEvent.Type.LayoutRequest))
+
+    def _on_focus(self, _: QWidget | None, focused: QWidget | None) -> None:
+        if not self._is_settling:
+            self._find_anchor()
+
+    def _on_scrolled(self, position: int) -> None:
+        if not self._is_settling:
+            self._is_settling = True
+            self._make_room(position)
+            self._is_settling = False
+            self._find_anchor()
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
         """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
@@ -192,7 +254,8 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
 class CollapsibleSection(QFrame):
     """A title above content that a click on it shows or hides; ``toggled``: the new state.
 
-    Nothing limits or animates the height: widgets that are added to an expanded section are shown at once.
+    Nothing limits or animates the height: widgets that are added to an expanded section are shown at once. Content that
+    gets lower by itself, not by the pointer or the focus in it, leaves its room empty, so that nothing below moves.
     """
 
     toggled = Signal(bool)
@@ -208,6 +271,11 @@ class CollapsibleSection(QFrame):
         self._icons = (QIcon(), QIcon())  # collapsed, expanded
         fill_column(self, self.title_button, self.content, spacing=2)
         self.layout().addStretch(0)  # for a section that has more room
+        self._kept, self._empty = 0, 0  # height of the content at rest, and of the room below lower content
+        self._rest_timer = QTimer(self)
+        self._rest_timer.setSingleShot(True)
+        self._rest_timer.setInterval(REST_MS)
+        self._rest_timer.timeout.connect(self._keep_height)
         self.title_button.toggled.connect(self._on_toggled)
 
     @property
@@ -227,6 +295,40 @@ class CollapsibleSection(QFrame):
         """Add a widget at the end of the content."""
         self.content.layout().addWidget(widget)
 
+    def release_height(self) -> None:
+        """Let lower content, such as that of another image, take less room."""
+        self._kept = 0
+        self._set_empty(0)
+
+    def event(self, event: QEvent) -> bool:
+        """Keep the room of content that has become lower."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest and self.is_expanded:
+            focus = QApplication.focusWidget()
+            is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
+            self._set_empty(0 if is_used else max(0, self._kept - self._needed_height))
+            self._rest_timer.start()
+        return handled
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Let content take another height at another width, at which texts wrap in another way."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.release_height()
+
+    @property
+    def _needed_height(self) -> int:
+        layout, width = self.content.layout(), self.content.width()
+        return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+
+    def _keep_height(self) -> None:
+        self._kept = self._needed_height + self._empty
+
+    def _set_empty(self, height: int) -> None:
+        if height != self._empty:
+            self._empty = height
+            self.layout().setContentsMargins(0, 0, 0, height)
+
     def set_icons(self, collapsed: QIcon, expanded: QIcon) -> None:
         """Set the icons of the title."""
         self._icons = (collapsed, expanded)
@@ -234,6 +336,7 @@ class CollapsibleSection(QFrame):
 
     def _on_toggled(self, is_expanded: bool) -> None:
         self.title_button.setIcon(self._icons[is_expanded])
+        self.release_height()
         self.content.setVisible(is_expanded)
         self.toggled.emit(is_expanded)
 
