@@ -11,11 +11,10 @@ import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView, QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView
 from slide_fixtures import PAINT_SECTION, UNSEEN
-from steady import LONG_TEXT, SIZE, list_message_states, list_moved_controls
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -477,22 +476,3 @@ def colors_of(cursor):
     picture = cursor.pixmap().toImage()
     places = product(range(picture.width()), range(picture.height()))
     return {picture.pixelColor(*place).getRgb()[:3] for place in places}
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_what_is_under_the_pointer_stays_when_results_appear_above_it(painting):
-    person = painting
-    person.dock.window().resize(*SIZE)
-    title = person.dock.choice.button  # the last control
-    person.waits()
-    person.finds(QScrollArea, "slide_scroll").ensureWidgetVisible(title)
-    person.until(lambda: not title.visibleRegion().isEmpty())
-    paints(person, PALE, 2)
-    before = title.mapToGlobal(title.rect().center())
-    QCursor.setPos(before)
-    person.until(lambda: QApplication.widgetAt(QCursor.pos()) is title)
-    page_height = person.finds(QWidget, "slide_scroll_page").height()
-    paints(person, DARK, 5)
-    person.waits()
-    assert person.finds(QWidget, "slide_scroll_page").height() > page_height + 100, "the accuracy and suggested cells"
-    person.until(lambda: title.mapToGlobal(title.rect().center()) == before)

@@ -15,6 +15,7 @@ from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
+from napari_melanoma.ui.widgets.style import READING
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -135,11 +136,14 @@ FLUORESCENCE_NOTICE = (
 NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
-def describe_slide(info: SlideInfo) -> str:
-    """Describe a slide in two lines: scale, magnification and format, then its size."""
-    size = info.pixel_size
+def describe_slide(info: SlideInfo, *, is_scale_known: bool = True) -> str:
+    """Describe a slide in two lines: scale, magnification and format, then its size.
+
+    ``is_scale_known``: whether the scale is that of the file because the user has set no other one.
+    """
+    size = info.pixel_size if is_scale_known else None
     if size is None:
-        scale = "no scale"
+        scale = "no scale" if is_scale_known else READING
     else:
         same = abs(size.y_um / size.x_um - 1) < 0.005
         number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"

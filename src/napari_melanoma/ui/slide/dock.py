@@ -81,6 +81,7 @@ class SlideDock(SlideControls):
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
+        self.picker.is_scale_known = lambda identity: self.sections.hosted.sessions.get(identity) is not None
         self.exporter = SlideExporter(self, self.sections.hosted)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.sections.hosted)
@@ -203,7 +204,7 @@ class SlideDock(SlideControls):
         info = None if self.slide is None else self.slide.info
         picker, running = self.model_picker, self.run_panel.active or self.run_manager.is_starting
         self.show_visibility(self.slide)
-        self.show_slide_controls(info is not None)
+        self.show_slide_controls(info is not None, is_known=self.context.session is not None)
         blocker = find_analysis_blocker(info, picker.model, fluorescence=picker.reads_fluorescence, running=running)
         session = self.context.session
         has_results = session is not None and bool(session.results.value.content)
@@ -303,6 +304,9 @@ class SlideDock(SlideControls):
             show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
+        self.picker.update_description()
+        if not (location.is_analyzed or location.is_view_analyzed):
+            self.prediction_area.release_height()  # no prediction follows
         self.sections.hosted.show_results()
         if self.analysis is not None:  # the results were searched twice
             self.analysis.close()
@@ -499,7 +503,8 @@ class SlideSections(QObject):
         self._connections.close()
         for value in () if session is None else (session.results, session.lesions, session.tissue):
             self._connections.connect(value.changed, lambda _: self._controls.choice.update())
-        self._controls.choice.update()
+        if session is not None:  # otherwise the sections of the previous slide stay until its results were found
+            self._controls.choice.update()
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the sections."""

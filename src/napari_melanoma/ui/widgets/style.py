@@ -61,6 +61,7 @@ PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
+READING = "Reading ..."
 REST_MS = 100  # without a change of its layout, after which content is at rest
 HOVER_EVENTS = (QEvent.Type.HoverEnter, QEvent.Type.HoverMove, QEvent.Type.HoverLeave)
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
@@ -239,11 +240,20 @@ class _ScrollArea(QScrollArea):
         return is_moved
 
 
-def scroll_area(page: QWidget, name: str) -> QScrollArea:
-    """Put a page of a dock into a frameless scroll area that scrolls vertically only."""
+def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
+    """Put a page of a dock into a frameless scroll area that scrolls vertically only.
+
+    ``height``: of an area within a section for content that changes by itself, so that it moves nothing below.
+    """
     page.setObjectName(f"{name}_page")
     scroll = _ScrollArea()
     scroll.setObjectName(name)
+    if height:
+        scroll.setFixedHeight(height)
+        fill_column(holder := QWidget(), page, spacing=0)
+        holder.layout().setContentsMargins(0, 0, 4, 0)
+        holder.layout().addStretch(1)
+        page = holder
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -251,37 +261,121 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
     return scroll
 
 
-class CollapsibleSection(QFrame):
+class KeptRoom(QFrame):
+    """A column of widgets that keeps the room of content that gets lower by itself, so that nothing below moves.
+
+    Content that gets lower by the pointer or the focus in it takes less room. ``rested``: the height of the content.
+    """
+
+    rested = Signal(int)
+
+    def __init__(self, *above: QWidget) -> None:
+        super().__init__()
+        self.content = column(spacing=6)
+        fill_column(self, *above, self.content, spacing=2)
+        self._expected, self._kept, self._empty = 0, 0, 0  # heights: of content to come, at rest, of the empty room
+        self._rest_timer = QTimer(self)
+        self._rest_timer.setSingleShot(True)
+        self._rest_timer.setInterval(REST_MS)
+        self._rest_timer.timeout.connect(self._keep)
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether the content is shown."""
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the content is to come."""
+        return self.content.layout().count() == 0
+
+    def add_widget(self, widget: QWidget) -> None:
+        """Add a widget at the end of the content."""
+        self.content.layout().addWidget(widget)
+        self._update_empty()
+
+    def expect(self, height: int) -> None:
+        """Keep room for content to come, of which the height is known."""
+        self._expected = height
+        self.clear()
+
+    def clear(self) -> None:
+        """Keep the expected room; the caller has removed the content."""
+        self._kept = self._expected
+        self._update_empty()
+
+    def release_height(self) -> None:
+        """Let lower content take less room."""
+        self._kept = 0
+        self._set_empty(0)
+
+    def event(self, event: QEvent) -> bool:
+        """Keep the room of content that has become lower."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest and self.is_expanded:
+            self._update_empty()
+            self._rest_timer.start()
+        return handled
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Let content take another height at another width, at which texts wrap in another way."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width() and not self.is_waiting:
+            self.release_height()
+
+    @property
+    def _needed_height(self) -> int:
+        layout, width = self.content.layout(), self.content.width()
+        return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+
+    def _keep(self) -> None:
+        needed = self._needed_height
+        if needed and self.is_expanded and self.isVisible() and not self.is_waiting:
+            self._expected, self._kept = needed, needed + self._empty
+            self.rested.emit(needed)
+
+    def _update_empty(self) -> None:
+        focus = QApplication.focusWidget()
+        is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
+        is_kept = self.is_expanded and (self.is_waiting or not is_used)
+        self._set_empty(max(0, self._kept - self._needed_height) if is_kept else 0)
+
+    def _set_empty(self, height: int) -> None:
+        if height != self._empty:
+            self._empty = height
+            self.layout().setContentsMargins(0, 0, 0, height)
+
+
+class CollapsibleSection(KeptRoom):
     """A title above content that a click on it shows or hides; ``toggled``: the new state.
 
-    Nothing limits or animates the height: widgets that are added to an expanded section are shown at once. Content that
-    gets lower by itself, not by the pointer or the focus in it, leaves its room empty, so that nothing below moves.
+    Nothing limits or animates the height: widgets that are added to an expanded section are shown at once.
     """
 
     toggled = Signal(bool)
 
     def __init__(self, title: str) -> None:
-        super().__init__()
-        self.title = title
-        self.title_button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
-        self.title_button.setCheckable(True)
-        self.content = column(spacing=6)
+        button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
+        super().__init__(button)
+        self.title, self.title_button = title, button
+        button.setCheckable(True)
         self.content.layout().setContentsMargins(2, 0, 0, 4)
+        self._placeholder = quiet_label(READING)
+        self.content.layout().addWidget(self._placeholder)
         self.content.hide()
         self._icons = (QIcon(), QIcon())  # collapsed, expanded
-        fill_column(self, self.title_button, self.content, spacing=2)
         self.layout().addStretch(0)  # for a section that has more room
-        self._kept, self._empty = 0, 0  # height of the content at rest, and of the room below lower content
-        self._rest_timer = QTimer(self)
-        self._rest_timer.setSingleShot(True)
-        self._rest_timer.setInterval(REST_MS)
-        self._rest_timer.timeout.connect(self._keep_height)
         self.title_button.toggled.connect(self._on_toggled)
 
     @property
     def is_expanded(self) -> bool:
         """Whether the content is shown."""
         return bool(self.title_button.isChecked())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the content is to come."""
+        return not self._placeholder.isHidden()
 
     def expand(self) -> None:
         """Show the content."""
@@ -293,41 +387,13 @@ class CollapsibleSection(QFrame):
 
     def add_widget(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
-        self.content.layout().addWidget(widget)
+        self._placeholder.hide()
+        super().add_widget(widget)
 
-    def release_height(self) -> None:
-        """Let lower content, such as that of another image, take less room."""
-        self._kept = 0
-        self._set_empty(0)
-
-    def event(self, event: QEvent) -> bool:
-        """Keep the room of content that has become lower."""
-        handled = bool(super().event(event))
-        if event.type() == QEvent.Type.LayoutRequest and self.is_expanded:
-            focus = QApplication.focusWidget()
-            is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
-            self._set_empty(0 if is_used else max(0, self._kept - self._needed_height))
-            self._rest_timer.start()
-        return handled
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Let content take another height at another width, at which texts wrap in another way."""
-        super().resizeEvent(event)
-        if event.size().width() != event.oldSize().width():
-            self.release_height()
-
-    @property
-    def _needed_height(self) -> int:
-        layout, width = self.content.layout(), self.content.width()
-        return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
-
-    def _keep_height(self) -> None:
-        self._kept = self._needed_height + self._empty
-
-    def _set_empty(self, height: int) -> None:
-        if height != self._empty:
-            self._empty = height
-            self.layout().setContentsMargins(0, 0, 0, height)
+    def clear(self) -> None:
+        """State that the content is being read, with the expected room; the caller has removed the previous content."""
+        self._placeholder.show()
+        super().clear()
 
     def set_icons(self, collapsed: QIcon, expanded: QIcon) -> None:
         """Set the icons of the title."""
@@ -353,8 +419,17 @@ def section(
         made.add_widget(content)
     if settings.is_section_open(name, is_open):
         made.expand()
+    if content is None:
+        remember_height(made, name, settings)
     made.toggled.connect(lambda expanded: settings.set_section_open(name, expanded))
     return made
+
+
+def remember_height(made: KeptRoom, name: str, settings: DockSettings) -> None:
+    """Keep the room that the content took last, also in another session, until the content is added."""
+    key = f"heights/{name}"
+    made.expect(settings.get(key, 0))
+    made.rested.connect(lambda height: settings.set(key, height))
 
 
 def section_title(part: QWidget) -> str:

@@ -253,6 +253,7 @@ class PaintController(QObject):
         view.advice_label.setText(advice)
         shown = resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes)
         view.panel.show_view(shown)
+        view.show_results(bool(painted.classes))
         view.options.show_validation(shown.choice, validation)
         source, is_assessing = self._loop.options.source, self._assessor.is_running
         view.save_note.setText(resolve_save_note(self._loop.state, source, assessment, is_assessing=is_assessing))

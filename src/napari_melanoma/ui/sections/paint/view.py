@@ -15,7 +15,16 @@ from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    WrappedLabel,
+    column,
+    fill_column,
+    named,
+    quiet_label,
+    row,
+    scroll_area,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -66,6 +75,7 @@ EDITS = {  # text and tooltip
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
 ADVICE_LINES = 3
+CELLS_PX, PANEL_PX = 224, 150  # heights of the areas of suggested cells and of accuracy, which scroll
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 
@@ -133,10 +143,13 @@ class PaintView(QWidget):
             self.save_note,
             self.options,
         )
-        # Otherwise they are squeezed or spread when results change below, until the section has its new height.
+        # Otherwise they are squeezed or spread when results appear below, until the section has its new height.
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
-        fill_column(self, controls, self.similar, self.suggestions, self.panel, spacing=5)
+        cells = scroll_area(column(self.similar, self.suggestions), "paint_cells", CELLS_PX)
+        self._results = column(cells, scroll_area(column(self.panel), "paint_results", PANEL_PX))
+        self._results.hide()
+        fill_column(self, controls, self._results, spacing=5)
         self.layout().addStretch(0)
 
     @property
@@ -144,8 +157,14 @@ class PaintView(QWidget):
         """Opacity of the map."""
         return float(self.opacity_slider.value() / STEPS)
 
+    def show_results(self, is_painted: bool) -> None:
+        """Show the area of results, once there are strokes or a tool is used; it stays, as does its height."""
+        if is_painted:
+            self._results.show()
+
     def show_tool(self, name: str) -> None:
         """Show the active tool; empty for none."""
+        self.show_results(bool(name))
         for tool, button in self.tools.items():
             button.setChecked(tool == name)
 

@@ -62,7 +62,7 @@ class RegionView(QWidget):
         tip = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
         self.reader_field = ReaderField("region_reader", tip, "your name (optional)")
         self.reader_field.show_name(settings.get(READER_SETTING, ""))
-        self.summary_label = named(WrappedLabel(), "region_summary", "Summary of the regions")
+        self.summary_label = named(WrappedLabel(lines=3), "region_summary", "Summary of the regions")
         self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()
