@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, FakeAnalysis, draw_slide
@@ -18,8 +19,10 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.session.document import Document
+from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
+from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
 from napari_melanoma.ui.widgets.style import READING, REST_MS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -247,3 +250,46 @@ def test_results_of_a_slide_have_their_sections_before_they_are_read(person, sli
     person.opens_slides(draw_slide(slide_path.with_name("other.tif"), tint=9))
     rests(person)
     assert not {"Heatmap", "Lesions"} & set(list_tops(person))
+
+
+@pytest.mark.both_qts
+def test_one_class_map_is_visible_at_a_time(analysed):
+    person, layers = analysed, analysed.viewer.layers
+    heat = person.session.results.value.heatmap
+    labels = np.ones(heat.values.shape, np.uint8)
+    classes = ClassMapData(labels, heat.placement, {"dermis": "#e69f00"})
+    shown = replace(heat, class_map=classes, shows_classes=True)
+
+    def visible():
+        return [
+            role for role in ("classes", "class map") if (name := f"section {role}") in layers and layers[name].visible
+        ]
+
+    def shows_results():
+        person.session.results.set(replace(person.session.results.value, heatmap=shown))
+
+    shows_results()
+    assert visible() == ["classes"]
+    opens_sections(person)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    rests(person)
+    assert visible() == ["class map"]
+    shows_results()
+    assert visible() == ["class map"]
+    person.clicks("paint_map")
+    assert visible() == ["classes"]
+    person.clicks("paint_map")
+    assert visible() == ["class map"]
+    slide = person.dock.slide
+    for expected in ([], ["class map"]):
+        toggle_overlays(person.viewer, slide, None)
+        assert visible() == expected
+    path = slide.info.path
+    person.dock.close_slide()
+    person.waits()
+    person.opens_slides(path)
+    person.until(lambda: "section class map" in layers)
+    rests(person)
+    shows_results()
+    assert visible() == ["class map"]
