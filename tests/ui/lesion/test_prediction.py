@@ -197,7 +197,7 @@ def check_hidden_photograph(person):
 
 
 @pytest.mark.both_qts
-def test_results_of_a_photograph_are_not_shown_beside_a_slide_that_covers_it(person, tmp_path):
+def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_path):
     analyzed(person)
     dock, layers = person.dock, person.viewer.layers
     parts = panel_of(person).classes, dock.findChild(MeasurementTable)
