@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.prompts import Prompts
 
 
+VIEWS_AT_ONCE = 8  # of models with turned views
+
+
 class SegmentationModel(ABC):
     """A bundle's network that predicts a value for each pixel."""
 
@@ -94,7 +97,20 @@ class Segmenter(SegmentationModel):
         if not inputs:
             side = self.info.config.input_size
             return np.zeros((0, side, side), np.float32)
-        return self.network.run("segment", image=normalize_images(inputs, self.info.config))["logits"][:, 0]
+        return self.run_network(inputs)["logits"][:, 0]
+
+    def run_network(self, inputs: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+        """Run the network on prepared photographs, at least one; returns its outputs by name.
+
+        Turned views are predicted of few photographs at once, as each takes as much memory as a photograph.
+        """
+        config = self.info.config
+        step = max(1, VIEWS_AT_ONCE // config.turned_views) if config.turned_views else len(inputs)
+        parts = [
+            self.network.run("segment", image=normalize_images(inputs[start : start + step], config))
+            for start in range(0, len(inputs), step)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 # Axes (row, column) of each flip; the first one is the unchanged photograph.
@@ -111,7 +127,7 @@ def predict_view_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]) -
     float32 (batch, view, side, side), in the orientation of the photographs; the first view is the photograph itself.
     """
     if model.info.config.turned_views:
-        return model.network.run("segment", image=normalize_images(inputs, model.info.config))["views"][:, :, 0]
+        return model.run_network(inputs)["views"][:, :, 0]
     flipped = (model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs]) for axes in FLIP_AXES)
     return np.stack(
         [np.flip(logits, tuple(axis + 1 for axis in axes)) for logits, axes in zip(flipped, FLIP_AXES, strict=True)],
