@@ -386,7 +386,9 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     assert "'bare' has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert line_layer(person) is None
-    assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
+    automatic = person.finds(QAbstractButton, "depth_automatic")
+    assert not automatic.isEnabled()
+    assert person.label_text("depth_blocker") == automatic.toolTip() != ""
     person.finds(QLabel, "depth_warning").linkActivated.emit("scale")
     assert person.dock.scale_panel.isVisibleTo(person.dock)
     person.dock.scale_panel._number.setValue(1.0)

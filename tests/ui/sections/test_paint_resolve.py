@@ -116,7 +116,7 @@ def test_panel_before_and_after_the_validation() -> None:
     view = resolve_panel(painted, None)
     assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
     view = resolve_panel(painted, assess(VALIDATION, "Out."), {"Fat": 1.5, "Dermis": 0.25}, ("1 stroke left out.",))
-    assert view.areas == "Areas on the map: Fat 1.5 mm², Dermis 0.25 mm²"
+    assert view.areas == "Areas of the tissue on the map: Fat 1.5 mm², Dermis 0.25 mm²"
     assert [row.accessible_text for row in view.rows] == [
         "Accuracy 0.85 (0.70–0.95)",
         "Fat 3 strokes, 80 cells",

@@ -251,6 +251,7 @@ class DepthView(QWidget):
             QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends"
         )
         self.automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
+        self.blocker_label = named(quiet_label(lines=2), "depth_blocker", "Why the model cannot measure")
         for button in (self.draw_button, self.move_button):
             button.setCheckable(True)
         tip = "Hide the lines and results of the model until you have measured"
@@ -317,6 +318,7 @@ class DepthView(QWidget):
             button.setEnabled(texts.can_export)
         self.automatic_button.setEnabled(not texts.blocker)
         self.automatic_button.setToolTip(texts.automatic_tip)
+        self.blocker_label.setText(texts.blocker)
         self._show_proposals(texts)
         self.validity.show_validity(texts.validity, None)
         self.validity.show_anyway_button.setChecked(texts.shows_invalid)
@@ -359,6 +361,7 @@ class DepthView(QWidget):
             row(self.draw_button, self.move_button, self.blind_check),
             self.hint_label,
             self.automatic_button,
+            self.blocker_label,
             self.fields,
             row(
                 QLabel("reader"),

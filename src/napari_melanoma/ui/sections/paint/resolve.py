@@ -124,7 +124,7 @@ def resolve_panel(
     ``areas_mm2``: area of each class on the map. ``notes``: messages about the strokes.
     """
     areas = ", ".join(f"{name} {area:.3g} mm²" for name, area in areas_mm2.items())
-    areas = f"Areas on the map: {areas}" if areas else ""
+    areas = f"Areas of the tissue on the map: {areas}" if areas else ""
     validation = None if assessment is None else assessment.chosen
     notices = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
     warnings = "\n".join(filter(None, (*notes, *notices)))
