@@ -129,6 +129,10 @@ class PaintView(QWidget):
         self.size_slider.valueChanged.connect(lambda size: settings.set("paint/size", size))
         self.visible_check.toggled.connect(self._on_display)
         self.opacity_slider.valueChanged.connect(self._on_display)
+        self._results = self._lay_out()
+
+    def _lay_out(self) -> QWidget:
+        """Lay out the widgets; return the area of the results."""
         controls = column(
             self.advice_label,
             self.channels,
@@ -147,10 +151,11 @@ class PaintView(QWidget):
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
         cells = scroll_area(column(self.similar, self.suggestions), "paint_cells", CELLS_PX)
-        self._results = column(cells, scroll_area(column(self.panel), "paint_results", PANEL_PX))
-        self._results.hide()
-        fill_column(self, controls, self._results, spacing=5)
+        results = column(cells, scroll_area(column(self.panel), "paint_results", PANEL_PX))
+        results.hide()
+        fill_column(self, controls, results, spacing=5)
         self.layout().addStretch(0)
+        return results
 
     @property
     def opacity(self) -> float:
