@@ -208,7 +208,7 @@ PARTS = (
     "Tumor 1 0.040",
     "Measurement line from the surface to the deepest cell; scale bar",
     "demonstration model 0.",
-    "Depth 0.90 mm",
+    "Depth, entered in the case 0.90 mm",
     "Signed by AS (date left out: it is personal data).",
     "Mitotic rate not assessed",
     "T category (AJCC 8) pT1b: 0.90 mm, recorded as 0.9 mm",

@@ -654,3 +654,21 @@ def test_the_depth_report_states_changes_of_the_case_as_the_report_of_the_case_d
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert expected in text
     assert expected not in write_slide_report(tmp_path / "other.html", signed, lesion=LESION_OF_CASE).read_text("utf-8")
+
+
+def test_the_summary_names_what_case_and_slide_answer_differently() -> None:
+    def create(regression: str) -> SynopticReport:
+        return SynopticReport().set_answer("regression", SynopticAnswer(value=regression), "A", WHEN)
+
+    part = SlidePart(None, None, SlideDepthReadings(), create("below_75"))
+    for regression, expected in (
+        (
+            "not_identified",
+            "regression: not identified in the report of the case, present, below 75 % in that of image 3",
+        ),
+        ("below_75", ""),
+    ):
+        lesion = CaseLesion(id="L1", synoptic=create(regression))
+        _, status = summarize_lesion(lesion, {"Image 3": part}, {}, "", Collector(True, RunContext()))
+        assert ("Two answers: " in status) == bool(expected)
+        assert expected in status.lower()

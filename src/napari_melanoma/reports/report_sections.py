@@ -106,6 +106,12 @@ class SlidePart:
         return read_notes(self.folder) if self.folder else SlideNotes()
 
 
+def read_case_readings(case: Path, image_id: str) -> tuple[DepthReading, ...]:
+    """Read the readings of a slide that were added to a case; none if their file is damaged, which reports state."""
+    depth, _ = _read_readings(case / READINGS / f"{image_id}.json")
+    return tuple(one for one in depth.readings if one.when)
+
+
 def _belongs_to(folder: Path, slide: Path) -> bool:
     """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
     recorded = recorded_slide(folder)

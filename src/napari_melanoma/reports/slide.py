@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import set_lesion_findings
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
-from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, automatic_reading, latest_reading
@@ -296,7 +296,8 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
         "mitoses_per_mm2": ("mitoses", None if mitotic_rate is None else round(mitotic_rate, 2)),
     }
     known = {name: value for name, (field, value) in values.items() if reading.author(field) == "reader"}
-    return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
+    found = {name: value for name, value in known.items() if value is not None}
+    return set_lesion_findings(case, lesion.id, reading.reader, utc_time(), **found)
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:

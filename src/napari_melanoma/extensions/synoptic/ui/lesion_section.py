@@ -116,7 +116,7 @@ class LesionSynopticSection(LesionSection):
         try:
             report = change(self._find_report(session))
             if can_undo:
-                session.edit("synoptic report", synoptic=report)
+                session.edit_report(report)
             else:
                 session.amend(synoptic=report)
         except MelanomaError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import FINDINGS, DepthReading
@@ -219,7 +219,7 @@ class SynopticController(QObject):
         is_other = lesion.synoptic is not None and lesion.synoptic.answers != report.answers
         if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        controller.edit(set_lesion(controller.case, lesion.id, synoptic=report), "the synoptic report")
+        controller.edit(set_lesion_report(controller.case, lesion.id, report), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
 
