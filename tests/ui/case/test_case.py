@@ -478,9 +478,9 @@ def reporting(five):
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")
-    with five.qtbot.waitSignal(reader_changed().changed) as told:  # the sections of the Slide dock show it
+    with five.qtbot.waitSignal(reader_changed().changed) as signal:  # the sections of the Slide dock show it
         reader.editingFinished.emit()
-    assert told.args == ["A. Reader"]
+    assert signal.args == ["A. Reader"]
     return five
 
 

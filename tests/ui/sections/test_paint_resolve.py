@@ -133,7 +133,7 @@ def test_panel_before_and_after_the_validation() -> None:
     assert both.rows[1].accessible_text == "Other slides 0.60"
 
 
-def test_beside_the_save_button_the_features_of_the_map_are_stated() -> None:
+def test_the_features_of_the_map_are_stated_at_the_save_button() -> None:
     fitted = replace(IDLE, is_fitted=True)
     other = replace(VALIDATION, source="imagenet", accuracy=Estimate(0.7, 0.6, 0.8, 6))
     both = replace(assess(VALIDATION), candidates=(VALIDATION, other))
