@@ -274,6 +274,7 @@ class KeptRoom(QFrame):
         self.content = column(spacing=6)
         fill_column(self, *above, self.content, spacing=2)
         self._expected, self._kept, self._empty = 0, 0, 0  # heights: of content to come, at rest, of the empty room
+        self._needed = 0  # height of the content when it was last laid out
         self._rest_timer = QTimer(self)
         self._rest_timer.setSingleShot(True)
         self._rest_timer.setInterval(REST_MS)
@@ -337,8 +338,10 @@ class KeptRoom(QFrame):
     def _update_empty(self) -> None:
         focus = QApplication.focusWidget()
         is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
-        is_kept = self.is_expanded and (self.is_waiting or not is_used)
-        self._set_empty(max(0, self._kept - self._needed_height) if is_kept else 0)
+        previous, self._needed = self._needed, self._needed_height
+        if is_used and self._needed < previous and not self.is_waiting:
+            self._kept = self._needed
+        self._set_empty(max(0, self._kept - self._needed) if self.is_expanded else 0)
 
     def _set_empty(self, height: int) -> None:
         if height != self._empty:
