@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from pandas import read_csv
-from release_cards import CardSubgroup
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
@@ -28,6 +27,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
 from napari_melanoma.evaluation.classes import class_subgroups
 from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
+from napari_melanoma.evaluation.model_card import CardSubgroup
 from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import read_photograph

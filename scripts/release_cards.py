@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from napari_melanoma.core.prediction_config import AgeGroup
-from napari_melanoma.evaluation.classes import AGES
-from napari_melanoma.evaluation.model_card import card_header, training_section
+from napari_melanoma.evaluation.model_card import CardSubgroup, card_header, training_section
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
@@ -128,16 +125,6 @@ def outside_section(model: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class CardSubgroup:
-    """Estimates of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
-
-    name: str
-    count: int
-    positives: int
-    figures: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True)
 class CrossValidationMetrics:
     """Result of a cross-validation of a classifier.
 
@@ -180,32 +167,6 @@ def full_class_card(
         notes,
     ]
     return "\n".join(parts)
-
-
-def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
-    """Return sensitivity and specificity for each age group, the youngest first, to show with predictions.
-
-    Groups without positives or without other cases are omitted.
-    """
-    by_name, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
-    shown_groups = []
-    for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
-        group = by_name.get(f"age: {ages}")
-        if group and {"sensitivity", "specificity"} <= set(group.figures):
-            sensitivity, specificity = group.figures["sensitivity"], group.figures["specificity"]
-            shown_groups.append(
-                AgeGroup(
-                    at_least=at_least,
-                    below=below if below < float("inf") else None,
-                    images=group.count,
-                    positives=group.positives,
-                    sensitivity=sensitivity.mean,
-                    sensitivity_interval=(sensitivity.low, sensitivity.high),
-                    specificity=specificity.mean,
-                    specificity_interval=(specificity.low, specificity.high),
-                )
-            )
-    return tuple(shown_groups)
 
 
 def _metrics_table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:

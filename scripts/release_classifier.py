@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from release_cards import CardSubgroup, CrossValidationMetrics, age_groups, full_class_card
+from release_cards import CrossValidationMetrics, full_class_card
 
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
@@ -26,6 +26,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.classes import evaluate_classifier
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.models.graphs import write_graphs

@@ -1,3 +1,4 @@
+from .api.adapting import AdaptedModel, adapt
 from .api.classification import Classification, Explanation, classify, explain, iter_explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
 from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
@@ -50,6 +51,7 @@ from .ui import tools as tools  # not in __all__, since it needs a Qt binding
 __version__: str
 
 __all__ = [
+    "AdaptedModel",
     "AnalyzedSlide",
     "BreslowMeasurement",
     "BundleError",
@@ -84,6 +86,7 @@ __all__ = [
     "TrainingError",
     "UnreadableImage",
     "__version__",
+    "adapt",
     "analyze_slide",
     "classify",
     "compare",

@@ -330,6 +330,8 @@ def test_prediction_sets_have_a_margin_for_other_clinics(reference: ReferenceCas
     sets = careful.prediction_sets(probabilities, 0.6)
     np.testing.assert_array_equal(sets, plain.prediction_sets(probabilities, 0.8))
     assert sets.sum() > plain.prediction_sets(probabilities, 0.6).sum()
+    balanced = careful.prediction_sets(probabilities, 0.6, balanced=True)
+    np.testing.assert_array_equal(balanced, plain.prediction_sets(probabilities, 0.6))
 
 
 def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> None:

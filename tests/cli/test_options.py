@@ -10,7 +10,7 @@ import typer
 from pydantic import Field
 from typer.main import get_command
 
-from napari_melanoma.cli import app, data, evaluate, lesion, models, phantom, slide
+from napari_melanoma.cli import adapt, app, data, evaluate, lesion, models, phantom, slide
 from napari_melanoma.cli import compare as compare_verb
 from napari_melanoma.cli.extension_commands import COMMANDS
 from napari_melanoma.cli.options import (
@@ -28,6 +28,7 @@ VERBS = {
     "lesion": lesion.lesion,
     "slide": slide.slide,
     "risk": risk.risk,
+    "adapt": adapt.adapt,
     "evaluate": evaluate.evaluate,
     "biomarkers": evaluate.biomarkers,
     "compare": compare_verb.compare,

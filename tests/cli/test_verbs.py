@@ -34,6 +34,7 @@ VERBS = (
     "report",
     "reproduce",
     "risk",
+    "adapt",
     "evaluate",
     "data import-masks",
     "data check",

@@ -7,7 +7,7 @@ import pytest
 
 from napari_melanoma.metrics.calibration import conformal_sets, softmax
 
-RULES = ("lac", "aps", "class_conditional")
+RULES = ("lac", "aps", "class_conditional", "clustered")
 
 
 def drawn(random: np.random.Generator, count: int, classes: int) -> tuple:
@@ -30,7 +30,9 @@ def test_the_true_class_has_the_requested_coverage(rule: str, coverage: float, c
         requested, labels = drawn(random, 500, classes)
         sets = conformal_sets(requested, known, truth, coverage, rule)
         found.append(sets[np.arange(500), labels].mean())
-    assert coverage - 0.02 <= np.mean(found) <= coverage + (0.05 if rule == "class_conditional" else 0.03)
+    assert (
+        coverage - 0.02 <= np.mean(found) <= coverage + (0.05 if rule in ("class_conditional", "clustered") else 0.03)
+    )
 
 
 def test_each_class_by_itself_is_covered() -> None:
@@ -59,6 +61,19 @@ def test_too_few_cases_exclude_no_class(rule: str) -> None:
     assert conformal_sets([[0.99, 0.01]], np.zeros((0, 2)), [], 0.9, rule).all()
 
 
+def test_classes_with_too_few_cases_share_the_limit_of_all() -> None:
+    """A class of three cases is in every set of the class-conditional rule; with clusters, only if it is probable."""
+    random = np.random.default_rng(4)
+    truth = np.repeat([0, 1, 2], [60, 60, 3])
+    known = softmax(random.normal(size=(123, 3)) + 4 * np.eye(3)[truth])
+    requested = np.array([[0.98, 0.015, 0.005], [0.3, 0.1, 0.6]])
+    alone, clustered = (
+        conformal_sets(requested, known, truth, 0.9, rule)[:, 2].tolist() for rule in ("class_conditional", "clustered")
+    )
+    assert alone == [True, True]
+    assert clustered == [False, True]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_no_set_leaves_out_a_more_probable_class(rule: str) -> None:
     """Nevi are always recognized with 0.8 or more, so 0.33 is unusual for them; keratoses and melanomas are not."""
@@ -72,7 +87,7 @@ def test_no_set_leaves_out_a_more_probable_class(rule: str) -> None:
     sets = conformal_sets(requested, known, truth, 0.9, rule)
     least = np.where(sets, requested, np.inf).min(axis=1)
     assert (sets == (requested >= least[:, None])).all()
-    if rule == "class_conditional":
+    if rule in ("class_conditional", "clustered"):
         assert sets[0].all()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
+from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
@@ -18,9 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 from release_cards import (
     LIMITS,
     OUTSIDE_FIGURES,
-    CardSubgroup,
     CrossValidationMetrics,
-    age_groups,
     full_card,
     full_class_card,
     outside_section,

@@ -327,7 +327,8 @@ def fuse_predictions(
         return predictions[0]
     image_probabilities = np.array([one.probabilities for one in predictions])
     probabilities = softmax(np.log(np.clip(image_probabilities, MIN_PROBABILITY, 1)).mean(axis=0)[None])
-    possible = calibration.prediction_sets(probabilities, options.coverage, options.rule)[0]
+    balanced = options.sets == "balanced"
+    possible = calibration.prediction_sets(probabilities, options.coverage, options.rule, balanced=balanced)[0]
     first, novelties = predictions[0], [one.novelty for one in predictions if one.novelty]
     nearest = {  # by image; the smallest distance comes last and remains
         one.image_id: one

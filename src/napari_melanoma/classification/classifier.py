@@ -260,18 +260,23 @@ class PredictionCalibration:
         return min(float(low[0]), probability), max(float(high[0]), probability)
 
     def prediction_sets(
-        self, probabilities: NDArray[np.float64], coverage: float | None = None, rule: SetRule | None = None
+        self,
+        probabilities: NDArray[np.float64],
+        coverage: float | None = None,
+        rule: SetRule | None = None,
+        *,
+        balanced: bool = False,
     ) -> NDArray[np.bool_]:
         """Return conformal prediction sets, calibrated with the bundle's margin for images of other clinics.
 
-        ``probabilities``: (lesion, class), calibrated. ``coverage``, ``rule``: by default those of the bundle. Returns
-        bool (lesion, class); all True without reference cases.
+        ``probabilities``: (lesion, class), calibrated. ``coverage``, ``rule``: by default those of the bundle.
+        ``balanced``: without the margin. Returns bool (lesion, class); all True without reference cases.
         """
         if self._reference_probabilities is None:
             return np.ones(probabilities.shape, bool)
         reference_probabilities, labels = self._reference_probabilities
         requested = self.config.coverage if coverage is None else coverage
-        level = 1 - (1 - requested) * (1 - self.config.shift_margin)
+        level = 1 - (1 - requested) * (1 - (0.0 if balanced else self.config.shift_margin))
         return conformal_sets(probabilities, reference_probabilities, labels, level, rule or self.config.set_rule)
 
     def operating_point(self, sensitivity: float | None = None) -> OperatingPoint | None:

@@ -136,7 +136,8 @@ def classify_encoded(lesion: EncodedLesion, row: Row, model: Classifier, options
     )
     probabilities = calibration.probabilities(model.run_head_on_values([lesion.encoded] * len(variants), stacked))
     lesion_probabilities, positive_probabilities = probabilities[:1], probabilities[:, calibration.positive_index]
-    possible = calibration.prediction_sets(lesion_probabilities, options.coverage, options.rule)[0]
+    balanced = options.sets == "balanced"
+    possible = calibration.prediction_sets(lesion_probabilities, options.coverage, options.rule, balanced=balanced)[0]
     coverage = options.coverage or calibration.config.coverage
     nearest = calibration.nearest_cases(lesion.encoded.embedding, max(1, options.neighbours))
     return ClassPrediction(

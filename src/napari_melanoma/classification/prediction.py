@@ -43,6 +43,11 @@ class ClassifyOptions(Config):
         description="coverage of the conformal prediction set, such as 0.9; by default that of the model",
     )
     rule: SetRule | None = Field(None, description="method for the prediction set; none: that of the model")
+    sets: Literal["cautious", "balanced"] = Field(
+        "cautious",
+        description="prediction sets; cautious: with the reserve of the model for photographs of other clinics, "
+        "balanced: with the stated coverage for photographs like the calibration cases, so that fewer are inconclusive",
+    )
     sensitivity: float | None = Field(
         None,
         gt=0,

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli import (
+    adapt,
     application,
     case,
     compare,
@@ -51,6 +52,7 @@ add_command(app, "slide", slide.slide, slide.HELP)
 add_command(app, "export", results.export, results.EXPORT_HELP, more_help=results.list_export_formats)
 add_command(app, "readings", results.readings, results.READINGS_HELP)
 add_command(app, "train", train.train, train.TRAIN_HELP)
+add_command(app, "adapt", adapt.adapt, adapt.HELP)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.EVALUATE_HELP)
 add_command(app, "biomarkers", evaluate.biomarkers, evaluate.BIOMARKERS_HELP)
 add_command(app, "compare", compare.compare, compare.HELP)

@@ -404,7 +404,9 @@ class ViewConfig(Config):
 
 Interval = tuple[float, float]
 SCALE_TOLERANCE = 0.05  # share by which the scale of tiles may differ
-SetRule = Literal["lac", "aps", "class_conditional"]  # construction of a prediction set, see metrics.calibration
+SetRule = Literal[
+    "lac", "aps", "class_conditional", "clustered"
+]  # construction of a prediction set, see metrics.calibration
 
 
 class OperatingPoint(Config):
@@ -454,7 +456,8 @@ class ClassifierConfig(Config):
     )
     set_rule: SetRule = Field(
         "class_conditional",
-        description="construction of the prediction set; class_conditional: target coverage in each class",
+        description="construction of the prediction set; class_conditional: target coverage in each class; "
+        "clustered: likewise, with a common limit for classes that have too few reference cases",
     )
     operating_point: OperatingPoint | None = Field(None, description="none: not chosen")
     ages: tuple[AgeGroup, ...] = Field(

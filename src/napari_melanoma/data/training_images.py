@@ -102,7 +102,7 @@ class TrainingImages:
         }
         arrays |= {GROUPS_PREFIX + key: values for key, values in self.groups.items()}
         metadata = {"format": FORMAT, "unlisted": json.dumps(self.unlisted), "note": self.note}
-        content = save(arrays, metadata)
+        content = _sort_metadata(save(arrays, metadata))
         with atomic_file(path) as temporary:
             temporary.write_bytes(content)
 
@@ -133,6 +133,16 @@ class TrainingImages:
             raise BundleError(
                 f"cannot read {path}, the list of training images: {error}. Download or copy the bundle again."
             ) from error
+
+
+def _sort_metadata(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file, whose order is random, so that equal lists are equal files."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 DigestFunction = Callable[[Path], int | None]  # hashes the pixels of a file; None if it cannot be read

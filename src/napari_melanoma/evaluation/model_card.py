@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.prediction_config import OperatingPoint
+from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.evaluation.classes import AGES
 from napari_melanoma.evaluation.pages import ADVICE
 from napari_melanoma.training.monitor import describe_few_validation
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleConfig
 
 # The metric that decides a comparison, in words.
@@ -29,6 +33,42 @@ PIPELINE_TAGS = {
     "classification": "image-classification",
     "embedding": "image-feature-extraction",
 }
+
+
+@dataclass(frozen=True)
+class CardSubgroup:
+    """Estimates of a model on a subgroup, such as ``age: 30 to 49``, with its number of images and positives."""
+
+    name: str
+    count: int
+    positives: int
+    figures: Mapping[str, Estimate]
+
+
+def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
+    """Return sensitivity and specificity for each age group, the youngest first, to show with predictions.
+
+    Groups without positives or without other cases are omitted.
+    """
+    by_name, limits = {group.name: group for group in groups}, (0.0, *(limit for limit, _ in AGES))
+    shown_groups = []
+    for (at_least, below), (_, ages) in zip(pairwise(limits), AGES, strict=True):
+        group = by_name.get(f"age: {ages}")
+        if group and {"sensitivity", "specificity"} <= set(group.figures):
+            sensitivity, specificity = group.figures["sensitivity"], group.figures["specificity"]
+            shown_groups.append(
+                AgeGroup(
+                    at_least=at_least,
+                    below=below if below < float("inf") else None,
+                    images=group.count,
+                    positives=group.positives,
+                    sensitivity=sensitivity.mean,
+                    sensitivity_interval=(sensitivity.low, sensitivity.high),
+                    specificity=specificity.mean,
+                    specificity_interval=(specificity.low, specificity.high),
+                )
+            )
+    return tuple(shown_groups)
 
 
 def write_compared_card(run: Path) -> None:

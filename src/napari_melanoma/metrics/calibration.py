@@ -375,9 +375,10 @@ def conformal_sets(
     doi:10.1080/01621459.2017.1395341), the smallest sets. ``aps``: the most probable classes up to a cumulative
     probability (Romano et al. 2020, arXiv:2006.02544), the last one counted half: the mean of their random draw, so
     that equal images get equal sets. ``class_conditional``: as ``lac`` with a limit per class, so that each class has
-    the given coverage, including rare ones (Vovk 2012, arXiv:1209.2673). Sets are never empty, and contain every class
-    that is more probable than one of theirs: this only adds classes, so the coverage can only increase; a model with a
-    higher accuracy than the coverage exceeds it.
+    the given coverage, including rare ones (Vovk 2012, arXiv:1209.2673). ``clustered``: likewise, but the classes that
+    have too few cases share the limit of all cases (the null cluster of Ding et al. 2023, arXiv:2306.09335). Sets are
+    never empty, and contain every class that is more probable than one of theirs: this only adds classes, so the
+    coverage can only increase; a model with a higher accuracy than the coverage exceeds it.
 
     ``probabilities``, ``calibration_probabilities``: float (image, class). ``calibration_labels``: int (image,).
     Returns bool (image, class). With too few cases for the coverage (fewer than 9 for 90 %) every class is included;
@@ -387,10 +388,12 @@ def conformal_sets(
     known, truth = np.asarray(calibration_probabilities, np.float64), np.asarray(calibration_labels, np.int64)
     nonconformity = _aps_scores if rule == "aps" else _lac_scores
     true_scores = nonconformity(known)[np.arange(len(truth)), truth]
-    if rule == "class_conditional":
+    if rule in ("class_conditional", "clustered"):
         limits = np.array(
             [_conformal_quantile(true_scores[truth == label], coverage) for label in range(array.shape[1])]
         )
+        if rule == "clustered":
+            limits[np.isinf(limits)] = _conformal_quantile(true_scores, coverage)
     else:
         limits = np.full(array.shape[1], _conformal_quantile(true_scores, coverage))
     sets = nonconformity(array) <= limits + ROUNDING

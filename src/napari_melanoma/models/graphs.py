@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ FOLDER, INDEX, SUFFIX = "graphs", "graphs.json", ".onnx"
 MIN_EXTERNAL_BYTES = 256  # smaller weights are stored in the graph
 FOLDED_BYTES = 256  # the largest constant that is computed when a graph is written
 OPSET = 20
+ENCODER_FUNCTIONS = ("embed", "encode")  # functions of the encoder alone
 WRITING = "Writing the graphs for ONNX Runtime"
 RETRY_S = 24 * 3600.0  # until a bundle whose graphs could not be written is tried again
 _requested: dict[str, BundleInfo] = {}  # bundles without graphs that this process has loaded, by fingerprint
@@ -162,10 +164,13 @@ def _conversion_log(info: BundleInfo) -> Path:
     return cache_folder(info).with_suffix(".txt")
 
 
-def add_graphs(info: BundleInfo, run: RunContext, folder: Path | None = None) -> str:
+def add_graphs(
+    info: BundleInfo, run: RunContext, folder: Path | None = None, *, same_encoder: BundleInfo | None = None
+) -> str:
     """Write the graphs of a bundle that has none; return why it cannot have any, or "".
 
     A bundle without graphs is a complete one, which torch runs. ``folder``: None for that of the bundle.
+    ``same_encoder``: a bundle with the same encoder, whose graphs of it are copied.
     """
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.export import require_export_packages
@@ -175,7 +180,8 @@ def add_graphs(info: BundleInfo, run: RunContext, folder: Path | None = None) ->
     run.report(Progress(0, None, WRITING))
     try:
         require_export_packages()
-        write_graphs(info, load_network(info), folder, run=run)
+        known = None if same_encoder is None else find_graphs(same_encoder)
+        write_graphs(info, load_network(info), folder, run=run, encoder=known)
     except (Cancelled, SaveError):
         raise
     except BundleError as error:
@@ -187,12 +193,18 @@ def add_graphs(info: BundleInfo, run: RunContext, folder: Path | None = None) ->
 
 
 def write_graphs(
-    info: BundleInfo, network: nn.Module, folder: Path | None = None, *, run: RunContext | None = None
+    info: BundleInfo,
+    network: nn.Module,
+    folder: Path | None = None,
+    *,
+    run: RunContext | None = None,
+    encoder: Graphs | None = None,
 ) -> None:
     """Write the graphs of a bundle.
 
-    ``network``: with the weights of the bundle, on the CPU. ``folder``: None for that of the bundle. If a function
-    cannot be exported, BundleError is raised, and no graph is written.
+    ``network``: with the weights of the bundle, on the CPU. ``folder``: None for that of the bundle. ``encoder``:
+    graphs of a bundle with the same encoder, which are copied. If a function cannot be exported, BundleError is raised,
+    and no graph is written.
     """
     from napari_melanoma.models.network_functions import list_functions, make_examples, measure_offset
 
@@ -205,6 +217,10 @@ def write_graphs(
         functions = list_functions(network, info.config)
         examples = make_examples(functions, info.config)
         for name in (run or RunContext()).track(list(functions), WRITING):
+            if encoder is not None and name in ENCODER_FUNCTIONS and name in encoder.functions:
+                external[name] = encoder.index.external[name]
+                shutil.copyfile(encoder.folder / f"{name}{SUFFIX}", made / f"{name}{SUFFIX}")
+                continue
             content, external[name] = _export(functions[name], examples, names, info.name)
             (made / f"{name}{SUFFIX}").write_bytes(content)
         index = GraphIndex(

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.data.splits import TrainingSplit
+    from napari_melanoma.metrics.calibration import Calibration
+    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.task import Task
@@ -235,8 +237,13 @@ def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     options = recipe.classification
     if options is None or options.masks == "reference" or options.view.region == "photograph":
         return 0
-    bundle = require_photograph_model(find_bundle(options.segmenter), "segmentation")
     samples = read_datasets(expand_user(name) for name in (*recipe.data.datasets, *options.adaptation.to))
+    return predict_missing_masks(samples, find_bundle(options.segmenter), run)
+
+
+def predict_missing_masks(samples: Iterable[Sample], bundle: BundleInfo, run: RunContext) -> int:
+    """Predict the masks of images that have no file ``predicted_mask_path`` yet; return their number."""
+    bundle = require_photograph_model(bundle, "segmentation")
     missing = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
     if not missing:
         return 0
@@ -333,11 +340,15 @@ def calibrate_config(
     config = fit_decisions(config, reference, options.sensitivity)
     values: dict[str, Any] = {"novelty_threshold": novelty, "depth": _evaluate_depth(config, options, validation)}
     if own_types is not None and len(own_types):
-        least = float(np.quantile(own_types, 1 - KNOWN_TYPES, method="lower"))
-        values["type_threshold"] = float(np.clip(least, *TYPE_LIMITS))
+        values["type_threshold"] = choose_type_threshold(own_types)
     assert config.classifier is not None
     classifier = ClassifierConfig.model_validate({**config.classifier.model_dump(), **values})
     return config.model_copy(update={"classifier": classifier})
+
+
+def choose_type_threshold(own_types: NDArray[np.float64]) -> float:
+    """Choose the limit of the probability of the model's types, from that of known photographs, (photograph,)."""
+    return float(np.clip(np.quantile(own_types, 1 - KNOWN_TYPES, method="lower"), *TYPE_LIMITS))
 
 
 def recognize_own_types(
@@ -356,16 +367,19 @@ def recognize_own_types(
     return np.array(found, np.float64)
 
 
-def fit_decisions(config: BundleConfig, reference: ReferenceCases, sensitivity: float) -> BundleConfig:
+def fit_decisions(
+    config: BundleConfig, reference: ReferenceCases, sensitivity: float, calibration: Calibration | None = None
+) -> BundleConfig:
     """Fit temperature, bias, operating point and prevalence of a classifier to the logits of its reference cases.
 
-    ``sensitivity``: target of the operating point. The provenance of the result contains the metrics of these cases.
+    ``sensitivity``: target of the operating point. ``calibration``: None to fit temperature and bias. The provenance of
+    the result contains the metrics of these cases.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     assert config.classifier is not None
     index = config.classes.index(config.classifier.positive)
-    calibration = fit_calibration(reference.logits, reference.labels)
+    calibration = calibration or fit_calibration(reference.logits, reference.labels)
     probabilities = softmax(reference.logits, *calibration)
     scores, positive = probabilities[:, index], reference.labels == index
     has_both = 0 < positive.sum() < len(positive)

@@ -26,14 +26,22 @@ class ClassifierNetwork(nn.Module):
     with other tabular inputs.
 
     ``encoder``: maps float (batch, 3, row, column) to a list of feature maps, the deepest last. ``head``: maps vectors
-    (batch, width) to logits.
+    (batch, width) to logits. ``adapter``: of a network that was adapted to a clinic.
     """
 
-    def __init__(self, encoder: nn.Module, fusion: FusionBlock, head: nn.Module, tabular: TabularShape) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        fusion: FusionBlock,
+        head: nn.Module,
+        tabular: TabularShape,
+        adapter: LinearAdapter | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.fusion = fusion
         self.head = head
+        self.adapter = adapter
         self.tabular = tabular if fusion.table is not None else TabularShape()
 
     @property
@@ -84,11 +92,29 @@ class ClassifierNetwork(nn.Module):
         without such inputs. Returns logits, float (batch, class).
         """
         logits: Tensor = self.head(self.fusion(maps[-1], continuous, categories))
-        return logits
+        return logits if self.adapter is None else self.adapter(logits, self.embed(maps))
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the means of the deepest maps, float (batch, feature), which do not depend on tabular inputs."""
         return pool_maps(maps[-1])
+
+
+class LinearAdapter(nn.Module):
+    """Logits of an adapted network: a linear function of the logits of its head and of the mean embedding.
+
+    Both are averaged over the positions and views of an image, so the adapted logits of the averages are the averages
+    of the adapted logits. ``head_classes``: number of logits of the head.
+    """
+
+    def __init__(self, head_classes: int, features: int, classes: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(head_classes, classes, bias=False)
+        self.embedding = nn.Linear(features, classes)
+
+    def forward(self, logits: Tensor, embedding: Tensor) -> Tensor:
+        """Return logits, float (batch, class), of those of the head and embeddings, float (batch, feature)."""
+        adapted: Tensor = self.mix(logits) + self.embedding(embedding)
+        return adapted
 
 
 class LinearHead(nn.Sequential):

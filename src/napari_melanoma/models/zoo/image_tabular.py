@@ -34,6 +34,9 @@ class ImageTabularConfig(FusionConfig):
     hidden: int = Field(256, title="Head width", ge=1, description="for the head p2: width between its two layers")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the head")
     classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
+    adapted_classes: Annotated[int, Computed()] = Field(
+        0, ge=0, description="of an adapted model: number of classes of the model that was adapted; 0: not adapted"
+    )
 
     @property
     def imagenet(self) -> str | None:
@@ -57,16 +60,24 @@ def build(config: ImageTabularConfig) -> nn.Module:
 
     Maps float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
     """
-    from napari_melanoma.models.blocks.classifier import ClassifierNetwork, LinearHead, TwoLayerHead, build_fusion
+    from napari_melanoma.models.blocks.classifier import (
+        ClassifierNetwork,
+        LinearAdapter,
+        LinearHead,
+        TwoLayerHead,
+        build_fusion,
+    )
     from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
 
+    head_classes = config.adapted_classes or config.classes
     if not config.out_features:
-        config = config.model_copy(update={"out_features": config.classes})
+        config = config.model_copy(update={"out_features": head_classes})
     table_only = config.fusion == "tabular"
     encoder = MeanColor() if table_only else TimmEncoder(config.encoder, config.output_stride, config.levels_left_off)
     fusion = build_fusion(encoder.features, config)
     if config.head == "p2":
-        head: nn.Module = TwoLayerHead(fusion.width, config.hidden, config.classes, config.head_dropout)
+        head: nn.Module = TwoLayerHead(fusion.width, config.hidden, head_classes, config.head_dropout)
     else:
-        head = LinearHead(fusion.width, config.classes, config.head_dropout)
-    return ClassifierNetwork(encoder, fusion, head, config.tabular)
+        head = LinearHead(fusion.width, head_classes, config.head_dropout)
+    adapter = LinearAdapter(head_classes, encoder.features, config.classes) if config.adapted_classes else None
+    return ClassifierNetwork(encoder, fusion, head, config.tabular, adapter)

@@ -1,0 +1,553 @@
+"""Adapt a classifier to the photographs of a data set: select them, choose a candidate, and write bundle and card.
+
+The method is ``classification.adaptation``; embeddings are stored with the data set (``classification.embeddings``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_melanoma.classification.adaptation import (
+    MIN_FOR_CLASS,
+    MIN_FOR_WEIGHTS,
+    MIN_POSITIVES_FOR_WEIGHTS,
+    AdaptationBase,
+    LabeledCases,
+    Selection,
+    choose_case_folds,
+    fit_scale,
+    list_candidates,
+    list_missing,
+    select_candidate,
+)
+from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import require_outside_datasets
+from napari_melanoma.data.training_images import (
+    FILE_NAME,
+    TrainingImages,
+    make_training_images,
+)
+from napari_melanoma.evaluation.adaptation_card import (
+    AdaptationFigures,
+    MeasuredPhotographs,
+    adaptation_card,
+    measure_adaptation,
+)
+from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
+from napari_melanoma.imaging.modality import own_type_probability
+from napari_melanoma.metrics.calibration import Calibration, conformal_rank
+from napari_melanoma.metrics.out_of_distribution import (
+    MIN_TRAINING_CASES,
+    MahalanobisDetector,
+    choose_distance_threshold,
+)
+from napari_melanoma.models.bundle import (
+    CONFIG,
+    MAX_CASES,
+    BundleConfig,
+    BundleInfo,
+    ReferenceCases,
+    choose_training_cases,
+    load_network,
+    number_groups,
+    read_reference,
+    write_bundle,
+)
+from napari_melanoma.models.graphs import add_graphs
+from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
+from napari_melanoma.models.zoo import build_network
+from napari_melanoma.runs.bundling import (
+    KNOWN_EMBEDDINGS,
+    choose_type_threshold,
+    fit_decisions,
+)
+from napari_melanoma.runs.clinic_photographs import (
+    NO_SKIN,
+    NOT_A_CLASS,
+    AdaptOptions,
+    LabeledPhotographs,
+    check_types,
+    classifier_config,
+    embed_photographs,
+    find_labeled_photographs,
+    hash_photographs,
+    is_yes_or_no,
+    leave_out_trained,
+)
+from napari_melanoma.training.data_selection import OTHER, predicted_mask_path
+from napari_melanoma.training.run_data import read_training_images, training_images_statement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+ADAPTABLE = "image_tabular"  # architecture whose logits and embeddings get a new linear layer
+SECONDS_PER_PHOTOGRAPH, SECONDS_BESIDES = 0.15, 20.0  # on two cores: embedding; fit and graphs of the bundle
+
+
+@dataclass(frozen=True)
+class AdaptationPlan:
+    """What an adaptation would use: photographs by class, groups, allowed candidates, and the estimated time.
+
+    ``missing``: why it is not possible; empty if it is. ``to_embed``: number of photographs without an embedding.
+    """
+
+    model: str
+    positive: str
+    photographs: int
+    classes: Mapping[str, int]
+    groups: int
+    grouped_by: Mapping[str, int]
+    left_out: Mapping[str, Sequence[str]]
+    candidates: tuple[str, ...]
+    missing: tuple[str, ...]
+    to_embed: int
+    minutes: float
+    notes: tuple[str, ...]
+
+    @property
+    def refusal(self) -> str:
+        """Why the adaptation is not possible, and what is missing; "" if it is."""
+        if not self.missing:
+            return ""
+        return (
+            f"'{self.model}' cannot be adapted to these photographs, which have {', '.join(self.missing)} that are "
+            f"needed. {' '.join(self.notes)} Label more photographs."
+        ).replace("  ", " ")
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """Result of an adaptation: what was chosen, figures of both models, and the bundle.
+
+    ``bundle`` is None if the model is kept as it is.
+    """
+
+    plan: AdaptationPlan
+    chosen: str
+    candidates: tuple[Mapping[str, Any], ...]
+    figures: AdaptationFigures
+    bundle: BundleInfo | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as plain values."""
+        return {
+            **vars(self.plan),
+            "chosen": self.chosen,
+            "tried": [dict(one) for one in self.candidates],
+            **self.figures.to_json(),
+            "bundle": None if self.bundle is None else str(self.bundle.path),
+            "warnings": list(self.warnings),
+        }
+
+
+# The plan.
+
+
+def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
+    """Return what an adaptation would use, without running the model."""
+    return _plan(info, dataset, _select_photographs(info, dataset, options, run), options)
+
+
+def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> LabeledPhotographs:
+    """Refuse models that cannot be adapted; return the photographs that can be used, as far as known without pixels."""
+    _check_model(info)
+    found = leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
+    if _is_adaptable(info.config):
+        return found
+    classes = (*info.config.classes, found.positive) if is_yes_or_no(info.config) else info.config.classes
+    return found.keep(np.array([name in classes or OTHER in classes for name in found.labels], bool), NOT_A_CLASS)
+
+
+def _check_model(info: BundleInfo) -> None:
+    require_photograph_model(info, "classification")
+    if read_reference(info) is None:
+        raise BundleError(
+            f"'{info.name}' has no reference cases, so the scale of its embeddings is unknown. Use a model that was "
+            "trained with this program, such as melanoma-small."
+        )
+
+
+def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions) -> AdaptationPlan:
+    classes, labels = _choose_classes(info.config, found.labels, found.positive)
+    groups = [sample.group for sample in found.samples]
+    positive = classes.index(found.positive)
+    store, segmenter = EmbeddingStore(dataset, info), find_bundle(options.segmenter)
+    to_embed = 0
+    for sample in found.samples:
+        mask = None
+        if classifier_config(info.config).view.region == "roi":
+            mask = sample.mask or predicted_mask_path(sample, segmenter)
+        is_missing = mask is not None and not mask.is_file()
+        to_embed += is_missing or not store.contains(store.make_key(sample.image, mask, found.rows[sample.key]))
+    counts = Counter(classes[label] for label in labels)
+    return AdaptationPlan(
+        model=info.name,
+        positive=found.positive,
+        photographs=len(found.samples),
+        classes={name: counts[name] for name in classes},
+        groups=len(set(groups)),
+        grouped_by=found.grouped_by,
+        left_out=found.left_out,
+        candidates=tuple(one.name for one in _list_candidates(info, labels, positive)),
+        missing=tuple(list_missing(labels, groups, positive)),
+        to_embed=to_embed,
+        minutes=round((SECONDS_PER_PHOTOGRAPH * to_embed + SECONDS_BESIDES) / 60, 1),
+        notes=tuple(found.notes),
+    )
+
+
+def _list_candidates(info: BundleInfo, labels: NDArray[np.int64], positive: int) -> tuple[Any, ...]:
+    candidates = list_candidates(labels, positive)
+    return tuple(one for one in candidates if _is_adaptable(info.config) or not one.has_weights)
+
+
+def _is_adaptable(config: BundleConfig) -> bool:
+    """Whether the network of a model can get a new linear layer; others are recalibrated."""
+    return config.architecture == ADAPTABLE and config.members is None
+
+
+def _choose_classes(
+    config: BundleConfig, labels: Sequence[str], positive: str
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the classes of the adapted model, and the index of each photograph's class.
+
+    They are those of the model, then those of ten photographs or more, and ``OTHER`` for all rarer ones.
+    """
+    if is_yes_or_no(config):
+        classes = tuple(positive if name == classifier_config(config).positive else name for name in config.classes)
+    else:
+        counts = Counter(label for label in labels if label not in config.classes)
+        new = sorted(name for name, count in counts.items() if count >= MIN_FOR_CLASS or name == positive)
+        rest = [OTHER] if set(counts) - {*new, OTHER} and OTHER not in (*config.classes, *new) else []
+        classes = (*config.classes, *new, *rest)
+    if positive not in classes:
+        raise InputError(
+            f"no photograph has the class of interest, {positive}; classes: {', '.join(sorted(set(labels)))}. Name "
+            "another one (Python: target='CLASS', command line: --target)."
+        )
+    return classes, np.array([classes.index(name if name in classes else OTHER) for name in labels], np.int64)
+
+
+# The adaptation.
+
+
+def adapt(
+    info: BundleInfo, dataset: Path, out: Path, options: AdaptOptions | None = None, *, run: RunContext
+) -> Adaptation:
+    """Adapt a classifier to the photographs of a data set, and write the bundle to ``out``.
+
+    Nothing is written, apart from embeddings, if the model is better kept as it is.
+    """
+    options = options or AdaptOptions()
+    require_outside_datasets(out, [dataset])
+    if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
+        raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
+    found = _select_photographs(info, dataset, options, run)
+    if refusal := _plan(info, dataset, found, options).refusal:  # before slow work
+        raise InputError(refusal)
+    found, embedded, keys = embed_photographs(info, dataset, found, options, run)
+    shows_skin, kind = check_types(info, found, embedded)
+    embedded = [one for one, stays in zip(embedded, shows_skin, strict=True) if stays]
+    keys = [one for one, stays in zip(keys, shows_skin, strict=True) if stays]
+    found = found.keep(shows_skin, NO_SKIN)
+    plan = _plan(info, dataset, found, options)
+    if plan.refusal:
+        raise InputError(plan.refusal)
+    run.check()
+    work = _Work.prepare(info, found, embedded, kind, options)
+    figures = work.measure(info)
+    values: dict[str, Any] = {
+        "chosen": work.selection.chosen.name,
+        "candidates": tuple(_candidate_facts(work.selection)),
+        "figures": figures,
+        "warnings": tuple(_list_warnings(info, plan, kind)),
+    }
+    if work.selection.chosen.kind == "shipped":
+        return Adaptation(plan, **values)
+    config = work.create_config(info, _hash_data(found, keys), out.name, values["candidates"], figures)
+    bundle = work.write(out, config, info, adaptation_card(config, figures, plan.notes, values["warnings"]))
+    reason = add_graphs(bundle, run, same_encoder=info)
+    return Adaptation(plan, bundle=bundle, **(values | {"warnings": (*values["warnings"], *filter(None, [reason]))}))
+
+
+def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> list[str]:
+    warnings = []
+    if kind and info.config.modalities and kind not in info.config.modalities:
+        warnings.append(
+            f"The photographs are {kind}, but '{info.name}' was trained on {' and '.join(info.config.modalities)} ones."
+        )
+    if "image_id" in plan.grouped_by:
+        warnings.append(
+            f"Of {plan.grouped_by['image_id']} photographs, neither patient nor lesion is known; if several show the "
+            "same lesion, the figures are too good."
+        )
+    if not any(name.startswith("stacked") for name in plan.candidates):
+        warnings.append(
+            f"Only temperature and class offsets can be fitted: fewer than {MIN_FOR_WEIGHTS} photographs, or "
+            f"{MIN_POSITIVES_FOR_WEIGHTS} of {plan.positive}, or a network that cannot get a new layer."
+        )
+    return warnings
+
+
+def _candidate_facts(selection: Selection) -> list[dict[str, Any]]:
+    return [
+        {
+            "candidate": one.candidate.name,
+            "log_loss": round(one.log_loss, 4),
+            "excess": round(one.excess, 4),
+            "standard_error": round(one.standard_error, 4),
+        }
+        for one in selection.candidates
+    ]
+
+
+def _hash_data(found: LabeledPhotographs, keys: Sequence[str]) -> str:
+    """Hash the content, class and group of the photographs, in the order of their ids."""
+    groups = number_groups([sample.group for sample in found.samples]).tolist()
+    lines = [
+        f"{sample.image_id} {key} {label} {group}"
+        for sample, key, label, group in zip(found.samples, keys, found.labels, groups, strict=True)
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """The photographs of an adaptation as arrays, and what was chosen."""
+
+    found: LabeledPhotographs
+    cases: LabeledCases
+    classes: tuple[str, ...]
+    base: AdaptationBase
+    selection: Selection
+    options: AdaptOptions
+    kind: str | None
+    own_types: NDArray[np.float64]
+    pixels: NDArray[np.uint64]
+    reference: ReferenceCases
+    renames_classes: bool
+
+    @classmethod
+    def prepare(
+        cls,
+        info: BundleInfo,
+        found: LabeledPhotographs,
+        embedded: Sequence[EmbeddedPhotograph],
+        kind: str | None,
+        options: AdaptOptions,
+    ) -> _Work:
+        classes, labels = _choose_classes(info.config, found.labels, found.positive)
+        old, classifier, positive = info.config.classes, classifier_config(info.config), classes.index(found.positive)
+        start = np.zeros((len(classes), len(old)))
+        start[range(len(old)), range(len(old))] = 1.0  # the classes of the model come first
+        reference = read_reference(info)
+        assert reference is not None  # checked before
+        base = AdaptationBase.from_reference(start, classifier.temperature, classifier.bias, reference.embeddings)
+        cases = LabeledCases(
+            np.stack([one.embedding for one in embedded]),
+            np.stack([one.logits for one in embedded]),
+            labels,
+            [sample.group for sample in found.samples],
+        )
+        folds = choose_case_folds(cases, classes, positive)
+        selection = select_candidate(base, cases, _list_candidates(info, labels, positive), folds)
+        modalities = (kind,) if kind else info.config.modalities
+        types = [own_type_probability(one.recognized, modalities) for one in embedded]
+        own_types = np.array([one for one in types if one is not None], np.float64)
+        pixels = np.array([one.pixels for one in embedded], np.uint64)
+        renames = classes[: len(old)] != old
+        return cls(found, cases, classes, base, selection, options, kind, own_types, pixels, reference, renames)
+
+    @property
+    def is_only_recalibrated(self) -> bool:
+        """Whether the network stays as it is, and only its calibration changes."""
+        return self.selection.chosen.kind == "recalibrated" and len(self.classes) == self.base.start.shape[1]
+
+    @property
+    def set_rule(self) -> SetRule:
+        """The rule of prediction sets: by class, unless a class has too few photographs for a limit of its own."""
+        counts = np.bincount(self.cases.labels, minlength=len(self.classes))
+        needed = [conformal_rank(int(count), 0.9) <= count for count in counts]
+        positive = needed[self.classes.index(self.found.positive)]
+        return "clustered" if positive and not all(needed) else "class_conditional"
+
+    def measure(self, info: BundleInfo) -> AdaptationFigures:
+        """Measure both models on the photographs, each predicted without its patient."""
+        return measure_adaptation(
+            info,
+            MeasuredPhotographs(self.found.samples, self.found.rows),
+            self.cases,
+            self.classes,
+            self.selection,
+            positive=self.found.positive,
+            rule=self.set_rule,
+            sensitivity=self.options.sensitivity,
+        )
+
+    def calibration(self, info: BundleInfo) -> Calibration:
+        """Return temperature and bias of the adapted model."""
+        if not self.is_only_recalibrated:
+            logits = self.selection.out_of_fold
+            return Calibration(fit_scale(logits, self.cases.labels), (0.0,) * len(self.classes))
+        head, classifier = self.selection.head, classifier_config(info.config)
+        scale = float(head.mix[0, 0] / self.base.mix[0, 0])
+        return Calibration(classifier.temperature / scale, tuple((head.bias - head.bias.mean()).tolist()))
+
+    @property
+    def kept_cases(self) -> NDArray[np.int64]:
+        """Indices of the training cases of the model that remain: none if its classes have another meaning now."""
+        room = MAX_CASES - len(self.cases.labels)
+        if self.renames_classes or room <= 0:
+            return np.zeros(0, np.int64)
+        return choose_training_cases(self.reference.embedded_labels, room)
+
+    def create_reference(self) -> ReferenceCases:
+        """Return the reference cases: out-of-fold logits, and the embeddings of these and of the model's cases."""
+        old = self.reference
+        logits = self.cases.logits if self.is_only_recalibrated else self.selection.out_of_fold
+        chosen = self.kept_cases
+        ids = [sample.image_id for sample in self.found.samples]
+        return ReferenceCases(
+            logits=logits.astype(np.float32),
+            labels=self.cases.labels,
+            groups=number_groups(self.cases.groups),
+            embeddings=np.concatenate([self.cases.embeddings.astype(np.float16), old.embeddings[chosen]]),
+            embedded_labels=np.concatenate([self.cases.labels, old.embedded_labels[chosen]]),
+            embedded_ids=(*ids, *(old.embedded_ids[index] for index in chosen)) if old.embedded_ids else (),
+        )
+
+    def _novelty_threshold(self) -> float | None:
+        """Choose the distance limit on the photographs, each compared with the others' patients and the old cases."""
+        cases, folds = self.cases.embeddings.astype(np.float16), self.selection.folds
+        distances = np.empty(len(folds))
+        for fold in np.unique(folds):
+            others = np.concatenate([cases[folds != fold], self.reference.embeddings[self.kept_cases]])
+            if len(others) < MIN_TRAINING_CASES:
+                return None
+            distances[folds == fold] = MahalanobisDetector.fit(others).distance(cases[folds == fold])
+        return choose_distance_threshold(distances, KNOWN_EMBEDDINGS)
+
+    def create_config(
+        self,
+        info: BundleInfo,
+        fingerprint: str,
+        name: str,
+        candidates: Sequence[Mapping[str, Any]],
+        figures: AdaptationFigures,
+    ) -> BundleConfig:
+        """Return the configuration of the bundle; ``fingerprint``: of the photographs."""
+        config = info.config
+        options = dict(config.options)
+        if not self.is_only_recalibrated:
+            adapted = options.get("adapted_classes") or len(config.classes)
+            options |= {"classes": len(self.classes), "adapted_classes": adapted}
+        classifier = ClassifierConfig.model_validate(
+            {**classifier_config(config).model_dump(), "positive": self.found.positive, "bias": ()}
+        )
+        changed = config.model_copy(
+            update={
+                "name": name,
+                "title": f"{config.title}; adapted to {len(self.found.samples)} photographs",
+                "options": options,
+                "classes": self.classes,
+                "classifier": classifier,
+                "modalities": (self.kind,) if self.kind else config.modalities,
+                "provenance": self._create_provenance(info, fingerprint, candidates, figures),
+            }
+        )
+        decided = fit_decisions(changed, self.create_reference(), self.options.sensitivity, self.calibration(info))
+        values: dict[str, Any] = {
+            "shift_margin": 0.0,  # of the clinic's photographs, out-of-fold sets have the stated coverage
+            "set_rule": self.set_rule,
+            "novelty_threshold": self._novelty_threshold(),
+            "type_threshold": choose_type_threshold(self.own_types) if len(self.own_types) else None,
+            "ages": figures.ages,
+        }
+        assert decided.classifier is not None
+        classifier = ClassifierConfig.model_validate({**decided.classifier.model_dump(), **values})
+        return decided.model_copy(update={"classifier": classifier})
+
+    def _create_provenance(
+        self,
+        info: BundleInfo,
+        fingerprint: str,
+        candidates: Sequence[Mapping[str, Any]],
+        figures: AdaptationFigures,
+    ) -> dict[str, Any]:
+        """Return parent, data and candidates; without time and machine, so that equal labels give equal bundles."""
+        domain, count = self.found.samples[0].domain, len(self.found.samples)
+        counts = Counter(self.classes[label] for label in self.cases.labels)
+        target = DIAGNOSIS if self.renames_classes or not is_yes_or_no(info.config) else trained_target(info.config)
+        return {
+            "parent": {"name": info.name, "fingerprint": info.fingerprint},
+            "data": {
+                "fingerprint": fingerprint,
+                "train": count,
+                "replay": 0,
+                "validation": count,
+                "test": 0,
+                "domains": {domain: count},
+                "drawn": sum(sample.synthetic for sample in self.found.samples),
+            },
+            "adaptation": {
+                "chosen": self.selection.chosen.name,
+                "candidates": [dict(one) for one in candidates],
+                "classes": {name: counts[name] for name in self.classes},
+                "groups": len(set(self.cases.groups)),
+                "grouped_by": dict(self.found.grouped_by),
+                **figures.to_json(),
+            },
+            "recipe": {"classification": {"target": target}},
+            "train_images": {domain: count},
+            "validation_images": count,
+            "validation_groups": len(set(self.cases.groups)),
+            "start": f"{info.name}, weights {info.fingerprint[:12]}",
+            **{key: value for key, value in collect_provenance().items() if key in ("program", "version", "packages")},
+        }
+
+    def create_network(self, info: BundleInfo, config: BundleConfig) -> nn.Module:
+        """Return the network of the model with the fitted linear layer."""
+        import torch
+
+        network = load_network(info)
+        if self.is_only_recalibrated:
+            return network
+        state, head = network.state_dict(), self.selection.head
+        values = {"mix.weight": head.mix, "embedding.weight": head.weights, "embedding.bias": head.bias}
+        if "adapter.mix.weight" in state:  # of an adapted model, two linear layers are combined to one
+            mix, weights, bias = (state[f"adapter.{name}"].double().numpy() for name in values)
+            values = {
+                "mix.weight": head.mix @ mix,
+                "embedding.weight": head.mix @ weights + head.weights,
+                "embedding.bias": head.mix @ bias + head.bias,
+            }
+        state |= {f"adapter.{name}": torch.from_numpy(value).float() for name, value in values.items()}
+        adapted = build_network(config.architecture, config.options)
+        adapted.load_state_dict(state)
+        return adapted.float().eval()
+
+    def write(self, out: Path, config: BundleConfig, info: BundleInfo, card: str) -> BundleInfo:
+        """Write the bundle, with the list of the photographs that it and the model were trained on."""
+        listed = read_training_images(info) or TrainingImages(unlisted=(f"the images behind the model '{info.name}'",))
+        listed |= make_training_images(hash_photographs(self.found, self.pixels))
+        with TemporaryDirectory() as temporary:
+            file = Path(temporary, FILE_NAME)
+            listed.write(file)
+            provenance = {**config.provenance, **training_images_statement(file)}
+            config = config.model_copy(update={"provenance": provenance})
+            return write_bundle(out, config, self.create_network(info, config), card, self.create_reference(), [file])

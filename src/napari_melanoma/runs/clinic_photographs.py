@@ -1,0 +1,326 @@
+"""The photographs of a clinic that a classifier can be adapted to: selected, labeled, grouped and embedded."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from pydantic import Field
+
+from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
+from napari_melanoma.core.config import Config
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.parsing import shorten
+from napari_melanoma.core.prediction_config import ClassifierConfig
+from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows
+from napari_melanoma.data.duplicates import (
+    Duplicate,
+    compute_hashes,
+    find_similar_pairs,
+    has_texture,
+    load_hash_thumbnails,
+    merge_groups,
+)
+from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.data.training_images import HashedImages, find_trained_groups, find_trained_images
+from napari_melanoma.evaluation.labeled_images import DIAGNOSIS, trained_target
+from napari_melanoma.imaging.modality import certain_modality, shows_no_skin
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.runs.bundling import predict_missing_masks
+from napari_melanoma.training.data_selection import OTHER, predicted_mask_path, row_labels
+from napari_melanoma.training.run_data import read_training_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.classification.classifier import Classifier
+
+MAX_LISTED = 10
+MIXED_SHARE = 0.1  # of the photographs whose type is recognized, not stated, that may be of another type
+# Columns of the harmonized table that state whether a lesion is of a class of interest
+OUTCOME_COLUMNS = {"malignant": "target", "melanoma": "melanoma"}
+NO_DIAGNOSIS, UNKNOWN_WORD, REJECTED = "no diagnosis", "a diagnosis that is not known", "marked as not valid"
+CONFLICT, TRAINED, UNREADABLE = "a lesion with two diagnoses", "used to train the model", "not readable"
+NO_SKIN, NOT_A_CLASS = "no photograph of skin", "a class that the model cannot get"
+REMEDIES = {
+    NO_DIAGNOSIS: "Enter it in the column diagnosis to use them.",
+    UNKNOWN_WORD: "Use the words of the table of diagnoses (docs/reference/table.md).",
+    REJECTED: "Their review is 'rejected': correct the mask and accept it to use them.",
+    CONFLICT: "Enter one diagnosis for each lesion to use them.",
+    TRAINED: "Figures on them would be too good.",
+    NOT_A_CLASS: "Its network cannot get new classes.",
+}
+
+
+class AdaptOptions(Config):
+    """Options of an adaptation."""
+
+    target: str = Field("", description="class of interest, such as melanoma; by default the positive class of MODEL")
+    group: str = Field(
+        "",
+        description="column that names the patient; by default patient_id, else lesion_id, else each photograph by "
+        "itself",
+    )
+    sensitivity: float = Field(0.9, gt=0, lt=1, description="sensitivity that the decision threshold is chosen for")
+    segmenter: str = Field(
+        "lesion-small", min_length=1, description="model that predicts the mask of photographs without one"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledPhotographs:
+    """The photographs that can be used, in the order of their ids, with what was left out.
+
+    ``labels``: class of each photograph, in words. ``rows``: harmonized. ``grouped_by``: column to the number of
+    photographs that are grouped by it. ``left_out``: reason to photographs and, for some reasons, the word in question.
+    """
+
+    samples: tuple[Sample, ...]
+    rows: Mapping[Key, Mapping[str, str]]
+    labels: tuple[str, ...]
+    positive: str
+    grouped_by: Mapping[str, int]
+    left_out: Mapping[str, Sequence[str]]
+    thumbnails: NDArray[np.uint8]
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each reason to leave photographs out."""
+        return [
+            f"Left out, {reason}: {format_count(len(names), 'photograph')} ({format_names(names, MAX_LISTED)})."
+            f"{' ' * (reason in REMEDIES)}{REMEDIES.get(reason, '')}"
+            for reason, names in self.left_out.items()
+        ]
+
+    def keep(self, kept: NDArray[np.bool_], reason: str) -> LabeledPhotographs:
+        """Return the photographs without some, which are left out for a reason."""
+        if kept.all():
+            return self
+        names = [sample.image_id for sample, stays in zip(self.samples, kept, strict=True) if not stays]
+        indices = np.flatnonzero(kept).tolist()
+        return replace(
+            self,
+            samples=tuple(self.samples[index] for index in indices),
+            labels=tuple(self.labels[index] for index in indices),
+            thumbnails=self.thumbnails[kept],
+            left_out={**self.left_out, reason: [*self.left_out.get(reason, ()), *names]},
+        )
+
+
+def find_labeled_photographs(
+    info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext
+) -> LabeledPhotographs:
+    """Find the photographs of a data set with a diagnosis that can be used, and why others cannot."""
+    raw, harmonizer = read_rows([dataset]), Harmonizer()
+    rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
+    samples = sorted(read_dataset(dataset), key=lambda sample: sample.image_id)
+    positive = options.target or classifier_config(info.config).positive
+    labels = read_labels(info.config, raw, rows, positive)
+    samples, grouped_by = _group_samples(samples, raw, options.group)
+    left_out: dict[str, list[str]] = defaultdict(list)
+    usable = []
+    for sample in samples:
+        given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
+        if sample.key in labels and sample.review != "rejected":
+            usable.append(sample)
+        elif sample.key in labels:
+            left_out[REJECTED].append(sample.image_id)
+        else:
+            text = f"{sample.image_id}: {shorten(given)}" if given else sample.image_id
+            left_out[UNKNOWN_WORD if given else NO_DIAGNOSIS].append(text)
+    if not usable:
+        found = LabeledPhotographs((), rows, (), positive, grouped_by, left_out, np.zeros((0, 32, 32), np.uint8))
+        raise DataSetError(
+            f"{dataset} has no photograph with a diagnosis that can be used. {' '.join(found.notes)} A diagnosis is "
+            "read from the column diagnosis."
+        )
+    thumbnails = load_hash_thumbnails([sample.image for sample in usable], run)
+    classes = [labels[sample.key] for sample in usable]
+    pairs = find_similar_pairs(thumbnails, run=run)
+    duplicates = [Duplicate(usable[pair.first], usable[pair.second], pair.similarity) for pair in pairs]
+    merged = merge_groups(usable, duplicates)
+    usable = [replace(sample, group=group) for sample, group in zip(usable, merged, strict=True)]
+    found = LabeledPhotographs(tuple(usable), rows, tuple(classes), positive, grouped_by, dict(left_out), thumbnails)
+    pictures = [(pair.first, pair.second) for pair in pairs]
+    return found.keep(~_find_conflicts(found, pictures), CONFLICT)
+
+
+def classifier_config(config: BundleConfig) -> ClassifierConfig:
+    assert config.classifier is not None  # guaranteed by the check of the configuration
+    return config.classifier
+
+
+def is_yes_or_no(config: BundleConfig) -> bool:
+    return len(config.classes) == 2 and OTHER in config.classes
+
+
+def read_labels(
+    config: BundleConfig,
+    raw: Mapping[Key, Mapping[str, str]],
+    rows: Mapping[Key, Mapping[str, str]],
+    positive: str,
+) -> dict[Key, str]:
+    """Read the class of each photograph in words; ``raw``, ``rows``: before and after harmonization."""
+    taxonomy = load_taxonomy(DIAGNOSIS)
+    if positive not in taxonomy.entries:  # an outcome, such as metastasis
+        column = trained_target(config)
+        read = row_labels(raw, column)
+        if not read:
+            raise DataSetError(f"'{positive}' is no diagnosis, and no row has a value in the column '{column}'.")
+        return {key: word for key, word in read.items() if word in config.classes}
+    labels = {}
+    for key, row in rows.items():
+        word = row.get("diagnosis_detail") or row.get(DIAGNOSIS) or ""
+        if not is_yes_or_no(config):
+            usual = (name for name in taxonomy.iter_ancestors(word) if name in config.classes or name == positive)
+            # A diagnosis that contains one class of the model counts as it: benign keratosis, for seborrheic keratosis
+            below = [name for name in config.classes if word and taxonomy.is_within(name, word)]
+            label = next(usual, "") or (below[0] if len(below) == 1 else row.get(DIAGNOSIS, ""))
+        elif positive in OUTCOME_COLUMNS:
+            label = {"1": positive, "0": OTHER}.get(row.get(OUTCOME_COLUMNS[positive], ""), "")
+        else:
+            label = (positive if taxonomy.is_within(word, positive) else OTHER) if word else ""
+        if label:
+            labels[key] = label
+    return labels
+
+
+def _group_samples(
+    samples: Sequence[Sample], rows: Mapping[Key, Mapping[str, str]], column: str
+) -> tuple[list[Sample], dict[str, int]]:
+    """Group photographs by a column, or by patient, lesion or image; also returns how many by which column."""
+    if column and not any(row.get(column) for row in rows.values()):
+        columns = sorted({name for row in rows.values() for name in row})
+        raise InputError(f"no row has a value in the column '{column}' (columns: {', '.join(columns)}).")
+    names = (column,) if column else ("patient_id", "lesion_id", "near_duplicate_of")
+    grouped, counts = [], Counter[str]()
+    for sample in samples:
+        row = rows[sample.key]
+        used = next((name for name in names if row.get(name)), "image_id")
+        grouped.append(replace(sample, group=f"{sample.domain}/{row[used]}"))
+        counts[used] += 1
+    return grouped, dict(counts)
+
+
+def _find_conflicts(found: LabeledPhotographs, pictures: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Find lesions, and copies of a picture, with different diagnoses; bool (photograph,)."""
+    lesions: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, sample in enumerate(found.samples):
+        row = found.rows[sample.key]
+        if row.get("lesion_id"):
+            lesions[row.get("patient_id", ""), row["lesion_id"]].append(index)
+    conflicts = np.zeros(len(found.samples), bool)
+    for indices in [*lesions.values(), *map(list, pictures)]:
+        conflicts[indices] |= len({found.labels[index] for index in indices}) > 1
+    return conflicts
+
+
+def leave_out_trained(
+    info: BundleInfo, found: LabeledPhotographs, pixels: NDArray[np.uint64] | None = None
+) -> LabeledPhotographs:
+    """Leave out the photographs that the model was trained on, and others of their patients."""
+    try:
+        listed = read_training_images(info)
+    except BundleError:
+        listed = None
+    if listed is None:
+        return found
+    hashed = hash_photographs(found, np.zeros(len(found.samples), np.uint64) if pixels is None else pixels)
+    trained = find_trained_images(hashed, listed)
+    groups = {sample.group for sample, is_trained in zip(found.samples, trained, strict=True) if is_trained}
+    trained = trained | find_trained_groups(found.samples, listed)
+    trained |= np.array([sample.group in groups for sample in found.samples], bool)
+    return found.keep(~trained, TRAINED)
+
+
+def hash_photographs(found: LabeledPhotographs, pixels: NDArray[np.uint64]) -> HashedImages:
+    textured = has_texture(found.thumbnails)
+    return HashedImages(found.samples, pixels, compute_hashes(found.thumbnails), textured)
+
+
+def _find_masks(
+    info: BundleInfo, found: LabeledPhotographs, options: AdaptOptions, run: RunContext
+) -> list[Path | None]:
+    """Return the mask of each photograph: of the data set, or predicted if it has none; None for whole photographs."""
+    if classifier_config(info.config).view.region == "photograph":
+        return [None] * len(found.samples)
+    without = [sample for sample in found.samples if sample.mask is None]
+    if not without:
+        return [sample.mask for sample in found.samples]
+    segmenter = find_bundle(options.segmenter)
+    predict_missing_masks(without, segmenter, run)
+    return [sample.mask or predicted_mask_path(sample, segmenter) for sample in found.samples]
+
+
+def check_types(
+    info: BundleInfo, found: LabeledPhotographs, embedded: Sequence[EmbeddedPhotograph]
+) -> tuple[NDArray[np.bool_], str | None]:
+    """Refuse photographs of several types; return which show skin, bool (photograph,), and their type if known."""
+    stated, recognized = Counter[str](), Counter[str]()
+    shows_skin = np.ones(len(found.samples), bool)
+    for index, (sample, one) in enumerate(zip(found.samples, embedded, strict=True)):
+        shows_skin[index] = not shows_no_skin(one.recognized, sample.modality)
+        kind = certain_modality(one.recognized, sample.modality)
+        if kind and shows_skin[index]:
+            (stated if sample.modality else recognized)[kind] += 1
+    kinds = stated + recognized
+    if not kinds:
+        return shows_skin, None
+    (common, _), *others = kinds.most_common()
+    rare = sum(count for kind, count in others)
+    if any(kind in stated for kind, _ in others) or rare > MIXED_SHARE * kinds.total():
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        raise InputError(
+            f"the photographs are of several types ({counts}), and '{info.name}' is adapted to one type at a time. "
+            "Make a data set for each type, and adapt a model to each. If all are of one type, state it in the column "
+            "modality."
+        )
+    return shows_skin, common
+
+
+def embed_photographs(
+    info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions, run: RunContext
+) -> tuple[LabeledPhotographs, list[EmbeddedPhotograph], list[str]]:
+    """Embed photographs; those that cannot be read, and those the model was trained on, are left out."""
+    store, masks = EmbeddingStore(dataset, info), _find_masks(info, found, options, run)
+    model: Classifier | None = None
+    embedded: list[EmbeddedPhotograph | None] = []
+    keys = []
+    for sample, mask in zip(run.track(found.samples, "Computing embeddings"), masks, strict=True):
+        try:
+            row = found.rows[sample.key]
+            key = store.make_key(sample.image, mask, row)
+            stored = store.read(key)
+            if stored is None:
+                model = model or _load(info)
+                stored = store.embed(key, sample.image, mask, row, model)
+        except (InputError, MelanomaError, OSError) as error:
+            if isinstance(error, BundleError):
+                raise
+            key, stored = "", None
+        keys.append(key)
+        embedded.append(stored)
+    readable = np.array([one is not None for one in embedded], bool)
+    known = {sample.key: (one, key) for sample, one, key in zip(found.samples, embedded, keys, strict=True)}
+    found = found.keep(readable, UNREADABLE)
+    pixels = np.array([one.pixels for one in embedded if one is not None], np.uint64)
+    found = leave_out_trained(info, found, pixels)
+    kept = [known[sample.key] for sample in found.samples]
+    return found, [cast("EmbeddedPhotograph", one) for one, _ in kept], [key for _, key in kept]
+
+
+def _load(info: BundleInfo) -> Classifier:
+    from napari_melanoma.classification.classifier import Classifier
+
+    model = Classifier.load(info)
+    if "encode" not in model.network.functions:
+        raise BundleError(f"'{info.name}' has no encoder, and cannot be adapted. Select a classifier of photographs.")
+    return model

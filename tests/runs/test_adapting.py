@@ -1,0 +1,606 @@
+"""Adapt a classifier to a data set: photographs that are used, stored embeddings, bundle, card, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import napari_melanoma as nm
+from napari_melanoma.classification.adaptation import LabeledCases
+from napari_melanoma.classification.classifier import Classifier, LesionInput
+from napari_melanoma.classification.classify import classify
+from napari_melanoma.classification.embeddings import FOLDER
+from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
+from napari_melanoma.core.prediction_config import ClassifierConfig, FittedNumbers, TabularEncoding, ViewConfig
+from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.models import graphs
+from napari_melanoma.models.bundle import (
+    BundleConfig,
+    BundleInfo,
+    ReferenceCases,
+    load_network,
+    read_bundle,
+    write_bundle,
+)
+from napari_melanoma.models.export import export_bundle
+from napari_melanoma.runs import adapting, clinic_photographs
+from napari_melanoma.runs.adapting import adapt, plan_adaptation
+from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_labels
+from napari_melanoma.runs.starting_weights import create_network
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.run_data import was_trained_on
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIDE, COUNT = 64, 64
+OPTIONS: dict[str, Any] = {
+    "encoder": "test_efficientnet",
+    "output_stride": 16,
+    "out_features": 8,
+    "tabular_layers": (8,),
+    "classes": 2,
+    "tabular": {"continuous": 1},
+}
+COLORS = {"melanoma": (60, 40, 160), "nevus": (110, 70, 50), "basal cell carcinoma": (200, 90, 90)}
+Row = dict[str, str]
+
+
+def draw(random: np.random.Generator, name: str) -> NDArray[np.uint8]:
+    """A photograph of a lesion in the color of its diagnosis, on skin with spots, so that no two look the same."""
+    spots = np.kron(random.integers(-45, 45, (16, 16)), np.ones((SIDE // 16, SIDE // 16)))
+    rgb = (random.integers(150, 190, (SIDE, SIDE, 3)) + spots[..., None]).astype(np.uint8)
+    row, column = random.integers(10, 30, 2)
+    rgb[row : row + 24, column : column + 24] = random.integers(-25, 25, (24, 24, 3)) + np.array(COLORS[name])
+    return rgb
+
+
+def write_dataset(folder: Path, rows: list[Row], seed: int = 0) -> Path:
+    random = np.random.default_rng(seed)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for row in rows:
+        rgb = draw(random, row.get("drawn") or row["diagnosis"])
+        Image.fromarray(rgb).save(folder / "images" / f"{row['image_id']}.png")
+        Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8)).save(folder / "masks" / f"{row['image_id']}.png")
+    write_table(folder, rows)
+    return folder
+
+
+def write_table(folder: Path, rows: list[Row]) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "drawn"))
+    with (folder / "dataset.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def make_rows(count: int = COUNT, names: tuple[str, ...] = ("melanoma", "nevus", "nevus")) -> list[Row]:
+    return [
+        {
+            "image_id": f"i{index:03}",
+            "patient_id": f"p{index // 2:03}",
+            "diagnosis": names[index // 2 % len(names)],
+            "age": str(30 + index % 50),
+            "modality": "dermoscopic",
+        }
+        for index in range(count)
+    ]
+
+
+def make_bundle(folder: Path, **changes: Any) -> BundleInfo:
+    """A classifier of melanoma and nevus with random weights, which is wrong about the clinic."""
+    import torch
+
+    from napari_melanoma.models.zoo import build_network
+
+    torch.manual_seed(0)
+    classes = changes.pop("classes", ("melanoma", "nevus"))
+    options = OPTIONS | changes.pop("options", {})
+    network = build_network("image_tabular", options).eval()
+    region = changes.pop("region", "photograph")
+    values = {
+        "name": "base",
+        "title": "Base",
+        "task": "classification",
+        "architecture": "image_tabular",
+        "options": options,
+        "input_size": SIDE,
+        "classes": classes,
+        "classifier": ClassifierConfig(view=ViewConfig(region=region), positive=changes.pop("positive", "melanoma")),
+        "tabular": TabularEncoding(numbers=(FittedNumbers(name="age", mean=50.0, std=10.0, median=50.0),)),
+        "modalities": ("dermoscopic",),
+    }
+    config = BundleConfig(**(values | changes))
+    random = np.random.default_rng(9)
+    pictures = np.stack([draw(random, name) for name in ("melanoma", "nevus") * 30])
+    labels = np.arange(60) % 2
+    with torch.inference_mode():
+        maps = network.encode((torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5)
+        embeddings, logits = network.embed(maps).numpy(), network.classify(maps, torch.zeros(60, 1)).numpy()
+    reference = ReferenceCases(
+        logits, labels, np.arange(60), embeddings.astype(np.float16), labels, tuple(f"r{index}" for index in range(60))
+    )
+    return write_bundle(folder, config, network, "# base\n", reference)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "base")
+
+
+@pytest.fixture(autouse=True)
+def _as_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drawings are no photographs: their type is that of the table; graphs are written in one test."""
+    estimate = ModalityEstimate("dermoscopic", 0.9)
+    for module in ("embeddings", "classify"):
+        monkeypatch.setattr(f"napari_melanoma.classification.{module}.recognize_modality", lambda rgb: estimate)
+    monkeypatch.setattr(adapting, "add_graphs", lambda info, run, same_encoder: "")
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "clinic", make_rows())
+
+
+def run_adapt(info: BundleInfo, data: Path, out: Path, **options: Any) -> adapting.Adaptation:
+    return adapt(info, data, out, AdaptOptions(**options), run=RunContext())
+
+
+def predict(info: BundleInfo, data: Path) -> NDArray[np.float64]:
+    """Probabilities of the class of interest for the photographs of a data set, in order of their ids."""
+    model = Classifier.load(info, "cpu", "torch")
+    with (data / "dataset.csv").open(encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["image_id"])
+    views = [
+        model.crop_image(
+            np.asarray(Image.open(data / "images" / f"{row['image_id']}.png")), np.ones((SIDE, SIDE), bool)
+        )
+        for row in rows
+    ]
+    logits = model.run_head(model.run_encoder(views), rows)
+    return model.calibration.probabilities(logits)[:, model.calibration.positive_index]
+
+
+def test_an_adapted_bundle_is_an_ordinary_better_one(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    result = run_adapt(base, clinic, tmp_path / "adapted")
+    assert result.bundle is not None
+    info = read_bundle(tmp_path / "adapted")
+    assert info.name == "adapted"
+    assert result.chosen.startswith(("stacked", "refit"))
+    assert result.figures.advice == "activate"
+    assert result.figures.adapted["AUC"].mean > 0.9 > result.figures.shipped["AUC"].mean
+    assert result.figures.adapted["inconclusive"].mean < 0.5
+    new = write_dataset(tmp_path / "new", make_rows(60), seed=7)
+    truth = np.array([row["diagnosis"] == "melanoma" for row in make_rows(60)])
+    scores = predict(info, new)
+    assert scores[truth].mean() > scores[~truth].mean() + 0.4
+    assert info.config.classifier is not None
+    assert info.config.classifier.operating_point is not None
+    assert info.config.classifier.shift_margin == 0
+    assert info.config.provenance["parent"] == {"name": "base", "fingerprint": base.fingerprint}
+    tried = info.config.provenance["adaptation"]
+    assert tried["chosen"] == result.chosen
+    assert len(tried["candidates"]) == len(result.plan.candidates)
+    for text in ("## Adaptation", "base | adapted", "diagnosis: nevus", "another clinic", "inconclusive"):
+        assert text in info.card
+    json.dumps(result.to_json())
+
+
+@pytest.mark.usefixtures("user_folders")
+def test_the_function_of_the_python_api(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder, the bundle is installed."""
+    found = nm.adapt(base, clinic, target="melanoma")
+    assert not found.kept
+    assert found.model.name == "base-clinic"
+    assert nm.load_model("base-clinic").path == found.model.path
+    table = found.to_pandas().set_index("metric")
+    assert table.loc["AUC", "after_mean"] > table.loc["AUC", "before_mean"]
+    assert table.loc["AUC", "after_low"] <= table.loc["AUC", "after_mean"] <= table.loc["AUC", "after_high"]
+    assert (found.advice, found.left_out) == ("activate", {})
+    kept = replace(run_adapt(base, clinic, tmp_path / "model"), bundle=None)
+    monkeypatch.setattr(adapting, "adapt", lambda *arguments, run: kept)
+    assert nm.adapt(base, clinic).model is base
+    assert nm.adapt(base, clinic).kept
+
+
+def test_the_photographs_are_known_afterwards(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """They count as training images, and are not out of distribution."""
+    info = run_adapt(base, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    rgb = np.asarray(Image.open(clinic / "images" / "i000.png"))
+    assert was_trained_on(info, rgb)
+    assert not was_trained_on(base, rgb)
+    model = Classifier.load(info, "cpu", "torch")
+    encoded = model.run_encoder([model.crop_image(rgb, None)])[0]
+    distance, limit = model.calibration.distance(encoded.embedding), model.config.novelty_threshold
+    assert distance is not None
+    assert limit is not None
+    assert distance < limit
+    with pytest.raises(InputError, match="used to train the model: 64 photographs"):
+        adapt(info, clinic, tmp_path / "again", run=RunContext())
+
+
+def test_the_order_of_the_table_does_not_matter(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """The same labels give the same bundle, bit for bit."""
+    shuffled = tmp_path / "clinic"
+    shutil.copytree(clinic, shuffled, ignore=shutil.ignore_patterns(FOLDER))
+    rows = make_rows()
+    write_table(shuffled, [rows[index] for index in np.random.default_rng(0).permutation(len(rows))])
+    run_adapt(base, clinic, tmp_path / "first" / "model")
+    run_adapt(base, shuffled, tmp_path / "second" / "model")
+    files = sorted(path.name for path in (tmp_path / "first" / "model").iterdir())
+    assert {"config.json", "model.safetensors", "reference.safetensors", "README.md"} <= set(files)
+    for name in files:
+        first, second = ((tmp_path / part / "model" / name).read_bytes() for part in ("first", "second"))
+        assert first == second, name
+    assert b"created" not in (tmp_path / "first" / "model" / "config.json").read_bytes()
+
+
+def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) -> None:
+    rows = make_rows(90, ("melanoma", "nevus", "basal cell carcinoma"))
+    for row in rows[:2]:
+        row |= {"drawn": row["diagnosis"], "diagnosis": "melanoma in situ"}
+    result = run_adapt(base, write_dataset(tmp_path / "data", rows), tmp_path / "adapted")
+    assert result.plan.classes == {"melanoma": 30, "nevus": 30, "basal cell carcinoma": 30}
+    assert result.bundle is not None
+    assert result.bundle.config.classes == ("melanoma", "nevus", "basal cell carcinoma")
+    assert result.figures.adapted["AUC"].mean > 0.9
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive", "expected"),
+    [
+        (("melanoma", "nevus"), "melanoma", ["melanoma", "nevus", "basal cell carcinoma", "benign keratosis", ""]),
+        (
+            ("melanoma", "nevus", "seborrheic keratosis"),
+            "melanoma",
+            ["melanoma", "nevus", "basal cell carcinoma", "seborrheic keratosis", ""],
+        ),
+        (
+            ("melanoma", "nevus"),
+            "spitz nevus",
+            ["melanoma", "spitz nevus", "basal cell carcinoma", "benign keratosis", ""],
+        ),
+        (("other", "malignant"), "malignant", ["malignant", "other", "malignant", "other", "malignant"]),
+        (("other", "malignant"), "melanoma", ["melanoma", "other", "other", "other", ""]),
+        (("other", "malignant"), "nevus", ["other", "nevus", "other", "other", ""]),
+    ],
+)
+def test_classes_of_diagnoses(base: BundleInfo, classes: tuple[str, ...], positive: str, expected: list[str]) -> None:
+    own = "malignant" if "malignant" in classes else "melanoma"
+    values = base.config.model_dump() | {"classes": classes}
+    values["classifier"]["positive"] = own
+    words = ["melanoma in situ", "Spitz nevus", "BCC", "benign keratosis", "malignant"]
+    raw = {("clinic", word): {"image_id": word, "diagnosis": word} for word in words}
+    rows = {key: Harmonizer().harmonize_row(row) for key, row in raw.items()}
+    found = read_labels(BundleConfig.model_validate(values), raw, rows, positive)
+    assert [found.get(key, "") for key in raw] == expected
+
+
+def test_adapting_an_adapted_model(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """Its linear layer is replaced by one that does both."""
+    first = run_adapt(base, clinic, tmp_path / "first").bundle
+    assert first is not None
+    rows = make_rows(60, ("melanoma", "basal cell carcinoma", "nevus"))
+    second = run_adapt(first, write_dataset(tmp_path / "data", rows, seed=3), tmp_path / "second").bundle
+    assert second is not None
+    assert second.config.options["adapted_classes"] == 2
+    assert second.config.provenance["parent"]["name"] == "first"
+    scores = predict(second, tmp_path / "data")
+    truth = np.array([row["diagnosis"] == "melanoma" for row in rows])
+    assert scores[truth].mean() > scores[~truth].mean() + 0.4
+
+
+def test_few_photographs_only_recalibrate(base: BundleInfo, tmp_path: Path) -> None:
+    """The weights of the network stay as they are."""
+    result = run_adapt(base, write_dataset(tmp_path / "data", make_rows(24)), tmp_path / "adapted")
+    assert result.plan.candidates == ("shipped", "recalibrated")
+    assert any("Only temperature and class offsets" in text for text in result.warnings)
+    if result.bundle is not None:
+        assert result.bundle.fingerprint == base.fingerprint
+
+
+def test_a_model_for_yes_or_no_keeps_its_classes(tmp_path: Path) -> None:
+    phone = make_bundle(tmp_path / "phone", classes=("other", "malignant"), positive="malignant")
+    rows = make_rows(90, ("melanoma", "nevus", "basal cell carcinoma"))
+    data = write_dataset(tmp_path / "data", rows)
+    assert plan_adaptation(phone, data, AdaptOptions(), run=RunContext()).classes == {"other": 30, "malignant": 60}
+    plan = plan_adaptation(phone, data, AdaptOptions(target="melanoma"), run=RunContext())
+    assert plan.classes == {"other": 60, "melanoma": 30}
+    result = run_adapt(phone, data, tmp_path / "adapted", target="melanoma")
+    assert result.bundle is not None
+    assert result.bundle.config.classes == ("other", "melanoma")
+
+
+@pytest.mark.slow
+def test_graphs_export_and_heatmap_of_an_adapted_bundle(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The graphs of the encoder are those of the model; all back ends predict the same."""
+    known = read_bundle(shutil.copytree(base.path, tmp_path / "base"))
+    assert graphs.add_graphs(known, RunContext()) == ""
+    monkeypatch.setattr(adapting, "add_graphs", graphs.add_graphs)
+    info = run_adapt(known, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    encoders = [(folder / "graphs" / "encode.onnx").read_bytes() for folder in (known.path, info.path)]
+    assert encoders[0] == encoders[1]
+    rgb = np.asarray(Image.open(clinic / "images" / "i003.png"))
+    lesion = LesionInput(rgb, None, {"age": "71"})
+    models = [Classifier.load(info, "cpu", backend) for backend in ("torch", "onnxruntime")]
+    torch_logits, graph_logits = (model.logits([lesion]) for model in models)
+    np.testing.assert_allclose(graph_logits, torch_logits, atol=1e-5)
+    export_bundle(info, tmp_path / "exported" / "adapted.onnx")
+    example = import_file(tmp_path / "exported" / "example.py")
+    session, config = example.load_model(tmp_path / "exported" / "adapted.onnx")
+    found = example.class_probabilities(session, config, rgb, np.ones(rgb.shape[:2], bool), {"age": "71"})
+    expected = models[0].calibration.probabilities(torch_logits)[0]
+    np.testing.assert_allclose(list(found.values()), expected, atol=1e-5)
+    explained = nm.explain(rgb, model=info, method="cam", age=71)
+    assert explained.heatmap.shape == rgb.shape[:2]
+    assert np.ptp(explained.heatmap) > 0
+
+
+def import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("exported_example", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_prediction_of_an_adapted_bundle(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    """Interval, prediction set, similar cases of the clinic, and what the age contributes."""
+    info = run_adapt(base, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    rgb = draw(np.random.default_rng(77), "melanoma")
+    model, row = Classifier.load(info, "cpu", "torch"), {"age": "71"}
+    found = classify(
+        Photograph(rgb, "new", modality="dermoscopic"), None, row, model, ClassifyOptions(), run=RunContext()
+    )
+    assert found.verdict.lower().startswith("melanoma")
+    assert found.interval is not None
+    assert found.interval[0] <= found.probability <= found.interval[1]
+    assert [one.field for one in found.contributions] == ["age"]
+    assert any(one.image_id.startswith("i") for one in found.neighbours)
+    assert not found.is_out_of_distribution
+    assert ClassPrediction.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_an_adapted_bundle_starts_a_training(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    info = run_adapt(base, clinic, tmp_path / "adapted").bundle
+    assert info is not None
+    values = {
+        "task": "classification",
+        "data": {"datasets": [str(clinic)]},
+        "model": {"start": str(info.path), "architecture": "image_tabular", "options": info.config.options},
+    }
+    network = create_network(TrainRecipe.parse(values, "the test"), info.config.options)
+    stored = load_network(info).state_dict()
+    assert all((value == stored[name]).all() for name, value in network.state_dict().items())
+
+
+# Stored embeddings.
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of photographs that the encoder ran on, one entry per call."""
+    counts: list[int] = []
+    run_encoder = Classifier.run_encoder
+
+    def counted(model: Classifier, views: Any) -> Any:
+        counts.append(len(views))
+        return run_encoder(model, views)
+
+    monkeypatch.setattr(Classifier, "run_encoder", counted)
+    return counts
+
+
+def test_a_stopped_command_continues(base: BundleInfo, tmp_path: Path, encoded: list[int]) -> None:
+    data = write_dataset(tmp_path / "data", make_rows(40))
+
+    def stop(progress: Progress) -> None:
+        if progress.message == "Computing embeddings" and progress.done == 15:
+            run.cancel()
+
+    run = RunContext(stop)
+    with pytest.raises(Cancelled):
+        adapt(base, data, tmp_path / "adapted", run=run)
+    assert sum(encoded) == 15
+    assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).to_embed == 25
+    stored = next(iter(data.glob(f"{FOLDER}/*/*.npz")))
+    stored.write_bytes(stored.read_bytes()[:100])  # a file that was damaged is computed again
+    run_adapt(base, data, tmp_path / "adapted")
+    assert sum(encoded) == 15 + 25 + 1
+    run_adapt(base, data, tmp_path / "again")
+    assert sum(encoded) == 41
+
+
+def test_a_photograph_with_another_mask_or_age_is_embedded_again(tmp_path: Path, encoded: list[int]) -> None:
+    base = make_bundle(tmp_path / "base", region="roi")
+    data = write_dataset(tmp_path / "data", make_rows(40))
+    run_adapt(base, data, tmp_path / "adapted")
+    assert sum(encoded) == 40
+    corrected = np.zeros((SIDE, SIDE), np.uint8)
+    corrected[8:40, 8:40] = 255
+    Image.fromarray(corrected).save(data / "masks" / "i003.png")
+    rows = make_rows(40)
+    rows[5]["age"] = "77"
+    write_table(data, rows)
+    assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).to_embed == 2
+    run_adapt(base, data, tmp_path / "adapted")
+    assert sum(encoded) == 42
+    other = make_bundle(tmp_path / "other", region="roi", options={"out_features": 6})  # other weights
+    assert plan_adaptation(other, data, AdaptOptions(), run=RunContext()).to_embed == 40
+
+
+# Bad input.
+
+
+def change(function: Callable[[list[Row]], None], count: int = 40) -> list[Row]:
+    rows = [row | {"drawn": row["diagnosis"]} for row in make_rows(count)]
+    function(rows)
+    return rows
+
+
+def no_diagnoses(rows: list[Row]) -> None:
+    for row in rows:
+        row["diagnosis"] = ""
+
+
+def one_class(rows: list[Row]) -> None:
+    for row in rows:
+        row["diagnosis"] = "nevus"
+
+
+def one_positive_class(rows: list[Row]) -> None:
+    for row in rows:
+        row["diagnosis"] = "melanoma"
+
+
+def words_of_no_diagnosis(rows: list[Row]) -> None:
+    for row in rows:
+        row["diagnosis"] = "blob"
+
+
+def two_types(rows: list[Row]) -> None:
+    for row in rows[:8]:
+        row["modality"] = "macroscopic"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (no_diagnoses, DataSetError, r"no diagnosis: 40 photographs .*column diagnosis"),
+        (words_of_no_diagnosis, DataSetError, r"not known: 40 photographs \(i000: blob, "),
+        (one_class, InputError, r"0 of 5 photographs of the class of interest"),
+        (one_positive_class, InputError, r"0 of 5 photographs of other classes"),
+        (two_types, InputError, r"several types \(32 dermoscopic, 8 macroscopic\).*data set for each type"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_data_that_cannot_be_used(
+    base: BundleInfo, tmp_path: Path, spoil: Callable[[list[Row]], None], error: type[MelanomaError], message: str
+) -> None:
+    data = write_dataset(tmp_path / "data", change(spoil))
+    with pytest.raises(error, match=message):
+        run_adapt(base, data, tmp_path / "adapted")
+    assert not (tmp_path / "adapted").exists()
+
+
+def test_photographs_that_are_left_out_are_listed(base: BundleInfo, tmp_path: Path) -> None:
+    """The others are used, and the table stays as it is."""
+    rows = change(lambda rows: None, 60)
+    rows[0]["diagnosis"] = ""
+    rows[1]["diagnosis"] = "blob"
+    rows[2]["review"] = "rejected"
+    rows[4] |= {"lesion_id": "L", "diagnosis": "nevus", "patient_id": "twin"}
+    rows[5] |= {"lesion_id": "L", "diagnosis": "melanoma", "patient_id": "twin"}
+    data = write_dataset(tmp_path / "data", rows)
+    (data / "images" / "i007.png").write_bytes(b"no picture")
+    before = (data / "dataset.csv").read_bytes()
+    plan = run_adapt(base, data, tmp_path / "adapted").plan
+    assert {reason: list(names) for reason, names in plan.left_out.items()} == {
+        "no diagnosis": ["i000"],
+        "a diagnosis that is not known": ["i001: blob"],
+        "marked as not valid": ["i002"],
+        "a lesion with two diagnoses": ["i004", "i005"],
+        "not readable": ["i007"],
+    }
+    assert plan.photographs == 54
+    assert len(plan.notes) == 5
+    assert (data / "dataset.csv").read_bytes() == before
+
+
+def test_copies_of_a_picture_are_one_group(base: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of different patients; with different diagnoses they are left out."""
+    rows = make_rows(40)
+    data = write_dataset(tmp_path / "data", rows)
+    from napari_melanoma.data.duplicates import SimilarPair
+
+    pairs = [SimilarPair(0, 12, 1.0), SimilarPair(2, 8, 1.0)]  # melanoma twice, and nevus with nevus
+    assert rows[0]["diagnosis"] == rows[12]["diagnosis"]
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: pairs)
+    assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).groups == 18
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: [SimilarPair(0, 2, 1.0)])
+    plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
+    assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i002"]
+
+
+def test_the_group_column(base: BundleInfo, tmp_path: Path) -> None:
+    rows = [row | {"person": f"x{index // 4}"} for index, row in enumerate(make_rows(40))]
+    data = write_dataset(tmp_path / "data", rows)
+    plan = plan_adaptation(base, data, AdaptOptions(group="person"), run=RunContext())
+    assert (plan.groups, plan.grouped_by) == (10, {"person": 40})
+    with pytest.raises(InputError, match=r"no row has a value in the column 'persona'"):
+        plan_adaptation(base, data, AdaptOptions(group="persona"), run=RunContext())
+
+
+def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is a segmentation model"):
+        run_adapt(tiny_bundle, clinic, tmp_path / "adapted")
+    bare = tmp_path / "bare"
+    shutil.copytree(base.path, bare)
+    (bare / "reference.safetensors").unlink()
+    with pytest.raises(BundleError, match="no reference cases"):
+        run_adapt(read_bundle(bare), clinic, tmp_path / "adapted")
+    with pytest.raises(InputError, match="lies in"):
+        run_adapt(base, clinic, clinic / "adapted")
+    with pytest.raises(InputError, match="is no model that could be replaced"):
+        run_adapt(base, clinic, clinic.parent)
+    with pytest.raises(InputError, match="no photograph has the class of interest, psoriasis"):
+        run_adapt(base, clinic, tmp_path / "adapted", target="psoriasis")
+
+
+def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, tmp_path: Path) -> None:
+    """It gets no new classes."""
+    other = replace(base, config=base.config.model_copy(update={"architecture": "biomarker"}))
+    data = write_dataset(tmp_path / "data", make_rows(60, ("melanoma", "nevus", "basal cell carcinoma")))
+    plan = plan_adaptation(other, data, AdaptOptions(), run=RunContext())
+    assert plan.candidates == ("shipped", "recalibrated")
+    assert plan.classes == {"melanoma": 20, "nevus": 20}
+    assert len(plan.left_out["a class that the model cannot get"]) == 20
+
+
+def test_photographs_of_the_training_are_left_out(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with them the others of their patients."""
+    trained = np.zeros(COUNT, bool)
+    trained[[0, 6]] = True
+
+    def find(hashed: Any, listed: Any) -> NDArray[np.bool_]:
+        known = {f"i{index:03}" for index in np.flatnonzero(trained)}
+        return np.array([sample.image_id in known for sample in hashed.samples], bool)
+
+    from napari_melanoma.data.training_images import TrainingImages
+
+    monkeypatch.setattr(clinic_photographs, "read_training_images", lambda info: TrainingImages())
+    monkeypatch.setattr(clinic_photographs, "find_trained_images", find)
+    plan = plan_adaptation(base, clinic, AdaptOptions(), run=RunContext())
+    assert list(plan.left_out["used to train the model"]) == ["i000", "i001", "i006", "i007"]
+    assert plan.photographs == COUNT - 4
+
+
+def test_cases_are_selected_by_index() -> None:
+    cases = LabeledCases(np.eye(3, 2, dtype=np.float32), np.eye(3, 2, dtype=np.float32), np.arange(3), ["a", "b", "c"])
+    assert cases.subset(np.array([True, False, True])).groups == ["a", "c"]
