@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.sections.depth.section import DepthController
+    from napari_melanoma.ui.sections.depth.view import DepthFields
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -601,17 +602,22 @@ def measure_twice(dock: SlideDock, controller: DepthController) -> None:
     depth, view, fields = dock.sections.hosted.session.depth, controller.view, controller.view.fields
     view.proposal_list.itemClicked.emit(view.proposal_list.item(0))
     for name in ("A. Meyer", "B. Kaya"):
-        view.reader_field.setText(name)
-        view.reader_field.editingFinished.emit()
+        dock.context.set_reader(name)
         view.accept_button.click()
-        fields.clark.setCurrentIndex(4)
-        fields.clark.activated.emit(4)
+        choose_finding(fields, "clark", "IV")
     surface, deepest = depth.state.reading.line
     depth.set_line((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
-    fields.ulceration.setCurrentIndex(2)
-    fields.ulceration.activated.emit(2)
+    choose_finding(fields, "ulceration", "not identified")
     view.move_button.click()
     wait_until(tasks.is_idle)
+
+
+def choose_finding(fields: DepthFields, name: str, item: str) -> None:
+    """Choose an item of a finding, as with the mouse."""
+    combo = fields.combos[name]
+    combo.setCurrentText(item)
+    combo.activated.emit(combo.currentIndex())
+    fields.flush()
 
 
 def show_part(dock: QWidget, name: str) -> None:

@@ -158,6 +158,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         class config:  # noqa: N801 - replaces a BundleConfig
             threshold, modalities, is_demonstration, provenance = 0.4, ("dermoscopic",), False, {}
             closer_views = ()
+            turned_views = None
 
     class Half:
         info, device, backend = Info, "cpu", "torch"
@@ -172,6 +173,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
     *_, last = conversation(HANDLERS, {"id": 1, "verb": "segment", "arguments": arguments})
     stamp = {"name": "half", "fingerprint": "f" * 64, "device": "cpu", "threshold": 0.4, "modalities": ["dermoscopic"]}
     stamp |= {"demonstration": False, "trained_on_photograph": False, "backend": "torch", "closer_views": None}
+    stamp["turned_views"] = None
     assert last["result"] == {"model": stamp}
     assert np.array_equal(np.load(out), np.full((4, 6), 0.5, np.float32))
 

@@ -59,6 +59,21 @@ DATA_SETS = [
         ["data-sets"],
     ),
     Scenario(
+        "data-export",
+        [
+            *(
+                Run(name, f"data export {name} ../data-sets/set --out {name} --unreviewed")
+                for name in (
+                    *("coco", "decathlon", "geojson", "imagefolder", "label-studio", "labelme"),
+                    *("masks", "nnunet", "parquet"),
+                )
+            ),
+            Run("json", "data export masks ../data-sets/set --out as-tiff --mask-type tif --unreviewed --json"),
+            Run("bad", "data export paper ../data-sets/set --out bad"),
+        ],
+        ["data-sets"],
+    ),
+    Scenario(
         "data-features",
         [
             Copy("../data-sets/set", "set"),

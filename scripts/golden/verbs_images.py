@@ -225,6 +225,11 @@ SLIDES = [
                 "plain",
                 "export ../slide/plain --out all --to geojson,csv,parquet,tiles,depth,risk,report,tif,zarr,mask,dicom",
             ),
+            Run(
+                "others",
+                "export ../slide/plain --out others --to qupath,zarr-04,spatialdata,counts,counts-json,synoptic,"
+                "synoptic-csv,fhir,dicom-sr",
+            ),
             Run("json", "export ../slide/tiles --out some --json"),
             Run("bad", "export ../slide/plain --out none --to pdf"),
             Run("missing", "export nowhere --out none --json"),

@@ -208,8 +208,8 @@ PARTS = (
     "Tumor 1 0.040",
     "Measurement line from the surface to the deepest cell; scale bar",
     "demonstration model 0.",
-    "Depth 0.90 mm",
-    "Signed by AS.",
+    "Depth, entered in the case 0.90 mm",
+    "Signed by AS (date left out: it is personal data).",
     "Mitotic rate not assessed",
     "T category (AJCC 8) pT1b: 0.90 mm, recorded as 0.9 mm",
     "skin-demo f414b84fdfce71c7",
@@ -222,7 +222,7 @@ def test_the_report_contains(part: str, full: FullCase) -> None:
 
 
 def test_a_synoptic_report_of_slide_and_lesion_is_shown_once(full: FullCase) -> None:
-    assert full.text.count("Synoptic report Signed by AS.") == 1
+    assert full.text.count("Synoptic report Signed by AS (date left out: it is personal data).") == 1
 
 
 def test_the_synoptic_report_is_exchanged(full: FullCase) -> None:

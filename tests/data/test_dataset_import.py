@@ -83,6 +83,30 @@ def test_a_stopped_import_resumes(downloaded: Path, tmp_path: Path) -> None:
     assert (report.images, len(read_dataset(tmp_path / "ph2"))) == (COUNT, COUNT)
 
 
+def test_the_notes_of_a_resumed_import_include_its_first_part(tmp_path: Path) -> None:
+    folder, out = tmp_path / "own", tmp_path / "out"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a", "b", "c", "d"):
+        Image.new("RGB", (40, 30), "pink").save(folder / f"{name}.jpg", exif=exif)
+        Image.new("L", (30, 40), 255).save(folder / f"{name}_mask.png")
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 2:
+            run.cancel()
+
+    run, options = RunContext(stop), SourceImportOptions(no_patients=True)
+    with pytest.raises(Cancelled):
+        import_source(find_source("folder"), folder, out, options, run=run)
+    report = import_source(find_source("folder"), folder, out, options, run=RunContext())
+    assert 2 <= report.resumed < 4
+    whole = import_source(find_source("folder"), folder, tmp_path / "whole", options, run=RunContext())
+    assert report.notes == whole.notes
+    assert any("4 images with an EXIF orientation" in message for _, message in whole.notes)
+    assert any("4 cover the borders" in message for _, message in whole.notes)
+
+
 def test_another_data_set_does_not_resume_an_import(downloaded: Path, tmp_path: Path) -> None:
     place = tmp_path / ".ph2.gathering"
     (place / "images").mkdir(parents=True)

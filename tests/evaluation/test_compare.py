@@ -34,7 +34,12 @@ class Reader:
 
     def __init__(self, name: str, missed: dict[int, int], threshold: float = 0.5) -> None:
         config = SimpleNamespace(
-            threshold=threshold, is_demonstration=False, modalities=(), is_slide_model=False, closer_views=()
+            threshold=threshold,
+            is_demonstration=False,
+            modalities=(),
+            is_slide_model=False,
+            closer_views=(),
+            turned_views=None,
         )
         self.info = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._missed = missed

@@ -44,7 +44,12 @@ class Darkness:
         name="darkness",
         fingerprint="0" * 64,
         config=SimpleNamespace(
-            threshold=0.5, is_demonstration=False, modalities=(), is_slide_model=False, closer_views=()
+            threshold=0.5,
+            is_demonstration=False,
+            modalities=(),
+            is_slide_model=False,
+            closer_views=(),
+            turned_views=None,
         ),
     )
 
@@ -151,6 +156,7 @@ def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
             input_size=60,
             preprocessing=PreprocessingConfig(),
             closer_views=(),
+            turned_views=None,
         )
         info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 
@@ -394,7 +400,12 @@ def test_difficulty_is_optional(squares: Path, tmp_path: Path, monkeypatch: pyte
 def test_images_of_another_type_are_reported(squares: Path, tmp_path: Path) -> None:
     class Dermoscopic(Darkness):
         config = SimpleNamespace(
-            threshold=0.5, is_demonstration=False, modalities=("dermoscopic",), is_slide_model=False, closer_views=()
+            threshold=0.5,
+            is_demonstration=False,
+            modalities=("dermoscopic",),
+            is_slide_model=False,
+            closer_views=(),
+            turned_views=None,
         )
         info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 

@@ -37,7 +37,12 @@ class Darkness:
 
     device, backend = "cpu", "torch"
     config = SimpleNamespace(
-        threshold=0.5, is_demonstration=False, provenance={}, modalities=("dermoscopic",), closer_views=()
+        threshold=0.5,
+        is_demonstration=False,
+        provenance={},
+        modalities=("dermoscopic",),
+        closer_views=(),
+        turned_views=None,
     )
     info = SimpleNamespace(name="darkness", fingerprint="0" * 64, config=config)
 
@@ -228,6 +233,7 @@ class Leaning(Darkness):
         input_size=100,
         preprocessing=PreprocessingConfig(),
         closer_views=(),
+        turned_views=None,
     )
     info = SimpleNamespace(name="leaning", fingerprint="0" * 64, config=config)
 

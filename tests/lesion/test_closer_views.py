@@ -184,6 +184,10 @@ def test_a_folder_of_photographs_gets_the_same_masks_and_states_the_views(model,
         ({"closer_views": VIEWS, "modalities": ("slide",)}, "photographs"),
         ({"closer_views": VIEWS, "architecture": "prompted_unet"}, "prompts"),
         ({"closer_views": VIEWS, "task": "embedding"}, "one class"),
+        ({"turned_views": 2}, "turned_views"),
+        ({"turned_views": 4, "classes": ("a", "b"), "options": {"classes": 2}}, "one class"),
+        ({"turned_views": 4, "modalities": ("slide",)}, "photographs"),
+        ({"turned_views": 4, "architecture": "prompted_unet"}, "prompts"),
     ],
 )
 def test_views_that_a_model_cannot_have(values: dict, reason: str) -> None:
@@ -196,4 +200,5 @@ def test_bundles_without_closer_views_do_not_state_them() -> None:
     assert "closer_views" not in config.model_dump(mode="json")
     stated = BundleConfig(name="a", title="a", architecture="unet", closer_views=VIEWS).model_dump(mode="json")
     assert stated["closer_views"] == [*VIEWS]
-    assert "1.4 and 2.4 times" in BundleConfig.parse(stated, "config.json").closer_views_text
+    (text,) = BundleConfig.parse(stated, "config.json").describe_views()
+    assert "1.4 and 2.4 times" in text

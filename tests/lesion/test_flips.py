@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.prediction_config import PreprocessingConfig
-from napari_melanoma.lesion.segmentation import predict_flipped_logits, predict_lesions
+from napari_melanoma.lesion.segmentation import predict_lesions, predict_view_logits
 
 SIDE = 8
-CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig(), closer_views=())
+CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig(), closer_views=(), turned_views=None)
 
 
 class Even:
@@ -37,24 +37,21 @@ def photographs() -> list[np.ndarray]:
 
 
 def test_symmetric_network_ignores_flips(photographs: list[np.ndarray]) -> None:
-    found = predict_flipped_logits(Even(), photographs)
-    alone = Even().logits(photographs)
-    np.testing.assert_array_equal(found.low, alone)
-    np.testing.assert_array_equal(found.high, alone)
-    np.testing.assert_allclose(found.mean, alone, rtol=1e-6)
+    views, alone = predict_view_logits(Even(), photographs), Even().logits(photographs)
+    np.testing.assert_array_equal(views, np.repeat(alone[:, None], 4, axis=1))
 
 
 def test_flips_average_an_asymmetric_model_and_give_its_range(photographs: list[np.ndarray]) -> None:
     """The column of a pixel and that of its mirror image add up to 7 everywhere."""
-    found, plain = predict_flipped_logits(Leaning(), photographs), Even().logits(photographs)
+    views, plain = predict_view_logits(Leaning(), photographs), Even().logits(photographs)
     columns = np.arange(SIDE)
-    np.testing.assert_allclose(found.mean, plain + 3.5, atol=1e-5)
-    np.testing.assert_allclose(found.low, plain + np.minimum(columns, 7 - columns), atol=1e-5)
-    np.testing.assert_allclose(found.high, plain + np.maximum(columns, 7 - columns), atol=1e-5)
+    np.testing.assert_allclose(views.mean(1), plain + 3.5, atol=1e-5)
+    np.testing.assert_allclose(views.min(1), plain + np.minimum(columns, 7 - columns), atol=1e-5)
+    np.testing.assert_allclose(views.max(1), plain + np.maximum(columns, 7 - columns), atol=1e-5)
 
 
 def test_the_mask_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
     wide = np.repeat(photographs[0], 3, axis=1)
-    answer = next(predict_lesions(Leaning(), [wide], flips=True))
-    assert (answer.probability.shape, answer.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))
-    assert (answer.spread[0] <= answer.spread[1]).all()
+    prediction = next(predict_lesions(Leaning(), [wide], flips=True))
+    assert (prediction.probability.shape, prediction.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))
+    assert (prediction.spread[0] <= prediction.spread[1]).all()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_melanoma.imaging.preprocessing import select_views, turn_back
 from napari_melanoma.lesion.segmentation import Segmenter, predict_lesions
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.torch_inference import choose_device
@@ -34,6 +35,21 @@ def test_a_batch_equals_its_images(segmenter: Segmenter) -> None:
     images = [_photograph(shape, seed) for seed, shape in enumerate([(64, 64), (50, 80), (128, 90)])]
     for together, image in zip(segmenter.probabilities(images), images, strict=True):
         np.testing.assert_allclose(together, segmenter.probability(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [4, 8])
+def test_a_model_with_turned_views_ignores_orientation_and_gives_its_range(tiny_bundle: BundleInfo, views: int) -> None:
+    config = tiny_bundle.config.model_copy(update={"turned_views": views})
+    model, rgb = Segmenter.load(replace(tiny_bundle, config=config), "cpu"), _photograph((64, 64), 0)
+    original = next(predict_lesions(model, [rgb], flips=True))
+    for transposed, axes in select_views(views):
+        channels = rgb.transpose(2, 1, 0) if transposed else rgb.transpose(2, 0, 1)
+        turned = model.probability(np.ascontiguousarray(np.flip(channels, axes).transpose(1, 2, 0)))
+        np.testing.assert_allclose(turn_back(turned, (transposed, axes)), original.probability, atol=1e-6)
+    assert np.abs(Segmenter.load(tiny_bundle, "cpu").probability(rgb) - original.probability).max() > 1e-4
+    np.testing.assert_allclose(model.probability(rgb), original.probability, atol=1e-6)
+    assert original.spread is not None
+    assert (original.spread[1] - original.spread[0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("flips", [False, True])

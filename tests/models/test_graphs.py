@@ -165,6 +165,13 @@ def test_graphs_that_average_over_other_views_are_ignored() -> None:
     assert graphs.find_graphs(replace(info, config=info.config.model_copy(update={"classifier": single}))) is None
 
 
+@pytest.mark.parametrize("views", [None, 8])
+def test_graphs_that_average_over_other_views_of_a_photograph_are_ignored(views: int | None) -> None:
+    info = read_bundle(SHIPPED_FOLDER / "lesion-small")
+    assert graphs.find_graphs(info) is not None
+    assert graphs.find_graphs(replace(info, config=info.config.model_copy(update={"turned_views": views}))) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "other content", "truncated"])
 def test_a_damaged_graph_is_reported(copied: BundleInfo, content: bytes | None) -> None:
     path = copied.path / graphs.FOLDER / f"segment{graphs.SUFFIX}"

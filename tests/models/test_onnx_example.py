@@ -153,6 +153,20 @@ def test_the_example_has_the_closer_views_of_the_product(
     assert (found != whole).any()
 
 
+@pytest.mark.parametrize("views", [4, 8])
+def test_an_exported_network_averages_turned_views(tiny_bundle: BundleInfo, views: int, tmp_path: Path) -> None:
+    info = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update={"turned_views": views}))
+    export_bundle(info, tmp_path / "turned.onnx")
+    example = load_example(tmp_path)
+    session, config = example.load_model(tmp_path / "turned.onnx")
+    rgb = read_photograph(save_phantom(tmp_path / "photo.png", (200, 200))).rgb
+    found = example.lesion_probability(session, config, rgb)
+    np.testing.assert_allclose(found, segment(info, rgb), atol=1e-6)
+    turned = segment(info, np.ascontiguousarray(np.rot90(rgb)))
+    np.testing.assert_allclose(np.rot90(turned, -1), found, atol=2e-5)  # resizing rounds once for each axis
+    assert np.abs(found - segment(tiny_bundle, rgb)).max() > 1e-4
+
+
 def test_the_example_leaves_out_a_black_frame(exported: Path, tiny_bundle: BundleInfo, classifier: BundleInfo) -> None:
     from napari_melanoma.classification.classifier import Classifier
 

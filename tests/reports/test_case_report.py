@@ -200,7 +200,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "BV 0.22 T1a no – 2.0 AS 0.20 T1a no – –",
         "2 readers: thickness 0.20 to 0.22 mm, a difference of 0.02 mm; the same T category (T1a).",
         "3 days later BV Thickness, mm",
-        "Signed by BV.",
+        "Signed by BV (date left out: it is personal data).",
         "Microsatellites not assessed",
         "Breslow thickness and T category (AJCC 8) 0.22 mm, T1a Thickness recorded (AJCC 8) 0.2 mm",
         "Breslow thickness 0.22 mm, recorded as 0.2 mm",
@@ -230,7 +230,7 @@ def test_the_first_page_summarizes_the_case(collected: CollectedReport, tmp_path
     assert (summary.title, summary.layout) == ("Summary", "page")
     text = text_of(replace(collected, report=replace(collected.report, blocks=(summary,))), tmp_path / "page.html")
     for expected in (
-        "Lesion 1: Left upper back. Signed by BV.",
+        "Lesion 1: Left upper back. Signed by BV (date left out: it is personal data).",
         "Age 90 or older",
         "Diagnosis Melanoma",
         "T category (AJCC 8) pT1a: 0.22 mm, recorded as 0.2 mm",
@@ -280,7 +280,8 @@ def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, t
     collected = collect(reported.folder, reported.results)
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")
-    assert "Signed by BV. Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
+    status = "Signed by BV (date left out: it is personal data)."
+    assert f"{status} Changed after signature: Breslow thickness: 1.42 mm when signed, now 0.22 mm." in text
 
 
 def test_a_synoptic_report_is_one_table_on_one_page(collected: CollectedReport) -> None:

@@ -18,6 +18,9 @@ from golden.sandbox import ORIGIN
 from golden.scenarios import CopyData, Scenario, with_needs, without_data
 from golden.values import differences
 
+from napari_melanoma.data.export_catalog import DATA_EXPORTS
+from napari_melanoma.reports.export_formats import FORMATS
+
 NAMES = (Names(), Names())
 Write = Callable[[Path, float], None]
 
@@ -221,3 +224,18 @@ def test_every_scenario_comes_after_those_that_it_needs() -> None:
     assert len(set(names)) == len(names)
     for number, scenario in enumerate(SCENARIOS):
         assert set(scenario.needs) <= set(names[:number]), scenario.name
+
+
+def test_every_format_of_an_export_is_in_a_scenario() -> None:
+    from golden.catalog import SCENARIOS
+    from golden.scenarios import Run
+
+    commands = [step.command.split() for scenario in SCENARIOS for step in scenario.steps if isinstance(step, Run)]
+    results = {
+        name
+        for words in commands
+        if words[:1] == ["export"] and "--to" in words
+        for name in words[words.index("--to") + 1].split(",")
+    }
+    assert results >= {*FORMATS}
+    assert {words[2] for words in commands if words[:2] == ["data", "export"]} >= {*DATA_EXPORTS.members}

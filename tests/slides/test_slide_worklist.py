@@ -92,8 +92,10 @@ def test_a_signed_report_is_the_state_of_its_slide_unless_it_is_analyzed(tmp_pat
         ("running", "running 50 %"),
         ("signed", "signed by B"),
         ("waiting", "waiting"),
-        ("waiting", "waiting"),
+        ("failed", found[slides[4]].description),
     ]
+    damaged = f"results cannot be read: {out / 's4' / SYNOPTIC_FILE} does not contain a valid synoptic report"
+    assert found[slides[4]].description.startswith(damaged)
     values = read_signature_basis(out / "s0", SlideDepthReadings(), "B", slide=slides[0]).values()
     save_synoptic(out / "s0", DRAFT.sign("B", WHEN, values))
     (item,) = WorkItemReader(out).read(slides[:1], RunContext()).values()

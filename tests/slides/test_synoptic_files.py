@@ -20,7 +20,7 @@ from fake_slides import SIDE, FakeAnalysis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.case.model import Case, CaseLesion, add_lesion, set_lesion
+from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_lesion, set_lesion
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
@@ -41,12 +41,12 @@ from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.report_sections import SlidePart
-from napari_melanoma.reports.slide import change_section
+from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
 from napari_melanoma.reports.summary import OUTDATED_COPY, summarize_lesion
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.notes import ScaleChange, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.synoptic_files import (
     BASIS,
@@ -256,7 +256,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.mark.usefixtures("zone")
 def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_path: Path) -> None:
     """Instants are stored in UTC, and printed in local time."""
-    at = [f"2026-01-02T10:{minute:02}:00+00:00" for minute in range(6)]
+    at = [f"2026-01-02T10:{minute:02}:00+00:00" for minute in range(8)]
     folder = tmp_path / "section"
     depth = set_values(SlideDepthReadings(), "A", at[0], mm=0.5)
     report = SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", at[1])
@@ -265,6 +265,10 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
     report = report.with_findings(depth.reading_by("A")).sign("A", at[4], {"breslow": [0.5, False]})
     write_depth(folder, set_values(depth, "A", at[5], mm=0.9))
     save_synoptic(folder, report)
+    sizes = PixelSize(0.5266, 0.5266, "file"), PixelSize(1.0, 1.0, "given"), PixelSize(1.0, 1.0, "ruler")
+    scales = (ScaleChange(*sizes[:2], "A", at[6]), ScaleChange(*sizes[1:], "B", at[7]))
+    write_notes(folder, SlideNotes(pixel_size=sizes[2], scale_changes=scales))
+    assert read_notes(folder).scale_changes == scales
     local = [datetime.fromisoformat(one).astimezone().strftime("%Y-%m-%d %H:%M") for one in at]
     expected = [
         (local[0], "Thickness, mm", "–", "0.50"),
@@ -273,20 +277,46 @@ def test_all_changes_are_one_list_by_time_in_which_the_signature_is_a_line(tmp_p
         (local[3], "Procedure", "punch biopsy", "excision"),
         (local[4], "Signature", "–", "A"),
         (local[5], "Thickness, mm", "0.50", "0.90"),
+        (local[6], "Scale", "0.5266 µm per pixel (file)", "1 µm per pixel (given)"),
+        (local[7], "Scale", "1 µm per pixel (given)", "1 µm per pixel (ruler)"),
     ]
     whole = collect_report([folder], personal=True, run=RunContext()).report
-    (rows,) = (one.rows for one in find_tables(whole) if one.caption == "Changes of readings and synoptic reports")
+    (rows,) = (
+        one.rows for one in find_tables(whole) if one.caption == "Changes of readings, scales and synoptic reports"
+    )
     assert [(row[1], *row[3:]) for row in rows] == expected
     anonymous = collect_report([folder], run=RunContext()).report
-    (rows,) = (one.rows for one in find_tables(anonymous) if one.caption == "Changes of readings and synoptic reports")
+    (rows,) = (
+        one.rows for one in find_tables(anonymous) if one.caption == "Changes of readings, scales and synoptic reports"
+    )
     assert [row[1] for row in rows] == [
         "at the start",
         *("1 minute later",),
-        *(f"{n} minutes later" for n in range(2, 6)),
+        *(f"{n} minutes later" for n in range(2, 8)),
     ]
     reading = read_depth(folder).reading_by("A")
-    section = change_section(reading, read_synoptic(folder)[0])
+    section = change_section(reading, read_synoptic(folder)[0], read_notes(folder))
     assert [(row[0], *row[2:]) for row in section.blocks[0].rows] == expected
+    write_export("synoptic", tmp_path / "history.json", replace(read_exported_slide(folder), personal=True))
+    exported = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
+    jsonschema.validate(exported, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    fields = ["mm", "procedure", "ulcerated", "procedure", "signature", "mm", "scale", "scale"]
+    assert [(one["field"], one["when"]) for one in exported["history"]] == list(zip(fields, at, strict=True))
+    last = exported["history"][-1]
+    assert (last["reader"], last["before"]["source"], last["after"]["source"]) == ("B", "given", "ruler")
+
+
+def test_a_scale_that_another_program_has_set_is_a_change_by_an_unknown_person() -> None:
+    file, given = PixelSize(0.5, 0.5, "file"), PixelSize(1.0, 1.0, "given")
+    recorded = ScaleChange(file, given, "A", WHEN)
+    for notes, expected in (
+        (SlideNotes(), []),
+        (SlideNotes(pixel_size=given, scale_changes=(recorded,)), ["A"]),
+        (SlideNotes(scale_changes=(recorded, ScaleChange(given, file, "A", WHEN))), ["A", "A"]),
+        (SlideNotes(pixel_size=given), ["unknown"]),
+        (SlideNotes(scale_changes=(recorded,)), ["A", "unknown"]),
+    ):
+        assert [row.reader for row in list_scale_changes(notes)] == expected
 
 
 def find_tables(block: Any) -> Iterator[Table]:
@@ -545,3 +575,100 @@ def test_the_summary_of_a_case_uses_the_latest_signature() -> None:
         Collector(personal=False, run=RunContext(), readers={"A": "A"}),
     )
     assert OUTDATED_COPY not in status
+
+
+OTHER_READING = READING.model_copy(update={"reader": "B", "when": LATER, "mm": 3.7, "ulcerated": True, "clark": 4})
+
+
+@pytest.fixture
+def draft(signed: Path) -> Path:
+    """The draft of reader A, who has measured 1.34 mm; later, reader B has measured 3.7 mm."""
+    report = SynopticReport().set_answer("extent", SynopticAnswer(value="invasive"), "A", WHEN)
+    write_json(signed / SYNOPTIC_FILE, report.model_dump(mode="json"))
+    write_depth(signed, SlideDepthReadings(readings=(READING, OTHER_READING)))
+    return signed
+
+
+def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp_path: Path) -> None:
+    report, _ = read_synoptic(draft)
+    assert report is not None
+    assert (report.value("breslow"), report.value("ulceration"), report.answer("clark")) == (
+        1.34,
+        "not_identified",
+        None,
+    )
+    exported = read_exported_slide(draft)
+    for kind in ("synoptic", "synoptic-csv", "fhir"):
+        write_export(kind, tmp_path / kind, exported)
+        text = (tmp_path / kind).read_text(encoding="utf-8")
+        assert ("1.3" in text, "3.7" in text) == (True, False), kind
+    part = SlidePart.from_folder(draft)
+    image = SlidePart.from_image(tmp_path, CaseImage(id="I1", path=recorded_slide(draft) or draft), [draft])
+    for one in (part, image):
+        assert one.synoptic is not None
+        assert one.synoptic.value("breslow") == 1.34
+
+
+def test_a_draft_of_a_reader_without_a_reading_has_no_findings_of_others(draft: Path) -> None:
+    write_depth(draft, SlideDepthReadings(readings=(OTHER_READING,)))
+    report, _ = read_synoptic(draft)
+    assert report is not None
+    assert set(report.answers) == {"extent"}
+
+
+def test_a_reader_exports_the_own_findings_with_the_draft(draft: Path) -> None:
+    report, _ = read_synoptic(draft, reader="B")
+    assert report is not None
+    assert report.value("breslow") == 3.7
+
+
+def test_findings_of_a_draft_without_other_answers_have_their_reader(draft: Path) -> None:
+    for report, expected in (
+        (SynopticReport(reader="A"), 1.34),
+        (SynopticReport(reader="B"), 3.7),
+        (SynopticReport(), None),
+    ):
+        write_json(draft / SYNOPTIC_FILE, report.model_dump(mode="json"))
+        found, _ = read_synoptic(draft)
+        assert found is not None
+        assert found.value("breslow") == expected
+
+
+def test_a_signature_without_its_date_is_stated_in_every_export(signed: Path, tmp_path: Path) -> None:
+    exported = read_exported_slide(signed)
+    for kind in ("synoptic", "synoptic-csv", "fhir"):
+        write_export(kind, tmp_path / kind, exported)
+        text = (tmp_path / kind).read_text(encoding="utf-8").lower()
+        assert "signed; name and date left out: they are personal data" in text, kind
+        assert "2026-01" not in text, kind
+
+
+def test_the_depth_report_states_changes_of_the_case_as_the_report_of_the_case_does(
+    signed: Path, tmp_path: Path
+) -> None:
+    changed = LESION_OF_CASE.model_copy(update={"depth_mm": 3.1})
+    expected = "Changed after signature: Breslow thickness in the case: 2.20 mm when signed, now 3.10 mm."
+    image = CaseImage(id="I1", path=recorded_slide(signed) or signed)
+    assert SlidePart.from_image(tmp_path, image, [signed], changed).changes == (expected,)
+    write_export("report", tmp_path / "report.html", replace(read_exported_slide(signed), lesion=changed))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert expected in text
+    assert expected not in write_slide_report(tmp_path / "other.html", signed, lesion=LESION_OF_CASE).read_text("utf-8")
+
+
+def test_the_summary_names_what_case_and_slide_answer_differently() -> None:
+    def create(regression: str) -> SynopticReport:
+        return SynopticReport().set_answer("regression", SynopticAnswer(value=regression), "A", WHEN)
+
+    part = SlidePart(None, None, SlideDepthReadings(), create("below_75"))
+    for regression, expected in (
+        (
+            "not_identified",
+            "regression: not identified in the report of the case, present, below 75 % in that of image 3",
+        ),
+        ("below_75", ""),
+    ):
+        lesion = CaseLesion(id="L1", synoptic=create(regression))
+        _, status = summarize_lesion(lesion, {"Image 3": part}, {}, "", Collector(True, RunContext()))
+        assert ("Two answers: " in status) == bool(expected)
+        assert expected in status.lower()

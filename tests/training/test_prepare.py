@@ -359,3 +359,21 @@ def test_a_model_has_the_closer_views_of_its_recipe_or_of_its_start(
     config = create_bundle_config(recipe, prepare(recipe, run_folder), ResolvedSettings(batch_size=2, parent=parent))
     assert config.closer_views == expected
     assert ("Closer views" in draft_card(config)) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("stated", "part", "expected"), [(None, "all", 4), (8, "all", 8), (None, "encoder", None), (4, "encoder", 4)]
+)
+def test_a_model_has_the_turned_views_of_its_recipe_or_of_its_start(
+    of_data: TrainRecipe,
+    run_folder: RunFolder,
+    change: Callable[..., TrainRecipe],
+    stated: int | None,
+    part: str,
+    expected: int | None,
+) -> None:
+    recipe = change(of_data, model={"turned_views": stated})
+    parent = PARENT.model_copy(update={"part": part, "turned_views": 4})
+    config = create_bundle_config(recipe, prepare(recipe, run_folder), ResolvedSettings(batch_size=2, parent=parent))
+    assert config.turned_views == expected
+    assert ("Turned views" in draft_card(config)) == bool(expected)

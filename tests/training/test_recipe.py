@@ -108,6 +108,10 @@ def test_closer_views_are_those_of_one_lesion_in_photographs(values: dict[str, A
     model = {"closer_views": [1.4, 2.4], **values.get("model", {})}
     with pytest.raises(ConfigError, match=fault) if fault else nullcontext():
         TrainRecipe.parse({"data": {"datasets": ["set"]}, **values, "model": model}, "my.toml")
+    if "closer_views" not in values.get("model", {}):
+        model = {"turned_views": 4, **values.get("model", {})}
+        with pytest.raises(ConfigError, match=fault) if fault else nullcontext():
+            TrainRecipe.parse({"data": {"datasets": ["set"]}, **values, "model": model}, "my.toml")
 
 
 def test_classes_that_are_no_list_are_refused() -> None:

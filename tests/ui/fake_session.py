@@ -37,6 +37,9 @@ class Window:
         self.reader, self.status, values = "", Status(), {}
         self.settings = SimpleNamespace(get=values.get, set=values.__setitem__)
 
+    def follow_scale(self, location: SlideResultLocation) -> bool:
+        return False
+
     def set_reader(self, name: str) -> None:
         self.reader = name
         self.reader_changed.emit(name)

@@ -112,13 +112,14 @@ def adapt(
     >>> adapted = nm.adapt("melanoma-small", "datasets/clinic", "melanoma-clinic")  # doctest: +SKIP
     >>> nm.classify("photo.jpg", model=adapted.model)  # doctest: +SKIP
     """
+    from napari_melanoma.core.paths import real_path
     from napari_melanoma.models.bundle import user_models_folder
     from napari_melanoma.runs.adapting import adapt as adapt_model
     from napari_melanoma.runs.clinic_photographs import AdaptOptions
 
     info, dataset = to_bundle(model), to_path(data, "a data set")
     options = AdaptOptions.parse({"target": target, "group": group, "sensitivity": sensitivity}, "adapt")
-    default = user_models_folder() / f"{info.name}-{dataset.resolve().name}"
+    default = user_models_folder() / f"{info.name}-{real_path(dataset).name}"
     out = default if folder is None else to_path(folder, "the folder of the model")
     found = adapt_model(info, dataset, out, options, run=to_run(progress))
     left_out = {reason: list(names) for reason, names in found.plan.left_out.items()}

@@ -20,8 +20,11 @@ from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
+# Findings of a lesion, by field of its synoptic report: they are one value until the report is signed
+FINDINGS = {"breslow": "depth_mm", "ulceration": "ulceration", "clark": "clark", "mitotic_rate": "mitoses_per_mm2"}
 VERSION = "1.1"  # of the format: a new major version is incompatible, a new minor version only adds keys
 ID_PATTERN = r"^[A-Za-z0-9_-]{0,32}$"  # ids are part of file names in the case folder
 Origin = Literal["name", "content", "dicom", "exif", "table"]
@@ -273,6 +276,47 @@ def remove_lesion(case: Case, lesion_id: str) -> Case:
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
     """Set fields of a lesion; they are no longer guesses."""
     return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
+
+
+def set_lesion_findings(case: Case, lesion_id: str, reader: str, when: str, **values: object) -> Case:
+    """Set findings of a lesion; other answers to them in an unsigned synoptic report are removed, which it records.
+
+    ``reader``, ``when``: of the change. The report then suggests the values of the lesion.
+    """
+    case = set_lesion(case, lesion_id, **values)
+    lesion = case.find_lesion(lesion_id)
+    report = lesion.synoptic
+    if report is None or report.is_signed:
+        return case
+    for name, field in FINDINGS.items():
+        answer = report.answer(name)
+        is_own = answer is not None and not answer.suggested_by
+        if field in values and is_own and report_value(report, name) != getattr(lesion, field):
+            report = report.set_answer(name, None, reader, when)
+    return case if report is lesion.synoptic else set_lesion(case, lesion_id, synoptic=report)
+
+
+def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Case:
+    """Set the synoptic report of a lesion, with the findings that it changes; a signed one adds what is unknown."""
+    lesion = case.find_lesion(lesion_id)
+    previous, values = lesion.synoptic or SynopticReport(), dict[str, object]()
+    for name, field in FINDINGS.items():
+        answer = report.answer(name)
+        is_suggested = answer is not None and bool(answer.suggested_by)
+        is_kept = report.is_signed and getattr(lesion, field) is not None
+        if answer != previous.answer(name) and not (is_suggested or is_kept):
+            values[field] = report_value(report, name)
+    return set_lesion(case, lesion_id, synoptic=report, **values)
+
+
+def report_value(report: SynopticReport, name: str) -> CellKind:
+    """Return a confirmed finding of a report as a value of a lesion; None if it has none."""
+    value = report.value(name)
+    if value is None:
+        return None
+    if name == "ulceration":
+        return value == "present"
+    return ROMAN.index(str(value)) + 1 if name == "clark" else float(value)
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:

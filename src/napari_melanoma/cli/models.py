@@ -127,8 +127,8 @@ def show(
     card = info.card.strip() or "This model has no card."
     current.report.emit_item("model", card, **_model_values(info), card=info.card)
     text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
-    if info.config.closer_views:
-        text = f"Closer views: {info.config.closer_views_text}.\n{text}"
+    if views := info.config.describe_views():
+        text = "\n".join([*(f"{sentence}." for sentence in views), text])
     current.finish(text, path=str(info.path))
 
 
@@ -271,6 +271,7 @@ def _model_values(info: BundleInfo) -> dict[str, object]:
         "input_size": config.input_size,
         "threshold": config.threshold,
         "closer_views": list(config.closer_views),
+        "turned_views": config.turned_views,
         "modalities": list(config.modalities),
         "licence": config.licence,
         "parent": _parent_name(info),

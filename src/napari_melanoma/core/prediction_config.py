@@ -66,6 +66,13 @@ CloserViews = Annotated[
         "lengths of the lesion, ascending",
     ),
 ]
+TurnedViews = Annotated[
+    Literal[4, 8],
+    Field(
+        description="the logits of a photograph are means over so many views of it; 4: turned by quarter turns; "
+        "8: mirrored, too",
+    ),
+]
 StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 DepthSource = Literal["predicted", "measured", "none"]
 DepthEncoding = Literal["number", "one_hot", "both"]

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
@@ -92,7 +91,6 @@ MAX_CLASSES = 255  # values of a label image
 THUMBNAIL_PX = 64
 READ_AHEAD = 32  # records that are imported at once or waiting for their turn
 _RESUMED = ("values", "classes", "annotator", "resize")  # options that must be the same to continue an import
-_COUNTING = Lock()  # of what threads notice
 
 
 @dataclass
@@ -144,22 +142,31 @@ class SourceImportOptions(Config):
 NO_OPTIONS = SourceImportOptions()
 
 
+class MaskFindings(NamedTuple):
+    """What was noticed when the mask of an image was drawn.
+
+    ``resized``: objects that were scaled. ``cut_off``: points outside. ``turned``: whether the image has an EXIF
+    orientation. ``covering``: whether the mask covers the border of the image.
+    """
+
+    resized: int
+    cut_off: int
+    turned: bool
+    covering: bool
+
+
 @dataclass
 class PlannedImport:
     """What an import will do: the records, and how their masks are read.
 
-    ``order``: indices of red, green and blue in channels that are several files. ``resized``, ``cut_off``, ``covering``
-    and ``turned``: masks that were scaled, points outside, masks that cover the border of their image, and those of
-    images with an EXIF orientation; filled in by ``draw``.
+    ``order``: indices of red, green and blue in channels that are several files. ``findings``: of each drawn mask, by
+    image id; filled in by ``draw``, and by a continued import for the images of the earlier attempt.
     """
 
     records: list[SourceRecord]
     reading: MaskReading
     order: tuple[int, ...]
-    resized: int = 0
-    cut_off: int = 0
-    covering: list[str] = field(default_factory=list)
-    turned: int = 0
+    findings: dict[str, MaskFindings] = field(default_factory=dict)
 
     def draw(self, record: SourceRecord, shape: Size, is_upright: bool) -> NDArray:
         """Draw the mask of an image of ``shape``; raises if it cannot be used."""
@@ -167,19 +174,19 @@ class PlannedImport:
         if record.mask is not None:
             objects = (MaskObject(record.image_id, ImageFileArea(record.mask)),)
         drawn = draw_mask(objects, shape, self.reading)
-        with _COUNTING:
-            self.resized += drawn.resized
-            self.cut_off += drawn.points_cut_off
-            self.turned += not is_upright
-            self.covering += [record.image_id] if drawn.mask.dtype == bool and covers_border(drawn.mask) else []
+        covering = drawn.mask.dtype == bool and bool(covers_border(drawn.mask))
+        self.findings[record.image_id] = MaskFindings(
+            int(drawn.resized), int(drawn.points_cut_off), not is_upright, covering
+        )
         return drawn.mask
 
     def describe(self) -> list[tuple[str, str]]:
         """Describe what was noticed when masks were drawn: topics and messages."""
-        notes = note_inverted(sorted(self.covering)) + note_turned(self.turned)
+        covering = sorted(image_id for image_id, found in self.findings.items() if found.covering)
+        notes = note_inverted(covering) + note_turned(sum(found.turned for found in self.findings.values()))
         for count, noun, outcome in (
-            (self.resized, "object", "scaled to the size of the image"),
-            (self.cut_off, "point", "outside the image cut off"),
+            (sum(found.resized for found in self.findings.values()), "object", "scaled to the size of the image"),
+            (sum(found.cut_off for found in self.findings.values()), "point", "outside the image cut off"),
         ):
             notes += [("masks", f"{format_count(count, noun)} {outcome}")] if count else []
         return notes
@@ -382,35 +389,38 @@ def harmonize_records(
 
 
 class _ImportJournal:
-    """A file with one line for each imported image; a journal of another set, folder or choice of values is ignored."""
+    """A file with one line for each imported image; a journal of another set, folder or choice of values is ignored.
+
+    ``findings``: what was noticed when the mask of an image was drawn, by image id; None without a mask.
+    """
 
     def __init__(self, path: Path, import_key: str) -> None:
         self.path = path
         self._import_key = import_key
-        self.has_mask: dict[str, bool] = {}
+        self.findings: dict[str, MaskFindings | None] = {}
         with suppress(FileNotFoundError, ValueError, TypeError):
             head, *lines = path.read_text(encoding="utf-8").splitlines()
             if parse_json(head, str(path)) == import_key:
                 for line in lines:  # the last one may be truncated
-                    image_id, mask = parse_json(line, str(path))
-                    self.has_mask[image_id] = mask
+                    image_id, found = parse_json(line, str(path))
+                    self.findings[image_id] = None if found is None else MaskFindings(*found)
 
     def contains(self, record: SourceRecord) -> bool:
         """Whether an image was imported and its file exists."""
-        return record.image_id in self.has_mask and _image_path(record, self.path.parent).exists()
+        return record.image_id in self.findings and _image_path(record, self.path.parent).exists()
 
     @contextmanager
-    def open_for_writing(self) -> Iterator[Callable[[str, bool], None]]:
-        """Yield a function that records an image id, and whether the image has a mask."""
+    def open_for_writing(self) -> Iterator[Callable[[str, MaskFindings | None], None]]:
+        """Yield a function that records an image id, and the findings in its mask."""
         with self.path.open("w", encoding="utf-8") as file:
             file.write(json.dumps(self._import_key) + "\n")
 
-            def add_image(image_id: str, mask: bool) -> None:
-                file.write(json.dumps([image_id, mask]) + "\n")
+            def add_image(image_id: str, found: MaskFindings | None) -> None:
+                file.write(json.dumps([image_id, found]) + "\n")
                 file.flush()
 
-            for image_id, mask in self.has_mask.items():
-                add_image(image_id, mask)
+            for image_id, found in self.findings.items():
+                add_image(image_id, found)
             yield add_image
 
 
@@ -437,6 +447,8 @@ def _import_records(
     imported = {record.image_id: record for record in records if record.image is None or journal.contains(record)}
     remaining = [record for record in records if record.image_id not in imported]
     report.resumed = sum(record.image is not None for record in imported.values())
+    earlier = {image_id: journal.findings.get(image_id) for image_id in imported}
+    plan.findings |= {image_id: found for image_id, found in earlier.items() if found is not None}
     threads = min(MAX_THREADS, usable_cores() + 1)
     label_images: dict[str, LabelImageError] = {}
     with (
@@ -458,7 +470,7 @@ def _import_records(
                 report.faults.append((record.original or record.image_id, outcome.fault))
             else:
                 imported[record.image_id] = record
-                add_to_journal(record.image_id, record.has_mask)
+                add_to_journal(record.image_id, plan.findings.get(record.image_id))
             run.report(Progress(report.resumed + done, len(records), "Importing images"))
     if refusal := describe_label_images(label_images, sum(record.has_mask for record in records)):
         raise _LabelImagesError(refusal)

@@ -138,7 +138,7 @@ class TrainingImages:
 def _sort_metadata(content: bytes) -> bytes:
     """Sort the metadata of a safetensors file, whose order is random, so that equal lists are equal files."""
     start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
+    header = parse_json(content[8:start], FILE_NAME)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)

@@ -207,6 +207,7 @@ class SynopticReport(ForwardCompatible):
         {}, description="field to answer; fields that are not filled in are missing"
     )
     other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
+    reader: str = Field("", description="who edited it last: until it is signed, its findings are those of this reader")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
     signed_values: dict[str, Any] = Field(
@@ -323,6 +324,16 @@ class SynopticReport(ForwardCompatible):
         """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
         return self._with_answers(dict(target.answers), reader, when)
 
+    def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
+        """Return the reading of the reader whose report this is, never that of another; None if there is none.
+
+        Files of earlier versions state who edited the report only in the history.
+        """
+        author = self.reader or (self.history[-1].reader if self.history else "")
+        readers = [one.reader for one in depth.readings if one.when]
+        is_unknown = not author and not self.history and len(readers) == 1
+        return depth.reading_by(readers[0] if is_unknown else author)
+
     def with_findings(self, reading: DepthReading | None) -> Self:
         """Return the report with the findings of a reading, which contains them until the report is signed."""
         if self.is_signed or reading is None:
@@ -394,7 +405,8 @@ class SynopticReport(ForwardCompatible):
         if not self.is_signed:
             return self
         change = SynopticChange(field=SIGNATURE, before=self.signed_by, reader=reader, when=when)
-        return self._replace(signed_by="", signed_at="", signed_values={}, history=(*self.history, change))
+        history = (*self.history, change)
+        return self._replace(reader=reader, signed_by="", signed_at="", signed_values={}, history=history)
 
     def list_empty_fields(self) -> tuple[list[str], list[str]]:
         """Return the labels of empty fields: those that this tumor requires, and the others."""
@@ -425,7 +437,9 @@ class SynopticReport(ForwardCompatible):
             for field in FIELDS
             if _confirmed(before := self.answer(field.name)) != _confirmed(after := answers.get(field.name))
         )
-        return self._replace(answers=dict(answers), history=(*self.history, *changes)) if changes else self
+        if not changes:
+            return self
+        return self._replace(answers=dict(answers), reader=reader, history=(*self.history, *changes))
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")

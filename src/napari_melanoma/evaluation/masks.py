@@ -243,11 +243,11 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
 
     @property
     def settings(self) -> dict[str, object]:
-        models = zip(self.models, self.thresholds, strict=True)
+        configs = [model.info.config for model in self.models]
         return {
             "models": [
-                [model.info.fingerprint, model.device, threshold, *model.info.config.closer_views]
-                for model, threshold in models
+                [model.info.fingerprint, model.device, threshold, config.closer_views, config.turned_views]
+                for model, threshold, config in zip(self.models, self.thresholds, configs, strict=True)
             ],
             "options": self.options.model_dump(mode="json", exclude={"split"}),
         }

@@ -175,11 +175,8 @@ def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | N
     elif facts.get("corrections"):
         trained_on += f"\n- of the masks, {facts['corrections']} were corrected or accepted by hand"
     prepared = f" ({config.preprocessing.description})" if config.preprocessing.is_on else ""
-    prepared += (
-        f"\n- Closer views: {config.closer_views_text}. An exported network predicts one view"
-        if config.closer_views
-        else ""
-    )
+    prepared += "".join(f"\n- {text}" for text in config.describe_views())
+    prepared += ". An exported network has no closer views" * bool(config.closer_views)
     return f"""## Training
 
 {trained_on}

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 VIEWS: tuple[tuple[bool, tuple[int, ...]], ...] = tuple(
     (transposed, axes) for transposed in (False, True) for axes in ((), (-2,), (-1,), (-2, -1))
 )
+TURNED = tuple(VIEWS[number] for number in (0, 6, 3, 5))  # those that are not mirrored
+
+
+def select_views(count: int) -> tuple[tuple[bool, tuple[int, ...]], ...]:
+    """Return so many of the ``VIEWS``: 1: the image itself; 4: turned by quarter turns; 8: mirrored, too."""
+    return {1: VIEWS[:1], len(TURNED): TURNED, len(VIEWS): VIEWS}[count]
 
 
 def turn_back(maps: NDArray[Any], view: tuple[bool, tuple[int, ...]]) -> NDArray[Any]:

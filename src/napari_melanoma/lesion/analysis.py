@@ -80,7 +80,7 @@ class ModelStamp:
 
     ``demonstration``: whether it is a demonstration model. ``trained_on_photograph``: whether the photograph was among
     its training or validation images. ``backend``: see ``models.inference``; empty in results of earlier versions.
-    ``closer_views``: see ``BundleConfig``; None without.
+    ``closer_views``, ``turned_views``: see ``BundleConfig``; None without.
     """
 
     name: str
@@ -92,6 +92,7 @@ class ModelStamp:
     trained_on_photograph: bool = False
     backend: str = ""
     closer_views: tuple[float, ...] | None = None
+    turned_views: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))  # a list if read from JSON
@@ -119,6 +120,7 @@ class ModelStamp:
             trained,
             model.backend,
             config.closer_views,
+            config.turned_views,
         )
 
 

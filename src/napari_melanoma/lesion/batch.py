@@ -527,6 +527,7 @@ def _result_settings(
     config = info.config
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": config.threshold}
     model["closer_views"] = [*config.closer_views] or None  # older results do not state them
+    model["turned_views"] = config.turned_views
     return ResultSettings(
         options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier
     )

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.prompts import Prompts
 
 
+VIEWS_AT_ONCE = 8  # of models with turned views
+
+
 class SegmentationModel(ABC):
     """A bundle's network that predicts a value for each pixel."""
 
@@ -94,54 +97,55 @@ class Segmenter(SegmentationModel):
         if not inputs:
             side = self.info.config.input_size
             return np.zeros((0, side, side), np.float32)
-        return self.network.run("segment", image=normalize_images(inputs, self.info.config))["logits"][:, 0]
+        return self.run_network(inputs)["logits"][:, 0]
+
+    def run_network(self, inputs: Sequence[NDArray[np.uint8]]) -> dict[str, NDArray[np.float32]]:
+        """Run the network on prepared photographs, at least one; returns its outputs by name.
+
+        Turned views are predicted of few photographs at once, as each takes as much memory as a photograph.
+        """
+        config = self.info.config
+        step = max(1, VIEWS_AT_ONCE // config.turned_views) if config.turned_views else len(inputs)
+        parts = [
+            self.network.run("segment", image=normalize_images(inputs[start : start + step], config))
+            for start in range(0, len(inputs), step)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 # Axes (row, column) of each flip; the first one is the unchanged photograph.
 FLIP_AXES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
-@dataclass(frozen=True)
-class FlippedLogits:
-    """The logits of a batch over all flips, float32 (batch, side, side) each, in the original orientation.
+def predict_view_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Run a network on views of photographs: the turned views that the model averages, or else three flips of each.
 
-    ``mean`` is the mean of the logits; ``low`` and ``high`` are the smallest and the largest logit of each pixel.
+    The mean over views is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
+    extremes show where the predictions disagree. All views are exact on a pixel grid.
+
+    ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``; at least one. Returns
+    float32 (batch, view, side, side), in the orientation of the photographs; the first view is the photograph itself.
     """
-
-    mean: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-
-
-def predict_flipped_logits(model: Segmenter, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
-    """Run a network on photographs and on three flips of each.
-
-    The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
-    extremes show where the predictions disagree. Only flips are used, as all four are exact on a pixel grid.
-
-    ``inputs``: each uint8 (side, side, channel), as returned by ``prepare_network_input``. Returns the logits in the
-    same order.
-    """
-    mean = low = high = model.logits(inputs)
-    for axes in FLIP_AXES[1:]:
-        flipped = model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs])
-        restored = np.flip(flipped, tuple(axis + 1 for axis in axes))
-        mean = mean + restored
-        low, high = np.minimum(low, restored), np.maximum(high, restored)
-    return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
+    if model.info.config.turned_views:
+        return model.run_network(inputs)["views"][:, :, 0]
+    flipped = (model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs]) for axes in FLIP_AXES)
+    return np.stack(
+        [np.flip(logits, tuple(axis + 1 for axis in axes)) for logits, axes in zip(flipped, FLIP_AXES, strict=True)],
+        axis=1,
+    )
 
 
 OUTSIDE = np.float32(-30)  # logit of the black around the picture, with a probability of 0
 MIN_VIEW_PX = 48  # side of the smallest closer view
 MAX_VIEW_SHARE = 0.9  # of the shorter side of a photograph; a larger view would show hardly more detail
-SPREAD_PX = 1024  # longest side of the extremes over flips, if they are combined from several views
+SPREAD_PX = 1024  # longest side of the extremes, if they are combined with those of closer views
 
 
 @dataclass(frozen=True)
 class LesionPrediction:
     """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
 
-    ``spread`` is float32 (2, row, column): the smallest and the largest logit of each pixel over all flips, at the
+    ``spread`` is float32 (2, row, column): the smallest and the largest logit of each pixel over all views, at the
     network's input size, or with closer views at most ``SPREAD_PX`` long; None without test-time augmentation.
     ``prompts``: the prompts of the prediction, with strokes and previous mask; None without prompts, or if they are
     those of the options.
@@ -165,9 +169,9 @@ class LesionLogits:
     """The network's output for a photograph, which is small until it is enlarged to the photograph's size.
 
     ``shape``: (rows, columns) of the photograph. ``maps``: float32 (map, side, side), the logits of the picture in it
-    or, with test-time augmentation, the mean, the smallest and the largest over the flips. ``closer``: the closer
-    views, each inside the one before, relative to the picture. ``picture``: the photograph without the black around it
-    (``find_picture``); None for the whole photograph.
+    or, with test-time augmentation, the mean, the smallest and the largest over ``predict_view_logits``. ``closer``:
+    the closer views, each inside the one before, relative to the picture. ``picture``: the photograph without the black
+    around it (``find_picture``); None for the whole photograph.
     """
 
     shape: tuple[int, int]
@@ -176,7 +180,7 @@ class LesionLogits:
     picture: Box | None = None
 
     def to_prediction(self) -> LesionPrediction:
-        """Return the probability of the photograph, and the spread over the flips."""
+        """Return the probability of the photograph, and the spread over its views."""
         probability = to_probability(self.average_views(0, self.shape))
         if len(self.maps) == 1:
             return LesionPrediction(probability)
@@ -253,8 +257,8 @@ def _run_views(model: Segmenter, inputs: Sequence[NDArray[np.uint8]], *, flips: 
     """Return the maps of each input, float32 (batch, map, side, side)."""
     if not flips:
         return model.logits(inputs)[:, None]
-    flipped = predict_flipped_logits(model, inputs)
-    return np.stack([flipped.mean, flipped.low, flipped.high], axis=1)
+    views = predict_view_logits(model, inputs)
+    return np.stack([views.mean(1), views.min(1), views.max(1)], axis=1)
 
 
 def find_closer_views(logits: NDArray[np.float32], shape: tuple[int, int], config: BundleConfig) -> list[Box]:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 UncertaintyMeasure = Literal["entropy", "disagreement"]
 UNCERTAINTY_MEASURES: tuple[UncertaintyMeasure, ...] = get_args(UncertaintyMeasure)
-ORIENTATIONS = 8  # four rotations, each also flipped
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,16 @@ def score_pixels(model: Segmenter, rgb: NDArray[np.uint8], measure: UncertaintyM
     ``rgb``: uint8 (row, column, channel), upright sRGB. Returns the score from 0 (certain) to 1, and whether any
     pixel reaches the model's threshold; if none does, the score is 1.
     """
-    from napari_melanoma.lesion.segmentation import prepare_picture
+    from napari_melanoma.lesion.segmentation import predict_view_logits, prepare_picture
 
     config = model.info.config
     square = prepare_picture(rgb, config)
-    orientations = range(ORIENTATIONS if measure == "disagreement" else 1)
-    outputs = model.logits([np.ascontiguousarray(_orient(square, orientation)) for orientation in orientations])
-    probabilities = [
-        _orient_back(_sigmoid(output), orientation) for orientation, output in zip(orientations, outputs, strict=True)
-    ]
+    if measure == "disagreement":  # over all orientations: the views of photograph and transpose
+        views, transposed = predict_view_logits(model, [square, np.ascontiguousarray(square.swapaxes(0, 1))])
+        outputs = [*views, *transposed.swapaxes(-2, -1)]
+    else:
+        outputs = [*model.logits([square])]
+    probabilities = [_sigmoid(output) for output in outputs]
     masks = [probability >= config.threshold for probability in probabilities]
     if not masks[0].any():
         return 1.0, False
@@ -82,16 +82,6 @@ def score_pixels(model: Segmenter, rgb: NDArray[np.uint8], measure: UncertaintyM
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
-
-
-def _orient(image: NDArray, orientation: int) -> NDArray:
-    """Apply one of the eight flips and rotations to a square image."""
-    return np.rot90(image.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else image, orientation % 4)
-
-
-def _orient_back(image: NDArray, orientation: int) -> NDArray:
-    back = np.rot90(image, -(orientation % 4))
-    return back.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else back
 
 
 # The cache

@@ -35,7 +35,7 @@ DESCRIPTION, FORMAT_VERSION = "rdf.yaml", "0.5.4"
 ONNX_FILE, OUTPUT = "network.onnx", "probability"
 ATTACHED = re.compile(r"[\w-]+\.(?:json|safetensors)", re.ASCII)
 DOI = re.compile(r"10\.\d{4,9}/[^\s,;)]+")
-ONE_VIEW = "The network is for one view: napari-melanoma adds closer views of the lesion. "
+ONE_VIEW = "The network predicts a whole image: napari-melanoma adds closer views of the lesion. "
 LICENSE = re.compile(r"[A-Za-z0-9.-]*[0-9][A-Za-z0-9.-]*|MIT|ISC|Unlicense|Zlib")  # SPDX: nearly all have a version
 MAX_BYTES = 4 * 2**30  # of a file in a package that is imported
 

@@ -28,6 +28,7 @@ from napari_melanoma.core.prediction_config import (
     TabularEncoding,
     TileConfig,
     TissueClassifierConfig,
+    TurnedViews,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ PREDICTION_FIELDS = (
     "classes",
     "tile",
     "closer_views",
+    "turned_views",
 )
 CALIBRATION_FIELDS = ("test_time_augmentation", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
@@ -116,6 +118,7 @@ class BundleConfig(Config):
         "assigned",
     )
     closer_views: CloserViews = ()
+    turned_views: TurnedViews | None = None
     novelty_threshold: float | None = Field(
         None,
         gt=0,
@@ -136,7 +139,7 @@ class BundleConfig(Config):
     licence: str = "unknown"
     provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
-    _omit_unset = omit_unset("plugin", "members", "closer_views")
+    _omit_unset = omit_unset("plugin", "members", "closer_views", "turned_views")
 
     @property
     def role_names(self) -> tuple[str, ...]:
@@ -149,8 +152,9 @@ class BundleConfig(Config):
             raise ValueError(f"task is {self.task}: 'classifier' is required for classification, and valid for it only")
         if self.tile is not None and SLIDE not in self.modalities:
             raise ValueError(f"'tile' requires a slide model, but modalities are {self.modalities}: add '{SLIDE}'")
-        if self.closer_views:
-            self._check_closer_views()
+        for name in ("closer_views", "turned_views"):
+            if getattr(self, name):
+                self._check_views(name)
         if self.task == "embedding":
             return self._check_embedding()
         if self.encoder is not None and (self.tile is None or self.classifier is None):
@@ -171,12 +175,12 @@ class BundleConfig(Config):
             )
         return self
 
-    def _check_closer_views(self) -> None:
-        """Refuse closer views for a model that does not find the lesion of a photograph by itself."""
+    def _check_views(self, name: str) -> None:
+        """Refuse closer or turned views for a model that does not find the lesion of a photograph by itself."""
         if not self.segments_one_class or self.is_slide_model:
-            raise ValueError("'closer_views' requires a segmentation model of photographs with one class: remove it")
+            raise ValueError(f"'{name}' requires a segmentation model of photographs with one class: remove it")
         if self.answers_prompts:
-            raise ValueError("'closer_views' is not available for a model that answers prompts: remove it")
+            raise ValueError(f"'{name}' is not available for a model that answers prompts: remove it")
 
     def _check_embedding(self) -> Self:
         """Refuse a model of features of cells without a scale, or with classes."""
@@ -201,16 +205,19 @@ class BundleConfig(Config):
         """
         return self.task == "segmentation" and len(self.classes) == 1
 
-    @property
-    def closer_views_text(self) -> str:
-        """What the model predicts in addition to the whole photograph; "" if nothing."""
-        if not self.closer_views:
-            return ""
-        sides = " and ".join(f"{factor:g}" for factor in self.closer_views)
-        return (
-            f"squares around the largest lesion, with sides of {sides} times its length, are predicted in addition to "
-            "the whole photograph; the logits of all views of a pixel are averaged"
-        )
+    def describe_views(self) -> list[str]:
+        """State what the model predicts in addition to the whole, upright photograph."""
+        texts = []
+        if self.closer_views:
+            sides = " and ".join(f"{factor:g}" for factor in self.closer_views)
+            texts.append(
+                f"Closer views: squares around the largest lesion, with sides of {sides} times its length, are "
+                "predicted in addition to the whole photograph; the logits of all views of a pixel are averaged"
+            )
+        if self.turned_views:
+            turned = {4: "turned by quarter turns", 8: "turned by quarter turns and mirrored"}[self.turned_views]
+            texts.append(f"Turned views: the logits are means over {self.turned_views} views, {turned}")
+        return texts
 
     @property
     def answers_prompts(self) -> bool:

@@ -49,7 +49,7 @@ class GraphIndex(Config):
 
     ``weights_sha256``: hash of the weights file. ``external``: names of the weights that each function reads from it.
     ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier. ``views``: number of views
-    of each image that the functions of a classifier average over; None for other networks.
+    of each image that the functions of a classifier or of a model with ``turned_views`` average over; None for others.
     """
 
     weights_sha256: str
@@ -124,7 +124,7 @@ def find_graphs(info: BundleInfo) -> Graphs | None:
 def _count_views(config: BundleConfig) -> int | None:
     """Return ``GraphIndex.views`` for a bundle."""
     if config.classifier is None or config.encoder is not None:
-        return None
+        return config.turned_views
     return len(VIEWS) if config.classifier.test_time_augmentation else 1
 
 

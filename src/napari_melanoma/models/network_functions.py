@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d
 
+from napari_melanoma.imaging.preprocessing import VIEWS
 from napari_melanoma.imaging.prompts import PROMPT_MAPS
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork
@@ -19,6 +20,7 @@ from napari_melanoma.models.blocks.test_time_augmentation import (
     encode_views,
     make_views,
     predict_depth_of_views,
+    segment_views,
 )
 from napari_melanoma.models.zoo import find_encoder
 
@@ -63,6 +65,21 @@ class Segment(NetworkFunction):
         """Run the network."""
         logits: Tensor = self.network(image)
         return logits.float()
+
+
+class SegmentViews(NetworkFunction):
+    """Mean logits over the views of a model, and those of each view, float32 (batch, view, class, row, column)."""
+
+    outputs = ("logits", "views")
+
+    def __init__(self, network: nn.Module, count: int) -> None:
+        super().__init__(network)
+        self._count = count
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network on normalized images, float32 (batch, 3, row, column)."""
+        views = segment_views(self.network, image, self._count).float()
+        return views.mean(1), views
 
 
 class Cells(NetworkFunction):
@@ -203,7 +220,7 @@ class Attention(ViewsFunction):
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the encoder and the attention."""
-        views = make_views(image, augmented=self.augmented)
+        views = make_views(image, len(VIEWS) if self.augmented else 1)
         weights = cast("ClassifierNetwork", self.network).compute_attention(views.flatten(0, 1))
         assert weights is not None  # the function of networks with attention only
         return weights[:, 0].unflatten(0, (-1, views.shape[1])).float()
@@ -308,7 +325,8 @@ def list_functions(network: nn.Module, config: BundleConfig) -> dict[str, Networ
         return functions | _list_classifier_functions(cast("ClassifierNetwork", network), augmented=augmented)
     if config.margin_px:
         return functions | {"cells": make_cells(network, config)}
-    functions["segment"] = Segment(network)
+    views = config.turned_views
+    functions["segment"] = Segment(network) if views is None else SegmentViews(network, views)
     if config.tile is not None:
         functions["cells"] = make_cells(network, config)
     if config.answers_prompts:

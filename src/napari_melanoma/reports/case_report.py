@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.case.changes import compare_images, list_follow_ups
 from napari_melanoma.case.fusion import fuse_lesion
-from napari_melanoma.case.model import CaseImage, CaseLesion, number_lesions
+from napari_melanoma.case.model import FINDINGS, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
@@ -445,7 +445,9 @@ def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> S
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return the titles and values of the known fields of a patient or a lesion."""
-    return {field_title(name): text for name in names if (text := _format_field(part, name, personal=personal))}
+    texts = {name: _format_field(part, name, personal=personal) for name in names}
+    entered = dict.fromkeys(FINDINGS.values(), ", entered in the case")  # unlike readings of slides
+    return {f"{field_title(name)}{entered.get(name, '')}": text for name, text in texts.items() if text}
 
 
 def _format_field(part: CasePart, name: str, *, personal: bool) -> str:

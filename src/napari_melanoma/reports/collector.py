@@ -100,7 +100,7 @@ class Collector:
         times = show_times([row.when for _, row in self._changes], personal=self.personal)
         ordered = sorted(self._changes, key=lambda change: change_order(change[1]))
         rows = tuple((subject, times[row.when], *row[1:]) for subject, row in ordered)
-        table = Table("Changes of readings and synoptic reports", columns, rows)
+        table = Table("Changes of readings, scales and synoptic reports", columns, rows)
         return [Section("Changes", (table,))] if self._changes else []
 
     def _name_subject(self, subject: str) -> str:

@@ -157,7 +157,7 @@ def disclose_changes(depth: SlideDepthReadings, labels: Mapping[str, str]) -> tu
 def show_times(times: Sequence[str], *, personal: bool) -> dict[str, str]:
     """Return the text for each time: the interval from the first known time, or the time itself if ``personal``."""
     if personal:
-        return {one: format_time(one) or one for one in times}
+        return {one: format_time(one) or one or "unknown" for one in times}
     first = min((when for one in times if (when := parse_time(one)) != UNKNOWN_TIME), default=UNKNOWN_TIME)
     return {one: _format_since(first, parse_time(one)) for one in times}
 

@@ -42,6 +42,7 @@ class ExportedSlide:
     changes: tuple[str, ...] = ()
     patient: CasePatient | None = None
     lesion: CaseLesion | None = None
+    reader: str | None = None  # whose findings a draft contains; by default those of who edited it last
 
     @property
     def required_lesions(self) -> tuple[SlideLesion, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,18 +18,18 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.depth.readings import SlideDepthReadings, latest_reading, read_depth_file
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth_file
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, recorded_slide, stated_fingerprint
-from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
+from napari_melanoma.slides.synoptic_files import DAMAGED, read_depth, read_synoptic
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_strokes
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
-    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
     from napari_melanoma.figures.page import Block
 
 READINGS = "depth"  # folder in a case
@@ -62,23 +62,24 @@ class SlidePart:
         found = [_read_readings(case / READINGS / f"{image.id}.json"), *([_read_readings(folder)] if folder else [])]
         synoptic, changes, damage = _read_synoptic(folder, lesion, image.path) if folder else (None, (), None)
         depth, faults = _merge_readings([one for one, _ in found]), [*(fault for _, fault in found), damage]
-        synoptic = None if synoptic is None else synoptic.with_findings(latest_reading(depth))
+        synoptic = None if synoptic is None else synoptic.with_findings(synoptic.own_reading(depth) or DepthReading())
         return cls(image.path, folder, depth, synoptic, tuple(filter(None, faults)), image, changes)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Create the slide of a result folder."""
+    def from_folder(cls, folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None) -> Self:
+        """Create the slide of a result folder; ``lesion``: of its case, if known; ``slide``: by default as recorded."""
         depth, fault = _read_readings(folder)
-        synoptic, changes, damage = _read_synoptic(folder)
+        synoptic, changes, damage = _read_synoptic(folder, lesion, slide)
         faults = tuple(filter(None, (fault, damage)))
-        return cls(recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
+        return cls(slide or recorded_slide(folder), folder, depth, synoptic, faults, changes=changes)
 
     @property
     def reader_names(self) -> list[str]:
         """The names of all readers, including those who changed a value."""
         names = [name for one in self.depth.readings for name in (one.reader, *(each.reader for each in one.history))]
         synoptic = () if self.synoptic is None else self.synoptic.reader_names
-        return [*names, *synoptic, *(stroke.reader for stroke in self.strokes)]
+        scales = (change.reader for change in self.notes.scale_changes)
+        return [*names, *synoptic, *scales, *(stroke.reader for stroke in self.strokes)]
 
     @cached_property
     def strokes(self) -> tuple[Stroke, ...]:
@@ -105,6 +106,12 @@ class SlidePart:
         return read_notes(self.folder) if self.folder else SlideNotes()
 
 
+def read_case_readings(case: Path, image_id: str) -> tuple[DepthReading, ...]:
+    """Read the readings of a slide that were added to a case; none if their file is damaged, which reports state."""
+    depth, _ = _read_readings(case / READINGS / f"{image_id}.json")
+    return tuple(one for one in depth.readings if one.when)
+
+
 def _belongs_to(folder: Path, slide: Path) -> bool:
     """Return whether a result folder is that of a slide, by the recorded path or the content of the file."""
     recorded = recorded_slide(folder)
@@ -123,13 +130,13 @@ def _read_readings(path: Path) -> tuple[SlideDepthReadings, InputError | None]:
 
 
 def _read_synoptic(
-    folder: Path, lesion: CaseLesion | None = None, slide: Path | None = None
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
 ) -> tuple[SynopticReport | None, tuple[str, ...], InputError | None]:
     """Read the synoptic report of a slide, with what has changed; None, with the error, if it is damaged."""
     try:
         return *read_synoptic(folder, lesion, slide), None
     except InputError as error:
-        return None, (), error
+        return None, (DAMAGED,), error
 
 
 def _merge_readings(depths: Sequence[SlideDepthReadings]) -> SlideDepthReadings:
@@ -186,9 +193,9 @@ def add_lesion_sections(lesion: CaseLesion, name: str, collector: Collector, *, 
             yield from _collect(key, section.lesion, lesion, name, collector)
 
 
-def collect_depth_report(folder: Path, slide: Path | None) -> tuple[Block, ...]:
+def collect_depth_report(part: SlidePart) -> tuple[Block, ...]:
     """Return the blocks of all sections that are in the report of depth and risk of a slide, with personal data."""
-    part, collector = replace(SlidePart.from_folder(folder), path=slide), Collector(True, RunContext())
+    collector = Collector(True, RunContext())
     collector.readers.update(label_readers(part.reader_names, personal=True))
     return tuple(
         block

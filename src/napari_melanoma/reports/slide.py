@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import set_lesion_findings
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import real_path
-from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, automatic_reading, latest_reading
@@ -28,18 +28,18 @@ from napari_melanoma.reports.pictures import (
     draw_depth_line,
     make_figure,
 )
-from napari_melanoma.reports.report_sections import READINGS, collect_depth_report
+from napari_melanoma.reports.report_sections import READINGS, SlidePart, collect_depth_report
 from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import format_sourced_scale, read_depth
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
 
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
@@ -52,6 +52,7 @@ FIELD_NAMES = {
     "clark": "Clark level",
     "clark_by": "Clark level by",
 }
+USER_SCALES = ("given", "ruler")  # sources of a pixel size that a user has set
 CHANGE_COLUMNS = ("Time", "Reader", "Field", "Before", "After")
 
 
@@ -97,26 +98,25 @@ def write_depth_report(
     depth: SlideDepthReadings,
     reading: DepthReading,
     base: DepthReading,
-    folder: Path | None = None,
+    part: SlidePart | None = None,
 ) -> Path:
     """Write the reading of a slide, and its risk if it was predicted, as an HTML page.
 
-    ``reading``: the one that is shown. ``base``: that of the analysis. ``folder``: of the results of the slide.
+    ``reading``: the one that is shown. ``base``: that of the analysis. ``part``: the slide with its results.
     """
-    sections = () if folder is None else collect_depth_report(folder, info.path)
+    sections = () if part is None else collect_depth_report(part)
     if not reading.when and not sections:
         raise InputError("nothing is measured yet: draw a line, or accept the model's.")
-    proposals = SlideDepthProposals() if folder is None else read_proposals(folder)
-    report, changes = (None, ()) if folder is None else read_stated_synoptic(folder, slide=info.path)
-    angle = 0.0 if folder is None else read_notes(folder).angle
-    shown = create_slide_reading(info, depth, reading, base, proposals, angle)
+    proposals = SlideDepthProposals() if part is None or part.folder is None else read_proposals(part.folder)
+    report, changes, notes = (None, (), SlideNotes()) if part is None else (part.synoptic, part.changes, part.notes)
+    shown = create_slide_reading(info, depth, reading, base, proposals, notes.angle)
     provenance = collect_provenance()
     blocks = (
         *map(Notice, changes),
         *depth_blocks(shown),
         *sections,
         *reader_sections(shown),
-        change_section(reading, report),
+        change_section(reading, report, notes),
     )
     created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
@@ -150,9 +150,9 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
     return (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
 
 
-def change_section(reading: DepthReading, report: SynopticReport | None) -> Section:
-    """Return the table of changes of a reading and of the synoptic report of its slide, with the signature."""
-    changes = list(list_changes(reading.history))
+def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
+    """Return the table of changes of a reading, the scale and the synoptic report of its slide, with the signature."""
+    changes = [*list_changes(reading.history), *list_scale_changes(notes)]
     if report is not None:
         changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
     times = show_times([one.when for one in changes], personal=True)
@@ -178,6 +178,25 @@ def list_changes(history: Sequence[ReadingChange]) -> Iterator[ChangeRow]:
             row = row._replace(before=rows.pop().before)
         rows.append(row)
     return (row for row in rows if row.before != row.after)
+
+
+def list_scale_changes(notes: SlideNotes, readers: Mapping[str, str] | None = None) -> Iterator[ChangeRow]:
+    """Yield a row for each change of the scale of a slide; one that was not recorded has no time and no reader.
+
+    ``readers``: labels of readers by their names, by default the names.
+    """
+    for change in notes.scale_changes:
+        reader = change.reader if readers is None else readers.get(change.reader, "")
+        texts = (_format_scale(size) for size in (change.before, change.after))
+        yield ChangeRow(change.when, reader or "(no name)", "Scale", *texts)
+    last = notes.scale_changes[-1].after if notes.scale_changes else None
+    recorded = None if last is None or last.source not in USER_SCALES else last
+    if notes.pixel_size != recorded:
+        yield ChangeRow("", "unknown", "Scale", _format_scale(last), _format_scale(notes.pixel_size))
+
+
+def _format_scale(size: PixelSize | None) -> str:
+    return "that of the file" if size is None else format_sourced_scale((size.y_um, size.x_um, size.source))
 
 
 def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) -> Iterator[ChangeRow]:
@@ -277,7 +296,8 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
         "mitoses_per_mm2": ("mitoses", None if mitotic_rate is None else round(mitotic_rate, 2)),
     }
     known = {name: value for name, (field, value) in values.items() if reading.author(field) == "reader"}
-    return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
+    found = {name: value for name, value in known.items() if value is not None}
+    return set_lesion_findings(case, lesion.id, reading.reader, utc_time(), **found)
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
@@ -332,20 +352,29 @@ def _format_short(value: object) -> str:
     return str(value)
 
 
-def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
+def write_slide_report(
+    path: Path,
+    folder: Path,
+    slide: Path | None = None,
+    *,
+    scale: PixelSize | None = None,
+    lesion: SynopticLesion | None = None,
+) -> Path:
     """Write the report of a slide from its result folder.
 
-    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none.
+    ``slide``: by default the recorded file. ``scale``: pixel size, if the latest reading has none. ``lesion``: of the
+    case of the slide, if known.
     """
     depth, proposals = read_depth(folder), read_proposals(folder)
     latest = latest_reading(depth)
     info = find_slide_info(folder, slide or recorded_slide(folder), reading_scale(latest) or scale)
     base = automatic_reading(proposals, 0, info.pixel_size)
-    if latest is None and base.mm is None and not collect_depth_report(folder, info.path):
+    part = SlidePart.from_folder(folder, lesion, info.path)
+    if latest is None and base.mm is None and not collect_depth_report(part):
         reason = proposals.validity.headline(f"Analysis: {'; '.join(proposals.notes)}" if proposals.notes else "")
         reason = f" {reason}." if reason else ""
         raise InputError(f"{folder.name}: neither thickness nor risk is known.{reason}")
-    return write_depth_report(path, info, filled_readings(depth), latest or base, base, folder)
+    return write_depth_report(path, info, filled_readings(depth), latest or base, base, part)
 
 
 def filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:

@@ -324,7 +324,7 @@ def _write_report(path: Path, exported: ExportedSlide) -> None:
     """Write the report of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
 
-    write_slide_report(path, exported.folder, exported.slide)
+    write_slide_report(path, exported.folder, exported.slide, lesion=exported.lesion)
 
 
 WRITERS: Mapping[str, Callable[[Path, ExportedSlide], str | None]] = {

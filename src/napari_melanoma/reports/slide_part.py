@@ -34,6 +34,7 @@ from napari_melanoma.reports.slide import (
     describe_scale,
     find_slide_info,
     list_changes,
+    list_scale_changes,
     reader_sections,
     reading_scale,
 )
@@ -88,6 +89,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     picture = _overview(part, info, lesions, regions, name, collector, problems)
     if content:
         collector.add_origin(name, content)
+    collector.add_changes(name, list_scale_changes(part.notes, collector.readers))
     collector.add_strokes(name, part.strokes)
     if part.folder is None:
         problems.append(Text(NO_FOLDER, quiet=True))

@@ -11,6 +11,7 @@ from napari_melanoma.core.validity import read_slide_validity
 from napari_melanoma.depth.reading_texts import format_headline, format_time
 from napari_melanoma.depth.readings import latest_reading
 from napari_melanoma.depth.synoptic import describe_finding
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Section, Table, fields
 from napari_melanoma.reports.body_map import BodyMap
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from napari_melanoma.reports.report_sections import SlidePart
 
 OUTDATED_COPY = "The synoptic report in the case differs from that of the slide, which was signed later."
+TWO_ANSWERS = "Two answers: {}: {} in the report of the case, {} in that of {}."
 DRAFT = "Draft: there is no signed synoptic report."
+DATE_LEFT_OUT = "date left out: it is personal data"
 STATUS = {
     "preliminary": "Draft: the report is not signed.",
     "final": "Signed by {name}.",
@@ -74,8 +77,20 @@ def summarize_lesion(
         is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.synoptic.signed_at)
         if is_later and reports[0].answers != lesion.synoptic.answers:
             statuses.append(OUTDATED_COPY)
+        for name, part in parts.items():
+            statuses += _list_other_answers(lesion.synoptic, part.synoptic, name)
     statuses += [change for part in parts.values() for change in part.changes]
     return {label: text for label, text in values.items() if text}, " ".join(dict.fromkeys(statuses))
+
+
+def _list_other_answers(stored: SynopticReport, other: SynopticReport | None, name: str) -> Iterator[str]:
+    """State each choice or number that the report in the case and that of a slide answer differently."""
+    texts = {} if other is None else {row.name: row for row in other.rows()}
+    for row in stored.rows():
+        found, field = texts.get(row.name), FIELDS_BY_NAME.get(row.name)
+        is_other = found is not None and found.text != row.text and "missing" not in (row.state, found.state)
+        if found is not None and is_other and field is not None and field.kind != "text":
+            yield TWO_ANSWERS.format(field.label, row.text, found.text, name.lower())
 
 
 def summary_section(
@@ -159,4 +174,5 @@ def _describe_slide(part: SlidePart) -> str:
 def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
     """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
     name = readers.get(report.signed_by, "")
-    return STATUS[report.status].format(name=f"{name}, {format_time(report.signed_at)}" if personal else name)
+    when = f", {format_time(report.signed_at)}" if personal else f" ({DATE_LEFT_OUT})"
+    return STATUS[report.status].format(name=name + when)

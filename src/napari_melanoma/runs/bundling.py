@@ -99,10 +99,11 @@ def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, resolved: 
         tile, fields["encoder"] = prepared.kind.tile, prepared.kind.encoder
     if tile is not None and SLIDE not in modalities:
         modalities = (*modalities, SLIDE)
-    if recipe.model.closer_views is not None:
-        fields["closer_views"] = recipe.model.closer_views
-    elif resolved.continued_model and SLIDE not in modalities:
-        fields["closer_views"] = resolved.continued_model.closer_views
+    for name in ("closer_views", "turned_views"):
+        if getattr(recipe.model, name) is not None:
+            fields[name] = getattr(recipe.model, name)
+        elif resolved.continued_model and SLIDE not in modalities:
+            fields[name] = getattr(resolved.continued_model, name)
     return BundleConfig(
         name=recipe.name,
         title=_model_title(recipe.title, [*prepared.samples.training, *prepared.replay_samples]),
@@ -153,7 +154,7 @@ def choose_threshold(
         "best": THRESHOLDS,
         "steady": THRESHOLDS if previous is None else np.union1d(THRESHOLDS, [previous]),
     }[rule]
-    curves = _jaccard_curves(task, loader, thresholds, run)
+    curves = _jaccard_curves(task, loader, config.turned_views or 1, thresholds, run)
     previous_index = int(np.searchsorted(thresholds, previous)) if rule == "steady" and previous is not None else None
     best = choose_best_setting(curves, previous_index)
     facts = {"threshold_rule": rule, "validation_jaccard": round(float(curves[:, best].mean()), 4)}
@@ -162,16 +163,22 @@ def choose_threshold(
 
 
 def _jaccard_curves(
-    task: Task, loader: DataLoader, thresholds: NDArray[np.float64], run: RunContext
+    task: Task, loader: DataLoader, views: int, thresholds: NDArray[np.float64], run: RunContext
 ) -> NDArray[np.float64]:
-    """Compute the Jaccard index of each validation image at each threshold, (image, threshold)."""
+    """Compute the Jaccard index of each validation image at each threshold, (image, threshold).
+
+    ``views``: number of views of an image whose logits are averaged.
+    """
     import torch
+
+    from napari_melanoma.models.blocks.test_time_augmentation import segment_views
 
     task.eval()
     curves = []
     with torch.inference_mode():
         for images, masks, _ in run.track(loader, "Choosing the threshold"):
-            probabilities = torch.sigmoid(task(images.to(task.device)))[:, 0].cpu().numpy()
+            logits = segment_views(task, images.to(task.device), views).mean(1)
+            probabilities = torch.sigmoid(logits)[:, 0].cpu().numpy()
             truths = (masks[:, 0] > 127).numpy()
             curves += [jaccard_by_threshold(p, t, thresholds) for p, t in zip(probabilities, truths, strict=True)]
     return np.array(curves)

@@ -122,6 +122,7 @@ def _dump_shared(info: BundleInfo) -> dict[str, Any]:
         "options": options,
         "patient data": info.patient_data_columns,
         "closer views": info.config.closer_views,
+        "turned views": info.config.turned_views,
     }
 
 

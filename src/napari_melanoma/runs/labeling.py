@@ -42,11 +42,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.metrics.calibration import softmax, wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-from napari_melanoma.models.bundle import read_reference
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
-from napari_melanoma.runs.adapting import _check_model as check_model
-from napari_melanoma.runs.adapting import _choose_classes as choose_classes
-from napari_melanoma.runs.adapting import _list_candidates as allowed_candidates
+from napari_melanoma.runs.adapting import check_model, choose_classes, create_base, list_allowed_candidates
 from napari_melanoma.runs.clinic_photographs import MIXED_SHARE, AdaptOptions
 from napari_melanoma.runs.clinic_photographs import read_labels as read_classes
 from napari_melanoma.training.data_selection import predicted_mask_path
@@ -378,25 +375,13 @@ class Labeling:
         cases = LabeledCases(
             np.stack([one.embedding for one in known]), np.stack([one.logits for one in known]), labels, groups
         )
-        allowed = allowed_candidates(self.info, labels, index)
+        allowed = list_allowed_candidates(self.info, labels, index)
         candidate = LIVE_CANDIDATE if LIVE_CANDIDATE in allowed else RECALIBRATED
         folds = choose_case_folds(cases, classes, index)
         fit = LabelFit(base, cases, candidate, folds, np.array([item.is_drawn for item in used]), index)
         features = np.stack([embedded[path].embedding for path in paths])
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
-
-
-def create_base(info: BundleInfo, classes: Sequence[str]) -> AdaptationBase:
-    """Return what an adaptation to some classes starts from; the classes of the model come first."""
-    config, reference = info.config, read_reference(info)
-    assert config.classifier is not None  # guaranteed by the check of the model
-    assert reference is not None
-    count = len(config.classes)
-    start = np.zeros((len(classes), count))
-    start[range(count), range(count)] = 1.0
-    classifier = config.classifier
-    return AdaptationBase.from_reference(start, classifier.temperature, classifier.bias, reference.embeddings)
 
 
 def _by_class(

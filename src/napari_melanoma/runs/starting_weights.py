@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MelanomaError, RunError
-from napari_melanoma.core.prediction_config import CloserViews, TabularEncoding
+from napari_melanoma.core.prediction_config import CloserViews, TabularEncoding, TurnedViews
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -45,6 +45,7 @@ class ParentModel(Config):
     std: tuple[float, float, float]
     threshold: float
     closer_views: CloserViews = ()
+    turned_views: TurnedViews | None = None
 
 
 def find_start_encoding(recipe: TrainRecipe) -> TabularEncoding | None:
@@ -99,7 +100,8 @@ def find_parent(recipe: TrainRecipe) -> ParentModel | None:
             f"'{bundle.name}' was trained with preprocessing, but the recipe has none. "
             f"Set model.preprocessing = {{ {options} }}."
         )
-    return ParentModel(fingerprint=bundle.fingerprint, closer_views=config.closer_views, **values)
+    views = {"closer_views": config.closer_views, "turned_views": config.turned_views}
+    return ParentModel(fingerprint=bundle.fingerprint, **values, **views)
 
 
 def check_start(recipe: TrainRecipe) -> None:

@@ -26,7 +26,10 @@ NOTES, FORMAT = "view.json", 1
 # Shorter lengths and smaller areas are shown in micrometers; a length of 0.09995 mm is shown as 0.1 mm.
 MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995
 SMALLEST_DETERMINANT = 1e-6  # of a registration matrix that can be inverted
-LISTS, MAPPINGS = ("bookmarks", "measures"), {"layers", "alignments"}  # fields that are merged entry by entry
+LISTS, MAPPINGS = (
+    ("bookmarks", "measures", "scale_changes"),
+    {"layers", "alignments"},
+)  # fields that are merged entry by entry
 NO_FILE = FileNotFoundError, NotADirectoryError
 # Fields that change while a slide is only viewed, which is no reason to replace a file that cannot be read.
 DISPLAY = {"fingerprint", "angle", "view", "layers", "colors"}
@@ -98,6 +101,16 @@ class SlideAlignment:
 
 
 @dataclass(frozen=True)
+class ScaleChange:
+    """A change of the scale by a user, with the source of both pixel sizes; None if there is none."""
+
+    before: PixelSize | None
+    after: PixelSize | None
+    reader: str = ""
+    when: str = ""  # UTC, ISO 8601
+
+
+@dataclass(frozen=True)
 class SlideNotes:
     """The notes on a slide.
 
@@ -108,6 +121,7 @@ class SlideNotes:
     - ``layers``: role of a layer to its display
     - ``colors``: display of a brightfield slide
     - ``alignments``: fingerprint of another slide to its registration
+    - ``scale_changes``: the changes of the scale, the earliest first
     - ``other_content``: content from a newer version, which is kept: unknown keys of the file, and entries of lists
       that this version cannot read; unknown keys of other entries are not kept
     """
@@ -121,6 +135,7 @@ class SlideNotes:
     layers: Mapping[str, LayerDisplay] = field(default_factory=dict)
     colors: DisplayColors = field(default_factory=DisplayColors)
     alignments: Mapping[str, SlideAlignment] = field(default_factory=dict)
+    scale_changes: tuple[ScaleChange, ...] = ()
     other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -163,6 +178,13 @@ class NotesFile:
                     "unchanged until you save new ones, and is then backed up."
                 )
             return self._known
+
+    def read_scale(self) -> PixelSize | None:
+        """Return the stored pixel size, which another program may have changed; that of this object if unreadable."""
+        try:
+            return _read_notes(self._find_latest()).pixel_size
+        except (OSError, MalformedFile):
+            return self._known.pixel_size
 
     def save(self, notes: SlideNotes) -> str:
         """Write the changes since the notes were last read or saved; return a message on a backup, if there is one.
@@ -237,8 +259,9 @@ def _read_notes(folder: Path) -> SlideNotes:
     bookmarks, other_bookmarks = _parse_list(content.get("bookmarks"), _parse_bookmark)
     measures, other_measures = _parse_list(content.get("measures"), _parse_measurement)
     known_keys = {"format_version"} | {known.name for known in fields(SlideNotes)}
+    scale_changes, other_changes = _parse_list(content.get("scale_changes"), _parse_scale_change)
     other = {key: value for key, value in content.items() if key not in known_keys}
-    unread = {"bookmarks": other_bookmarks, "measures": other_measures}
+    unread = {"bookmarks": other_bookmarks, "measures": other_measures, "scale_changes": other_changes}
     return SlideNotes(
         str(content.get("fingerprint", "")),
         bookmarks,
@@ -249,6 +272,7 @@ def _read_notes(folder: Path) -> SlideNotes:
         _parse_mapping(content.get("layers"), _parse_display),
         DisplayColors.parse(content.get("colors")),
         _parse_mapping(content.get("alignments"), _parse_alignment),
+        scale_changes,
         other | {key: entries for key, entries in unread.items() if entries},
     )
 
@@ -380,6 +404,14 @@ def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JS
         source = "ruler" if values["source"] == "ruler" else "given"
         return PixelSize(float(values["y_um"]), float(values["x_um"]), source)  # type: ignore[arg-type]
     except (KeyError, TypeError, ValueError, ScaleMissing):
+        return None
+
+
+def _parse_scale_change(values: Any) -> ScaleChange | None:  # noqa: ANN401 - any JSON value
+    try:
+        before, after = (None if values[key] is None else PixelSize(**values[key]) for key in ("before", "after"))
+        return ScaleChange(before, after, str(values["reader"]), str(values["when"]))
+    except (KeyError, TypeError, ScaleMissing):
         return None
 
 

@@ -18,6 +18,8 @@ from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_sc
 from napari_melanoma.slides.reading.composite import fluorescence_error
 from napari_melanoma.slides.reading.slide import DamagedTile, suggest_pixel_size
 from napari_melanoma.slides.tiling import (
+    CELL_OVERSAMPLING,
+    OVERSAMPLING,
     TileGrid,
     TilingConfig,
     coarse_to_fine,
@@ -96,7 +98,9 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     """Find the tissue, place the tiles and order them; deterministic for a slide, model and options."""
     check_slide(slide.info)
     within = Box(*options.region) if options.region is not None else slide.info.bounds
-    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling_config(model, options), within)
+    oversampling = CELL_OVERSAMPLING if model.is_tissue_classifier else OVERSAMPLING
+    tiling = _tiling_config(model, options)
+    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, tiling, within, oversampling=oversampling)
     check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
     mask, mask_placement, warnings = _load_or_find_tissue(slide.info, overview, options)

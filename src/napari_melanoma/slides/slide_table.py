@@ -237,21 +237,20 @@ def list_work_slides(folder: Path) -> tuple[Path, ...]:
 
 
 def _work_item(slide: Path, results: Path | None) -> WorkItem:
-    """Return the state of one slide; ``signed`` takes precedence unless the slide is being analyzed again."""
+    """Return the state of one slide; ``signed`` takes precedence unless the slide is being analyzed again.
+
+    Raises InputError if its synoptic report or its readings are damaged: whether it is signed is unknown.
+    """
     if results is None:
         return WorkItem(slide, "waiting", "waiting")
-    item, signature = _analysis_item(slide, results), _describe_signature(slide, results)
-    return WorkItem(slide, "signed", signature) if signature and item.state != "running" else item
-
-
-def _describe_signature(slide: Path, results: Path) -> str:
-    """Describe who signed the synoptic report of a slide, and whether it has changed since; empty if not signed."""
-    with suppress(InputError):  # a damaged report is reported when the slide is opened
-        report, changes = read_synoptic(results, slide=slide)
-        if report is not None and report.is_signed:
-            is_changed = any(text.startswith(CHANGED) for text in changes)
-            return f"signed by {report.signed_by}{', changed after signature' if is_changed else ''}"
-    return ""
+    item = _analysis_item(slide, results)
+    if item.state == "running":
+        return item
+    report, changes = read_synoptic(results, slide=slide)
+    if report is None or not report.is_signed:
+        return item
+    changed = ", changed after signature" if any(text.startswith(CHANGED) for text in changes) else ""
+    return WorkItem(slide, "signed", f"signed by {report.signed_by}{changed}")
 
 
 def _analysis_item(slide: Path, results: Path) -> WorkItem:

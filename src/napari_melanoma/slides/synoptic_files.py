@@ -22,7 +22,6 @@ from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     DepthReading,
     SlideDepthReadings,
-    latest_reading,
     read_depth_file,
 )
 from napari_melanoma.depth.synoptic import (
@@ -36,10 +35,10 @@ from napari_melanoma.depth.synoptic import (
 )
 from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import format_thickness
-from napari_melanoma.io.results import read_slide_result
+from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
-from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.notes import NOTES, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
 from napari_melanoma.slides.saved_results import slide_probability
@@ -109,7 +108,8 @@ def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
     return [[round(value, 1) for value in point] for point in points]
 
 
-def _format_scale(value: Sequence[Any]) -> str:
+def format_sourced_scale(value: Sequence[Any]) -> str:
+    """Format a pixel size, (height, width), with its source."""
     y_um, x_um, source = value
     side = f"{x_um:.6g}" if x_um == y_um else f"{y_um:.6g} x {x_um:.6g}"
     return f"{side} µm per pixel ({source})"
@@ -234,7 +234,7 @@ BASIS: Mapping[str, BasisEntry] = {
     "scale": BasisEntry(
         "scale",
         lambda one: one.pixel_size and [one.pixel_size.y_um, one.pixel_size.x_um, one.pixel_size.source],
-        _format_scale,
+        format_sourced_scale,
     ),
     "line": BasisEntry("line of the thickness", lambda one: _round(one.reading.line or ()), _format_line),
     "breslow": BasisEntry(
@@ -272,7 +272,7 @@ BASIS: Mapping[str, BasisEntry] = {
     "analysis_scale": BasisEntry(
         "scale of the analysis",
         lambda one: one.analysis.get("mpp") and [*one.analysis["mpp"], one.analysis.get("mpp_source") or "unknown"],
-        _format_scale,
+        format_sourced_scale,
     ),
     "case_breslow": BasisEntry(
         "Breslow thickness in the case", lambda one: _known(one.lesion.depth_mm), _format_case_thickness
@@ -289,6 +289,7 @@ BASIS: Mapping[str, BasisEntry] = {
     ),
     "case_diagnosis": BasisEntry("diagnosis in the case", lambda one: [one.lesion.diagnosis_detail], _format_names),
 }
+BASIS_FILES = (SYNOPTIC_FILE, DEPTH_FILE, NOTES, RESULT, OUTLINES)  # of the folder, from which entries are read
 CASE_ENTRIES = frozenset(name for name in BASIS if name.startswith("case_"))
 SLIDE_ENTRIES = frozenset(BASIS) - CASE_ENTRIES
 ANALYSIS_ENTRIES = frozenset(("model", "probability", "tissue", "analysis_scale"))
@@ -381,10 +382,11 @@ def read_findings(folder: Path) -> tuple[SlideDepthReadings, tuple[str, ...]]:
 
 
 def read_synoptic(
-    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None
+    folder: Path, lesion: SynopticLesion | None = None, slide: Path | None = None, reader: str | None = None
 ) -> tuple[SynopticReport | None, tuple[str, ...]]:
     """Read the synoptic report of a slide with its findings; None if there is none.
 
+    ``reader``: whose findings an unsigned report gets, by default those of the reader who edited it last.
     Also returned: what has changed since the signature, and notes on findings of which two values were stored.
     """
     report = load_synoptic(folder)
@@ -395,7 +397,8 @@ def read_synoptic(
     if report.is_signed:
         basis = read_signature_basis(folder, depth, report.signed_by, lesion, slide)
         changes = list_changes_since_signature(report, basis)
-    return report.with_findings(latest_reading(depth)), (*changes, *notes)
+    reading = report.own_reading(depth) if reader is None else depth.reading_by(reader)
+    return report.with_findings(reading or DepthReading()), (*changes, *notes)
 
 
 def read_stated_synoptic(

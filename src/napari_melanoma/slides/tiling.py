@@ -24,6 +24,9 @@ Border = Literal["pad", "inside", "shift"]
 # Pixels along a side of a pixel of the network, if the slide has them: stored levels were compressed or sharpened once
 # more, and a model finds other lesions on them than on the mean of finer pixels.
 OVERSAMPLING = 8
+# Features of cells are computed on the nearest level: painting would take twice as long otherwise, and a painted
+# classifier is fitted to strokes on the pixels that it is applied to.
+CELL_OVERSAMPLING = 1
 MAX_READ_PX = 4096  # side of a tile in pixels of the level, if there is a coarser level: 50 MB
 MAX_UPSAMPLING = 1.1  # a level is still accepted if it is coarser than requested by this factor
 MIN_TISSUE = 0.1  # share of a tile that must be tissue, by default
@@ -156,10 +159,12 @@ def plan_tiles(
     pixel_size: PixelSize | None,
     config: TilingConfig,
     within: Box | None = None,
+    *,
+    oversampling: int = OVERSAMPLING,
 ) -> TileGrid:
     """Choose the level to read, and place the tiles over a slide or a part of it.
 
-    Tiles are read from the coarsest level that is ``OVERSAMPLING`` times as fine as requested, or else from the finest
+    Tiles are read from the coarsest level that is ``oversampling`` times as fine as requested, or else from the finest
     level in which a tile has at most ``MAX_READ_PX`` pixels a side, and resized. There is at least one tile, except
     with border ``inside`` on a slide smaller than a tile.
 
@@ -169,7 +174,7 @@ def plan_tiles(
     if not levels:
         raise InputError("this slide has no levels, expected at least one. Convert it to a TIFF.")
     size = _finest_side(config, pixel_size)
-    level = _choose_level(levels, min(size), config.side_px)
+    level = _choose_level(levels, min(size), config.side_px, oversampling)
     downsample = levels[level].downsample
     read = tuple(_whole_pixels(side / downsample, config) for side in size)
     margin = tuple(round(config.margin_px * side / config.side_px) for side in read)
@@ -236,16 +241,17 @@ def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[fl
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
-def _choose_level(levels: Sequence[LevelInfo], side: float, side_px: int) -> int:
+def _choose_level(levels: Sequence[LevelInfo], side: float, side_px: int, oversampling: int) -> int:
     """Return the index of the level to read.
 
-    ``side``: of a tile in pixels of the finest level. ``side_px``: at the input of the network.
+    ``side``: of a tile in pixels of the finest level. ``side_px``: at the input of the network. ``oversampling``: as in
+    ``plan_tiles``.
     """
     downsamples = {number: level.downsample for number, level in enumerate(levels)}
     coarsest = side / side_px * MAX_UPSAMPLING
     usable = [number for number, factor in downsamples.items() if factor <= coarsest] or [0]
     small = [number for number in usable if side / downsamples[number] <= MAX_READ_PX]
-    oversampled = [number for number in small if downsamples[number] <= coarsest / OVERSAMPLING]
+    oversampled = [number for number in small if downsamples[number] <= coarsest / oversampling]
     if oversampled or not small:
         return max(oversampled or usable, key=downsamples.__getitem__)
     return min(small, key=downsamples.__getitem__)

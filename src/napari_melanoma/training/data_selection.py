@@ -642,9 +642,10 @@ def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, 
 
 def predicted_mask_path(sample: Sample, segmenter: BundleInfo) -> Path:
     """Return the path of an image's predicted mask, which may not exist yet; it depends on image and model."""
-    status = sample.image.stat()
-    source = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns}"
-    name = hashlib.sha256(f"{source}{segmenter.config.closer_views or ''}".encode()).hexdigest()[:32]
+    status, config = sample.image.stat(), segmenter.config
+    settings = f"{config.closer_views} {config.turned_views} {config.threshold}"
+    source = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns} {settings}"
+    name = hashlib.sha256(source.encode()).hexdigest()[:32]
     return user_store_folder() / PREDICTED_MASKS / segmenter.fingerprint[:16] / f"{name}.png"
 
 

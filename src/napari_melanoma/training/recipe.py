@@ -19,6 +19,7 @@ from napari_melanoma.core.prediction_config import (
     PreprocessingConfig,
     TabularConfig,
     TileConfig,
+    TurnedViews,
     ViewConfig,
 )
 from napari_melanoma.models.bundle import SLIDE
@@ -321,6 +322,7 @@ class BagConfig(Config):
     )
 
 
+VIEWS_OPTIONS = ("model.closer_views", "model.turned_views")
 # Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
 IMAGE_OPTIONS = (
     *("augmentation", "teacher", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
@@ -339,12 +341,11 @@ def _is_changed(config: Config, key: str) -> bool:
 
 def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     """Return the names of changed options that are not available for bags of embeddings."""
-    default = type(config)()
     names = (
         *("view", "masks", "features", "mixup", "cutmix", "test_time_augmentation", "freeze_encoder", "adaptation"),
         *("stages", "depth", "augmented_versions"),
     )
-    return [f"classification.{name}" for name in names if getattr(config, name) != getattr(default, name)]
+    return [f"classification.{name}" for name in names if _is_changed(config, name)]
 
 
 class DataConfig(Config):
@@ -442,13 +443,16 @@ class ModelConfig(Config):
     closer_views: CloserViews | None = Field(
         None, description="sides of the closer views, in lengths of the lesion; none: those of the initial model"
     )
+    turned_views: TurnedViews | None = Field(
+        None, description="views of a photograph to average, 4 or 8; none: those of the initial model"
+    )
     freeze_normalisation: bool = Field(
         False,
         title="Freeze batch normalization",
         description="keep the statistics of batch normalization fixed, advisable for few images",
     )
 
-    _omit_unset = omit_unset("closer_views")
+    _omit_unset = omit_unset("closer_views", "turned_views")
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -686,12 +690,12 @@ class TrainRecipe(Config):
     def _list_irrelevant_options(self) -> tuple[str, ...]:
         """List the options that have no effect for the task."""
         if self.task == "classification":
-            return ("lesion_weight", "threshold_rule", "model.closer_views", *(IMAGE_OPTIONS if self.bags else ()))
+            return ("lesion_weight", "threshold_rule", *VIEWS_OPTIONS, *(IMAGE_OPTIONS if self.bags else ()))
         if self.classes:
-            return ("threshold_rule", "model.closer_views")
+            return ("threshold_rule", *VIEWS_OPTIONS)
         if self.prompts is not None:
-            return ("model.closer_views", "teacher")
-        return ("model.closer_views",) if self.tile or SLIDE in self.modalities else ()
+            return (*VIEWS_OPTIONS, "teacher")
+        return VIEWS_OPTIONS if self.tile or SLIDE in self.modalities else ()
 
     @model_validator(mode="after")
     def _check_validation(self) -> Self:

@@ -84,6 +84,18 @@ def live_predictions() -> LivePredictions:
     return LivePredictions()
 
 
+class ReaderChanged(QObject):
+    """Notifies all docks of another reader."""
+
+    changed = Signal(str)  # the name
+
+
+@cache
+def reader_changed() -> ReaderChanged:
+    """Return the object shared by all docks."""
+    return ReaderChanged()
+
+
 class ModelsChanged(QObject):
     """Notifies all docks of changed models."""
 

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.maps import tile_origin
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import plan_slide
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
+from napari_melanoma.slides.tile_passes import TileModelInfo
 from napari_melanoma.slides.tissue_classifier.cells import (
     BLOCK_CELLS,
     CELL_UM,
@@ -20,6 +25,7 @@ from napari_melanoma.slides.tissue_classifier.cells import (
     CellGrid,
     block_px,
     list_cells,
+    margin_px,
 )
 
 
@@ -39,9 +45,30 @@ def test_cells_have_their_size_at_any_scale(mpp: float, source_mpp: float) -> No
     assert grid.blocks.side_px == block_px(source_mpp)
 
 
+@pytest.mark.parametrize("is_painted", [True, False])
+def test_painting_and_the_analysis_of_a_painted_classifier_read_the_nearest_level(
+    tmp_path: Path, is_painted: bool
+) -> None:
+    """They would compute other features otherwise; the tiles of other models are reduced from finer pixels."""
+    path = tmp_path / "slide.tif"
+    rgb = np.full((2816, 2816, 3), (200, 120, 170), np.uint8)
+    rgb[:300] = 245  # glass
+    with tifffile.TiffWriter(path) as file:
+        scale = {"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
+        for downsample in (1, 2, 4):
+            small = np.ascontiguousarray(rgb[::downsample, ::downsample])
+            file.write(small, tile=(256, 256), photometric="rgb", subfiletype=int(downsample > 1), **scale)
+    margin = margin_px(1.0) if is_painted else 0
+    model = TileModelInfo("cells", "dense", ("a", "b"), block_px(1.0), 1.0, margin_px=margin)
+    with open_slide(path) as slide:
+        cells = CellGrid.plan(slide.info, 1.0).blocks
+        read = plan_slide(slide, model, SlideOptions()).grid
+        assert (cells.downsample, read.downsample) == (4, 4 if is_painted else 1)
+
+
 def test_the_first_block_begins_with_its_margin_before_the_slide() -> None:
     grid = CellGrid.plan(make_info(8192, 8192, 0.25), 1.0)
-    side, margin, inner = 4 * block_px(1.0), 4 * MARGIN_CELLS * CELL_UM, 4 * BLOCK_CELLS * CELL_UM  # in finest pixels
+    side, margin, inner = block_px(1.0), MARGIN_CELLS * CELL_UM, BLOCK_CELLS * CELL_UM  # one pixel each um
     assert grid.blocks.box(0, 0) == Box(-margin, -margin, side, side)
     assert grid.blocks.box(1, 2) == Box(inner - margin, 2 * inner - margin, side, side)
     assert grid.blocks.shape == (4, 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from shutil import copytree
 
 import numpy as np
@@ -28,18 +29,22 @@ from qtpy.QtWidgets import (
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import wait_until_idle
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.depth.readings import SlideDepthReadings, set_values
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.lesion.mask_record import describe_mask
 from napari_melanoma.lesion.results import read_result
+from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
 from napari_melanoma.ui.case.editing import collect_prior_metadata
+from napari_melanoma.ui.case.formatting import describe_other_findings
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
@@ -473,7 +478,9 @@ def reporting(five):
     five.waits()
     reader = five.dock.findChild(QLineEdit, "synoptic_reader")
     reader.setText("A. Reader")
-    reader.editingFinished.emit()
+    with five.qtbot.waitSignal(reader_changed().changed) as signal:  # the sections of the Slide dock show it
+        reader.editingFinished.emit()
+    assert signal.args == ["A. Reader"]
     return five
 
 
@@ -537,6 +544,59 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     case = CaseStore.open_read_only(photos).case
     assert case.find_lesion("L1").synoptic.value("comment") == "of the first lesion"
     assert case.find_lesion("L2").synoptic.value("comment") == "of the second lesion"
+
+
+def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(reporting):
+    person, form = reporting, reporting.dock.findChild
+
+    def chooses(field, text):
+        combo = form(QComboBox, f"synoptic_{field}")
+        combo.setCurrentIndex(combo.findText(text))
+        combo.activated.emit(combo.currentIndex())
+
+    def lesion():
+        return person.case.find_lesion("L1")
+
+    note = form(QLabel, "case_other_findings")
+    chooses("ulceration", "not identified")
+    chooses("clark", "III")
+    assert (lesion().ulceration, lesion().clark) == (False, 3)
+    # Another value in the findings is suggested to the form, and recorded once although it is typed in several steps.
+    person.chooses("lesion_ulceration", "1")
+    for text in ("1", "1.3", "1.34"):
+        person.types("lesion_depth_mm", text)
+    assert lesion().synoptic.value("ulceration") is None
+    assert form(QComboBox, "synoptic_ulceration").currentText() == "present"
+    assert form(QComboBox, "synoptic_breslow").currentText() == "1.34"
+    person.clicks("synoptic_breslow_confirm")
+    for text in ("2", "2.5"):
+        person.types("lesion_depth_mm", text)
+    assert form(QComboBox, "synoptic_breslow").currentText() == "2.50"
+    fields = [one.field for one in lesion().synoptic.history]
+    assert fields == ["ulceration", "clark", "ulceration", "breslow", "breslow"]
+    assert note.text() == ""
+    # What the findings cannot state is stated below them.
+    chooses("ulceration", "not assessed")
+    assert lesion().ulceration is None
+    assert note.text() == "Synoptic report, not signed: ulceration not assessed."
+    person.clicks("case_undo")
+    assert (lesion().ulceration, note.text()) == (True, "")
+
+
+def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown(tmp_path):
+    when = "2026-01-02T10:00:00+00:00"
+    depth = set_values(SlideDepthReadings(), "A", when, mm=0.47)
+    depth = set_finding(depth, "ulceration", SynopticAnswer(state="not assessed"), "A", when)
+    depth = set_values(depth, "B", when, ulcerated=False)
+    save_readings_to_case(tmp_path, "I1", depth)
+    slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi")
+    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.5), "A", when).sign("A", when)
+    text = describe_other_findings(CaseLesion(id="L1", depth_mm=2.0, images=(slide,), synoptic=report), tmp_path)
+    assert text.splitlines() == [
+        "Synoptic report, signed by A: breslow thickness 0.50 mm, recorded as 0.5 mm.",
+        "section.tif, reading by A: breslow thickness 0.47 mm, recorded as 0.5 mm, ulceration not assessed.",
+        "section.tif, reading by B: ulceration not identified.",
+    ]
 
 
 @pytest.mark.path

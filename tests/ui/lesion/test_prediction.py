@@ -12,7 +12,9 @@ import numpy as np
 import psutil
 import pytest
 from fake_models import add_classifier
+from fake_slides import draw_slide
 from lesion_fixtures import FIXTURES
+from napari.layers import Layer
 from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -33,6 +35,7 @@ from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, Lesion
 from napari_melanoma.ui.session.prediction_status import STATUS_DELAY_MS
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 
@@ -186,11 +189,38 @@ def check_hidden_photograph(person):
         assert all(part.isVisibleTo(dock) for part in parts)
         image.visible = False  # as a slide does that is opened
         assert not [part for part in parts if part.isVisibleTo(dock)]
-        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
+        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden: its results are not shown.")
         show_again()
         assert image.visible
         assert all(part.isVisibleTo(dock) for part in parts)
         assert not dock.hidden_notice.isVisibleTo(dock)
+
+
+@pytest.mark.both_qts
+def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_path):
+    analyzed(person)
+    dock, layers = person.dock, person.viewer.layers
+    parts = panel_of(person).classes, dock.findChild(MeasurementTable)
+
+    def opens(path):
+        for data, attributes, kind in read_slide_layers(path):
+            person.viewer.add_layer(Layer.create(data, attributes, kind))
+
+    for path in (draw_slide(tmp_path / "one.tif"), tmp_path / "one.tif"):  # opened without the Slide dock, and again
+        opens(path)
+        assert not [part for part in parts if part.isVisibleTo(dock)]
+        assert text_of(person, "photograph_hidden").startswith("'mole' is behind a slide: its results are not shown.")
+        layers["one"].visible = False
+        assert all(part.isVisibleTo(dock) for part in parts)
+        layers["one"].visible = True
+        assert not [part for part in parts if part.isVisibleTo(dock)]
+        dock.hidden_notice.linkActivated.emit("show")
+        assert not layers["one"].visible
+        assert all(part.isVisibleTo(dock) for part in parts)
+        layers.remove("one")
+    opens(tmp_path / "one.tif")
+    layers.move(layers.index("one"), 0)
+    assert all(part.isVisibleTo(dock) for part in parts), "the photograph covers the slide"
 
 
 def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person, monkeypatch, qtbot):

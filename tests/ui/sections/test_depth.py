@@ -37,7 +37,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.synoptic_files import read_depth
-from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED
+from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -128,10 +128,10 @@ def sets_reader(person, name):
     line.editingFinished.emit()
 
 
-def picks(person, name, index):
+def picks(person, name, text):
     combo = person.finds(QComboBox, name)
-    combo.setCurrentIndex(index)
-    combo.activated.emit(index)
+    combo.setCurrentIndex(combo.findText(text))
+    combo.activated.emit(combo.currentIndex())
 
 
 def types(person, name, text):
@@ -320,6 +320,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     drags(person, layer, TOP, DEEP)
     person.until(lambda: reading(person).line is not None)
     assert len(layer.data) == 1
+    assert "That was a click" not in person.dock.status.text
     person.waits()
 
     # The thickness follows a dragged end.
@@ -385,7 +386,9 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     assert "'bare' has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert line_layer(person) is None
-    assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
+    automatic = person.finds(QAbstractButton, "depth_automatic")
+    assert not automatic.isEnabled()
+    assert person.label_text("depth_blocker") == automatic.toolTip() != ""
     person.finds(QLabel, "depth_warning").linkActivated.emit("scale")
     assert person.dock.scale_panel.isVisibleTo(person.dock)
     person.dock.scale_panel._number.setValue(1.0)
@@ -406,9 +409,9 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
     sets_reader(person, "Reader A")
     draws(person)
-    picks(person, "depth_ulceration", 1)
+    picks(person, "depth_ulceration", "present")
     assert person.label_text("depth_head") == "0.20 mm   T1b"
-    picks(person, "depth_clark", 4)
+    picks(person, "depth_clark", "IV")
     types(person, "depth_lateral_mm", "3,5 mm")
     types(person, "depth_deep_mm", "much")
     assert "'much' is not a length" in person.dock.status.text
@@ -526,9 +529,7 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert document(person).reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
-    level = person.finds(QComboBox, "depth_clark")
-    level.setCurrentIndex(1)
-    level.activated.emit(1)
+    picks(person, "depth_clark", "I")
     person.waits()
     assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
     presses(person, "depth_case")
@@ -559,7 +560,7 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     # A file that another window has written is backed up.
     path = person.dock.result_location.folder / "depth.json"
     path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
-    picks(person, "depth_clark", 2)
+    picks(person, "depth_clark", "II")
     person.until(lambda: "changed by another program" in person.dock.status.text)
     assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
         "elsewhere"
@@ -858,7 +859,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
 
     person = measuring
     draws(person)
-    picks(person, "depth_clark", 3)
+    picks(person, "depth_clark", "III")
     presses(person, "depth_case")
     assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")

@@ -23,6 +23,7 @@ from napari_melanoma.ui.sections.paint.resolve import (
     resolve_panel,
     resolve_progress,
     resolve_save_blocker,
+    resolve_save_note,
 )
 
 BLOCK = np.zeros((1, 2), np.int32)
@@ -115,7 +116,7 @@ def test_panel_before_and_after_the_validation() -> None:
     view = resolve_panel(painted, None)
     assert [row.accessible_text for row in view.rows] == ["Fat 3 strokes", "Dermis 1 stroke"]
     view = resolve_panel(painted, assess(VALIDATION, "Out."), {"Fat": 1.5, "Dermis": 0.25}, ("1 stroke left out.",))
-    assert view.areas == "Areas on the map: Fat 1.5 mm², Dermis 0.25 mm²"
+    assert view.areas == "Areas of the tissue on the map: Fat 1.5 mm², Dermis 0.25 mm²"
     assert [row.accessible_text for row in view.rows] == [
         "Accuracy 0.85 (0.70–0.95)",
         "Fat 3 strokes, 80 cells",
@@ -130,6 +131,33 @@ def test_panel_before_and_after_the_validation() -> None:
     on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
     both = resolve_panel(painted, assess(on_two))
     assert both.rows[1].accessible_text == "Other slides 0.60"
+
+
+def test_the_features_of_the_map_are_stated_at_the_save_button() -> None:
+    fitted = replace(IDLE, is_fitted=True)
+    other = replace(VALIDATION, source="imagenet", accuracy=Estimate(0.7, 0.6, 0.8, 6))
+    both = replace(assess(VALIDATION), candidates=(VALIDATION, other))
+    start = "Saved as shown, with the features of this map: "
+    compared = "The features are still being compared, so the map may change."
+    for loop, source, assessment, is_assessing, expected in (
+        (replace(IDLE, is_fitted=False), "texture", None, False, ""),
+        (
+            fitted,
+            "imagenet",
+            None,
+            True,
+            f"{start}ImageNet. {compared}",
+        ),
+        (fitted, "imagenet", None, False, f"{start}ImageNet."),
+        (
+            fitted,
+            "texture",
+            both,
+            False,
+            f"{start}texture, chosen by the accuracy on left-out strokes (texture 0.85, ImageNet 0.70).",
+        ),
+    ):
+        assert resolve_save_note(loop, source, assessment, is_assessing=is_assessing) == expected
 
 
 def test_when_a_model_can_be_saved_and_applied() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QColor, QHelpEvent
-from qtpy.QtWidgets import QApplication, QToolTip
+from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
 from stage import Stage
 
 from napari_melanoma.classification.prediction import (
@@ -21,6 +22,7 @@ from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.ui.sections.prediction import view as prediction_view
 from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 POINT = OperatingPoint(
     target_sensitivity=0.9,
@@ -169,3 +171,23 @@ def test_bars_have_accessible_texts_and_tooltips(stage):
     QToolTip.hideText()
     bars.show_rows([])
     assert not bars.isVisibleTo(stage.page)
+
+
+def test_texts_that_change_with_the_patient_data_do_not_move_the_heatmap_controls(qtbot):
+    heatmap = prediction_view.HeatmapControls()
+    window = QWidget()
+    qtbot.addWidget(window)
+    panel = prediction_view.PredictionPanel(ThemedIcons(ViewerModel(), window, Connections()), heatmap)
+    layout = QVBoxLayout(window)
+    layout.addWidget(panel)
+    layout.addStretch(1)
+    window.resize(320, 900)
+    window.show()
+    panel.show_prediction(replace(ANSWER, operating_point=None), is_pending=False)
+    qtbot.wait(1)
+    before = heatmap.mapTo(panel, QPoint(0, 0))
+    warned = replace(ANSWER, warnings=("age: expected years, found 'x', so it is unknown",))
+    panel.show_prediction(warned, is_pending=False)
+    qtbot.waitUntil(lambda: panel.operating_point_text.height() > 10 and panel.warning.isVisible())
+    assert panel.warning.mapTo(panel, QPoint(0, 0)).y() > before.y()
+    assert heatmap.mapTo(panel, QPoint(0, 0)) == before

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.depth.readings import DepthReading, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_depth, store_synoptic
 from napari_melanoma.ui.sections.depth.section import DepthSection
@@ -235,3 +235,20 @@ def test_a_stale_window_does_not_change_what_was_signed_in_another_one(session: 
     other.synoptic.flush()
     assert not load_synoptic(session.folder).is_signed
     sessions.remove(other.identity)
+
+
+def test_a_reading_that_another_program_has_changed_is_not_replaced(session: SlideSession, qtbot: QtBot) -> None:
+    session.services.set_reader("A")
+    session.depth.set_values(ulcerated=False)
+    session.depth.flush()
+    others = set_values(read_depth(session.folder), "B", "2026-01-02T10:00:00+00:00", mm=2.5)
+    write_depth(session.folder, others)
+    session.depth.set_values(ulcerated=True)
+    wait_until_idle(qtbot, session.depth.queue)
+    assert (stored(session, "A").ulcerated, stored(session, "B").mm) == (True, 2.5)
+    assert session.depth.value.reading_by("B").mm == 2.5
+    assert not session.depth.reload_if_changed()
+    write_depth(session.folder, set_values(others, "B", "2026-01-03T10:00:00+00:00", mm=0.5))
+    assert session.depth.reload_if_changed()
+    wait_until_idle(qtbot, session.depth.queue)
+    assert session.depth.value.reading_by("B").mm == 0.5

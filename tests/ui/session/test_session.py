@@ -91,7 +91,9 @@ class Window:
     def __init__(self) -> None:
         self.messages: list[str] = []
         self.saved: list[SlideNotes] = []
-        self.status = SimpleNamespace(show_message=self.messages.append, is_in_view=True)
+        self.status = SimpleNamespace(
+            show_message=self.messages.append, show_until=self.messages.append, is_in_view=True
+        )
         self.viewer = SimpleNamespace(layers=())
 
     def save_notes(self, location: SlideResultLocation) -> None:

@@ -130,6 +130,10 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     assert len(layer.data) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not person.finds(QAbstractButton, "count_points").isChecked()
+    assert "Counting has stopped" in dock.status.text
+    presses(person, "count_points")
+    assert "Counting has stopped" not in dock.status.text
+    presses(person, "count_points")
 
     # An area is united once for all points.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from time import sleep
 
@@ -10,20 +11,20 @@ import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, draw_slide
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView, QScrollArea, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView
 from slide_fixtures import PAINT_SECTION, UNSEEN
-from steady import LONG_TEXT, SIZE, list_message_states, list_moved_controls
+from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
+from napari_melanoma.slides.tissue_classifier.feature_sources import SHIPPED_SOURCES
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import network, saving, section
 from napari_melanoma.ui.sections.paint.network import NOT_STARTED
-from napari_melanoma.ui.sections.paint.resolve import NO_SCALE
+from napari_melanoma.ui.sections.paint.resolve import NO_SCALE, name_features
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
@@ -334,6 +335,30 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
     assert person.finds(QAbstractButton, "paint_apply").isEnabled(), "a saved model can be applied to other slides"
 
 
+def test_the_saved_model_has_the_features_of_the_map_that_is_shown(painting):
+    person, part = painting, opened(painting)
+    note = person.finds(QLabel, "paint_save_note")
+    assert note.text() == ""
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    person.waits()
+    shown = part._loop.options
+    assert note.text().startswith(f"Saved as shown, with the features of this map: {name_features(shown.source)}")
+    # As if these features were not compared with others yet, which would predict left-out strokes better.
+    other = next(source for source in SHIPPED_SOURCES if source != shown.source)
+    part._loop.set_options(replace(shown, source=other))
+    person.waits()
+    assert f"the features of this map: {name_features(other)}" in note.text()
+    person.clicks("paint_save")
+    dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
+    dialog.name_field.setText("as shown")
+    person.qtbot.mouseClick(dialog.save_button, Qt.MouseButton.LeftButton)
+    person.until(person.finds(QAbstractButton, "paint_apply").isEnabled)
+    person.waits()
+    tissue = find_bundle("as-shown").config.tissue
+    assert (tissue.source, tissue.kind) == (other, shown.kind)
+
+
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
@@ -451,22 +476,3 @@ def colors_of(cursor):
     picture = cursor.pixmap().toImage()
     places = product(range(picture.width()), range(picture.height()))
     return {picture.pixelColor(*place).getRgb()[:3] for place in places}
-
-
-@pytest.mark.usefixtures("shown_viewer")
-def test_what_is_under_the_pointer_stays_when_results_appear_above_it(painting):
-    person = painting
-    person.dock.window().resize(*SIZE)
-    title = person.dock.choice.button  # the last control
-    person.waits()
-    person.finds(QScrollArea, "slide_scroll").ensureWidgetVisible(title)
-    person.until(lambda: not title.visibleRegion().isEmpty())
-    paints(person, PALE, 2)
-    before = title.mapToGlobal(title.rect().center())
-    QCursor.setPos(before)
-    person.until(lambda: QApplication.widgetAt(QCursor.pos()) is title)
-    page_height = person.finds(QWidget, "slide_scroll_page").height()
-    paints(person, DARK, 5)
-    person.waits()
-    assert person.finds(QWidget, "slide_scroll_page").height() > page_height + 100, "the accuracy and suggested cells"
-    person.until(lambda: title.mapToGlobal(title.rect().center()) == before)

@@ -28,9 +28,11 @@ from qtpy.QtWidgets import (
 from slide_fixtures import UNSEEN
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
+from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
+from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.analysis import AnalysisController
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -128,6 +130,21 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     assert [str(unit) for unit in person.viewer.layers["bare"].units] == ["micrometer", "micrometer"]
     assert dock.get_options(person.session).mpp == pytest.approx(0.25)
     person.waits()
+
+    person.clicks("scale")
+    dock.scale_panel._number.setValue(0.5)
+    person.clicks("scale_set")
+    person.clicks("scale")
+    person.clicks("scale_set")  # the same scale again is no change
+    person.clicks("scale")
+    person.clicks("scale_clear")
+    person.clicks("scale")
+    person.clicks("scale_ruler")
+    person.waits()
+    changes = read_notes(person.session.folder).scale_changes
+    sources = [tuple(size and size.source for size in (one.before, one.after)) for one in changes]
+    assert sources == [(None, "ruler"), ("ruler", "given"), ("given", None), (None, "ruler")]
+    assert all(parse_time(one.when) > UNKNOWN_TIME for one in changes)
 
     person.viewer.layers.clear()
     person.until(lambda: dock.welcome.isVisibleTo(dock))

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 from fake_slides import draw_slide
 from message_boxes import press_button
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QFocusEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
+    QApplication,
     QComboBox,
     QDialog,
     QInputDialog,
@@ -27,10 +29,22 @@ from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_images, add_lesion, set_lesion
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth.readings import FINDINGS, SlideDepthReadings, count_mitoses, rescale_readings
+from napari_melanoma.depth.readings import (
+    FINDINGS,
+    SlideDepthReadings,
+    count_mitoses,
+    rescale_readings,
+    set_values,
+    write_depth,
+)
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, merge_findings
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.io.results import RESULT, read_slide_result
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
+from napari_melanoma.slides.lesions import LesionConfig
+from napari_melanoma.slides.notes import read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.synoptic_files import (
     BASIS,
@@ -41,13 +55,17 @@ from napari_melanoma.slides.synoptic_files import (
     read_signature_basis,
     read_synoptic,
 )
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DebounceTimer
 
 from ..sections.test_depth import DEEP, TOP, document, draws, line_layer, opens
 from ..sections.test_depth import section as depth_section
 from .test_threshold import moves
 
+LATER = "2030-01-01T10:00:00+00:00"
 OTHER_SCALE = (PixelSize(2.0, 2.0), "A. Reader", "2026-02-01T10:00:00+00:00")
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 
@@ -81,6 +99,8 @@ def types(person, name: str, text: str) -> None:
     """Type a text with the keyboard, and leave the field."""
     widget = person.dock.findChild(QWidget, name)
     line = widget.lineEdit() if isinstance(widget, QComboBox) else widget
+    if isinstance(line, ReaderField) and line.isReadOnly():
+        line.change_button.click()
     line.setFocus()
     line.selectAll()
     person.qtbot.keyClicks(line, text) if text else person.qtbot.keyClick(line, Qt.Key.Key_Delete)
@@ -206,8 +226,11 @@ def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> 
         field.clearFocus()
         field.setText(f"Reader {number}")
         field.editingFinished.emit()
-        assert [one.text() for one in fields] == [f"Reader {number}"] * 3
+        assert [(one.text(), one.isReadOnly()) for one in fields] == [(f"Reader {number}", True)] * 3
         assert document(person).reader == f"Reader {number}"
+    person.dock.settings.set(READER_SETTING, "Reader 3")  # as the Case dock does
+    reader_changed().changed.emit("Reader 3")
+    assert [document(person).reader, *(one.text() for one in fields)] == ["Reader 3"] * 4
 
 
 def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_needed(reporting, tmp_path: Path) -> None:
@@ -688,3 +711,126 @@ def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> 
     assert not is_shown(person, "synoptic_changes")
     shows_another_class()
     assert not is_shown(person, "synoptic_changes")
+
+
+def passes(person, name: str, *keys: Qt.Key, leaves: bool = True) -> None:
+    """Press keys in a closed list, and leave it."""
+    combo = person.finds(QComboBox, name)
+    for key in keys:
+        person.qtbot.keyClick(combo, key)
+    if leaves:  # no window of a test is active, so that Qt sends no such event
+        QApplication.sendEvent(combo, QFocusEvent(QEvent.Type.FocusOut))
+
+
+def test_items_that_are_passed_with_the_keyboard_are_no_changes(reporting) -> None:
+    person, down, up = reporting, Qt.Key.Key_Down, Qt.Key.Key_Up
+    types(person, "synoptic_reader", "A. Reader")
+    opens(person)
+    timers = [combo.findChild(DebounceTimer) for combo in person.dock.findChildren(NoWheelComboBox)]
+    for timer in timers:
+        timer.setInterval(10**6)
+    passes(person, "synoptic_ulceration", down, down, down, down)
+    passes(person, "synoptic_procedure", down, down, down)  # the focus leaves the first
+    passes(person, "synoptic_laterality", down, down, up, up)
+    passes(person, "depth_clark", *[down] * 5)
+    passes(person, "depth_ulceration", up, down)
+    assert not any(timer.isActive() for timer in timers)
+    report, reading = stored(person), document(person).state.reading
+    assert [(one.field, one.after["value"]) for one in report.history] == [("procedure", "punch")]
+    assert [(one.field, one.before, one.after) for one in reading.history] == [
+        ("ulcerated", None, False),
+        ("clark", None, 3),
+    ]
+
+    # What was passed is one step, also if the next action is undo, and it stays for a moment without one.
+    passes(person, "synoptic_procedure", down, leaves=False)
+    presses(person, "synoptic_undo")
+    assert stored(person).value("procedure") == "punch"
+    passes(person, "depth_clark", down, leaves=False)
+    presses(person, "depth_undo")
+    assert stored(person).value("clark") == "III"
+    for timer in timers:
+        timer.setInterval(100)
+    passes(person, "synoptic_procedure", down, leaves=False)
+    person.until(lambda: stored(person).value("procedure") == "incisional")
+    assert sum(one.field == "procedure" for one in stored(person).history) == 4
+
+
+def test_a_step_too_far_in_a_list_sets_no_finding(qtbot) -> None:
+    form = SynopticForm()
+    qtbot.addWidget(form)
+    for editor in form.editors.values():
+        if isinstance(editor.control, QComboBox):
+            words = [editor.control.itemData(index) for index in range(editor.control.count())]
+            assert words[0] is None, editor.field.name
+            harmless = {*editor.field.absent, "not_specified"} & {*words}
+            assert {*words[1 : 1 + len(harmless)]} == harmless, editor.field.name
+    margin = form.editors["peripheral_margin_invasive"].control
+    words = [margin.itemText(index) for index in range(margin.count())]
+    assert words == ["–", "not assessed", "cannot be determined", "free", "involved"]
+
+
+def focuses(person) -> None:
+    """Return to the window from another program."""
+    QApplication.instance().focusWindowChanged.emit(person.dock.window().windowHandle())
+    person.waits()
+
+
+def edits_result(folder: Path, **values: object) -> None:
+    write_json(folder / RESULT, read_slide_result(folder) | values)
+
+
+# What another program does to files that the signature rests on, and a part of what is stated
+ELSEWHERE = {
+    "threshold": (
+        lambda folder: save_lesions(folder, read_lesions(folder), LesionConfig(high=0.9)),
+        "threshold of the lesions: 0.60 when signed, now 0.90.",
+    ),
+    "tissue": (lambda folder: edits_result(folder, tissue_mm2=9.5), "now 9.500 mm²"),
+    "breslow": (
+        lambda folder: write_depth(folder, set_values(read_depth(folder), "A. Reader", LATER, mm=3.3)),
+        "Breslow thickness: 0.20 mm when signed, now 3.30 mm.",
+    ),
+    "scale": (
+        lambda folder: write_notes(folder, replace(read_notes(folder), pixel_size=PixelSize(1.0, 1.0))),
+        "now 1 µm per pixel (given).",
+    ),
+}
+
+
+def test_changes_by_another_program_are_stated_when_the_window_gets_the_focus(analysed) -> None:
+    person = analysed
+    expands(person)
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    signs(person)
+    person.session.flush()
+    focuses(person)
+    assert not is_shown(person, "synoptic_changes")
+    for name, (change, expected) in ELSEWHERE.items():
+        change(person.session.folder)
+        focuses(person)
+        person.until(lambda expected=expected: expected in text(person, "synoptic_changes"))
+        stated = next(one for one in text(person, "synoptic_changes").splitlines() if expected in one)
+        assert stated.startswith(f"Changed after signature: {BASIS[name].label}: ")
+        assert stated in text(person, "depth_warning")
+    assert document(person).state.reading.mm == 3.3
+    assert set(text(person, "synoptic_changes").splitlines()) >= set(read_synoptic(person.session.folder)[1])
+
+
+def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    person.session.flush()
+    write_depth(person.session.folder, set_values(read_depth(person.session.folder), "A. Reader", LATER, mm=3.3))
+    signs(person)
+    assert "Not signed: another program has changed" in person.dock.status.text
+    assert not stored(person).is_signed
+    assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
+    signs(person)
+    assert stored(person).value("breslow") == 3.3

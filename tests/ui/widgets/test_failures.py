@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from napari.utils import notifications
+from qtpy.QtWidgets import QLineEdit, QPushButton
 from stage import Stage
 
+from napari_melanoma import ui
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize, to_sentence
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
@@ -29,7 +36,7 @@ def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, deta
     try:
         raise error
     except (InputError, KeyError) as raised:
-        show_failure(SimpleNamespace(show_message=lines.append, is_in_view=is_in_view), raised)
+        show_failure(SimpleNamespace(show_until=lines.append, is_in_view=is_in_view), raised)
     assert lines[0].startswith(message)
     assert len(shown) == bool(details or not is_in_view)
     if details:
@@ -43,13 +50,60 @@ def test_a_hint_ends_with_its_tool_but_no_later_message(qtbot):
     status = StatusLine(stage.icons)
     stage.show(status)
     status.show_message("Click a lesion.")
-    status.end_hint("Click a lesion.")
+    status.end_message("Click a lesion.")
     assert status.text == ""
     status.show_message("Click a lesion.")
     status.show_message("Saved.")
-    status.end_hint("Click a lesion.")
+    status.end_message("Click a lesion.")
     assert status.text == "Saved."
     stage.close()
+
+
+def test_a_message_ends_with_its_event_but_no_later_message(qtbot):
+    stage = Stage(qtbot)
+    status, tool, field = StatusLine(stage.icons), QPushButton("draw"), QLineEdit()
+    tool.setCheckable(True)
+    stage.show(status)
+    for end in (tool.toggle, partial(field.setText, "new")):
+        status.show_until("Draw a line.", tool.toggled, field.textChanged)
+        end()
+        assert status.text == ""
+    status.show_until("Draw a line.", tool.toggled)
+    status.show_message("Saved.")
+    tool.toggle()
+    assert status.text == "Saved."
+    removed = QLineEdit()
+    status.show_until("Enter a position.", removed.textChanged)
+    with qtbot.waitSignal(removed.destroyed):
+        removed.deleteLater()
+    status.show_message("Closed.")
+    assert status.text == "Closed."
+    stage.close()
+
+
+DOCKS = Path(ui.__file__).parent
+OUTCOMES = {"CORRECTED", "DETACHED_MESSAGE"}
+
+
+def _shown_requests(tree: ast.AST) -> Iterator[str]:
+    """Yield the constants that a module shows in a status line without an end, by ``show_message``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "show_message":
+            shown = node.args[0]
+            choices = [shown.body, shown.orelse] if isinstance(shown, ast.IfExp) else [shown]
+            choices = shown.values if isinstance(shown, ast.BoolOp) else choices
+            if ast.unparse(node.func.value).endswith("status"):
+                yield from (one.id for one in choices if isinstance(one, ast.Name) and one.id.isupper())
+
+
+@pytest.mark.parametrize("path", sorted(DOCKS.rglob("*.py")), ids=lambda path: str(path.relative_to(DOCKS)))
+def test_requests_and_hints_of_all_docks_end_with_their_event(path):
+    """A constant describes a state or asks for a step; the names of outcomes, which stay, are listed here."""
+    text = path.read_text(encoding="utf-8")
+    endless = {name for name in _shown_requests(ast.parse(text)) if f"end_message({name})" not in text}
+    assert endless <= OUTCOMES
+    if path.name != "status_line.py":
+        assert not re.search(r"status\.text == [\w.]+:\n\s+\S*status\.(show_message\(\"\"\)|clear)", text)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ import weakref
 import pytest
 from napari.components import ViewerModel
 from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QCursor
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (
+    REST_MS,
     Connections,
     ThemedIcons,
     WrappedLabel,
@@ -91,6 +95,88 @@ def test_a_pressed_button_that_is_disabled_does_not_scroll_its_dock(qtbot):
     button.setFocus()
     button.focusNextChild()  # as by the tab key
     assert scroll.verticalScrollBar().value() > 0
+
+
+@pytest.fixture
+def two_sections(qtbot, home):
+    """A page that fits in its dock: a text that changes by itself, and below it a section with a button."""
+    text, button, page = WrappedLabel("One line."), QPushButton("count"), QWidget()
+    layout = QVBoxLayout(page)
+    sections = [
+        section(name, name, content, DockSettings(), True)
+        for name, content in (("Paint", column(QPushButton("brush"), text)), ("Measure", column(button)))
+    ]
+    for one in (*sections, QPushButton("Sections ...")):
+        layout.addWidget(one)
+    layout.addStretch(1)
+    scroll = scroll_area(page, "scroll")
+    qtbot.addWidget(scroll)
+    scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+    scroll.resize(300, 400)
+    scroll.move(100, 100)
+    scroll.show()
+    qtbot.waitExposed(scroll)
+    QTest.qWait(2 * REST_MS)
+    return scroll, sections, text, button
+
+
+def find_place(widget):
+    """Return where a widget is on the screen, after its page has come to rest."""
+    QTest.qWait(2 * REST_MS)
+    return widget.mapToGlobal(widget.rect().center())
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("is_pointed", [True, False], ids=["pointer", "focus"])
+def test_what_is_pointed_at_or_has_the_focus_stays_while_content_above_it_changes(two_sections, qtbot, is_pointed):
+    scroll, _, text, button = two_sections
+    before = find_place(button)
+    QCursor.setPos(before if is_pointed else scroll.mapToGlobal(scroll.rect().bottomRight()) * 2)
+    if not is_pointed:
+        scroll.activateWindow()
+        button.setFocus()
+    qtbot.waitUntil(lambda: button.underMouse() if is_pointed else button.hasFocus())
+    assert scroll.verticalScrollBar().value() == 0
+    for shown in (LONG, 2 * LONG, "", 5 * LONG, "One line."):
+        text.setText(shown)
+        text.setVisible(bool(shown))
+        assert find_place(button) == before, shown
+    assert scroll.verticalScrollBar().value() > 0, "the room of the longest text stays"
+    scroll.verticalScrollBar().setValue(0)
+    assert find_place(button).y() > before.y()
+
+
+def test_content_that_becomes_lower_by_itself_moves_nothing(two_sections):
+    scroll, (paint, _), text, button = two_sections
+    QCursor.setPos(0, 0)
+    text.setText(LONG)
+    before = find_place(button)
+    text.hide()
+    assert find_place(button) == before
+    text.setText("Another text.")
+    text.show()
+    assert find_place(button) == before
+    paint.collapse()
+    paint.expand()
+    assert find_place(button).y() < before.y(), "the user has closed the section"
+    assert scroll.verticalScrollBar().value() == 0
+
+
+def test_a_section_that_is_closed_stays_under_the_pointer_and_leaves_no_room_after_scrolling(two_sections, qtbot):
+    scroll, (_, measure), text, _ = two_sections
+    bar, title = scroll.verticalScrollBar(), measure.title_button
+    QCursor.setPos(0, 0)
+    text.setText(8 * LONG)
+    find_place(title)
+    scroll.ensureWidgetVisible(title)
+    QCursor.setPos(find_place(title))
+    qtbot.waitUntil(title.underMouse)
+    before, natural = find_place(title), bar.maximum()
+    measure.collapse()
+    assert find_place(title) == before
+    bar.setValue(0)
+    QTest.qWait(2 * REST_MS)
+    assert bar.maximum() < natural
 
 
 def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot):

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_recorded_thickness
 from napari_melanoma.io.results import write_table
+from napari_melanoma.reports.disclosure import disclose_changes
 from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat, NothingToExportError
-from napari_melanoma.slides.synoptic_files import read_synoptic
+from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.slides.synoptic_files import read_depth, read_synoptic
 
+SIGNATURE_LEFT_OUT = "signed; name and date left out: they are personal data"
 COLUMNS = ("field", "label", "state", "value", "unit", "at_least", "detail", "origin", "suggested_by", "confirmed_from")
 
 
 def write_synoptic_json(
-    path: Path, report: SynopticReport, *, changes: Sequence[str] = (), personal: bool = False
+    path: Path,
+    report: SynopticReport,
+    *,
+    changes: Sequence[str] = (),
+    others: Sequence[Mapping[str, Any]] = (),
+    personal: bool = False,
 ) -> None:
     """Export a report as JSON; without ``personal``, names of readers, times and the history are left out.
 
-    ``changes``: what has changed since it was signed.
+    ``changes``: what has changed since it was signed. ``others``: changes of the readings and of the scale, which are
+    added to the history.
     """
     values: dict[str, Any] = (report if personal else report.without_persons()).model_dump(mode="json")
-    values[DERIVED] |= {"status": report.status, **({"changes": list(changes)} if changes else {})}
+    if personal:
+        values["history"] = sorted((*values["history"], *others), key=lambda change: parse_time(change["when"]))
+    left_out = {"signature": SIGNATURE_LEFT_OUT} if report.is_signed and not personal else {}
+    values[DERIVED] |= {"status": report.status, **left_out, **({"changes": list(changes)} if changes else {})}
     write_json(path, values)
 
 
@@ -53,7 +67,8 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
         if row.name == "breslow" and isinstance(mm, float):
             recorded = {"field": "breslow_recorded", "label": "Breslow thickness, recorded", "unit": "mm"}
             yield {**cells, **recorded, "value": format_recorded_thickness(mm).removesuffix(" mm"), "detail": ""}
-    yield {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+    status = {"field": "status", "label": "Status of the report", "state": "answered", "value": report.status}
+    yield {**status, "detail": SIGNATURE_LEFT_OUT if report.is_signed else None}
     for number, addendum in enumerate(report.addenda, start=1):
         yield {"field": f"addendum_{number}", "label": "Addendum", "state": "answered", "value": addendum.text}
     for change in changes:
@@ -62,7 +77,16 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
 
 def _write_json(path: Path, exported: ExportedSlide) -> None:
     report, changes = _read(exported)
-    write_synoptic_json(path, report, changes=changes, personal=exported.personal)
+    others = _list_other_changes(exported.folder) if exported.personal and exported.synoptic is None else ()
+    write_synoptic_json(path, report, changes=changes, others=others, personal=exported.personal)
+
+
+def _list_other_changes(folder: Path) -> list[dict[str, Any]]:
+    """List the changes of the depth readings and of the scale of a slide, in the form of the history of a report."""
+    depth, notes = read_depth(folder), read_notes(folder)
+    names = {change.reader for reading in depth.readings for change in reading.history}
+    changes = [change.model_dump(mode="json") for change in disclose_changes(depth, {name: name for name in names})]
+    return [*changes, *({"field": "scale", **asdict(change)} for change in notes.scale_changes)]
 
 
 def _write_csv(path: Path, exported: ExportedSlide) -> None:
@@ -80,7 +104,7 @@ def _read(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
     """Return the report, and what has changed since it was signed."""
     if exported.synoptic is not None:
         return exported.synoptic, exported.changes
-    report, changes = read_synoptic(exported.folder, exported.lesion, exported.slide)
+    report, changes = read_synoptic(exported.folder, exported.lesion, exported.slide, exported.reader)
     if report is None:
         raise NothingToExportError(
             f"{exported.folder.name}: there is no synoptic report yet. Fill in the form in the Slide dock first."

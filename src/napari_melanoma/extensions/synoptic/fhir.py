@@ -60,6 +60,7 @@ def build_diagnostic_report(
     """
     observations = [*_list_observations(report)]
     addenda = [f"Addendum: {addendum.text}" for addendum in report.addenda]
+    left_out = ["Signed; name and date left out: they are personal data."] if report.is_signed and not personal else []
     contained: list[Resource] = [
         *([] if patient is None else [_build_patient(patient, personal=personal)]),
         *observations,
@@ -75,7 +76,7 @@ def build_diagnostic_report(
         **subject,
         **(_describe_signature(report) if personal else {}),
         "result": [{"reference": f"#{observation['id']}"} for observation in observations],
-        "conclusion": _clean(" ".join((report.stage.text, *changes, *addenda, NOTICE))),
+        "conclusion": _clean(" ".join((report.stage.text, *left_out, *changes, *addenda, NOTICE))),
     }
 
 

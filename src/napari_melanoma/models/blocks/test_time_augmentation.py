@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
 
-from napari_melanoma.imaging.preprocessing import VIEWS
+from napari_melanoma.imaging.preprocessing import VIEWS, select_views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,14 +16,27 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 
 
-def make_views(images: Tensor, *, augmented: bool) -> Tensor:
-    """Return the eight views of each image, or the image alone unless ``augmented``.
+def make_views(images: Tensor, count: int) -> Tensor:
+    """Return ``select_views`` of each image.
 
     ``images``: float (batch, channel, row, column), square. Returns float (batch, view, channel, row, column).
     """
     turned = [
-        (images.transpose(-2, -1) if transposed else images).flip(axes)
-        for transposed, axes in (VIEWS if augmented else VIEWS[:1])
+        (images.transpose(-2, -1) if transposed else images).flip(axes) for transposed, axes in select_views(count)
+    ]
+    return torch.stack(turned, dim=1)
+
+
+def segment_views(network: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
+    """Run a network on views of images, and turn its maps back.
+
+    ``network``: from images to maps of the same rows and columns. ``images``: float (batch, channel, row, column).
+    Returns the maps of each view, float (batch, view, class, row, column), in the orientation of the images.
+    """
+    maps = network(make_views(images, count).flatten(0, 1)).unflatten(0, (-1, count))
+    turned = [
+        maps[:, number].flip(axes).transpose(-2, -1) if transposed else maps[:, number].flip(axes)
+        for number, (transposed, axes) in enumerate(select_views(count))
     ]
     return torch.stack(turned, dim=1)
 
@@ -33,7 +47,7 @@ def encode_views(network: ClassifierNetwork, images: Tensor, *, augmented: bool)
     ``images``: normalized float (batch, 3, row, column). Returns float (batch, view, channel, row, column), the deepest
     maps of each view, and float (batch, feature), the mean embedding over the views.
     """
-    views = make_views(images, augmented=augmented)
+    views = make_views(images, len(VIEWS) if augmented else 1)
     maps = network.encode(views.flatten(0, 1))
     split = (-1, views.shape[1])
     return maps[-1].unflatten(0, split), network.embed(maps).unflatten(0, split).mean(1)

@@ -14,7 +14,7 @@ import numpy as np
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.maps import stitched_shape
 from napari_melanoma.slides.plan import check_slide
-from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles
+from napari_melanoma.slides.tiling import CELL_OVERSAMPLING, TileGrid, TilingConfig, plan_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -57,7 +57,8 @@ class CellGrid:
         """
         check_slide(info)
         config = TilingConfig(side_px=block_px(mpp), mpp=mpp, margin_px=margin_px(mpp))
-        return cls(plan_tiles(info.levels, info.pixel_size, config, within or info.bounds))
+        area = within or info.bounds
+        return cls(plan_tiles(info.levels, info.pixel_size, config, area, oversampling=CELL_OVERSAMPLING))
 
     @property
     def _cells(self) -> TileGrid:

@@ -104,8 +104,7 @@ class CaseComparison(QObject):
         layers, self.layers = self.layers, None
         if layers is not None:
             layers.leave()
-            if self._dock.status.text == COMPARED:
-                self._dock.status.clear()
+            self._dock.status.end_message(COMPARED)
         if self._view is not None:
             self._view.clear()
 

@@ -35,6 +35,7 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
     FINDINGS_FIELDS,
+    HISTOLOGY_FIELDS,
     IMAGE_FIELDS,
     LESION_FIELDS,
     PATIENT_FIELDS,
@@ -49,6 +50,7 @@ from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
     WrappedLabel,
+    fill_column,
     named,
     quiet_label,
     reserve_space,
@@ -273,6 +275,7 @@ EMPTY_NOTE = "The case is empty."
 EMPTY_HINT = f"{EMPTY_NOTE} Drop images of the patient here, or add a lesion or images."
 OUTDATED = "Outdated: the case has changed since ({}). Open the slide and estimate again in the section Risk."
 CONFLICTING_FIELDS = "The case differs from the data used for this prediction: {}."
+HISTOLOGY_NOTE = "Histology, entered in the case, such as from an outside report:"
 SHARES = "Contribution of each part"
 
 
@@ -297,7 +300,12 @@ class LesionPage(QWidget):
         layout.addWidget(self.prediction_section)
         diagnosis = CaseForm("lesion", LESION_FIELDS, "lesion_form")
         findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
-        self.forms = (diagnosis, findings)
+        histology = CaseForm("lesion", HISTOLOGY_FIELDS, "histology_form")
+        self.forms = (diagnosis, findings, histology)
+        self.other_findings = _create_label("case_other_findings", "Findings of slides and of the synoptic report")
+        self.other_findings.setProperty("quiet", True)
+        entered = QWidget()
+        fill_column(entered, findings, quiet_label(HISTOLOGY_NOTE), histology, self.other_findings)
         self.risk = CaseRiskSection(icons)
         self.comparison_section = section("Over time", "case_comparison", None, settings, True)
         self.fusion_label = _create_label("case_fusion", "Photographs and slide")
@@ -309,7 +317,7 @@ class LesionPage(QWidget):
             self.comparison_section,
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
-            section("Findings", "case_findings", findings, settings, False),
+            section("Findings", "case_findings", entered, settings, False),
         )
         icons.add_sections(*self.sections)
         column = QVBoxLayout(self)
@@ -341,6 +349,11 @@ class LesionPage(QWidget):
             form.show_part(lesion, editable)
         update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
         return self.risk.show_lesion(case, lesion)
+
+    def show_other_findings(self, text: str) -> None:
+        """Show findings of the synoptic report and of readings of slides, with their authors; empty for none."""
+        self.other_findings.setText(text)
+        self.other_findings.setVisible(bool(text))
 
     def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
         """Show the prediction for the lesion, or why there is none.

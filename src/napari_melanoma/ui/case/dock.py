@@ -196,6 +196,9 @@ class CaseDock(CaseControls):
         self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
             self.show_lesion(case, lesion, editable)
+            store = self.controller.store
+            others = "" if store is None else formatting.describe_other_findings(lesion, store.folder)
+            self.lesion_page.show_other_findings(others)
             self.predictor.show_prediction(self.lesion_page, current)
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:

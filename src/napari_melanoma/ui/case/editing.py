@@ -13,11 +13,13 @@ from napari_melanoma.case import model
 from napari_melanoma.case.model import Case
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION
 from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ class CaseEditor(QObject):
     def set_part(self, name: str, text: str) -> None:
         """Set a field of the selected lesion or image."""
         part, change = self._tree.current_id, model.set_lesion if self._is_lesion() else model.set_image
+        if self._is_lesion() and name in model.FINDINGS.values():
+            reader = str(DockSettings().get(READER_SETTING, ""))
+            change = partial(_set_finding, reader)
         target = f"lesion {self._lesion_number(part)}" if self._is_lesion() else "the image"
         self._edit(
             lambda case: change(case, part, **{name: text}), f"{_format_field_name(name)} of {target}", f"{part} {name}"
@@ -178,6 +183,10 @@ class CaseEditor(QObject):
         except KeyError:  # the selected part no longer exists, as after a double click on a button
             return None
         return edited if self._controller.edit(edited, description, key) else None
+
+
+def _set_finding(reader: str, case: Case, lesion: str, **values: str) -> Case:
+    return model.set_lesion_findings(case, lesion, reader, utc_time(), **values)
 
 
 def _format_field_name(name: str) -> str:

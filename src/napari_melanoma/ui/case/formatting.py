@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari_melanoma.case.model import number_lesions
+from napari_melanoma.case.model import FINDINGS, number_lesions, report_value
 from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.data.body_sites import site_title, site_word
@@ -14,6 +14,8 @@ from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.body_map.widget import BodyMark
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_melanoma.case.model import Case, CaseImage, CaseLesion
     from napari_melanoma.ui.case.controller import CaseController
 
@@ -94,3 +96,28 @@ def format_notice(controller: CaseController, link: Callable[[str, str], str]) -
         names, count = html.escape(format_names(missing)), format_count(len(missing), "image")
         return f"{count} not found: {names}. All data are kept; {link('look', 'search for the files')}."
     return ""
+
+
+def describe_other_findings(lesion: CaseLesion, folder: Path) -> str:
+    """Describe the findings of a lesion that are not those entered in the case, a line for each author; empty for none.
+
+    They are in its synoptic report, or in readings of its slides. ``folder``: of the case.
+    """
+    from napari_melanoma.depth.synoptic import describe_finding
+    from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+    from napari_melanoma.reports.report_sections import read_case_readings
+
+    found: dict[str, list[str]] = {}
+    report = lesion.synoptic
+    for row in () if report is None else report.rows():
+        if report is None or row.name not in FINDINGS or row.state in ("missing", "suggested"):
+            continue
+        if (value := report_value(report, row.name)) is None or value != getattr(lesion, FINDINGS[row.name]):
+            author = f"signed by {report.signed_by}" if report.is_signed else "not signed"
+            found.setdefault(f"Synoptic report, {author}", []).append(f"{row.label.lower()} {row.text}")
+    for image in lesion.images:
+        for reading in read_case_readings(folder, image.id) if image.is_slide else ():
+            texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}
+            author = f"{image.path.name}, reading by {reading.reader or '(no name)'}"
+            found[author] = [f"{label} {text}" for label, text in texts.items() if text != "unknown"]
+    return "\n".join(f"{author}: {', '.join(texts)}." for author, texts in found.items() if texts)

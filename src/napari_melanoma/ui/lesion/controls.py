@@ -143,13 +143,13 @@ class LesionControls(SectionDock):
 
     def _show_results(self, image: Image | None) -> None:
         """Show results only if the photograph is visible: next to a slide, they could be mistaken for the slide's."""
-        in_view = image is None or bool(image.visible)
-        if not in_view:
+        reason = self.picker.hidden_reason
+        if image is not None and reason:
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
-            self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
-        self.hidden_notice.setVisible(not in_view)
+            self.hidden_notice.setText(f"'{name}' is {reason}: its results are not shown. {show}.")
+        self.hidden_notice.setVisible(bool(reason))
         for part in (self._results, self._result_notice):
-            part.setVisible(in_view)
+            part.setVisible(not reason)
 
     def _show_work_area(self) -> None:
         """Show the work area if there is a photograph, with all parts, so that the layout does not jump."""

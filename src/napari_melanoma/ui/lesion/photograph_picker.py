@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from typing import TYPE_CHECKING, get_args
+from weakref import WeakSet
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QPushButton, QVBoxLayout, QWidget
@@ -20,6 +21,7 @@ from napari_melanoma.ui.viewer.photographs import (
     get_pixel_aspect,
 )
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import (
@@ -65,6 +67,7 @@ class PhotographPicker(QWidget):
         self.ruler = RulerPanel(sessions.viewer, dock.settings)
         self._connections = connections
         self._last_identity: str | None = None
+        self._watched_slides: WeakSet[Image] = WeakSet()  # layers
         viewer = sessions.viewer
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
@@ -103,6 +106,18 @@ class PhotographPicker(QWidget):
         """The selected photograph; None if there is none."""
         return self._sessions.find(self.identity)
 
+    @property
+    def hidden_reason(self) -> str:
+        """How the selected photograph is hidden; empty if it is in view, or if there is none."""
+        image = None if self.session is None else self.session.image
+        if image is None:
+            return ""
+        if not image.visible:
+            return "hidden"
+        above = list(self._viewer.layers)[self._viewer.layers.index(image) :]
+        is_covered = any(one.is_shown and one.layers[0] in above for one in list_slides(self._viewer))
+        return "behind a slide" if is_covered else ""
+
     def set_modality(self, modality: str | None) -> None:
         """Set the type of the selected photograph as stated by the user; None: not stated."""
         session = self.session
@@ -128,6 +143,11 @@ class PhotographPicker(QWidget):
             self.combo.addItem(session.name, session.identity)
             self._watch_photograph(session)
         self.combo.setCurrentIndex(self.combo.findData(selected))
+        for layer in (layer for slide in list_slides(self._viewer) for layer in slide.layers):
+            layer = getattr(layer, "__wrapped__", layer)  # napari passes proxies to docks, which are short-lived
+            if layer not in self._watched_slides:
+                self._watched_slides.add(layer)
+                self._connections.connect(layer.events.visible, self._on_slide_visible)
         current = self.session
         if current is not None and previous not in (None, selected) and not current.image.visible:
             show_photograph(self._viewer, current.image)  # the visible one was removed
@@ -181,6 +201,10 @@ class PhotographPicker(QWidget):
         if photographs.get_identity(event.source) == self.identity:
             self.visibility_changed.emit()
 
+    def _on_slide_visible(self, event: Event) -> None:
+        """Emit that a slide was shown or hidden, which may cover the photograph."""
+        self.visibility_changed.emit()
+
     def _on_active(self, event: Event) -> None:
         """Select the photograph of the layer that the user selected."""
         index = -1 if event.value is None else self.combo.findData(photographs.get_identity(event.value))
@@ -191,7 +215,7 @@ class PhotographPicker(QWidget):
     def show_current(self, index: int = 0) -> None:
         """Show the selected photograph."""
         session = self.session
-        if session is not None and (self.combo.count() > 1 or not session.image.visible):
+        if session is not None and (self.combo.count() > 1 or self.hidden_reason):
             show_photograph(self._viewer, session.image)
         self._update_state()
 

@@ -263,7 +263,7 @@ class ReviewDock(LibraryDock):
 
     def _on_link(self, link: str) -> None:
         if link == "import" and self.mask_import.is_running:
-            self.status.show_message(IMPORT_RUNNING)
+            self.status.show_briefly(IMPORT_RUNNING)
         elif link == "import":
             self.mask_import.choose_masks()
         elif link == "undo_label":

@@ -32,12 +32,13 @@ CONTENT = "has content"
 class SectionDock(QWidget):
     """A dock that hosts sections; ``name``: starts the names of shortcuts and of frames, such as ``slide``.
 
-    ``choice``: which sections are shown.
+    ``choice``: which sections are shown. ``first_sections``: titles of those that may be expanded at first.
     """
 
     name: str
     settings: DockSettings
     choice: SectionChoice
+    first_sections: tuple[str, ...] = ()
 
     def list_places(self) -> Mapping[str, QWidget]:
         """Return where sections are shown, from top to bottom, by title: frames, or widgets with a layout."""

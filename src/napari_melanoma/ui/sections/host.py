@@ -17,7 +17,7 @@ from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import CollapsibleSection, problem_label, section, section_title
+from napari_melanoma.ui.widgets.style import CollapsibleSection, KeptRoom, problem_label, section, section_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +41,13 @@ Session = TypeVar("Session", bound=HostedSession)
 class HostedSection(Generic[Session]):
     """A section with its place in the dock.
 
-    ``is_added``: the dock had no place for it. ``is_shown``: it shows the session on the canvas.
+    ``opens_first``: whether it may be expanded at first. ``is_shown``: it shows the session on the canvas.
     ``widget``: of the open section, None while it is closed.
     """
 
     frame: QWidget
     section: SectionBase[Session]
-    is_added: bool
+    opens_first: bool
     is_shown: bool = False
     widget: QWidget | None = None
 
@@ -60,8 +60,8 @@ class HostedSection(Generic[Session]):
 class SectionHost(QObject, Generic[Session]):
     """Open the sections of a base class on the displayed session, each in the part of the dock that has its title.
 
-    ``session``: that is displayed; None for none. ``is_open_first``: whether added sections are expanded that the user
-    has never expanded or collapsed.
+    ``session``: that is displayed; None for none. ``is_open_first``: whether sections for which the dock has no place,
+    and its ``first_sections``, are expanded if the user has never expanded or collapsed them.
     """
 
     failed = Signal(object)
@@ -135,21 +135,21 @@ class SectionHost(QObject, Generic[Session]):
         if place is not None and isinstance(made, GuardedSection):
             self.failed.emit(made.plugin.make_error(f"expected a new title, found that of the section {title}"))
             return
-        is_added = place is None
+        opens_first = place is None or title in dock.first_sections
         if place is None:
             name = f"{dock.name}_{title.lower()}_section"
             place = frame = section(title, name, None, dock.settings, self._is_open_first)
             dock.add_section(frame)
-        self.sections[title] = hosted = HostedSection(place, made, is_added)
+        self.sections[title] = hosted = HostedSection(place, made, opens_first)
         if isinstance(place, CollapsibleSection):
             place.toggled.connect(partial(self._on_toggled, hosted))
         for tool in (one for one in made.tools if f"{dock.name}.{one}" in SHORTCUTS):
             add_shortcut(dock, f"{dock.name}.{tool}", partial(self.toggle_tool, tool))
 
     def _show_defaults(self) -> None:
-        """Expand or collapse added sections as the user did last."""
+        """Expand or collapse sections as the user did last."""
         for hosted in self.sections.values():
-            if hosted.is_added and isinstance(hosted.frame, CollapsibleSection):
+            if hosted.opens_first and isinstance(hosted.frame, CollapsibleSection):
                 self._show_default(hosted.frame, self._is_open_first)
 
     def _show_default(self, frame: CollapsibleSection, default: bool) -> None:
@@ -173,6 +173,8 @@ class SectionHost(QObject, Generic[Session]):
         return [title for title, hosted in self.sections.items() if hosted.section.has_content(session)]
 
     def _open_sections(self) -> None:
+        if self.session is None:
+            return  # the sections of the previous image stay until those of the next one are known
         with ExitStack() as steps:  # all are opened, also if one fails
             steps.callback(self.dock.choice.update)  # last: what was read may be content
             for hosted in reversed(self.sections.values()):
@@ -196,7 +198,7 @@ class SectionHost(QObject, Generic[Session]):
             hosted.is_shown = True
         if hosted.widget is None and hosted.is_expanded:
             hosted.widget = problem_label(problem) if problem else part.open(session)
-            if isinstance(hosted.frame, CollapsibleSection):
+            if isinstance(hosted.frame, KeptRoom):
                 hosted.frame.add_widget(hosted.widget)
             else:
                 hosted.frame.layout().addWidget(hosted.widget)
@@ -228,11 +230,16 @@ def _close(hosted: HostedSection[Session]) -> None:
             hosted.section.close()
     finally:
         widget, hosted.widget = hosted.widget, None
+        focus = QApplication.focusWidget()
+        if widget is not None and focus is not None and widget.isAncestorOf(focus):
+            focus.clearFocus()  # otherwise Qt gives it to a widget further down, which would be kept in place
         if widget is not None and hosted.section.keeps_widget and was_shown:  # otherwise it states a problem
             widget.hide()
         elif widget is not None:
             widget.setParent(None)  # not found by its name any more
             widget.deleteLater()
+        if isinstance(hosted.frame, KeptRoom):
+            hosted.frame.clear()
 
 
 def _set_tab_order(place: QWidget, widget: QWidget) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import file_stamp
+from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import (
+    DEPTH_FILE,
     LINE_FIELDS,
     MODEL_READER,
     DepthReading,
@@ -45,6 +49,7 @@ UNREADABLE_REPORT = (
     "The reading is locked: the synoptic report cannot be read, and it may be signed. Restore or remove its file "
     "synoptic.json, and open the slide again."
 )
+KEPT_ELSEWHERE = "Another program has changed the readings of this slide. That of {} is kept as it is in the file."
 READER_MEASURED = "the reader has measured this slide before"
 READER_EXISTS = "{} has measured this slide before. The reading without a name is kept separately."
 
@@ -260,24 +265,37 @@ class DepthDocument(Document[SlideDepthReadings]):
         self.save()
 
     def _write(self, unsaved: Unsaved[SlideDepthReadings]) -> Stored[SlideDepthReadings]:
-        """Write the readings, except that of a reader who has signed in another window or program in the meantime."""
+        """Write the readings, except that of a reader who has signed in another window or program in the meantime.
+
+        Nor are readings of others replaced that another window or program has changed.
+        """
         from napari_melanoma.slides.synoptic_files import SIGNED_ELSEWHERE, find_other_signature, read_depth
 
         folder, depth = unsaved.folder, unsaved.value
-        signed = find_other_signature(folder, self._report.value)
-        if signed is None:
+        signed, stamp = find_other_signature(folder, self._report.value), file_stamp(folder / DEPTH_FILE)
+        is_changed = stamp not in (None, self._stored.stamp)
+        others: list[DepthReading] = []
+        with suppress(InputError):  # a damaged file is backed up
+            others = list(read_depth(folder).readings) if signed is not None or is_changed else []
+        kept = [one for one in others if one.reader != self.reader] if is_changed else []
+        if signed is not None:
+            kept = [one for one in others if one.reader == signed.signed_by or one in kept]
+        kept = [one for one in kept if one != depth.reading_by(one.reader)]
+        if not kept:
             return super()._write(unsaved)
-        kept = read_depth(folder).reading_by(signed.signed_by)
-        if kept is None or kept == depth.reading_by(signed.signed_by):
-            return super()._write(unsaved)
-        stored = super()._write(replace(unsaved, value=with_reading(depth, kept)))
-        note = SIGNED_ELSEWHERE.format("reading", signed.signed_by)
+        stored = super()._write(replace(unsaved, value=reduce(with_reading, kept, depth)))
+        is_signer = signed is not None and signed.signed_by in {one.reader for one in kept}
+        if signed is not None and is_signer:
+            note = SIGNED_ELSEWHERE.format("reading", signed.signed_by)
+        else:
+            note = KEPT_ELSEWHERE.format(format_names([one.reader or "(no name)" for one in kept]))
         return replace(stored, notes=(note, *stored.notes), replaces=True)
 
     def _on_written(self, stored: Stored[SlideDepthReadings] | None) -> None:
         super()._on_written(stored)
         if stored is not None and stored.replaces:
             self._report.reload()
+        self._report.update_file_changes()
 
     def _restore(
         self, previous: History[SlideDepthReadings], restored: History[SlideDepthReadings]
@@ -303,13 +321,15 @@ class DepthDocument(Document[SlideDepthReadings]):
         else:
             self.complete(lambda depth: rename_reader(depth, "", self.reader))
             self._save()
+            if self._report.has_file and not self._report.value.reader:
+                self._report.set_reader(self.reader)
             self._show_reader_message(READING_NAMED.format(self.reader))
 
     def _show_reader_message(self, text: str) -> None:
         """Show a message; an empty text clears the previous one, unless another part of the dock has replaced it."""
-        status = self._services.status
-        if text or status.text == self._reader_message:
-            status.show_message(text)
+        self._services.status.end_message(self._reader_message)
+        if text:
+            self._services.status.show_message(text)
         self._reader_message = text
 
     def _on_predictions(self, predicted: DepthPredictions) -> None:
@@ -342,4 +362,4 @@ def _read_predictions(folder: Path) -> DepthPredictions:
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 
 
-DEPTH_DOCUMENT = DocumentKind("depth", SlideDepthReadings(), _read, _write, DepthDocument)
+DEPTH_DOCUMENT = DocumentKind("depth", SlideDepthReadings(), _read, _write, DepthDocument, DEPTH_FILE)

@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.files import file_stamp
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter, Stamp
@@ -180,7 +181,8 @@ class DocumentKind(Generic[Value]):
 
     ``empty``: the value until the file has been read. ``read`` and ``write`` are called in a thread; ``write``: with
     the content when the file was last read or written, so that it can back up a file that another program has changed.
-    ``create``: creates a document of a subclass for a session.
+    ``create``: creates a document of a subclass for a session. ``file``: name of the file, to notice changes by other
+    programs; empty if they are not followed.
     """
 
     name: str
@@ -188,6 +190,7 @@ class DocumentKind(Generic[Value]):
     read: Callable[[SlideFolder], Stored[Value]]
     write: Callable[[SlideFolder, Value, Stored[Value]], Stored[Value]]
     create: Callable[[Any], Document[Value]] | None = None
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ class Document(Edited[Value]):
         self.kind, self.location = kind, location
         self.is_ready, self.problem = False, ""
         self._stored = Stored(kind.empty)
+        self._seen: Stamp | None = None  # version of the file when it was last checked
         self._task_count = 0
         self.queue = LatestJobQueue(parent)
         self.queue.succeeded.connect(_finish)
@@ -256,6 +260,17 @@ class Document(Edited[Value]):
     def reload(self) -> None:
         """Read the file again, which another program has changed."""
         self.submit(self._read, self._on_read)
+
+    def reload_if_changed(self) -> bool:
+        """Read the file again if another program has changed it; return whether it has."""
+        if not self.kind.file or not self.is_ready or self.queue.busy:
+            return False
+        stamp = file_stamp(self.location.folder / self.kind.file)
+        if stamp in (self._stored.stamp, self._seen):
+            return False
+        self._seen = stamp
+        self.reload()
+        return True
 
     def save(self) -> None:
         """Store the value, also if it was not changed by a step."""
@@ -305,7 +320,7 @@ class Document(Edited[Value]):
             self.problem = str(stored) or type(stored).__name__
             self.failed.emit(stored)
         else:
-            self._stored = stored
+            self.problem, self._stored = "", stored
             self._show_notes(stored)
             self.set(stored.value)
         self.ready.emit()

@@ -166,7 +166,7 @@ class PhotographCorrections(QObject):
 
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
         if image_id is None:
-            self._status.show_message("Nothing to undo.")
+            self._status.show_briefly("Nothing to undo.")
             return
         for session in self._sessions:
             if _is_undone(session, image_id, index):

@@ -49,8 +49,8 @@ class PredictionStatus(QObject):
     def _on_heatmap_options(self, options: HeatmapOptions) -> None:
         """Clear the error of the last request, if another one is made."""
         is_repeated = not options.is_shown or options.method != self._failed_method
-        if is_repeated and self._error and self._status.text == self._error:
-            self._status.clear()
+        if is_repeated:
+            self._status.end_message(self._error)
 
     def _on_cancelled(self, task: str) -> None:
         if task == TASK:

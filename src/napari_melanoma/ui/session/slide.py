@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from psygnal import Signal
 from qtpy.compat import isalive
 
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.navigation import ViewHistory
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QImage
     from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
+    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
@@ -97,6 +99,9 @@ class SessionServices(Protocol):
 
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save the notes of a slide in the background."""
+
+    def follow_scale(self, location: SlideResultLocation) -> bool:
+        """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
 
 
 class SlideSession:
@@ -255,6 +260,17 @@ class SlideSession:
             self.notes.set(replace(notes, fingerprint=self.slide.info.fingerprint))
             self.services.save_notes(self.location)
 
+    def set_scale(self, size: PixelSize | None, before: PixelSize | None) -> None:
+        """Save the pixel size that the user gave, None for that of the file, with the change of the current scale.
+
+        ``before``: the previous one.
+        """
+        from napari_melanoma.slides.notes import ScaleChange
+
+        change = ScaleChange(before, self.slide.info.pixel_size, self.services.reader, utc_time())
+        changes = (change,) if change.before != change.after else ()
+        self.edit_notes(lambda notes: replace(notes, pixel_size=size, scale_changes=(*notes.scale_changes, *changes)))
+
     def update(self, location: SlideResultLocation) -> None:
         """Use the results that were found when the slide is displayed again; notes changed since are kept."""
         if self.notes.value is not location.known_notes:
@@ -270,6 +286,17 @@ class SlideSession:
         if replaced.slide.slide is self.slide.slide:
             self.is_display_restored = replaced.is_display_restored
             self.view_history.trail = replaced.view_history.trail
+
+    def check_files(self) -> bool:
+        """Follow what other programs have changed since the files were read.
+
+        Returns whether they have changed the readings, the synoptic report or the scale.
+        """
+        if "synoptic" not in self._documents:
+            return False
+        changed = (self.synoptic.reload_if_changed(), self.depth.reload_if_changed())
+        self.synoptic.compare_files()
+        return self.services.follow_scale(self.location) or any(changed)
 
     def flush(self) -> None:
         """Save everything now: the window may be about to close."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import OUTLINES, RESULT
 from napari_melanoma.slides.synoptic_files import (
     ANALYSIS_ENTRIES,
+    BASIS_FILES,
+    DAMAGED,
     LESION_ENTRIES,
+    SYNOPTIC_FILE,
     SignatureBasis,
     list_changes_since_signature,
     read_signature_basis,
+    read_stated_synoptic,
     read_stored_synoptic,
     store_synoptic,
 )
@@ -41,6 +46,8 @@ class SynopticDocument(Document[SynopticReport]):
         self._session, self._services = session, session.services
         self._compared: tuple[object, ...] = (None,) * 6  # the state that ``_changes`` is about
         self._changes: tuple[str, ...] = ()
+        self._compared_files: tuple[object, ...] = ()  # the versions of the files that ``_file_changes`` is about
+        self._file_changes: tuple[str, ...] = ()
 
     @property
     def shows_stored_lesions(self) -> bool:
@@ -85,6 +92,8 @@ class SynopticDocument(Document[SynopticReport]):
     def list_changes(self) -> tuple[str, ...]:
         """State what has changed since the report was signed; empty if it is not signed."""
         report, session = self.value, self._session
+        if self.problem:
+            return (DAMAGED,)
         if not report.is_signed:
             return ()
         lesion = find_slide_lesion(self._services.window, session.slide)
@@ -92,7 +101,37 @@ class SynopticDocument(Document[SynopticReport]):
         if any(one is not other for one, other in zip(state, self._compared, strict=True)):  # outlines may be many
             self._compared = state
             self._changes = list_changes_since_signature(report, self.read_basis(report.signed_by))
-        return self._changes
+        return tuple(dict.fromkeys((*self._changes, *self._file_changes)))
+
+    def compare_files(self) -> None:
+        """Compare what is stored with what the report rested on when signed, as other programs see it, if it is new."""
+        folder, slide = self.location.folder, self.location.slide
+        stamps = tuple(file_stamp(path) for path in (*(folder / name for name in BASIS_FILES), slide))
+        if not self.value.is_signed or stamps == self._compared_files:
+            return
+        self._compared_files = stamps
+        self.submit(lambda run: read_stated_synoptic(folder, slide=slide)[1], self._on_compared)
+
+    def update_file_changes(self) -> None:
+        """Compare the files again if they differed: this window has written one of them."""
+        if self._file_changes:
+            self.compare_files()
+
+    def _on_compared(self, changes: tuple[str, ...]) -> None:
+        if changes != self._file_changes:
+            self._session.lesions.saved.connect(self.update_file_changes, unique=True)
+            self._file_changes = changes
+            self.refresh()
+
+    def _on_written(self, stored: Stored[SynopticReport] | None) -> None:
+        super()._on_written(stored)
+        self.update_file_changes()
+
+    def set_reader(self, reader: str) -> None:
+        """Record whose findings the report contains until it is signed, in its file, from which it is exported."""
+        if not self.has_file or self.value.reader != reader:
+            self.complete(lambda one: one if one.is_signed else one.model_copy(update={"reader": reader}))
+            self.save()
 
     def find_scale_lock(self) -> str:
         """Return why the scale of the slide must not be changed now; empty if it may."""
@@ -119,4 +158,4 @@ def _write(location: SlideFolder, report: SynopticReport, stored: Stored[Synopti
     return Stored(saved.report, saved.stamp, saved.notes, replaces=saved.report is not report)
 
 
-SYNOPTIC_DOCUMENT = DocumentKind("synoptic", SynopticReport(), _read, _write, SynopticDocument)
+SYNOPTIC_DOCUMENT = DocumentKind("synoptic", SynopticReport(), _read, _write, SynopticDocument, SYNOPTIC_FILE)

@@ -11,9 +11,11 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.slides.reading.slide import NOT_STATED
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_main_window
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
+from napari_melanoma.ui.widgets.style import READING
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -61,6 +63,7 @@ class SlideContext(QObject):
         run_manager: SlideRunManager,
     ) -> None:
         super().__init__(dock)
+        reader_changed().changed.connect(self.reader_changed)
         self.dock, self.viewer = dock, viewer
         self.settings, self.icons, self.connections = settings, icons, connections
         self.status, self.waiting, self.run_manager = status, waiting, run_manager
@@ -79,11 +82,11 @@ class SlideContext(QObject):
         from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME  # a dock opens without it
 
         if name.lower() == MODEL_READER:
-            self.status.show_message(RESERVED_READER_NAME)
             self.reader_changed.emit(self.reader)
+            self.status.show_until(RESERVED_READER_NAME, self.reader_changed)
         elif name != self.reader:
             self.settings.set(READER_SETTING, name)
-            self.reader_changed.emit(name)
+            reader_changed().changed.emit(name)
 
     @property
     def window(self) -> QWidget:
@@ -109,6 +112,15 @@ class SlideContext(QObject):
         """Save the notes of a slide in the background."""
         self.run_manager.save_notes(location)
 
+    def follow_scale(self, location: SlideResultLocation) -> bool:
+        """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
+        self.run_manager.flush_notes()
+        slide = self.slide
+        if slide is None or location.notes_file.read_scale() == location.notes.pixel_size:
+            return False
+        self.run_manager.find_results(slide.info, slide.identity, location.notes)
+        return True
+
     @property
     def result_location(self) -> SlideResultLocation | None:
         """Location of the shown results, which are those of the whole slide or of the view; None until it was found."""
@@ -124,11 +136,14 @@ FLUORESCENCE_NOTICE = (
 NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
-def describe_slide(info: SlideInfo) -> str:
-    """Describe a slide in two lines: scale, magnification and format, then its size."""
-    size = info.pixel_size
+def describe_slide(info: SlideInfo, *, is_scale_known: bool = True) -> str:
+    """Describe a slide in two lines: scale, magnification and format, then its size.
+
+    ``is_scale_known``: whether the scale is that of the file because the user has set no other one.
+    """
+    size = info.pixel_size if is_scale_known else None
     if size is None:
-        scale = "no scale"
+        scale = "no scale" if is_scale_known else READING
     else:
         same = abs(size.y_um / size.x_um - 1) < 0.005
         number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"

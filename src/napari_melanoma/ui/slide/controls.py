@@ -26,14 +26,18 @@ from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
+    READING,
     CollapsibleSection,
     Connections,
+    KeptRoom,
     ThemedIcons,
     WrappedLabel,
     column,
     fill_column,
     form_layout,
     named,
+    quiet_label,
+    remember_height,
     row,
     scroll_area,
     section,
@@ -54,8 +58,9 @@ IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
-DEFAULT_SECTIONS = ("Measure", "Depth", "Synoptic report", "Regions")  # with Paint and those of plug-ins
-ANALYSIS_SECTIONS = ("Analysis", "Heatmap", "Lesions", "Area and probability", "Risk")
+DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Synoptic report", "Regions")  # with those of plug-ins
+RESULT_SECTIONS = ("Heatmap", "Lesions", "Area and probability")
+ANALYSIS_SECTIONS = ("Analysis", *RESULT_SECTIONS, "Risk")
 
 
 class SlideWelcome(Welcome):
@@ -97,6 +102,7 @@ class SlideControls(SectionDock):
 
     export_requested = Signal(str)
     name = "slide"
+    first_sections = ("Paint",)
     _grouped_widgets: tuple[tuple[QWidget, ...], ...]
     _groups: tuple[QWidget, ...]
 
@@ -166,13 +172,19 @@ class SlideControls(SectionDock):
         }
         return options.model_copy(update=values)
 
-    def show_slide_controls(self, has_slide: bool) -> None:
-        """Show the controls for a slide, or the drop area."""
+    def show_slide_controls(self, has_slide: bool, *, is_known: bool) -> None:
+        """Show the controls for a slide, or the drop area.
+
+        ``is_known``: its results were found, which decides the sections. Those of a previous slide stay until then.
+        """
         self.welcome.setVisible(not has_slide)
         # A scroll bar that appears only when needed changes width and height of the content, and may flicker.
         always, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOn, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self.content_scroll.setVerticalScrollBarPolicy(always if has_slide else needed)
-        self._set_work_visible(has_slide and not self.waiting.is_opening)
+        is_open = has_slide and not self.waiting.is_opening
+        self._reading_label.setVisible(not (is_known or self._is_work_visible))
+        self._work_area.setVisible(is_open)
+        self._set_work_visible(is_open and (is_known or self._is_work_visible))
         self._files.setVisible(has_slide)
 
     def list_tabs(self) -> dict[str, tuple[QWidget, ...]]:
@@ -198,16 +210,17 @@ class SlideControls(SectionDock):
         is_sample = session is not None and session.location.is_phantom
         added = {title for title, frame in self.list_places().items() if frame.property(HOSTED) is True}
         analysis = ANALYSIS_SECTIONS if is_sample or self.model_picker.has_own_models else ()
+        if session is not None and (session.location.is_analyzed or session.location.is_view_analyzed):
+            analysis = (*analysis, *RESULT_SECTIONS)  # before the results are read: nothing is inserted later
         return {*DEFAULT_SECTIONS, *added, *analysis}
 
     def add_section(self, frame: CollapsibleSection) -> None:
-        """Add a section above the others."""
+        """Add a section below the others, which stay where they are."""
         self.icons.add_sections(frame)
-        views, *others = self._grouped_widgets
-        first = sum(isinstance(part, CollapsibleSection) and part.property(HOSTED) is True for part in views)
+        *others, last = self._grouped_widgets
         frame.setProperty(HOSTED, True)
-        self._grouped_widgets = ((*views[:first], frame, *views[first:]), *others)
-        self.waiting.add_widget(frame, partial(self._groups[0].layout().insertWidget, first))
+        self._grouped_widgets = (*others, (*last, frame))
+        self.waiting.add_widget(frame, self._groups[-1].layout().addWidget)
         self.waiting.run_after()
 
     def update_analyze_buttons(self, blocker: str, has_results: bool) -> None:
@@ -226,9 +239,9 @@ class SlideControls(SectionDock):
     def _set_work_visible(self, visible: bool) -> None:
         """Show the controls for a slide group by group, because Qt takes long to show so many widgets."""
         if visible and not self._is_work_visible:
-            self.waiting.run_after(*(partial(self._show_group, group) for group in (self._work_area, *self._groups)))
+            self.waiting.run_after(*(partial(self._show_group, group) for group in self._groups))
         elif not visible:
-            for group in (self._work_area, *self._groups):
+            for group in self._groups:
                 group.hide()
         self._is_work_visible = visible
 
@@ -296,7 +309,8 @@ class SlideControls(SectionDock):
         )
         self._create_lazy_sections()
         views = (self.display_section, self.measurement_section, self.side_by_side_section)
-        self.prediction_area = column()
+        self.prediction_area = KeptRoom()
+        remember_height(self.prediction_area, "slide_prediction", self.settings)
         results = (
             self.prediction_area,
             section("Heatmap", "slide_heatmap_section", None, self.settings, True),
@@ -308,9 +322,10 @@ class SlideControls(SectionDock):
         analysis = column(models, self.options_section, buttons, self.run_panel, spacing=ROWS_PX)
         self.analysis_section = section("Analysis", "slide_analysis_section", analysis, self.settings, True)
         self._grouped_widgets = (
-            (self.worklist_section, *sections, *views),
+            (self.paint_section, self.worklist_section, *sections, *views),
             (self.analysis_section,),
-            (*results, self.depth_section, self.synoptic_section, self.risk_section, self.regions_section),
+            # Last, a section that appears when its file has been read
+            (*results, self.depth_section, self.synoptic_section, self.regions_section, self.risk_section),
         )
         self._groups = tuple(column(spacing=ROWS_PX) for _ in self._grouped_widgets)
         self.icons.add_sections(
@@ -323,10 +338,13 @@ class SlideControls(SectionDock):
         self.hidden_notice.linkActivated.connect(lambda _: self.picker.show_selected())
         self.picker.visibility_changed.connect(lambda: self.show_visibility(self.picker.slide))
         self.choice = SectionChoice(self)
-        return column(self.picker, self.scale_panel, *self._groups, row(self.choice.button), spacing=ROWS_PX)
+        self._reading_label = named(quiet_label(READING), "slide_reading", "State of the slide")
+        parts = (self.picker, self.scale_panel, self._reading_label, *self._groups, row(self.choice.button))
+        return column(*parts, spacing=ROWS_PX)
 
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
+        self.paint_section = section("Paint", "slide_paint_section", None, self.settings, False)
         self.worklist_section = section("Slides of a folder", "slide_worklist_section", None, self.settings, False)
         self.measurement_section = section("Measure", "slide_measure_section", None, self.settings, False)
         self.display_section = section("Display", "slide_display_section", None, self.settings, False)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.dicom_report import is_dicom_report
@@ -51,6 +50,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+    from qtpy.QtGui import QWindow
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.options import SlideOptions
@@ -81,6 +81,7 @@ class SlideDock(SlideControls):
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
+        self.picker.is_scale_known = lambda identity: self.sections.hosted.sessions.get(identity) is not None
         self.exporter = SlideExporter(self, self.sections.hosted)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.sections.hosted)
@@ -203,7 +204,7 @@ class SlideDock(SlideControls):
         info = None if self.slide is None else self.slide.info
         picker, running = self.model_picker, self.run_panel.active or self.run_manager.is_starting
         self.show_visibility(self.slide)
-        self.show_slide_controls(info is not None)
+        self.show_slide_controls(info is not None, is_known=self.context.session is not None)
         blocker = find_analysis_blocker(info, picker.model, fluorescence=picker.reads_fluorescence, running=running)
         session = self.context.session
         has_results = session is not None and bool(session.results.value.content)
@@ -303,6 +304,9 @@ class SlideDock(SlideControls):
             show_failure(self.status, InputError(problem))
         if location.notes.pixel_size not in (None, self.slide.info.pixel_size):
             self._set_pixel_size(location.notes.pixel_size)
+        self.picker.update_description()
+        if not (location.is_analyzed or location.is_view_analyzed):
+            self.prediction_area.release_height()  # no prediction follows
         self.sections.hosted.show_results()
         if self.analysis is not None:  # the results were searched twice
             self.analysis.close()
@@ -315,7 +319,7 @@ class SlideDock(SlideControls):
     def _on_scale_toggled(self, on: bool) -> None:
         lock = self.context.session.synoptic.find_scale_lock() if on and self.context.session is not None else ""
         if lock:
-            self.status.show_message(lock)
+            self.status.show_briefly(lock)
             self.picker.scale_button.setChecked(False)
         elif on and self.slide is not None:
             self.scale_panel.start(self.slide)
@@ -329,11 +333,12 @@ class SlideDock(SlideControls):
         self.picker.scale_button.setChecked(False)
         session = self.context.session
         if session is not None and (lock := session.synoptic.find_scale_lock()):
-            self.status.show_message(lock)
+            self.status.show_briefly(lock)
             return
+        before = self.slide.info.pixel_size
         self._set_pixel_size(size)
         if session is not None:
-            session.edit_notes(lambda notes: replace(notes, pixel_size=size))
+            session.set_scale(size, before)
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_briefly(f"Scale: {text}.")
 
@@ -489,18 +494,27 @@ class SlideSections(QObject):
         self.hosted.session_changed.connect(self._on_session)
         self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
         context.analysis_requested.connect(self._on_analysis_requested)
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        application.focusWindowChanged.connect(self._on_focus_window)
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""
         self._connections.close()
         for value in () if session is None else (session.results, session.lesions, session.tissue):
             self._connections.connect(value.changed, lambda _: self._controls.choice.update())
-        self._controls.choice.update()
+        if session is not None:  # otherwise the sections of the previous slide stay until its results were found
+            self._controls.choice.update()
 
     def share_run(self, update: SlideRunUpdate) -> None:
         """Share an update of the analysis with the sections."""
         if self._context.session is not None:
             self._context.session.run.set(update)
+
+    def _on_focus_window(self, window: QWindow | None) -> None:
+        """Follow what other programs have changed while another window had the focus."""
+        if window is not None and self._context.session is not None:
+            self._context.session.check_files()
 
     def flush(self) -> None:
         """Store what was just entered or drawn, before another slide is displayed."""

@@ -142,6 +142,7 @@ class SlideExporter(QObject):
                 saved=False,
                 with_invalid_depth=session.depth.state.shows_invalid,
                 lesion=find_slide_lesion(context.window, session.slide),
+                reader=session.depth.reader,
             )
             self._write_tasks.submit(kind, lambda: partial(_write_export, kind, path, exported))
 

@@ -260,8 +260,9 @@ class ReadingKeys(QObject):
         if self._slide is not None:
             kept = None if self._find_tool() is None else self._viewer.layers.selection.active
             is_hidden = slide_layers.toggle_overlays(self._viewer, self._slide, kept)
-            key = list_keys("slide.overlays")[0]
-            self._context.status.show_message(f"Overlays are hidden; {key} shows them." if is_hidden else "")
+            message = f"Overlays are hidden; {list_keys('slide.overlays')[0]} shows them."
+            status = self._context.status
+            (status.show_message if is_hidden else status.end_message)(message)
 
     def _zoom(self, factor: float) -> None:
         """Zoom at the mouse pointer, or at the center if the pointer is not on the canvas."""

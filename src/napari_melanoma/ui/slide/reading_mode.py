@@ -100,7 +100,7 @@ class ReadingMode(WindowGuard):
             return
         obstacle = NO_SLIDE if slide is None else "" if slide.is_shown else NOT_SHOWN
         if obstacle or not isinstance(window, QMainWindow) or not isinstance(frame, QDockWidget):
-            self._context.status.show_message(obstacle or NO_WINDOW)
+            self._context.status.show_briefly(obstacle or NO_WINDOW)
             if isinstance(frame, QDockWidget):
                 frame.raise_()
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ class SlidePicker(QWidget):
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
         self._viewer, self._connections = viewer, connections
+        self.is_scale_known: Callable[[str], bool] = lambda identity: True  # whether the user's own scale was searched
         self._current_slide: tuple[object, ...] | None = None  # what identifies the shown slide, see update_description
         next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
@@ -164,8 +165,9 @@ class SlidePicker(QWidget):
         """Show description and warnings of the selected slide, and emit ``changed`` if it is another slide."""
         slide = self.slide
         info = None if slide is None else slide.info
-        self._description_label.setText("" if info is None else describe_slide(info))
-        warnings = [] if info is None else list_slide_warnings(info)
+        is_known = slide is not None and self.is_scale_known(slide.identity)
+        self._description_label.setText("" if info is None else describe_slide(info, is_scale_known=is_known))
+        warnings = list_slide_warnings(info) if info is not None and is_known else []
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))
         several = self.combo.count() > 1

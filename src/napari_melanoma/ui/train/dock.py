@@ -231,7 +231,7 @@ class TrainDock(TrainControls):
 
     def _on_save(self, path: Path) -> None:
         if not self.data_picker.datasets:
-            self.status.show_message(f"A recipe needs data sets. {NO_DATA}")
+            self.status.show_until(f"A recipe needs data sets. {NO_DATA}", self.data_picker.changed)
             return
         try:
             recipe = self.build_recipe()

@@ -104,8 +104,8 @@ class RunController(QObject):
             self._launcher.resume(run)
 
     def show_run(self, run: Path) -> None:
-        if run != self._controls.run_page.path and self._decision_message == self._controls.status.text:
-            self._controls.status.show_message("")
+        if run != self._controls.run_page.path:
+            self._controls.status.end_message(self._decision_message)
         self._controls.run_page.set_run(run)
         self._controls.show_page(True)
         # so that Escape works: the list that had the focus is hidden now
@@ -127,8 +127,8 @@ class RunController(QObject):
 
     def _on_report(self, report: RunReport) -> None:
         """Remove the message about the start when the run has ended."""
-        if not report.state.active and self._start_message and self._controls.status.text == self._start_message:
-            self._controls.status.show_message("")
+        if not report.state.active:
+            self._controls.status.end_message(self._start_message)
 
     def _on_start_failed(self, error: Exception) -> None:
         self._controls.status.end("starting")

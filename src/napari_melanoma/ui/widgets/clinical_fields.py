@@ -48,10 +48,9 @@ FINDINGS_FIELDS: FieldRows = (
     ("itch", "hurt"),
     ("bleed", "elevation"),
     ("diameter_1_mm", "diameter_2_mm"),
-    ("depth_mm", "clark"),
-    ("mitoses_per_mm2", "ulceration"),
     ("metastasis",),
 )
+HISTOLOGY_FIELDS: FieldRows = (("depth_mm", "clark"), ("mitoses_per_mm2", "ulceration"))
 IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 

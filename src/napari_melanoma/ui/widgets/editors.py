@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QEvent, Signal
-from qtpy.QtGui import QHelpEvent, QPaintEvent, QPalette
+from qtpy.QtGui import QFocusEvent, QHelpEvent, QHideEvent, QKeyEvent, QPaintEvent, QPalette, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -27,12 +27,14 @@ from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
-from napari_melanoma.ui.widgets.style import elide, tool_button
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import elide, named, reserve_space, tool_button
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
 MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider one would not fit in a narrow dock
 LINES = 4  # height of a table of options
+SETTLE_MS = 800  # after the last key, the item of a closed list counts as chosen
 TABLE_PX = 220
 MIN_WIDTH_PX = 90
 NUMBER_PX = 104  # shows 0.0001 between its arrows
@@ -151,19 +153,104 @@ class ValueOrWordEditor(Editor):
         self.changed.emit()
 
 
+class ReaderField(QLineEdit):
+    """The name of the reader, which is entered once and then shown in all sections until ``change_button`` is pressed.
+
+    ``name``: object name.
+    """
+
+    def __init__(self, name: str, tip: str, placeholder: str = "your name") -> None:
+        super().__init__()
+        named(self, name, "Your name as a reader", tip)
+        self.setPlaceholderText(placeholder)
+        change = "Change the reader, in all sections"
+        self.change_button = tool_button(f"{name}_change", change, change, "✎")
+        reserve_space(self.change_button)
+        self.change_button.clicked.connect(self._on_change)
+        self.editingFinished.connect(lambda: self._fix(self.name))
+        self._fix("")
+
+    @property
+    def name(self) -> str:
+        """The name; empty if not given."""
+        return str(self.text().strip())
+
+    def show_name(self, name: str) -> None:
+        """Show the name that was entered in a section."""
+        self.setText(name)
+        self._fix(name)
+
+    def _fix(self, name: str) -> None:
+        self.setReadOnly(bool(name))
+        self.change_button.setVisible(bool(name))
+
+    def _on_change(self) -> None:
+        self._fix("")
+        self.setFocus()
+        self.selectAll()
+
+
 class NoWheelComboBox(QComboBox):
     """A combo box of names: as narrow as its dock, with an ellipsis and a tooltip for names that do not fit.
 
-    It ignores the mouse wheel until it is clicked. ``opening`` is emitted before the list opens.
+    It ignores the mouse wheel until it is clicked. ``opening`` is emitted before the list opens. ``settled``: index of
+    the item that the user has chosen: in the open list at once; while passing items of the closed list by keys or the
+    wheel, when it stays for a moment or the focus leaves.
     """
 
     opening = Signal()
+    settled = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
         guard_wheel(self)
+        self._is_stepping = False
+        self._passing_timer = DebounceTimer(self, SETTLE_MS)
+        self._passing_timer.timeout.connect(lambda: self.settled.emit(self.currentIndex()))
+        self.activated.connect(self._on_activated)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(MIN_LETTERS)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the user is passing items, so that the current one is not settled."""
+        return self._passing_timer.isActive()
+
+    def flush(self) -> None:
+        """Settle on the current item: the user acts elsewhere."""
+        self._passing_timer.flush()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Pass items by keys."""
+        self._step(super().keyPressEvent, event)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
+        """Pass items by the wheel, if the box was clicked."""
+        self._step(super().wheelEvent, event)
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Settle on the current item."""
+        super().focusOutEvent(event)
+        self.flush()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Settle on the current item."""
+        super().hideEvent(event)
+        self.flush()
+
+    def _step(self, handle: Callable[[Any], None], event: QEvent) -> None:
+        self._is_stepping = True
+        try:
+            handle(event)
+        finally:
+            self._is_stepping = False
+
+    def _on_activated(self, index: int) -> None:
+        if self._is_stepping:
+            self._passing_timer.start()
+        else:
+            self._passing_timer.stop()
+            self.settled.emit(index)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the text, or the placeholder without a selection, with an ellipsis where Qt would cut it off."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from qtpy.compat import isalive
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress
@@ -53,6 +53,20 @@ Task = Literal[
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
 
+class _MessageEnd(QObject):
+    """Ends a message when one of its events occurs; deleting it disconnects it, also from objects that are deleted."""
+
+    def __init__(self, status: StatusLine, events: tuple[Any, ...]) -> None:
+        super().__init__(status)
+        self._status = status
+        for event in events:
+            event.connect(self.on_event)
+
+    def on_event(self, *_: object) -> None:
+        """Clear the message, unless another one has followed."""
+        self._status.end_until(self)
+
+
 class StatusLine(QWidget):
     """Shows running tasks and the last message; its height is constant, so that the layout does not jump.
 
@@ -68,6 +82,7 @@ class StatusLine(QWidget):
         self._tasks: dict[Task, Progress] = {}
         self.repeaters: list[QWidget] = []  # widgets that repeat the message while the dock is hidden
         self._message_task: Task | None = None  # the task whose message is shown; None for other messages
+        self._end: _MessageEnd | None = None  # of a message that ends with an event
         self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
@@ -114,6 +129,9 @@ class StatusLine(QWidget):
     def show_message(self, message: str) -> None:
         """Show a message until there is another one."""
         self._brief_timer.stop()
+        end, self._end = self._end, None
+        if end is not None:
+            end.deleteLater()
         self._message_task = None
         self._label.setText(message)
         self.message_changed.emit(message)
@@ -123,9 +141,19 @@ class StatusLine(QWidget):
         self.show_message(message)
         self._brief_timer.start()
 
-    def end_hint(self, hint: str) -> None:
-        """Clear the hint on a tool that was left, unless another message has followed."""
-        if self.text == hint:
+    def show_until(self, message: str, *events: Any) -> None:  # noqa: ANN401 - bound Qt signals
+        """Show a message until one of the signals is emitted, after which it would no longer apply."""
+        self.show_message(message)
+        self._end = _MessageEnd(self, events) if events else None
+
+    def end_until(self, end: QObject) -> None:
+        """Clear the message of ``show_until`` if ``end`` is its end."""
+        if end is self._end:
+            self.show_message("")
+
+    def end_message(self, message: str) -> None:
+        """Clear a message that no longer applies, such as the hint on a tool, unless another one has followed."""
+        if message and self.text == message:
             self.show_message("")
 
     def clear(self) -> None:
@@ -195,15 +223,15 @@ def show_outcome(status: StatusLine, action: Callable[[], str]) -> None:
         show_failure(status, error)
 
 
-def show_failure(status: StatusLine, error: Exception) -> None:
+def show_failure(status: StatusLine, error: Exception, *events: Any) -> None:  # noqa: ANN401 - bound Qt signals
     """Show an error once: in the status line, or as a napari notification if that is not in view.
 
-    An unexpected one is always a notification, too, which offers its traceback.
+    An unexpected one is always a notification, too, which offers its traceback. ``events``: that end the message.
     """
     from napari.utils import notifications
 
     message = describe_failure(error)
-    status.show_message(message)
+    status.show_until(message, *events)
     if not isinstance(error, MelanomaError):
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))
     elif not status.is_in_view:

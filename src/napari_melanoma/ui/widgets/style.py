@@ -6,7 +6,6 @@ import html
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
@@ -62,6 +61,9 @@ PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
 TALL = "Xµ·"  # some fonts lack characters, and those of others are taller
 NO_LIMIT_PX = 16_777_215  # Qt's QWIDGETSIZE_MAX
+READING = "Reading ..."
+REST_MS = 100  # without a change of its layout, after which content is at rest
+HOVER_EVENTS = (QEvent.Type.HoverEnter, QEvent.Type.HoverMove, QEvent.Type.HoverLeave)
 HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 
@@ -143,29 +145,90 @@ def form_layout(parent: QWidget) -> QFormLayout:
 
 
 class _ScrollArea(QScrollArea):
-    """A scroll area whose content stays under the pointer.
+    """A scroll area whose content stays under the pointer; without a pointer on it, where the focus is.
 
-    It stays where it is when the button that was pressed is disabled or hidden. Unless it shows its top, it scrolls
-    along when content above the pointer, such as results, changes its height.
+    When content above that changes its height, such as results, the area scrolls along, if necessary into spare room
+    below the page. It also stays where it is when the button that was pressed is disabled or hidden.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._anchor: tuple[QWidget, int] | None = None  # what stays, and its place in the viewport at rest
+        self._spare = 0  # height of the room below the page
+        self._is_settling = False
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
+        QApplication.instance().focusChanged.connect(self._on_focus)
+
+    def setWidget(self, widget: QWidget) -> None:  # noqa: N802 - Qt's name
+        """Set the page, and follow the pointer on it."""
+        widget.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        super().setWidget(widget)
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Hold what the pointer is on before the page is laid out again."""
-        page, bar = self.widget(), self.verticalScrollBar()
-        is_held = event.type() == QEvent.Type.LayoutRequest and bar.value() > 0
-        pointed = QApplication.widgetAt(QCursor.pos()) if is_held else None
-        if page is not None and pointed is not None and watched is page is not pointed and page.isAncestorOf(pointed):
-            top = pointed.mapTo(page, QPoint()).y()
-            QTimer.singleShot(0, partial(self._hold, pointed, top, bar.value()))
+        """Find what the pointer is on, before the page is laid out again."""
+        if event.type() in HOVER_EVENTS and watched is self.widget():
+            self._find_anchor()
         return bool(super().eventFilter(watched, event))
 
-    def _hold(self, pointed: QWidget, top: int, position: int) -> None:
-        """Scroll by what a widget has moved since, unless something else has scrolled."""
-        page = self.widget() if isalive(self) else None
-        if page is not None and isalive(pointed) and page.isAncestorOf(pointed):
-            bar, moved = self.verticalScrollBar(), pointed.mapTo(page, QPoint()).y() - top
-            if bar.value() == position:
-                bar.setValue(position + moved)
+    def event(self, event: QEvent) -> bool:
+        """Hold the content after the page was laid out again."""
+        if event.type() != QEvent.Type.LayoutRequest or self._is_settling:
+            return bool(super().event(event))
+        self._is_settling, position = True, self.verticalScrollBar().value()
+        handled = bool(super().event(event))
+        self._hold(position)
+        self._is_settling = False
+        self._find_anchor()
+        return handled
+
+    def _find_anchor(self) -> None:
+        """Find what must stay: the widget under the pointer, or that with the focus."""
+        page, viewport = self.widget(), self.viewport()
+        for found in (QApplication.widgetAt(QCursor.pos()), QApplication.focusWidget()):
+            if page is not None and found is not None and page.isAncestorOf(found):
+                top = found.mapTo(viewport, QPoint()).y()
+                if found.isVisible() and -found.height() < top < viewport.height():
+                    self._anchor = (found, top)
+                    return
+        self._anchor = None
+
+    def _hold(self, position: int) -> None:
+        """Scroll by what the anchor has moved; ``position``: that of the scroll bar before the change."""
+        bar, (widget, top) = self.verticalScrollBar(), self._anchor or (self, 0)
+        if isalive(widget) and widget.isVisible() and self.viewport().isAncestorOf(widget):
+            position = max(0, bar.value() + widget.mapTo(self.viewport(), QPoint()).y() - top)
+            self._make_room(position)
+            bar.setValue(position)
+        else:
+            self._make_room(min(position, bar.maximum()))
+
+    def _make_room(self, position: int) -> None:
+        """Keep as much room below the page as scrolling to a position needs."""
+        page = self.widget()
+        layout = None if page is None else page.layout()
+        if page is None or layout is None:
+            return
+        width = page.width()
+        needed = layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalMinimumSize().height()
+        spare = max(0, self.viewport().height() + position - (needed - self._spare)) if position else 0
+        if spare != self._spare:
+            margins = layout.contentsMargins()
+            margins.setBottom(margins.bottom() + spare - self._spare)
+            self._spare = spare
+            layout.setContentsMargins(margins)
+            layout.activate()
+            super().event(QEvent(QEvent.Type.LayoutRequest))
+
+    def _on_focus(self, _: QWidget | None, focused: QWidget | None) -> None:
+        if not self._is_settling:
+            self._find_anchor()
+
+    def _on_scrolled(self, position: int) -> None:
+        if not self._is_settling:
+            self._is_settling = True
+            self._make_room(position)
+            self._is_settling = False
+            self._find_anchor()
 
     def focusNextPrevChild(self, forward: bool) -> bool:  # noqa: N802 - Qt's name
         """Move the focus; Qt scrolls to the new place also if the user has not pressed the tab key."""
@@ -177,11 +240,20 @@ class _ScrollArea(QScrollArea):
         return is_moved
 
 
-def scroll_area(page: QWidget, name: str) -> QScrollArea:
-    """Put a page of a dock into a frameless scroll area that scrolls vertically only."""
+def scroll_area(page: QWidget, name: str, height: int = 0) -> QScrollArea:
+    """Put a page of a dock into a frameless scroll area that scrolls vertically only.
+
+    ``height``: of an area within a section for content that changes by itself, so that it moves nothing below.
+    """
     page.setObjectName(f"{name}_page")
     scroll = _ScrollArea()
     scroll.setObjectName(name)
+    if height:
+        scroll.setFixedHeight(height)
+        fill_column(holder := QWidget(), page, spacing=0)
+        holder.layout().setContentsMargins(0, 0, 4, 0)
+        holder.layout().addStretch(1)
+        page = holder
     scroll.setWidgetResizable(True)
     scroll.setFrameShape(QFrame.Shape.NoFrame)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -189,7 +261,95 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
     return scroll
 
 
-class CollapsibleSection(QFrame):
+class KeptRoom(QFrame):
+    """A column of widgets that keeps the room of content that gets lower by itself, so that nothing below moves.
+
+    Content that gets lower by the pointer or the focus in it takes less room. ``rested``: the height of the content.
+    """
+
+    rested = Signal(int)
+
+    def __init__(self, *above: QWidget) -> None:
+        super().__init__()
+        self.content = column(spacing=6)
+        fill_column(self, *above, self.content, spacing=2)
+        self._expected, self._kept, self._empty = 0, 0, 0  # heights: of content to come, at rest, of the empty room
+        self._needed = 0  # height of the content when it was last laid out
+        self._rest_timer = QTimer(self)
+        self._rest_timer.setSingleShot(True)
+        self._rest_timer.setInterval(REST_MS)
+        self._rest_timer.timeout.connect(self._keep)
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether the content is shown."""
+        return True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the content is to come."""
+        return self.content.layout().count() == 0
+
+    def add_widget(self, widget: QWidget) -> None:
+        """Add a widget at the end of the content."""
+        self.content.layout().addWidget(widget)
+        self._update_empty()
+
+    def expect(self, height: int) -> None:
+        """Keep room for content to come, of which the height is known."""
+        self._expected = height
+        self.clear()
+
+    def clear(self) -> None:
+        """Keep the expected room; the caller has removed the content."""
+        self._kept = self._expected
+        self._update_empty()
+
+    def release_height(self) -> None:
+        """Let lower content take less room."""
+        self._kept = 0
+        self._set_empty(0)
+
+    def event(self, event: QEvent) -> bool:
+        """Keep the room of content that has become lower."""
+        handled = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest and self.is_expanded:
+            self._update_empty()
+            self._rest_timer.start()
+        return handled
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Let content take another height at another width, at which texts wrap in another way."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width() and not self.is_waiting:
+            self.release_height()
+
+    @property
+    def _needed_height(self) -> int:
+        layout, width = self.content.layout(), self.content.width()
+        return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+
+    def _keep(self) -> None:
+        needed = self._needed_height
+        if needed and self.is_expanded and self.isVisible() and not self.is_waiting:
+            self._expected, self._kept = needed, needed + self._empty
+            self.rested.emit(needed)
+
+    def _update_empty(self) -> None:
+        focus = QApplication.focusWidget()
+        is_used = self.underMouse() or (focus is not None and self.isAncestorOf(focus))
+        previous, self._needed = self._needed, self._needed_height
+        if is_used and self._needed < previous and not self.is_waiting:
+            self._kept = self._needed
+        self._set_empty(max(0, self._kept - self._needed) if self.is_expanded else 0)
+
+    def _set_empty(self, height: int) -> None:
+        if height != self._empty:
+            self._empty = height
+            self.layout().setContentsMargins(0, 0, 0, height)
+
+
+class CollapsibleSection(KeptRoom):
     """A title above content that a click on it shows or hides; ``toggled``: the new state.
 
     Nothing limits or animates the height: widgets that are added to an expanded section are shown at once.
@@ -198,15 +358,15 @@ class CollapsibleSection(QFrame):
     toggled = Signal(bool)
 
     def __init__(self, title: str) -> None:
-        super().__init__()
-        self.title = title
-        self.title_button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
-        self.title_button.setCheckable(True)
-        self.content = column(spacing=6)
+        button = named(QPushButton(title), "sectionTitle", title, f"Show or hide: {title}")
+        super().__init__(button)
+        self.title, self.title_button = title, button
+        button.setCheckable(True)
         self.content.layout().setContentsMargins(2, 0, 0, 4)
+        self._placeholder = quiet_label(READING)
+        self.content.layout().addWidget(self._placeholder)
         self.content.hide()
         self._icons = (QIcon(), QIcon())  # collapsed, expanded
-        fill_column(self, self.title_button, self.content, spacing=2)
         self.layout().addStretch(0)  # for a section that has more room
         self.title_button.toggled.connect(self._on_toggled)
 
@@ -214,6 +374,11 @@ class CollapsibleSection(QFrame):
     def is_expanded(self) -> bool:
         """Whether the content is shown."""
         return bool(self.title_button.isChecked())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the content is to come."""
+        return not self._placeholder.isHidden()
 
     def expand(self) -> None:
         """Show the content."""
@@ -225,7 +390,13 @@ class CollapsibleSection(QFrame):
 
     def add_widget(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
-        self.content.layout().addWidget(widget)
+        self._placeholder.hide()
+        super().add_widget(widget)
+
+    def clear(self) -> None:
+        """State that the content is being read, with the expected room; the caller has removed the previous content."""
+        self._placeholder.show()
+        super().clear()
 
     def set_icons(self, collapsed: QIcon, expanded: QIcon) -> None:
         """Set the icons of the title."""
@@ -234,6 +405,7 @@ class CollapsibleSection(QFrame):
 
     def _on_toggled(self, is_expanded: bool) -> None:
         self.title_button.setIcon(self._icons[is_expanded])
+        self.release_height()
         self.content.setVisible(is_expanded)
         self.toggled.emit(is_expanded)
 
@@ -250,8 +422,17 @@ def section(
         made.add_widget(content)
     if settings.is_section_open(name, is_open):
         made.expand()
+    if content is None:
+        remember_height(made, name, settings)
     made.toggled.connect(lambda expanded: settings.set_section_open(name, expanded))
     return made
+
+
+def remember_height(made: KeptRoom, name: str, settings: DockSettings) -> None:
+    """Keep the room that the content took last, also in another session, until the content is added."""
+    key = f"heights/{name}"
+    made.expect(settings.get(key, 0))
+    made.rested.connect(lambda height: settings.set(key, height))
 
 
 def section_title(part: QWidget) -> str:

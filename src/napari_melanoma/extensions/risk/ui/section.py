@@ -16,7 +16,7 @@ from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
-from napari_melanoma.ui.session.open_case import find_open_case
+from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
@@ -24,6 +24,7 @@ from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 
 if TYPE_CHECKING:
+    from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.run_status import SuspiciousTile
@@ -185,7 +186,8 @@ class RiskController(QObject):
 
     def _choose_report(self) -> None:
         info = self._session.slide.info
-        write = partial(_write_report, self._session.folder, info)
+        lesion = find_slide_lesion(self._services.window, self._session.slide)
+        write = partial(_write_report, self._session.folder, info, lesion)
         title, name = "Save the report on depth and risk", f"{info.name}-report.html"
         self._report_file.choose("risk_report_dialog", title, name, lambda path: partial(write, path))
 
@@ -200,7 +202,7 @@ class RiskController(QObject):
         return ADDED_TO_CASE.format("" if saved_risk is None else saved_risk.path.name)
 
 
-def _write_report(folder: Path, info: SlideInfo, path: Path, run: RunContext) -> Path:
+def _write_report(folder: Path, info: SlideInfo, lesion: CaseLesion | None, path: Path, run: RunContext) -> Path:
     from napari_melanoma.reports.slide import write_slide_report
 
-    return write_slide_report(path, folder, info.path, scale=info.pixel_size)
+    return write_slide_report(path, folder, info.path, scale=info.pixel_size, lesion=lesion)

@@ -28,7 +28,7 @@ from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, Synopti
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
 from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
     NO_LIMIT_PX,
@@ -44,6 +44,7 @@ EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
+NOT_SPECIFIED = "not_specified"
 LOCATED = ("site",)  # fields that always have a line for details
 FAULTY = "Correct the input that is marked first."
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
@@ -100,11 +101,12 @@ class SynopticEditor(QWidget):
                 self.control.setPlainText(text)
         elif self.field.kind == "number":
             line = self.control.lineEdit()
-            if replace_typed or not ((line.hasFocus() and line.isModified()) or self.has_fault):
+            is_typed = (line.hasFocus() and line.isModified()) or self.has_fault or self.control.is_passing
+            if replace_typed or not is_typed:
                 line.setModified(False)
                 self.control.setEditText(_number_text(self.field, answer))
                 line.setCursorPosition(0)
-        else:
+        elif replace_typed or not self.control.is_passing:
             word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
             self.control.setCurrentIndex(max(0, self.control.findData(word)))
         self.at_least_check.setChecked(answer is not None and answer.at_least)
@@ -120,10 +122,12 @@ class SynopticEditor(QWidget):
             self.confirm_button.setToolTip(f"Suggested by {SOURCE_NAMES[source]}, not confirmed. Press to confirm.")
 
     def flush(self) -> None:
-        """Emit the text that is being typed."""
+        """Emit the text that is being typed, or the item of the list that is being passed."""
         if isinstance(self.control, QPlainTextEdit):
             self._on_text()
-        elif self.field.kind == "number":
+        else:
+            self.control.flush()
+        if self.field.kind == "number":
             self._on_number()
         self._on_detail()
 
@@ -154,16 +158,16 @@ class SynopticEditor(QWidget):
         combo = NoWheelComboBox()
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         combo.addItem("" if self.field.kind == "number" else EMPTY, None)
-        for word, label in self.field.choices.items():
+        choices = sorted(self.field.choices.items(), key=lambda item: item[0] != NOT_SPECIFIED)
+        # What states no finding is beside the empty item, so that a step too far does no harm
+        for word, label in (*((state, state) for state in self.field.absent), *choices):
             combo.addItem(label, word)
-        for state in self.field.absent:
-            combo.addItem(state, state)
         if self.field.kind == "number":
             combo.setEditable(True)
             combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
             combo.lineEdit().setPlaceholderText(EMPTY)
             combo.lineEdit().editingFinished.connect(self._on_number)
-        combo.activated.connect(self._on_chosen)
+        combo.settled.connect(self._on_chosen)
         return combo
 
     def _lay_out(self) -> None:
@@ -276,9 +280,8 @@ class SynopticForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         tip = "Recorded with your changes and your signature"
-        self.reader_field = named(QLineEdit(), "synoptic_reader", "Your name as a reader", tip)
-        self.reader_field.setPlaceholderText("your name")
-        self.reader_row = row(QLabel("reader"), self.reader_field, stretch=1)
+        self.reader_field = ReaderField("synoptic_reader", tip)
+        self.reader_row = row(QLabel("reader"), self.reader_field, self.reader_field.change_button, stretch=1)
         self.stage_label = named(WrappedLabel(lines=1), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
@@ -311,7 +314,7 @@ class SynopticForm(QWidget):
             editor.answered.connect(self.answered)
             editor.confirmed.connect(self._on_confirm)
             editor.fault_changed.connect(self._update_buttons)
-        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.text().strip()))
+        self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.name))
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
         self.sign_button.clicked.connect(self._on_sign)
         self.reopen_button.clicked.connect(self.reopen_requested)
@@ -331,7 +334,7 @@ class SynopticForm(QWidget):
         input that is being typed is discarded.
         """
         if not self.reader_field.hasFocus():
-            self.reader_field.setText(reader)
+            self.reader_field.show_name(reader)
         if is_other:
             self._other_shown.emit()
         stage, self._report = report.stage, report
@@ -386,11 +389,11 @@ class SynopticForm(QWidget):
             self.confirm_requested.emit(name)
 
     def _on_sign(self) -> None:
-        self.reader_entered.emit(self.reader_field.text().strip())
+        self.reader_entered.emit(self.reader_field.name)
         self.flush()
         if not self.sign_button.isEnabled():
             return
-        question = f"Sign the synoptic report as {self.reader_field.text().strip()}?"
+        question = f"Sign the synoptic report as {self.reader_field.name}?"
         box = create_question(self, "synoptic_sign_question", question, _describe_signing(self._report), "Sign")
         box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
         box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -400,7 +403,7 @@ class SynopticForm(QWidget):
         box.open()
 
     def _on_addendum(self) -> None:
-        self.reader_entered.emit(self.reader_field.text().strip())
+        self.reader_entered.emit(self.reader_field.name)
         dialog = QInputDialog(self.window())
         dialog.setObjectName("synoptic_addendum_dialog")
         dialog.setWindowTitle("Addendum")

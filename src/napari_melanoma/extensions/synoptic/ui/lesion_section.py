@@ -9,6 +9,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 from napari_melanoma.ui.sections import LesionSection
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class LesionSynopticSection(LesionSection):
         self._session = session
         session.commit_requested.connect(form.flush)
         session.changed.connect(self._update)
+        reader_changed().changed.connect(self._on_other_reader)
         self._update(is_other=True)
         return form
 
@@ -49,6 +51,7 @@ class LesionSynopticSection(LesionSection):
         if self._session is not None and self._form is not None:
             self._session.commit_requested.disconnect(self._form.flush)
             self._session.changed.disconnect(self._update)
+            reader_changed().changed.disconnect(self._on_other_reader)
             self._form.blockSignals(True)  # editing ends when it leaves the dock
             self._session = None
 
@@ -82,7 +85,10 @@ class LesionSynopticSection(LesionSection):
     def _on_reader(self, name: str) -> None:
         if self._session is not None:
             self._session.settings.set(READER_SETTING, name)
-            self._update()
+            reader_changed().changed.emit(name)
+
+    def _on_other_reader(self, _: str) -> None:
+        self._update()
 
     def _on_answered(self, name: str, answer: SynopticAnswer | None) -> None:
         self._change(lambda report: report.set_answer(name, answer, self._reader, utc_time()))
@@ -110,7 +116,7 @@ class LesionSynopticSection(LesionSection):
         try:
             report = change(self._find_report(session))
             if can_undo:
-                session.edit("synoptic report", synoptic=report)
+                session.edit_report(report)
             else:
                 session.amend(synoptic=report)
         except MelanomaError as error:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import FINDINGS
+from napari_melanoma.depth.readings import FINDINGS, DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.session.connections import SectionConnections
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
+CHANGED_ELSEWHERE = (
+    "Not signed: another program has changed the reading, the report or the scale of this slide. Review what is shown "
+    "now, and sign again."
+)
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
@@ -125,8 +129,7 @@ class SynopticController(QObject):
         self._document.apply(change)
         if findings:
             self._session.depth.set_findings(findings)
-            if not self._document.has_file:
-                self._document.save()  # so that it has a file, from which findings are exported
+            self._document.set_reader(self._reader)
 
     def _move_findings(self) -> None:
         """Save findings that earlier versions stored in a draft with the reading, which contains them already."""
@@ -144,7 +147,10 @@ class SynopticController(QObject):
         self._apply(lambda report: report.confirm(*names, reader=self._reader, when=utc_time()))
 
     def _sign(self) -> None:
-        """Sign the report, and lock it and the reading that it rests on."""
+        """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
+        if self._session.check_files():
+            self._services.status.show_message(CHANGED_ELSEWHERE)
+            return
         self._apply(self._document.sign)
         lesions, is_signed = self._session.lesions, self._document.value.is_signed
         if is_signed and not lesions.is_saved and self._document.shows_stored_lesions:
@@ -166,6 +172,7 @@ class SynopticController(QObject):
 
     def _step(self, direction: HistoryStep) -> None:
         """Undo the last step, of the report or of its findings, or redo the first undone one."""
+        self.view.form.flush()
         undone, redone = self._find_steps()
         document = undone if direction == "undo" else redone
         if document is not None:
@@ -201,7 +208,8 @@ class SynopticController(QObject):
     def _add_to_case(self) -> str:
         """Copy the report to the slide's lesion in the open case; return a message for the user."""
         slide, window = self._session.slide, self._services.window
-        report = self._document.value.with_findings(self._session.depth.value.reading_by(self._reader))
+        reading = self._session.depth.value.reading_by(self._reader) or DepthReading()
+        report = self._document.value.with_findings(reading)
         if not report.answers:
             raise InputError(EMPTY_REPORT)
         controller, image = find_open_case(window, slide)
@@ -211,7 +219,7 @@ class SynopticController(QObject):
         is_other = lesion.synoptic is not None and lesion.synoptic.answers != report.answers
         if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
-        controller.edit(set_lesion(controller.case, lesion.id, synoptic=report), "the synoptic report")
+        controller.edit(set_lesion_report(controller.case, lesion.id, report), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
         return f"Added to the case, with the lesion of {image.path.name}: the synoptic report.{replaced}"
 

@@ -152,6 +152,8 @@ class DepthAnalysis(QObject):
 
     def _on_run_update(self, update: SlideRunUpdate) -> None:
         previous, self._state = self._state, str(update.status.state)
+        if not update.status.state.active:
+            self._session.services.status.end_message(BACKGROUND_MESSAGE)
         if self._state == "finished" != previous:
             self._session.depth.reload_predictions()
             # It was not finished before the section was opened, or it has finished while another slide was displayed

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from napari_melanoma.depth.readings import Line
     from napari_melanoma.ui.session.slide import SlideSession
 
-MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
 NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
 HOTSPOT_HINT = "Drag the circle to move it. Press 1 mm² again, or Escape, when it is in place."
 CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
@@ -65,33 +64,39 @@ class DepthCanvas(QObject):
     def set_tool(self, tool: str) -> None:
         """Activate a tool of the line, or deactivate it (empty); measuring requires a scale."""
         info, lock = self._session.slide.info, self._document.find_lock()
-        if tool and lock:
-            self._status.show_message(lock)
-        elif tool and info.pixel_size is None:
-            show_failure(self._status, ScaleMissing(NO_SCALE.format(f"'{info.name}'")))
-        else:
+        lacks_scale = info.pixel_size is None
+        if not tool or not (lock or lacks_scale):
             self.mitosis_layers.set_tool("")
             self.line_layer.set_tool(tool)
         self.tool_changed.emit()
+        if tool and lock:
+            self._status.show_until(lock, self.tool_changed, self._document.changed)
+        elif tool and lacks_scale:
+            self._show_missing_scale(f"'{info.name}'")
 
     def set_mitosis_tool(self, tool: str) -> None:
         """Activate a tool of the mitoses, or deactivate it (empty); ``none_found`` acts at once."""
-        state = self._document.state
+        state, missing = self._document.state, False
         if tool == "none_found":
             mitoses = state.reading.mitoses
             counted = count_mitoses(mitoses.points, mitoses.areas, state.size, none_found=True)
             self._document.set_values(mitoses=counted)
             tool = ""
         elif tool == "hotspot" and state.size is None:
-            show_failure(self._status, ScaleMissing(NO_SCALE.format("This slide")))
-            tool = ""
+            missing, tool = True, ""
         elif tool == "hotspot":
             self.mitosis_layers.add_hotspot()
         self.line_layer.set_tool("")
         self.mitosis_layers.set_tool(tool)
         self.tool_changed.emit()
-        if tool == "hotspot":
-            self._status.show_message(HOTSPOT_HINT)
+        if missing:
+            self._show_missing_scale("This slide")
+        elif tool == "hotspot":
+            self._status.show_until(HOTSPOT_HINT, self.mitosis_layers.tool_changed)
+
+    def _show_missing_scale(self, name: str) -> None:
+        error = ScaleMissing(NO_SCALE.format(name))
+        show_failure(self._status, error, self._document.changed, self.tool_changed)
 
     def _show(self) -> None:
         """Show the current reading."""
@@ -112,12 +117,10 @@ class DepthCanvas(QObject):
 
     def _restore_layers(self) -> None:
         if is_slide_open(self._session.services.viewer, self._session.slide):  # otherwise, it was closed
-            self._status.show_message(self._document.find_lock())
+            self._status.show_until(self._document.find_lock(), self._document.changed)
             self._show()
 
     def _on_tool_changed(self) -> None:
-        if self.mitosis_layers.tool != "hotspot" and self._status.text == HOTSPOT_HINT:
-            self._status.show_message("")
         self.tool_changed.emit()
 
     def _on_drawn(self, line: Line | None) -> None:
@@ -126,15 +129,13 @@ class DepthCanvas(QObject):
             self._document.set_values(**NO_LINE_VALUES)
             return
         is_drawn = self.line_layer.tool == "draw"
-        if self._status.text == MODEL_MEASURED:
-            self._status.show_message("")
         self._document.set_line(line, drawn=is_drawn)
         if is_drawn:  # so that its ends can be dragged immediately
             self.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:
-        self._status.show_message(CLICK_HINT)
         self._document.refresh()
+        self._status.show_until(CLICK_HINT, self.tool_changed, self.line_moving)
 
     def _on_moving(self, line: Line) -> None:
         """Show the length of the line while it is moved."""

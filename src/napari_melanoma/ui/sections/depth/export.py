@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.t_category import describe_contradiction
-from napari_melanoma.ui.session.open_case import find_open_case
+from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.session.depth import DepthState
@@ -25,7 +26,8 @@ def export_report(session: SlideSession, file: ReportFile) -> None:
     info, title = session.slide.info, "Save the report of the reading"
 
     def prepare(path: Path) -> JobFunction:
-        return partial(_write_report, path, info, session.depth.state, session.folder)
+        lesion = find_slide_lesion(session.services.window, session.slide)
+        return partial(_write_report, path, info, session.depth.state, session.folder, lesion)
 
     file.choose("depth_report_dialog", title, f"{info.name}-depth.html", prepare)
 
@@ -44,8 +46,12 @@ def add_to_case(session: SlideSession) -> str:
     return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
 
 
-def _write_report(path: Path, info: SlideInfo, state: DepthState, folder: Path, run: RunContext) -> Path:
-    """Write the report, with the risk if it was estimated."""
+def _write_report(
+    path: Path, info: SlideInfo, state: DepthState, folder: Path, lesion: CaseLesion | None, run: RunContext
+) -> Path:
+    """Write the report, with the risk if it was estimated; ``lesion``: of the slide in the open case."""
+    from napari_melanoma.reports.report_sections import SlidePart
     from napari_melanoma.reports.slide import write_depth_report
 
-    return write_depth_report(path, info, state.readings, state.reading, state.automatic_reading, folder)
+    part = SlidePart.from_folder(folder, lesion, info.path)
+    return write_depth_report(path, info, state.readings, state.reading, state.automatic_reading, part)

@@ -15,7 +15,7 @@ from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
-from napari_melanoma.ui.sections.depth.canvas import MODEL_MEASURED, NO_SCALE, DepthCanvas
+from napari_melanoma.ui.sections.depth.canvas import NO_SCALE, DepthCanvas
 from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
 from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
 from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
@@ -29,8 +29,10 @@ from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
 
+MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
 MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
@@ -94,7 +96,7 @@ class DepthController(QObject):
         self._canvas, self._connections = canvas, SectionConnections(view)
         self.analysis = DepthAnalysis(session, view.run_panel, launcher)
         view.blind_check.setChecked(self._document.state.is_blind)
-        view.reader_field.setText(self._document.reader)
+        view.reader_field.show_name(self._document.reader)
         self._connect()
         self._connect_view()
         view.report_button.clicked.connect(lambda: export_report(session, report_file))
@@ -104,8 +106,8 @@ class DepthController(QObject):
     def _connect(self) -> None:
         view, session, canvas = self.view, self._session, self._canvas
         self._connections.connect(self._document.changed, self._update)
-        self._connections.connect(session.commit_requested, view.fields.notes_timer.flush)
-        self._connections.connect(self._services.reader_changed, view.reader_field.setText)
+        self._connections.connect(session.commit_requested, view.fields.flush)
+        self._connections.connect(self._services.reader_changed, view.reader_field.show_name)
         self._services.tool_buttons += view.tool_buttons
         canvas.tool_changed.connect(self._update_tools)
         canvas.line_moving.connect(self._on_moving)
@@ -120,8 +122,8 @@ class DepthController(QObject):
         view.validity.show_anyway_button.toggled.connect(lambda on: document.show_invalid(on))
         view.accept_button.clicked.connect(lambda: document.accept_proposal())
         view.proposal_selected.connect(self._on_proposal_selected)
-        view.history_buttons["undo"].clicked.connect(lambda: document.undo())
-        view.history_buttons["redo"].clicked.connect(lambda: document.redo())
+        for step, button in view.history_buttons.items():
+            button.clicked.connect(lambda _, step=step: self._step(step))
         view.reader_changed.connect(self._on_reader)
         view.fields.edited.connect(self._on_edited)
         view.fields.input_rejected.connect(self._on_input_rejected)
@@ -170,7 +172,8 @@ class DepthController(QObject):
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         """Show the outcome of the depth analysis."""
         outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
-        self._services.status.show_message(MODEL_HIDDEN if self._document.state.hides_model else outcome)
+        message = MODEL_HIDDEN if self._document.state.hides_model else outcome
+        self._services.status.show_until(message, self._canvas.line_layer.line_drawn)
 
     def _on_proposal_selected(self, index: int) -> None:
         """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""
@@ -179,6 +182,11 @@ class DepthController(QObject):
         (top, left), (bottom, right) = proposals[index].line
         box = ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
         zoom_to_box(self._services.viewer, self._session.slide, box)
+
+    def _step(self, step: HistoryStep) -> None:
+        """Undo or redo a step, after pending input."""
+        self.view.fields.flush()
+        self._document.step(step)
 
     def _on_reader(self, name: str) -> None:
         """Switch to another reader."""

@@ -30,7 +30,7 @@ from napari_melanoma.depth.synoptic import describe_finding, find_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.ui.sections.depth.analysis import DepthRunPanel
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
@@ -84,7 +84,7 @@ class DepthFields(QWidget):
         self.notes_timer = DebounceTimer(self)
         self._lay_out()
         for name, combo in self.combos.items():
-            combo.activated.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
+            combo.settled.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
         self.notes.textChanged.connect(self.notes_timer.start)
         self.notes_timer.timeout.connect(lambda: self.edited.emit("notes", self.notes.toPlainText()))
 
@@ -94,12 +94,19 @@ class DepthFields(QWidget):
             self.notes_timer.flush()
         return False
 
+    def flush(self) -> None:
+        """Emit the notes that are being typed, and the item of a list that is being passed."""
+        self.notes_timer.flush()
+        for combo in self.combos.values():
+            combo.flush()
+
     def show_reading(self, reading: DepthReading, predicted: DepthReading | None = None) -> None:
         """Show the reader's values; ``predicted``: values of the analysis, which are suggested for empty fields."""
         for name, combo in self.combos.items():
             field, own = FINDINGS[name], find_answer(reading, name)
             is_own = own is not None and not own.suggested_by
-            combo.setCurrentIndex(combo.findText(describe_finding(reading, name)) if is_own else 0)
+            if not combo.is_passing:
+                combo.setCurrentIndex(combo.findText(describe_finding(reading, name)) if is_own else 0)
             models = () if is_own else (one for one in (reading, predicted) if one is not None)
             values = (one.finding(name) for one in models if one.author(field) != "reader")
             suggestion = self._suggestions[name] = next((value for value in values if value is not None), None)
@@ -191,10 +198,10 @@ def _create_combo(name: str, tip: str) -> NoWheelComboBox:
     field = FIELDS_BY_NAME[name]
     combo = named(NoWheelComboBox(), f"depth_{name}", field.label, tip)
     combo.addItem("unknown", None)
+    for state in field.absent:  # beside the first item, so that a step too far sets no finding
+        combo.addItem(state, {"state": state})
     for word, text in field.choices.items():
         combo.addItem(text, {"value": word})
-    for state in field.absent:
-        combo.addItem(state, {"state": state})
     return combo
 
 
@@ -244,6 +251,7 @@ class DepthView(QWidget):
             QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends"
         )
         self.automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
+        self.blocker_label = named(quiet_label(lines=2), "depth_blocker", "Why the model cannot measure")
         for button in (self.draw_button, self.move_button):
             button.setCheckable(True)
         tip = "Hide the lines and results of the model until you have measured"
@@ -263,8 +271,7 @@ class DepthView(QWidget):
             step: tool_button(f"depth_{step}", tip, tip, text) for step, (text, tip) in steps.items()
         }
         tip = "Saved with your readings; each reader has separate readings"
-        self.reader_field = named(QLineEdit(), "depth_reader", "Your name as a reader", tip)
-        self.reader_field.setPlaceholderText("your name")
+        self.reader_field = ReaderField("depth_reader", tip)
         tip = "Save a report of the reading, with an image of the line and the record of changes"
         self.report_button = tool_button("depth_report", tip, tip, "Report ...")
         tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
@@ -311,6 +318,7 @@ class DepthView(QWidget):
             button.setEnabled(texts.can_export)
         self.automatic_button.setEnabled(not texts.blocker)
         self.automatic_button.setToolTip(texts.automatic_tip)
+        self.blocker_label.setText(texts.blocker)
         self._show_proposals(texts)
         self.validity.show_validity(texts.validity, None)
         self.validity.show_anyway_button.setChecked(texts.shows_invalid)
@@ -342,7 +350,7 @@ class DepthView(QWidget):
         self.draw_button.clicked.connect(lambda on: self.tool_requested.emit("draw" if on else ""))
         self.move_button.clicked.connect(lambda on: self.tool_requested.emit("move" if on else ""))
         self.proposal_list.itemClicked.connect(lambda item: self.proposal_selected.emit(self.proposal_list.row(item)))
-        self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.text().strip()))
+        self.reader_field.editingFinished.connect(lambda: self.reader_changed.emit(self.reader_field.name))
 
     def _lay_out(self) -> None:
         fill_column(
@@ -353,8 +361,15 @@ class DepthView(QWidget):
             row(self.draw_button, self.move_button, self.blind_check),
             self.hint_label,
             self.automatic_button,
+            self.blocker_label,
             self.fields,
-            row(QLabel("reader"), self.reader_field, *self.history_buttons.values(), stretch=1),
+            row(
+                QLabel("reader"),
+                self.reader_field,
+                self.reader_field.change_button,
+                *self.history_buttons.values(),
+                stretch=1,
+            ),
             row(self.report_button, self.case_button),
             self.validity,
             self.run_panel,  # what comes and goes moves nothing below

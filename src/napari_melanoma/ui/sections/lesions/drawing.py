@@ -182,9 +182,7 @@ class LesionDrawing(QObject):
 
     def _set_rejection(self, reason: str) -> None:
         """Show why an outline is not a lesion; if ``reason`` is empty, clear the message."""
-        status = self._services.status
-        if self._rejection and status.text == self._rejection:
-            status.show_message("")
+        self._services.status.end_message(self._rejection)
         self._rejection = reason
         self._panel.show_rejection(reason)
 
@@ -220,7 +218,7 @@ class LesionRefinement(QObject):
         document = self._session.lesions
         if not on:
             self._tool.stop()
-            self._session.services.status.end_hint(CLICK_HINT)
+            self._session.services.status.end_message(CLICK_HINT)
         elif document.value is None:
             self._button.setChecked(False)
         else:

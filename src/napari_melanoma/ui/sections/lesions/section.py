@@ -164,7 +164,7 @@ class SlideLesionController(QObject):
         self._session.services.status.show_message(SPLIT_HINT)
 
     def _on_split_line(self, line: NDArray[np.float64]) -> None:
-        self._session.services.status.end_hint(SPLIT_HINT)
+        self._session.services.status.end_message(SPLIT_HINT)
         selected = self._session.selected_lesions.value
         if len(selected) == 1:
             self._document.edit(lambda lesions, maps, config: split_lesion(lesions, *selected, line, maps, config))

@@ -145,7 +145,7 @@ class MaskSection(PhotographSection):
             self._click_tool.start(self._session.image)
         else:
             self._click_tool.stop()
-            status.end_hint(CHOOSE_MESSAGE)
+            status.end_message(CHOOSE_MESSAGE)
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
         self._corrections.buttons["choose"].setChecked(False)
@@ -171,7 +171,7 @@ class MaskSection(PhotographSection):
             self._services.prompts.encode(self._session)
         elif self._canvas is not None:
             self._canvas.stop()
-            status.end_hint(HINT)
+            status.end_message(HINT)
 
     def _switch_clicks_off(self) -> None:
         self._clicks.button.setChecked(False)

@@ -54,7 +54,7 @@ class CountPanel(QWidget):
         }
         self.export_button = tool_button("measure_export", "Export the measurements", EXPORT_TIP, "Export ...")
         self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", AREA_TIP)
-        self.result_label = named(WrappedLabel(), "count_text", "Counts")
+        self.result_label = named(WrappedLabel(lines=4), "count_text", "Counts")
         self.result_label.setToolTip("")
         fill_column(
             self,
@@ -125,7 +125,7 @@ class CountPanel(QWidget):
 
     def _on_left(self) -> None:
         self.tool.setChecked(False)
-        self._services.status.show_message(COUNTING_STOPPED)
+        self._services.status.show_until(COUNTING_STOPPED, self.tool.toggled)
 
     def _on_class_key(self, number: int) -> None:
         if self.tool.isChecked():

@@ -63,7 +63,6 @@ class NavigationPanel(QWidget):
         super().__init__()
         self._session, self._services, self._slide = session, session.services, session.slide
         self._bookmarks: tuple[Bookmark, ...] = ()  # that the list shows
-        self._position_error = ""
         texts, has_scale = resolve_position(self._slide.info), self._slide.info.pixel_size is not None
         self._position_label = named(quiet_label(), "place", "Position of the view", "Center of the view: x, y")
         self._position_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -151,11 +150,8 @@ class NavigationPanel(QWidget):
         try:
             center_view(self._services.viewer, self._slide, parse_position(self._slide, text))
         except MelanomaError as error:
-            self._position_error = describe_failure(error)
-            status.show_message(self._position_error)
+            status.show_until(describe_failure(error), self._field.textChanged)
             return
-        if status.text == self._position_error:  # the message is about an earlier input
-            status.show_message("")
         window = self._services.main_window
         canvas = None if window is None else find_canvas(window)
         if canvas is not None:

@@ -86,7 +86,8 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
 class Assessor(QObject):
     """Assess each new classifier in the background.
 
-    ``assessed``: an ``Assessment``. ``latest``: of the latest strokes that could be assessed.
+    ``assessed``: an ``Assessment``. ``latest``: of the latest strokes that could be assessed. ``is_running``: whether
+    the strokes are being assessed.
     """
 
     assessed = Signal(object)
@@ -96,15 +97,16 @@ class Assessor(QObject):
         super().__init__(parent)
         self._stores, self._sources = stores, sources
         self.latest: Assessment | None = None
+        self.is_running = False
         self._requested: PaintedStrokes = frozenset()  # of the latest request
         self._queue = LatestJobQueue(self, DELAY_MS)
         self._queue.succeeded.connect(self._on_assessed)
-        self._queue.failed.connect(self.failed)
+        self._queue.failed.connect(self._on_failed)
 
     def set_sources(self, sources: Sequence[str]) -> None:
         """Choose among other sources from the next classifier on."""
         self._queue.cancel()
-        self._sources, self.latest, self._requested = sources, None, frozenset()
+        self._sources, self.latest, self._requested, self.is_running = sources, None, frozenset(), False
 
     def update(self, fit: Fit | None, request: MapRequest) -> None:
         """Assess the strokes of a request, unless they are assessed; without a classifier, discard the assessment."""
@@ -113,7 +115,7 @@ class Assessor(QObject):
             self.latest = None
         if strokes == self._requested:  # such as after the chosen classifier was fitted
             return
-        self._requested = strokes
+        self._requested, self.is_running = strokes, fit is not None
         self._queue.cancel()
         if fit is not None:
             work = partial(assess, fit, request, self._sources, self._stores)
@@ -124,8 +126,12 @@ class Assessor(QObject):
         self._queue.cancel()
 
     def _on_assessed(self, assessment: Assessment) -> None:
-        self.latest = assessment
+        self.latest, self.is_running = assessment, False
         self.assessed.emit(assessment)
+
+    def _on_failed(self, error: Exception) -> None:
+        self.is_running = False
+        self.failed.emit(error)
 
 
 def find_novelty(cells: TrainingCells, features: SlideFeatures) -> str:

@@ -305,7 +305,7 @@ class NetworkTrainer(QObject):
         if found is self._session:
             go_to(found, place)
         elif found is None:
-            services.status.show_message(NOT_OPEN)
+            services.status.show_briefly(NOT_OPEN)
         else:
             self._run.target = place
             services.slide_requested.emit(found.slide.info.path)

@@ -124,7 +124,7 @@ def resolve_panel(
     ``areas_mm2``: area of each class on the map. ``notes``: messages about the strokes.
     """
     areas = ", ".join(f"{name} {area:.3g} mm²" for name, area in areas_mm2.items())
-    areas = f"Areas on the map: {areas}" if areas else ""
+    areas = f"Areas of the tissue on the map: {areas}" if areas else ""
     validation = None if assessment is None else assessment.chosen
     notices = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
     warnings = "\n".join(filter(None, (*notes, *notices)))
@@ -149,10 +149,7 @@ def resolve_panel(
 def _describe_choice(chosen: Validation, candidates: Sequence[Validation]) -> str:
     """Return which features and classifier are used, and the accuracy of all features, by which they were chosen."""
     text = f"{name_features(chosen.source)}, {KIND_NAMES[chosen.kind]}"
-    best: dict[str, float] = {}
-    for one in candidates:
-        if one.accuracy is not None:
-            best[one.source] = max(best.get(one.source, 0.0), one.accuracy.mean)
+    best = _best_accuracies(candidates)
     if len(candidates) > 1:
         kinds = "combinations of features and classifier" if len(best) > 1 else "kinds of classifiers"
         text += f": chosen among {len(candidates)} {kinds} by strokes that were left out"
@@ -197,6 +194,32 @@ def resolve_save_blocker(painted: Painted, *, is_saving: bool) -> str:
     if is_saving:
         return "A model is being saved."
     return "" if len(painted.classes) > 1 else "Paint at least two classes first."
+
+
+def resolve_save_note(loop: LoopState, source: str, assessment: Assessment | None, *, is_assessing: bool) -> str:
+    """Return which features a saved model would have, those of the map, and why; empty without a map.
+
+    ``source``: of the features of the map. ``is_assessing``: whether features are being compared.
+    """
+    if not loop.is_fitted:
+        return ""
+    text = f"Saved as shown, with the features of this map: {name_features(source)}"
+    if is_assessing:
+        return f"{text}. The features are still being compared, so the map may change."
+    accuracies = _best_accuracies(() if assessment is None else assessment.candidates)
+    if len(accuracies) < 2:
+        return f"{text}."
+    listed = ", ".join(f"{name_features(name)} {accuracy:.2f}" for name, accuracy in accuracies.items())
+    return f"{text}, chosen by the accuracy on left-out strokes ({listed})."
+
+
+def _best_accuracies(candidates: Sequence[Validation]) -> dict[str, float]:
+    """Return the best accuracy of each source of features, of those whose accuracy is known."""
+    best: dict[str, float] = {}
+    for one in candidates:
+        if one.accuracy is not None:
+            best[one.source] = max(best.get(one.source, 0.0), one.accuracy.mean)
+    return best
 
 
 def resolve_apply_blocker(model: str) -> str:

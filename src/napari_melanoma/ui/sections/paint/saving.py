@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.sections.paint.sources import SourceCache
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.status_line import StatusLine
+
+    ShownModel = tuple[Assessment | None, TissueFitOptions]
 
 DEFAULT_NAME = "tissue"
 SAVED = (
@@ -102,18 +104,16 @@ class ModelSaver(QObject):
         """Whether a model is being saved."""
         return self._job is not None
 
-    def ask(
-        self, window: QWidget, session: SlideSession, assessment: Assessment | None, options: TissueFitOptions
-    ) -> None:
+    def ask(self, window: QWidget, session: SlideSession, find_shown: Callable[[], ShownModel]) -> None:
         """Ask for the name of the model and the roles of its classes, then save it.
 
-        ``assessment``, ``options``: see ``save_model``.
+        ``find_shown``: returns the assessment and the options of the map that is shown then, see ``save_model``.
         """
         slides = list_painted_slides(session)
         painted = {stroke.class_name for slide in slides for stroke in slide.strokes}
         classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
         dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME, describe_slides(slides))
-        dialog.confirmed.connect(partial(self._start, slides, assessment, options))
+        dialog.confirmed.connect(lambda name, roles: self._start(slides, *find_shown(), name, roles))
         dialog.open()
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from napari_melanoma.ui.sections.paint.resolve import (
     resolve_panel,
     resolve_progress,
     resolve_save_blocker,
+    resolve_save_note,
 )
 from napari_melanoma.ui.sections.paint.saving import ModelSaver
 from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarThumbnail
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
     from napari_melanoma.ui.sections.paint.different_places import ShownPlace
+    from napari_melanoma.ui.sections.paint.saving import ShownModel
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.session.strokes import PaintState
 
@@ -183,6 +185,7 @@ class PaintController(QObject):
         self._loop.map_changed.connect(self._on_map)
         self._loop.state_changed.connect(self._on_loop)
         self._assessor.assessed.connect(self._on_assessed)
+        self._assessor.failed.connect(self._update_texts)
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
         self._trainer.used.connect(self._on_network_used)
@@ -237,7 +240,7 @@ class PaintController(QObject):
         self._tool.set_color(self.view.class_list.current.color)
         self._update_texts()
 
-    def _update_texts(self) -> None:
+    def _update_texts(self, _: object = None) -> None:
         """Show what was painted, and what to do next."""
         view, session = self.view, self._session
         painted = count_strokes([one.painted.value.strokes for one in list_alike(session)])
@@ -250,7 +253,10 @@ class PaintController(QObject):
         view.advice_label.setText(advice)
         shown = resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes)
         view.panel.show_view(shown)
+        view.show_results(bool(painted.classes))
         view.options.show_validation(shown.choice, validation)
+        source, is_assessing = self._loop.options.source, self._assessor.is_running
+        view.save_note.setText(resolve_save_note(self._loop.state, source, assessment, is_assessing=is_assessing))
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
         counts, channels = tuple(painted.strokes.values()), session.painted.value.channels
         is_active = self._trainer.is_active
@@ -439,7 +445,14 @@ class PaintController(QObject):
         self._trainer.ask(self.view.window(), options.without_encoder.fit, encoder)
 
     def _on_save(self) -> None:
-        self._saver.ask(self.view.window(), self._session, self._assessor.latest, self._options.current.fit)
+        self._saver.ask(self.view.window(), self._session, self._find_shown)
+
+    def _find_shown(self) -> ShownModel:
+        """Return the assessment and the options of the map that is shown, of which the saved model is made."""
+        shown, latest = self._loop.options, self._assessor.latest
+        options = self._options.current.fit.model_copy(update={"sources": (shown.source,), "kinds": (shown.kind,)})
+        is_shown = latest is not None and (latest.chosen.source, latest.chosen.kind) == (shown.source, shown.kind)
+        return latest if is_shown else None, options
 
     def _on_saved(self, model: str) -> None:
         self.model = model

@@ -15,7 +15,16 @@ from napari_melanoma.ui.sections.paint.similar import SimilarView
 from napari_melanoma.ui.sections.paint.stroke_tool import StrokeToolName
 from napari_melanoma.ui.sections.paint.suggestions import SuggestionStrip
 from napari_melanoma.ui.widgets.class_list import ClassKind, RegionClassList
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, fill_column, named, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    WrappedLabel,
+    column,
+    fill_column,
+    named,
+    quiet_label,
+    row,
+    scroll_area,
+    tool_button,
+)
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -66,6 +75,7 @@ EDITS = {  # text and tooltip
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
 ADVICE_LINES = 3
+CELLS_PX, PANEL_PX = 224, 150  # heights of the areas of suggested cells and of accuracy, which scroll
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 
@@ -104,6 +114,8 @@ class PaintView(QWidget):
         self.suggestions = SuggestionStrip()
         self.save_button = tool_button("paint_save", "Save as model", SAVE_TIP, "Save as model ...")
         self.apply_button = tool_button("paint_apply", "Apply to this slide", APPLY_TIP, "Apply to this slide")
+        self.save_note = named(quiet_label(lines=3), "paint_save_note", "Features of the saved model")
+        self.save_note.setToolTip("")
         self.progress_label = named(WrappedLabel(lines=1), "paint_progress_text", "Progress of the map")
         self.progress_label.setToolTip("")
         self.options = OptionsRow(settings, icons)
@@ -117,6 +129,10 @@ class PaintView(QWidget):
         self.size_slider.valueChanged.connect(lambda size: settings.set("paint/size", size))
         self.visible_check.toggled.connect(self._on_display)
         self.opacity_slider.valueChanged.connect(self._on_display)
+        self._results = self._lay_out()
+
+    def _lay_out(self) -> QWidget:
+        """Lay out the widgets; return the area of the results."""
         controls = column(
             self.advice_label,
             self.channels,
@@ -128,21 +144,32 @@ class PaintView(QWidget):
             row(self.pause_button, self.progress_bar, stretch=1),
             self.progress_label,
             row(self.save_button, self.apply_button),
+            self.save_note,
             self.options,
         )
-        # Otherwise they are squeezed or spread when results change below, until the section has its new height.
+        # Otherwise they are squeezed or spread when results appear below, until the section has its new height.
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
-        fill_column(self, controls, self.similar, self.suggestions, self.panel, spacing=5)
+        cells = scroll_area(column(self.similar, self.suggestions), "paint_cells", CELLS_PX)
+        results = column(cells, scroll_area(column(self.panel), "paint_results", PANEL_PX))
+        results.hide()
+        fill_column(self, controls, results, spacing=5)
         self.layout().addStretch(0)
+        return results
 
     @property
     def opacity(self) -> float:
         """Opacity of the map."""
         return float(self.opacity_slider.value() / STEPS)
 
+    def show_results(self, is_painted: bool) -> None:
+        """Show the area of results, once there are strokes or a tool is used; it stays, as does its height."""
+        if is_painted:
+            self._results.show()
+
     def show_tool(self, name: str) -> None:
         """Show the active tool; empty for none."""
+        self.show_results(bool(name))
         for tool, button in self.tools.items():
             button.setChecked(tool == name)
 

@@ -106,11 +106,13 @@ class PredictionPanel(QWidget):
         for layout in (inner, column):
             layout.setContentsMargins(0, 0, 0, 0)
             layout.setSpacing(4)
-        texts: tuple[QWidget, ...] = (self.verdict, self.classes, self.operating_point_text, self.warning)
-        heatmap_controls = () if heatmap is None else (heatmap,)
+        heatmap_controls: tuple[QWidget, ...] = () if heatmap is None else (heatmap,)
         parts = (
-            *texts,
-            *heatmap_controls,
+            self.verdict,
+            self.classes,
+            *heatmap_controls,  # above the texts that change with the patient data, so that it does not move
+            self.operating_point_text,
+            self.warning,
             self.contributions_title,
             self.contributions,
             self.form_text,

@@ -98,7 +98,7 @@ class RegionController(QObject):
             (session.commit_requested, self._on_reader),
             (self._memory.copied.changed, self._update_texts),
             (services.class_key_pressed, self._on_class_key),
-            (services.reader_changed, self.view.reader_field.setText),
+            (services.reader_changed, self.view.reader_field.show_name),
         ):
             self._connections.connect(signal, slot)
         services.tool_buttons += self.view.tools.values()
@@ -165,7 +165,7 @@ class RegionController(QObject):
         self._canvas.set_tool(name if self.view.tools[name].isChecked() else "")
 
     def _on_reader(self) -> None:
-        self._services.set_reader(self.view.reader_name)
+        self._services.set_reader(self.view.reader_field.name)
 
     def _on_wand(self) -> None:
         wand, settings = self._canvas.wand, self.view.settings_view

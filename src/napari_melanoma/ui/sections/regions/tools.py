@@ -114,7 +114,7 @@ class RegionTools(QObject):
             self.brush.finish()
         elif previous in ("wand", "refine"):
             (self.wand if previous == "wand" else self.clicks).stop()
-            self._services.status.end_hint(CLICK_HINT)
+            self._services.status.end_message(CLICK_HINT)
         elif previous and not is_left and name not in MODES and self.layer.layer is not None:
             self.layer.set_mode("pan_zoom", self.region_class)
         if name:

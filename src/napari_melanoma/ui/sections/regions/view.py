@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QLineEdit, QMenu, QPushButton, QToolButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QMenu, QPushButton, QToolButton, QWidget
 
 from napari_melanoma.ui.sections.regions.region_list import RegionListView
 from napari_melanoma.ui.sections.regions.resolve import OPERATIONS
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.widgets.class_list import RegionClassList
+from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, enable, fill_column, named, row, tool_button
 
@@ -59,11 +60,9 @@ class RegionView(QWidget):
         self.operations = RegionOperationPanel(settings)
         self.edit_buttons = {name: tool_button(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
         tip = "Saved with every region that you draw: a data set can use one reader, or where readers agree"
-        self.reader_field = named(
-            QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
-        )
-        self.reader_field.setPlaceholderText("your name (optional)")
-        self.summary_label = named(WrappedLabel(), "region_summary", "Summary of the regions")
+        self.reader_field = ReaderField("region_reader", tip, "your name (optional)")
+        self.reader_field.show_name(settings.get(READER_SETTING, ""))
+        self.summary_label = named(WrappedLabel(lines=3), "region_summary", "Summary of the regions")
         self.summary_label.setProperty("quiet", True)
         self.summary_label.setToolTip("")
         self.import_button = self._create_import_button()
@@ -79,15 +78,10 @@ class RegionView(QWidget):
             self.region_list,
             self.operations,
             row(*(self.tools[name] for name in DRAWN_OPERATIONS)),
-            row(QLabel("reader"), self.reader_field, stretch=1),
+            row(QLabel("reader"), self.reader_field, self.reader_field.change_button, stretch=1),
             row(self.import_button, self.export_button, self.data_set_button),
             spacing=5,
         )
-
-    @property
-    def reader_name(self) -> str:
-        """Name of the reader; empty if not given."""
-        return str(self.reader_field.text().strip())
 
     def show_tool(self, name: str) -> None:
         """Show the active tool and its settings."""

@@ -12,10 +12,12 @@ from napari_melanoma.ui.sections.results.resolve import resolve_heatmap
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.results import PERCENT
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
+    from napari.utils.events import Event
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.session.results import AnalysisResults
@@ -37,6 +39,9 @@ class HeatmapSection(Section):
         self._update_layer()
         self._connections.connect(session.results.changed, self._on_results)
         self._connections.connect(session.heatmap_display.changed, self._update_layer)
+        events = session.services.viewer.layers.events
+        for emitter in (events.inserted, events.removed):
+            self._connections.connect(emitter, self._on_layers)
 
     def has_content(self, session: SlideSession) -> bool:
         """Whether the results have a heatmap."""
@@ -82,6 +87,14 @@ class HeatmapSection(Section):
             layer.data = np.full_like(layer.data, np.nan)
         self._update_layer()
 
+    def _on_layers(self, event: Event) -> None:
+        """Update the class map when another one is added or removed."""
+        if event.value.metadata.get(METADATA_KEY, {}).get("role") == "class map":
+            self._update_class_map(self._session.results.value.shown_class_map)
+
+    def _on_painted_visible(self, event: Event) -> None:
+        self._update_class_map(self._session.results.value.shown_class_map)
+
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         self._session.heatmap_display.edit(**{field: value})
         if field == "threshold":
@@ -116,11 +129,14 @@ class HeatmapSection(Section):
         display.apply(layer, is_hidden=not (slide.is_shown and slide.shows_overlays))
 
     def _update_class_map(self, shown: ClassMapData | None) -> None:
-        """Show the class map of the results, unless the Paint section shows that of its strokes."""
+        """Show the class map of the results, unless that of the strokes in the Paint section is visible."""
         viewer, slide, drawn = self._session.services.viewer, self._session.slide, self._class_map
         layer = slide_layers.find_layer(viewer, slide, "classes")
+        painted = slide_layers.find_layer(viewer, slide, "class map")
+        if painted is not None:
+            self._connections.connect(painted.events.visible, self._on_painted_visible)
         self._class_map = shown
-        if shown is None or slide_layers.find_layer(viewer, slide, "class map") is not None:
+        if shown is None:
             if layer is not None:
                 viewer.layers.remove(layer)
             return
@@ -140,5 +156,6 @@ class HeatmapSection(Section):
             layer.colormap = DirectLabelColormap(color_dict=colors)
             layer.editable = False
         display = self._session.heatmap_display.value
-        layer.visible = display.visible and slide.is_shown and slide.shows_overlays
+        is_covered = painted is not None and painted.visible
+        layer.visible = display.visible and slide.is_shown and slide.shows_overlays and not is_covered
         layer.opacity = display.opacity / PERCENT

@@ -45,7 +45,6 @@ class SecondView(QObject):
         self._services, self._viewer, self.slide = services, services.viewer, slide
         viewer, self._window = services.viewer, services.main_window
         self._shown: tuple[object, ...] = ()  # what identifies the copied layers
-        self._offer = ""  # in the status line
         frame = find_frame(services.dock)
         self._beside = frame if frame is not None and not frame.isFloating() else None  # its neighbor
         self._dock_width = 0 if self._beside is None else self._beside.width()
@@ -93,7 +92,6 @@ class SecondView(QObject):
         if self.model is None:
             return
         self.closed.emit()
-        self._withdraw_offer()
         model, self.model = self.model, None
         self._connections.close()
         frame, self._dock_widget = self._dock_widget, None
@@ -145,7 +143,6 @@ class SecondView(QObject):
 
     def _on_reading(self, on: bool) -> None:
         """Give narrow views more width in the reading mode."""
-        self._withdraw_offer()
         if on:
             self.widen()
 
@@ -155,12 +152,8 @@ class SecondView(QObject):
         if not services.status.is_busy and not services.reading.value:
             link = services.icons.link(READING_LINK, "Enter the reading mode")
             offer = f"{link} ({format_key('slide.reading')}) to give them the width of the window."
-            self._offer = f"Each view is only {width} pixels wide. {offer}"
-            services.status.show_message(self._offer)
-
-    def _withdraw_offer(self) -> None:
-        if self._offer and self._offer == self._services.status.text:
-            self._services.status.show_message("")
+            message = f"Each view is only {width} pixels wide. {offer}"
+            services.status.show_until(message, services.reading.changed, self.closed)
 
 
 def _set_width(frame: QDockWidget, width: int) -> None:

@@ -1,0 +1,295 @@
+"""The sections of the Slide dock keep their places while others update, and as soon as they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from canvas_mouse import CanvasMouse
+from fake_slides import LESION, TILE, FakeAnalysis, draw_slide
+from qtpy.QtCore import QPoint
+from qtpy.QtGui import QCursor
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QLabel
+from slide_fixtures import FIXTURES
+from steady import LONG_TEXT, SETTLE_MS, SIZE, list_moved_controls
+
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides import background_runs
+from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.session.document import Document
+from napari_melanoma.ui.session.run_status import ClassMapData
+from napari_melanoma.ui.slide.run_manager import SlideRunManager
+from napari_melanoma.ui.viewer.docking import DeferredWidgets
+from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
+from napari_melanoma.ui.widgets.style import READING, REST_MS
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
+pytestmark = pytest.mark.usefixtures("shown_viewer")
+DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
+PALE = (10 * TILE, 3 * TILE)
+ROUNDING_PX = 2  # between layouts of the same widgets
+OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Synoptic report", "Regions")
+
+
+def opens_sections(person):
+    """Expand the sections of daily work; return their frames by title."""
+    person.dock.window().resize(*SIZE)
+    for title in person.dock.choice.list_frames():
+        person.dock.choice.choose(title, is_shown=title in OPEN)
+    for title in OPEN:
+        person.opens_section(title)
+    person.waits()
+    person.mouse = CanvasMouse(person)
+    QTest.qWait(2 * REST_MS)
+    return {title: person.dock.list_places()[title] for title in OPEN}
+
+
+def paints(person, start, class_number):
+    controller = person.dock.sections.hosted.sections["Paint"].section._controller
+    if controller._tool_name != "brush":
+        person.clicks("paint_brush")
+    controller.view.class_list.select_class(class_number)
+    strokes = len(person.session.painted.value.strokes)
+    person.mouse.drags(start, (start[0] + TILE / 2, start[1] + TILE))
+    person.until(lambda: len(person.session.painted.value.strokes) > strokes)
+
+
+def rests(person):
+    person.waits()
+    QTest.qWait(2 * REST_MS)
+
+
+def list_paint_states(person):
+    """Return the states of the Paint section, after the brush was selected."""
+    return {
+        "the brush": lambda: person.clicks("paint_brush"),
+        "one class": lambda: paints(person, PALE, 2),
+        "two classes": lambda: paints(person, DARK, 5),
+        "several strokes": lambda: [paints(person, (row * TILE, 2 * TILE), 2) for row in (2, 9)],
+        "similar cells": lambda: (person.clicks("paint_similar"), person.mouse.clicks(PALE)),
+        "no similar cells": lambda: person.clicks("paint_similar"),
+        "undone": lambda: [person.clicks("paint_undo") for _ in range(4)],
+    }
+
+
+def test_no_section_moves_while_tissue_is_painted(analysed):
+    person = analysed
+    frames = opens_sections(person)
+    others = [frame for title, frame in frames.items() if title != "Paint"]
+    moved = list_moved_controls(person.dock, list_paint_states(person), lambda: rests(person), lambda: others)
+    assert not moved, moved
+
+
+def test_no_section_moves_while_the_heatmap_is_updated(analysed):
+    person = analysed
+    frames = opens_sections(person)
+    view = person.dock.sections.hosted.sections["Heatmap"].widget
+    kept, show = [], view.show_texts
+    view.show_texts = lambda texts: (kept.append(texts), show(texts))
+    person.session.results.changed.emit(person.session.results.value)
+
+    def shows(**changes):
+        return lambda: show(replace(kept[-1], **changes))
+
+    states = {
+        "a class": shows(),
+        "no tiles": shows(tiles=()),
+        "two classes": shows(legend=(("dermis", "#e69f00"), ("tumor", "#0072b2"))),
+        "a class again": shows(),
+        "no heatmap": shows(missing="There is no heatmap yet."),
+        "the end": shows(),
+    }
+    others = [frame for title, frame in frames.items() if title != "Heatmap"]
+    moved = list_moved_controls(person.dock, states, lambda: rests(person), lambda: others)
+    assert not moved, moved
+
+
+def keep_texts(view):
+    """Return a function that shows a view its last texts with changes; the view is told no others from now on."""
+    kept, show = [], view.show_texts
+    view.show_texts = lambda texts: (kept.append(texts), show(texts))
+    return lambda **changes: lambda: show(replace(kept[-1], **changes))
+
+
+def list_other_states(person):
+    """Return states of Depth, Synoptic report, Regions, Measure and Heatmap, such as with long texts."""
+    hosted, session = person.dock.sections.hosted.sections, person.session
+    depth, heatmap = keep_texts(hosted["Depth"].widget), keep_texts(hosted["Heatmap"].widget)
+    session.depth.refresh()
+    session.results.changed.emit(session.results.value)
+    form = hosted["Synoptic report"].widget.form
+    return {
+        "nothing": lambda: None,
+        "a result of a model": depth(summary=LONG_TEXT, labels=("0.20 mm", "0.10 mm"), tips=("", "")),
+        "a locked reading": depth(lock=LONG_TEXT, others=LONG_TEXT, network=LONG_TEXT),
+        "a reading": depth(),
+        "changed since the signature": lambda: form.show_changes([LONG_TEXT, LONG_TEXT]),
+        "unchanged": lambda: form.show_changes([]),
+        "what is missing": lambda: form.check_label.setText(3 * LONG_TEXT),
+        "nothing is missing": lambda: form.check_label.setText(""),
+        "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),
+        "many points": lambda: person.finds(QLabel, "count_text").setText(2 * LONG_TEXT),
+        "no heatmap": heatmap(missing=2 * LONG_TEXT),
+        "all classes": heatmap(legend=tuple((f"class {number}", "#e69f00") for number in range(30))),
+        "a heatmap": heatmap(),
+        "warnings": lambda: person.finds(QLabel, "slide_cautions").setText(LONG_TEXT),
+        "no warning": lambda: person.finds(QLabel, "slide_cautions").setText(""),
+    }
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("title", ["Regions", "Synoptic report", "Measure"])
+def test_nothing_moves_under_the_pointer_while_other_sections_are_updated(analysed, title):
+    person, dock = analysed, analysed.dock
+    frame = opens_sections(person)[title]
+    pointed = next(one for one in frame.content.findChildren(QAbstractButton) if one.isVisible())
+    dock.content_scroll.ensureWidgetVisible(pointed)
+    rests(person)
+    before = pointed.mapToGlobal(pointed.rect().center())
+    QCursor.setPos(before)
+    person.until(pointed.underMouse)
+    moved = []
+    for name, enter in (list_paint_states(person) | list_other_states(person)).items():
+        QCursor.setPos(before)  # the mouse was on the canvas
+        QTest.qWait(SETTLE_MS)
+        enter()
+        rests(person)
+        place = pointed.mapToGlobal(pointed.rect().center())
+        if place != before:
+            moved.append((name, (place - before).y()))
+    assert not moved
+
+
+def list_tops(person):
+    """Return the titles of the sections that are shown, with their positions in the page."""
+    page = person.dock.content_scroll.widget()
+    shown = {title: one for title, one in person.dock.choice.list_frames().items() if one.isVisibleTo(page)}
+    return {title: frame.title_button.mapTo(page, QPoint()).y() for title, frame in shown.items()}
+
+
+def state_of(person, title):
+    """Return the text of a section while it has no widgets; empty if it has."""
+    frame = person.dock.list_places()[title]
+    return frame.content.layout().itemAt(0).widget().text() if frame.is_waiting else ""
+
+
+def test_sections_have_their_places_before_they_are_found(user, slide_path, person, monkeypatch):
+    started = []
+    monkeypatch.setattr(DeferredWidgets, "add_task", lambda waiting, task: started.append(task))
+    person.viewer.window.remove_dock_widget(person.dock.parentWidget())
+    _, person.dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    person.opens_slides(slide_path)
+    person.until(lambda: bool(list_tops(person)))
+    assert next(iter(list_tops(person))) == "Paint"
+    person.dock.list_places()["Paint"].expand()
+    assert state_of(person, "Paint") == READING
+    for frame in person.dock.choice.list_frames().values():
+        frame.collapse()
+    rests(person)
+    before = list_tops(person)
+    person.dock.sections.hosted._search.start()
+    person.until(lambda: "Paint" in person.dock.sections.hosted.sections)
+    rests(person)
+    assert list_tops(person) == before
+
+
+def test_sections_of_a_slide_that_is_opened_again_keep_room_for_what_is_read(analysed, slide_path, monkeypatch):
+    person, dock = analysed, analysed.dock
+    opens_sections(person)
+    paints(person, PALE, 2)
+    rests(person)
+    before = list_tops(person)
+    dock.close_slide()
+    person.waits()
+    read, withheld = Document._on_read, []
+    monkeypatch.setattr(Document, "_on_read", lambda *values: withheld.append(values))
+    person.opens_slides(slide_path)
+    person.until(lambda: len(withheld) > 2)
+    rests(person)
+    assert list_tops(person) == pytest.approx(before, abs=ROUNDING_PX)
+    assert {state_of(person, title) for title in ("Paint", "Depth", "Synoptic report", "Regions")} == {READING}
+    monkeypatch.setattr(Document, "_on_read", read)
+    for values in withheld:
+        read(*values)
+    person.until(lambda: not any(state_of(person, title) for title in OPEN))
+    rests(person)
+    assert list_tops(person) == pytest.approx(before, abs=ROUNDING_PX)
+
+
+def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched(person, slide_path, monkeypatch):
+    person.opens_slides(slide_path)
+    person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.25, 0.25, "given"))
+    person.waits()
+    person.dock.close_slide()
+    person.waits()
+    find, requests = SlideRunManager.find_results, []
+    monkeypatch.setattr(SlideRunManager, "find_results", lambda *values: requests.append(values))
+    person.opens_slides(slide_path)
+    person.until(lambda: bool(requests))
+    assert person.label_text("slide_about").startswith(f"{READING}  ·  TIFF\n512 x 512 px")
+    assert "mm" not in person.label_text("slide_about")
+    assert not list_tops(person)
+    assert person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
+    find(*requests[-1])
+    person.waits()
+    assert person.label_text("slide_about").startswith("0.25 µm/px (set by you)")
+    assert list_tops(person)
+    assert not person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
+
+
+def test_results_of_a_slide_have_their_sections_before_they_are_read(person, slide_path, monkeypatch):
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
+    person.dock.settings.set("slide/sections", {})
+    monkeypatch.setattr(person.dock.run_panel, "set_folder", lambda *_: None)  # which reads the results
+    person.opens_slides(slide_path)
+    rests(person)
+    assert {"Heatmap", "Lesions"} <= set(list_tops(person))
+    person.opens_slides(draw_slide(slide_path.with_name("other.tif"), tint=9))
+    rests(person)
+    assert not {"Heatmap", "Lesions"} & set(list_tops(person))
+
+
+@pytest.mark.both_qts
+def test_one_class_map_is_visible_at_a_time(analysed):
+    person, layers = analysed, analysed.viewer.layers
+    heat = person.session.results.value.heatmap
+    labels = np.ones(heat.values.shape, np.uint8)
+    classes = ClassMapData(labels, heat.placement, {"dermis": "#e69f00"})
+    shown = replace(heat, class_map=classes, shows_classes=True)
+
+    def visible():
+        return [
+            role for role in ("classes", "class map") if (name := f"section {role}") in layers and layers[name].visible
+        ]
+
+    def shows_results():
+        person.session.results.set(replace(person.session.results.value, heatmap=shown))
+
+    shows_results()
+    assert visible() == ["classes"]
+    opens_sections(person)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    rests(person)
+    assert visible() == ["class map"]
+    shows_results()
+    assert visible() == ["class map"]
+    person.clicks("paint_map")
+    assert visible() == ["classes"]
+    person.clicks("paint_map")
+    assert visible() == ["class map"]
+    slide = person.dock.slide
+    for expected in ([], ["class map"]):
+        toggle_overlays(person.viewer, slide, None)
+        assert visible() == expected
+    path = slide.info.path
+    person.dock.close_slide()
+    person.waits()
+    person.opens_slides(path)
+    person.until(lambda: "section class map" in layers)
+    rests(person)
+    shows_results()
+    assert visible() == ["class map"]
