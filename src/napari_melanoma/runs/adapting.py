@@ -174,6 +174,7 @@ def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, 
 
 
 def check_model(info: BundleInfo) -> None:
+    """Refuse models that cannot be adapted."""
     require_photograph_model(info, "classification")
     if read_reference(info) is None:
         raise BundleError(
