@@ -39,7 +39,7 @@ from napari_melanoma.metrics.calibration import conformal_sets, expected_calibra
 from napari_melanoma.metrics.roc_curves import choose_decision_threshold
 from napari_melanoma.models.bundle import BundleInfo, read_reference
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.runs.adapting import _choose_classes
+from napari_melanoma.runs.adapting import choose_classes
 from napari_melanoma.runs.clinic_photographs import read_labels
 
 LABELS = (50, 100, 200)
@@ -165,7 +165,7 @@ def adapt_to(
 ) -> tuple[list[float], list[float], Selection | None]:
     """Adapt to some photographs; return the metrics on the others before and after."""
     info = photographs.info
-    classes, labels = _choose_classes(info.config, photographs.labels[used].tolist(), clinic.target)
+    classes, labels = choose_classes(info.config, photographs.labels[used].tolist(), clinic.target)
     indices = np.full(len(used), -1)
     indices[used] = labels
     rest = np.array([classes.index(name) if name in classes else -1 for name in photographs.labels])

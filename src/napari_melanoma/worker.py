@@ -282,6 +282,22 @@ def classify_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
         return {"predictions": predict_case_with(store, arguments["model"], run).to_json()}
 
 
+def embed_photograph(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+    """Compute the embedding of a photograph by a classifier, and store it with the corrections.
+
+    ``arguments``: ``model``: a classifier's name or path; ``folder``: of the corrections; ``image``: the file of the
+    photograph; ``mask``: the file of its mask, predicted if it is left out; ``row``: patient data of the classifier.
+    """
+    from napari_melanoma.runs.labeling import PhotographFiles, embed_photograph
+
+    mask = arguments.get("mask")
+    cells = tuple((str(name), str(value)) for name, value in (arguments.get("row") or {}).items())
+    files = PhotographFiles(Path(arguments["image"]), Path(mask) if mask else None, cells)
+    with report_loading(run):
+        embed_photograph(arguments["model"], Path(arguments["folder"]), files)
+    return {}
+
+
 ENCODER_VERBS: tuple[Handler, ...] = (open_encoder, encode_blocks)
 VERBS: tuple[Handler, ...] = (
     prepare_segmenter,
@@ -295,6 +311,7 @@ VERBS: tuple[Handler, ...] = (
     explain,
     classify_case,
     rate,
+    embed_photograph,
     *ENCODER_VERBS,
 )
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}

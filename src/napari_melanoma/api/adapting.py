@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.api.inputs import AnyPath, to_bundle, to_path, to_run
+from napari_melanoma.core.paths import real_path
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -112,7 +113,6 @@ def adapt(
     >>> adapted = nm.adapt("melanoma-small", "datasets/clinic", "melanoma-clinic")  # doctest: +SKIP
     >>> nm.classify("photo.jpg", model=adapted.model)  # doctest: +SKIP
     """
-    from napari_melanoma.core.paths import real_path
     from napari_melanoma.models.bundle import user_models_folder
     from napari_melanoma.runs.adapting import adapt as adapt_model
     from napari_melanoma.runs.clinic_photographs import AdaptOptions

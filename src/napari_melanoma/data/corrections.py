@@ -35,6 +35,8 @@ COLUMNS = (
 )
 MIN_BATCH_SIZE = 20  # minimum number of photographs between two writes of the table
 HISTORY_FILE = "history.jsonl"
+LABELS = "diagnosis_labels"  # column with the diagnoses by reader, as JSON
+DRAWN = "random"
 # Column that names a file, and the folder of the data set that contains these files
 FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 # Numbers of training patients before the first and between two test patients (the 4th, 9th, 14th ... patient)
@@ -92,6 +94,26 @@ class Corrections:
         finally:
             added += self._store_all(pending)  # also those prepared before a stop or an error
         return added
+
+    def label(self, correction: Correction, label: DiagnosisLabel) -> Row:
+        """Store a reader's diagnosis of a photograph, and return its row; of a known one, nothing else is changed."""
+        is_known = partial(self._has_photograph, correction.name)
+        prepared = PreparedCorrection.prepare(correction, self.folder, is_known=is_known)
+        try:
+            with self._edit_table() as draft:
+                digest = prepared.values["image_sha256"]
+                number = self._find_number(draft.table, draft.by_digest, draft.by_id, digest, prepared.name)
+                if number is None:
+                    prepared.values.update(label.make_cells({}))
+                    image_id = self._store(draft, prepared)
+                    return draft.table.row(draft.by_id[image_id])
+                before = draft.table.row(number)
+                cells = label.make_cells(before)
+                table = draft.table.with_columns(tuple(cells)).update_row(number, cells)
+                draft.apply_change(CorrectionChange(before["image_id"], before, table.row(number), number), table)
+                return table.row(number)
+        finally:
+            prepared.discard()
 
     def remove(self, image_id: str) -> bool:
         """Remove a row from the data set, and return whether it existed.
@@ -332,21 +354,61 @@ _CLINICAL = (
 CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CLINICAL, "modality"))})
 
 
+@dataclass(frozen=True)
+class DiagnosisLabel:
+    """The diagnosis of a photograph by one reader.
+
+    ``at``: time, ISO 8601 (UTC). ``drawn``: ``DRAWN`` for a photograph that was drawn at random to be labeled.
+    """
+
+    diagnosis: str
+    reader: str
+    at: str = field(default_factory=utc_time)
+    drawn: str = ""
+
+    def make_cells(self, row: Row) -> Row:
+        """Return the cells of a row with this label; it replaces an earlier one of the reader.
+
+        The diagnosis is that of all readers; empty if they disagree.
+        """
+        labels = [label for label in read_labels(row) if label.reader != self.reader] + [self]
+        diagnoses = {label.diagnosis for label in labels}
+        stale = {f"diagnosis{AS_GIVEN_SUFFIX}", "diagnosis_detail"} & row.keys()
+        agreed = self.diagnosis if len(diagnoses) == 1 else ""
+        return {**dict.fromkeys(stale, ""), "diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
+
+
+def read_labels(row: Mapping[str, str]) -> list[DiagnosisLabel]:
+    """Return the labels of a row.
+
+    A diagnosis that was entered in the row counts instead of the labels that differ from it, as one by the reviewer.
+    """
+    with suppress(ValueError, TypeError):  # edited by hand
+        labels = [DiagnosisLabel(**entry) for entry in json.loads(row.get(LABELS) or "[]")]
+        diagnosis = row.get("diagnosis", "")
+        if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
+            return labels
+        entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
+        return [label for label in labels if label.diagnosis == diagnosis] + [entered]
+    return []
+
+
 @dataclass(frozen=True, eq=False)
 class Correction:
     """One photograph with the mask that a user reviewed, and the model's mask.
 
     ``rgb`` is uint8 (row, column, channel=3), upright sRGB; ``mask`` and ``prediction``, the mask of ``model``, are
-    bool (row, column) of the same size. A diagnosis, patient, lesion or modality of None keeps the value of the data
-    set; "" clears it. ``source`` is the file of the photograph; only its name is stored. ``clinical`` contains further
-    columns of the harmonized table (those in ``CLINICAL``), including values that were not understood, in
-    ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact. ``pixel_size``: that of the file,
-    None if it states none. ``assign_split``: assign a new patient to the training or the test set.
+    bool (row, column) of the same size; ``mask`` is None if there is none yet. A diagnosis, patient, lesion or modality
+    of None keeps the value of the data set; "" clears it. ``source`` is the file of the photograph; only its name is
+    stored. ``clinical`` contains further columns of the harmonized table (those in ``CLINICAL``), including values that
+    were not understood, in ``<column>_as_given``. ``damage`` describes a damaged file, None if it is intact.
+    ``pixel_size``: that of the file, None if it states none. ``assign_split``: assign a new patient to the training or
+    the test set.
     """
 
     name: str
     rgb: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | None
     review: Review
     reviewer: str = ""
     model: str = ""

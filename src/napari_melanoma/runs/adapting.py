@@ -165,7 +165,7 @@ def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, r
 
 def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> LabeledPhotographs:
     """Refuse models that cannot be adapted; return the photographs that can be used, as far as known without pixels."""
-    _check_model(info)
+    check_model(info)
     found = leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
     if _is_adaptable(info.config):
         return found
@@ -173,7 +173,8 @@ def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, 
     return found.keep(np.array([name in classes or OTHER in classes for name in found.labels], bool), NOT_A_CLASS)
 
 
-def _check_model(info: BundleInfo) -> None:
+def check_model(info: BundleInfo) -> None:
+    """Refuse models that cannot be adapted."""
     require_photograph_model(info, "classification")
     if read_reference(info) is None:
         raise BundleError(
@@ -183,7 +184,7 @@ def _check_model(info: BundleInfo) -> None:
 
 
 def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions) -> AdaptationPlan:
-    classes, labels = _choose_classes(info.config, found.labels, found.positive)
+    classes, labels = choose_classes(info.config, found.labels, found.positive)
     groups = [sample.group for sample in found.samples]
     positive = classes.index(found.positive)
     store, segmenter = EmbeddingStore(dataset, info), find_bundle(options.segmenter)
@@ -203,7 +204,7 @@ def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: A
         groups=len(set(groups)),
         grouped_by=found.grouped_by,
         left_out=found.left_out,
-        candidates=tuple(one.name for one in _list_candidates(info, labels, positive)),
+        candidates=tuple(one.name for one in list_allowed_candidates(info, labels, positive)),
         missing=tuple(list_missing(labels, groups, positive)),
         to_embed=to_embed,
         minutes=round((SECONDS_PER_PHOTOGRAPH * to_embed + SECONDS_BESIDES) / 60, 1),
@@ -211,7 +212,7 @@ def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: A
     )
 
 
-def _list_candidates(info: BundleInfo, labels: NDArray[np.int64], positive: int) -> tuple[Any, ...]:
+def list_allowed_candidates(info: BundleInfo, labels: NDArray[np.int64], positive: int) -> tuple[Any, ...]:
     candidates = list_candidates(labels, positive)
     return tuple(one for one in candidates if _is_adaptable(info.config) or not one.has_weights)
 
@@ -221,7 +222,15 @@ def _is_adaptable(config: BundleConfig) -> bool:
     return config.architecture == ADAPTABLE and config.members is None
 
 
-def _choose_classes(
+def create_base(info: BundleInfo, classes: Sequence[str]) -> AdaptationBase:
+    """Return what an adaptation to some classes starts from; the classes of the model come first."""
+    count, classifier, reference = len(info.config.classes), classifier_config(info.config), read_reference(info)
+    assert reference is not None  # guaranteed by check_model
+    start = np.eye(len(classes), count)
+    return AdaptationBase.from_reference(start, classifier.temperature, classifier.bias, reference.embeddings)
+
+
+def choose_classes(
     config: BundleConfig, labels: Sequence[str], positive: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the classes of the adapted model, and the index of each photograph's class.
@@ -351,13 +360,8 @@ class _Work:
         kind: str | None,
         options: AdaptOptions,
     ) -> _Work:
-        classes, labels = _choose_classes(info.config, found.labels, found.positive)
-        old, classifier, positive = info.config.classes, classifier_config(info.config), classes.index(found.positive)
-        start = np.zeros((len(classes), len(old)))
-        start[range(len(old)), range(len(old))] = 1.0  # the classes of the model come first
-        reference = read_reference(info)
-        assert reference is not None  # checked before
-        base = AdaptationBase.from_reference(start, classifier.temperature, classifier.bias, reference.embeddings)
+        classes, labels = choose_classes(info.config, found.labels, found.positive)
+        positive, base = classes.index(found.positive), create_base(info, classes)
         cases = LabeledCases(
             np.stack([one.embedding for one in embedded]),
             np.stack([one.logits for one in embedded]),
@@ -365,11 +369,13 @@ class _Work:
             [sample.group for sample in found.samples],
         )
         folds = choose_case_folds(cases, classes, positive)
-        selection = select_candidate(base, cases, _list_candidates(info, labels, positive), folds)
+        selection = select_candidate(base, cases, list_allowed_candidates(info, labels, positive), folds)
         modalities = (kind,) if kind else info.config.modalities
         types = [own_type_probability(one.recognized, modalities) for one in embedded]
         own_types = np.array([one for one in types if one is not None], np.float64)
         pixels = np.array([one.pixels for one in embedded], np.uint64)
+        old, reference = info.config.classes, read_reference(info)
+        assert reference is not None  # checked before
         renames = classes[: len(old)] != old
         return cls(found, cases, classes, base, selection, options, kind, own_types, pixels, reference, renames)
 

@@ -58,6 +58,32 @@ def corrections_changed() -> CorrectionsChanged:
     return CorrectionsChanged()
 
 
+class LivePredictions(QObject):
+    """Predictions of the photographs that are being labeled, as text: by the model, and by the fit to the labels."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: Mapping[Path, str] = {}
+
+    def set_texts(self, texts: Mapping[Path, str]) -> None:
+        """Set the predictions by the file of the photograph."""
+        if texts != self._texts:
+            self._texts = texts
+            self.changed.emit()
+
+    def find(self, path: Path | None) -> str:
+        """Return the predictions of a photograph; empty if there are none."""
+        return "" if path is None else self._texts.get(path, "")
+
+
+@cache
+def live_predictions() -> LivePredictions:
+    """Return the predictions shared by all docks."""
+    return LivePredictions()
+
+
 class ReaderChanged(QObject):
     """Notifies all docks of another reader."""
 

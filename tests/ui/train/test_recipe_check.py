@@ -9,6 +9,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.train import recipe_check
 from napari_melanoma.ui.train.recipe_check import check_network
 
 
@@ -37,7 +38,6 @@ def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypat
     """First the download, which may fail, then the check, then the process."""
     from napari_melanoma.models import hub
     from napari_melanoma.runs import launching
-    from napari_melanoma.ui.train import recipe_check
     from napari_melanoma.ui.train.start import _launch_run
 
     done: list[str] = []
@@ -49,3 +49,11 @@ def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypat
     recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test")
     assert _launch_run(recipe, RunContext()) == tmp_path
     assert done == [f"download {start}", "check", "launch"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(120, "adapt a classifier first"), (500, "")])
+def test_few_photographs_are_to_be_adapted_first(count: int, expected: str) -> None:
+    recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification"}, "the test")
+    advice = recipe_check.advise_adapting(count, count // 2, recipe)
+    assert expected in advice
+    assert bool(advice) == bool(expected)

@@ -23,10 +23,11 @@ MARKS |= {"✓": ["done", "accepted"], "✕": ["failed", "rejected"], "✎": ["s
 STATE_MARKS = {state: mark for mark, states in MARKS.items() for state in states}
 STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, UNREADABLE, "signed", "")
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
+INFORMATIVE = "most informative next"  # for diagnoses
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")
 REVIEW_FILTERS = (TO_DO, ALL, *REVIEWED, UNREADABLE)
-REVIEW_SORT_KEYS = (UNCERTAINTY, "name", "date")
+REVIEW_SORT_KEYS = (UNCERTAINTY, INFORMATIVE, "name", "date")
 CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {  # by method: upper limit of the score, words
     "entropy": ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain")),
     "disagreement": ((0.05, "certain"), (0.12, "fairly certain"), (0.25, "uncertain"), (2.0, "very uncertain")),
@@ -56,16 +57,21 @@ class ImageState(NamedTuple):
 
     ``state``: one of ``STATE_ORDER``; empty if unknown. ``text``: short description. ``details``: long description,
     such as the reason for a failure. ``score``: uncertainty of the model, from 0 to 1; None if it is not rated.
+    ``label``: diagnosis of a photograph in words; empty without one. ``rank``: position in the order to label.
     """
 
     state: str = ""
     text: str = ""
     details: str = ""
     score: float | None = None
+    label: str = ""
+    rank: float = float("inf")
 
     @property
     def mark(self) -> str:
-        """The state with its symbol; empty for states without a symbol."""
+        """The diagnosis, else the state with its symbol; empty for states without a symbol."""
+        if self.label:
+            return f"{STATE_MARKS.get(self.state, '●')} {self.label}"
         return f"{STATE_MARKS[self.state]} {self.state}" if self.state in STATE_MARKS else ""
 
 
@@ -116,6 +122,8 @@ class ReviewRecords:
         self.method = "entropy"
         self.errors: dict[Path, str] = {}
         self.counts: Counter[str] = Counter()
+        self.labels: Mapping[Path, str] = {}  # diagnoses in words
+        self.ranks: Mapping[Path, int] = {}  # positions in the order to label
         self._reviews: Mapping[str, str] = {}  # by the digest of the pixels, by which corrections identify a photograph
         self._ratings: dict[Path, CachedRating] = {}
         self._digests: dict[Path, str] = {}
@@ -148,6 +156,10 @@ class ReviewRecords:
         self.errors.pop(path, None)
         self._count(path)
 
+    def find_digest(self, path: Path) -> str:
+        """Return the digest of a photograph's pixels; empty if it is unknown."""
+        return self._digests.get(path, "")
+
     def set_error(self, path: Path, reason: str) -> None:
         """Set why a file cannot be read."""
         self.errors[path] = reason
@@ -167,11 +179,12 @@ class ReviewRecords:
         if path in self.errors:
             return ImageState(UNREADABLE, UNREADABLE, self.errors[path])
         state, rating = self._find_review(path), self._ratings.get(path)
+        label, rank = self.labels.get(path, ""), self.ranks.get(path, float("inf"))
         if rating is None:
-            return ImageState(state, "not rated yet", "not rated yet")
+            return ImageState(state, "not rated yet", "not rated yet", None, label, rank)
         words = next(words for limit, words in CERTAINTY_WORDS[self.method] if rating.score < limit)
         text = f"{words} {rating.score:.2f}" if rating.lesion_found else "no lesion found"
-        return ImageState(state, text, text, rating.score)
+        return ImageState(state, text, text, rating.score, label, rank)
 
     def _find_review(self, path: Path) -> str:
         if path in self.errors:
@@ -226,6 +239,8 @@ def _sort_key(query: Query, find_state: StateFinder) -> Callable[[LibraryImage],
     """Return the key to sort images by; it differs for different images."""
     if query.sort == UNCERTAINTY:
         return lambda image: (*_uncertainty_key(find_state(image)), image.name_key)
+    if query.sort == INFORMATIVE:
+        return lambda image: (find_state(image).rank, image.name_key)
     if query.sort == "date":
         return lambda image: (-image.modified, image.name_key)
     if query.sort == "status":
@@ -266,7 +281,7 @@ def describe_image(image: LibraryImage, state: ImageState, fault: str, problem: 
     kind = "slide" if image.is_slide else "photograph"
     date = f"{datetime.fromtimestamp(image.modified):%Y-%m-%d}" if image.modified else "file not found"
     reviewed = state.state if state.state not in state.details else ""
-    lines = (f"{kind}, {date}", state.details, reviewed, fault and f"{fault.capitalize()}: {problem}")
+    lines = (f"{kind}, {date}", state.details, reviewed, state.label, fault and f"{fault.capitalize()}: {problem}")
     return [line for line in lines if line]
 
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidge
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
+from napari_melanoma.ui.library.diagnosis import DiagnosisSection, ReviewParts
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.mask_import import (
     IMPORT_RUNNING,
@@ -112,6 +113,11 @@ class ReviewDock(LibraryDock):
         self._create_widgets()
         self.mask_import = MaskImport(self, self.import_button)
         self.connect_list()
+        parts = ReviewParts(self.records, self.opener, self.corrections_store, self.rating, self._client)
+        self.diagnosis = DiagnosisSection(self, parts)
+        self._work_area.layout().insertWidget(self._work_area.layout().count() - 1, self.diagnosis)
+        self.diagnosis.restore()
+        self.icons.add_sections(self.diagnosis)
         self._connect()
         self._refresh()
         QTimer.singleShot(0, self._client.ensure_started)
@@ -195,6 +201,7 @@ class ReviewDock(LibraryDock):
         self.opener.changed.connect(self._show_actions)
         self.corrections_store.changed.connect(self._on_corrections)
         self.mask_import.chosen.connect(self._import_masks)
+        self.diagnosis.updated.connect(self.list_view.update_order)
         for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
 
@@ -259,6 +266,8 @@ class ReviewDock(LibraryDock):
             self.status.show_briefly(IMPORT_RUNNING)
         elif link == "import":
             self.mask_import.choose_masks()
+        elif link == "undo_label":
+            self.corrections_store.undo()
         elif link == "train":
             show_dock(self.viewer, "Train")
         else:
@@ -288,6 +297,7 @@ class ReviewDock(LibraryDock):
             self.records.set_rating(path, rating)
         self.records.set_reviews(self._list_reviews())
         self.list_view.update_order()
+        self.diagnosis.set_images(listed.images)
         self._refresh()
         self._on_rate()
 
@@ -417,5 +427,10 @@ class ReviewDock(LibraryDock):
     def _on_cancelled(self, task: Task) -> None:
         if task == "rating":
             self.rating.cancel()
+        elif task == "embedding":
+            self.diagnosis.cancel_embedding()
+        elif task == "adapting":
+            self.diagnosis.cancel_use()
+            super()._on_cancelled(task)
         else:
             super()._on_cancelled(task)

@@ -21,7 +21,7 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.corrections import Correction
+    from napari_melanoma.data.corrections import Correction, DiagnosisLabel
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -86,6 +86,14 @@ class StoredCorrection:
     index: CorrectionsIndex
 
 
+@dataclass(frozen=True)
+class StoredLabel:
+    """A stored diagnosis of a photograph: its row, and the index of the corrections folder afterwards."""
+
+    row: Mapping[str, str]
+    index: CorrectionsIndex
+
+
 class CorrectionsStore(QObject):
     """Reads and writes the corrections folder of a dock in a thread."""
 
@@ -125,6 +133,18 @@ class CorrectionsStore(QObject):
         """Store a photograph that was not analyzed as rejected."""
         folder = self.folder
         self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision, callback))
+
+    def label(
+        self,
+        source: LayerPhotographSource,
+        path: Path,
+        label: DiagnosisLabel,
+        callback: Callable[[StoredLabel], None],
+    ) -> None:
+        """Store the diagnosis of a photograph, which need not be analyzed."""
+        folder = self.folder
+        work = partial(_label, folder, source, path, label, callback)
+        self._latest.submit(f"label {path} {label.reader}", lambda: work)
 
     def undo(self) -> None:
         """Undo the last change of the folder."""
@@ -249,6 +269,31 @@ def _reject(
         pixel_size=photograph.pixel_size,
     )
     stored = _add(folder, correction, decision)
+    return lambda store: callback(stored)
+
+
+def _label(
+    folder: Path,
+    source: LayerPhotographSource,
+    path: Path,
+    label: DiagnosisLabel,
+    callback: Callable[[StoredLabel], None],
+    run: RunContext,
+) -> StoreCallback:
+    from napari_melanoma.data.corrections import Correction, Corrections
+
+    photograph = source.read()
+    correction = Correction(
+        photograph.name,
+        photograph.rgb,
+        None,
+        "unreviewed",
+        modality=photograph.modality,
+        source=path,
+        damage=photograph.damage,
+        pixel_size=photograph.pixel_size,
+    )
+    stored = StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
     return lambda store: callback(stored)
 
 

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 NO_TEST_IMAGES = "none for testing"
 DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on its data
 READING = "Reading the data ..."
+FEW_FOR_TRAINING = 500  # photographs with a diagnosis, below which an adaptation is to be tried first
+ADAPT_FIRST = (
+    "Fewer than {few} photographs with diagnoses: adapt a classifier first (Review dock, Diagnosis), which takes about "
+    "{minutes:.0f} min. This training passes {passes:,} images in {epochs} epochs."
+)
 CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
 
 
@@ -33,7 +38,7 @@ class RecipeImageCounts:
     ``test``: test set. ``left_out``: not used, because other images of their patients are in the test or validation
     set. ``few_validation``: whether figures on the validation images are imprecise.
     ``warning``: not empty if the starting model was trained on test images. ``noun``: ``image`` or ``slide``.
-    ``next_step``: what a run does first, if it takes long.
+    ``next_step``: what a run does first, if it takes long. ``advice``: what to try before a training.
     """
 
     training: int
@@ -45,6 +50,7 @@ class RecipeImageCounts:
     noun: str = "image"
     next_step: str = ""
     few_validation: bool = False
+    advice: str = ""
 
     @property
     def summary(self) -> str:
@@ -58,7 +64,7 @@ class RecipeImageCounts:
         replay = f"; {format_count(self.replay, 'image')} of replay data" if self.replay else ""
         if self.noun == "slide":
             return f"{total}: {', '.join(parts)}. {self.next_step}".strip()
-        return f"{total} with masks: {', '.join(parts)}{replay}"
+        return f"{total} with masks: {', '.join(parts)}{replay}{'. ' * bool(self.advice)}{self.advice}"
 
 
 def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts:
@@ -90,6 +96,7 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
     if table is not None:
         check_run_classes(selected, recipe, table)
     parts = selected.parts
+    count = len(parts.training) + len(parts.validation) + len(parts.test)
     return RecipeImageCounts(
         len(parts.training),
         len(parts.validation),
@@ -98,7 +105,20 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(selected.left_out),
         "" if is_missing(recipe.model.start) else start_overlap_warning(recipe, selected, run),
         few_validation=_has_few(parts),
+        advice="" if table is None or recipe.tile else advise_adapting(count, len(parts.training), recipe),
     )
+
+
+def advise_adapting(count: int, training: int, recipe: TrainRecipe) -> str:
+    """Recommend to adapt a classifier of photographs first if there are few; empty otherwise."""
+    from napari_melanoma.models.bundle import SLIDE
+    from napari_melanoma.runs.adapting import SECONDS_BESIDES, SECONDS_PER_PHOTOGRAPH
+
+    if count >= FEW_FOR_TRAINING or SLIDE in recipe.modalities:
+        return ""
+    minutes = max(1.0, (SECONDS_PER_PHOTOGRAPH * count + SECONDS_BESIDES) / 60)
+    epochs = recipe.epochs
+    return ADAPT_FIRST.format(few=FEW_FOR_TRAINING, minutes=minutes, passes=epochs * training, epochs=epochs)
 
 
 def _has_few(parts: TrainingSplit) -> bool:

@@ -143,6 +143,9 @@ SHORTCUTS = {
     "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),
     "review.accept": Shortcut("Alt+A", "Accept the mask and go to the next photograph", "Review"),
     "review.reject": Shortcut("Alt+X", "Reject the photograph and go to the next", "Review"),
+    "review.classes": Shortcut("Ctrl+1 to Ctrl+9", "Diagnosis of the photograph, then the next", "Review", "numbers"),
+    "review.class_keys": Shortcut("1 to 9", "The same, while the dock has the keyboard focus", "Review", "numbers"),
+    "review.undo": Shortcut("Ctrl+Z", "Undo the last diagnosis", "Review", "dock"),
     "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
     "train.back": Shortcut("Escape", "Close the page of a run", "Train", "dock"),
     "case.undo": Shortcut("Ctrl+Z", "Undo the last step", "Case", "dock"),
@@ -175,7 +178,11 @@ def list_keys(name: str) -> list[str]:
 
 def format_key(name: str) -> str:
     """Format the key of a shortcut for tooltips and the help dialog, with the symbols of the platform."""
-    if SHORTCUTS[name].context in ("numbers", "widget", "canvas", "tool"):  # "1 to 9" is not a key sequence
+    if " to " in SHORTCUTS[name].key or SHORTCUTS[name].context in (
+        "widget",
+        "canvas",
+        "tool",
+    ):
         return get_key(name)
     return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 
@@ -194,16 +201,21 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
 
 
 def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], object]) -> None:
-    """Connect the keys Ctrl+1 to Ctrl+9 to a callback, unless the user types in a text field."""
+    """Connect the keys Ctrl+1 to Ctrl+9, in a dock also 1 to 9, to a callback, unless the user types in a field."""
 
     def act(number: int) -> None:
         if not is_text_field(QApplication.focusWidget()):
             callback(number)
 
+    is_in_dock = not SHORTCUTS[name].key.startswith("Ctrl")
     for number in range(1, 10):
-        shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), dock)
+        shortcut = QShortcut(QKeySequence(f"{number}" if is_in_dock else f"Ctrl+{number}"), dock)
         shortcut.setObjectName(name)
+        if is_in_dock:
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.setAutoRepeat(False)
         shortcut.activated.connect(partial(act, number))
+        shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
 
 
 class CanvasKeys(QObject):

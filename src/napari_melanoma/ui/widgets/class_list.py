@@ -162,7 +162,7 @@ class RegionClassList(QWidget):
         self.list.blockSignals(True)
         self.list.clear()
         for number, region_class in enumerate(self._classes, start=1):
-            icon = _class_icon(region_class.color, str(number) if number in CLASS_KEYS else "")
+            icon = class_icon(region_class.color, str(number) if number in CLASS_KEYS else "")
             item = QListWidgetItem(icon, region_class.name)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             item.setSizeHint(QSize(0, ROW_PX))
@@ -216,7 +216,7 @@ def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, 
     return tuple(classes) or kind.defaults
 
 
-def _class_icon(color: Color, digit: str) -> QIcon:
+def class_icon(color: Color, digit: str) -> QIcon:
     """Draw a colored square with a digit in it: the key that selects the class."""
     picture = QPixmap(2 * SQUARE, 2 * SQUARE)
     picture.fill(QColor(*color))

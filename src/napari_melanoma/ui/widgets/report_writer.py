@@ -165,7 +165,7 @@ class ReportWriter(QObject):
             self._status.show_message("A report is being written. Wait until it is finished.")
             return
         processes = self._processes
-        self._job = BackgroundJob(lambda run: _run_command(options.make_command(out), processes, run))
+        self._job = BackgroundJob(lambda run: run_command(options.make_command(out), processes, run))
         self._job.progressed.connect(lambda progress: self._status.progress("reporting", progress))
         self._job.succeeded.connect(self._on_written)
         self._job.failed.connect(self.failed)
@@ -191,7 +191,7 @@ class ReportWriter(QObject):
                 process.kill()
 
 
-def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
+def run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext) -> dict[str, Any]:
     """Run a command that writes JSON lines; return its summary, and as ``failures`` the reasons why parts are missing.
 
     ``processes``: contains the process while it runs.
@@ -224,7 +224,8 @@ def _run_command(command: Sequence[str], processes: list[subprocess.Popen[str]],
             processes.remove(process)
     run.check()
     if summary.get("status") in (None, "error"):
-        raise MelanomaError(str(summary.get("message", f"the report was not written (code {process.returncode}).")))
+        ended = f"the process has ended without a result (code {process.returncode})."
+        raise MelanomaError(str(summary.get("message", ended)))
     return {**summary, "failures": failures}
 
 

@@ -47,6 +47,8 @@ Task = Literal[
     "comparing",
     "reading",
     "fitting",
+    "embedding",
+    "adapting",
 ]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 

@@ -9,7 +9,7 @@ from napari_melanoma.ui.sections.prediction.layer import HeatmapLayer
 from napari_melanoma.ui.sections.prediction.resolve import PredictionContext, resolve_heatmap, resolve_prediction
 from napari_melanoma.ui.sections.prediction.view import HeatmapControls, PredictionPanel
 from napari_melanoma.ui.session.connections import SectionConnections
-from napari_melanoma.ui.shared_state import models_changed
+from napari_melanoma.ui.shared_state import live_predictions, models_changed
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.photograph_services import HostedPhotograph
@@ -39,9 +39,11 @@ class PredictionSection(PhotographSection):
         for signal in (events.classifier, session.patient_changed, session.shown):
             connect(signal, self._update)
         connect(models_changed().changed, self._update)
+        connect(live_predictions().changed, self._update_live)
         for signal in (events.prediction, events.heatmap, options.changed):
             connect(signal, self._update_heatmap)
         self._update()
+        self._update_live()
         self._update_heatmap()
         return panel
 
@@ -70,6 +72,10 @@ class PredictionSection(PhotographSection):
         values = session.prediction, session.request, session.saved_prediction
         if self._panel is not None:
             self._panel.show_view(resolve_prediction(*values, context, session.services.icons.link))
+
+    def _update_live(self) -> None:
+        if self._panel is not None:
+            self._panel.show_live(live_predictions().find(self._session.path))
 
     def _update_heatmap(self) -> None:
         session, options = self._session, self._predictions.heatmap_options.value

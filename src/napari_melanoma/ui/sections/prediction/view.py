@@ -84,6 +84,8 @@ class PredictionPanel(QWidget):
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.saved_notice = NoticeLabel("prediction_saved", "Saved prediction")
+        self.live = _make_quiet_label("prediction_live", "Predictions while diagnoses are given")
+        self.live.hide()
         self.warning = NoticeLabel("prediction_warning", "Warnings")
         self.verdict = named(WrappedLabel(), "prediction_verdict", "Prediction as text")
         self.verdict.setProperty("loud", True)
@@ -121,6 +123,7 @@ class PredictionPanel(QWidget):
         inner.addWidget(self.validity)
         column.addWidget(self.hint)
         column.addWidget(self.saved_notice)
+        column.addWidget(self.live)
         column.addWidget(self.details)
         self._outdated = ""
         self._delay_timer = QTimer(self)
@@ -137,6 +140,10 @@ class PredictionPanel(QWidget):
             self.show_saved_prediction(view.prediction, view.note, view.reason)
         else:
             self.show_prediction(view.prediction, is_pending=not view.is_current, outdated=view.note)
+
+    def show_live(self, text: str) -> None:
+        """Show the predictions of a photograph that is being labeled; empty for others."""
+        _set_label_text(self.live, text)
 
     def show_message(self, message: str) -> None:
         """Show why there is no prediction."""

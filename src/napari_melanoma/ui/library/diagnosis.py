@@ -1,0 +1,672 @@
+"""The Diagnosis section of the Review dock: label photographs by keys while a classifier is adapted to the labels."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from qtpy.QtCore import QSize, Signal
+from qtpy.QtWidgets import QBoxLayout, QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.models import DEFAULT_CLASSIFIER
+from napari_melanoma.ui.library.resolve import INFORMATIVE, UNCERTAINTY
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES
+from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
+from napari_melanoma.ui.train.comparison import ADVICE
+from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
+from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
+from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.report_writer import run_command
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
+    WrappedLabel,
+    column,
+    fill_column,
+    named,
+    reserve_space,
+    row,
+    scroll_area,
+    tool_button,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.geojson import Color
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.runs.labeling import LabelingState, LearningCurve, PhotographFiles
+    from napari_melanoma.ui.library.dock import LibraryDock
+    from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
+    from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
+    from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.style import ThemedIcons
+    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
+
+TITLE = "Diagnosis"
+SETTING = "review/diagnoses"  # classes that the user has added
+COLORS: tuple[Color, ...] = (  # of the keys; those of the Paint section
+    *((213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0), (204, 121, 167), (86, 180, 233)),
+    *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
+)
+VISIBLE_CLASSES = 4
+NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
+MAX_CRASHES = 3  # of the worker in a row
+EMBEDDED_BEFORE_FIT = 10  # embeddings between two orders
+NO_MASK = ", with the predicted mask"
+NOT_SHOWN = "Select a photograph in the list to label it."
+REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
+DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
+NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
+STARTING = "Label with the keys. Predictions appear once embeddings are computed."
+KEPT = "Keep the shipped model: no candidate predicts these photographs better."
+
+
+class ReviewParts(NamedTuple):
+    """The parts of the Review dock that the section uses."""
+
+    records: ReviewRecords
+    opener: ReviewOpener
+    store: CorrectionsStore
+    rating: RatingQueue
+    client: WorkerClient
+
+
+class BasePicker(ModelPicker):
+    """A combo box of the classifiers that can be adapted; an adapted one is not selected by itself."""
+
+    task = "classification"
+    object_names = ("label_model", "label_model_card")
+    accessible_names = ("Classifier", "Card of the classifier")
+    tip = "Classifier that is adapted to your diagnoses"
+
+    def _on_models(self, name: str) -> None:
+        if self._is_listed:
+            self.refresh()
+
+
+class DiagnosisList(QWidget):
+    """The diagnoses with their keys: those of a classifier, then those that the user has added."""
+
+    chosen = Signal(int)  # number, from 1
+
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._settings = settings
+        self._of_model: tuple[str, ...] = ()
+        keys = format_key("review.class_keys")
+        tip = f"Store the diagnosis, and go to the next photograph ({keys}; outside this dock with Ctrl)"
+        self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
+        self.list.setIconSize(QSize(SQUARE, SQUARE))
+        self.list.setFixedHeight(VISIBLE_CLASSES * ROW_PX + 4)
+        add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
+        self.remove_button = tool_button(
+            "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
+        )
+        icons.add(add, "plus")
+        icons.add(self.remove_button, "delete_shape")
+        fill_column(self, row(self.list, column(add, self.remove_button), stretch=0))
+        self.list.itemClicked.connect(lambda item: self.chosen.emit(self.list.row(item) + 1))
+        add.clicked.connect(self._choose_class)
+        self.remove_button.clicked.connect(self._remove_class)
+
+    @property
+    def classes(self) -> list[str]:
+        """The diagnoses in the order of their keys."""
+        entries = load_taxonomy("diagnosis").entries
+        own = [name for name in self._of_model if name in entries and len(self._of_model) > 2]
+        return list(dict.fromkeys([*(own or DIAGNOSES[:6]), *self._added]))
+
+    @property
+    def _added(self) -> list[str]:
+        entries = load_taxonomy("diagnosis").entries
+        return [name for name in self._settings.get(SETTING, list[str]()) if name in entries]
+
+    def show_model(self, model: str) -> None:
+        """List the classes of a classifier; common diagnoses if it predicts yes or no, or is not installed."""
+        from napari_melanoma.models.installed_bundles import find_bundle
+
+        self._of_model = ()
+        with suppress(MelanomaError):
+            self._of_model = find_bundle(model).config.classes
+        self._show_classes()
+
+    def add_class(self, name: str) -> None:
+        """Add a diagnosis of the taxonomy."""
+        self._settings.set(SETTING, list(dict.fromkeys([*self._added, name])))
+        self._show_classes()
+
+    def mark(self, name: str) -> None:
+        """Mark a diagnosis; none if it is not in the list."""
+        self.list.setCurrentRow(self.classes.index(name) if name in self.classes else -1)
+
+    def _remove_class(self) -> None:
+        self._settings.set(SETTING, self._added[:-1])
+        self._show_classes()
+
+    def _show_classes(self) -> None:
+        self.list.clear()
+        for number, name in enumerate(self.classes, start=1):
+            key = str(number) if number in CLASS_KEYS else ""
+            item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
+            item.setSizeHint(QSize(0, ROW_PX))
+            self.list.addItem(item)
+        self.remove_button.setEnabled(bool(self._added))
+
+    def _choose_class(self) -> None:
+        taxonomy = load_taxonomy("diagnosis")
+        dialog = named(QInputDialog(self.window()), "diagnosis_dialog", "Add a diagnosis")
+        dialog.setWindowTitle(TITLE)
+        dialog.setLabelText("Diagnosis to add to the list:")
+        dialog.setComboBoxItems([word for word in taxonomy.words if word not in (*self.classes, UNKNOWN)])
+        dialog.textValueSelected.connect(self.add_class)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+
+class DiagnosisSection(CollapsibleSection):
+    """Stores diagnoses of the photograph in view, and shows what the classifier learns from them.
+
+    ``_skipped``: photographs that were shown and not labeled; they come last.
+    """
+
+    updated = Signal()  # a new order, or new labels
+
+    def __init__(self, dock: LibraryDock, parts: ReviewParts) -> None:
+        super().__init__(TITLE)
+        named(self, "diagnosis_section", "Diagnosis section", "Show or hide: Diagnosis")
+        self._dock, self._parts, self._settings = dock, parts, dock.settings
+        self.state: LabelingState | None = None
+        self.curve: LearningCurve | None = None
+        self._images: Sequence[LibraryImage] = ()
+        self._labeling = _Labelings()
+        self._fitted: object = None  # what the state was computed from
+        self._skipped: set[Path] = set()
+        self._labeled: Path | None = None  # after which the next photograph is to be opened
+        self._given: set[Path] = set()  # labeled, but not in the order yet
+        self._digests: dict[str, str] = {}  # of rows, by image id
+        self._shown: Path | None = None
+        self._missing: dict[Path, PhotographFiles] = {}  # to embed
+        self._requested: dict[Path, PhotographFiles] = {}  # embedded, or failed: not requested again
+        self._request: WorkerRequest | None = None
+        self._done = self._crashes = 0
+        self._outcome = ""  # of the last selection, shown until the next label
+        self._processes: list[subprocess.Popen[str]] = []  # of the selection
+        self._queue = LatestJobQueue(self)
+        self._timer, self._next_timer = DebounceTimer(self), DebounceTimer(self, NEXT_MS)
+        self._create_widgets()
+        self._connect()
+        self.class_list.show_model(self.model.model)
+        self._show_reader()
+        self._show_texts()
+
+    def restore(self) -> None:
+        """Expand the section if it was left expanded; call it once the section is in its layout."""
+        if self._settings.is_section_open("diagnosis", default=False):
+            self.expand()
+
+    # The widgets.
+
+    def _create_widgets(self) -> None:
+        icons = self._dock.icons
+        self.model = BasePicker(icons)
+        self.model.select_stored(self._settings.get("review/classifier", DEFAULT_CLASSIFIER))
+        self.class_list = DiagnosisList(self._settings, icons)
+        self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "reader")
+        undo_tip = f"Undo the last diagnosis ({format_key('review.undo')} in this dock)"
+        self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "undo")
+        self.advice_label = _label("label_advice", "What is missing, or what more labels would bring", lines=3)
+        self.accuracy_label = _label("label_accuracy", "Accuracy on photographs drawn at random", lines=2)
+        self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
+        reserve_space(self.chart)
+        self.use_button = named(QPushButton("Use this model"), "use_adapted", "Use this model")
+        page = column(
+            self.class_list,
+            row(QLabel("reader"), self.reader_button, self.undo_button, stretch=0),
+            self.advice_label,
+            self.accuracy_label,
+            self.chart,
+            row(QLabel("adapts"), self.model, stretch=1),
+        )
+        area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
+        area.setMinimumHeight((VISIBLE_CLASSES + 3) * ROW_PX)
+        self._area = area
+        self.add_widget(area)
+        self.add_widget(self.use_button)
+
+    def _connect(self) -> None:
+        dock, parts = self._dock, self._parts
+        self.class_list.chosen.connect(self.label)
+        self.reader_button.clicked.connect(self._edit_reader)
+        self.undo_button.clicked.connect(parts.store.undo)
+        self.use_button.clicked.connect(self.use)
+        self.model.changed.connect(self._on_model)
+        add_number_shortcuts(dock, "review.classes", self._on_key)
+        add_number_shortcuts(dock, "review.class_keys", self._on_key)
+        add_shortcut(dock, "review.undo", parts.store.undo)
+        self.toggled.connect(self._on_expanded)
+        self._timer.timeout.connect(self.refresh)
+        self._next_timer.timeout.connect(self._open_next)
+        self._queue.succeeded.connect(self._on_job)
+        self._queue.failed.connect(self._on_failed)
+        parts.store.changed.connect(self.refresh)
+        parts.store.undone.connect(self._on_undone)
+        parts.opener.shown.connect(self._on_shown)
+        for signal in (parts.opener.identified, parts.rating.rated):
+            signal.connect(lambda *_: self._timer.start())
+        parts.rating.finished.connect(lambda *_: self.refresh())
+        parts.store.failed.connect(lambda _: self._given.clear())
+        self.model.failed.connect(lambda error: dock.status.show_message(str(error)))
+        dock.destroyed.connect(self._queue.cancel)
+
+    def _show_reader(self) -> None:
+        self.reader_button.setText(self._settings.reviewer or "not set")
+
+    def _edit_reader(self) -> None:
+        dialog = named(QInputDialog(self.window()), "label_reader_dialog", "Reader")
+        dialog.setWindowTitle(TITLE)
+        dialog.setLabelText("Name or initials stored with your diagnoses:")
+        dialog.setTextValue(self._settings.reviewer)
+        dialog.textValueSelected.connect(self.set_reader)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def set_reader(self, name: str) -> None:
+        """Label as another reader, whose diagnoses are kept apart."""
+        self._settings.reviewer = name
+        self._show_reader()
+        self.refresh()
+
+    # The labels.
+
+    def _on_key(self, number: int) -> None:
+        if self.is_expanded:
+            self.label(number)
+
+    def label(self, number: int) -> None:
+        """Store the diagnosis with a number for the photograph in view, and open the next one."""
+        from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel
+
+        opener, classes = self._parts.opener, self.class_list.classes
+        session = None if opener.connected_dock is None else opener.connected_dock.picker.session
+        if session is None or session.path is None or not opener.is_shown:
+            self._dock.status.show_message(NOT_SHOWN)
+            return
+        path = session.path
+        stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
+        if stored.get("review") == "rejected":
+            self._dock.status.show_message(REJECTED.format(name=path.name))
+        elif number <= len(classes):
+            drawn = DRAWN if path == self._find_drawn() else ""
+            label = DiagnosisLabel(classes[number - 1], self._settings.reviewer, drawn=drawn)
+            prediction = None if session.prediction is None else session.prediction.prediction
+            is_valid = prediction is None or prediction.validity.valid
+            callback = partial(self._on_labeled, path, label.reader, is_valid)
+            self._parts.store.label(session.source, path, label, callback)
+            self._given.add(path)
+            self._outcome = ""
+            self._shown = None  # it is not skipped
+            self._labeled = path
+            self._next_timer.start()
+
+    def _find_drawn(self) -> Path | None:
+        """Return the next photograph in the random order; None if it is not known."""
+        state = self.state
+        return None if state is None else next((path for path in state.order if path in state.drawn), None)
+
+    def _open_next(self) -> None:
+        """Open the photograph to label after the one that was just labeled, unless the user has opened another one."""
+        path, self._labeled = self._labeled, None
+        self._next_timer.stop()
+        if path is None or self._dock.list_view.path != path:
+            return
+        listed = [image.path for image in self._dock.list_model.rows]
+        rank = listed.index(path) + 1 if path in listed else 0
+        is_informative = self._dock.list_model.query.sort == INFORMATIVE
+        ordered = listed if is_informative else [*listed[rank:], *listed[:rank]]
+        waiting = set(listed if self.state is None else self.state.order) - self._given
+        following = next((one for one in ordered if one in waiting), None)
+        if following is not None:
+            self._dock.list_view.select_path(following)
+            self._parts.opener.open(following)
+
+    def _on_labeled(self, path: Path, reader: str, is_valid: bool, stored: StoredLabel) -> None:
+        from napari_melanoma.data.corrections import read_labels
+
+        records, label = self._parts.records, read_labels(stored.row)
+        records.set_digest(path, stored.row["image_sha256"])
+        own = next(one.diagnosis for one in label if one.reader == reader)
+        parts = [f"{path.name}: {own} stored by {reader}{'' if stored.row.get('mask_path') else NO_MASK}."]
+        if not stored.row.get("diagnosis"):
+            others = ", ".join(f"{one.reader or 'before'}: {one.diagnosis}" for one in label if one.reader != reader)
+            parts += [f"{others}.", DISAGREE]
+        if not is_valid:
+            parts.append(NOT_VALID)
+        self._dock.status.show_message(f"{' '.join(parts)} {self._dock.icons.link('undo_label', 'Undo')}")
+        self._parts.store.set_index(stored.index)
+        corrections_changed().changed.emit(stored.index.folder)
+
+    def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
+        """Open the photograph whose last change was undone, so that another diagnosis can be given."""
+        digest = self._digests.get(image_id or "", "")
+        path = next((one.path for one in self._images if self._parts.records.find_digest(one.path) == digest), None)
+        if self.is_expanded and digest and path is not None:
+            self._given.discard(path)
+            self._shown = None
+            self._dock.status.show_message(f"{path.name}: the last change was undone.")
+            self._dock.list_view.select_path(path)
+            self._parts.opener.open(path)
+
+    def _on_shown(self, path: Path) -> None:
+        previous, self._shown = self._shown, path
+        if previous is not None and previous != path and self.state is not None and previous in self.state.order:
+            self._skipped.add(previous)
+        self._skipped.discard(path)
+        self._mark_own_class()
+
+    def _mark_own_class(self) -> None:
+        """Select the class of the photograph in view; none without a label by this reader."""
+        label = "" if self._shown is None else self._parts.records.labels.get(self._shown, "").split(" ≠ ")[0]
+        self.class_list.mark(label)
+
+    # Embeddings and fit.
+
+    def set_images(self, images: Sequence[LibraryImage]) -> None:
+        """Label other photographs."""
+        self._images = images
+        self._skipped.clear()
+        self._given.clear()
+        self._requested.clear()
+        self._fitted, self._shown = None, None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Fit again, unless nothing has changed, in the background."""
+        if not self.is_expanded or not self._images:
+            return
+        records, store = self._parts.records, self._parts.store
+        photographs = [(one.path, records.find_digest(one.path), one.path in self._skipped) for one in self._images]
+        rows, reader, model = store.index.rows, self._settings.reviewer, self.model.model
+        inputs = photographs, rows, reader, model, store.folder, self._done
+        if inputs == self._fitted:
+            self._embed_next()
+            return
+        self._fitted = inputs
+        self._digests |= {row.get("image_id", ""): digest for digest, row in rows.items()}
+        self._queue.stop("curve")
+        work = partial(self._labeling.update, model, store.folder, photographs, rows, reader)
+        self._queue.submit("fit", lambda: work)
+
+    def _on_job(self, result: tuple[str, Any]) -> None:
+        kind, value = result
+        if kind == "curve":
+            self.curve = value
+        else:
+            self._show_state(value)
+            if value.fit is not None:
+                self._queue.submit("curve", lambda: partial(_measure_curve, value.fit))
+            else:
+                self.curve = None
+        self._show_texts()
+
+    def _show_state(self, state: LabelingState) -> None:
+        """Show labels, order and predictions, and compute the embeddings that are missing."""
+        self.state, records = state, self._parts.records
+        self._given &= {*state.order}
+        ordered = [*state.order, *state.labels]
+        records.labels, records.ranks = state.labels, {path: rank for rank, path in enumerate(ordered)}
+        new = {path: files for path, files in state.missing.items() if self._requested.get(path) != files}
+        self._missing = {path: new[path] for path in (*ordered, *new) if path in new}
+        live_predictions().set_texts({path: describe_live(state, path) for path in state.shipped})
+        self.updated.emit()
+        if self._labeled in state.labels:
+            self._open_next()
+        self._mark_own_class()
+        self._embed_next()
+
+    def _on_failed(self, error: Exception) -> None:
+        self.state, self._missing = None, {}
+        self.advice_label.setText(str(error))
+        self._dock.status.show_message(f"Diagnoses are stored, but not fitted: {error}")
+
+    def _embed_next(self) -> None:
+        """Request the embedding of the next photograph, when no photograph is being rated."""
+        if self._request is not None or not self.is_expanded or not tasks.is_idle(self._parts.rating):
+            return
+        if not self._missing:
+            self._dock.status.end("embedding")
+            return
+        path, files = next(iter(self._missing.items()))
+        total = len(self.state.shipped) + len(self._missing) if self.state is not None else len(self._missing)
+        done = total - len(self._missing)
+        self._dock.status.begin("embedding", "Computing embeddings ...")
+        progress = Progress(done, total, f"Computing embeddings {done + 1:,} of {total:,}")
+        self._dock.status.progress("embedding", progress)
+        arguments: dict[str, Any] = {"model": self.model.model, "folder": str(self._parts.store.folder)}
+        arguments |= {"image": str(files.image), "mask": str(files.mask) if files.mask else None}
+        request = self._parts.client.request("embed_photograph", **arguments, row=dict(files.cells))
+        self._request = request
+        tasks.set_running(self, True)
+        request.succeeded.connect(partial(self._on_embedded, path, files))
+        request.failed.connect(partial(self._on_embedding_failed, path, files))
+
+    def _on_embedded(self, path: Path, files: PhotographFiles, response: object) -> None:
+        self._requested[path] = files
+        self._done += 1
+        self._crashes = 0
+        self._end_request(path)
+
+    def _on_embedding_failed(self, path: Path, files: PhotographFiles, error: Exception) -> None:
+        self._requested[path] = files
+        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
+        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
+            self._missing.clear()
+            self._dock.status.end("embedding", f"Diagnoses are stored, but not fitted: {error}")
+        self._end_request(path)
+
+    def _end_request(self, path: Path) -> None:
+        self._missing.pop(path, None)
+        self._request = None
+        tasks.set_running(self, False)
+        if not self._missing or self._done % EMBEDDED_BEFORE_FIT == 0:
+            self.refresh()
+        self._embed_next()
+
+    def cancel_embedding(self) -> None:
+        """Stop computing embeddings; those that exist are kept."""
+        self._missing.clear()
+
+    def _on_model(self) -> None:
+        self._settings.set("review/classifier", self.model.model)
+        self.state, self.curve = None, None
+        self._missing.clear()
+        self.class_list.show_model(self.model.model)
+        self._show_texts()
+        self.refresh()
+
+    def _on_expanded(self, is_expanded: bool) -> None:
+        """Order by what to label next while the section is shown."""
+        combo, keys = self._dock.sort_combo, list(self._dock.sort_keys)
+        chosen = INFORMATIVE if is_expanded else UNCERTAINTY
+        if is_expanded or keys[combo.currentIndex()] == INFORMATIVE:
+            combo.setCurrentIndex(keys.index(chosen))
+            combo.activated.emit(combo.currentIndex())
+        self._settings.set_section_open("diagnosis", is_expanded)
+        if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
+            layout.setStretchFactor(self, int(is_expanded))  # at most half of the height
+        if is_expanded:
+            self._area.setMaximumHeight(self._area.widget().sizeHint().height())
+            self._fitted = None
+            self._requested.clear()
+            self.refresh()
+        else:
+            self._missing.clear()
+            live_predictions().set_texts({})
+
+    def _show_texts(self) -> None:
+        state, curve = self.state, self.curve
+        advice = STARTING if state is None else describe_advice(state, curve)
+        self.advice_label.setText(self._outcome or advice)
+        self.accuracy_label.setText("" if state is None else describe_accuracy(state))
+        self.chart.show_points(() if curve is None else list_points(curve))
+        is_ready = state is not None and state.fit is not None
+        self.use_button.setEnabled(is_ready and not self._processes)
+        tip = "Compare all candidates, and use the adapted model if it is measured to be better"
+        self.use_button.setToolTip(tip if is_ready else "More labels are needed")
+
+    # The selection.
+
+    def use(self) -> None:
+        """Choose the adaptation in a process of its own, and use the model if it is measured to be better."""
+        if self.state is None:
+            return
+        folder, model = self._parts.store.folder, self.state.model
+        work = partial(_adapt, model, folder, self._processes)
+        self._dock.start(
+            "adapting", "Comparing the shipped model with adapted ones ...", work, self._on_adapted
+        ).finished.connect(self._show_texts)
+        self.use_button.setEnabled(False)
+
+    def cancel_use(self) -> None:
+        """End the process of the selection."""
+        for process in self._processes:
+            process.kill()
+
+    def _on_adapted(self, outcome: tuple[dict[str, Any], BundleInfo | None]) -> None:
+        summary, bundle = outcome
+        self._outcome = describe_outcome(summary, None if bundle is None else bundle.name)
+        self._dock.status.show_message(self._outcome)
+        self._show_texts()
+        if bundle is not None:
+            models_changed().changed.emit(bundle.name)
+
+
+class _Labelings:
+    """The latest ``Labeling``, made and used in the threads of one queue."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[object, Any] = (None, None)
+
+    def update(
+        self,
+        model: str,
+        folder: Path,
+        photographs: Sequence[tuple[Path, str, bool]],
+        rows: Mapping[str, Mapping[str, str]],
+        reader: str,
+        run: RunContext,
+    ) -> tuple[str, LabelingState]:
+        """Fit the labels; call this in a thread."""
+        from napari_melanoma.runs.labeling import FolderPhotograph, Labeling
+
+        if self._latest[0] != (model, folder):
+            self._latest = ((model, folder), Labeling(model, folder))
+        labeling: Labeling = self._latest[1]
+        return "state", labeling.update([FolderPhotograph(*one) for one in photographs], rows, reader, run)
+
+
+def _measure_curve(fit: Any, run: RunContext) -> tuple[str, LearningCurve | None]:  # noqa: ANN401 - LabelFit
+    return "curve", fit.measure_curve(run)
+
+
+def _adapt(
+    model: str, folder: Path, processes: list[subprocess.Popen[str]], run: RunContext
+) -> tuple[dict[str, Any], BundleInfo | None]:
+    """Run the command that adapts a model, and install the result if it is measured to be better."""
+    from napari_melanoma.core.processes import python_command
+    from napari_melanoma.models.bundle import read_bundle
+    from napari_melanoma.models.installed_bundles import install_bundle
+
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary, f"{model}-adapted")
+        summary = run_command(python_command("adapt", model, str(folder), "--out", str(out), "--json"), processes, run)
+        is_better = summary.get("bundle") and summary.get("advice") == "activate"
+        return summary, install_bundle(read_bundle(out), out.name) if is_better else None
+
+
+# The texts.
+
+
+def describe_live(state: LabelingState, path: Path) -> str:
+    """Return the predictions of a photograph: of the model, and of the fit so far."""
+    lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
+    return "\n".join(f"{name}: {_describe_classes(values, state.positive)}" for name, values in lines.items() if values)
+
+
+def _describe_classes(values: Mapping[str, float], positive: str) -> str:
+    top = max(values, key=lambda name: values[name])
+    likely = "" if top == positive else f" ({top} {values[top]:.2f})"
+    return f"{positive} {values.get(positive, math.nan):.2f}{likely}"
+
+
+def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
+    """Describe what is missing for a fit, or what 50 more labels would bring."""
+    from napari_melanoma.runs.labeling import MORE_LABELS
+
+    counts, positive = state.counts, state.positive
+    labels = f"{format_count(counts.photographs, 'label')}, {counts.positives} of {positive}."
+    if missing := counts.describe_missing(positive):
+        text = f"{labels} Before the first fit: {missing}."
+    elif limits := counts.describe_limits(positive):
+        text = f"{labels} Only the calibration is fitted; for more: {limits}."
+    elif curve is None:
+        text = f"{labels} The learning curve needs more photographs that were drawn at random."
+    else:
+        loss, gain = curve.losses[-1].mean, curve.gain
+        now, low, then, high = (math.exp(-loss + max(0.0, more)) for more in (0, gain.low, gain.mean, gain.high))
+        text = (
+            f"{labels} {MORE_LABELS} more would raise the probability of the true diagnosis from {now:.2f} to about "
+            f"{min(1, then):.2f} ({min(1, low):.2f} to {min(1, high):.2f})."
+        )
+    return f"{text} {state.notice}".strip()
+
+
+def describe_accuracy(state: LabelingState) -> str:
+    """State the accuracy with its interval, and what it was estimated by."""
+    if state.accuracy is None:
+        return "Every fourth photograph is drawn at random; only these estimate the accuracy."
+    mean, low, high = (round(100 * value) for value in (state.accuracy.mean, state.accuracy.low, state.accuracy.high))
+    photographs = format_count(state.accuracy.count, "photograph")
+    return f"Accuracy {mean} % (95 % interval {low}–{high}) on {photographs} drawn at random."
+
+
+def list_points(curve: LearningCurve) -> list[CurvePoint]:
+    """Return the probability of the true diagnosis, exp(-log loss), by the number of labels."""
+    points = []
+    for count, loss in zip(curve.labels, curve.losses, strict=True):
+        low, high = (loss.low, loss.high) if loss.has_interval else (loss.mean, loss.mean)
+        points.append(CurvePoint(count, math.exp(-loss.mean), math.exp(-high), min(1.0, math.exp(-low))))
+    return points
+
+
+def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
+    """Describe the decision, with the figures of both models side by side; ``name``: of the installed model."""
+    figures = ", ".join(
+        f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"
+        for metric in ("AUC", "ECE", "specificity")
+        if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
+    )
+    if not summary.get("bundle"):
+        return f"{KEPT} {figures}".strip()
+    decision = f"In use as {name}." if name else "The shipped model stays in use."
+    return f"{decision} {figures}. {ADVICE[summary['advice']]} {summary['reason']}".replace(" . ", " ")
+
+
+def _label(name: str, accessible_name: str, lines: int) -> WrappedLabel:
+    label = named(WrappedLabel(lines=lines), name, accessible_name)
+    label.setProperty("quiet", True)
+    label.setToolTip("")
+    return label

@@ -1,0 +1,320 @@
+"""The Diagnosis section of the Review dock through its controls: label by keys, undo, order, readers and use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QShortcut
+from qtpy.QtWidgets import QAbstractButton, QLabel
+
+from conftest import wait_until_idle
+from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_labels
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.ui.library import diagnosis
+from napari_melanoma.ui.library.resolve import INFORMATIVE
+from napari_melanoma.ui.library.review import ReviewDock
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
+
+COUNT = 24
+MELANOMA, NEVUS = 1, 2  # keys
+
+
+def mole(shade):
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
+    rgb[(rows - 60) ** 2 + (columns - 80) ** 2 <= 25**2] = (70, 45, shade)
+    return rgb
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder with photographs; the bluer, the more likely melanoma by the fake worker."""
+    place = tmp_path / "clinic"
+    place.mkdir()
+    for number in range(COUNT):
+        PillowImage.fromarray(mole(30 + 3 * number)).save(place / f"mole-{number:02}.png")
+    return place
+
+
+@pytest.fixture
+def corrections(tmp_path, home, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    settings = ReviewSettings()
+    settings.corrections, settings.reviewer = tmp_path / "my corrections", "Ana"
+    return Corrections(tmp_path / "my corrections")
+
+
+class Labeler:
+    """Simulates a user who labels."""
+
+    def __init__(self, viewer, dock, qtbot):
+        self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
+
+    def waits(self):
+        wait_until_idle(self.qtbot)
+        self.qtbot.wait(20)
+        wait_until_idle(self.qtbot)
+
+    def opens(self, folder):
+        self.dock.welcome.dropped.emit([folder])
+        self.waits()
+
+    def shown(self):
+        return [image.name.removesuffix(".png") for image in self.dock.list_model.rows]
+
+    def presses(self, key):
+        keys = {shortcut.key().toString(): shortcut for shortcut in self.dock.findChildren(QShortcut)}
+        keys[key].activated.emit()
+        self.waits()
+
+    def sees(self):
+        return self.dock.opener.connected_dock.picker.session.image.name
+
+    @property
+    def section(self):
+        return self.dock.diagnosis
+
+    def presses_key(self, number, name="review.classes"):
+        keys = [key for key in self.dock.findChildren(QShortcut) if key.objectName() == name]
+        keys[number - 1].activated.emit()
+        self.waits()
+
+    def clicks_on(self, name):
+        index = self.dock.list_model.index(self.shown().index(name))
+        self.dock.list_view.scrollTo(index)
+        place = self.dock.list_view.visualRect(index).center()
+        self.qtbot.mouseClick(self.dock.list_view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        self.waits()
+
+    def lists(self, kind):
+        self.dock.filter_combo.setCurrentText(kind)
+        self.dock.filter_combo.activated.emit(self.dock.filter_combo.currentIndex())
+
+    def state_of(self, name):
+        (image,) = [image for image in self.dock.list_model.images if image.path.stem == name]
+        return self.dock.records.find_state(image).mark
+
+    def labels(self, count):
+        """Label photographs by their color, as they come; return their names."""
+        seen = []
+        for _ in range(count):
+            name = self.sees()
+            seen.append(name)
+            self.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
+        return seen
+
+    def text(self, name):
+        return self.section.findChild(QLabel, name).text()
+
+
+@pytest.fixture
+def labeled(corrections, photographs):
+    """Labels of 20 photographs from an earlier session, every fourth of them drawn at random."""
+    for number in range(2, COUNT - 2):
+        name, word = f"mole-{number:02}", "melanoma" if number >= COUNT // 2 else "nevus"
+        rgb = read_photograph(photographs / f"{name}.png").rgb
+        drawn = "random" if number % 4 == 3 else ""
+        corrections.label(Correction(name, rgb, None, "unreviewed"), DiagnosisLabel(word, "Ana", drawn=drawn))
+
+
+@pytest.fixture
+def labeler(viewer, shared_client, corrections, qtbot, photographs):
+    """A user with the Diagnosis section expanded, and the first photograph open."""
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    user = Labeler(viewer, made, qtbot)
+    user.section.title_button.click()
+    user.opens(photographs)
+    user.presses("Alt+PgDown")
+    yield user
+    user.waits()
+
+
+@pytest.mark.both_qts
+def test_number_keys_store_diagnoses_and_open_the_next(labeler, corrections):
+    assert labeler.dock.sort_combo.currentText() == INFORMATIVE
+    assert [labeler.section.class_list.list.item(row).text() for row in range(3)] == [
+        "melanoma",
+        "nevus",
+        "seborrheic keratosis",
+    ]
+    first, second = labeler.labels(2)
+    assert first != second != labeler.sees()
+    rows = corrections.rows()
+    assert {row["image_id"] for row in rows} == {first, second}
+    for row in rows:
+        (label,) = read_labels(row)
+        assert (label.diagnosis, label.reader) == (row["diagnosis"], "Ana")
+        assert label.at.startswith("20")
+        assert (row["review"], row["mask_path"]) == ("unreviewed", "")
+    assert "with the predicted mask" in labeler.dock.status.text
+    # A digit works while the dock has the focus, one that is no class does nothing
+    labeler.presses_key(NEVUS, "review.class_keys")
+    assert len(corrections.rows()) == 3
+    shown = labeler.sees()
+    labeler.presses_key(9)
+    assert len(corrections.rows()) == 3
+    assert labeler.sees() == shown
+
+
+def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
+    first, second = labeler.labels(2)
+    (undo,) = [key for key in labeler.dock.findChildren(QShortcut) if key.objectName() == "review.undo"]
+    undo.activated.emit()
+    labeler.waits()
+    assert [row["image_id"] for row in corrections.rows()] == [first]
+    assert labeler.sees() == second
+    labeler.section.findChild(QAbstractButton, "undo_label").click()
+    labeler.waits()
+    assert corrections.rows() == []
+    assert labeler.sees() == first
+    # A label of a stored mask is taken back alone
+    labeler.presses("Alt+A")
+    (row,) = corrections.rows()
+    labeler.lists("all")
+    labeler.clicks_on(first)
+    labeler.presses_key(MELANOMA)
+    assert corrections.rows()[0]["diagnosis"] == "melanoma"
+    assert "predicted mask" not in labeler.dock.status.text
+    undo.activated.emit()
+    labeler.waits()
+    assert corrections.rows() == [row | {"diagnosis_labels": ""}]
+
+
+def test_labels_and_embeddings_are_there_after_a_restart(labeler, corrections, viewer, qtbot, photographs):
+    labeled = labeler.labels(3)
+    viewer.window.remove_dock_widget(labeler.dock)
+    requests = []
+    again = ReviewDock(viewer, labeler.dock._client)
+    request = again._client.request
+    again._client.request = lambda verb, **arguments: requests.append(verb) or request(verb, **arguments)
+    viewer.window.add_dock_widget(again, name="again")
+    user = Labeler(viewer, again, qtbot)
+    user.opens(photographs)
+    assert user.section.is_expanded
+    assert "embed_photograph" not in requests
+    assert {path.stem for path in again.records.labels} == set(labeled)
+    assert "3 labels" in user.text("label_advice")
+    assert set(user.shown()[-3:]) == set(labeled)
+    del again._client.request
+    viewer.window.remove_dock_widget(again)
+    again.deleteLater()
+
+
+def test_what_is_missing_for_a_fit_is_stated(labeler):
+    assert "Before the first fit: 20 more photographs, 5 more of melanoma" in labeler.text("label_advice")
+    assert not labeler.section.use_button.isEnabled()
+
+
+@pytest.mark.both_qts
+def test_the_fit_changes_predictions_order_and_texts(labeled, labeler, corrections):
+    assert "20 labels, 10 of melanoma" in labeler.text("label_advice")
+    assert "Only the calibration is fitted; for more: 10 more photographs" in labeler.text("label_advice")
+    assert "drawn at random" in labeler.text("label_accuracy")
+    assert "Accuracy " in labeler.text("label_accuracy")
+    assert labeler.section.use_button.isEnabled()
+    assert set(labeler.shown()[:4]) == {"mole-00", "mole-01", "mole-22", "mole-23"}
+    # Both predictions are in the Lesion dock
+    live = labeler.dock.opener.connected_dock.findChild(QLabel, "prediction_live").text()
+    assert live.startswith("shipped: melanoma 0.")
+    assert "\nyours so far: melanoma 0." in live
+
+
+def test_the_row_under_the_pointer_and_the_photograph_in_view_do_not_move(labeler, monkeypatch):
+    view, model = labeler.dock.list_view, labeler.dock.list_model
+    name, shown = labeler.shown()[2], labeler.sees()
+    monkeypatch.setattr(view, "_find_hovered", lambda: (model.rows[2], 2))
+    labeler.labels(1)
+    assert labeler.shown()[2] == name
+    before, seen = labeler.shown(), labeler.sees()
+    labeler.dock.records.ranks = {path: -rank for path, rank in labeler.dock.records.ranks.items()}
+    labeler.section.updated.emit()
+    assert labeler.shown() != before
+    assert labeler.shown()[2] == name
+    assert labeler.sees() == seen != shown
+
+
+def test_a_second_reader_is_kept_apart(labeler, corrections):
+    (name,) = labeler.labels(1)
+    row = corrections.rows()[0]
+    labeler.section.set_reader("Ben")
+    labeler.waits()
+    labeler.clicks_on(name)
+    assert labeler.state_of(name) == "● labeled by Ana"
+    labeler.presses_key(3)
+    (row,) = corrections.rows()
+    assert {(label.reader, label.diagnosis) for label in read_labels(row)} == {
+        ("Ana", "melanoma" if int(name[-2:]) >= COUNT // 2 else "nevus"),
+        ("Ben", "seborrheic keratosis"),
+    }
+    assert row["diagnosis"] == ""
+    assert "The readers disagree" in labeler.dock.status.text
+    assert "1 photograph with different diagnoses by readers" in labeler.text("label_advice")
+    assert "≠ Ana:" in labeler.state_of(name)
+    # They agree
+    labeler.clicks_on(name)
+    labeler.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
+    assert corrections.rows()[0]["diagnosis"] in ("melanoma", "nevus")
+
+
+def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
+    name = labeler.sees()
+    labeler.presses("Alt+X")
+    labeler.lists("all")
+    labeler.clicks_on(name)
+    labeler.presses_key(MELANOMA)
+    assert "marked as not valid (rejected). The diagnosis was not stored" in labeler.dock.status.text
+    assert [row["diagnosis"] for row in corrections.rows()] == [""]
+
+
+def test_diagnoses_of_the_taxonomy_are_added(labeler, corrections):
+    labeler.section.class_list.add_class("basal cell carcinoma")
+    labeler.section.class_list.add_class("no such word")
+    assert labeler.section.class_list.classes[3:] == ["basal cell carcinoma"]
+    labeler.presses_key(4)
+    assert corrections.rows()[0]["diagnosis"] == "basal cell carcinoma"
+    labeler.section.class_list.remove_button.click()
+    assert "basal cell carcinoma" not in labeler.section.class_list.classes
+
+
+OUTCOMES = {
+    "kept": (
+        {"bundle": None, "shipped": {"AUC": {"mean": 0.8}}, "adapted": {"AUC": {"mean": 0.8}}},
+        "Keep the shipped",
+    ),
+    "undecided": ({"bundle": "x", "advice": "inconclusive", "reason": "Chance."}, "The shipped model stays in use"),
+    "better": ({"bundle": "x", "advice": "activate", "reason": "Better."}, "In use as"),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, monkeypatch, outcome):
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    summary, expected = OUTCOMES[outcome]
+    commands = []
+
+    def run_command(command, processes, run):
+        commands.append(command)
+        out = command[command.index("--out") + 1]
+        if summary["bundle"]:
+            import shutil
+
+            shutil.copytree(find_bundle("melanoma-small").path, out)
+        return summary
+
+    monkeypatch.setattr(diagnosis, "run_command", run_command)
+    activated = []
+    diagnosis.models_changed().changed.connect(activated.append)
+    labeler.section.use_button.click()
+    labeler.waits()
+    (command,) = commands
+    assert command[-6:-3] == ["adapt", "melanoma-small", str(labeler.dock.corrections_store.folder)]
+    assert expected in labeler.text("label_advice")
+    assert expected in labeler.dock.status.text
+    assert activated == (["melanoma-small-adapted"] if outcome == "better" else [])
+    assert labeler.section.model.model == "melanoma-small"
+    labeler.labels(1)
+    assert expected not in labeler.text("label_advice")
