@@ -229,6 +229,24 @@ def test_a_change_after_the_signature_is_in_every_output(signed: Path, name: str
     assert expected in str(collect_report([signed], run=RunContext()).report)
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["malignant", "benign"], "2, 1 malignant"),
+        (["benign", "benign"], "2, 0 malignant"),
+        (["Tumor", "Tumor"], "2"),
+        (["Tumor", "benign"], "2"),
+        ([], "0"),
+    ],
+)
+def test_malignant_lesions_are_counted_if_the_model_distinguishes_them(
+    signed: Path, labels: list[str], expected: str
+) -> None:
+    lesions = [replace(read_lesions(signed)[0], label=label, area_mm2=None) for label in labels]
+    values = SignatureBasis(lesions=lesions).values()
+    assert BASIS["lesions"].format(values["lesions"]) == expected
+
+
 @pytest.mark.parametrize("name", CASE_CHANGES)
 def test_a_change_of_the_case_after_the_signature_is_stated(signed: Path, name: str) -> None:
     assert read_synoptic(signed, LESION_OF_CASE)[1] == ()

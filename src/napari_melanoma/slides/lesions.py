@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import MapPlacement
 
 LesionClass = Literal["malignant", "benign"]
+LESION_CLASSES = {*get_args(LesionClass)}
 LesionOrigin = Literal["found", "merged", "split", "classed", "drawn", "refined"]
 WHOLE_MAP = (slice(None), slice(None))
 LESION_COLUMNS = (  # of lesions.csv

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.context import REPORT_S, Progress
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -20,7 +20,7 @@ from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.io.results import LESIONS, format_cell, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
-from napari_melanoma.slides.lesions import LesionClass
+from napari_melanoma.slides.lesions import LESION_CLASSES
 from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
-LESION_CLASSES = {*get_args(LesionClass)}
 LOCK_TIMEOUT_S = 60.0  # time to wait while another process writes the table
 COLUMNS = (
     "slide",

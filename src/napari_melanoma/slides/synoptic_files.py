@@ -37,7 +37,7 @@ from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
+from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import NOTES, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide
@@ -170,14 +170,17 @@ def _read_lesions(basis: SignatureBasis) -> dict[str, Any] | None:
     if basis.lesions is None:
         return None
     areas = [lesion.area_mm2 for lesion in basis.lesions if lesion.area_mm2 is not None]
-    malignant = sum(lesion.label == "malignant" for lesion in basis.lesions)
+    labels = [lesion.label for lesion in basis.lesions]
+    # Labels of a model that does not distinguish malignant lesions are the name of its class
+    malignant = labels.count("malignant") if labels and {*labels} <= LESION_CLASSES else None
     mm2 = float(f"{sum(areas):.3g}") if areas else None  # as it is formatted: files contain rounded outlines
     return {"count": len(basis.lesions), "malignant": malignant, "mm2": mm2}
 
 
 def _format_lesions(value: Mapping[str, Any]) -> str:
     area = "" if value["mm2"] is None else f", {value['mm2']:.3g} mm² in total"
-    return f"{value['count']}, {value['malignant']} malignant{area}"
+    malignant = "" if value["malignant"] is None else f", {value['malignant']} malignant"
+    return f"{value['count']}{malignant}{area}"
 
 
 def _read_outlines(basis: SignatureBasis) -> str | None:

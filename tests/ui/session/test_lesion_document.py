@@ -124,6 +124,41 @@ def test_results_that_are_displayed_again_keep_undo_and_unsaved_changes(qtbot, s
     assert session.lesions.can_undo
 
 
+def test_undo_of_an_edit_is_saved_at_once(qtbot, session):
+    removes(session, 2)
+    waits(qtbot, session)
+    assert stored(session) == ["malignant"]
+    session.lesions.undo()
+    waits(qtbot, session)
+    assert (session.lesions.can_undo, session.lesions.is_saved) == (False, True)
+    assert stored(session) == labels(session) == ["malignant"] * 2
+    session.lesions.redo()
+    waits(qtbot, session)
+    assert stored(session) == ["malignant"]
+
+    session.lesions.undo()  # and the slide is closed before it is done
+    session.sessions.remove(session.identity)
+    waits(qtbot, session)
+    assert stored(session) == ["malignant"] * 2
+
+
+def test_undo_of_an_edit_at_a_new_threshold_is_saved(qtbot, session):
+    threshold(qtbot, session, 0.65)
+    assert not session.lesions.is_saved
+    switches(session, 1)
+    waits(qtbot, session)
+    assert (stored(session), session.lesions.is_saved) == (labels(session), True)
+    session.lesions.undo()
+    waits(qtbot, session)
+    assert (stored(session), session.lesions.is_saved) == (labels(session), True)
+    session.lesions.undo()
+    waits(qtbot, session)
+    assert (session.lesions.value.config.high, session.lesions.is_saved) == (0.6, True)
+    session.lesions.redo()
+    waits(qtbot, session)
+    assert not session.lesions.is_saved, "a threshold is saved only on request"
+
+
 def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is_analyzed_again(qtbot, session):
     switches(session, 2)
     session.results.reset(is_view=False)

@@ -214,7 +214,11 @@ class LesionDocument(Document[LesionState | None]):
         self._has_pending_edits = self._has_pending_save = False
 
     def _save(self) -> None:
-        if self._is_edited and not self.is_saved:
+        """Write the lesions after a step or its undo, unless only the threshold differs from what is stored."""
+        state, previous = self.value, next(iter(self._history.past[-1:]), None)
+        if self.is_saved or state is None:
+            return
+        if not state.is_recomputed or previous is None or not previous.is_stored_as(self._stored.value):
             self._save_shown()
 
     def _save_shown(self) -> None:
