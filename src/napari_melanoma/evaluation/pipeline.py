@@ -387,10 +387,15 @@ def select_images(
     overlap: Overlap | None = None,
     run: RunContext,
 ) -> tuple[Overlap, tuple[str, ...]]:
-    """Select the images to measure, unless ``overlap`` is given; return them with the warnings on them."""
+    """Select the images to measure; return them with the warnings on them.
+
+    ``overlap``: those of a run, which were selected by its own rules, so that nothing is said of their splits.
+    """
+    by_split: list[str] = []
     if overlap is None:
         overlap = images_to_measure(task.infos, samples, run=run, include=include_seen, digest=task.digest)
-    warnings = (*split_warnings(overlap.measured), *task.image_warnings(overlap.measured))
+        by_split = split_warnings(overlap.measured)
+    warnings = (*by_split, *task.image_warnings(overlap.measured))
     report_warnings(warnings, len(overlap.measured), run)
     return overlap, warnings
 

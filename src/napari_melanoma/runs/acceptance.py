@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
-from napari_melanoma.data.table_schema import TEST
 from napari_melanoma.evaluation.classes import evaluate_on_images
 from napari_melanoma.evaluation.compare_several import ModelsComparison, compare_on_images
 from napari_melanoma.evaluation.comparison import (
@@ -200,11 +199,10 @@ class TestImages:
 def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     """Find the test images of a run in ``data.csv``, which lists the part of each image.
 
-    Of the replay data at most 500 are included, chosen by a hash of their names; none if they cannot be read. Their
-    split is ``test`` also where the data set has none and the recipe chose them.
+    Of the replay data at most 500 are included, chosen by a hash of their names; none if they cannot be read.
     """
     rows, replay_names = read_data(folder.data), ", ".join(Path(name).name for name in recipe.data.replay)
-    samples = [replace(row.sample, split=TEST) for row in rows if row.part == "test"]
+    samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
         replay_images = [sample for sample in _replay_test_images(recipe) if sample.group not in groups]
