@@ -25,6 +25,7 @@ from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.session.regions import import_region_file
+from napari_melanoma.ui.slide.controls import IMPORT
 
 from .test_drawing import box, goes_around
 
@@ -193,3 +194,27 @@ def test_outlines_and_regions_of_qupath_are_counted_from_the_scanned_area(analys
     import_region_file(analysed.session, path)
     analysed.waits()
     assert [region.polygons for region in regions(analysed)] == [lesion.polygons for lesion in before]
+
+
+def test_readings_and_reports_are_exported_without_an_analysis_and_other_entries_show_why_not(
+    person, slide_path, tmp_path
+):
+    button, menu = person.dock.export_button, person.dock.export_button.menu()
+    assert (button.isEnabled(), button.toolTip()) == (False, "Open a slide first.")
+    person.opens_slides(slide_path)
+    person.until(lambda: person.session is not None)
+    folder = person.session.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    save_synoptic(folder, SynopticReport())
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0)
+    write_depth(folder, SlideDepthReadings(readings=(reading,)))
+    assert button.isEnabled()
+    menu.aboutToShow.emit()
+    found = {kind: menu.findChild(QAction, f"export_{kind}") for kind in (*EXPORTS.members, IMPORT)}
+    enabled = {kind for kind, action in found.items() if action.isEnabled()}
+    assert enabled == {"depth", "report", "fhir", "synoptic", "synoptic-csv"}
+    assert found["geojson"].toolTip() == "No lesions yet. Analyze the slide first."
+    assert found["tif"].toolTip() == "No analysis yet. Analyze the slide first."
+    assert found[IMPORT].toolTip() == "The outlines replace the lesions of an analysis. Analyze the slide first."
+    exports(person, "depth", tmp_path / "readings.csv")
+    assert len(read_table(tmp_path / "readings.csv")) == 1

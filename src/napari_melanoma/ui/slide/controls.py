@@ -359,7 +359,7 @@ class SlideControls(SectionDock):
 
 def create_export_button(on_export: Callable[[str], None]) -> QToolButton:
     """Create the button with its menu; ``on_export``: called with the kind of the export, or with ``IMPORT``."""
-    button = tool_button("export", "Export", "Export lesions, heatmap or readings to a file", "Export")
+    button = tool_button("export", "Export", text="Export")
     menu = QMenu(button)
     entries = {kind: f"{one.title} ..." for kind, one in FORMATS.items()}
     for kind, text in {**entries, IMPORT: "Import outlines (GeoJSON, DICOM SR) ..."}.items():

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
 
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.open_case import find_slide_lesion
@@ -33,6 +34,12 @@ NO_COUNTS = "Nothing has been measured or counted yet. Use the Measure section f
 NO_RISK = "No risk estimate yet. Estimate the risk in the Risk section first."
 NO_SYNOPTIC = "No synoptic report yet. Fill in the form first."
 NO_REPORT = "No depth reading and no risk estimate yet. Measure or estimate one first."
+NO_LESIONS = "No lesions yet. Analyze the slide first."
+NO_ANALYSIS = "No analysis yet. Analyze the slide first."
+NO_FINDINGS = "No lesions, depth readings or measurements yet. Analyze the slide, or measure first."
+NO_SLIDE = "Open a slide first."
+EXPORT_TIP = "Export lesions, heatmap, readings or the synoptic report to a file"
+IMPORT_BLOCKER = "The outlines replace the lesions of an analysis. Analyze the slide first."
 NO_DICOM = {
     "dicom": "A DICOM segmentation requires a DICOM slide. Export a mask or outlines instead.",
     "dicom-sr": "A DICOM measurement report requires a DICOM slide. Export a table or outlines instead.",
@@ -71,14 +78,13 @@ class SlideExporter(QObject):
         self._update_buttons()
 
     def _update_buttons(self, _: object = None) -> None:
-        """Enable Save and Export if there is something to save or to export."""
+        """Enable Save if there is something to save, and Export with a slide: its menu shows what is missing."""
         session, save = self._hosted.session, self._controls.save_button
         lesions, is_saved = (None, True) if session is None else (session.lesions.value, session.lesions.is_saved)
         folder = "" if lesions is None else f" into {lesions.source.folder}"
         blocker = "Analyze the slide first" if lesions is None else "All changes are saved" if is_saved else ""
         enable(save, f"Save the lesions{folder} ({format_key('slide.save')})", blocker)
-        has_results = session is not None and bool(session.results.value.content)
-        self._controls.export_button.setEnabled(lesions is not None or has_results)
+        enable(self._controls.export_button, EXPORT_TIP, NO_SLIDE if session is None else "")
 
     def _on_save(self) -> None:
         if self._hosted.session is not None:
@@ -86,11 +92,23 @@ class SlideExporter(QObject):
 
     def _update_menu(self) -> None:
         """Disable entries for which there is nothing to export, with the reason as tooltip."""
-        location, slide = self._context.location, self._context.slide
-        if location is None or slide is None:
+        session = self._hosted.session
+        if session is None:
             return
-        blockers = find_unavailable_exports(location.folder, is_dicom=slide.info.format == DICOM_FORMAT)
-        if (session := self._hosted.session) is not None and not session.results.value.shows_numbers:
+        is_dicom = session.slide.info.format == DICOM_FORMAT
+        blockers = find_unavailable_exports(session.folder, is_dicom=is_dicom)
+        has_lesions = session.lesions.value is not None
+        has_run = has_lesions or (session.result_location.folder / STORE).is_dir()
+        for kind in (one for one, format_ in EXPORTS.members.items() if format_.subject == "analysis"):
+            if kind == "dicom-sr":  # also without an analysis
+                missing = "" if has_lesions or {"depth", "counts"} - blockers.keys() else NO_FINDINGS
+            elif kind in LESION_FORMATS:
+                missing = "" if has_lesions else NO_LESIONS
+            else:
+                missing = "" if has_run else NO_ANALYSIS
+            if missing:
+                blockers.setdefault(kind, missing)
+        if not session.results.value.shows_numbers:
             exported = LESION_FORMATS if session.lesions.shown_lesions else ()  # the reader's own
             predicted = (kind for kind, one in EXPORTS.members.items() if one.subject == "analysis")
             blockers |= {kind: NOT_SHOWN for kind in predicted if kind not in exported}
@@ -98,6 +116,9 @@ class SlideExporter(QObject):
             action = self._menu.findChild(QAction, f"export_{kind}") or self._add_plugin_format(kind)
             action.setEnabled(kind not in blockers)
             action.setToolTip(blockers.get(kind, action.text()))
+        importing = self._menu.findChild(QAction, f"export_{IMPORT}")
+        importing.setEnabled(has_lesions)
+        importing.setToolTip(importing.text() if has_lesions else IMPORT_BLOCKER)
 
     def _add_plugin_format(self, kind: str) -> QAction:
         """Add a format of an extension or plug-in at its position; they are loaded when the menu is first shown."""
