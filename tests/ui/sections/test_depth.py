@@ -24,8 +24,10 @@ from qtpy.QtWidgets import (
     QListWidget,
     QPlainTextEdit,
     QTableWidget,
+    QWidget,
 )
 from slide_fixtures import UNSEEN
+from steady import list_moved_controls
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
@@ -41,6 +43,7 @@ from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 from ..slide.test_drawing import event
@@ -632,6 +635,29 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.waits()
     assert kept(person, "Reader B").all_authors() == {"mm": "reader"}
     assert "ulcerated" not in {change.field for change in kept(person, "Reader B").history}
+
+
+def test_suggestions_fit_the_narrowest_dock_and_confirming_them_moves_nothing(person, slide_path):
+    person.opens_slides(slide_path)
+    proposes(person.dock.result_location.folder, 0.2)
+    opens(person)
+    fields = controller(person).view.fields
+    states = {
+        "without suggestions": lambda: person.dock.resize(MIN_WIDTH_PX, person.dock.height()),
+        "with suggestions": document(person).reload_predictions,
+        "ulceration answered": lambda: presses(person, "depth_ulceration_suggestion"),
+        "Clark level answered": lambda: presses(person, "depth_clark_suggestion"),
+    }
+    widths = []
+
+    def waits():
+        person.waits()
+        page = person.finds(QWidget, "slide_scroll")
+        widths.append(page.widget().width() - page.viewport().width())
+
+    assert list_moved_controls(person.dock, states, waits, lambda: [fields]) == ""
+    assert (reading(person).ulcerated, reading(person).clark) == (False, 4)
+    assert max(widths) == 0, "content is cut at the right"
 
 
 def test_lines_that_are_not_valid_are_neither_drawn_nor_listed_nor_exported(person, slide_path, tmp_path):

@@ -35,6 +35,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
+    column,
     fill_column,
     form_layout,
     named,
@@ -42,6 +43,7 @@ from napari_melanoma.ui.widgets.style import (
     reserve_space,
     row,
     tool_button,
+    top_label,
 )
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
@@ -112,7 +114,7 @@ class DepthFields(QWidget):
             suggestion = self._suggestions[name] = next((value for value in values if value is not None), None)
             button = self.suggestion_buttons[name]
             text = "" if suggestion is None else FIELDS_BY_NAME[name].choices[str(suggestion)]
-            button.setText(text and f"model: {text}")
+            button.setText(f"model: {text}")  # also while it is hidden: a button without text is higher
             button.setVisible(suggestion is not None)
         for name, (line, _) in self.margins.items():
             value = reading.finding(name)
@@ -130,6 +132,7 @@ class DepthFields(QWidget):
         tip = "Predicted by the model, not confirmed. Press to accept it as your finding"
         button = tool_button(f"depth_{field}_suggestion", tip, tip)
         button.setProperty("quiet", True)
+        reserve_space(button)
         button.clicked.connect(
             lambda: self.edited.emit(field, {"value": self._suggestions[field], "confirmed_from": "model"})
         )
@@ -184,7 +187,9 @@ class DepthFields(QWidget):
     def _lay_out(self) -> None:
         rows: QFormLayout = form_layout(self)
         for name, label in (("ulceration", "ulceration"), ("clark", "Clark")):
-            rows.addRow(QLabel(label), row(self.combos[name], self.suggestion_buttons[name], stretch=0))
+            # Below the list, as a narrow dock has no room beside it.
+            suggestion = row(self.suggestion_buttons[name])
+            rows.addRow(top_label(label), column(self.combos[name], suggestion, spacing=2))
         for name, text in MARGINS.items():
             rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
         *tools, none_found = self.tools.values()
