@@ -834,3 +834,67 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
     signs(person)
     assert stored(person).value("breslow") == 3.3
+
+
+@pytest.fixture
+def form(qtbot):
+    """Shown form with an active window and a thickness; edits are stored as a section does."""
+    made = SynopticForm()
+    qtbot.addWidget(made)
+    made.resize(MIN_WIDTH_PX, 1800)
+    made.show()
+    made.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is made)
+    report = SynopticReport(answers={"breslow": SynopticAnswer(value=0.57)})
+    made.show_report(report, "A. Reader")
+    return made
+
+
+def test_spaces_keep_a_value_and_escape_restores_it(form, qtbot) -> None:
+    editor, answers = form.editors["breslow"], []
+    form.answered.connect(lambda name, answer: answers.append((name, answer)))
+    line = editor.control.lineEdit()
+    for key, leave in ((" ", Qt.Key.Key_Tab), ("1.2", Qt.Key.Key_Escape), ("thick", Qt.Key.Key_Escape)):
+        editor.control.setFocus()
+        line.selectAll()
+        qtbot.keyClicks(line, key)
+        qtbot.keyClick(editor.control, leave)
+        assert (line.text(), answers) == ("0.57", []), key
+    editor.control.clearFocus()
+    assert answers == []
+    line.selectAll()
+    qtbot.keyClicks(line, "thick")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert editor.has_fault
+    qtbot.keyClick(editor.control, Qt.Key.Key_Escape)
+    assert (line.text(), editor.has_fault) == ("0.57", False)
+
+    notes = next(one for one in form.editors.values() if one.field.kind == "text")
+    stored = SynopticAnswer(value="a scar")
+    notes.show_answer(stored)
+    for key, leave in ((" ", Qt.Key.Key_Tab), ("wrong", Qt.Key.Key_Escape)):
+        notes.control.setFocus()
+        notes.control.selectAll()
+        qtbot.keyClicks(notes.control, key)
+        qtbot.keyClick(notes.control, leave)
+        assert (notes.control.toPlainText(), answers) == ("a scar", []), key
+
+    # A number that is deleted is cleared.
+    line.selectAll()
+    qtbot.keyClick(line, Qt.Key.Key_Delete)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert answers == [("breslow", None)]
+
+
+def test_confirming_by_the_keyboard_keeps_the_focus_in_the_row(form, qtbot) -> None:
+    editor, suggested = form.editors["breslow"], SynopticAnswer(value=0.57, suggested_by="reading")
+
+    def confirm(name: str) -> None:
+        form.show_report(SynopticReport(answers={name: SynopticAnswer(value=0.57)}), "A. Reader", is_other=False)
+
+    form.confirm_requested.connect(confirm)
+    form.show_report(SynopticReport(answers={"breslow": suggested}), "A. Reader")
+    editor.confirm_button.setFocus()
+    qtbot.keyClick(editor.confirm_button, Qt.Key.Key_Space)
+    assert editor.confirm_button.isHidden()
+    assert editor.control.hasFocus()

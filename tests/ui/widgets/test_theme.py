@@ -5,15 +5,39 @@ from __future__ import annotations
 import re
 
 import pytest
+from napari._qt.qt_resources import get_stylesheet
 from napari.utils.theme import get_theme
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QLabel, QTextBrowser
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QSpinBox,
+    QTextBrowser,
+)
 from stage import Stage
 
 from napari_melanoma.ui.widgets.model_picker import show_model_card
-from napari_melanoma.ui.widgets.style import WrappedLabel, quiet_label
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
+VISIBLE = 3.0  # contrast of controls and of their focus, success criterion 1.4.11
+CONTROLS = {
+    "button": lambda: QPushButton("Measure"),
+    "primary": lambda: named(QPushButton("Analyze"), "primary", "Analyze"),
+    "title": lambda: named(QPushButton("Depth"), "sectionTitle", "Depth"),
+    "tool": lambda: tool_button("undo", "Undo", "Undo", "undo"),
+    "list": lambda: QComboBox(),
+    "number list": lambda: QComboBox(editable=True),
+    "line": lambda: QLineEdit("2.5"),
+    "number": lambda: QSpinBox(),
+    "text": lambda: QPlainTextEdit("notes"),
+    "check": lambda: QCheckBox("blind"),
+}
 
 
 def luminance(color: QColor) -> float:
@@ -63,4 +87,32 @@ def test_error_and_secondary_texts_are_readable(theme, qtbot):
         label.ensurePolished()
         color = label.palette().color(label.foregroundRole())
         assert contrast(color, QColor(stage.icons.palette.background)) >= READABLE, label.text()
+    stage.close()
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):
+    stage = Stage(qtbot)
+    stage.viewer.theme = theme
+    controls = {name: stage.show(create()) for name, create in CONTROLS.items()}
+    other = stage.show(QLineEdit())
+    stage.page.setStyleSheet(get_stylesheet(theme) + stage.page.styleSheet())  # as in napari's window
+    stage.scroll.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is stage.scroll)
+    frame = QColor(stage.icons.palette.link)
+    assert contrast(frame, QColor(stage.icons.palette.background)) >= VISIBLE
+
+    def count_frame_pixels(control):
+        image = control.grab().toImage()
+        pixels = ((x, y) for x in range(image.width()) for y in range(image.height()))
+        return sum(image.pixelColor(x, y).rgb() == frame.rgb() for x, y in pixels)
+
+    for name, control in controls.items():
+        other.setFocus()
+        before, size = count_frame_pixels(control), control.sizeHint()
+        control.setFocus()
+        assert count_frame_pixels(control) > before + 20, name
+        control.ensurePolished()
+        assert control.sizeHint() == size, name
     stage.close()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 # In the theme's blue, a section title would look like a pressed button; only the primary button stands out.
+# The frame of the focus takes a pixel of the padding, so that nothing moves.
 STYLE = """
 QPushButton#primary {{
     background-color: {primary}; color: white; font-weight: bold; padding: 7px; border-radius: 3px; }}
@@ -51,7 +52,17 @@ QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
 QToolButton:disabled {{ background-color: {disabled}; }}
 QToolButton::menu-indicator {{ image: none; }}
+QPushButton:focus {{ border: 1px solid {link}; padding: 3px; }}
+QPushButton#primary:focus {{ border: 1px solid {link}; padding: 6px; }}
+QPushButton#sectionTitle:focus {{ border-bottom: 1px solid {link}; padding: 3px 0px 2px 0px; }}
+QToolButton:focus {{ border: 1px solid {link}; padding: 2px; }}
+QComboBox:focus {{ border: 1px solid {link}; padding: 2px 9px 2px 7px; }}
+QLineEdit:focus {{ border: 1px solid {link}; padding: 1px; }}
+QComboBox > QLineEdit:focus, QAbstractSpinBox > QLineEdit:focus {{ border: none; padding: 2px; }}
+QAbstractSpinBox:focus {{ border: 1px solid {link}; padding: 0px 9px; }}
+QCheckBox::indicator:focus {{ border: 1px solid {link}; padding: 0px; }}
 QPlainTextEdit[readOnly="false"] {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
+QPlainTextEdit[readOnly="false"]:focus {{ border: 1px solid {link}; padding: 1px; }}
 QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
@@ -507,7 +518,7 @@ class ThemedIcons(QObject):
         raised = QColor(theme.foreground.as_hex()).name()
         previous = self.palette
         self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)
-        texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
+        texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground, "link": link}
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self._recolor_links(previous.link)
         self.changed.emit()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
+from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFrame,
@@ -82,7 +83,9 @@ class SynopticEditor(QWidget):
         self._lay_out()
         self.at_least_check.clicked.connect(self._on_at_least)
         self.detail_line.editingFinished.connect(self._on_detail)
-        self.confirm_button.clicked.connect(lambda: self.confirmed.emit(field.name))
+        self.confirm_button.clicked.connect(self._on_confirm)
+        for part in (self.control, self.detail_line):
+            part.installEventFilter(self)
         self.show_answer(None)
 
     @property
@@ -96,7 +99,7 @@ class SynopticEditor(QWidget):
         if replace_typed:
             self._show_fault("")
         if isinstance(self.control, QPlainTextEdit):
-            text = "" if answer is None else str(answer.value)
+            text = self._shown_text
             if (replace_typed or not self.control.hasFocus()) and self.control.toPlainText() != text:
                 self.control.setPlainText(text)
         elif self.field.kind == "number":
@@ -138,10 +141,31 @@ class SynopticEditor(QWidget):
             self._place_label()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Emit the text when its field loses the focus."""
-        if event is not None and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+        """Emit the text when its field loses the focus, and restore the stored value by Escape."""
+        if event is None:
+            return False
+        is_text = watched is self.control and isinstance(self.control, QPlainTextEdit)
+        if is_text and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
             self._on_text()
-        return False
+        is_key = event.type() in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
+        if not (is_key and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape and self._is_typed):
+            return False
+        if event.type() == QEvent.Type.KeyPress:
+            self.show_answer(self._answer)
+        event.accept()  # before a shortcut gets the key
+        return True
+
+    @property
+    def _is_typed(self) -> bool:
+        """Whether a text differs from the stored answer."""
+        if isinstance(self.control, QPlainTextEdit):
+            return bool(self.control.toPlainText() != self._shown_text)
+        is_number_typed = self.field.kind == "number" and self.control.lineEdit().isModified()
+        return is_number_typed or self.has_fault or self.detail_line.isModified()
+
+    @property
+    def _shown_text(self) -> str:
+        return "" if self._answer is None else str(self._answer.value)
 
     def _has_detail(self, answer: SynopticAnswer) -> bool:
         is_open = answer.value == OTHER or (self.field.name in LOCATED and answer.value is not None)
@@ -153,7 +177,6 @@ class SynopticEditor(QWidget):
             text.setFixedHeight(TEXT_PX)
             text.setTabChangesFocus(True)
             text.setFrameShape(QFrame.Shape.StyledPanel)
-            text.installEventFilter(self)
             return text
         combo = NoWheelComboBox()
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -229,6 +252,9 @@ class SynopticEditor(QWidget):
         if not line.isModified():
             return
         text = line.text().strip()
+        if line.text().isspace():  # only spaces, such as of a space bar that was to press a button
+            self.show_answer(self._answer)
+            return
         line.setModified(False)
         state = _find_state(self.field, text)
         if state is not None:
@@ -257,13 +283,21 @@ class SynopticEditor(QWidget):
     def _on_detail(self) -> None:
         if self.detail_line.isModified() and self._answer is not None:
             self.detail_line.setModified(False)
+            if self.detail_line.text().isspace():
+                self.detail_line.setText(self._answer.detail)
             self._emit(self._answer.model_copy(update={"detail": self.detail_line.text().strip()}))
 
     def _on_text(self) -> None:
+        if self.control.toPlainText().isspace():
+            self.control.setPlainText(self._shown_text)
         text = self.control.toPlainText().strip()
-        shown = "" if self._answer is None else str(self._answer.value)
-        if text != shown:
+        if text != self._shown_text:
             self._emit(SynopticAnswer(value=text) if text else None)
+
+    def _on_confirm(self) -> None:
+        """Confirm the suggestion; the focus stays in the row when the button is hidden."""
+        self.control.setFocus()
+        self.confirmed.emit(self.field.name)
 
 
 class SynopticForm(QWidget):

@@ -346,8 +346,8 @@ class DepthView(QWidget):
         """Show the readings of all readers; ``rows``: cells in the order of ``READER_COLUMNS``."""
         self.reader_table.setRowCount(len(rows))
         for index, cells in enumerate(rows):
-            for column, cell in enumerate(cells):
-                self.reader_table.setItem(index, column, QTableWidgetItem(cell))
+            for place, cell in enumerate(cells):
+                self.reader_table.setItem(index, place, QTableWidgetItem(cell))
         self.reader_table.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
         self.reader_table.setVisible(len(rows) > 1)
 
