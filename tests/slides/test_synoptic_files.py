@@ -542,10 +542,26 @@ def test_what_was_unknown_when_signed_and_appears_later_is_stated(signed: Path) 
 def test_signed_answers_that_another_program_has_changed_are_stated(signed: Path) -> None:
     path = signed / SYNOPTIC_FILE
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["answers"]["ulceration"]["value"] = "present"
+    content["answers"] |= {
+        "ulceration": {"value": "present"},
+        "subtype": {"value": "desmoplastic_pure"},
+        "comment": {"value": "Deeper levels were cut."},
+    }
+    del content["answers"]["mitotic_rate"]
+    write_json(path, content)
+    stated = [one.removeprefix("Changed after signature: ") for one in read_synoptic(signed)[1]]
+    assert stated == [
+        "Histologic subtype (answer): not filled in when signed, now desmoplastic melanoma, pure.",
+        "Ulceration (answer): not identified when signed, now present.",
+        "Mitotic rate (answer): 2 per mm² when signed, now not filled in.",
+        "Comment (answer): not filled in when signed, now text.",
+    ]
+    assert "Deeper" not in str(stated), "texts may be private"
+
+    content["signed_values"]["answers"] = "7478ab12"  # a hash, by an earlier version
     write_json(path, content)
     (stated,) = read_synoptic(signed)[1]
-    assert stated.startswith("Changed after signature: answers: version ")
+    assert stated == "Changed after signature: answers: which ones is unknown, as only a hash was recorded when signed."
 
 
 def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path) -> None:

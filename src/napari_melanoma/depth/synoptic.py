@@ -6,8 +6,6 @@ them means absent or 0. Values from a reading or a case are suggestions until a 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -59,7 +57,7 @@ RowState = Literal["answered", "suggested", "not assessed", "cannot be determine
 Source = Literal["", "model", "reading", "case"]
 Status = Literal["preliminary", "final", "amended"]
 NOT_FILLED_IN = "not filled in"
-ANSWERS = "answers"  # key of the hash of the answers among the values of a signature
+ANSWERS = "answers"  # key of the answers among the values of a signature
 SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 Author = Literal["reader", "model", "imported"]
@@ -266,10 +264,9 @@ class SynopticReport(ForwardCompatible):
         return bool(self.signed_at)
 
     @property
-    def answers_digest(self) -> str:
-        """A hash of all answers, by which a signature recognizes them."""
-        content = self.model_dump(mode="json")["answers"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    def stored_answers(self) -> dict[str, Any]:
+        """All answers as JSON, also those to fields of a newer version, as a signature records them."""
+        return dict(self.model_dump(mode="json")["answers"])
 
     @property
     def status(self) -> Status:
@@ -388,7 +385,7 @@ class SynopticReport(ForwardCompatible):
             raise InputError(f"suggested values are not confirmed: {names}. Confirm or change them, then sign.")
         change = SynopticChange(field=SIGNATURE, after=reader, reader=reader, when=when)
         history = (*self.history, change)
-        recorded = {} if values is None else {**values, ANSWERS: self.answers_digest}
+        recorded = {} if values is None else {**values, ANSWERS: self.stored_answers}
         return self._replace(signed_by=reader, signed_at=when, signed_values=recorded, history=history)
 
     def add_addendum(self, text: str, reader: str, when: str) -> Self:

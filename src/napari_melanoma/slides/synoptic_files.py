@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isclose
@@ -27,13 +27,15 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.synoptic import (
     ANSWERS,
     DERIVED,
+    NOT_FILLED_IN,
     SIGNATURE,
     SynopticLesion,
     SynopticReport,
     describe_finding,
+    format_stored_answer,
     merge_findings,
 )
-from napari_melanoma.depth.synoptic_fields import ANSWERED
+from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
@@ -100,8 +102,8 @@ class BasisEntry(NamedTuple):
     format: Callable[[Any], str] = str
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+def _digest(value: object, *, sort_keys: bool = False) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()[:8]
 
 
 def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
@@ -341,13 +343,28 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
         elif after != before if is_earlier else not _is_same(signed, now[name]):
             texts = (before, after) if before != after else (json.dumps(signed), json.dumps(now[name]))
             changes.append(f"{CHANGED}: {label}: {texts[0]} when signed, now {texts[1]}.")
-    if (digest := report.signed_values.get(ANSWERS)) not in (None, report.answers_digest):
-        changes.append(f"{CHANGED}: answers: version {digest} when signed, now version {report.answers_digest}.")
+    changes += _list_changed_answers(report)
     recorded = {names.get(key) for key in report.signed_values}
     missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
     if missing:
         changes.append(f"Not recorded when signed, so that changes are unknown: {format_names(missing)}.")
     return tuple(changes)
+
+
+def _list_changed_answers(report: SynopticReport) -> Iterator[str]:
+    """State each answer that another program has changed in a signed report, with both; of a text, only that it has."""
+    signed, now = report.signed_values.get(ANSWERS) or {}, report.stored_answers
+    if not isinstance(signed, Mapping):  # reports that earlier versions signed have a hash
+        if signed != _digest(now, sort_keys=True):
+            yield f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
+        return
+    for name in (
+        name for name in {**dict.fromkeys(FIELDS_BY_NAME), **signed, **now} if signed.get(name) != now.get(name)
+    ):
+        before, after = (format_stored_answer(name, one.get(name)) or NOT_FILLED_IN for one in (signed, now))
+        label = FIELDS_BY_NAME[name].label if name in FIELDS_BY_NAME else name
+        other = " with another text" if before == after else ""
+        yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}{other}."
 
 
 def _is_same(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON

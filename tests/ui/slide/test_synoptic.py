@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMessageBox,
     QPlainTextEdit,
+    QScrollArea,
     QWidget,
 )
 from region_access import opens_section
@@ -834,6 +835,7 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
     signs(person)
     assert stored(person).value("breslow") == 3.3
+    assert person.dock.status.text == "The synoptic report is signed by A. Reader, and locked until it is reopened."
 
 
 @pytest.fixture
@@ -898,3 +900,48 @@ def test_confirming_by_the_keyboard_keeps_the_focus_in_the_row(form, qtbot) -> N
     qtbot.keyClick(editor.confirm_button, Qt.Key.Key_Space)
     assert editor.confirm_button.isHidden()
     assert editor.control.hasFocus()
+
+
+def test_every_change_after_the_signature_can_be_read(analysed) -> None:
+    person = analysed
+    expands(person)
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    presses(person, "synoptic_confirm")
+    signs(person)
+    assert "changed" not in text(person, "synoptic_signature")
+    shows_result(person, tissue_mm2=7.5, probability=0.123, scores={}, mpp=[0.25, 0.25], mpp_source="given")
+    moves(person, 0.95)
+    person.session.synoptic.refresh()
+    person.waits()
+    changes = person.session.synoptic.list_changes()
+    assert len(changes) >= 4
+    assert f"Since then, {len(changes)} values changed" in text(person, "synoptic_signature")
+    for name in ("synoptic_changes", "depth_warning"):
+        label = person.finds(QLabel, name)
+        assert person.finds(QScrollArea, f"{name}_area").isAncestorOf(label)
+        drawn = QLabel.text(label)  # not cut
+        assert [one for one in changes if one not in drawn] == []
+        assert label.height() >= label.heightForWidth(label.width())
+
+
+def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
+    form = SynopticForm()
+    qtbot.addWidget(form)
+    form.resize(MIN_WIDTH_PX, 900)
+    form.show()
+    report = SynopticReport().sign("A. Reader", LATER, {})
+    form.show_report(report, "A. Reader")
+    form.show_changes(())
+    qtbot.wait(50)
+    before = form.stage_label.pos()
+    form.show_changes([f"Changed after signature: {name}: 1 when signed, now 2." for name in BASIS])
+    area, label = form.change_area, form.change_label
+    qtbot.waitUntil(lambda: area.verticalScrollBar().maximum() > 0)
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+    bottom = label.mapTo(area.viewport(), label.rect().bottomLeft()).y()
+    assert bottom < area.viewport().height(), "the last change can be read"
+    assert label.height() >= label.heightForWidth(label.width())
+    assert form.stage_label.pos() == before
+    assert f"Since then, {len(BASIS)} values changed" in form.signature_label.text()

@@ -28,20 +28,24 @@ from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, OTHER, AnswerState, SynopticField
 from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.slides.synoptic_files import CHANGED
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox, ReaderField
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
     NO_LIMIT_PX,
     WrappedLabel,
+    column,
     named,
     quiet_label,
     reserve_space,
     row,
+    scroll_area,
     tool_button,
 )
 
 EMPTY = "–"  # not filled in
+CHANGES_PX = 54  # height of the list of changes, which scrolls
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
@@ -320,9 +324,9 @@ class SynopticForm(QWidget):
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
         self.signature_label = named(WrappedLabel(), "synoptic_signature", "Signature")
-        self.change_label = named(WrappedLabel(lines=2), "synoptic_changes", "What has changed since the signature")
+        self.change_label = named(WrappedLabel(), "synoptic_changes", "What has changed since the signature")
         self.change_label.setProperty("fault", True)
-        reserve_space(self.change_label)
+        self.change_area = scroll_area(column(self.change_label), "synoptic_changes_area", CHANGES_PX)
         self.addenda_label = named(WrappedLabel(), "synoptic_addenda", "Addenda to the signed report")
         self.confirm_button = named(
             QPushButton(), "synoptic_confirm", "Confirm the suggestions", "Confirm all suggested values after a review"
@@ -383,8 +387,6 @@ class SynopticForm(QWidget):
         self._can_confirm = is_editable
         self.check_label.setText("\n".join(report.check()))
         self.check_label.setVisible(bool(self.check_label.text()))
-        signed = f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
-        self.signature_label.setText(signed)
         self.signature_label.setVisible(report.is_signed)
         self.sign_button.setVisible(not report.is_signed)
         self.reopen_button.setVisible(report.is_signed)
@@ -398,9 +400,13 @@ class SynopticForm(QWidget):
         self._update_buttons()
 
     def show_changes(self, changes: Sequence[str]) -> None:
-        """Show what has changed since the report was signed."""
+        """Show what has changed since the report was signed, also beside the signature."""
         self.change_label.setText("\n".join(changes))
         self.change_label.setVisible(bool(changes))
+        report, count = self._report, sum(one.startswith(CHANGED) for one in changes)
+        signed = f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
+        since = f" Since then, {format_count(count, 'value')} changed: see the list at the top." if count else ""
+        self.signature_label.setText(f"{signed}{since}")
 
     def flush(self) -> None:
         """Emit the input that is being typed."""
@@ -449,22 +455,22 @@ class SynopticForm(QWidget):
         dialog.open()
 
     def _lay_out(self) -> None:
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        for widget in (self.reader_row, self.change_label, self.stage_label, self.reason_label):
-            column.addWidget(widget)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.reader_row, self.change_area, self.stage_label, self.reason_label):
+            layout.addWidget(widget)
         for group, fields in groupby(FIELDS, key=lambda field: field.group):
             heading = QLabel(group)
             heading.setProperty("loud", True)
-            column.addSpacing(4)
-            column.addWidget(heading)
+            layout.addSpacing(4)
+            layout.addWidget(heading)
             for field in fields:
-                column.addWidget(self.editors[field.name])
+                layout.addWidget(self.editors[field.name])
         texts = (self.signature_label, self.check_label, self.addenda_label)
         for widget in (self.confirm_button, self.button_row, *texts):
-            column.addWidget(widget)
-        column.addStretch(1)  # takes the space that a text has left
+            layout.addWidget(widget)
+        layout.addStretch(1)  # takes the space that a text has left
 
 
 def _describe_signing(report: SynopticReport) -> str:

@@ -32,6 +32,7 @@ CHANGED_ELSEWHERE = (
     "Not signed: another program has changed the reading, the report or the scale of this slide. Review what is shown "
     "now, and sign again."
 )
+SIGNED = "The synoptic report is signed by {}, and locked until it is reopened."
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
@@ -152,8 +153,11 @@ class SynopticController(QObject):
             self._services.status.show_message(CHANGED_ELSEWHERE)
             return
         self._apply(self._document.sign)
-        lesions, is_signed = self._session.lesions, self._document.value.is_signed
-        if is_signed and not lesions.is_saved and self._document.shows_stored_lesions:
+        lesions, signed = self._session.lesions, self._document.value
+        if not signed.is_signed:
+            return
+        self._services.status.show_message(SIGNED.format(signed.signed_by))  # not why it was refused before
+        if not lesions.is_saved and self._document.shows_stored_lesions:
             lesions.save()
 
     def _add_addendum(self, text: str) -> None:

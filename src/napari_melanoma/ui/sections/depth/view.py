@@ -42,6 +42,7 @@ from napari_melanoma.ui.widgets.style import (
     quiet_label,
     reserve_space,
     row,
+    scroll_area,
     tool_button,
     top_label,
 )
@@ -218,6 +219,7 @@ HINTS = {
     "move": "Drag either end of the line; the thickness is updated.",
 }
 ROW_PX, LIST_PX = 24, 66
+WARNINGS_PX = 54  # height of the list of warnings, which scrolls
 NETWORK_TIP = (
     "For comparison only: the network of the Risk section predicts a depth from a patch. It does not measure a "
     "line, and cannot see cells below the patch. In parentheses, its difference from your reading, if the patch is at "
@@ -245,10 +247,10 @@ class DepthView(QWidget):
         self.thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
         self.source_label = named(quiet_label(lines=2), "depth_origin", "Source of the thickness")
         self.network_label = named(quiet_label(), "depth_network", "Depth predicted by a network", NETWORK_TIP)
-        self.warning_label = named(WrappedLabel(lines=2), "depth_warning", "Warnings about the reading")
+        self.warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
         self.warning_label.setProperty("fault", True)
-        for label in (self.warning_label, self.source_label):
-            reserve_space(label)
+        self.warning_area = scroll_area(column(self.warning_label), "depth_warning_area", WARNINGS_PX)
+        reserve_space(self.source_label)
         self.draw_button = named(
             QPushButton("Measure manually"), "depth_draw", "Measure manually", f"Draw a line ({DRAW_KEY})"
         )
@@ -360,7 +362,7 @@ class DepthView(QWidget):
     def _lay_out(self) -> None:
         fill_column(
             self,
-            self.warning_label,
+            self.warning_area,
             self.thickness_label,
             self.source_label,
             row(self.draw_button, self.move_button, self.blind_check),
