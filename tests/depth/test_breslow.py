@@ -254,6 +254,34 @@ def test_depth_at_the_end_of_the_section_is_a_lower_bound(case: Cut) -> None:
     assert best.mm == pytest.approx((case.bottom - 60) * CELL_UM / 1000, abs=2e-3)
 
 
+def rising_skin() -> Labels:
+    """A section whose surface rises to the right and leaves the map at column 400, with a tumor to the right of that."""
+    labels = np.zeros((300, 560), np.uint8)
+    depth = np.arange(300)[:, None] - (200 - np.arange(560)[None] // 2)
+    labels[(depth >= 0) & (np.arange(560) >= 30)] = DERMIS
+    labels[(depth >= 0) & (depth < 20) & (np.arange(560) >= 30)] = EPIDERMIS
+    labels[20:150, 440:530] = TUMOUR
+    return labels
+
+
+def test_a_line_begins_at_the_end_of_the_map_if_the_surface_is_outside() -> None:
+    best = breslow_candidates(maps_of(rising_skin()), place())[0]
+    assert best.surface[0] == pytest.approx(0, abs=0.5)
+    assert np.hypot(*np.subtract(best.deepest, best.surface)) * CELL_UM / 1000 == pytest.approx(best.mm, abs=1e-3)
+    assert best.at_least
+    assert "lower bound: the surface above the deepest cells is outside the slide or the analyzed region" in best.notes
+
+
+def test_no_line_extends_beyond_the_end_of_the_slide() -> None:
+    labels, end = np.flipud(rising_skin()), (290.0, 560.0)  # the last 10 rows are padding
+    candidates = measure_depth(maps_of(labels), place(), end=end).candidates
+    assert candidates
+    for one in candidates:
+        assert one.surface[0] == pytest.approx(290, abs=0.5)
+        assert one.deepest[0] < 290
+        assert one.at_least
+
+
 def test_sections_are_measured_separately_and_sorted_by_thickness() -> None:
     labels = np.concatenate([with_tumour(bottom=130), with_tumour(bottom=180), skin()])
     found = measure_depth(maps_of(labels), place())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,16 @@ def test_areas_of_classes() -> None:
     without_scale = measure_class_areas(two_tumors(MapPlacement(0, 0, 64, 64)), NAMES)
     assert without_scale["tumor"]["mm2"] is None
     assert describe_class_areas(without_scale) == "glass (88.2 %), tumor (11.8 %)"
+
+
+def test_areas_and_outlines_end_with_the_slide() -> None:
+    maps = replace(two_tumors(), end=(100 + 9.5 * 64, 200 + 6.5 * 64))
+    areas, regions = measure_class_areas(maps, NAMES), outline_classes(maps, NAMES, {})
+    assert areas["tumor"]["mm2"] == pytest.approx(3 * 3.5 * 0.032**2)
+    assert areas["glass"]["mm2"] == pytest.approx((9.5 * 6.5 - 3 * 3.5) * 0.032**2)
+    for region in regions:
+        assert region.measurements["area_mm2"] == pytest.approx(areas[region.class_name]["mm2"])
+        assert (np.array(region.polygons[0].outer).max(axis=0) <= maps.end).all()
 
 
 def test_nothing_is_known() -> None:

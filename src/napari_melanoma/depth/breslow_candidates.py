@@ -45,6 +45,7 @@ NO_TUMOR = "no invasive tumor was found in section {}"
 IN_SITU_ONLY = "section {} has nests within the epidermis only: a melanoma in situ has no thickness"
 ULCERATED = "ulcerated: measured from the base of the ulcer where the deepest cells lie below it"
 CUT_OFF = "lower bound: the lesion reaches the end of the section or of the analyzed region"
+SURFACE_OUTSIDE = "lower bound: the surface above the deepest cells is outside the slide or the analyzed region"
 WITHOUT_NESTS = "without the nests around its main part"
 FAR_NESTS = "including more distant nests"
 DETACHED = "not connected to the surface: possibly not a primary melanoma"
@@ -169,6 +170,7 @@ def measure_depth(
     config: DepthMeasurementConfig | None = None,
     interval_model: DepthIntervalModel | None = None,
     section: int | None = None,
+    end: tuple[float, float] | None = None,
 ) -> DepthFindings:
     """Measure the Breslow thickness of each lesion in each section of a map.
 
@@ -177,7 +179,9 @@ def measure_depth(
     makes all layers thicker; this is not corrected.
 
     ``place``: position of the map on the slide, with the pixel size. ``section``: index for all sections of the map, if
-    the map is a part of a slide; by default they are counted. Candidates are sorted by ``rank_candidates``.
+    the map is a part of a slide; by default they are counted. ``end``: (row, column) of the end of the slide in pixels of
+    the finest level, which the last cells may extend beyond. No line extends beyond the map or the slide. Candidates are
+    sorted by ``rank_candidates``.
     """
     config = config or DepthMeasurementConfig()
     check_cell_um(place, maps.probability.shape[1:])
@@ -188,8 +192,11 @@ def measure_depth(
         return DepthFindings((), (NO_TISSUE,))
     candidates: list[DepthCandidate] = []
     notes: list[str] = []
+    shape = maps.probability.shape[1:]
+    last = np.minimum(shape, shape if end is None else place.to_map(end)) * cell_um
     for part in sections:
-        numbered = part if section is None else replace(part, index=section)
+        index = part.index if section is None else section
+        numbered = replace(part, index=index, end_um=(float(last[0]), float(last[1])))
         measured, reasons = _measure_section(numbered, config)
         candidates += [_to_slide_pixels(candidate, place, interval_model) for candidate in measured]
         notes += reasons
@@ -226,7 +233,7 @@ def _measure_lesion(
     low, high = thickness_bounds(section, surface, lesion)
     detached = float(depth_below_surface(section, surface, lesion.near)[1].min()) > config.detached_um
     epidermis_um = surface.epidermis_um
-    notes = [CUT_OFF] * at_least + [ULCERATED] * bool(ulcer.present) + [DETACHED] * detached
+    notes = [ULCERATED] * bool(ulcer.present) + [DETACHED] * detached
     notes += [THICK_EPIDERMIS.format(epidermis_um / 1000)] * (epidermis_um > 1000 * THICK_EPIDERMIS_MM)
     area_mm2 = float(np.count_nonzero(lesion.near) * section.cell_um2) / 1e6
     candidates: list[DepthCandidate] = []
@@ -236,20 +243,21 @@ def _measure_lesion(
         line = measure_thickest(section, surface, cells)
         if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in candidates):
             continue
+        bounds = [CUT_OFF] * at_least + [SURFACE_OUTSIDE] * line.is_cut
         candidate = DepthCandidate(
             surface=line.surface,
             deepest=line.deepest,
             mm=line.um / 1000,
             features=DepthFeatures(line.um / 1000, min(low, line.um) / 1000, max(high, line.um) / 1000),
             section=section.index,
-            at_least=at_least,
+            at_least=bool(bounds),
             ulcerated=ulcer.present,
             ulcer_mm=ulcer.length_um / 1000,
             ulcer_share=ulcer.share,
             below_epidermis_mm=max(line.um - epidermis_um, 0.0) / 1000,
             lesion_mm2=area_mm2,
             way=way + DETACHED_OFFSET * detached,
-            notes=(*notes, note) if note else tuple(notes),
+            notes=tuple(filter(None, (*bounds, *notes, note))),
         )
         candidates.append(candidate)
     return candidates

@@ -67,7 +67,7 @@ class SkinSection:
 
     ``index``: from 0, in the order of ``find_sections``. ``top``, ``left``: first row and column of the box on the map.
     ``whole``: the tissue, with holes filled. ``tumor_probability``: up to 255. ``cell_um``: height and width of a cell
-    in micrometers.
+    in micrometers. ``end_um``: (y, x) of the end of the map, or of the slide if that is nearer.
     """
 
     index: int
@@ -78,6 +78,7 @@ class SkinSection:
     tumor: Bools
     tumor_probability: NDArray[np.uint8]
     cell_um: tuple[float, float]
+    end_um: tuple[float, float] = (np.inf, np.inf)
 
     @property
     def cell_um2(self) -> float:
@@ -561,25 +562,49 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 
 @dataclass(frozen=True)
 class ThicknessLine:
-    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometers, and its length."""
+    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometers, and its length.
+
+    ``is_cut``: the surface there is outside the map or the slide; the line begins at its end.
+    """
 
     surface: tuple[float, float]
     deepest: tuple[float, float]
     um: float
+    is_cut: bool = False
 
 
 def measure_thickest(section: SkinSection, surface: SectionSurface, cells: Bools) -> ThicknessLine:
-    """Measure the thickness at the deepest of some cells.
+    """Measure the thickness at the deepest of some cells, or the longest part on the map if the surface is outside.
 
     ``cells``: bool (row, column) within the box of the section, at least one.
     """
     along, below = depth_below_surface(section, surface, cells)
-    deepest = int(below.argmax())
-    um = float(below[deepest] + half_cell_depth(section.cell_um, surface.arc))
-    top = surface.depth[surface.bins(along[deepest : deepest + 1])]
-    ends = np.array([top[0], top[0] + um])
-    y, x = surface.arc.to_map(np.full(2, along[deepest]), ends)
-    return ThicknessLine((float(y[0]), float(x[0])), (float(y[1]), float(x[1])), um)
+    half = half_cell_depth(section.cell_um, surface.arc)
+    deepest = slice(int(below.argmax()), int(below.argmax()) + 1)
+    ends, um = _lines_on_map(section, surface, along[deepest], below[deepest] + half)
+    is_cut = bool(um[0] < below[deepest][0])  # half a cell is within the precision of the surface
+    if is_cut:
+        ends, um = _lines_on_map(section, surface, along, below + half)
+    longest = int(um.argmax())
+    (top, left), (bottom, right) = ends[:, longest].tolist()
+    return ThicknessLine((top, left), (bottom, right), float(um[longest]), is_cut)
+
+
+def _lines_on_map(
+    section: SkinSection, surface: SectionSurface, along: Floats, um: Floats
+) -> tuple[Floats, Floats]:
+    """Return the parts on the map of lines straight down from the surface.
+
+    ``along``: position of each line along the arc. ``um``: its length. Returns the ends, float64 (end, line, axis) in
+    micrometers, and the lengths.
+    """
+    top = surface.depth[surface.bins(along)]
+    first, last = (np.stack(surface.arc.to_map(along, depth), axis=1) for depth in (top, top + um))
+    steps = np.where(last == first, 1e-9, last - first)
+    shares = np.sort([-first / steps, (section.end_um - first) / steps], axis=0)  # where each axis enters and leaves
+    enters, leaves = shares[0].max(axis=1).clip(0, 1), shares[1].min(axis=1).clip(0, 1)
+    ends = np.stack([first + share[:, None] * (last - first) for share in (enters, leaves)])
+    return ends, um * (leaves - enters).clip(0)
 
 
 def depth_below_surface(section: SkinSection, surface: SectionSurface, cells: Bools) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.io.geojson import Annotation
+from napari_melanoma.slides.lesions import ClippedCells, clip_to_slide_end
 from napari_melanoma.slides.map_polygons import cell_polygons, simplify_cell_polygon
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, di
     Returns, by class, ``mm2`` (None without a scale) and ``percent`` of the analyzed area.
     """
     known = np.isfinite(maps.probability[0])
-    counts = np.bincount(maps.probability[:, known].argmax(axis=0), minlength=len(classes))
+    cells = ClippedCells.clip(known, maps.placement, maps.end)
+    shares = np.outer(cells.rows, cells.columns)[known]
+    counts = np.bincount(maps.probability[:, known].argmax(axis=0), shares, minlength=len(classes))
     cell = maps.placement.cell_area_mm2
     return {
         name: {"mm2": None if cell is None else count * cell, "percent": 100 * count / max(1, counts.sum())}
@@ -49,8 +52,8 @@ def outline_classes(
     for label, name in enumerate(classes):
         for polygon in cell_polygons(labels == label, maps.placement):
             if polygon.area >= min_area:
-                shown = simplify_cell_polygon(polygon, maps.placement)
-                values = _measure(polygon.area, maps)
+                shown = clip_to_slide_end(simplify_cell_polygon(polygon, maps.placement), maps.end)
+                values = _measure(clip_to_slide_end(polygon, maps.end).area, maps)
                 regions.append(Annotation((shown,), name, colors.get(name), measurements=values))
     return tuple(regions)
 

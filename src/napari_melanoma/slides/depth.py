@@ -231,7 +231,8 @@ def _measure_section(
     downsampling: list[float] = []
     for box in lesion_section.boxes:
         maps, place = lesion_section.read(depth_map, box)
-        measured = measure_depth(maps, place, config, interval_model, lesion_section.section.index)
+        index, end = lesion_section.section.index, depth_map.overview.end
+        measured = measure_depth(maps, place, config, interval_model, index, end)
         candidates += measured.candidates
         missing += measured.notes
         downsampling.append(place.step_y / depth_map.placement.step_y)

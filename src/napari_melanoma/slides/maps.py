@@ -37,10 +37,15 @@ MAX_CELLS = 4096  # cells along each side of a composed map
 
 @dataclass(frozen=True)
 class SlideMaps:
-    """Maps of a slide and their position; ``probability``: float32 (class, row, column), NaN where unknown."""
+    """Maps of a slide and their position.
+
+    ``probability``: float32 (class, row, column), NaN where unknown. ``end``: (row, column) of the end of the slide in
+    pixels of the finest level, which the last cells may extend beyond.
+    """
 
     probability: NDArray[np.float32]
     placement: MapPlacement
+    end: tuple[float, float] | None = None
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
@@ -72,7 +77,7 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext, smoothin
     run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
-    return SlideMaps(_mask_unknown(overview, result, coarse_place), coarse_place)
+    return SlideMaps(_mask_unknown(overview, result, coarse_place), coarse_place, result.spec.size)
 
 
 def _stitch_smoothed(

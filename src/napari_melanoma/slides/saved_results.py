@@ -212,7 +212,8 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
     step = -(-max(stitched_shape(cells)) // MAX_MAP_SIDE)
     place = cells.pixel_placement
-    return SlideMaps(maps, replace(place, step_y=place.step_y * step, step_x=place.step_x * step))
+    coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
+    return SlideMaps(maps, coarse_place, result.spec.size)
 
 
 def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:
