@@ -255,7 +255,7 @@ def test_depth_at_the_end_of_the_section_is_a_lower_bound(case: Cut) -> None:
 
 
 def rising_skin() -> Labels:
-    """A section whose surface rises to the right and leaves the map at column 400, with a tumor to the right of that."""
+    """A section whose surface rises to the right and leaves the map at column 400; its tumor is beyond that."""
     labels = np.zeros((300, 560), np.uint8)
     depth = np.arange(300)[:, None] - (200 - np.arange(560)[None] // 2)
     labels[(depth >= 0) & (np.arange(560) >= 30)] = DERMIS

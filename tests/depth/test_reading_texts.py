@@ -120,6 +120,19 @@ def test_other_readers_come_when_the_own_reading_is_there() -> None:
     assert describe_other_readings(depth, "A") == "-0.50 mm compared with B."
 
 
+def test_lower_bounds_are_marked_in_the_table_of_readings() -> None:
+    own = reading(1.0).model_copy(update={"reader": "A"})
+    other = reading(1.5, at_least=True, ulcerated=True).model_copy(update={"reader": "B"})
+    model = DepthReading(mm=0.3868, at_least=True, ulcerated=False, method="automatic")
+    depth = SlideDepthReadings(readings=(own, other))
+    assert [row[1:3] for row in reader_rows(depth, "A", model, Validity())] == [
+        ("1.00", "T1b"),
+        ("at least 1.50", "T2b or more"),
+        ("at least 0.39", "T1a or more"),
+    ]
+    assert describe_other_readings(depth, "A") == "-0.50 mm compared with B (lower bound)."
+
+
 def test_description_of_depth_proposals() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))

@@ -12,7 +12,7 @@ from fake_slides import MPP, draw_slide
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason
 from napari_melanoma.depth.readings import (
     DepthReading,
     ExcisionMargins,
@@ -22,10 +22,11 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     values_for_line,
 )
-from napari_melanoma.figures.page import Table
+from napari_melanoma.figures.page import Notice, Table, Text
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
     create_slide_reading,
+    depth_blocks,
     find_case_image,
     format_report_fields,
     list_changes,
@@ -150,6 +151,35 @@ def test_the_table_of_readings_hides_a_prediction_that_is_not_valid(slide: Path)
     shown = create_slide_reading(info, depth, READING, DepthReading(mm=3.3, method="automatic"), found)
     (table,) = (one for one in reader_sections(shown)[0].blocks if isinstance(one, Table))
     assert table.rows[-1][:3] == ("model", "not valid", "not valid")
+
+
+PAINTED = "suggestion from a painted classifier, not measured by a reader"
+
+
+def test_a_reading_is_compared_with_a_lower_bound_of_a_painted_model(slide: Path) -> None:
+    """The caution precedes the number, and the number is not shown as a value."""
+    with open_slide(slide) as opened:
+        info = opened.info
+    second = READING.model_copy(update={"reader": "B", "mm": 0.5, "at_least": True})
+    depth = SlideDepthReadings(readings=(READING, second))
+    validity = Validity(reasons=(ValidityReason(code="painted", severity="caution", text=PAINTED),))
+    base = DepthReading(mm=0.3868, at_least=True, ulcerated=False, method="automatic")
+    shown = create_slide_reading(info, depth, READING, base, SlideDepthProposals(validity=validity))
+    notice, table, agreement = reader_sections(shown)[0].blocks
+    assert notice == Notice(f"Line of the model: {PAINTED[:1].upper()}{PAINTED[1:]}.")
+    assert isinstance(table, Table)
+    assert table.rows[-1][:3] == ("model", "at least 0.39", "T1a or more")
+    assert isinstance(agreement, Text)
+    assert agreement.text.endswith("At least one thickness is a lower bound.")
+
+
+def test_warnings_and_bounds_come_with_the_thickness_of_the_analysis(slide: Path) -> None:
+    with open_slide(slide) as opened:
+        info = opened.info
+    base = DepthReading(mm=0.3868, at_least=True, ulcerated=False, method="automatic")
+    blocks = depth_blocks(create_slide_reading(info, SlideDepthReadings(), base, base, SlideDepthProposals()))
+    assert isinstance(blocks[0], Notice)
+    assert format_report_fields(base, Validity())["Thickness recorded (AJCC 8)"] == "at least 0.4 mm"
 
 
 def counting(before: int, after: int, when: str = "2026-01-02T10:00:00+00:00") -> ReadingChange:

@@ -29,10 +29,11 @@ def test_areas_of_classes() -> None:
     assert areas["tumor"]["mm2"] == pytest.approx(13 * 0.032**2)
     assert areas["tumor"]["percent"] == pytest.approx(100 * 13 / 110)
     assert areas["glass"]["percent"] == pytest.approx(100 * 97 / 110)
-    assert describe_class_areas(areas) == "glass 0.0993 mm² (88.2 %), tumor 0.0133 mm² (11.8 %)"
+    assert describe_class_areas(areas) == "glass 0.0993 mm² (88.2 %), tumor 0.0133 mm² (11.8 %) of the analyzed area"
     without_scale = measure_class_areas(two_tumors(MapPlacement(0, 0, 64, 64)), NAMES)
     assert without_scale["tumor"]["mm2"] is None
-    assert describe_class_areas(without_scale) == "glass (88.2 %), tumor (11.8 %)"
+    assert describe_class_areas(without_scale) == "glass (88.2 %), tumor (11.8 %) of the analyzed area"
+    assert describe_class_areas({}) == ""
 
 
 def test_areas_and_outlines_end_with_the_slide() -> None:

@@ -179,9 +179,9 @@ def measure_depth(
     makes all layers thicker; this is not corrected.
 
     ``place``: position of the map on the slide, with the pixel size. ``section``: index for all sections of the map, if
-    the map is a part of a slide; by default they are counted. ``end``: (row, column) of the end of the slide in pixels of
-    the finest level, which the last cells may extend beyond. No line extends beyond the map or the slide. Candidates are
-    sorted by ``rank_candidates``.
+    the map is a part of a slide; by default they are counted. ``end``: (row, column) of the end of the slide in pixels
+    of the finest level, which the last cells may extend beyond. No line extends beyond the map or the slide. Candidates
+    are sorted by ``rank_candidates``.
     """
     config = config or DepthMeasurementConfig()
     check_cell_um(place, maps.probability.shape[1:])

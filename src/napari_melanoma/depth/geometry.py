@@ -590,9 +590,7 @@ def measure_thickest(section: SkinSection, surface: SectionSurface, cells: Bools
     return ThicknessLine((top, left), (bottom, right), float(um[longest]), is_cut)
 
 
-def _lines_on_map(
-    section: SkinSection, surface: SectionSurface, along: Floats, um: Floats
-) -> tuple[Floats, Floats]:
+def _lines_on_map(section: SkinSection, surface: SectionSurface, along: Floats, um: Floats) -> tuple[Floats, Floats]:
     """Return the parts on the map of lines straight down from the surface.
 
     ``along``: position of each line along the arc. ``um``: its length. Returns the ends, float64 (end, line, axis) in

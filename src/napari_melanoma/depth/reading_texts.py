@@ -71,6 +71,19 @@ def describe_origin(reading: DepthReading) -> str:
     return ", ".join(part for part in (method, reading.reader, format_time(reading.when)) if part)
 
 
+def format_line_label(reading: DepthReading) -> str:
+    """Format the label of the line of a reading; empty if the thickness is unknown."""
+    if reading.mm is None:
+        return ""
+    model = "model: " if is_predicted_line(reading) else ""
+    return f"{model}{format_thickness(reading.mm, at_least=reading.at_least)}"
+
+
+def is_predicted_line(reading: DepthReading) -> bool:
+    """Whether the line is that of the model, which no reader has confirmed or moved."""
+    return reading.method == "automatic" and reading.author("mm") == "model"
+
+
 def format_time(when: str) -> str:
     """Format a time in the local time zone, to the minute; empty if it is not a time."""
     try:
@@ -189,8 +202,13 @@ def describe_other_readings(depth: SlideDepthReadings, reader: str) -> str:
     if own is None or not own.when or own.mm is None:
         count = format_count(len(others), "other reader")
         return f"{count} measured this slide. Readings are shown after you have measured, to keep yours independent."
+    bounded = {one.reader: " (lower bound)" for one in others if one.at_least or own.at_least}
     return (
-        "; ".join(f"{own.mm - (one.mm or 0):+.2f} mm compared with {one.reader or '(no name)'}" for one in others) + "."
+        "; ".join(
+            f"{own.mm - (one.mm or 0):+.2f} mm compared with {one.reader or '(no name)'}{bounded.get(one.reader, '')}"
+            for one in others
+        )
+        + "."
     )
 
 
@@ -207,8 +225,9 @@ def describe_proposals(proposals: SlideDepthProposals, reading: DepthReading, ch
 
 
 def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
-    mm = "–" if reading.mm is None else f"{round_measured_thickness(reading.mm):.2f}"
-    category = t_category(reading.mm, reading.ulcerated) if reading.mm else "–"
+    at_least, or_more = ("at least ", " or more") if reading.at_least else ("", "")
+    mm = "–" if reading.mm is None else f"{at_least}{round_measured_thickness(reading.mm):.2f}"
+    category = f"{t_category(reading.mm, reading.ulcerated)}{or_more}" if reading.mm else "–"
     per_mm2 = reading.mitoses.per_mm2
     by_model = {name: " (model)" if reading.when and reading.author(name) == "model" else "" for name in AUTHORED}
     return (

@@ -138,16 +138,18 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
     picture = _draw_line_if_available(shown)
     figures = () if picture is None else (make_figure(picture, "Measurement line on the slide", LINE_CAPTION),)
     values = format_report_fields(shown.reading, shown.validity)
-    return (fields("Depth of invasion", values), *map(Notice, shown.warnings), *figures)
+    return (*map(Notice, shown.warnings), fields("Depth of invasion", values), *figures)
 
 
 def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
-    """Return the table of readings with their agreement, if there are several."""
+    """Return the table of readings with their agreement, if there are several, after the cautions on the model."""
     rows = reading_texts.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
-    return (Section("Readers", (table, *agreement)),) if len(rows) > 1 else ()
+    cautions = shown.validity.cautions if shown.validity.valid and shown.base.mm is not None else ()
+    notices = (Notice(f"Line of the model: {caution}") for caution in cautions)
+    return (Section("Readers", (*notices, table, *agreement)),) if len(rows) > 1 else ()
 
 
 def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
@@ -227,6 +229,7 @@ def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:
     )
     return f"{len(measured)} readers: thickness {min(depths):.2f} to {max(depths):.2f} mm, a difference of " + (
         f"{max(depths) - min(depths):.2f} mm; {categories_text}."
+        + (" At least one thickness is a lower bound." if any(one.at_least for one in measured) else "")
     )
 
 
@@ -271,7 +274,7 @@ def _format_recorded(reading: DepthReading, validity: Validity | None) -> str:
     """Format the thickness as it is recorded; "" if it is unknown, or if it is predicted and not valid."""
     if not reading.mm:
         return ""
-    recorded = format_recorded_thickness(reading.mm)
+    recorded = f"{'at least ' if reading.at_least else ''}{format_recorded_thickness(reading.mm)}"
     if validity is None or reading.when:
         return recorded
     return validity.headline(recorded) if validity.valid else ""

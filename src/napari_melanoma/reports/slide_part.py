@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.regions import Regions
 
 LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
-AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed tissue, %"}
+AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed area, %"}
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."

@@ -35,8 +35,12 @@ def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, di
 
 
 def describe_class_areas(areas: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Describe areas of classes, such as ``dermis 0.8 mm² (34 %), fat 1.5 mm² (66 %)``; empty without classes."""
-    return ", ".join(f"{name} {_format_mm2(area['mm2'])}({area['percent']:.1f} %)" for name, area in areas.items())
+    """Describe areas of classes, such as ``dermis 0.8 mm² (34 %), fat 1.5 mm² (66 %) of the analyzed area``.
+
+    Background is part of that area. Empty without classes.
+    """
+    texts = (f"{name} {_format_mm2(area['mm2'])}({area['percent']:.1f} %)" for name, area in areas.items())
+    return f"{', '.join(texts)} of the analyzed area" if areas else ""
 
 
 def outline_classes(

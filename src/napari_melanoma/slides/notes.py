@@ -138,6 +138,12 @@ class SlideNotes:
     scale_changes: tuple[ScaleChange, ...] = ()
     other_content: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def scale_reader(self) -> str:
+        """The reader who set the scale; empty if unknown, as if another program has set it."""
+        last = self.scale_changes[-1] if self.scale_changes else None
+        return last.reader if last is not None and last.after == self.pixel_size else ""
+
 
 def read_notes(folder: Path, *copies: Path) -> SlideNotes:
     """Read the notes; empty if there are none, or if they cannot be read. Invalid entries are left out.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_models import make_risk_prediction
 from fake_slides import MPP, FakeAnalysis, draw_slide
+from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.interactions import (
     mouse_double_click_callbacks,
     mouse_move_callbacks,
@@ -39,6 +40,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.synoptic_files import read_depth
+from napari_melanoma.ui.sections.depth.line_layer import LINE_COLOR, MODEL_COLOR, TEXT_COLOR
 from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
@@ -105,6 +107,16 @@ def presses(person, name):
 
 def line_layer(person):
     return slide_layers.find_layer(person.viewer, person.dock.slide, "depth")
+
+
+def line_style(person):
+    """Return the label of the line and the color of both."""
+    layer = line_layer(person)
+    color = transform_color(layer.edge_color[0])[0]
+    text = {LINE_COLOR: TEXT_COLOR, MODEL_COLOR: MODEL_COLOR}
+    (name,) = (one for one in text if np.allclose(transform_color(one)[0], color))
+    np.testing.assert_allclose(layer.text.color(layer.features), transform_color(text[name])[0], atol=1e-6)
+    return layer.features["shown"][0].strip(), name
 
 
 def drags(person, layer, *points):
@@ -577,6 +589,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     opens(person)
     document(person).reload_predictions()
     person.until(lambda: person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
+    assert line_style(person) == ("model: 0.20 mm", MODEL_COLOR)
     assert "not confirmed" in person.label_text("depth_origin")
     assert "Clark level IV is an estimate" in person.label_text("depth_found")
     lines = person.finds(QListWidget, "depth_lines")
@@ -587,6 +600,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     assert person.label_text("depth_head").startswith("0.12 mm")
     presses(person, "depth_take")
     person.waits()
+    assert line_style(person) == ("0.12 mm", LINE_COLOR)
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
     assert kept(person).all_authors() == {"mm": "reader"}
     findings = (("ulceration", "ulcerated", "model: not identified", False), ("clark", "clark", "model: IV", 4))

@@ -10,6 +10,7 @@ from napari.layers import Shapes
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
+from napari_melanoma.depth.reading_texts import format_line_label
 from napari_melanoma.depth.readings import (
     DepthProposal,
     SlideDepthProposals,
@@ -78,10 +79,19 @@ CASES = [
         PROPOSED,
         "0.20 mm (0.15 to 0.25)   T1",
         labels=2,
-        line="0.20 mm",
+        line="model: 0.20 mm",
         compared=("2",),
     ),
-    Case("another proposal is selected", replace(PROPOSED, selected=1), "0.12 mm   T1", 2, (), "", "0.12 mm", ("1",)),
+    Case(
+        "another proposal is selected",
+        replace(PROPOSED, selected=1),
+        "0.12 mm   T1",
+        2,
+        (),
+        "",
+        "model: 0.12 mm",
+        ("1",),
+    ),
     Case(
         "nothing of a result that is not valid is listed or drawn",
         replace(EMPTY, predicted=DepthPredictions(INVALID)),
@@ -92,7 +102,7 @@ CASES = [
         replace(EMPTY, predicted=DepthPredictions(INVALID), shows_invalid=True),
         "Not valid: a fold",
         labels=2,
-        line="0.20 mm",
+        line="model: 0.20 mm",
         compared=("2",),
     ),
     Case("a blind reader sees no proposal", BLIND, "Not measured."),
@@ -125,6 +135,14 @@ def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     assert label == "0.20 mm\nat 0.5 µm/px"
     padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", label).split("\n")
     assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
+
+
+def test_the_line_of_the_model_is_labeled_as_such_and_as_a_bound() -> None:
+    bound = DepthProposal(line=MODEL, mm=0.55, at_least=True)
+    state = replace(PROPOSED, predicted=DepthPredictions(SlideDepthProposals(proposals=(bound,))))
+    assert resolve_line_label(state) == "model: at least 0.55 mm"
+    moved = state.reading.model_copy(update=values_for_line(state.reading, HAND, SIZE))
+    assert format_line_label(moved) == "at least 0.20 mm"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.notes import ScaleChange, SlideNotes
 from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
-from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, list_slide_warnings
+from napari_melanoma.ui.slide.context import FLUORESCENCE_NOTICE, NO_SCALE, describe_slide, list_slide_warnings
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 
 CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"
 UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")}
+
+
+SET = ScaleChange(UM["file"], UM["given"], "A. Meyer", "2026-01-01T10:00:00+00:00")
 
 
 def known(path="slides/a.svs", name="a", doubts=(), **more):
@@ -35,6 +39,21 @@ def known(path="slides/a.svs", name="a", doubts=(), **more):
 )
 def test_user_scale_removes_only_scale_warnings(info, text):
     assert list_slide_warnings(info) == text
+
+
+@pytest.mark.parametrize(
+    ("notes", "text"),
+    [
+        (SlideNotes(pixel_size=UM["given"]), "0.5 µm/px (set on this computer)"),
+        (SlideNotes(pixel_size=UM["given"], scale_changes=(SET,)), "0.5 µm/px (set by A. Meyer)"),
+        (SlideNotes(pixel_size=PixelSize(1, 1), scale_changes=(SET,)), "1 µm/px (set on this computer)"),
+        (SlideNotes(pixel_size=PixelSize(1, 1, "ruler")), "1 µm/px (from a ruler, set on this computer)"),
+    ],
+    ids=["another program", "a reader", "another program after a reader", "a ruler"],
+)
+def test_a_scale_is_attributed_to_the_recorded_reader_only(notes, text):
+    info = known(pixel_size=notes.pixel_size)
+    assert describe_slide(info, scale_reader=notes.scale_reader).split("  ·  ")[0] == text
 
 
 @pytest.mark.parametrize("um", [28.97, 16.78])

@@ -123,7 +123,7 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
     line.add_lines(np.array([[10.0, 10.0], [10.0, 210.0]]))
     dock.scale_panel._length.setValue(50)
     person.clicks("scale_ruler")
-    assert "0.25 µm/px (from your ruler)" in person.label_text("slide_about")
+    assert "0.25 µm/px (from a ruler, set on this computer)" in person.label_text("slide_about")
     assert not dock.picker.warning_label.isVisibleTo(dock)
     assert dock.analyze_button.isEnabled()
     np.testing.assert_allclose(person.viewer.layers["bare"].scale, (0.25, 0.25))

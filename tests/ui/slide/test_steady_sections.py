@@ -234,7 +234,7 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
     assert person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
     find(*requests[-1])
     person.waits()
-    assert person.label_text("slide_about").startswith("0.25 µm/px (set by you)")
+    assert person.label_text("slide_about").startswith("0.25 µm/px (set on this computer)")
     assert list_tops(person)
     assert not person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
 

@@ -128,7 +128,7 @@ class SlideContext(QObject):
 
 
 MAX_WORD_LENGTH = 18  # letters that fit in half the width of a dock
-SCALE_SOURCES = {"ruler": "from your ruler", "given": "set by you"}
+SCALE_SOURCES = {"ruler": "from a ruler, set {}", "given": "set {}"}
 FLUORESCENCE_NOTICE = (
     "Fluorescence: the shipped models were trained on brightfield stains. Paint classes of your own in the section "
     "Paint, or select a model that was fitted on these channels."
@@ -136,10 +136,11 @@ FLUORESCENCE_NOTICE = (
 NO_SCALE = "The pixel size is unknown: measurement and analysis are disabled. Set it with Scale, the ruler above."
 
 
-def describe_slide(info: SlideInfo, *, is_scale_known: bool = True) -> str:
+def describe_slide(info: SlideInfo, *, is_scale_known: bool = True, scale_reader: str = "") -> str:
     """Describe a slide in two lines: scale, magnification and format, then its size.
 
-    ``is_scale_known``: whether the scale is that of the file because the user has set no other one.
+    ``is_scale_known``: whether the scale is that of the file because the user has set no other one. ``scale_reader``:
+    who set it; empty if unknown.
     """
     size = info.pixel_size if is_scale_known else None
     if size is None:
@@ -147,7 +148,8 @@ def describe_slide(info: SlideInfo, *, is_scale_known: bool = True) -> str:
     else:
         same = abs(size.y_um / size.x_um - 1) < 0.005
         number = f"{size.x_um:.4g}" if same else f"{size.x_um:.4g} x {size.y_um:.4g}"
-        scale = f"{number} µm/px" + (f" ({SCALE_SOURCES[size.source]})" if size.source in SCALE_SOURCES else "")
+        origin = SCALE_SOURCES.get(size.source, "").format(f"by {scale_reader}" if scale_reader else "on this computer")
+        scale = f"{number} µm/px" + (f" ({origin})" if origin else "")
     full = info.levels[0]
     facts = [scale, "" if info.magnification is None else f"{info.magnification:g}x", info.format]
     if info.kind == "fluorescence":

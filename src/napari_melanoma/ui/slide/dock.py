@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QWindow
 
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.run_status import SlideRunUpdate
@@ -81,7 +82,7 @@ class SlideDock(SlideControls):
         self.analysis: AnalysisController | None = None  # of the displayed slide; None until its results were searched
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.sections = SlideSections(context, self)
-        self.picker.is_scale_known = lambda identity: self.sections.hosted.sessions.get(identity) is not None
+        self.picker.find_notes = self._find_notes
         self.exporter = SlideExporter(self, self.sections.hosted)
         self.recent = self._create_recent_lists()
         self.targets = NavigationTargets(context, self.sections.hosted)
@@ -339,8 +340,13 @@ class SlideDock(SlideControls):
         self._set_pixel_size(size)
         if session is not None:
             session.set_scale(size, before)
+            self.picker.update_description()
         text = "restored from the file" if size is None else f"{size.x_um:.4g} µm per pixel, set by you"
         self.status.show_briefly(f"Scale: {text}.")
+
+    def _find_notes(self, identity: str) -> SlideNotes | None:
+        session = self.sections.hosted.sessions.get(identity)
+        return None if session is None else session.notes.value
 
     def _set_pixel_size(self, size: PixelSize | None) -> None:
         slide = self.slide

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
+    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.style import Connections
@@ -65,7 +66,7 @@ class SlidePicker(QWidget):
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
         self._viewer, self._connections = viewer, connections
-        self.is_scale_known: Callable[[str], bool] = lambda identity: True  # whether the user's own scale was searched
+        self.find_notes: Callable[[str], SlideNotes | None] = lambda identity: None  # None until they were searched
         self._current_slide: tuple[object, ...] | None = None  # what identifies the shown slide, see update_description
         next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
@@ -165,8 +166,10 @@ class SlidePicker(QWidget):
         """Show description and warnings of the selected slide, and emit ``changed`` if it is another slide."""
         slide = self.slide
         info = None if slide is None else slide.info
-        is_known = slide is not None and self.is_scale_known(slide.identity)
-        self._description_label.setText("" if info is None else describe_slide(info, is_scale_known=is_known))
+        notes = None if slide is None else self.find_notes(slide.identity)
+        is_known, reader = notes is not None, "" if notes is None else notes.scale_reader
+        text = "" if info is None else describe_slide(info, is_scale_known=is_known, scale_reader=reader)
+        self._description_label.setText(text)
         warnings = list_slide_warnings(info) if info is not None and is_known else []
         self.warning_label.setText("\n".join(f"{warning[:1].upper()}{warning[1:]}" for warning in warnings))
         self.warning_label.setVisible(bool(warnings))

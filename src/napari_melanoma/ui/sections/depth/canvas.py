@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
+from napari_melanoma.depth.reading_texts import format_line_label, is_predicted_line
 from napari_melanoma.depth.readings import count_mitoses, values_for_line
-from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.ui.sections.depth.line_layer import DepthLineLayer, show_compared_lines
 from napari_melanoma.ui.sections.depth.mitosis_layers import MitosisLayers
 from napari_melanoma.ui.sections.depth.resolve import resolve_compared_lines, resolve_line_label
@@ -105,7 +105,8 @@ class DepthCanvas(QObject):
             self.line_layer.set_tool("")
             self.mitosis_layers.set_tool("")
         if is_slide_open(session.services.viewer, session.slide):
-            self.line_layer.show(state.reading.line, resolve_line_label(state))
+            is_model = is_predicted_line(state.reading)
+            self.line_layer.show(state.reading.line, resolve_line_label(state), is_model=is_model)
             self.mitosis_layers.show(state.reading.mitoses)
             show_compared_lines(session.services.viewer, session.slide, resolve_compared_lines(state))
 
@@ -144,7 +145,7 @@ class DepthCanvas(QObject):
             moved = state.reading.model_copy(update=values_for_line(state.reading, line, state.size))
         except MelanomaError:
             return
-        self.line_layer.set_label("" if moved.mm is None else format_thickness(moved.mm))
+        self.line_layer.set_label(format_line_label(moved))
         self.line_moving.emit(moved)
 
     def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers

@@ -95,6 +95,7 @@ class DepthLineLayer(QObject):
         self.tool = ""
         self.connected: Shapes | None = None
         self._showing = self._is_drawing = False
+        self._is_model = False
         self._known_line: Line | None = None  # the line that was shown last, with all digits
         self._dragged: Line | None = None  # start and current position of the mouse while a line is drawn
         self._events = SectionConnections(self)
@@ -114,8 +115,11 @@ class DepthLineLayer(QObject):
             self.connected.mouse_drag_callbacks.remove(self._track_drag)
             self.connected = None
 
-    def show(self, line: Line | None, label: str) -> None:
-        """Replace the line; ``line``: both ends in pixels of the finest level."""
+    def show(self, line: Line | None, label: str, *, is_model: bool = False) -> None:
+        """Replace the line.
+
+        ``line``: both ends in pixels of the finest level. ``is_model``: the line is that of the model.
+        """
         if self._is_drawing or not is_slide_open(self._viewer, self._slide):
             return
         if line is None and self.layer is None:
@@ -123,10 +127,13 @@ class DepthLineLayer(QObject):
         layer = self._ensure_layer()
         self._showing = True
         try:
-            if line != read_line_ends(layer, line) or len(layer.data) > 1:
+            if line != read_line_ends(layer, line) or len(layer.data) > 1 or is_model != self._is_model:
+                self._is_model = is_model
                 layer.data = []
+                layer.text.color = MODEL_COLOR if is_model else TEXT_COLOR
                 if line is not None:
-                    add_line(layer, line, line_width(self._viewer, self._slide, "depth"))
+                    color = MODEL_COLOR if is_model else LINE_COLOR
+                    add_line(layer, line, line_width(self._viewer, self._slide, "depth"), color)
                     layer.selected_data = {0} if self.tool == "move" else set()
             self._known_line = line
             label_line(layer, label)
@@ -250,11 +257,11 @@ def create_line_layer(width: float) -> Shapes:
     )
 
 
-def add_line(layer: Shapes, line: Line, width: float) -> None:
+def add_line(layer: Shapes, line: Line, width: float, color: str) -> None:
     """Add a line to a layer; ends and width are in pixels of the finest level."""
     import numpy as np
 
-    layer.add_lines([np.array(line, np.float64) - HALF], edge_width=width, edge_color=LINE_COLOR)
+    layer.add_lines([np.array(line, np.float64) - HALF], edge_width=width, edge_color=color)
 
 
 def read_line_ends(layer: Shapes, known: Line | None) -> Line | None:

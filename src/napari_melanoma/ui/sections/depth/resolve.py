@@ -12,12 +12,12 @@ from napari_melanoma.depth.reading_texts import (
     describe_other_readings,
     describe_proposals,
     format_headline,
+    format_line_label,
     format_proposals,
     reader_rows,
     reading_warnings,
 )
 from napari_melanoma.depth.readings import DepthReading
-from napari_melanoma.depth.t_category import format_thickness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,11 +131,10 @@ def resolve_blocker(facts: DepthFacts) -> str:
 def resolve_line_label(state: DepthState) -> str:
     """Return the label of the line, with its scale if the slide has another one; empty if the thickness is unknown."""
     reading, size = state.reading, state.size
-    if reading.mm is None:
-        return ""
     is_rescaled = size is not None and reading.um_per_px not in (None, (size.y_um, size.x_um))
     scale = f"\nat {format_scale(*reading.um_per_px)} µm/px" if reading.um_per_px is not None and is_rescaled else ""
-    return f"{format_thickness(reading.mm)}{scale}"
+    label = format_line_label(reading)
+    return label and f"{label}{scale}"
 
 
 @dataclass(frozen=True)
