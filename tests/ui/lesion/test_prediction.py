@@ -20,7 +20,7 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QLabel, QLineEdit, QSlider, QToolButton
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDialog, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
@@ -201,6 +201,8 @@ def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_
     analyzed(person)
     dock, layers = person.dock, person.viewer.layers
     parts = panel_of(person).classes, dock.findChild(MeasurementTable)
+    names = ("primary", "save", "add_correction", "reject")
+    buttons = [dock.findChild(QAbstractButton, name) for name in names]
 
     def opens(path):
         for data, attributes, kind in read_slide_layers(path):
@@ -210,7 +212,11 @@ def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_
         opens(path)
         assert not [part for part in parts if part.isVisibleTo(dock)]
         assert text_of(person, "photograph_hidden").startswith("'mole' is behind a slide: its results are not shown.")
+        tips = {button.toolTip() for button in buttons if not button.isEnabled()}
+        assert tips == {"'mole' is behind a slide. Show the photograph first."}
+        assert not [button.objectName() for button in buttons if button.isEnabled()]
         layers["one"].visible = False
+        assert [button.objectName() for button in buttons if button.isEnabled()] == [*names]
         assert all(part.isVisibleTo(dock) for part in parts)
         layers["one"].visible = True
         assert not [part for part in parts if part.isVisibleTo(dock)]

@@ -13,6 +13,7 @@ from napari_melanoma.ui.lesion.photograph_picker import ModalityNotice, Photogra
 from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
 from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.photograph_services import HostedPhotograph
@@ -27,6 +28,7 @@ from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
     column,
+    enable,
     form_layout,
     more_button,
     named,
@@ -77,6 +79,7 @@ class LesionControls(SectionDock):
         self.settings = DockSettings()
         self.review_settings = ReviewSettings()
         self.connections = Connections()
+        self.hidden = Shared("")
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
@@ -126,24 +129,20 @@ class LesionControls(SectionDock):
         self.welcome.setVisible(image is None)
         if not self.deferred.is_opening:
             self._show_work_area()
-        reason = ANALYSIS_RUNNING if running else NO_PHOTOGRAPH
-        ready = image is not None and not running
-        for button, tip, key in (
-            (self.analyze_button, "Segment and measure the lesion", ANALYZE_KEY),
-            (
-                self.analyze_all_button,
-                f"Analyze all {count} open photographs; corrected masks are kept",
-                ANALYZE_ALL_KEY,
-            ),
-        ):
-            button.setEnabled(ready)
-            button.setToolTip(f"{tip} ({key})" if ready else reason)
-        self.analyze_all_button.setVisible(count > 1)
         self._show_results(image)
+        blocker = ANALYSIS_RUNNING if running else NO_PHOTOGRAPH if image is None else ""
+        tip = f"Segment and measure the lesion ({ANALYZE_KEY})"
+        enable(self.analyze_button, tip, blocker or self.hidden.value)
+        tip = f"Analyze all {count} open photographs; corrected masks are kept ({ANALYZE_ALL_KEY})"
+        enable(self.analyze_all_button, tip, blocker)
+        self.analyze_all_button.setVisible(count > 1)
 
     def _show_results(self, image: Image | None) -> None:
         """Show results only if the photograph is visible: next to a slide, they could be mistaken for the slide's."""
         reason = self.picker.hidden_reason
+        self.hidden.set(
+            f"'{image.name}' is {reason}. Show the photograph first." if image is not None and reason else ""
+        )
         if image is not None and reason:
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
             self.hidden_notice.setText(f"'{name}' is {reason}: its results are not shown. {show}.")

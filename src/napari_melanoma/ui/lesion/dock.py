@@ -204,7 +204,7 @@ class LesionDock(LesionControls):
         image = None if session is None else session.image
         self.show_state(image, self.picker.combo.count(), not tasks.is_idle(self.analysis_controller.queue))
         self.welcome.set_hint(photographs.explain_no_photograph(self._viewer))
-        self.save_bar.show_session(session)
+        self.save_bar.show_session(session, self.hidden.value)
 
     def _on_photograph(self) -> None:
         """Show the results and options of the selected photograph."""
@@ -248,7 +248,7 @@ class LesionDock(LesionControls):
         lesion = None if session is None else session.lesion
         result = None if lesion is None else lesion.result
         self.modality_notice.show_result(result, None if session is None else session.path)
-        self.save_bar.show_session(session)
+        self.save_bar.show_session(session, self.hidden.value)
         self.show_classifier()
 
     def _on_classifier(self) -> None:
@@ -328,7 +328,7 @@ class LesionDock(LesionControls):
     def _on_saved(self, session: HostedPhotograph, saved: tuple[Path, str]) -> None:
         folder, image_digest = saved
         self.sessions.set_saved(session, folder, image_digest)
-        self.save_bar.show_session(self.picker.session)
+        self.save_bar.show_session(self.picker.session, self.hidden.value)
         self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_save_failed(self, error: Exception) -> None:

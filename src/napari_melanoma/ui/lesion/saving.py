@@ -190,24 +190,26 @@ class SaveBar(QWidget):
         self.report_button.clicked.connect(self._on_report)
         self.dicom_button.clicked.connect(self._on_dicom_report)
         self.button.clicked.connect(self.save)
+        self._hidden = ""
         self._folder_button.clicked.connect(lambda: self._choose_folder())
         self.show_session(None)
 
-    def show_session(self, session: PhotographSession | None) -> None:
-        """Show where the result of a photograph is saved; None if it is not analyzed."""
-        self._session = session if session is not None and session.lesion is not None else None
+    def show_session(self, session: PhotographSession | None, hidden: str = "") -> None:
+        """Show where the result of a photograph is saved; ``hidden``: why it is not, while it is not in view."""
+        self._session = session if session is not None and session.lesion is not None and not hidden else None
+        self._hidden = hidden
         self.button.setEnabled(self._session is not None)
         is_saved = self._session is not None and self._session.saved.folder is not None
         self.report_button.setEnabled(is_saved)
         tip = "Write a report of the saved result (HTML, optionally PDF)"
-        self.report_button.setToolTip(tip if is_saved else SAVE_FIRST)
+        self.report_button.setToolTip(tip if is_saved else hidden or SAVE_FIRST)
         path = None if session is None else session.path
         is_dicom = path is not None and is_dicom_file(path)
         self.dicom_button.setEnabled(is_saved and is_dicom)
-        self.dicom_button.setToolTip(NOT_DICOM_TIP if not is_dicom else DICOM_TIP if is_saved else SAVE_FIRST)
+        self.dicom_button.setToolTip(NOT_DICOM_TIP if not is_dicom else DICOM_TIP if is_saved else hidden or SAVE_FIRST)
         folder = self._settings.folder
         if self._session is None:
-            self.button.setToolTip("Analyze a photograph first")
+            self.button.setToolTip(hidden or "Analyze a photograph first")
             return
         destination = result_folder(folder, self._session.name) if folder else "a folder that you select"
         self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
@@ -243,7 +245,7 @@ class SaveBar(QWidget):
 
     def _on_folder(self, saved: PhotographSession | None, folder: Path) -> None:
         self._settings.folder = folder
-        self.show_session(self._session)
+        self.show_session(self._session, self._hidden)
         if saved is not None:
             self._request_save(saved, folder)
 

@@ -9,6 +9,7 @@ from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographS
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.adoption import LabelsAdoption
+    from napari_melanoma.ui.session.document import Shared
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
     from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class PhotographServices(WindowServices, Protocol):
-    """The controllers of the photographs of a window, and the options that the photographs share."""
+    """The controllers of the photographs of a window, and the options that the photographs share.
+
+    ``hidden``: why the selected photograph cannot be worked on, because it is not in view; empty if it is.
+    """
 
     corrections: PhotographCorrections
     options: PhotographOptions
@@ -24,6 +28,7 @@ class PhotographServices(WindowServices, Protocol):
     predictions: PhotographPredictions
     prompts: PromptController
     labels: LabelsAdoption
+    hidden: Shared[str]
 
 
 @dataclass(eq=False)

@@ -29,26 +29,28 @@ class CorrectionsView:
 
     state: str
     state_tip: str
-    can_add: bool
     add_tip: str
+    add_blocker: str
+    reject_blocker: str
     diagnosis: str
 
 
 def resolve_corrections(
-    lesion: AnalyzedLesion | None, review: ReviewState, stored_row: Mapping[str, str] | None
+    lesion: AnalyzedLesion | None, review: ReviewState, stored_row: Mapping[str, str] | None, hidden: str = ""
 ) -> CorrectionsView:
     """Return what is shown of a photograph.
 
     ``lesion``: None without a mask. ``stored_row``: the row of the photograph in the corrections table; None if there
-    is none.
+    is none. ``hidden``: why the photograph is not stored while it is not in view; empty if it is.
     """
     state = find_review(lesion)
     add_tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {STATE_TIPS[state]}"
     return CorrectionsView(
         state=_describe_state(lesion, review, stored_row),
         state_tip=STATE_TIPS[state],
-        can_add=state is not None,
-        add_tip=NOT_ANALYZED_TIP if state is None else add_tip,
+        add_tip=add_tip,
+        add_blocker=hidden or (NOT_ANALYZED_TIP if state is None else ""),
+        reject_blocker=hidden,
         diagnosis=find_diagnosis(review, stored_row),
     )
 

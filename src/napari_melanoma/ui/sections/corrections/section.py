@@ -34,7 +34,7 @@ class CorrectionsSection(PhotographSection):
         self._bar.folder_chosen.connect(corrections.set_folder)
         self._bar.diagnosis_changed.connect(partial(corrections.set_diagnosis, session))
         corrections.store.changed.connect(self._update)
-        for signal in (session.shown, session.events.review):
+        for signal in (session.shown, session.events.review, session.services.hidden.changed):
             signal.connect(self._update)
         self._update()
         return self._bar
@@ -42,13 +42,13 @@ class CorrectionsSection(PhotographSection):
     def close(self) -> None:
         """Stop following the photograph."""
         self._corrections.store.changed.disconnect(self._update)
-        for signal in (self._session.shown, self._session.events.review):
+        for signal in (self._session.shown, self._session.events.review, self._session.services.hidden.changed):
             signal.disconnect(self._update)
         del self._session, self._corrections, self._bar
 
     def toggle_tool(self, name: str) -> None:
         """Store the photograph by its keyboard shortcut."""
-        self.add()
+        self._bar.add_button.click()
 
     def add(self) -> None:
         """Store the photograph with its current mask."""
@@ -62,13 +62,14 @@ class CorrectionsSection(PhotographSection):
         else:
             self._corrections.add(self._session, with_others=review.with_others and is_confirmed)
 
-    def _update(self) -> None:
+    def _update(self, _: object = None) -> None:
         session, store = self._session, self._corrections.store
         stored_row = self._corrections.find_row(session)
         self._bar.set_folder(store.folder, store.index.total)
         self._bar.set_stored_row(stored_row)
         self._bar.set_diagnoses(store.index.diagnoses)
-        self._bar.show_view(resolve_corrections(session.masked_lesion, session.review, stored_row))
+        hidden = session.services.hidden.value
+        self._bar.show_view(resolve_corrections(session.masked_lesion, session.review, stored_row, hidden))
 
 
 INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"

@@ -15,7 +15,7 @@ from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, enable, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.sections.corrections.resolve import CorrectionsView
@@ -92,8 +92,8 @@ class CorrectionsBar(QWidget):
         self._state_label.setText(view.state)
         self._state_label.setVisible(bool(view.state))
         self._state_label.setToolTip(view.state_tip)
-        self.add_button.setEnabled(view.can_add)
-        self.add_button.setToolTip(view.add_tip)
+        enable(self.add_button, view.add_tip, view.add_blocker)
+        enable(self.reject_button, REJECT_TIP, view.reject_blocker)
         self.blockSignals(True)
         self.set_diagnosis(view.diagnosis)
         self.blockSignals(False)
