@@ -47,6 +47,8 @@ QLabel[quiet="true"], QToolButton[quiet="true"]:enabled {{ color: {faint}; }}
 QLabel[fault="true"] {{ color: {fault}; }}
 QLabel[loud="true"] {{ font-weight: bold; }}
 QLabel:disabled {{ color: {faint}; }}
+*[legible="true"] QComboBox:disabled, *[legible="true"] QLineEdit:disabled, *[legible="true"] QPlainTextEdit:disabled,
+*[legible="true"] QCheckBox:disabled, *[legible="true"] QLabel:disabled {{ color: {text}; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}
@@ -519,6 +521,7 @@ class ThemedIcons(QObject):
         previous = self.palette
         self.palette = Palette(dark, faint=faint, fault=fault, raised=raised, link=link, **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground, "link": link}
+        texts["text"] = theme.text
         self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self._recolor_links(previous.link)
         self.changed.emit()

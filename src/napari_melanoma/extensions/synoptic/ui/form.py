@@ -65,6 +65,7 @@ class SynopticEditor(QWidget):
     def __init__(self, field: SynopticField) -> None:
         super().__init__()
         self.field = field
+        self.setProperty("legible", True)  # also when it is locked, because a signed report is read
         self._answer: SynopticAnswer | None = None
         self.label = WrappedLabel(field.label)
         self.label.setProperty("quiet", True)
