@@ -60,6 +60,7 @@ def test_a_classifier_of_strokes_gives_the_same_map_everywhere(
     assert run("report", "applied/skin", "--out", "report.html", "--strokes").exit_code == 0
     report = (tmp_path / "report.html").read_text()
     assert describe_class_areas(content["areas"])[1:] in report
+    assert "Share of the analyzed area, %" in report  # background is part of it
     assert "Suggestion from a painted classifier, not measured by a reader." in report
     assert "Strokes of tissue classes" in report
     assert "Ada Reader" not in report  # initials only

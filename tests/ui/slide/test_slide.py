@@ -133,7 +133,9 @@ def test_scale_set_by_the_user_is_saved(person, launched, tmp_path):
 
     person.clicks("scale")
     dock.scale_panel._number.setValue(0.5)
+    person.session.services.set_reader("A. Meyer")
     person.clicks("scale_set")
+    assert "0.5 µm/px (set by A. Meyer)" in person.label_text("slide_about")
     person.clicks("scale")
     person.clicks("scale_set")  # the same scale again is no change
     person.clicks("scale")
