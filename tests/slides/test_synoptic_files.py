@@ -32,10 +32,13 @@ from napari_melanoma.depth.readings import (
     ExcisionMargins,
     MitosisCount,
     SlideDepthReadings,
+    list_all_changes,
+    restore_values,
     set_values,
     write_depth,
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.figures.page import Table
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.case_report import collect_report
@@ -562,6 +565,35 @@ def test_signed_answers_that_another_program_has_changed_are_stated(signed: Path
     write_json(path, content)
     (stated,) = read_synoptic(signed)[1]
     assert stated == "Changed after signature: answers: which ones is unknown, as only a hash was recorded when signed."
+
+
+def test_changes_by_another_program_that_left_no_record_are_in_the_history(tmp_path: Path) -> None:
+    folder, subtype = tmp_path / "section", FIELDS_BY_NAME["subtype"]
+    depth = set_values(SlideDepthReadings(), "A", WHEN, mm=0.5, line=READING.line)
+    depth = set_values(depth, "A", WHEN, clark=2)
+    depth = restore_values(depth, set_values(depth, "A", LATER, mitoses=READING.mitoses), "A", LATER)
+    reading = depth.reading_by("A")
+    assert list_all_changes(reading) == reading.history
+    write_depth(folder, depth)
+    report = SynopticReport().set_answer("subtype", SynopticAnswer(value="nodular"), "A", WHEN)
+    save_synoptic(folder, report)
+    for name, key, value in (("depth.json", "clark", 3), (SYNOPTIC_FILE, "value", "desmoplastic_pure")):
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+        (content["readings"][0] if "readings" in content else content["answers"]["subtype"])[key] = value
+        write_json(folder / name, content)
+
+    # It stays in the history when the report is signed, and when the reader changes the value again.
+    for later in (read_depth(folder), set_values(read_depth(folder), "A", LATER, clark=4)):
+        signed = load_synoptic(folder).with_findings(later.reading_by("A")).sign("A", LATER, {})
+        rows = change_section(later.reading_by("A"), signed, SlideNotes()).blocks[0].rows
+        expected = [
+            ("unknown", "unknown", "Clark level", "II", "III"),
+            ("unknown", "unknown", subtype.label, "nodular melanoma", "desmoplastic melanoma, pure"),
+        ]
+        assert [row for row in rows if row[1] == "unknown"] == expected
+    part = collect_report([folder], run=RunContext()).report
+    (table,) = (one for one in find_tables(part) if "Changes of readings" in one.caption)
+    assert {tuple(row[2:]) for row in table.rows if row[1] == "unknown"} == {row[1:] for row in expected}
 
 
 def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path) -> None:

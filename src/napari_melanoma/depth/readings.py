@@ -32,6 +32,7 @@ RESERVED_READER_NAME = "'model' is reserved for the analysis: choose another nam
 LINE_FIELDS = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")  # have the author of ``mm``
 AUTHORED_FIELDS = ("mm", "ulcerated", "clark", "margins", "mitoses", "notes")
 RECORDED_FIELDS = (*LINE_FIELDS[:-1], *AUTHORED_FIELDS[1:])  # fields whose changes enter the history
+UNKNOWN_READER = "unknown"  # of changes by other programs
 # Findings that a reading contains, by their field of the synoptic report, and the field of the reading
 FINDINGS: Mapping[str, str] = {
     "breslow": "mm",
@@ -505,6 +506,33 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
     if not changes and before.remarks != after.remarks:
         changes.append(ReadingChange(field="remarks", reader=reader, when=when))  # whose texts may be private
     return tuple(changes)
+
+
+def list_all_changes(reading: DepthReading) -> tuple[ReadingChange, ...]:
+    """Return the history of a reading with changes that it lacks, by other programs: their reader and time are unknown.
+
+    They are found by values that differ from what the history states. Fields without a history are left out.
+    """
+    known, changes = dict[str, Any](), list[ReadingChange]()
+
+    def compare(name: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        if name in known and not _is_same_value(known[name], value):
+            changes.append(ReadingChange(field=name, before=known[name], after=value, reader=UNKNOWN_READER))
+
+    for change in reading.history:
+        compare(change.field, change.before)
+        known[change.field] = change.after
+        changes.append(change)
+    for name in RECORDED_FIELDS:
+        compare(name, _json_value(reading, name))
+    return tuple(changes)
+
+
+def _is_same_value(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON
+    """Whether two values of a history are the same, by keys that both have: earlier versions recorded others."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return all(first[key] == second[key] for key in first.keys() & second.keys())
+    return bool(first == second)
 
 
 def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field

@@ -143,10 +143,11 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
 
 
 def disclose_changes(depth: SlideDepthReadings, labels: Mapping[str, str]) -> tuple[ReadingChange, ...]:
-    """Return all changes of readings, except changes by the model and of ``LEFT_OUT`` fields."""
-    from napari_melanoma.depth.readings import MODEL_READER
+    """Return all changes of readings, also by other programs, except those by the model and of ``LEFT_OUT`` fields."""
+    from napari_melanoma.depth.readings import MODEL_READER, UNKNOWN_READER, list_all_changes
 
-    changes = (change for reading in depth.readings for change in reading.history)
+    changes = (change for reading in depth.readings for change in list_all_changes(reading))
+    labels = {UNKNOWN_READER: UNKNOWN_READER, **labels}
     return tuple(
         change.model_copy(update={"reader": labels.get(change.reader, "")})
         for change in sorted(changes, key=lambda change: parse_time(change.when))

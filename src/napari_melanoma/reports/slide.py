@@ -15,7 +15,15 @@ from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth import reading_texts
-from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, automatic_reading, latest_reading
+from napari_melanoma.depth.readings import (
+    FINDINGS,
+    UNKNOWN_READER,
+    DepthReading,
+    SlideDepthProposals,
+    automatic_reading,
+    latest_reading,
+    list_all_changes,
+)
 from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, format_stored_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
@@ -154,7 +162,7 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
 
 def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
     """Return the table of changes of a reading, the scale and the synoptic report of its slide, with the signature."""
-    changes = [*list_changes(reading.history), *list_scale_changes(notes)]
+    changes = [*list_changes(list_all_changes(reading)), *list_scale_changes(notes)]
     if report is not None:
         changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
     times = show_times([one.when for one in changes], personal=True)
@@ -194,7 +202,7 @@ def list_scale_changes(notes: SlideNotes, readers: Mapping[str, str] | None = No
     last = notes.scale_changes[-1].after if notes.scale_changes else None
     recorded = None if last is None or last.source not in USER_SCALES else last
     if notes.pixel_size != recorded:
-        yield ChangeRow("", "unknown", "Scale", _format_scale(last), _format_scale(notes.pixel_size))
+        yield ChangeRow("", UNKNOWN_READER, "Scale", _format_scale(last), _format_scale(notes.pixel_size))
 
 
 def _format_scale(size: PixelSize | None) -> str:
@@ -204,7 +212,8 @@ def _format_scale(size: PixelSize | None) -> str:
 def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) -> Iterator[ChangeRow]:
     """Yield a row for each change of an answer, and for the signature; free texts are left out.
 
-    A previous version of a text may be private. ``readers``: labels of readers by their names.
+    A previous version of a text may be private. Also yielded: answers that differ from the last change, since another
+    program has changed them. ``readers``: labels of readers by their names.
     """
     for change in report.history:
         field = FIELDS_BY_NAME.get(change.field)
@@ -215,6 +224,15 @@ def list_synoptic_changes(report: SynopticReport, readers: Mapping[str, str]) ->
             before, after = (format_stored_answer(change.field, answer) for answer in (change.before, change.after))
         if before != after:
             yield ChangeRow(change.when, readers.get(change.reader, ""), label, before, after)
+    last = {change.field: change.after for change in report.history if change.field in {*FIELDS_BY_NAME} - {*FINDINGS}}
+    for name, recorded in last.items():
+        answer = report.answers.get(name)
+        if (recorded or {}).get("suggested_by") or (answer is not None and answer.suggested_by):
+            continue
+        now = None if answer is None else answer.model_dump(mode="json")
+        before, after = (format_stored_answer(name, one) for one in (recorded, now))
+        if before != after:
+            yield ChangeRow("", UNKNOWN_READER, FIELDS_BY_NAME[name].label, before, after)
 
 
 def describe_slide_agreement(readings: Sequence[DepthReading]) -> str:

@@ -352,19 +352,41 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
 
 
 def _list_changed_answers(report: SynopticReport) -> Iterator[str]:
-    """State each answer that another program has changed in a signed report, with both; of a text, only that it has."""
+    """State each answer that another program has changed in a signed report, with both."""
     signed, now = report.signed_values.get(ANSWERS) or {}, report.stored_answers
-    if not isinstance(signed, Mapping):  # reports that earlier versions signed have a hash
-        if signed != _digest(now, sort_keys=True):
-            yield f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
-        return
-    for name in (
-        name for name in {**dict.fromkeys(FIELDS_BY_NAME), **signed, **now} if signed.get(name) != now.get(name)
-    ):
-        before, after = (format_stored_answer(name, one.get(name)) or NOT_FILLED_IN for one in (signed, now))
+    if isinstance(signed, Mapping):
+        for label, before, after in _compare_answers(signed, now):
+            yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."
+    elif signed != _digest(now, sort_keys=True):  # reports that earlier versions signed have a hash
+        yield f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
+
+
+def _compare_answers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the label of each field whose answers differ, with both; of a text, only that it is another one."""
+    for name in {**dict.fromkeys(FIELDS_BY_NAME), **first, **second}:
+        if first.get(name) == second.get(name):
+            continue
+        before, after = (format_stored_answer(name, one.get(name)) or NOT_FILLED_IN for one in (first, second))
         label = FIELDS_BY_NAME[name].label if name in FIELDS_BY_NAME else name
-        other = " with another text" if before == after else ""
-        yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}{other}."
+        yield label, before, f"{after} with another text" if before == after else after
+
+
+def list_other_changes(
+    folder: Path, slide: Path, shown: SynopticReport, basis: SignatureBasis, reader: str
+) -> tuple[str, ...]:
+    """Name each answer, finding of a reader and scale that differs between a window and the files, with both values.
+
+    ``shown``, ``basis``: the report and what it rests on as the window has shown them.
+    """
+    stored = load_synoptic(folder) or SynopticReport()
+    answers = (one.without_findings().stored_answers for one in (shown, stored))
+    before, now = basis.values(), read_signature_basis(folder, read_depth(folder), reader, slide=slide).values()
+    names = (name for name in BASIS if name in SLIDE_ENTRIES - ANALYSIS_ENTRIES - LESION_ENTRIES)
+    changed = (name for name in names if not _is_same(before.get(name), now[name]))
+    values = (
+        (BASIS[name].label, _format_value(name, before.get(name)), _format_value(name, now[name])) for name in changed
+    )
+    return tuple(f"{label}: {first}, now {second}" for label, first, second in (*_compare_answers(*answers), *values))
 
 
 def _is_same(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON

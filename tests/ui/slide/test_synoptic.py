@@ -831,6 +831,7 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
     write_depth(person.session.folder, set_values(read_depth(person.session.folder), "A. Reader", LATER, mm=3.3))
     signs(person)
     assert "Not signed: another program has changed" in person.dock.status.text
+    assert "(Breslow thickness: 0.20 mm, now 3.30 mm)" in person.dock.status.text
     assert not stored(person).is_signed
     assert person.finds(QComboBox, "synoptic_breslow").currentText() == "3.30"
     signs(person)

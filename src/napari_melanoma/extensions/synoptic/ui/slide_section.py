@@ -12,6 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import FINDINGS, DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.slides.synoptic_files import list_other_changes
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
 CHANGED_ELSEWHERE = (
-    "Not signed: another program has changed the reading, the report or the scale of this slide. Review what is shown "
-    "now, and sign again."
+    "Not signed: another program has changed the reading, the report or the scale of this slide{}. Review what is "
+    "shown now, and sign again."
 )
 SIGNED = "The synoptic report is signed by {}, and locked until it is reopened."
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
@@ -149,8 +150,13 @@ class SynopticController(QObject):
 
     def _sign(self) -> None:
         """Sign the report, and lock it and the reading that it rests on; not if they are shown as they were before."""
+        document, slide, reader = self._document, self._session.slide_folder, self._reader
+        shown, basis = document.value, document.read_basis(reader)
         if self._session.check_files():
-            self._services.status.show_message(CHANGED_ELSEWHERE)
+            self._services.status.show_message(CHANGED_ELSEWHERE.format(""))
+            document.submit(
+                lambda run: list_other_changes(slide.folder, slide.slide, shown, basis, reader), self._name_changes
+            )
             return
         self._apply(self._document.sign)
         lesions, signed = self._session.lesions, self._document.value
@@ -159,6 +165,11 @@ class SynopticController(QObject):
         self._services.status.show_message(SIGNED.format(signed.signed_by))  # not why it was refused before
         if not lesions.is_saved and self._document.shows_stored_lesions:
             lesions.save()
+
+    def _name_changes(self, changes: tuple[str, ...]) -> None:
+        """Add what another program has changed to the message that the report is not signed."""
+        if changes and self._services.status.text == CHANGED_ELSEWHERE.format(""):
+            self._services.status.show_message(CHANGED_ELSEWHERE.format(f" ({'; '.join(changes)})"))
 
     def _add_addendum(self, text: str) -> None:
         self._document.apply(lambda report: report.add_addendum(text, self._reader, utc_time()))
