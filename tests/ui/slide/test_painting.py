@@ -476,3 +476,25 @@ def colors_of(cursor):
     picture = cursor.pixmap().toImage()
     places = product(range(picture.width()), range(picture.height()))
     return {picture.pixelColor(*place).getRgb()[:3] for place in places}
+
+
+def test_another_slide_keeps_the_class_and_the_tab_of_the_reading_mode(painting, tmp_path):
+    person, dock, first = painting, painting.dock, opened(painting)
+    first.view.class_list.select_class(3)
+    name = first.view.class_list.current.name
+    dock.reading_mode.toggle()
+    tabs = dock.reading_mode.mode.tabs
+    tabs.open_tab("Paint")
+    assert opened(person).view.isVisibleTo(dock.window())
+    dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
+    person.until(lambda: is_open(person) and opened(person) is not first)
+    person.waits()
+    assert opened(person).view.class_list.current.name == name
+    assert tabs.buttons["Paint"].isChecked()
+    assert opened(person).view.isVisibleTo(dock.window())
+    # Also back to the first slide, which is hidden.
+    dock.picker.select_slide(first._session.identity)
+    person.until(lambda: is_open(person) and opened(person)._session is first._session)
+    person.waits()
+    assert opened(person).view.class_list.current.name == name
+    assert tabs.buttons["Paint"].isChecked()

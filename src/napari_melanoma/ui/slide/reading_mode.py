@@ -32,7 +32,7 @@ from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX, CanvasLayout
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import list_slides, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import WindowGuard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -160,8 +160,7 @@ class ReadingMode(WindowGuard):
 
     def _on_visibility(self) -> None:
         """Close the open tab when a photograph hides the slide: its numbers do not belong to the photograph."""
-        slide = self._context.slide
-        if self.is_on and slide is not None and not slide.is_shown:
+        if self.is_on and not any(slide.is_shown for slide in list_slides(self._context.viewer)):
             self.tabs.close_tab()
             self.tabs.place_body()
 

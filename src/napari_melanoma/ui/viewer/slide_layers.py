@@ -320,12 +320,12 @@ HIDDEN_KEY = "was_visible"  # metadata key of a layer whose slide is hidden
 
 def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
     """Show one slide and hide the others, each with its derived layers; select the slide."""
+    if not slide.is_shown:  # first, so that a slide is in view at any moment
+        for layer in list_own_layers(viewer, slide):
+            layer.visible = was_visible(layer)
     for other in list_slides(viewer):
         if other.identity != slide.identity:
             hide_slide(viewer, other)
-    if not slide.is_shown:
-        for layer in list_own_layers(viewer, slide):
-            layer.visible = was_visible(layer)
     viewer.layers.selection.active = slide.layers[-1]
 
 

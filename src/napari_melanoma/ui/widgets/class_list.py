@@ -107,6 +107,10 @@ class RegionClassList(QWidget):
         if 0 < number <= len(self._classes):
             self.list.setCurrentRow(number - 1)
 
+    def select_named(self, name: str) -> None:
+        """Select a class by its name, if it is in the list."""
+        self.select_class(1 + next((row for row, one in enumerate(self._classes) if one.name == name), -1))
+
     def show_classes(self, classes: Sequence[RegionClass]) -> None:
         """Show other classes, such as those of another slide; the selected class stays selected if it is among them."""
         if classes and tuple(classes) != self._classes:

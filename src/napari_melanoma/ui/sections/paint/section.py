@@ -92,6 +92,7 @@ class PaintSection(Section):
         self._network_run = NetworkRun()
         self._controller: PaintController | None = None
         self._model = ""  # that was saved last, to be applied to other slides
+        self._class_name = ""  # that was selected last
 
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide, or why it cannot be painted."""
@@ -102,6 +103,7 @@ class PaintSection(Section):
         complete_channels(session)
         warm_up()
         self._controller = PaintController(session, self._stores, self._similar, self._network_run, self._model)
+        self._controller.view.class_list.select_named(self._class_name)
         return self._controller.view
 
     def close(self) -> None:
@@ -109,6 +111,7 @@ class PaintSection(Section):
         controller, self._controller = self._controller, None
         if controller is not None:
             self._model = controller.model
+            self._class_name = controller.view.class_list.current.name
             controller.close()
 
 
