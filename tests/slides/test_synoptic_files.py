@@ -37,7 +37,7 @@ from napari_melanoma.depth.readings import (
     set_values,
     write_depth,
 )
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, merge_findings, set_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.figures.page import Table
 from napari_melanoma.io.results import read_slide_result
@@ -581,6 +581,12 @@ def test_changes_by_another_program_that_left_no_record_are_in_the_history(tmp_p
         content = json.loads((folder / name).read_text(encoding="utf-8"))
         (content["readings"][0] if "readings" in content else content["answers"]["subtype"])[key] = value
         write_json(folder / name, content)
+
+    merged = set_values(SlideDepthReadings(), "A", WHEN, mm=0.5)
+    earlier = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9), "A", LATER)  # by an earlier version
+    reading = merge_findings(earlier, merged)[0].reading_by("A")
+    assert (reading.mm, len(list_all_changes(reading))) == (0.9, len(reading.history) + 1)
+    assert list_all_changes(reading, ["breslow"]) == reading.history
 
     # It stays in the history when the report is signed, and when the reader changes the value again.
     for later in (read_depth(folder), set_values(read_depth(folder), "A", LATER, clark=4)):

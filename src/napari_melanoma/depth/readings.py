@@ -5,7 +5,7 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -508,15 +508,18 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
     return tuple(changes)
 
 
-def list_all_changes(reading: DepthReading) -> tuple[ReadingChange, ...]:
+def list_all_changes(reading: DepthReading, recorded: Iterable[str] = ()) -> tuple[ReadingChange, ...]:
     """Return the history of a reading with changes that it lacks, by other programs: their reader and time are unknown.
 
-    They are found by values that differ from what the history states. Fields without a history are left out.
+    They are found by values that differ from what the history states. Fields without a history are left out, and
+    findings in ``recorded``: fields in the history of a synoptic report, in which earlier versions recorded them.
     """
     known, changes = dict[str, Any](), list[ReadingChange]()
+    left_out = {FINDINGS[name] for name in recorded if name in FINDINGS}
+    left_out |= {*LINE_FIELDS} if "mm" in left_out else set()
 
     def compare(name: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        if name in known and not _is_same_value(known[name], value):
+        if name in known and name not in left_out and not _is_same_value(known[name], value):
             changes.append(ReadingChange(field=name, before=known[name], after=value, reader=UNKNOWN_READER))
 
     for change in reading.history:

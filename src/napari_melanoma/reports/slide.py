@@ -162,7 +162,8 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
 
 def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
     """Return the table of changes of a reading, the scale and the synoptic report of its slide, with the signature."""
-    changes = [*list_changes(list_all_changes(reading)), *list_scale_changes(notes)]
+    recorded = () if report is None else [change.field for change in report.history]
+    changes = [*list_changes(list_all_changes(reading, recorded)), *list_scale_changes(notes)]
     if report is not None:
         changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
     times = show_times([one.when for one in changes], personal=True)

@@ -265,7 +265,8 @@ def _depth_sections(
     blocks = (*map(Notice, part.changes), *depth_blocks(shown))
     yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
-        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers)))
+        recorded = () if part.synoptic is None else [change.field for change in part.synoptic.history]
+        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers, recorded)))
         yield from reader_sections(shown)
 
 
