@@ -31,6 +31,7 @@ from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 Builder = Callable[[Path], None]
 Files = Mapping[str, Builder]
 COUNT = 12  # patients, each with one photograph
+CLINIC_COUNT = 30  # photographs of a clinic, ten of each diagnosis
 SIDE = 256  # of photographs
 NAMES = tuple(f"IMG_{number:04}" for number in range(COUNT))  # of a camera: no patient, no lesion
 DIAGNOSES = ("melanoma", "nevus", "seborrheic keratosis")
@@ -190,6 +191,19 @@ def dataset(target: Path, first: int = 0, masked: bool = True, splits: tuple[str
         | {"patient_id": f"c{first + number:02}", "melanoma": int(number % 3 == 0)}
         for number in range(COUNT)
     ]
+    write_rows(target / "dataset.csv", rows)
+
+
+@once
+def clinic(target: Path) -> None:
+    """A data set with photographs of a clinic, enough to adapt a classifier."""
+    rows: list[dict[str, object]] = []
+    for folder in ("images", "masks"):
+        (target / folder).mkdir(parents=True)
+    for number in range(CLINIC_COUNT):
+        photograph(target / "images" / f"c{number}.png", 600 + number)
+        mask(target / "masks" / f"c{number}.png", 600 + number)
+        rows.append({"image_id": f"c{number}", "modality": "dermoscopic"} | patient(number))
     write_rows(target / "dataset.csv", rows)
 
 

@@ -192,6 +192,7 @@ READERS = {
             (2, "the run has finished; tests/cli/test_runs.py has one that has not"),
         ),
     ),
+    "docs/how-to/adapting.md": Reader({"datasets/clinic": make.clinic}),
     "docs/how-to/models.md": Reader(PHOTO | {"runs/second/bundle": make.bundle("lesion-small")}),
     "docs/how-to/report.md": Reader(
         SECTION
@@ -361,6 +362,7 @@ READERS = {
             "P-0042": make.case,
             "slide-results": make.slide_results,
             "cohort": make.cohort,
+            "datasets/clinic": make.clinic,
         },
         before={"napari-melanoma data tiles slides --regions results --out tiles": {"results": make.drawn_regions}},
     ),
