@@ -384,7 +384,7 @@ def read_labels(row: Mapping[str, str]) -> list[DiagnosisLabel]:
     A diagnosis that was entered in the row counts instead of the labels that differ from it, as one by the reviewer.
     """
     with suppress(ValueError, TypeError):  # edited by hand
-        labels = [DiagnosisLabel(**entry) for entry in json.loads(row.get(LABELS) or "[]")]
+        labels = [DiagnosisLabel(**entry) for entry in parse_json(row.get(LABELS) or "[]", LABELS)]
         diagnosis = row.get("diagnosis", "")
         if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
             return labels
