@@ -109,8 +109,8 @@ def test_an_unknown_time_is_not_the_first_one() -> None:
 
 
 def test_readings_and_changes_have_no_dates_names_and_notes() -> None:
-    def change(field: str, reader: str, when: str) -> ReadingChange:
-        return ReadingChange(field=field, after="x", reader=reader, when=when)
+    def change(field: str, reader: str, when: str, before: object, after: object) -> ReadingChange:
+        return ReadingChange(field=field, before=before, after=after, reader=reader, when=when)
 
     first, later = "2026-01-02T10:00:00+00:00", "2026-01-05T10:00:00+00:00"
     readings = (
@@ -119,9 +119,14 @@ def test_readings_and_changes_have_no_dates_names_and_notes() -> None:
             when=later,
             mm=1.0,
             notes="secret",
-            history=(change("notes", "B", later), change("mm", "B", later)),
+            history=(change("notes", "B", later, "", "secret"), change("mm", "B", later, None, 1.0)),
         ),
-        DepthReading(reader="A", when=first, mm=1.1, history=(change("mm", "model", first), change("mm", "A", first))),
+        DepthReading(
+            reader="A",
+            when=first,
+            mm=1.1,
+            history=(change("mm", "model", first, None, 0.9), change("mm", "A", first, 0.9, 1.1)),
+        ),
         DepthReading(reader="C"),
     )
     depth, labels = SlideDepthReadings(readings=readings), {"A": "X", "B": "Y"}
