@@ -40,7 +40,7 @@ from napari_melanoma.metrics.roc_curves import choose_decision_threshold
 from napari_melanoma.models.bundle import BundleInfo, read_reference
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.adapting import choose_classes
-from napari_melanoma.runs.clinic_photographs import read_labels
+from napari_melanoma.runs.clinic_photographs import read_classes
 
 LABELS = (50, 100, 200)
 METRICS = ("AUC", "ECE", "specificity", "inconclusive", "coverage", "coverage of positive")
@@ -106,7 +106,7 @@ def embed(clinic: Clinic, data: Path, features: Path) -> Photographs:
     table = read_rows([data / "isic2017" if clinic.data == "isic2017_sharp" else folder])
     raw = {(folder.name, image_id): row for (_, image_id), row in table.items()}
     rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
-    labels = read_labels(info.config, raw, rows, clinic.target)
+    labels = read_classes(info.config, raw, rows, clinic.target)
     reference = read_reference(info)
     assert reference is not None
     trained = {name.removesuffix("_512") for name in reference.embedded_ids}

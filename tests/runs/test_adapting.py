@@ -40,7 +40,7 @@ from napari_melanoma.models.bundle import (
 from napari_melanoma.models.export import export_bundle
 from napari_melanoma.runs import adapting, clinic_photographs
 from napari_melanoma.runs.adapting import adapt, plan_adaptation
-from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_labels
+from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_classes
 from napari_melanoma.runs.starting_weights import create_network
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import was_trained_on
@@ -291,7 +291,7 @@ def test_classes_of_diagnoses(base: BundleInfo, classes: tuple[str, ...], positi
     words = ["melanoma in situ", "Spitz nevus", "BCC", "benign keratosis", "malignant"]
     raw = {("clinic", word): {"image_id": word, "diagnosis": word} for word in words}
     rows = {key: Harmonizer().harmonize_row(row) for key, row in raw.items()}
-    found = read_labels(BundleConfig.model_validate(values), raw, rows, positive)
+    found = read_classes(BundleConfig.model_validate(values), raw, rows, positive)
     assert [found.get(key, "") for key in raw] == expected
 
 

@@ -8,11 +8,11 @@ The ridge penalty draws ``a`` to 1 and the weights to 0, so few photographs chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -36,6 +36,7 @@ DIRECTIONS = 96  # principal directions of the embeddings: 97 % of their varianc
 NEW_CLASS_LOGIT = -4.0  # start of a class that the model lacks, where the mean of the others is 0
 MIN_FACTOR = 0.05  # of the start logits
 MIN_SCALE = 1e-3  # standard deviation of a feature
+SECONDS_PER_PHOTOGRAPH, SECONDS_BESIDES = 0.15, 20.0  # on two cores: embedding; fit and graphs of the bundle
 ITERATIONS, GRADIENT = 200, 1e-5  # of L-BFGS
 
 
@@ -175,17 +176,64 @@ class Selection:
     folds: NDArray[np.int64]
 
 
+class LabelCounts(NamedTuple):
+    """Numbers of labeled photographs and of those of the class of interest, and of their patients or lesions."""
+
+    photographs: int = 0
+    positives: int = 0
+    positive_groups: int = 0
+    other_groups: int = 0
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int64], groups: Sequence[str], positive: int) -> LabelCounts:
+        """Count labels, int64 (case,), and patients or lesions."""
+        is_positive, names = labels == positive, np.asarray(groups, str)
+        of_each = (len(np.unique(names[part])) for part in (is_positive, ~is_positive))
+        return cls(len(labels), int(is_positive.sum()), *of_each)
+
+    def describe_missing(self, positive: str) -> str:
+        """Describe what is missing for the first fit, such as ``12 more photographs, 3 more of melanoma``."""
+        groups = {
+            f"more patients or lesions with {positive}": MIN_GROUPS - self.positive_groups,
+            f"more patients or lesions without {positive}": MIN_GROUPS - self.other_groups,
+        }
+        counts = {
+            "more photographs": MIN_PHOTOGRAPHS - self.photographs,
+            f"more of {positive}": MIN_POSITIVES - self.positives,
+            "more of other classes": MIN_OTHERS - (self.photographs - self.positives),
+        }
+        return _list_positive(counts) or _list_positive(groups)
+
+    def describe_limits(self, positive: str) -> str:
+        """Describe what is missing until more than the calibration is fitted; empty if nothing is."""
+        return _list_positive(
+            {
+                "more photographs": MIN_FOR_WEIGHTS - self.photographs,
+                f"more of {positive}": MIN_POSITIVES_FOR_WEIGHTS - self.positives,
+            }
+        )
+
+
+def _list_positive(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
+
+
 def list_missing(labels: NDArray[np.int64], groups: Sequence[str], positive: int) -> list[str]:
     """List what is missing for an adaptation: phrases such as "12 of 20 photographs"; empty if it is possible."""
-    is_positive, names = labels == positive, np.asarray(groups)
+    found = LabelCounts.of(labels, groups, positive)
     counts = {
-        "photographs with a diagnosis": (len(labels), MIN_PHOTOGRAPHS),
-        "photographs of the class of interest": (int(is_positive.sum()), MIN_POSITIVES),
-        "photographs of other classes": (int((~is_positive).sum()), MIN_OTHERS),
-        "patients or lesions of the class of interest": (len(np.unique(names[is_positive])), MIN_GROUPS),
-        "patients or lesions of other classes": (len(np.unique(names[~is_positive])), MIN_GROUPS),
+        "photographs with a diagnosis": (found.photographs, MIN_PHOTOGRAPHS),
+        "photographs of the class of interest": (found.positives, MIN_POSITIVES),
+        "photographs of other classes": (found.photographs - found.positives, MIN_OTHERS),
+        "patients or lesions of the class of interest": (found.positive_groups, MIN_GROUPS),
+        "patients or lesions of other classes": (found.other_groups, MIN_GROUPS),
     }
-    return [f"{found} of {needed} {what}" for what, (found, needed) in counts.items() if found < needed]
+    return [f"{count} of {needed} {what}" for what, (count, needed) in counts.items() if count < needed]
+
+
+def estimate_minutes(photographs: int) -> float:
+    """Estimate the time of an adaptation that computes some embeddings."""
+    return (SECONDS_PER_PHOTOGRAPH * photographs + SECONDS_BESIDES) / 60
 
 
 def list_candidates(labels: NDArray[np.int64], positive: int) -> tuple[Candidate, ...]:

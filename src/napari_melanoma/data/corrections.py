@@ -371,14 +371,14 @@ class DiagnosisLabel:
 
         The diagnosis is that of all readers; empty if they disagree.
         """
-        labels = [label for label in read_labels(row) if label.reader != self.reader] + [self]
+        labels = [label for label in read_diagnoses(row) if label.reader != self.reader] + [self]
         diagnoses = {label.diagnosis for label in labels}
         stale = {f"diagnosis{AS_GIVEN_SUFFIX}", "diagnosis_detail"} & row.keys()
         agreed = self.diagnosis if len(diagnoses) == 1 else ""
         return {**dict.fromkeys(stale, ""), "diagnosis": agreed, LABELS: json.dumps([asdict(one) for one in labels])}
 
 
-def read_labels(row: Mapping[str, str]) -> list[DiagnosisLabel]:
+def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
     """Return the labels of a row.
 
     A diagnosis that was entered in the row counts instead of the labels that differ from it, as one by the reviewer.

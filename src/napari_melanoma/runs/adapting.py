@@ -23,6 +23,7 @@ from napari_melanoma.classification.adaptation import (
     LabeledCases,
     Selection,
     choose_case_folds,
+    estimate_minutes,
     fit_scale,
     list_candidates,
     list_missing,
@@ -95,7 +96,6 @@ if TYPE_CHECKING:
 
 
 ADAPTABLE = "image_tabular"  # architecture whose logits and embeddings get a new linear layer
-SECONDS_PER_PHOTOGRAPH, SECONDS_BESIDES = 0.15, 20.0  # on two cores: embedding; fit and graphs of the bundle
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ class Adaptation:
 
 def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
     """Return what an adaptation would use, without running the model."""
-    return _plan(info, dataset, _select_photographs(info, dataset, options, run), options)
+    found = _select_photographs(info, dataset, options, run)
+    return _plan(info, found, _count_missing_embeddings(info, dataset, found, options))
 
 
 def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> LabeledPhotographs:
@@ -183,18 +184,23 @@ def check_model(info: BundleInfo) -> None:
         )
 
 
-def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions) -> AdaptationPlan:
-    classes, labels = choose_classes(info.config, found.labels, found.positive)
-    groups = [sample.group for sample in found.samples]
-    positive = classes.index(found.positive)
+def _count_missing_embeddings(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions) -> int:
+    """Count the photographs without an embedding, which reads all their files."""
     store, segmenter = EmbeddingStore(dataset, info), find_bundle(options.segmenter)
-    to_embed = 0
+    count = 0
     for sample in found.samples:
         mask = None
         if classifier_config(info.config).view.region == "roi":
             mask = sample.mask or predicted_mask_path(sample, segmenter)
         is_missing = mask is not None and not mask.is_file()
-        to_embed += is_missing or not store.contains(store.make_key(sample.image, mask, found.rows[sample.key]))
+        count += is_missing or not store.contains(store.make_key(sample.image, mask, found.rows[sample.key]))
+    return count
+
+
+def _plan(info: BundleInfo, found: LabeledPhotographs, to_embed: int = 0) -> AdaptationPlan:
+    classes, labels = choose_classes(info.config, found.labels, found.positive)
+    groups = [sample.group for sample in found.samples]
+    positive = classes.index(found.positive)
     counts = Counter(classes[label] for label in labels)
     return AdaptationPlan(
         model=info.name,
@@ -207,7 +213,7 @@ def _plan(info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: A
         candidates=tuple(one.name for one in list_allowed_candidates(info, labels, positive)),
         missing=tuple(list_missing(labels, groups, positive)),
         to_embed=to_embed,
-        minutes=round((SECONDS_PER_PHOTOGRAPH * to_embed + SECONDS_BESIDES) / 60, 1),
+        minutes=round(estimate_minutes(to_embed), 1),
         notes=tuple(found.notes),
     )
 
@@ -267,14 +273,14 @@ def adapt(
     if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
     found = _select_photographs(info, dataset, options, run)
-    if refusal := _plan(info, dataset, found, options).refusal:  # before slow work
+    if refusal := _plan(info, found).refusal:  # before slow work
         raise InputError(refusal)
     found, embedded, keys = embed_photographs(info, dataset, found, options, run)
     shows_skin, kind = check_types(info, found, embedded)
     embedded = [one for one, stays in zip(embedded, shows_skin, strict=True) if stays]
     keys = [one for one, stays in zip(keys, shows_skin, strict=True) if stays]
     found = found.keep(shows_skin, NO_SKIN)
-    plan = _plan(info, dataset, found, options)
+    plan = _plan(info, found)
     if plan.refusal:
         raise InputError(plan.refusal)
     run.check()

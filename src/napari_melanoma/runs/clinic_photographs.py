@@ -123,7 +123,7 @@ def find_labeled_photographs(
     rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
     samples = sorted(read_dataset(dataset), key=lambda sample: sample.image_id)
     positive = options.target or classifier_config(info.config).positive
-    labels = read_labels(info.config, raw, rows, positive)
+    labels = read_classes(info.config, raw, rows, positive)
     samples, grouped_by = _group_samples(samples, raw, options.group)
     left_out: dict[str, list[str]] = defaultdict(list)
     usable = []
@@ -162,7 +162,7 @@ def is_yes_or_no(config: BundleConfig) -> bool:
     return len(config.classes) == 2 and OTHER in config.classes
 
 
-def read_labels(
+def read_classes(
     config: BundleConfig,
     raw: Mapping[Key, Mapping[str, str]],
     rows: Mapping[Key, Mapping[str, str]],
@@ -302,9 +302,9 @@ def embed_photographs(
             if stored is None:
                 model = model or _load(info)
                 stored = store.embed(key, sample.image, mask, row, model)
-        except (InputError, MelanomaError, OSError) as error:
-            if isinstance(error, BundleError):
-                raise
+        except BundleError:
+            raise
+        except (MelanomaError, OSError):
             key, stored = "", None
         keys.append(key)
         embedded.append(stored)
@@ -320,7 +320,12 @@ def embed_photographs(
 def _load(info: BundleInfo) -> Classifier:
     from napari_melanoma.classification.classifier import Classifier
 
-    model = Classifier.load(info)
+    return require_encoder(Classifier.load(info))
+
+
+def require_encoder(model: Classifier) -> Classifier:
+    """Return the classifier, or raise BundleError if its encoder cannot be run by itself."""
     if "encode" not in model.network.functions:
-        raise BundleError(f"'{info.name}' has no encoder, and cannot be adapted. Select a classifier of photographs.")
+        name = model.info.name
+        raise BundleError(f"'{name}' has no encoder, and cannot be adapted. Select a classifier of photographs.")
     return model

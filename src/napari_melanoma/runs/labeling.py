@@ -15,14 +15,10 @@ import numpy as np
 
 from napari_melanoma.classification.adaptation import (
     MIN_FOR_WEIGHTS,
-    MIN_GROUPS,
-    MIN_OTHERS,
-    MIN_PHOTOGRAPHS,
-    MIN_POSITIVES,
-    MIN_POSITIVES_FOR_WEIGHTS,
     RECALIBRATED,
     AdaptationBase,
     Candidate,
+    LabelCounts,
     LabeledCases,
     choose_case_folds,
     fit_candidate,
@@ -33,7 +29,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file, read_labels
+from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file, read_diagnoses
 from napari_melanoma.data.dataset import Sample, get_group_id
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.modality import certain_modality, shows_no_skin
@@ -44,8 +40,7 @@ from napari_melanoma.metrics.calibration import softmax, wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
 from napari_melanoma.runs.adapting import check_model, choose_classes, create_base, list_allowed_candidates
-from napari_melanoma.runs.clinic_photographs import MIXED_SHARE, AdaptOptions
-from napari_melanoma.runs.clinic_photographs import read_labels as read_classes
+from napari_melanoma.runs.clinic_photographs import MIXED_SHARE, AdaptOptions, read_classes, require_encoder
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.run_data import read_training_images
 
@@ -80,41 +75,6 @@ class FolderPhotograph(NamedTuple):
     path: Path
     digest: str = ""
     is_skipped: bool = False
-
-
-class LabelCounts(NamedTuple):
-    """Numbers of labeled photographs and of those of the class of interest, and of their patients or lesions."""
-
-    photographs: int = 0
-    positives: int = 0
-    positive_groups: int = 0
-    other_groups: int = 0
-
-    def describe_missing(self, positive: str) -> str:
-        """Describe what is missing for the first fit, such as ``12 more photographs, 3 more of melanoma``."""
-        groups = {
-            f"more patients or lesions with {positive}": MIN_GROUPS - self.positive_groups,
-            f"more patients or lesions without {positive}": MIN_GROUPS - self.other_groups,
-        }
-        counts = {
-            "more photographs": MIN_PHOTOGRAPHS - self.photographs,
-            f"more of {positive}": MIN_POSITIVES - self.positives,
-            "more of other classes": MIN_OTHERS - (self.photographs - self.positives),
-        }
-        return _list_positive(counts) or _list_positive(groups)
-
-    def describe_limits(self, positive: str) -> str:
-        """Describe what is missing until more than the calibration is fitted; empty if nothing is."""
-        return _list_positive(
-            {
-                "more photographs": MIN_FOR_WEIGHTS - self.photographs,
-                f"more of {positive}": MIN_POSITIVES_FOR_WEIGHTS - self.positives,
-            }
-        )
-
-
-def _list_positive(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
 
 
 class LearningCurve(NamedTuple):
@@ -361,14 +321,7 @@ class Labeling:
             return replace(state, notice=SEVERAL_TYPES.format(counts=types))
         classes, labels = choose_classes(config, [words[item.key] for item in used], positive)
         index, groups = classes.index(positive), [get_group_id(dict(item.row)) for item in used]
-        is_positive = labels == index
-        names = np.array(groups, str)
-        state = replace(
-            state,
-            counts=LabelCounts(
-                len(used), int(is_positive.sum()), len(set(names[is_positive])), len(set(names[~is_positive]))
-            ),
-        )
+        state = replace(state, counts=LabelCounts.of(labels, groups, index))
         if state.counts.describe_missing(positive):
             return state
         base, known = self._get_base(classes), [embedded[item.path] for item in used]
@@ -421,17 +374,17 @@ def _describe_types(used: Sequence[_Item], embedded: Mapping[Path, EmbeddedPhoto
 
 def find_own_label(row: Mapping[str, str], reader: str) -> str:
     """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
-    return next((label.diagnosis for label in read_labels(row) if label.reader == reader), "")
+    return next((label.diagnosis for label in read_diagnoses(row) if label.reader == reader), "")
 
 
 def has_disagreement(row: Mapping[str, str]) -> bool:
     """Whether readers disagree, and no diagnosis was entered since."""
-    return not row.get("diagnosis") and len({label.diagnosis for label in read_labels(row)}) > 1
+    return not row.get("diagnosis") and len({label.diagnosis for label in read_diagnoses(row)}) > 1
 
 
 def describe_labels(row: Mapping[str, str], reader: str) -> str:
     """Describe the labels of a photograph for a reader, who sees the labels of others only after an own one."""
-    labels = read_labels(row)
+    labels = read_diagnoses(row)
     own = find_own_label(row, reader)
     if not labels:
         return row.get("diagnosis", "")
@@ -451,7 +404,7 @@ def _draw_rank(path: Path) -> str:
 
 
 def _was_drawn(row: Mapping[str, str]) -> bool:
-    return any(label.drawn == DRAWN for label in read_labels(row))
+    return any(label.drawn == DRAWN for label in read_diagnoses(row))
 
 
 def _find_frontier(photographs: Sequence[FolderPhotograph], rows: Mapping[str, Mapping[str, str]]) -> str:
@@ -539,9 +492,7 @@ def embed_photograph(model: str, corrections: Path, files: PhotographFiles) -> N
     """Compute and store the embedding of a photograph, with its predicted mask if it has none."""
     from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter
 
-    classifier, segmenter = load_classifier(model), find_bundle(AdaptOptions().segmenter)
-    if "encode" not in classifier.network.functions:
-        raise BundleError(f"'{classifier.info.name}' has no encoder, and cannot be adapted. Select another classifier.")
+    classifier, segmenter = require_encoder(load_classifier(model)), find_bundle(AdaptOptions().segmenter)
     store = EmbeddingStore(corrections, classifier.info)
     key, mask = make_key(store, segmenter, files)
     if not key and mask is not None:

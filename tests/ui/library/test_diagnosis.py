@@ -10,7 +10,7 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QLabel
 
 from conftest import wait_until_idle
-from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_labels
+from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
 from napari_melanoma.ui.library.resolve import INFORMATIVE
@@ -145,7 +145,7 @@ def test_number_keys_store_diagnoses_and_open_the_next(labeler, corrections):
     rows = corrections.rows()
     assert {row["image_id"] for row in rows} == {first, second}
     for row in rows:
-        (label,) = read_labels(row)
+        (label,) = read_diagnoses(row)
         assert (label.diagnosis, label.reader) == (row["diagnosis"], "Ana")
         assert label.at.startswith("20")
         assert (row["review"], row["mask_path"]) == ("unreviewed", "")
@@ -245,7 +245,7 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     assert labeler.state_of(name) == "● labeled by Ana"
     labeler.presses_key(3)
     (row,) = corrections.rows()
-    assert {(label.reader, label.diagnosis) for label in read_labels(row)} == {
+    assert {(label.reader, label.diagnosis) for label in read_diagnoses(row)} == {
         ("Ana", "melanoma" if int(name[-2:]) >= COUNT // 2 else "nevus"),
         ("Ben", "seborrheic keratosis"),
     }

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 TITLE = "Diagnosis"
 SETTING = "review/diagnoses"  # classes that the user has added
-COLORS: tuple[Color, ...] = (  # of the keys; those of the Paint section
+COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and three more
     *((213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0), (204, 121, 167), (86, 180, 233)),
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
@@ -344,9 +344,9 @@ class DiagnosisSection(CollapsibleSection):
             self._parts.opener.open(following)
 
     def _on_labeled(self, path: Path, reader: str, is_valid: bool, stored: StoredLabel) -> None:
-        from napari_melanoma.data.corrections import read_labels
+        from napari_melanoma.data.corrections import read_diagnoses
 
-        records, label = self._parts.records, read_labels(stored.row)
+        records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])
         own = next(one.diagnosis for one in label if one.reader == reader)
         parts = [f"{path.name}: {own} stored by {reader}{'' if stored.row.get('mask_path') else NO_MASK}."]

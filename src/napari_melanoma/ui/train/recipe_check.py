@@ -111,12 +111,12 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
 
 def advise_adapting(count: int, training: int, recipe: TrainRecipe) -> str:
     """Recommend to adapt a classifier of photographs first if there are few; empty otherwise."""
+    from napari_melanoma.classification.adaptation import estimate_minutes
     from napari_melanoma.models.bundle import SLIDE
-    from napari_melanoma.runs.adapting import SECONDS_BESIDES, SECONDS_PER_PHOTOGRAPH
 
     if count >= FEW_FOR_TRAINING or SLIDE in recipe.modalities:
         return ""
-    minutes = max(1.0, (SECONDS_PER_PHOTOGRAPH * count + SECONDS_BESIDES) / 60)
+    minutes = max(1.0, estimate_minutes(count))
     epochs = recipe.epochs
     return ADAPT_FIRST.format(few=FEW_FOR_TRAINING, minutes=minutes, passes=epochs * training, epochs=epochs)
 
