@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.runs.labeling import LabelingState, LearningCurve, PhotographFiles
+    from napari_melanoma.runs.labeling import LabelFit, LabelingState, LearningCurve, PhotographFiles
     from napari_melanoma.ui.library.dock import LibraryDock
     from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
     from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
@@ -578,7 +578,7 @@ class _Labelings:
         return "state", labeling.update([FolderPhotograph(*one) for one in photographs], rows, reader, run)
 
 
-def _measure_curve(fit: Any, run: RunContext) -> tuple[str, LearningCurve | None]:  # noqa: ANN401 - LabelFit
+def _measure_curve(fit: LabelFit, run: RunContext) -> tuple[str, LearningCurve | None]:
     return "curve", fit.measure_curve(run)
 
 

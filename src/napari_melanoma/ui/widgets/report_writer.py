@@ -224,7 +224,7 @@ def run_command(command: Sequence[str], processes: list[subprocess.Popen[str]], 
             processes.remove(process)
     run.check()
     if summary.get("status") in (None, "error"):
-        ended = f"the process has ended without a result (code {process.returncode})."
+        ended = f"the result was not written (code {process.returncode})."
         raise MelanomaError(str(summary.get("message", ended)))
     return {**summary, "failures": failures}
 
