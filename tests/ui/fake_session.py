@@ -27,6 +27,12 @@ class Status:
     def show_message(self, text: str) -> None:
         self.text = text
 
+    def show_until(self, text: str, *_: object) -> None:
+        self.text = text
+
+    def end_message(self, text: str) -> None:
+        self.text = "" if self.text == text else self.text
+
 
 class Window:
     """The services of a window that sessions need."""

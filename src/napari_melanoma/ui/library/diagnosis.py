@@ -303,12 +303,12 @@ class DiagnosisSection(CollapsibleSection):
         opener, classes = self._parts.opener, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
         if session is None or session.path is None or not opener.is_shown:
-            self._dock.status.show_message(NOT_SHOWN)
+            self._dock.status.show_until(NOT_SHOWN, opener.shown)
             return
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
-            self._dock.status.show_message(REJECTED.format(name=path.name))
+            self._dock.status.show_until(REJECTED.format(name=path.name), opener.shown)
         elif number <= len(classes):
             drawn = DRAWN if path == self._find_drawn() else ""
             label = DiagnosisLabel(classes[number - 1], self._settings.reviewer, drawn=drawn)
