@@ -414,7 +414,6 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
         show_part(dock, "slide_lesions_section")
         picture(dock.window(), out / "slide-dock-draw.webp")
         dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.correlation_section.collapse()
     dock.options_section.expand()
     wait_until(lambda: dock.findChild(QComboBox, "slide.stain") is not None)
     stain = dock.findChild(QComboBox, "slide.stain")
@@ -629,7 +628,7 @@ def show_part(dock: QWidget, name: str) -> None:
 
 
 def draw_lesions(dock: SlideDock) -> None:
-    """Draw two lesions below the first one, as with the mouse, and open their correlation."""
+    """Draw two lesions below the first one, as with the mouse."""
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
@@ -647,7 +646,6 @@ def draw_lesions(dock: SlideDock) -> None:
         document.edit(lambda *args, drawn=(outline,), label=label: add_lesion(args[0], drawn, *args[1:], label))
     wait_until(lambda: len(document.value.lesions) == len(known) + 2 and tasks.is_idle())
     dock.findChild(QAbstractButton, "lesion_draw").click()
-    dock.correlation_section.expand()
     dock.context.session.selected_lesions.set((len(known) + 1,))
     wait_until(tasks.is_idle)
 

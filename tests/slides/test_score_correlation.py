@@ -13,7 +13,14 @@ from scipy import stats
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
-from napari_melanoma.slides.scores import correlate_area_and_probability, select_comparable_lesions, spearman
+from napari_melanoma.slides.scores import (
+    correlate_area_and_probability,
+    describe_correlation,
+    select_comparable_lesions,
+    spearman,
+)
+
+NAN = float("nan")
 
 VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
 
@@ -122,3 +129,18 @@ def test_areas_in_pixels_are_compared_within_one_slide_only() -> None:
     assert several.lesions == ()
     assert "areas in pixels of different slides cannot be compared" in several.note
     assert correlate_area_and_probability(several) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "lesions", "slides", "text"),
+    [
+        (None, 0, None, "there are 0 lesions."),
+        (None, 2, 1, "there are 2 lesions of 1 slide."),
+        (Estimate(NAN, NAN, NAN, 5), 5, None, "equal"),
+        (Estimate(0.4, -0.1, 0.8, 5), 5, None, "Spearman 0.40 (95 % interval -0.10 to 0.80), 5 lesions."),
+        (Estimate(0.4, -0.1, 0.8, 5), 5, 1, "does not apply to other slides"),
+        (Estimate(0.4, NAN, NAN, 5), 5, 2, "(too few for an interval)"),
+    ],
+)
+def test_describe_correlation(found: Estimate | None, lesions: int, slides: int | None, text: str) -> None:
+    assert text in describe_correlation(found, lesions, slides)

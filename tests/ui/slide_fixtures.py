@@ -31,7 +31,6 @@ SECTIONS = (
     "Analysis",
     "Heatmap",
     "Lesions",
-    "Area and probability",
     "Depth",
     "Synoptic report",
     "Risk",

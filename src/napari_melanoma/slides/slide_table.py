@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,7 +16,7 @@ from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity, read_slide_validity
-from napari_melanoma.io.results import LESIONS, format_cell, read_slide_result, read_table, write_table
+from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LESION_CLASSES
@@ -28,7 +27,6 @@ from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 LOCK_TIMEOUT_S = 60.0  # time to wait while another process writes the table
@@ -75,7 +73,6 @@ CONTENT_COLUMNS = (  # copied from result.json
 )
 AREA_COLUMNS = {"mm2": "area_mm2_{}", "percent": "area_percent_{}"}  # of each class of a tissue classifier
 AREA_PREFIXES = tuple(column.format("") for column in AREA_COLUMNS.values())
-TABLE_PATTERNS = ("*", "*/*")  # result folders, and result folders in subfolders
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -291,37 +288,17 @@ class LesionRow:
     probability: float
 
 
-def read_lesion_rows(root: Path) -> tuple[tuple[LesionRow, ...], tuple[LesionRow, ...]]:
-    """Read the lesions of all analyzed slides: those of valid results, and those of results that are not valid.
-
-    Unreadable tables and rows without a probability are left out.
-    """
-    folders = sorted({path.parent for pattern in TABLE_PATTERNS for path in root.glob(f"{pattern}/{LESIONS}")})
-    valid, invalid = list[LesionRow](), list[LesionRow]()
-    for folder in folders:
-        if rows := _read_known_rows(folder):
-            (valid if read_slide_validity(read_slide_result(folder)).valid else invalid).extend(rows)
-    return tuple(valid), tuple(invalid)
-
-
-def _read_known_rows(folder: Path) -> list[LesionRow]:
-    """Read the lesions of a slide that have a probability; none if they cannot be read."""
-    with suppress(InputError, KeyError, ValueError):
-        return [row for row in read_slide_lesion_rows(folder) if math.isfinite(row.probability)]
-    return []
-
-
 def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
     """Read the lesions of an analyzed slide; unknown probabilities are NaN.
 
     Raises InputError, KeyError or ValueError if the table cannot be read.
     """
-    model, target = _read_model_and_target(folder)
+    content = read_slide_result(folder)
     return [
         LesionRow(
             slide=folder,
-            model=model,
-            target=target,
+            model=str((content.get("model") or {}).get("name", "")),
+            target=str(content.get("target") or ""),
             index=int(row["index"]),
             label=row["label"],
             area_px=float(row["area_px"]),
@@ -330,31 +307,3 @@ def read_slide_lesion_rows(folder: Path) -> list[LesionRow]:
         )
         for row in read_table(folder / LESIONS)
     ]
-
-
-def _read_model_and_target(folder: Path) -> tuple[str, str]:
-    """Read the name of the model that analyzed a slide, and the class of its probabilities; empty if unknown."""
-    content = read_slide_result(folder)
-    return str((content.get("model") or {}).get("name", "")), str(content.get("target") or "")
-
-
-def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
-    """Convert the lesions of a slide to rows, rounded as in their table, so that equal values stay equal."""
-    model, target = _read_model_and_target(folder)
-
-    def rounded(value: float | None) -> float:
-        return float(format_cell(value) or math.nan)
-
-    return tuple(
-        LesionRow(
-            folder,
-            model,
-            target,
-            lesion.index,
-            lesion.label,
-            rounded(lesion.area_px),
-            None if lesion.area_mm2 is None else rounded(lesion.area_mm2),
-            rounded(lesion.probability),
-        )
-        for lesion in lesions
-    )

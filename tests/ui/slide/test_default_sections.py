@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 BASIC = {"Paint", "Regions", "Measure", "Depth", "Synoptic report"}
-ANALYSIS = {"Analysis", "Heatmap", "Lesions", "Area and probability", "Risk"}
+ANALYSIS = {"Analysis", "Heatmap", "Lesions", "Risk"}
 PHANTOM = "napari_melanoma.phantoms.recognition.is_phantom"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
-from fake_slides import MPP, TILE
+from fake_slides import MPP, TILE, draw_slide
 from napari.utils._test_utils import read_only_mouse_event
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QFrame, QLabel, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QFrame, QLabel, QTableView, QWidget
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.io.results import read_table
@@ -210,3 +210,18 @@ def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer
     assert not button.isEnabled()
     button.setChecked(True)
     assert not button.isChecked()
+
+
+def test_the_order_of_the_tables_is_kept_for_the_next_slide(analysed, tmp_path):
+    person = analysed
+    person.opens_section("Regions")
+    tables = ("lesion_table", "region_list")
+    for name in tables:
+        person.finds(QTableView, name).sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    for _ in range(2):  # on the other slide, and on return
+        person.until(lambda: person.session is not None)
+        person.waits()
+        for name in tables:
+            assert person.finds(QTableView, name).order == (3, Qt.SortOrder.DescendingOrder)
+        person.clicks("previous_slide")

@@ -23,7 +23,7 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
-FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions", "correlation")
+FOLDS = ("worklist", "measurement", "side_by_side", "options", "depth", "risk", "regions")
 KEPT = DepthReading(
     when="2026-01-01T10:00:00+00:00",
     line=((60.0, 100.0), (460.0, 100.0)),

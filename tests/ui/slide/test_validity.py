@@ -54,7 +54,7 @@ def list_exports(dock) -> dict[str, bool]:
     return {kind: menu.findChild(QAction, f"export_{kind}").isEnabled() for kind in kinds}
 
 
-def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(person, slide_path):
+def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
@@ -78,17 +78,6 @@ def test_lesions_of_a_demonstration_model_and_their_correlation_are_hidden(perso
     assert all(one.isVisibleTo(dock) for one in numbers)
     assert person.tiles[0].text() == "0.90"
     assert person.label_text("lesion_count").endswith("p: probability of malignancy.")
-
-    # So is their correlation.
-    person.finds(QAbstractButton, "slide_anyway").click()
-    dock.correlation_section.expand()
-    person.until(lambda: person.session.lesions.value is not None)
-    person.waits()
-    assert person.label_text("correlation_text").startswith("Not valid: ")
-    person.finds(QAbstractButton, "slide_anyway").click()
-    person.until(lambda: "there are 2 lesions" in person.label_text("correlation_text"))
-    person.finds(QAbstractButton, "slide_anyway").click()
-    assert person.label_text("correlation_text").startswith("Not valid: ")
 
 
 def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):

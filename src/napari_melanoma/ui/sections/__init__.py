@@ -82,7 +82,6 @@ class LesionSection(SectionBase["LesionSession"]):
 # The sections of this package by dock and title, written as entry points are
 OWN: Mapping[type[SectionBase[Any]], Mapping[str, str]] = {
     Section: {
-        "Area and probability": "napari_melanoma.ui.sections.lesions.correlation:CorrelationSection",
         "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
         "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
         "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",

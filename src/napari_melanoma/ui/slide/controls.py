@@ -59,7 +59,7 @@ ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_v
 ROWS_PX = 7  # between two rows
 HOSTED = "hosted"  # property of the frames of sections that were added
 DEFAULT_SECTIONS = ("Paint", "Measure", "Depth", "Synoptic report", "Regions")  # with those of plug-ins
-RESULT_SECTIONS = ("Heatmap", "Lesions", "Area and probability")
+RESULT_SECTIONS = ("Heatmap", "Lesions")
 ANALYSIS_SECTIONS = ("Analysis", *RESULT_SECTIONS, "Risk")
 
 
@@ -315,7 +315,6 @@ class SlideControls(SectionDock):
             self.prediction_area,
             section("Heatmap", "slide_heatmap_section", None, self.settings, True),
             section("Lesions", "slide_lesions_section", None, self.settings, True),
-            self.correlation_section,
         )
         buttons = column(row(self.analyze_button, self.analyze_view_button, stretch=0), self.result_choice)
         self.analyze_view_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
@@ -354,7 +353,6 @@ class SlideControls(SectionDock):
         self.synoptic_section = section("Synoptic report", "slide_synoptic_section", None, self.settings, False)
         self.risk_section = section("Risk", "slide_risk_section", None, self.settings, False)
         self.regions_section = section("Regions", "slide_regions_section", None, self.settings, False)
-        self.correlation_section = section("Area and probability", "slide_relation_section", None, self.settings, False)
 
 
 def create_export_button(on_export: Callable[[str], None]) -> QToolButton:

@@ -1,1 +1,1 @@
-"""The Lesions section of a slide, and the section Area and probability."""
+"""The Lesions section of a slide."""
