@@ -160,7 +160,6 @@ def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_
     qtbot.waitUntil(lambda: table.height() >= table.heightForWidth(table.width()), timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: table.geometry().bottom() < notes.geometry().top(), timeout=PATIENCE_MS)
     assert notes.geometry().bottom() <= notes.parentWidget().rect().bottom()
-    view.set_motion_reduced(False)
     frame = someone.dock.parentWidget()
     for hide, show in (
         (frame.hide, frame.show),
@@ -177,7 +176,7 @@ def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_
     someone.waits()
 
 
-def test_photographs_are_swiped_and_blink_unless_motion_is_reduced(someone, viewer, qtbot):
+def test_photographs_are_swiped_and_blink(someone, viewer, qtbot):
     compare(someone)
     view, later = someone.dock.comparison._view, viewer.layers["later photograph, registered"]
     # The border is swiped.
@@ -192,7 +191,6 @@ def test_photographs_are_swiped_and_blink_unless_motion_is_reduced(someone, view
     someone.clicks("comparison_contours")
     assert (viewer.layers["earlier photograph"].data != with_contours).any()
     # Both are shown in turns, until the border is swiped again.
-    view.set_motion_reduced(False)
     view.blink_button.setChecked(True)
     assert later.data[..., 3].mean() > 200
     for is_visible in (False, True, False):
@@ -200,12 +198,6 @@ def test_photographs_are_swiped_and_blink_unless_motion_is_reduced(someone, view
     view.slider.setValue(100)
     assert not view.blink_button.isChecked()
     assert later.visible
-    # Nothing blinks with reduced motion.
-    view.blink_button.setChecked(True)
-    view.set_motion_reduced(True)
-    assert not view.blink_button.isEnabled()
-    assert not someone.dock.comparison.layers.is_blinking
-    assert "reduce motion" in view.blink_button.toolTip()
 
 
 def test_another_lesion_an_image_or_a_removed_layer_ends_the_comparison(someone, viewer):

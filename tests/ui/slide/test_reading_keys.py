@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
@@ -16,11 +13,9 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit, QWidget
 from region_access import are_read, document, opens_section, regions, view
 from slide_fixtures import FIXTURES
 
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import Bookmark
 from napari_melanoma.ui.session.navigation import rotate, show_bookmark
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS, ZOOM_STEP
-from napari_melanoma.ui.viewer import kinetic
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view, is_fitted
 
@@ -322,171 +317,6 @@ def check_wheel(reader):
         reader.until(lambda previous=previous: camera.zoom != previous)
         assert point_on_slide(reader, at) == pytest.approx(before, abs=0.5)
     assert camera.zoom > zoom
-
-
-class Clock:
-    """A clock that a test advances while the mouse is dragged, so that a busy machine is no slow hand."""
-
-    def __init__(self):
-        self.fixed, self.offset = None, 0.0
-
-    def __call__(self):
-        return perf_counter() + self.offset if self.fixed is None else self.fixed
-
-    def resume(self):
-        self.offset, self.fixed = self.fixed - perf_counter(), None
-
-
-THROW = QPoint(120, 90)
-
-
-def drag(person, end=THROW, *, rest_s=0.0, button=LEFT):
-    """Drag the canvas, quickly, and release the button while the mouse is moving unless it rests."""
-    canvas, middle, clock = person.canvas, person.canvas.rect().center(), person.clock
-    clock.fixed = clock()
-    QTest.mousePress(canvas, button, NONE, middle)
-    for share in (0.25, 0.5, 0.75, 1.0):
-        clock.fixed += 0.01
-        QTest.mouseMove(canvas, middle + share * end)
-        person.qtbot.wait(5)
-    clock.fixed += rest_s
-    QTest.mouseRelease(canvas, button, NONE, middle + end)
-    clock.resume()
-
-
-@pytest.fixture
-def lively(reader, monkeypatch):
-    """A reader on a system that does not ask for less motion."""
-    reader.clock = Clock()
-    monkeypatch.setattr(kinetic, "perf_counter", reader.clock)
-    monkeypatch.setattr(kinetic, "_get_time", lambda event: reader.clock())
-    monkeypatch.setattr(kinetic, "MAX_WAITS", 10_000)
-    reader.kinetic = reader.dock.reading_keys.kinetic
-    reader.until(lambda: not reader.kinetic.is_reduced)
-    rests(reader)
-    return reader
-
-
-def rests(person):
-    """Go to the middle of the slide, where nothing moves."""
-    center_view(person.viewer, person.dock.slide, (256.0, 256.0), 60.0)
-    person.until(lambda: not person.kinetic.is_gliding)
-    return get_camera(person.viewer)
-
-
-@pytest.mark.both_qts
-def test_a_released_drag_glides_to_a_stop_or_until_it_is_stopped(lively):
-    camera = get_camera(lively.viewer)
-    start = np.array(camera.center[-2:])
-    drag(lively)
-    released = np.array(camera.center[-2:])
-    lively.until(lambda: lively.kinetic.is_gliding)
-    lively.until(lambda: not lively.kinetic.is_gliding)
-    dragged, glided = released - start, np.array(camera.center[-2:]) - released
-    assert (np.sign(glided) == np.sign(dragged)).all()
-    assert np.linalg.norm(glided) * camera.zoom > 20
-    rest = tuple(camera.center)
-    lively.qtbot.wait(60)
-    assert tuple(camera.center) == rest
-
-    for how in ("key", "press", "other movement"):
-        rests(lively)
-        drag(lively)
-        lively.until(lambda: lively.kinetic.is_gliding)
-        if how == "key":
-            press(lively, Qt.Key.Key_Escape)
-        elif how == "press":
-            QTest.mousePress(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
-        else:
-            center_view(lively.viewer, lively.dock.slide, (200.0, 200.0))
-            lively.until(lambda: not lively.kinetic.is_gliding)
-        assert not lively.kinetic.is_gliding
-        rest = tuple(camera.center)
-        lively.qtbot.wait(60)
-        assert tuple(camera.center) == rest
-        if how == "press":
-            QTest.mouseRelease(lively.canvas, LEFT, NONE, lively.canvas.rect().center())
-
-    # It does not glide off the slide.
-    slide = lively.dock.slide
-    rests(lively)
-    center_view(lively.viewer, slide, (256.0, 10.0))
-    drag(lively, QPoint(150, 0))
-    lively.qtbot.wait(30)
-    lively.until(lambda: not lively.kinetic.is_gliding)
-    dragged = 150 / camera.zoom / slide.pixel_um[1]
-    assert view_of(lively).center[1] >= 10 - dragged - 1
-
-
-def check_late_drag(lively, monkeypatch):
-    """A drag glides although it is handled or drawn late."""
-    with monkeypatch.context() as patch:
-        patch.setattr(kinetic, "perf_counter", perf_counter)
-        times = iter((1.0, 1.01, 1.02, 1.03))
-        patch.setattr(kinetic, "_get_time", lambda event: next(times))
-        canvas, middle = lively.canvas, lively.canvas.rect().center()
-        QTest.mousePress(canvas, LEFT, NONE, middle)
-        for share in (0.5, 1.0):
-            lively.qtbot.wait(120)  # the machine is busy drawing
-            QTest.mouseMove(canvas, middle + share * THROW)
-        lively.qtbot.wait(120)
-        QTest.mouseRelease(canvas, LEFT, NONE, middle + THROW)
-        assert lively.kinetic.is_gliding
-    press(lively, Qt.Key.Key_Escape)
-    rests(lively)
-
-    camera = SimpleNamespace(center=(0.0, 256.0, 256.0), zoom=60.0, mouse_pan=True)
-    requested = []
-    monkeypatch.setattr(kinetic, "get_camera", lambda viewer: requested.append(viewer) or camera)
-    drag(lively)
-    lively.clock.fixed = lively.clock() + 60  # the machine is busy drawing
-    before = len(requested)
-    lively.until(lambda: len(requested) > before + 1)
-    camera.center = (0.0, 250.0, 250.0)
-    lively.clock.resume()
-    lively.until(lambda: camera.center[1] < 250)
-
-
-def test_only_a_fast_drag_glides(lively, monkeypatch):
-    with monkeypatch.context() as patch:
-        check_late_drag(lively, patch)
-    rests(lively)
-    lively.kinetic.is_reduced = True  # less motion is wanted
-    drag(lively)
-    assert not lively.kinetic.is_gliding
-    lively.kinetic.is_reduced = False
-    rests(lively)
-    drag(lively, rest_s=0.15)  # the mouse stopped before the release
-    assert not lively.kinetic.is_gliding
-    drag(lively, QPoint(3, 0))
-    assert not lively.kinetic.is_gliding
-    drag(lively, button=Qt.MouseButton.RightButton)  # zooms
-    assert not lively.kinetic.is_gliding
-    layer = lively.viewer.add_shapes(ndim=2, scale=lively.dock.slide.pixel_um, units=("um", "um"))
-    layer.mode = "add_rectangle"
-    monkeypatch.setattr(kinetic, "MAX_WAITS", 3)
-    drag(lively)
-    lively.until(lambda: not lively.kinetic.is_gliding)
-
-
-@pytest.mark.parametrize(
-    ("platform", "answer", "is_reduced"),
-    [
-        ("linux", "false", True),
-        ("linux", "true", False),
-        ("linux", "", False),
-        ("darwin", "1", True),
-        ("darwin", "", False),
-    ],
-)
-def test_the_setting_of_the_system_is_read(monkeypatch, platform, answer, is_reduced):
-    monkeypatch.setattr(kinetic.sys, "platform", platform)
-    monkeypatch.setattr(kinetic, "_run_program", lambda *command: answer)
-    assert kinetic.read_system_setting(RunContext()) == is_reduced
-
-
-def test_a_missing_program_has_no_output():
-    assert kinetic._run_program("no-such-program-of-a-desktop") == ""
 
 
 @pytest.mark.both_qts

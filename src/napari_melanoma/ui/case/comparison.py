@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLa
 
 from napari_melanoma.ui.case.formatting import format_modality
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.kinetic import is_motion_reduced, read_system_setting
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.view_memory import (
     fit_view,
@@ -46,7 +45,6 @@ STEPS = 1000  # of the slider
 SAME = "Select two different photographs"
 COMPARED = "Compared. Move the slider, or blink, to see both photographs."
 COMPARE_TIP = "Show both photographs in registration, and measure how the lesion has changed"
-REDUCED_TIP = "Off, because the system is set to reduce motion: use the slider"
 BLINK_TIP = "Show both photographs in turns, each for half a second"
 
 
@@ -140,13 +138,6 @@ class CaseComparison(QObject):
         view.blink_button.toggled.connect(self._on_blink)
         view.slider.valueChanged.connect(self._on_swipe)
         view.contour_button.toggled.connect(self._on_contours)
-        reduced = is_motion_reduced()
-        if reduced is None:
-            job = BackgroundJob(read_system_setting)
-            job.succeeded.connect(view.set_motion_reduced)
-            job.start(self)
-        else:
-            view.set_motion_reduced(reduced)
         return view
 
     def _on_selected(self) -> None:
@@ -281,13 +272,6 @@ class ComparisonView(QWidget):
         column.addWidget(self._result)
         self.clear()
         self.show_images(())
-
-    def set_motion_reduced(self, is_reduced: bool) -> None:
-        """Stop and disable blinking if the system is set to reduce motion."""
-        self.blink_button.setEnabled(not is_reduced)
-        if is_reduced:
-            self.blink_button.setChecked(False)
-        self.blink_button.setToolTip(REDUCED_TIP if is_reduced else BLINK_TIP)
 
     def show_images(self, images: tuple[CaseImage, ...], is_kept: bool = False) -> bool:
         """List the photographs, and select the first and the last photograph of the same type.

@@ -21,7 +21,6 @@ from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import find_pixel_zoom, find_zoom, show_bookmark
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, get_zoom, pan_view, zoom_about
-from napari_melanoma.ui.viewer.kinetic import KineticPanning
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
@@ -94,7 +93,6 @@ class ReadingKeys(QObject):
         self._context, self._viewer, self._targets = context, context.viewer, targets
         self._leave_reading = leave_reading
         self._canvas: QWidget | None = None
-        self.kinetic = KineticPanning(self._viewer, self, self._is_on_slide)
         self.actions = self._list_actions()
         context.connections.connect(self._viewer.events.help, self._on_help)
         context.waiting.opened.connect(self.watch_canvas)  # now the dock is in a window
@@ -145,7 +143,6 @@ class ReadingKeys(QObject):
 
     def watch_canvas(self) -> None:
         """Watch the canvas of the window that contains the dock, after another slide was displayed."""
-        self.kinetic.stop()
         window = self._context.main_window
         if window is not None:
             slide_layers.hide_unlisted(window)
@@ -157,7 +154,6 @@ class ReadingKeys(QObject):
             if canvas is not None:
                 canvas.installEventFilter(self)
             self._canvas = canvas
-        self.kinetic.watch(canvas)
         focus = QApplication.focusWidget()
         if canvas is not None and focus is not None and focus.isAncestorOf(canvas):
             # When napari has just started, the pointer may be on the canvas already: there is no enter event.
@@ -183,7 +179,6 @@ class ReadingKeys(QObject):
             return resolved == NOTHING
         if resolved != LEAVE and (slide is None or not slide.is_shown):
             return False  # the reading mode can be left also while a photograph hides the slide
-        self.kinetic.stop()
         return self.actions[name]() is not False
 
     def _redo(self, active: Layer | None) -> bool:
@@ -282,13 +277,6 @@ class ReadingKeys(QObject):
         pointer: QPointF = event.position()
         center_on_canvas(self._viewer, (pointer.y(), pointer.x()))
         return True
-
-    def _is_on_slide(self, world: tuple[float, float]) -> bool:
-        """Return whether a position in the viewer is on the displayed slide."""
-        slide = self._slide
-        if slide is None or not slide.is_shown:
-            return False
-        return all(0 <= coordinate <= side for coordinate, side in zip(slide.to_slide(world), slide.size, strict=True))
 
 
 class NavigationTargets(QObject):
