@@ -109,7 +109,6 @@ def main() -> int:
         "case": case_pictures,
         "changes": change_pictures,
         "slide": slide_pictures,
-        "channels": channel_pictures,
         "side-by-side": side_by_side_pictures,
         "tray": tray_pictures,
         "depth": depth_pictures,
@@ -355,42 +354,6 @@ def write_grown_lesion(folder: Path) -> Path:
             case = set_correction(case, f"I{number}", mask)
         store.save(case)
     return folder
-
-
-def channel_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the channels of a fluorescence slide in the section Display."""
-    viewer, dock = open_dock("Slide", theme, (1400, 900))
-    dock.opener.open_sample()
-    wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    sample = dock.slide
-    path = write_fluorescence(sample, folder / "section 3, fluorescence.ome.tif")
-    dock.opener.open([path])
-    wait_until(lambda: dock.slide.identity != sample.identity and tasks.is_idle())
-    dock.display_section.expand()
-    for _ in range(2):  # what comes into sight grows
-        show_part(dock, "slide_display_section")
-    viewer.reset_view()
-    picture(dock.window(), out / "slide-dock-channels.webp")
-    viewer.close()
-
-
-def write_fluorescence(slide: ViewerSlide, path: Path) -> Path:
-    """Write a slide at low resolution with its stains as channels, as another section in fluorescence."""
-    import numpy as np
-    import tifffile
-
-    from napari_melanoma.imaging.stain_view import DisplayColors
-
-    small = slide.slide.thumbnail(3000)
-    channels = []
-    for stain in ("hematoxylin_he", "eosin_he", "residual_he"):
-        amount = 255.0 - DisplayColors(stain=stain).apply(small).mean(axis=-1)
-        channels.append((30 * amount).clip(0, 65535).astype(np.uint16))
-    um = slide.pixel_um[0] * slide.size[0] / small.shape[0]
-    names = {"Name": ["DAPI", "autofluorescence", "SOX10"]}
-    about = {"axes": "CYX", "Channel": names, "PhysicalSizeX": um, "PhysicalSizeY": um}
-    tifffile.imwrite(path, np.stack(channels), ome=True, tile=(256, 256), photometric="minisblack", metadata=about)
-    return path
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:

@@ -143,13 +143,13 @@ def slide(session: Session) -> None:
 
 
 def slide_depth(session: Session) -> None:
-    """Open a slide that was analyzed before: depth, risk, regions, other slides of the folder."""
+    """Open a slide that was analyzed before: depth, risk, regions."""
     session.open_dock("Slide")
     session.open_files("slides/slide_0007.tif")
     session.click("save_folder")
     session.choose_file("folder_dialog", "results")
     session.note("opened")
-    for title in ("Depth", "Risk", "Regions", "Options", "Measure", "Slides of a folder"):
+    for title in ("Depth", "Risk", "Regions", "Options", "Measure"):
         session.open_section(title)
         session.note(title.lower().replace(" ", "-"))
     session.type_text("depth_reader", "Reader A")

@@ -21,7 +21,6 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
 SECTIONS = (
-    "Slides of a folder",
     "Overview",
     "File metadata",
     "Tissue",

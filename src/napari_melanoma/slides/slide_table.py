@@ -1,4 +1,4 @@
-"""Tables over many slides: ``slides.csv``, the work list of a folder, and the lesions of all analyzed slides."""
+"""Tables over many slides: ``slides.csv``, the states of slides in a folder, and the lesions of analyzed slides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, w
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LESION_CLASSES
-from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
@@ -222,14 +221,6 @@ class WorkItemReader:
             return None
         self._folders[key] = (folder, file_stamp(folder / SOURCE))
         return folder
-
-
-def list_work_slides(folder: Path) -> tuple[Path, ...]:
-    """List the slides in a folder in natural order; empty if there are none."""
-    try:
-        return tuple(find_slides([folder]))
-    except InputError:
-        return ()
 
 
 def _work_item(slide: Path, results: Path | None) -> WorkItem:

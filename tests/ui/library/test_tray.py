@@ -520,14 +520,13 @@ def test_a_photograph_of_a_case_is_no_slide_though_it_has_tiles(person, tmp_path
     person.until(lambda: person.dock.list_model.images[0].is_slide)
 
 
-def test_the_slide_dock_shows_its_folder_and_the_case_dock_its_images(unseen_person, tmp_path):
+def test_the_folder_of_the_displayed_slide_and_the_images_of_a_case_are_shown(unseen_person, tmp_path):
     person = unseen_person
     case = write_case(tmp_path)
     slide_dock = show_dock(person.viewer, "Slide")
     slide_dock.opener.open([case.slide])
     person.waits_for_all()
-    slide_dock.worklist_section.expand()
-    slide_dock.findChild(QAbstractButton, "worklist_tray").click()
+    person.dock._on_link("slide")
     person.waits_for_all()
     assert person.dock.content.chosen == (case.slide.parent,)
     assert person.dock.content.case_folder is None

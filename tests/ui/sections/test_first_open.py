@@ -25,7 +25,7 @@ from napari_melanoma.ui.sections import LesionSection, PhotographSection, Sectio
 from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 user, launched, slide_path, person, _ = map(pytest.fixture, FIXTURES)
-SLIDE = {*find_sections(Section), "Slides of a folder", "File metadata", "Analysis"} - {"Prediction"}
+SLIDE = {*find_sections(Section), "File metadata", "Analysis"} - {"Prediction"}
 LESION = set(find_sections(PhotographSection)) - {"Corrections"}
 CASE = {*find_sections(LesionSection), "Prediction", "Over time", "Site", "Diagnosis", "Findings"}
 ROUNDS = 20  # of the event loop, in which Qt shows and lays out widgets; there is no time for an animation

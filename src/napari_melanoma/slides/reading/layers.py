@@ -152,8 +152,7 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     level 0 is always at its row and column times the pixel size.
 
     The metadata of a layer has a key ``napari_melanoma`` with ``role`` (``"slide"``), ``path``, ``info``
-    (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``, and for a channel ``automatic_limits``, the
-    contrast limits that the layer starts with.
+    (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``.
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -168,15 +167,12 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
     is_gray = slide.info.channels == ("gray",)
-    limits = contrast_limits(np.asarray(levels[-1]))
-    metadata = {**keywords["metadata"]["napari_melanoma"], "automatic_limits": limits}
     channel_keywords = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
         "colormap": "gray" if is_gray else make_colormap(name, channel_color(channel, slide.info.colors)),
         "blending": "additive",
-        "contrast_limits": limits,
-        "metadata": {"napari_melanoma": metadata},
+        "contrast_limits": contrast_limits(np.asarray(levels[-1])),
     }
     return levels, {**keywords, **channel_keywords}, "image"
 

@@ -19,7 +19,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
 SPACING_PX = 2
 ORDER_MS = 1000  # interval between two sortings while states or scores are read
-Opening = Literal["double click", "click", "selection"]
+Opening = Literal["double click", "selection"]
 
 
 class LibraryView(QListView):
@@ -53,7 +53,7 @@ class LibraryView(QListView):
         if opening == "selection":
             self.selectionModel().currentChanged.connect(self._on_current)
         else:
-            (self.clicked if opening == "click" else self.doubleClicked).connect(self._request_opening)
+            self.doubleClicked.connect(self._request_opening)
 
     @property
     def selected_images(self) -> list[LibraryImage]:

@@ -321,7 +321,7 @@ class SlideControls(SectionDock):
         analysis = column(models, self.options_section, buttons, self.run_panel, spacing=ROWS_PX)
         self.analysis_section = section("Analysis", "slide_analysis_section", analysis, self.settings, True)
         self._grouped_widgets = (
-            (self.paint_section, self.worklist_section, *sections, *views),
+            (self.paint_section, *sections, *views),
             (self.analysis_section,),
             # Last, a section that appears when its file has been read
             (*results, self.depth_section, self.synoptic_section, self.regions_section, self.risk_section),
@@ -344,7 +344,6 @@ class SlideControls(SectionDock):
     def _create_lazy_sections(self) -> None:
         """Create the sections that are filled when they are first opened."""
         self.paint_section = section("Paint", "slide_paint_section", None, self.settings, False)
-        self.worklist_section = section("Slides of a folder", "slide_worklist_section", None, self.settings, False)
         self.measurement_section = section("Measure", "slide_measure_section", None, self.settings, False)
         self.display_section = section("Display", "slide_display_section", None, self.settings, False)
         self.side_by_side_section = section("Side by side", "slide_side_by_side_section", None, self.settings, False)

@@ -28,7 +28,6 @@ from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.slide.reading_keys import NavigationTargets, ReadingKeys
 from napari_melanoma.ui.slide.run_manager import preload
 from napari_melanoma.ui.slide.slide_picker import SlideOpener
-from napari_melanoma.ui.slide.worklist import SlideWorklist
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
@@ -498,7 +497,6 @@ class SlideSections(QObject):
         self.hosted = HostedSections(context, controls)
         self._connections = SectionConnections(controls)
         self.hosted.session_changed.connect(self._on_session)
-        self.worklist = SlideWorklist(context, controls.worklist_section, self.hosted)
         context.analysis_requested.connect(self._on_analysis_requested)
         application = QApplication.instance()
         assert isinstance(application, QApplication)

@@ -47,7 +47,7 @@ CONTEXT_TEXTS = {
 # Shortcuts that repeat while the key is held. Others must not: they would accept several masks, or toggle a mode.
 REPEATED = frozenset(
     {
-        *("lesion.next", "lesion.previous", "slide.next", "slide.previous", "slide.list_next", "slide.list_previous"),
+        *("lesion.next", "lesion.previous", "slide.next", "slide.previous"),
         *("slide.back", "slide.forward", "review.next", "review.previous", "case.undo", "case.redo"),
     }
 )
@@ -102,8 +102,6 @@ SHORTCUTS = {
     "slide.analyse_view": Shortcut("Ctrl+Shift+Return", "Analyze the visible region", "Slide"),
     "slide.next": Shortcut("Alt+Right", "Next slide", "Slide"),
     "slide.previous": Shortcut("Alt+Left", "Previous slide", "Slide"),
-    "slide.list_next": Shortcut("Alt+PgDown", "Next slide in the folder", "Slide"),
-    "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide in the folder", "Slide"),
     "slide.pan": Shortcut("Left, Right, Up, Down", "Move the view by a quarter", "Slide", "canvas"),
     "slide.page": Shortcut("Shift+Left, Shift+Right, Shift+Up, Shift+Down", "Move by a whole view", "Slide", "canvas"),
     "slide.zoom_in": Shortcut("+, =", "Zoom in at the mouse pointer", "Slide", "canvas"),

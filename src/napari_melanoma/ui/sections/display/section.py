@@ -1,4 +1,4 @@
-"""The Display section of a slide: stain and colors of a brightfield slide, or channels of a fluorescence one."""
+"""The Display section of a slide: the stain and the colors in which a brightfield slide is displayed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.display.channels import ChannelView
 from napari_melanoma.ui.sections.display.view import DisplayView
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.widgets.style import named, quiet_label
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+CHANNELS = (
+    "Each channel is a layer: change its visibility, contrast limits, gamma and colormap with napari's layer list and "
+    "layer controls. They are restored with the slide."
+)
 
 
 class DisplaySection(Section):
@@ -36,9 +41,9 @@ class DisplaySection(Section):
             self._on_notes(session.notes.value)
 
     def open(self, session: SlideSession) -> QWidget:
-        """Return the controls of the colors, or those of the channels."""
+        """Return the controls of the colors; for a fluorescence slide, where those of the channels are."""
         if session.slide.info.kind != "brightfield":
-            return ChannelView(session.slide.layers)
+            return named(quiet_label(CHANNELS), "display_hint", "Display of the channels")
         view = DisplayView()
         view.show_colors(session.notes.value.colors)
         view.changed.connect(self._on_changed)

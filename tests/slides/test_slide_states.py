@@ -15,9 +15,10 @@ from napari_melanoma.depth.readings import SlideDepthReadings
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import result_folder, slide_table
 from napari_melanoma.slides.notes import SlideNotes, write_notes
+from napari_melanoma.slides.reading.detection import find_slides
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader, list_work_slides
+from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, read_signature_basis, save_synoptic
 
 
@@ -27,7 +28,7 @@ def analysis(slide: Path, out: Path) -> FakeAnalysis:
 
 
 def list_work_items(folder: Path, out: Path) -> tuple[WorkItem, ...]:
-    return tuple(WorkItemReader(out).read(list_work_slides(folder), RunContext()).values())
+    return tuple(WorkItemReader(out).read(find_slides([folder]), RunContext()).values())
 
 
 def test_states_of_slides(tmp_path: Path) -> None:
@@ -63,13 +64,12 @@ def test_a_slide_of_the_same_name_is_another_one(tmp_path: Path) -> None:
     assert {item.slide.parent.name: item.state for item in found} == {"a": "waiting", "b": "done"}
 
 
-def test_a_folder_without_slides_is_an_empty_list_and_one_may_stop(tmp_path: Path) -> None:
-    assert list_work_slides(tmp_path) == ()
+def test_reading_states_can_be_cancelled(tmp_path: Path) -> None:
     draw_slide(tmp_path / "s.tif")
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        WorkItemReader(tmp_path / "out").read(list_work_slides(tmp_path), run)
+        WorkItemReader(tmp_path / "out").read(find_slides([tmp_path]), run)
 
 
 WHEN = "2026-01-01T10:00:00+00:00"
