@@ -292,14 +292,14 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the Case dock with the sample patient and one open image."""
-    from napari_melanoma.case.model import confirm, set_lesion, set_patient
+    from napari_melanoma.case.model import set_lesion, set_patient
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.importing import write_sample
 
     viewer, dock = open_dock("Case", theme, (1400, 980))
     dock.importer.add_paths([write_sample(folder / "P-0042", RunContext())])
     wait_until(lambda: dock.controller.case is not None and tasks.is_idle())
-    case = confirm(set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
+    case = set_patient(dock.controller.case, age=54, sex="female", fitzpatrick=2, family_history=True)
     case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
     dock.controller.edit(case, "clinical metadata")
     dock.patient_section.collapse()

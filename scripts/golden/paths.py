@@ -97,8 +97,6 @@ def case(session: Session) -> None:
     session.click("case_redo")
     session.click("case_answer")
     session.note("predicted")
-    session.click("case_confirm")
-    session.note("confirmed")
     open_image(session)
     session.note("image")
     session.click("add_lesion")

@@ -1,4 +1,4 @@
-"""Edits of a case: unique ids, no lost images, and guesses that end when a user decides."""
+"""Edits of a case: unique ids and no lost images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from napari_melanoma.case.model import (
     add_images,
     add_lesion,
     add_result,
-    confirm,
-    confirm_all,
     move_image,
     remove_image,
     remove_lesion,
     set_correction,
-    set_image,
     set_lesion,
     set_patient,
 )
@@ -132,18 +129,6 @@ def test_texts_of_a_form_are_converted(values: dict[str, str | None], expected: 
 def test_invalid_values_are_rejected_with_the_allowed_ones(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         set_patient(Case(), **values)
-
-
-def test_setting_moving_and_confirming_end_a_guess() -> None:
-    guessed = picture("a", modality="dermoscopic", guesses={"modality": "name", "lesion": "name"})
-    case = add_images(add_lesion(Case(), guesses={"site": "table"}, site="torso"), [guessed])
-    assert set_image(case, "I1", modality="macroscopic").find_image("I1").guesses == {"lesion": "name"}
-    assert move_image(case, "I1", "L1").find_image("I1").guesses == {"modality": "name"}
-    assert confirm(case, "I1", "modality").find_image("I1").guesses == {"lesion": "name"}
-    assert confirm(case, "L1").lesions[0].guesses == {}
-    assert set_lesion(case, "L1", note="x").lesions[0].guesses == {"site": "table"}
-    assert confirm(case) == case
-    assert [part.guesses for part in (confirm_all(case).lesions[0], confirm_all(case).find_image("I1"))] == [{}, {}]
 
 
 def test_a_result_is_current_for_its_mask() -> None:

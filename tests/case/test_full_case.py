@@ -195,7 +195,7 @@ def test_the_depth_is_that_of_the_phantom(full: FullCase) -> None:
 PARTS = (
     "Research use only; not for diagnosis.",
     "Case P-",
-    "Age 54 years (suggested by table, not confirmed)",
+    "Age 54 years",
     "Lesions: 1 Left upper back.",
     "Prediction From image 2, image 3 Prediction",
     "1 photograph left out: 'melanoma-small' predicts from the dermoscopic ones.",

@@ -131,7 +131,7 @@ def picture(folder: Path, name: str) -> CaseImage:
     rgb = np.full((SIDE, SIDE, 3), 80, np.uint8)
     rgb[..., 0] = COLORS[name]
     write_rgb(folder / f"{name}.png", rgb)
-    return CaseImage(id=name, path=folder / f"{name}.png", content=name, modality="dermoscopic")
+    return CaseImage(id=name, path=folder / f"{name}.png", modality="dermoscopic")
 
 
 def drawn(store: CaseStore, case: Case, image_id: str, margin: int) -> Case:

@@ -13,10 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.case import moved_images
-from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_patient
-from napari_melanoma.case.moved_images import content_digest
-from napari_melanoma.case.store import CaseStore, read_correction, write_correction
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_correction, set_paths, set_patient
+from napari_melanoma.case.store import (
+    CaseStore,
+    find_missing_images,
+    locate_images,
+    read_correction,
+    write_correction,
+)
 from napari_melanoma.core.errors import CaseChanged, ConfigError, InputError, SaveError
 
 MASK = np.eye(4, dtype=bool)
@@ -25,7 +29,7 @@ MASK = np.eye(4, dtype=bool)
 def photograph(path: Path, content: bytes) -> CaseImage:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return CaseImage(id="", path=path, content=content_digest(path))
+    return CaseImage(id="", path=path)
 
 
 @pytest.fixture
@@ -55,9 +59,12 @@ def test_a_saved_case_is_read_unchanged(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir() if path.name != ".case.lock") == ["case.json", "images"]
 
 
-def test_paths_are_relative_inside_the_case(folder: Path, tmp_path: Path) -> None:
+def test_paths_in_and_next_to_the_case_are_relative(folder: Path, tmp_path: Path) -> None:
     paths = [image["path"] for image in stored(folder)["lesions"][0]["images"]]
-    assert paths == ["images/a.jpg", str(tmp_path / "work" / "photos" / "b.jpg")]
+    assert paths == ["images/a.jpg", "../photos/b.jpg"]
+    with CaseStore.open(folder) as store:
+        store.save(add_images(store.case, [photograph(tmp_path / "elsewhere" / "c.jpg", b"")]))
+    assert stored(folder)["images"][0]["path"] == str(tmp_path / "elsewhere" / "c.jpg")
 
 
 def test_an_unchanged_case_is_not_written_again(folder: Path) -> None:
@@ -67,35 +74,60 @@ def test_an_unchanged_case_is_not_written_again(folder: Path) -> None:
     assert (folder / "case.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("what", ["case and photographs", "case alone", "renamed photograph"])
-def test_images_are_found_again_after_a_move(folder: Path, tmp_path: Path, what: str) -> None:
-    if what == "case and photographs":
-        shutil.move(folder.parent, tmp_path / "elsewhere")
-        folder, expected = tmp_path / "elsewhere" / "case", tmp_path / "elsewhere" / "photos" / "b.jpg"
-    elif what == "case alone":
-        expected = tmp_path / "work" / "photos" / "b.jpg"
-        folder = Path(shutil.move(folder, tmp_path / "alone"))
-    else:
-        expected = folder / "images" / "renamed.jpg"
-        shutil.move(tmp_path / "work" / "photos" / "b.jpg", expected)
+def test_images_next_to_a_case_move_with_it_and_others_are_located(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder.parent, tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere" / "case"
     with CaseStore.open(folder) as store:
-        assert [image.path for image in store.case.find_lesion("L1").images] == [folder / "images" / "a.jpg", expected]
+        images = [image.path for image in store.case.find_lesion("L1").images]
+        assert images == [folder / "images" / "a.jpg", folder.parent / "photos" / "b.jpg"]
         assert store.missing == {}
-        assert set(store.found) == ({"I2"} if what != "case alone" else set())
+    folder = Path(shutil.move(folder, tmp_path / "alone"))
+    with CaseStore.open(folder) as store:
+        assert store.missing == {"I2": f"b.jpg was not found at {tmp_path / 'photos' / 'b.jpg'}."}
+        assert locate_images(store.case, tmp_path / "alone") == {}
+        located = locate_images(store.case, tmp_path)
+        assert located == {"I2": tmp_path / "elsewhere" / "photos" / "b.jpg"}
+        assert find_missing_images(set_paths(store.case, located)) == {}
 
 
-def test_moved_files_are_read_once_and_others_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, count = tmp_path / "case", 300
-    images = [CaseImage(id="", path=tmp_path / "gone" / f"{n}.jpg", content=str(n)) for n in range(count)]
-    there = [photograph(folder / "there" / f"{n}.jpg", b"%d" % n) for n in range(3)]
-    for n in range(count):
-        photograph(folder / f"{n}.jpg", b"")
-    read: list[Path] = []
-    monkeypatch.setattr(moved_images, "content_digest", lambda path: read.append(path) or path.stem)
-    found = moved_images.locate_images(add_images(Case(), [*images, *there]), folder)
-    assert [image.path.name for image in found.case.images[:count]] == [f"{n}.jpg" for n in range(count)]
-    assert (len(found.found), found.missing) == (count, {})
-    assert sorted(read) == sorted(folder / f"{n}.jpg" for n in range(count))
+PLACES = [
+    ("the end of the path", ["left/1/a.jpg", "right/1/a.jpg", "a.jpg"], "left/1/a.jpg"),
+    ("the longest end", ["1/a.jpg", "a.jpg"], "1/a.jpg"),
+    ("the only one of its name", ["new/b/a.jpg", "new/c.jpg"], "new/b/a.jpg"),
+    ("two of one name", ["new/a.jpg", "other/a.jpg"], None),
+    ("none", ["b.jpg"], None),
+]
+
+
+@pytest.mark.parametrize("windows", [False, True], ids=["posix", "windows"])
+@pytest.mark.parametrize(("files", "expected"), [place[1:] for place in PLACES], ids=[place[0] for place in PLACES])
+def test_an_image_is_located_by_the_end_of_its_path_or_its_name(
+    files: list[str], expected: str | None, windows: bool, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    path = Path("D:\\photos\\left\\1\\a.jpg" if windows else "/gone/photos/left/1/a.jpg")
+    case = add_images(Case(), [CaseImage(id="", path=path)])
+    assert locate_images(case, tmp_path) == ({} if expected is None else {"I1": tmp_path / expected})
+
+
+def test_a_case_of_an_earlier_version_is_read(folder: Path, tmp_path: Path) -> None:
+    """Guesses that were not confirmed are listed as imported values; the digest of a file still identifies it."""
+    lesion = stored(folder)["lesions"][0]
+    lesion |= {"guesses": {"site": "name"}, "site": "torso"}
+    lesion["images"][1] |= {"path": str(tmp_path / "work" / "photos" / "b.jpg"), "guesses": {"x": "new"}}
+    lesion["images"][1]["content"] = "ab"
+    patient = {**stored(folder)["patient"], "age": 54, "guesses": {"age": "table"}}
+    rewrite(folder, lesions=[lesion], patient=patient)
+    with CaseStore.open(folder) as store:
+        assert (store.case.lesions[0].site, store.case.lesions[0].images[1].content) == ("torso", "ab")
+        assert store.case.imports == ("From tables: age of the patient. From file names: site of 1 lesion.",)
+        assert store.missing == {}
+        store.save(set_patient(store.case, age=55))
+    assert "guesses" not in (folder / "case.json").read_text(encoding="utf-8")
+    with CaseStore.open(folder) as again:
+        assert len(again.case.imports) == 1
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
@@ -106,23 +138,6 @@ def test_a_name_that_is_not_utf_8_is_kept(folder: Path) -> None:
         store.save(case)
     with CaseStore.open(folder) as again:
         assert (again.case, again.missing) == (case, {})
-
-
-def test_a_file_with_other_content_is_not_used(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "work" / "photos" / "b.jpg").unlink()
-    (folder / "b.jpg").write_bytes(b"another")
-    with CaseStore.open(folder) as store:
-        assert set(store.missing) == {"I2"}
-        store.save(set_patient(store.case, age=1))
-    assert stored(folder)["lesions"][0]["images"][1]["path"] == str(tmp_path / "work" / "photos" / "b.jpg")
-
-
-def test_missing_images_are_searched_in_given_folders(folder: Path, tmp_path: Path) -> None:
-    shutil.move(tmp_path / "work" / "photos", tmp_path / "drive")
-    with CaseStore.open(folder) as store:
-        assert "b.jpg" in store.missing["I2"]
-        assert store.search_folders([tmp_path / "drive"]).find_image("I2").path == tmp_path / "drive" / "b.jpg"
-        assert store.missing == {}
 
 
 def test_a_second_window_is_read_only_and_names_the_owner(folder: Path) -> None:
@@ -288,20 +303,6 @@ def test_a_mask_changed_by_another_program_is_rejected(folder: Path) -> None:
         write_correction(store, "I2", ~MASK).path.replace(kept.path)
         with pytest.raises(InputError, match="another program changed it"):
             read_correction(kept)
-
-
-def test_a_large_file_is_identified_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.case.moved_images.FULL_DIGEST_UP_TO", 100)
-    monkeypatch.setattr("napari_melanoma.case.moved_images.BLOCK", 8)
-    pixels = bytearray(range(256)) * 8
-    digests = set()
-    for place in (None, 0, 1, len(pixels) - 1):
-        changed = bytearray(pixels)
-        if place is not None:
-            changed[place] ^= 255
-        (tmp_path / "slide").write_bytes(changed)
-        digests.add(content_digest(tmp_path / "slide"))
-    assert len(digests) == 4
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")

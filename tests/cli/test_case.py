@@ -28,11 +28,11 @@ def test_a_case_is_created_and_printed(run, pictures: Path) -> None:
     lines = shown.stdout.splitlines()
     assert lines[0].startswith("Patient P-")
     assert lines[1:7] == [
-        "L1  posterior torso ? left ?",
-        "    I2  back_left_2_dermoscopy.png, dermoscopic ?",
-        "    I3  back_left_2_macro.png, macroscopic ?",
-        "L2  nose ? head/neck ?",
-        "    I4  nose_macro.png, macroscopic ?",
+        "L1  posterior torso left",
+        "    I2  back_left_2_dermoscopy.png, dermoscopic",
+        "    I3  back_left_2_macro.png, macroscopic",
+        "L2  nose head/neck",
+        "    I4  nose_macro.png, macroscopic",
         "Not assigned to a lesion",
     ]
     assert "No faults in K." in shown.stdout

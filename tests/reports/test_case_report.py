@@ -479,15 +479,6 @@ def test_results_without_a_case(stored: ReportedCase, tmp_path: Path) -> None:
         assert expected in text
 
 
-def test_a_slide_of_a_case_is_joined_with_its_results_by_content(reported: ReportedCase, tmp_path: Path) -> None:
-    moved = reported.slide.rename(reported.folder / "renamed.tif")
-    found = collect(reported.folder, reported.results)
-    text = text_of(found, tmp_path / "page.html")
-    assert "Slide 1" not in text
-    assert "Overview with 1 lesion" in text
-    assert moved.is_file()
-
-
 def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase, tmp_path: Path) -> None:
     page = page_of(collect(stored.folder, reported.folder), tmp_path / "page.html")
     assert re.findall(r"<h[12]>([^<]*)", page)[:3] == ["2 cases", "Case P-ZV1QS0-BRDZ2J", "Case P-ZV1QS0-BRDZ2J"]

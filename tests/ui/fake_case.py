@@ -9,7 +9,6 @@ import numpy as np
 from fake_slides import MPP, draw_slide
 
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_patient
-from napari_melanoma.case.moved_images import content_digest
 from napari_melanoma.case.results import (
     CaseLesionPrediction,
     CasePredictions,
@@ -101,7 +100,6 @@ def write_case(root: Path, *, age: float = 93.0, validity: Validity = Validity()
         CaseImage(
             id="",
             path=path,
-            content=content_digest(path),
             modality="dermoscopic",
             taken_on=day,
             mpp_x=UM_PER_PX,
@@ -109,9 +107,7 @@ def write_case(root: Path, *, age: float = 93.0, validity: Validity = Validity()
         )
         for path, day in zip(pictures, days, strict=True)
     ]
-    case = add_images(
-        case, [*images, CaseImage(id="", path=slide, content=content_digest(slide), modality="wsi")], "L1"
-    )
+    case = add_images(case, [*images, CaseImage(id="", path=slide, modality="wsi")], "L1")
     with CaseStore.create(root / "case", case) as store:
         case = store.case
         for number, path in enumerate(pictures, start=1):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from napari_melanoma.case.image_assignment import Note
 from napari_melanoma.case.model import Case, CaseImage, CasePart
-from napari_melanoma.case.moved_images import content_digest
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -43,17 +42,12 @@ def check_case(folder: Path, *, run: RunContext | None = None) -> CaseCheckResul
             faults += ((image.id, message) for message in _find_image_faults(image))
         faults += ((image.id, message) for message in (*_find_result_faults(image), *_find_risk_faults(image)))
     faults += _find_duplicate_ids(case)
-    return CaseCheckResult(case, tuple(faults), (*store.found.items(), *_list_notes(case)))
+    return CaseCheckResult(case, tuple(faults), tuple(_list_notes(case)))
 
 
 def _find_image_faults(image: CaseImage) -> Iterator[str]:
     """Yield the faults of an existing image and of its corrected mask."""
     size = None
-    try:
-        if image.content and content_digest(image.path) != image.content:
-            yield f"{image.path.name} was changed after it was added: its masks may no longer fit."
-    except InputError as error:
-        yield str(error)
     if image.modality != "wsi":
         size = read_image_size(image.path)
         if size is None:
@@ -95,9 +89,7 @@ def _find_duplicate_ids(case: Case) -> Iterator[Note]:
 
 
 def _list_notes(case: Case) -> Iterator[Note]:
-    guesses = sum(len(part.guesses) for part in _list_parts(case))
-    if guesses:
-        yield "case", f"{format_count(guesses, 'suggested value')} not confirmed."
+    yield from (("values", f"were read from files. {text}") for text in case.imports)
     patient_id = case.patient.patient_id
     if patient_id and not SHAPE.fullmatch(patient_id):
         yield "patient", f"{patient_id} is not a pseudonym: check that it does not identify a person."

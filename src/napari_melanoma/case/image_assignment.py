@@ -22,6 +22,7 @@ from napari_melanoma.case.model import (
     Origin,
     add_images,
     add_lesion,
+    describe_imported,
     set_lesion,
     set_patient,
 )
@@ -145,15 +146,17 @@ class FilingResult:
     notes: tuple[Note, ...] = ()
 
 
-def file_images(case: Case, found: Iterable[CollectedImage]) -> FilingResult:
-    """Add images to a case; all their values are added as guesses, and known values are not replaced.
+def file_images(case: Case, found: Iterable[CollectedImage], lesion_id: str = "") -> FilingResult:
+    """Add images and their values to a case; known values are not replaced.
 
     An image is assigned to the lesion with its label, or if it has no label, to the lesion at its body site; a missing
-    lesion is added. An image with neither remains unassigned. Images that are in the case already, by content or path,
-    are left out. New lesions are listed in the order of the numbers in their labels. The notes list contradictions and
-    omissions.
+    lesion is added. An image with neither remains unassigned. Images that are in the case already are left out. New
+    lesions are listed in the order of the numbers in their labels. The notes list the values that were read from the
+    files, contradictions and omissions.
+
+    ``lesion_id``: of the lesion to which all images are assigned, even if their names suggest another one.
     """
-    filing = _CaseFiling(case)
+    filing = _CaseFiling(case, lesion_id)
     for image in found:
         filing.add(image)
     return filing.finish()
@@ -168,11 +171,11 @@ def is_other_patient(case: Case, patient_name: str) -> bool:
 class _CaseFiling:
     """Collect images by lesion, and add them to a case together."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    def __init__(self, case: Case, lesion_id: str) -> None:
+        self.case, self.lesion_id = case, lesion_id
         self.notes: list[Note] = []
+        self.imported: list[tuple[str, Mapping[str, Origin]]] = []  # see ``describe_imported``
         self.known_lesions = len(case.lesions)
-        self.known_content = {image.content: image.path for _, image in case.iterate_images() if image.content}
         self.paths = {image.path for _, image in case.iterate_images()}
         self.other_patient_count = 0
         self.pending: dict[str, list[CaseImage]] = {"": []}  # by the id of the lesion; "" for unassigned images
@@ -180,24 +183,17 @@ class _CaseFiling:
     def add(self, found: CollectedImage) -> None:
         """Find or add the lesion of an image, and fill in metadata of lesion and patient."""
         image, metadata = found.image, found.metadata
-        duplicate = self.known_content.get(image.content) if image.content else None
-        if duplicate is not None:
-            if duplicate != image.path:
-                self.notes.append((image.path.name, f"was left out: it is identical to {duplicate.name}."))
-            return
         if image.path in self.paths:
-            self.notes.append((image.path.name, "was left out: it is in the case already, but the file has changed."))
             return
-        self.known_content[image.content] = image.path
         self.paths.add(image.path)
         self.other_patient_count += is_other_patient(self.case, metadata.patient)
         self._update_patient(image.name, metadata)
-        lesion_id = self._find_or_add_lesion(image.name, metadata)
+        lesion_id = self.lesion_id or self._find_or_add_lesion(image.name, metadata)
         cells, origins = metadata.select(CaseImage)
-        if lesion_id:
+        if lesion_id and not self.lesion_id:
             origins["lesion"] = metadata.origins.get("lesion", metadata.origins.get("site", "name"))
-        filled = CaseImage.parse({**dict(image), **cells, "guesses": origins}, image.name)
-        self.pending.setdefault(lesion_id, []).append(filled)
+        self.imported.append(("image", origins))
+        self.pending.setdefault(lesion_id, []).append(CaseImage.parse({**dict(image), **cells}, image.name))
 
     def finish(self) -> FilingResult:
         """Add the collected images to the case."""
@@ -207,19 +203,18 @@ class _CaseFiling:
         known, new = case.lesions[: self.known_lesions], case.lesions[self.known_lesions :]
         case = case.model_copy(update={"lesions": (*known, *sorted(new, key=_label_number))})
         if self.other_patient_count:
-            self.notes.append(
-                (
-                    "patient",
-                    f"another patient in {format_count(self.other_patient_count, 'image')}: check that they belong to "
-                    "this case.",
-                )
-            )
+            count = format_count(self.other_patient_count, "image")
+            self.notes.append(("patient", f"another patient in {count}: check that they belong to this case."))
+        if text := describe_imported(self.imported):
+            case = case.model_copy(update={"imports": (*case.imports, text)})
+            self.notes.insert(0, ("Values", f"were read from the files: check them. {text}"))
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
 
     def _update_patient(self, subject: str, metadata: ImageMetadata) -> None:
         values, origins = self._select_new_values(subject, self.case.patient, *metadata.select(CasePatient))
         if values:
-            self.case = set_patient(self.case, **values, guesses={**self.case.patient.guesses, **origins})
+            self.case = set_patient(self.case, **values)
+            self.imported.append(("patient", origins))
 
     def _find_or_add_lesion(self, subject: str, metadata: ImageMetadata) -> str:
         """Return the id of the lesion of an image, which is added if necessary; empty for an unassigned image."""
@@ -228,7 +223,8 @@ class _CaseFiling:
             return ""
         lesion = next((lesion for lesion in self.case.lesions if self._fits(lesion, metadata, cells, origins)), None)
         if lesion is None:
-            self.case = add_lesion(self.case, **cells, label=metadata.lesion, guesses=origins)
+            self.case = add_lesion(self.case, **cells, label=metadata.lesion)
+            self.imported.append(("lesion", origins))
             return self.case.lesions[-1].id
         if merge_body_sites(_site_of_lesion(lesion), _site_from_cells(cells)) is None:
             new_site, known_site = _format_site(_site_from_cells(cells)), _format_site(_site_of_lesion(lesion))
@@ -236,7 +232,8 @@ class _CaseFiling:
             cells = {name: text for name, text in cells.items() if name not in BodySite._fields}
         values, new_origins = self._select_new_values(subject, lesion, cells, origins)
         if values:
-            self.case = set_lesion(self.case, lesion.id, **values, guesses={**lesion.guesses, **new_origins})
+            self.case = set_lesion(self.case, lesion.id, **values)
+            self.imported.append(("lesion", new_origins))
         return lesion.id
 
     def _fits(

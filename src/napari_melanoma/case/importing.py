@@ -22,7 +22,6 @@ from napari_melanoma.case.image_assignment import (
     read_header_metadata,
 )
 from napari_melanoma.case.model import Case, CaseImage, set_patient
-from napari_melanoma.case.moved_images import content_digest
 from napari_melanoma.case.store import CASE, CORRECTIONS, RESULTS, CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError, UnreadableImage, describe_error
@@ -63,7 +62,7 @@ class CollectedPatients:
 def collect_patients(
     paths: Iterable[Path | str], *, mapping: TableMapping | None = None, run: RunContext | None = None
 ) -> CollectedPatients:
-    """Find images, and collect metadata about them from tables, headers and file names, as guesses.
+    """Find images, and collect metadata about them from tables, headers and file names.
 
     Tables take precedence over headers, and headers over names. Images without a patient are assigned to the only named
     patient, if there is exactly one. Raise ``InputError`` if there is no image.
@@ -125,7 +124,7 @@ def _inspect_image(
         slide = is_certainly_slide(path)
         if not slide and not path.name.lower().endswith(SLIDE_SUFFIXES) and read_image_size(path) is None:
             raise UnreadableImage("it contains no image that can be read.")
-        image = CaseImage(id="", path=path.absolute(), content=content_digest(path))
+        image = CaseImage(id="", path=path.absolute())
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this file only
         notes.append((path.name, f"was left out: {describe_error(error)}"))
         return None
@@ -165,8 +164,7 @@ def _create_patient(patient_id: str, images: list[CollectedImage]) -> CollectedP
     case = filed.case
     named = next((image.metadata for image in images if image.metadata.patient), None)
     if named is not None:
-        guesses = {**case.patient.guesses, "patient_id": named.origins["patient"]}
-        case = set_patient(case, patient_id=patient_id, guesses=guesses)
+        case = set_patient(case, patient_id=patient_id)
     return CollectedPatient(named.patient if named else "", case, tuple(images), filed.notes)
 
 

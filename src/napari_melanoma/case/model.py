@@ -1,14 +1,14 @@
 """The data model of a case: immutable values that are stored as JSON, and edits that return a new case.
 
-Empty text and ``None`` mean unknown; all fields except the ids may be unknown. Values that were guessed from a name, a
-header or a table are stored like others; ``guesses`` lists them with their origins until a user confirms them.
+Empty text and ``None`` mean unknown; all fields except the ids may be unknown. ``imports`` of the case states which
+values were read from names, headers and tables.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -16,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
@@ -28,6 +29,13 @@ FINDINGS = {"breslow": "depth_mm", "ulceration": "ulceration", "clark": "clark",
 VERSION = "1.1"  # of the format: a new major version is incompatible, a new minor version only adds keys
 ID_PATTERN = r"^[A-Za-z0-9_-]{0,32}$"  # ids are part of file names in the case folder
 Origin = Literal["name", "content", "dicom", "exif", "table"]
+ORIGINS: dict[Origin, str] = {
+    "table": "tables",
+    "dicom": "DICOM headers",
+    "exif": "EXIF metadata",
+    "content": "contents of files",
+    "name": "file names",
+}
 CellKind = str | float | bool | None  # type of a value in a table
 
 
@@ -43,7 +51,6 @@ def format_cell(value: CellKind) -> str:
 class CasePart(Config):
     """Base class of patient, lesion and image; a field that is named like a table column accepts only its values."""
 
-    guesses: dict[str, Origin] = Field({}, description="fields that are not confirmed: name to origin")
     more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
     def cell(self, name: str) -> str:
@@ -126,7 +133,7 @@ class CaseImage(CasePart):
 
     id: str = Field(description="I1, I2 ...: unique in a case", pattern=ID_PATTERN)
     path: Path = Field(description="the file")
-    content: str = Field("", description="digest of the file, to find it if it was moved")
+    content: str = Field("", description="digest of the file, in cases of earlier versions")
     modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
     mpp_x: float | None = Field(None, description="width of a pixel in micrometers, if set by the user")
     mpp_y: float | None = Field(None, description="height of a pixel in micrometers, if set by the user")
@@ -204,6 +211,7 @@ class Case(Config):
     images: tuple[CaseImage, ...] = Field((), description="images that are not assigned to a lesion")
     lesions_numbered: int = Field(0, ge=0, description="the last lesion number in use")
     images_numbered: int = Field(0, ge=0, description="the last image number in use")
+    imports: tuple[str, ...] = Field((), description="for each import, the values that were read from the files")
     created: str = Field("", description="UTC, ISO 8601")
     more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
 
@@ -255,7 +263,7 @@ Images = tuple[CaseImage, ...]
 
 
 def set_patient(case: Case, **values: object) -> Case:
-    """Set fields of the patient; they are no longer guesses."""
+    """Set fields of the patient."""
     return _replace_fields(case, patient=_change_part(case.patient, values))
 
 
@@ -274,7 +282,7 @@ def remove_lesion(case: Case, lesion_id: str) -> Case:
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
-    """Set fields of a lesion; they are no longer guesses."""
+    """Set fields of a lesion."""
     return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
 
 
@@ -334,19 +342,28 @@ def remove_image(case: Case, image_id: str) -> Case:
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
-    """Move an image to a lesion, or without ``lesion_id`` to the unassigned images; this confirms its assignment.
+    """Move an image to a lesion, or without ``lesion_id`` to the unassigned images.
 
     ``position``: index among the images there; None for the end.
     """
-    image = _change_part(case.find_image(image_id), {}, confirmed=("lesion",))
     without_image = remove_image(case, image_id)
     index = len(_list_images(without_image, lesion_id)) if position is None else position
-    return _insert_images(without_image, lesion_id, index, [image])
+    return _insert_images(without_image, lesion_id, index, [case.find_image(image_id)])
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
-    """Set fields of an image; they are no longer guesses."""
+    """Set fields of an image."""
     return _replace_image(case, _change_part(case.find_image(image_id), values))
+
+
+def set_paths(case: Case, paths: Mapping[str, Path]) -> Case:
+    """Set the paths of images by id, all at once, since there may be thousands."""
+
+    def update(images: Images) -> Images:
+        return tuple(_replace_fields(image, path=paths.get(image.id, image.path)) for image in images)
+
+    lesions = tuple(_replace_fields(lesion, images=update(lesion.images)) for lesion in case.lesions)
+    return _replace_fields(case, lesions=lesions, images=update(case.images))
 
 
 def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
@@ -361,25 +378,22 @@ def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
     return _replace_image(case, _replace_fields(image, results=(*other_results, result)))
 
 
-def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
-    """Confirm guesses of a lesion, an image, or without an id the patient; all guesses if no fields are named."""
-    if not part_id:
-        return _replace_fields(
-            case, patient=_change_part(case.patient, {}, confirmed=fields or tuple(case.patient.guesses))
+def describe_imported(parts: Iterable[tuple[str, Mapping[str, Origin]]]) -> str:
+    """Describe which values were read from files, by their sources; empty if none were.
+
+    ``parts``: for each part, its kind, such as ``lesion``, and the sources of its fields.
+    """
+    counts = Counter((origin, kind, name) for kind, origins in parts for name, origin in origins.items())
+    sentences = []
+    for origin, source in ORIGINS.items():
+        values = (
+            f"{name.replace('_', ' ')} of {'the patient' if kind == 'patient' else format_count(count, kind)}"
+            for (of, kind, name), count in counts.items()
+            if of == origin
         )
-    lesion = next((lesion for lesion in case.lesions if lesion.id == part_id), None)
-    if lesion is not None:
-        return _replace_lesion(case, _change_part(lesion, {}, confirmed=fields or tuple(lesion.guesses)))
-    image = case.find_image(part_id)
-    return _replace_image(case, _change_part(image, {}, confirmed=fields or tuple(image.guesses)))
-
-
-def confirm_all(case: Case) -> Case:
-    """Confirm all guesses of patient, lesions and images."""
-    ids = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
-    for part_id in ("", *ids):
-        case = confirm(case, part_id)
-    return case
+        if text := ", ".join(values):
+            sentences.append(f"From {source}: {text}.")
+    return " ".join(sentences)
 
 
 def _last_number(stored: int, ids: Iterable[str]) -> int:
@@ -387,17 +401,15 @@ def _last_number(stored: int, ids: Iterable[str]) -> int:
     return max([stored, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
 
 
-def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
-    """Return a part with other values, which are validated; set or confirmed fields are no longer guesses."""
+def _change_part(part: Part, values: dict[str, object]) -> Part:
+    """Return a part with other values, which are validated."""
     kind = type(part)
     unknown = {name: kind.model_fields[name].get_default() for name in kind.model_fields.keys() & values.keys()}
     new_values = {
         name: unknown.get(name, value) if value is None or not str(value).strip() else value
         for name, value in values.items()
     }
-    certain = {*values, *confirmed}
-    guesses = {name: origin for name, origin in part.guesses.items() if name not in certain}
-    return kind.parse({**dict(part), "guesses": guesses, **new_values}, "what was entered")
+    return kind.parse({**dict(part), **new_values}, "what was entered")
 
 
 def _replace_fields(value: Value, **fields: object) -> Value:

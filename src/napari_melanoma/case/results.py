@@ -160,7 +160,7 @@ def compute_input_digest(case: Case, lesion: CaseLesion, used_columns: Collectio
 
 
 def collect_metadata(case: Case, lesion: CaseLesion | None, image: CaseImage) -> dict[str, str]:
-    """Return the known metadata of an image as columns of the harmonized table, including guesses."""
+    """Return the known metadata of an image as columns of the harmonized table."""
     from napari_melanoma.data.table_schema import find_column
 
     parts = [case.patient, *([lesion] if lesion else []), image]

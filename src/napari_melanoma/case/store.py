@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
@@ -20,9 +21,9 @@ from napari_melanoma.case.model import (
     CasePatient,
     CaseResult,
     CaseRisk,
+    describe_imported,
     set_patient,
 )
-from napari_melanoma.case.moved_images import LocatedCase, locate_images
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, RunError, SaveError
 from napari_melanoma.core.files import replace_non_finite, save_error, write_text
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-NESTED_FIELDS = ("guesses", "synoptic", "images", "correction", "results", "risk")  # are written after other fields
+NESTED_FIELDS = ("synoptic", "images", "correction", "results", "risk")  # are written after other fields
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 LOCK = ".case.lock"
 DIGEST_DIGITS = 12  # of the digest in a file name
@@ -63,7 +64,8 @@ class CaseStore:
         self.read_only = read_only
         self._lock = lock
         self._raw = b""  # content of case.json when it was last read or written here
-        self._located = LocatedCase(Case())
+        self.case = Case()  # as opened or last saved
+        self.missing: dict[str, str] = {}  # messages on images without a file when they were last searched, by id
         self._added: set[Path] = set()  # files that close may remove
         self._referenced: set[Path] = set()  # files in any case that was saved here
 
@@ -102,21 +104,6 @@ class CaseStore:
             raise
         return store
 
-    @property
-    def case(self) -> Case:
-        """The case as opened or last saved."""
-        return self._located.case
-
-    @property
-    def missing(self) -> dict[str, str]:
-        """Messages about images whose files were not found in the last search, by id."""
-        return self._located.missing
-
-    @property
-    def found(self) -> dict[str, str]:
-        """Messages about images whose files were found at other paths, by id."""
-        return self._located.found
-
     def save(self, case: Case, *, overwrite: bool = False) -> None:
         """Write the case atomically.
 
@@ -130,7 +117,7 @@ class CaseStore:
         if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
         self._raw = text.encode()
-        self._located = LocatedCase(case, self.found, self.missing)
+        self.case = case
         self._referenced |= _list_case_files(case)
 
     def require_unchanged(self) -> None:
@@ -152,11 +139,6 @@ class CaseStore:
         return (
             f"{path} was changed by another program in the meantime. Open it again to see the change, or overwrite it."
         )
-
-    def search_folders(self, folders: list[Path]) -> Case:
-        """Search for missing images in further folders; return the case with new paths, without saving it."""
-        self._located = locate_images(self.case, self.folder, folders)
-        return self.case
 
     def find_result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
         """Return the folder for the result of an image; ``correction``: the mask, None for the predicted one."""
@@ -188,10 +170,41 @@ class CaseStore:
         self.close()
 
     def _read(self) -> None:
-        """Read the case, and locate its images."""
+        """Read the case, and check whether its images exist."""
         self._raw = _read_raw(self.folder)
-        self._located = locate_images(parse_case(_decode(self._raw, self.folder), self.folder), self.folder)
+        self.case = parse_case(_decode(self._raw, self.folder), self.folder)
+        self.missing = find_missing_images(self.case)
         self._added |= {path for path in _list_case_files(self.case) if _is_risk(path, self.folder)}
+
+
+def find_missing_images(case: Case) -> dict[str, str]:
+    """Return a message on each image whose file does not exist, by id."""
+    images = [image for _, image in case.iterate_images() if not image.path.is_file()]
+    return {image.id: f"{_moved_path(image).name} was not found at {image.path}." for image in images}
+
+
+def locate_images(case: Case, folder: Path) -> dict[str, Path]:
+    """Find the missing images of a case in a folder, where they are now; return their paths by id.
+
+    An image is found by the end of its path, the longest first, or by its name if only one file there has it.
+    """
+    names, paths = defaultdict[str, list[Path]](list), dict[str, Path]()
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            names[name].append(Path(parent, name))
+    for image_id in find_missing_images(case):
+        parts = _moved_path(case.find_image(image_id)).parts
+        ends = (folder.joinpath(*parts[start:]) for start in range(1, len(parts)))
+        same_name = names[parts[-1]]
+        found = next((path for path in ends if path in names[path.name]), None)
+        if found or len(same_name) == 1:
+            paths[image_id] = found or same_name[0]
+    return paths
+
+
+def _moved_path(image: CaseImage) -> PurePath:
+    """Return a path that can be taken apart, also if it was written on Windows."""
+    return PureWindowsPath(image.path) if PureWindowsPath(image.path).is_absolute() else image.path
 
 
 def _is_as_saved(store: CaseStore) -> bool:
@@ -287,7 +300,20 @@ def parse_case(text: str, folder: Path) -> Case:
     if not isinstance(values, dict) or "version" not in values:
         raise InputError(f"{where} is not a case: expected a JSON object with a version. Choose the folder of a case.")
     _check_version(str(values["version"]), where)
-    return Case.parse(_map_parts(values, Case, lambda part, kind: _part_from_json(part, kind, folder)), where)
+    case = Case.parse(_map_parts(values, Case, lambda part, kind: _part_from_json(part, kind, folder)), where)
+    if text := describe_imported(_list_guesses(values)):
+        case = case.model_copy(update={"imports": (*case.imports, text)})
+    return case
+
+
+def _list_guesses(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the kind and the guesses of each part of a case of an earlier version, see ``describe_imported``."""
+    lesions = values.get("lesions") or []
+    images = [image for part in (*lesions, values) for image in part.get("images") or []]
+    parts = [("patient", values.get("patient") or {}), *(("lesion", one) for one in lesions)]
+    for kind, part in (*parts, *(("image", image) for image in images)):
+        if isinstance(guesses := part.get("guesses"), dict):
+            yield kind, guesses
 
 
 def _check_version(found: str, where: str) -> None:
@@ -318,7 +344,8 @@ def _part_to_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dic
     values = {key: _plain_number(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in values:
         path = Path(values["path"])
-        values["path"] = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        if path.is_relative_to(folder.parent):  # in the case, or next to it: they are moved together
+            values["path"] = Path(os.path.relpath(path, folder)).as_posix()
     return {**values, **part.get("more", {})}
 
 
@@ -329,7 +356,7 @@ def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """Convert a part from JSON: with absolute paths, and unknown keys in ``more``."""
-    part = rename_keys(kind.__name__, part)
+    part = {key: value for key, value in rename_keys(kind.__name__, part).items() if key != "guesses"}  # see parse_case
     known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _to_absolute(known["path"], folder)
@@ -338,6 +365,8 @@ def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> d
                 f"{folder / CASE} contains the path {part['path'][:200]!r}, which is outside the case folder; masks, "
                 "results and risks must be inside it. The case was not opened: correct the path."
             )
+        if kind is CaseImage:
+            known["path"] = Path(os.path.normpath(known["path"]))
     return {**known, "more": {key: value for key, value in part.items() if key not in known}}
 
 

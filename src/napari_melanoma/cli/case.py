@@ -23,7 +23,7 @@ HELP = format_help(
     "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
     "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
     "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
-    "tables. Suggested values have a question mark until they are confirmed in the Case dock. With --classify, "
+    "tables; a note lists the values that were read from the files. With --classify, "
     "classify every lesion from all of its photographs, and save the predictions in predictions.json of the "
     "case; photographs without a mask are segmented, and mask and measurements are saved in the case, too.",
 )
@@ -135,7 +135,7 @@ def _format_prediction(lesion: CaseLesionPrediction) -> str:
 
 
 def _format_case(case: Case) -> Iterator[str]:
-    """Yield the lines that describe a case; a question mark follows each suggested value."""
+    """Yield the lines that describe a case."""
     from napari_melanoma.data.table_schema import field_title
 
     patient = case.patient
@@ -171,4 +171,4 @@ def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
 def _format_value(part: CasePart, name: str, prefix: str = "") -> str:
     """Format a value of a patient, lesion or image; empty if it is unknown."""
     text = part.cell(name)
-    return f"{prefix}{text}{' ?' if name in part.guesses else ''}" if text else ""
+    return f"{prefix}{text}" if text else ""

@@ -246,7 +246,8 @@ def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: C
         for start in range(0, len(measured), TABLE_IMAGES)
     )
     measurements = (Section("Measurements", tuple(tables)),) if measured else ()
-    return [*summary_section(patient, summaries, body), *problems, *sections, *measurements]
+    imports = (Text(f"Values that were read from files. {text}", quiet=True) for text in case.imports)
+    return [*summary_section(patient, summaries, body), *imports, *problems, *sections, *measurements]
 
 
 def _summarize_prediction(store: CaseStore, lesion: CaseLesion, predictions: CasePredictions | None) -> str:
@@ -451,7 +452,7 @@ def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) 
 
 
 def _format_field(part: CasePart, name: str, *, personal: bool) -> str:
-    """Format a field with its unit; values that are not confirmed are marked."""
+    """Format a field with its unit."""
     text, column = part.cell(name), find_column(name)
     if not text or column is None:
         return ""
@@ -462,4 +463,4 @@ def _format_field(part: CasePart, name: str, *, personal: bool) -> str:
         shown = format_field_value(name, text)
     elif column.unit and shown == text:
         shown = f"{round_number(name, text)} {column.unit}"
-    return f"{shown} (suggested by {part.guesses[name]}, not confirmed)" if name in part.guesses else shown
+    return shown

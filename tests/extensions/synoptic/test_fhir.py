@@ -123,14 +123,14 @@ def test_every_report_is_valid_fhir(report: SynopticReport, patient: CasePatient
     assert "a note" not in text
 
 
-def test_the_patient_has_no_id_of_a_hospital_and_no_suggested_sex(user_folders: object) -> None:
-    patient = CasePatient(patient_id="Mueller_Hans_1953", sex="male", guesses={"sex": "dicom"})
+def test_the_patient_has_no_id_of_a_hospital_but_a_sex(user_folders: object) -> None:
+    patient = CasePatient(patient_id="Mueller_Hans_1953", sex="male")
     found = build_diagnostic_report(SynopticReport(), patient)["contained"][0]
-    assert found["gender"] == "unknown"
+    assert found["gender"] == "male"
     assert found["identifier"][0]["value"] == pseudonym("Mueller_Hans_1953")
     personal = build_diagnostic_report(SynopticReport(), patient, personal=True)["contained"][0]
     assert personal["identifier"][0]["value"] == "Mueller_Hans_1953"
-    assert personal["gender"] == "unknown"
+    assert personal["gender"] == "male"
 
 
 @pytest.mark.parametrize(("source", "notes"), [("", [{"text": "a detail"}]), ("model", None)])

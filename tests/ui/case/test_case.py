@@ -178,22 +178,25 @@ def five(someone, photos):
 
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monkeypatch):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 2, 1]
-    assert five.status == "Created a case of 5 images in 3 lesions."
+    values = "site of 3 lesions, laterality of 2 lesions"
+    assert five.status.startswith(
+        "Created a case of 5 images in 3 lesions. Values were read from the files: check them."
+    )
+    assert values in five.status
     assert five.case.patient.patient_id.startswith("P-")
     assert [row.number for row in map(five.row, five.dock.tree._top_items())] == ["1", "2", "3"]
     assert CaseStore.open_read_only(photos).case == five.case
     assert "P-0042/case.json" in five.dock.save_label.text()
-    # Guesses are shown and confirmed.
-    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso ?"
-    five.picks("L1")
-    five.clicks("lesion_confirm")
-    assert five.row(five.dock.tree.topLevelItem(0)).title == "Left back of the torso"
-    five.clicks("case_confirm")
-    assert not five.dock.confirm_button.isVisibleTo(five.dock)
+    # The values that were read stay listed in the menu.
+    five.dock.menu_button.menu().aboutToShow.emit()
+    next(entry for entry in five.dock.menu_button.menu().actions() if entry.text().startswith("Values")).trigger()
+    box = five.dock.window().findChild(QMessageBox, "case_notes")
+    assert values in box.informativeText()
+    box.reject()
     # The same folder again adds what is new.
     tiled = draw_tiled_photograph(photos / "forearm_right_2_macroscopic.tif")
     five.drops(photos)
-    assert five.status == "1 image added."
+    assert five.status.startswith("1 image added. Values were read")
     assert (len(five.case.lesions[1].images), five.notice) == (3, "")
     assert five.dock.minimumSizeHint().width() <= 340
     # The thumbnail of a photograph with tiles is not that of a slide, unless it is called one.
@@ -423,11 +426,11 @@ def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     assert (five.case.patient.age, len(five.case.lesions)) == (54, 4)
 
 
-def test_an_invalid_value_keeps_the_guess_and_belongs_to_its_lesion(five):
-    patient = five.case.patient.model_copy(update={"age": 54.0, "guesses": {"age": "table"}})
+def test_an_invalid_value_keeps_the_known_one_and_belongs_to_its_lesion(five):
+    patient = five.case.patient.model_copy(update={"age": 54.0})
     five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
     five.types("patient_age", "430")
-    assert (five.case.patient.age, dict(five.case.patient.guesses)["age"]) == (54, "table")
+    assert five.case.patient.age == 54
     # What the patient says of a lesion is known before a diagnosis.
     five.dock.lesion_page.show()
     five.picks("L1")
@@ -686,16 +689,23 @@ def test_corrections_of_a_read_only_case_are_saved_later_and_kept_for_a_missing_
     someone.waits()
     away = tmp_path / "away"
     away.mkdir()
-    (photos / "back_left_1_dermoscopy.png").rename(away / "renamed.png")
+    (photos / "back_left_1_dermoscopy.png").rename(away / "back_left_1_dermoscopy.png")
     someone.drops(photos)
     assert "1 image not found: back_left_1_dermoscopy.png" in someone.notice
     assert someone.case.find_image("I1").correction is not None
     someone.opens("I1")
     assert "was not found" in someone.status
-    someone.dock.controller.search_folder(away)
+    someone.dock.notice.label.linkActivated.emit("locate")
+    (dialog,) = someone.dock.window().findChildren(QFileDialog, "case_folder_dialog")
+    dialog.fileSelected.emit(str(away))
+    dialog.reject()
     someone.waits()
-    assert someone.notice == ""
-    assert someone.case.find_image("I1").path == away / "renamed.png"
+    assert (someone.notice, someone.status) == ("", f"1 image found in {away}.")
+    assert someone.case.find_image("I1").path == away / "back_left_1_dermoscopy.png"
+    someone.types("patient_age", "54")
+    someone.clicks("case_undo")
+    someone.waits()
+    assert CaseStore.open_read_only(photos).case.find_image("I1").path == away / "back_left_1_dermoscopy.png"
 
 
 @pytest.mark.path
@@ -864,9 +874,7 @@ def test_no_control_moves_while_a_case_is_filled_in(five):
     dock = five.dock
     states = {
         "a lesion": lambda: five.picks("L1"),
-        "confirmed": lambda: five.clicks("lesion_confirm"),
         "an image": lambda: five.picks(five.case.lesions[0].images[0].id),
-        "all confirmed": lambda: five.clicks("case_confirm"),
         **list_message_states(dock.status),
         "the lesion again": lambda: five.picks("L1"),
         "a notice": lambda: dock.notice.set_text(LONG_TEXT),

@@ -101,12 +101,12 @@ def test_lesion_numbers_follow_the_files_if_unique():
     assert number_lesions(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
 
 
-def test_rows_show_guesses_missing_files_and_unassigned_images(tmp_path):
-    image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic", guesses={"modality": "name"})
+def test_rows_show_missing_files_and_unassigned_images(tmp_path):
+    image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic")
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
     assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "Not assigned")]
-    assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
+    assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic", "missing")]
 
 
 @pytest.mark.path

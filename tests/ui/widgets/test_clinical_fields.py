@@ -49,7 +49,7 @@ def test_dates_of_any_notation_are_stored_in_one(field, qtbot):
     assert "2026-05-31 or 31.5.2026" in field.fault
     field.clear_edits()
 
-    field.show_value("2026-03-01", None, editable=True)
+    field.show_value("2026-03-01", editable=True)
     field.findChild(QToolButton, "image_taken_on_calendar").click()
     calendar = QApplication.activePopupWidget().findChild(QCalendarWidget)
     assert calendar.selectedDate() == QDate(2026, 3, 1)

@@ -81,10 +81,10 @@ def build_diagnostic_report(
 
 
 def _build_patient(patient: CasePatient, *, personal: bool) -> Resource:
-    """Return the id of a patient, and the sex if it is confirmed."""
+    """Return the id of a patient, and the sex."""
     patient_id = _clean(show_patient_id(patient.patient_id, personal=personal))
     identifier = {"identifier": [{"system": "urn:napari-melanoma:patient", "value": patient_id}]}
-    is_known = patient.sex in ("female", "male") and "sex" not in patient.guesses
+    is_known = patient.sex in ("female", "male")
     return {
         "resourceType": "Patient",
         "id": "patient",

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion
-from napari_melanoma.case.store import CASE, CaseStore
+from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion, set_paths
+from napari_melanoma.case.store import CASE, CaseStore, locate_images
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
@@ -32,6 +33,7 @@ class CaseController(QObject):
 
     opened = Signal()
     changed = Signal()
+    located = Signal(str)  # how many missing images were found
     failed = Signal(object)  # Exception
 
     def __init__(self, parent: QObject) -> None:
@@ -45,6 +47,9 @@ class CaseController(QObject):
         self._open_jobs = LatestJobQueue(self)
         self._open_jobs.succeeded.connect(self._on_opened)
         self._open_jobs.failed.connect(self._on_open_failed)
+        self._locate_jobs = LatestJobQueue(self)
+        self._locate_jobs.succeeded.connect(self._on_located)
+        self._locate_jobs.failed.connect(self.failed)
 
     @property
     def case(self) -> Case | None:
@@ -73,11 +78,24 @@ class CaseController(QObject):
         """Save and close the case; a case that is being opened is closed, too."""
         self.saver.run_when_saved(self._close_store)
 
-    def search_folder(self, folder: Path) -> None:
-        """Search a folder for missing images."""
-        store = self.store
-        if store is not None:
-            self._replace_store(lambda: partial(_search_folder, store, folder) if store is self.store else None)
+    def locate_images(self, folder: Path) -> None:
+        """Find the missing images in the folder where they are now."""
+        store, case = self.store, self.case
+        if store is not None and case is not None:
+            self._locate_jobs.submit("locate", lambda: lambda run: (store, folder, locate_images(case, folder)))
+
+    def _on_located(self, located: tuple[CaseStore, Path, dict[str, Path]]) -> None:
+        store, folder, paths = located
+        if store is not self.store or self.history is None:
+            return
+        store.missing = {name: text for name, text in store.missing.items() if name not in paths}
+        self.history.amend(set_paths(self.history.case, paths))
+        if self.is_editable:
+            self.saver.schedule_save()
+        self.changed.emit()
+        self.saver.saved.emit()
+        found, rest = format_count(len(paths), "image"), len(store.missing)
+        self.located.emit(f"{found} found in {folder}.{f' {rest} still missing.' if rest else ''}")
 
     def edit(self, case: Case, description: str, key: str = "") -> bool:
         """Change the case as an undo step, and save it soon; return False if it is unchanged or read-only.
@@ -168,8 +186,6 @@ class CaseController(QObject):
         self.saver.set_store(store)
         self.opened.emit()
         self.saver.saved.emit()
-        if store is not None and (store.found or store.missing):
-            self.saver.save(overwrite=False, force=True)  # store the new locations of images
 
 
 def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
@@ -181,11 +197,6 @@ def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> Case
 
 def _create_case(folder: Path, case: Case | None, run: RunContext) -> CaseStore:
     return CaseStore.create(folder, case)
-
-
-def _search_folder(store: CaseStore, folder: Path, run: RunContext) -> CaseStore:
-    store.search_folders([folder])
-    return store
 
 
 def _close_case(store: CaseStore, run: RunContext) -> None:
@@ -272,12 +283,12 @@ def copy_kept_parts(case: Case, source: Case) -> Case:
 
 
 def copy_masks(case: Case, source: Case) -> Case:
-    """Return a case with the corrections, results and scales that its images have in ``source``."""
+    """Return a case with the paths, corrections, results and scales that its images have in ``source``."""
     current = {image.id: image for _, image in source.iterate_images()}
     for _, image in case.iterate_images():
         other = current.get(image.id)
         if other is not None and other != image:
-            values = {name: getattr(other, name) for name in ("results", "mpp_x", "mpp_y")}
+            values = {name: getattr(other, name) for name in ("path", "results", "mpp_x", "mpp_y")}
             case = set_correction(set_image(case, image.id, **values), image.id, other.correction)
     return case
 
@@ -343,14 +354,9 @@ class CaseSaver(QObject):
         self._open_case_state.pending = self._case()
         self._save_timer.start()
 
-    def save(self, *, overwrite: bool = False, force: bool = False) -> None:
-        """Save at once.
-
-        ``overwrite``: also if another program has changed the file. ``force``: also if the case has not changed.
-        """
+    def save(self, *, overwrite: bool = False) -> None:
+        """Save at once; ``overwrite``: also if another program has changed the file."""
         self._save_timer.stop()
-        if force:
-            self._saved_case = None
         self._save_jobs.submit("save", partial(self._prepare, overwrite))
 
     def run_when_saved(self, function: Callable[[], None], name: str = "") -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QAbstractButton,
     QLabel,
     QMenu,
     QPushButton,
@@ -53,7 +52,6 @@ from napari_melanoma.ui.widgets.style import (
     fill_column,
     named,
     quiet_label,
-    reserve_space,
     row,
     scroll_area,
     section,
@@ -109,9 +107,6 @@ class CaseControls(SectionDock):
         self.notice.label.setTextFormat(Qt.TextFormat.RichText)
         self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
-        self.confirm_button = tool_button(
-            "case_confirm", "Confirm all suggestions", "Confirm all suggested values of this case"
-        )
         self.tree = CaseTree(self.icons, self.pictures.get)
         self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
         self.add_image_button = tool_button(
@@ -179,9 +174,7 @@ class CaseControls(SectionDock):
         column.addWidget(self.image_page)
         column.addStretch(1)
         self._scroll = scroll_area(self._body, "case_scroll")
-        self._head = row(
-            self.title, self.confirm_button, self.undo_button, self.redo_button, self.menu_button, stretch=0
-        )
+        self._head = row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(6, 6, 6, 6)
         whole.setSpacing(4)
@@ -257,7 +250,7 @@ class CaseWelcome(Welcome):
             "<p style='font-size: 14pt'>Drop the images of one patient here,</p>"
             f"<p style='font-size: 11pt'>or {links['folder']}, {links['open']}, {links['new']}, "
             f"or {links['sample']}.</p>"
-            "<p>Lesions, sites and modalities are suggested from names, tables and headers, for you to confirm. "
+            "<p>Lesions, sites and modalities are read from names, tables and headers; a note lists them. "
             f"All changes are saved automatically.</p>{recent_cases}"
         )
 
@@ -285,9 +278,6 @@ class LesionPage(QWidget):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
-        self.confirm_button = tool_button(
-            "lesion_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
-        )
         self.body_map = BodyMap(icons)
         self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
         self.comparison_label.setToolTip("")
@@ -323,7 +313,7 @@ class LesionPage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        column.addWidget(row(self.title, self.confirm_button, stretch=0))
+        column.addWidget(self.title)
         for part in self.sections:
             column.addWidget(part)
         self._icons, self._column = icons, column
@@ -347,7 +337,6 @@ class LesionPage(QWidget):
         self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
-        update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
         return self.risk.show_lesion(case, lesion)
 
     def show_other_findings(self, text: str) -> None:
@@ -387,9 +376,6 @@ class ImagePage(QWidget):
         super().__init__()
         self.title = named(create_heading(), "image_title", "Selected image")
         self.title.setToolTip("")
-        self.confirm_button = tool_button(
-            "image_confirm", "Confirm the suggestions", "Confirm all suggested values", "confirm"
-        )
         self.lesion_combo = named(
             NoWheelComboBox(), "image_lesion", "Lesion", "The lesion of this image; same as dragging it there"
         )
@@ -398,7 +384,7 @@ class ImagePage(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 0, 0, 0)  # as in a section
         column.setSpacing(4)
-        column.addWidget(row(self.title, self.confirm_button, stretch=0))
+        column.addWidget(self.title)
         column.addWidget(quiet_label("Lesion"))
         column.addWidget(self.lesion_combo)
         column.addWidget(self.form)
@@ -411,16 +397,12 @@ class ImagePage(QWidget):
         self.lesion_combo.clear()
         numbers = number_lesions(case)
         for other in case.lesions:
-            guess = " ?" if other is lesion and "lesion" in image.guesses else ""
-            self.lesion_combo.addItem(
-                f"{numbers[other.id]}  {formatting.format_site(other).removesuffix(' ?')}{guess}", other.id
-            )
+            self.lesion_combo.addItem(f"{numbers[other.id]}  {formatting.format_site(other)}", other.id)
         self.lesion_combo.addItem("Not assigned", NO_LESION)
         self.lesion_combo.addItem("New lesion", NEW_LESION)
         self.lesion_combo.setCurrentIndex(self.lesion_combo.findData(NO_LESION if lesion is None else lesion.id))
         self.lesion_combo.setEnabled(editable)
         self.form.show_part(image, editable)
-        update_confirm_button(self.confirm_button, len(image.guesses), editable)
 
     def _on_lesion(self, index: int) -> None:
         self.lesion_chosen.emit(str(self.lesion_combo.currentData()))
@@ -441,14 +423,6 @@ def _create_elided_label() -> QElidingLabel:
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
-
-
-def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -> None:
-    """Show the number of guesses to confirm; hidden without guesses."""
-    reserve_space(button)
-    button.setText(f"{format_count(count, 'suggestion')} ✓")
-    button.setVisible(count > 0)
-    button.setEnabled(editable)
 
 
 class CaseRiskSection(QWidget):

@@ -14,7 +14,7 @@ from qtpy.QtGui import QDesktopServices, QShowEvent
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.comparison import CaseComparison
 from napari_melanoma.ui.case.controller import CaseController
-from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls, update_confirm_button
+from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
 from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
 from napari_melanoma.ui.case.formatting import format_notice
 from napari_melanoma.ui.case.images import CaseImageViewer
@@ -83,8 +83,8 @@ class CaseDock(CaseControls):
         self.controller.saver.saved.connect(self._on_saved)
         self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
         self.pictures.value_read.connect(self.tree.viewport().update)
-        for part in (self.editor, self.importer, self.image_viewer):
-            part.message.connect(self.status.show_message)
+        for message in (self.editor.message, self.importer.message, self.image_viewer.message, self.controller.located):
+            message.connect(self.status.show_message)
         self.report_button.clicked.connect(self._on_report)
         self.tray_button.clicked.connect(self._on_tray)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
@@ -100,19 +100,14 @@ class CaseDock(CaseControls):
         editor = self.editor
         self.patient_form.edited.connect(editor.set_patient)
         self.patient_form.rejected.connect(editor.revert_patient)
-        self.patient_form.confirmed.connect(editor.confirm_patient)
         for form in (*self.lesion_page.forms, self.image_page.form):
             form.edited.connect(editor.set_part)
             form.rejected.connect(editor.revert_part)
-            form.confirmed.connect(editor.confirm_part)
         for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
             form.editing_finished.connect(self._on_editing_paused)
         self.lesion_page.body_map.site_chosen.connect(editor.set_site)
         self.lesion_page.body_map.lesion_chosen.connect(self._show_rows)
         self.image_page.lesion_chosen.connect(self._on_lesion_chosen)
-        for button in (self.lesion_page.confirm_button, self.image_page.confirm_button):
-            button.clicked.connect(lambda checked=False: editor.confirm_part())
-        self.confirm_button.clicked.connect(lambda checked=False: editor.confirm_all())
         editor.lesion_added.connect(self._show_rows)
         self.tree.current_changed.connect(self._on_selected)
         self.tree.itemSelectionChanged.connect(self._show_actions)
@@ -169,7 +164,6 @@ class CaseDock(CaseControls):
         if case is None:
             return
         self.pictures.set_images({image.path: image.is_slide for _, image in case.iterate_images()})
-        update_confirm_button(self.confirm_button, formatting.count_guesses(case), self.controller.is_editable)
         self.patient_form.show_part(case.patient, self.controller.is_editable)
         self._show_rows()
         self._show_details()

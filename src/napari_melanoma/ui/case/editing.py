@@ -15,7 +15,6 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title
-from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.case.controls import NEW_LESION
 from napari_melanoma.ui.case.tree import NO_LESION
 from napari_melanoma.ui.shared_state import case_rows
@@ -82,31 +81,6 @@ class CaseEditor(QObject):
             text = f"Lesion {self._lesion_number(lesion)}: {site_title(site, laterality)}"
             if self._edit(lambda case: model.set_lesion(case, lesion, **values), text):
                 self.message.emit(f"{text}.")
-
-    def confirm_patient(self, name: str) -> None:
-        """Confirm a suggested value of the patient."""
-        self._edit(lambda case: model.confirm(case, "", name), f"patient's {_format_field_name(name)} confirmed")
-
-    def confirm_part(self, name: str = "") -> None:
-        """Confirm suggested values of the selected lesion or image."""
-        part, fields = self._tree.current_id, [name] if name else []
-        self._edit(lambda case: model.confirm(case, part, *fields), "suggestions confirmed")
-
-    def confirm_all(self) -> None:
-        """Confirm all suggested values of the case."""
-        case = self._controller.case
-        if case is None:
-            return
-        text = f"{format_count(formatting.count_guesses(case), 'suggestion')} confirmed"
-        ids = ["", *(lesion.id for lesion in case.lesions), *(image.id for _, image in case.iterate_images())]
-
-        def confirm_parts(case: Case) -> Case:
-            for part in ids:
-                case = model.confirm(case, part)
-            return case
-
-        if self._edit(confirm_parts, text):
-            self.message.emit(f"{text}.")
 
     def add_lesion(self) -> None:
         """Add a lesion, and select it."""

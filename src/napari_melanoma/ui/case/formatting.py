@@ -24,15 +24,13 @@ SECONDS_UP_TO = 60  # longer times are formatted by ``format_time_ago``
 
 
 def format_modality(image: CaseImage) -> str:
-    """Format the modality of an image, such as ``dermoscopic``, with a question mark for a guess."""
-    modality = SHORT_MODALITIES.get(image.modality, image.modality) or "modality unknown"
-    return f"{modality} ?" if "modality" in image.guesses else modality
+    """Format the modality of an image, such as ``dermoscopic``."""
+    return SHORT_MODALITIES.get(image.modality, image.modality) or "modality unknown"
 
 
 def format_site(lesion: CaseLesion) -> str:
-    """Format the site of a lesion, such as ``Left upper back``, with a question mark for a guess."""
-    site = site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
-    return f"{site} ?" if {"site", "sub_site", "laterality"} & lesion.guesses.keys() else site
+    """Format the site of a lesion, such as ``Left upper back``."""
+    return site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
 
 
 def summarize_lesion(lesion: CaseLesion) -> str:
@@ -57,12 +55,6 @@ def create_body_marks(case: Case) -> list[BodyMark]:
         )
         for lesion in case.lesions
     ]
-
-
-def count_guesses(case: Case) -> int:
-    """Count the unconfirmed guesses of patient, lesions and images."""
-    parts = (case.patient, *case.lesions, *(image for _, image in case.iterate_images()))
-    return sum(len(part.guesses) for part in parts)
 
 
 def format_saved_ago(seconds: float) -> str:
@@ -94,7 +86,7 @@ def format_notice(controller: CaseController, link: Callable[[str, str], str]) -
     missing = [image.path.name for _, image in case.iterate_images() if image.id in store.missing]
     if missing:
         names, count = html.escape(format_names(missing)), format_count(len(missing), "image")
-        return f"{count} not found: {names}. All data are kept; {link('look', 'search for the files')}."
+        return f"{count} not found: {names}. All data are kept; {link('locate', 'locate folder')}."
     return ""
 
 

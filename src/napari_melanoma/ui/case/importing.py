@@ -14,10 +14,10 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
 
 from napari_melanoma.case.image_assignment import file_images
-from napari_melanoma.case.model import Case, add_images, confirm
+from napari_melanoma.case.model import Case
 from napari_melanoma.case.store import CASE
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case.controls import RECENT_LINK
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
@@ -109,10 +109,11 @@ class CaseImporter(QObject):
             "folder": partial(choose, "Folder of one patient's images", lambda path: self.add_paths([path])),
             "open": partial(choose, "Folder of a case", self._controller.open),
             "new": partial(choose, "Folder for a new case", self._controller.create),
-            "look": partial(choose, "Folder to search for missing images", self._controller.search_folder),
+            "locate": partial(choose, "Folder of the missing images", self._controller.locate_images),
             "sample": partial(choose, "Folder for the sample case", self._create_sample),
             "show": self._show_folder,
             "notes": self._show_notes,
+            "values": self._show_values,
             "close": self._controller.close,
         }
         if link in slots:
@@ -131,6 +132,8 @@ class CaseImporter(QObject):
         """Fill the menu with the current entries."""
         menu.clear()
         entries = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
+        if self._controller.case is not None and self._controller.case.imports:
+            entries["values"] = "Values read from files ..."
         entries |= {"show": "Show the case folder", "close": "Close the case"}
         for link, text in entries.items():
             menu.addAction(text).triggered.connect(partial(self._on_entry, link))
@@ -176,7 +179,7 @@ class CaseImporter(QObject):
 
     def _on_collected(self, imported: CaseImportResult) -> None:
         """Add the images to the open case, or create a case from them."""
-        self._notes = imported.notes
+        self._notes = (*imported.patient.notes, *imported.notes)
         case = self._controller.case
         if case is not None and self._controller.store is not None:
             self._add(imported, case)
@@ -201,11 +204,9 @@ class CaseImporter(QObject):
 
     def _add(self, imported: CaseImportResult, case: Case) -> None:
         previous_count = case.images_numbered
-        if imported.request.lesion and any(lesion.id == imported.request.lesion for lesion in case.lesions):
-            after = _add_to_lesion(case, imported, imported.request.lesion)
-        else:
-            assigned = file_images(case, imported.patient.images)
-            after, self._notes = assigned.case, (*imported.notes, *assigned.notes)
+        lesion = imported.request.lesion if imported.request.lesion in {one.id for one in case.lesions} else ""
+        assigned = file_images(case, imported.patient.images, lesion)
+        after, self._notes = assigned.case, (*assigned.notes, *imported.notes)
         count = after.images_numbered - previous_count
         new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > previous_count]
         self._controller.edit(after, f"{format_count(count, 'image')} added")
@@ -226,15 +227,23 @@ class CaseImporter(QObject):
     def _on_opened(self) -> None:
         store = self._controller.store
         if store is not None:
-            self.message.emit(self._opened_message or format_names(store.found.values(), max_names=1))
+            self.message.emit(self._opened_message)
         self._opened_message, self._pending_case = "", None
 
     def _show_notes(self) -> None:
+        lines = [f"{source} {note}" for source, note in self._notes]
+        self._show_lines(f"{format_count(len(lines), 'note')} on the added files.", lines)
+
+    def _show_values(self) -> None:
+        case = self._controller.case
+        self._show_lines("Values that were read from files.", () if case is None else case.imports)
+
+    def _show_lines(self, title: str, lines: Sequence[str]) -> None:
         box = QMessageBox(self._dock.window())
         box.setObjectName("case_notes")
         box.setWindowTitle("Case")
-        box.setText(f"{format_count(len(self._notes), 'note')} on the added files.")
-        box.setInformativeText("\n".join(f"{source} {note}" for source, note in self._notes))
+        box.setText(title)
+        box.setInformativeText("\n".join(lines))
         box.finished.connect(box.deleteLater)
         box.open()
 
@@ -279,16 +288,6 @@ class CaseImportResult:
     patient: CollectedPatient
     notes: tuple[Note, ...]
     several_patients: bool = False
-
-
-def _add_to_lesion(case: Case, result: CaseImportResult, lesion: str) -> Case:
-    """Add images to the lesion on which they were dropped, even if their names suggest another lesion."""
-    existing = {image.content for _, image in case.iterate_images() if image.content}
-    imported = file_images(Case(), result.patient.images).case
-    images = [image for _, image in imported.iterate_images() if image.content not in existing]
-    for image in images:
-        imported = confirm(imported, image.id, "lesion")
-    return add_images(case, [imported.find_image(image.id) for image in images], lesion)
 
 
 class CaseImageCollector(QObject):
@@ -348,7 +347,7 @@ class CaseImageCollector(QObject):
         ]
         patients = matching or list(collected.patients)
         if len(patients) == 1:
-            self.collected.emit(CaseImportResult(request, patients[0], (*collected.notes, *patients[0].notes)))
+            self.collected.emit(CaseImportResult(request, patients[0], collected.notes))
         else:
             self._open_patient_dialog(request, patients, collected.notes)
 
@@ -386,7 +385,7 @@ class CaseImageCollector(QObject):
         self, request: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
     ) -> None:
         patient = choices[chosen]
-        self.collected.emit(CaseImportResult(request, patient, (*notes, *patient.notes), several_patients=True))
+        self.collected.emit(CaseImportResult(request, patient, notes, several_patients=True))
 
 
 def _describe_patient(number: int, patient: CollectedPatient) -> str:

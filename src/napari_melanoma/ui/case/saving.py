@@ -118,7 +118,7 @@ class CaseCorrectionSaver(QObject):
     def _on_saved(self, session: PhotographSession, image_id: str, state: ResultState, saved: Case) -> None:
         case, new = self._controller.case, saved.find_image(image_id)
         current = _find_image(case, image_id)
-        if case is None or current is None or current.content != new.content:
+        if case is None or current is None or current.path != new.path:
             return
         self._saved_states[session.identity] = state
         self._in_sync.add(session.identity)

@@ -17,7 +17,6 @@ from napari_melanoma.ui.body_map.widget import DARK_COLORS
 from napari_melanoma.ui.case import formatting
 from napari_melanoma.ui.sections.prediction.view import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
-from napari_melanoma.ui.widgets.clinical_fields import describe_guess
 from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
 from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
@@ -363,7 +362,6 @@ def _create_lesion_row(
 def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     is_missing = image.id in missing
     state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
-    tips = [str(image.path), *(describe_guess(origin) for name, origin in image.guesses.items() if name == "modality")]
-    tips.append("The file is missing." if is_missing else "Double click or press Enter to open it.")
+    tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
     title = " · ".join(filter(None, (formatting.format_modality(image), image.taken_on)))
-    return CaseRow(image.id, title, image.path.name, state, path=image.path, tip="\n".join(tips))
+    return CaseRow(image.id, title, image.path.name, state, path=image.path, tip=tip)

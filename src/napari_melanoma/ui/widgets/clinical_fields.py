@@ -17,17 +17,9 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import CasePart, Origin
-
+    from napari_melanoma.case.model import CasePart
 
 PartKind = Literal["patient", "lesion", "image"]
-ORIGINS: dict[Origin, str] = {
-    "name": "the file name",
-    "content": "the content of the file",
-    "dicom": "the DICOM header",
-    "exif": "the EXIF metadata",
-    "table": "the table",
-}
 MIN_LETTERS = 4  # minimum width of a control, in characters
 EMPTY = "unknown"
 Check = Callable[[Column, str], str]  # returns the error message of a value; empty if it is valid
@@ -69,18 +61,12 @@ def parse_day(text: str) -> str:
         return ""
 
 
-def describe_guess(origin: Origin) -> str:
-    """Describe the source of a suggested value."""
-    return f"Suggested from {ORIGINS[origin]}, not confirmed."
-
-
 class CaseField(QWidget):
-    """The control for a column of the table, with its label, error message and button to confirm a suggestion."""
+    """The control for a column of the table, with its label and error message."""
 
     edited = Signal(str, str)  # column, text
     rejected = Signal(str)  # column
     editing_finished = Signal()
-    confirmed = Signal(str)  # column
 
     def __init__(self, part: PartKind, column: Column, check: Check = check_value) -> None:
         super().__init__()
@@ -94,17 +80,13 @@ class CaseField(QWidget):
         self.control = self._make_control()
         named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nLeave empty if unknown.")
         self.label.setBuddy(self.control)
-        self._confirm_button = tool_button(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
-        self._confirm_button.setFixedWidth(24)
         self._calendar_button = tool_button(f"{part}_{column.name}_calendar", "Calendar", "Choose the date", "▾")
         self._calendar_button.setVisible(column == DAY_COLUMN)
         self._calendar_button.clicked.connect(self._choose_day)
         self._fault = named(WrappedLabel(), f"{part}_{column.name}_fault", f"Error in {column.title}")
         self._fault.setProperty("fault", True)
         self._fault.hide()
-        self._confirm_button.hide()
         self._lay_out()
-        self._confirm_button.clicked.connect(self._on_confirm)
 
     def _make_control(self) -> QLineEdit | NoWheelComboBox:
         if self.column.kind in ("word", "yes_no"):
@@ -132,11 +114,10 @@ class CaseField(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(2)
         grid.setVerticalSpacing(1)
-        grid.addWidget(self.label, 0, 0, 1, 3)
+        grid.addWidget(self.label, 0, 0, 1, 2)
         grid.addWidget(self.control, 1, 0)
         grid.addWidget(self._calendar_button, 1, 1)
-        grid.addWidget(self._confirm_button, 1, 2)
-        grid.addWidget(self._fault, 2, 0, 1, 3)
+        grid.addWidget(self._fault, 2, 0, 1, 2)
         grid.setColumnStretch(0, 1)
 
     @property
@@ -155,11 +136,8 @@ class CaseField(QWidget):
         """The error message; empty if the value is valid."""
         return self._check(self.column, self.text)
 
-    def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
-        """Show the value in the case without emitting signals; invalid input stays, so that it can be corrected.
-
-        ``origin``: the source of a suggested value; None for other values.
-        """
+    def show_value(self, text: str, editable: bool) -> None:
+        """Show the value in the case without emitting signals; invalid input stays, so that it can be corrected."""
         if isinstance(self.control, NoWheelComboBox):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)
@@ -171,10 +149,6 @@ class CaseField(QWidget):
             self._previous_text = self._previous_text if self._is_edited else text
             self.control.setReadOnly(not editable)
             self._calendar_button.setEnabled(editable)
-        self._confirm_button.setVisible(origin is not None)
-        self._confirm_button.setEnabled(editable)
-        if origin is not None:
-            self._confirm_button.setToolTip(f"{describe_guess(origin)} Press to confirm.")
         self._show_fault()
 
     def clear_edits(self) -> None:
@@ -226,10 +200,6 @@ class CaseField(QWidget):
         self._on_edited()
         self._on_editing_finished()
 
-    def _on_confirm(self) -> None:
-        self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button is hidden and loses the focus
-        self.confirmed.emit(self.column.name)
-
     def _show_fault(self) -> None:
         fault = self.fault
         self._fault.setText(fault)
@@ -243,7 +213,6 @@ class CaseForm(QWidget):
     edited = Signal(str, str)
     rejected = Signal(str)
     editing_finished = Signal()
-    confirmed = Signal(str)
 
     def __init__(self, part: PartKind, rows: FieldRows, name: str) -> None:
         super().__init__()
@@ -265,7 +234,6 @@ class CaseForm(QWidget):
                 widget.edited.connect(self.edited)
                 widget.rejected.connect(self.rejected)
                 widget.editing_finished.connect(self.editing_finished)
-                widget.confirmed.connect(self.confirmed)
 
     @property
     def faults(self) -> list[str]:
@@ -279,7 +247,7 @@ class CaseForm(QWidget):
             self.clear_edits()
         self._shown_id = shown
         for name, field in self.fields.items():
-            field.show_value(part.cell(name), part.guesses.get(name), editable)
+            field.show_value(part.cell(name), editable)
 
     def clear_edits(self) -> None:
         """Discard invalid input, before another patient, lesion or image is shown."""

@@ -116,7 +116,7 @@ class PatientForm(QWidget):
         self._row = dict(row)
         for name, field in self.fields.items():
             field.clear_edits()
-            field.show_value(self._row.get(name, ""), None, True)
+            field.show_value(self._row.get(name, ""), True)
 
     def show_origin(self, case: str, *, changed: bool) -> None:
         """Show the case that the values come from."""
