@@ -24,7 +24,6 @@ from napari_melanoma.core.plugins import Family
 from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 from napari_melanoma.models.graphs import convert_requested
-from napari_melanoma.slides.tissue_classifier.worker_requests import encode_blocks, open_encoder
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.worker_requests import ClassificationRequests, PromptRequests
@@ -298,7 +297,6 @@ def embed_photograph(arguments: dict[str, Any], run: RunContext) -> dict[str, An
     return {}
 
 
-ENCODER_VERBS: tuple[Handler, ...] = (open_encoder, encode_blocks)
 VERBS: tuple[Handler, ...] = (
     prepare_segmenter,
     prepare_classifier,
@@ -312,7 +310,6 @@ VERBS: tuple[Handler, ...] = (
     classify_case,
     rate,
     embed_photograph,
-    *ENCODER_VERBS,
 )
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.evaluation.map_difference import FACT, MIN_CELLS, MapDifference, UnpaintedCells
+from napari_melanoma.evaluation.map_difference import MIN_CELLS, MapDifference, UnpaintedCells
 from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED_TABLE
 
 CELLS = 100  # of each class; those of a class are in a tile of their own
@@ -50,7 +50,6 @@ def test_a_class_that_differs_widely_is_named_with_its_places() -> None:
     assert (first.image, first.cells, first.painted, first.network) == ("b", 31, "fat", "tumor")
     assert first.center == (0.0, 32.0 * (CELLS + 15))
     assert (second.image, second.cells) == ("a", 5)
-    assert MapDifference.from_json({FACT: difference.to_json()}) == difference
 
 
 def test_uncertain_cells_and_classes_with_few_cells_do_not_count() -> None:
@@ -62,9 +61,7 @@ def test_uncertain_cells_and_classes_with_few_cells_do_not_count() -> None:
     assert "were not compared between the strokes" in none.describe()
 
 
-def test_missing_and_damaged_values(tmp_path: Path) -> None:
-    assert MapDifference.from_json({}) is None
-    assert MapDifference.from_json({FACT: {"cells": 1, "share": 0, "classes": [], "places": [{}]}}) is None
+def test_missing_and_damaged_cells(tmp_path: Path) -> None:
     assert UnpaintedCells.read(tmp_path) is None
     (tmp_path / UNPAINTED_TABLE).write_text("image_id,row\nt,x\n")
     with pytest.raises(RunError, match="cannot be read"):

@@ -88,6 +88,8 @@ def fit(
         find_painted_slides,
         fit_tissue_classifier,
     )
+    from napari_melanoma.slides.tissue_classifier.encoder_files import remember_encoder
+    from napari_melanoma.slides.tissue_classifier.published_features import is_published
 
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": _parse_roles(role or ())}
     chosen = TissueFitOptions.parse(values, "the command line")
@@ -100,6 +102,8 @@ def fit(
         current.report.emit("candidate", _describe(candidate), **_values(candidate))
     for warning in classifier.validation.warnings:
         current.report.emit("warning", f"warning: {warning}", warning=warning)
+    if chosen.weights is not None and is_published(classifier.source):
+        remember_encoder(classifier.source, chosen.weights)
     names = [path.name for path in paths] if name_slides else []
     bundle = write_tissue_bundle(out, classifier, slide_names=names)
     best = classifier.validation

@@ -6,7 +6,7 @@ The true class of these cells is unknown. Where the painted classifier is certai
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -144,20 +144,6 @@ class MapDifference:
     def to_json(self) -> dict[str, Any]:
         """Return the values for ``comparison.json``."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Self | None:
-        """Read the values from the facts of a comparison; None if they are missing or damaged."""
-        try:
-            found = facts[FACT]
-            classes = tuple(ClassDifference(**one) for one in found["classes"])
-            places = tuple(
-                DifferentPlace(**{**one, "center": (float(one["center"][0]), float(one["center"][1]))})
-                for one in found["places"]
-            )
-            return cls(int(found["cells"]), float(found["share"]), classes, places)
-        except (KeyError, TypeError, ValueError, IndexError):
-            return None
 
 
 def _most_frequent(values: Sequence[str] | NDArray[np.str_]) -> str:

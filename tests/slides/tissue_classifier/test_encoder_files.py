@@ -1,122 +1,50 @@
-"""Recognize the file of an encoder, and remember that its license was accepted."""
+"""The file of an encoder is found again by the fingerprint of its features."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
+from napari_melanoma.core.files import write_json
+from napari_melanoma.core.parsing import read_json
+from napari_melanoma.models.published_encoders import hash_weights
 from napari_melanoma.slides.tissue_classifier.encoder_files import (
-    ENCODERS_FILE,
-    UNKNOWN_LICENCE,
-    EncoderFile,
     _encoders_path,
-    accept_encoder,
-    describe_encoder,
     find_weights,
-    guess_by_path,
-    guess_encoder,
-    inspect_encoder,
-    list_encoder_names,
-    read_accepted,
+    read_encoders,
+    remember_encoder,
 )
-from napari_melanoma.slides.tissue_classifier.published_features import is_published
+from napari_melanoma.slides.tissue_classifier.published_features import fingerprint_features
 
-SCALE = {"blocks.0.ls1.gamma": (8,)}
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    width: int
-    side: int
-    expected: str
-    tokens: int = 197
-    registers: int = 0
-    prefix: str = ""
-    others: dict[str, tuple[int, ...]] = field(default_factory=lambda: SCALE)
-
-
-CASES = [
-    Case("DINOv2 small", 384, 14, "timm:vit_small_patch14_dinov2", tokens=1370),
-    Case("DINOv2 giant with registers", 1536, 14, "timm:vit_giant_patch14_reg4_dinov2", tokens=1369, registers=4),
-    Case("H-optimus-0 has the same shape with fewer positions", 1536, 14, "h-optimus-0", tokens=257, registers=4),
-    Case("UNI", 1024, 16, "uni"),
-    Case("UNI2", 1536, 14, "uni2-h", registers=8),
-    Case("Virchow2", 1280, 14, "virchow2", registers=4),
-    Case("GigaPath", 1536, 16, "gigapath"),
-    Case("CONCH", 768, 16, "conch", prefix="visual.trunk."),
-    Case("a transformer of ImageNet", 1024, 16, "", others={}),
-    Case("another width", 200, 14, "", tokens=1370),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_an_encoder_is_recognized_by_its_tensors(case: Case) -> None:
-    shapes = {
-        "patch_embed.proj.weight": (case.width, 3, case.side, case.side),
-        "pos_embed": (1, case.tokens, case.width),
-        **({"reg_token": (1, case.registers, case.width)} if case.registers else {}),
-        **case.others,
-    }
-    assert guess_encoder({f"{case.prefix}{name}": shape for name, shape in shapes.items()}) == case.expected
-
-
-def test_other_networks_are_not_recognized() -> None:
-    assert guess_encoder({"conv1.weight": (64, 3, 7, 7)}) == ""
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("hub/models--MahmoodLab--UNI/snapshots/1/pytorch_model.bin", "uni"),
-        ("hub/models--MahmoodLab--UNI2-h/pytorch_model.bin", "uni2-h"),
-        ("weights/virchow2/pytorch_model.bin", "virchow2"),
-        ("university/pytorch_model.bin", ""),
-    ],
-)
-def test_an_encoder_is_recognized_by_its_folder(path: str, expected: str) -> None:
-    assert guess_by_path(Path(path)) == expected
-
-
-def test_the_license_of_listed_encoders_is_known() -> None:
-    for name in list_encoder_names():
-        terms = describe_encoder(name)
-        assert is_published(name)
-        assert terms.page.startswith("https://")
-        assert terms.licence != UNKNOWN_LICENCE
-    assert describe_encoder("timm:vit_small_patch14_reg4_dinov2").title == "DINOv2 ViT-S/14 with registers"
-    assert describe_encoder("timm:resnet50").licence == UNKNOWN_LICENCE
+NAME = "timm:vit_small_patch14_dinov2"
 
 
 @pytest.fixture
-def encoder(tmp_path: Path, user_folders: Path) -> EncoderFile:
-    weights = tmp_path / "model.safetensors"
-    tensors = {"patch_embed.proj.weight": (384, 3, 14, 14), "pos_embed": (1, 1370, 384)}
-    save_file({name: np.zeros(shape, np.float16) for name, shape in tensors.items()}, weights)
-    return inspect_encoder(weights)
+def weights(tmp_path: Path, user_folders: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"weights")
+    return path
 
 
-def test_an_accepted_encoder_is_found_until_its_file_changes(encoder: EncoderFile) -> None:
-    assert encoder.name == "timm:vit_small_patch14_dinov2"
-    assert not encoder.accepted
-    assert find_weights(encoder.name, encoder.fingerprint) is None
-    accepted = accept_encoder(encoder)
-    assert accepted.accepted
-    assert inspect_encoder(encoder.weights) == accepted
-    assert read_accepted() == [accepted]
-    assert find_weights(encoder.name, encoder.fingerprint) == encoder.weights
-    assert find_weights("uni", encoder.fingerprint) is None
-    encoder.weights.write_bytes(b"another file")
-    assert find_weights(encoder.name, encoder.fingerprint) is None
-    assert inspect_encoder(encoder.weights).name == "timm:"
+def test_an_encoder_is_found_until_its_file_changes(weights: Path) -> None:
+    fingerprint = fingerprint_features(NAME, hash_weights(weights))
+    assert find_weights(NAME, fingerprint) is None
+    for _ in range(2):
+        remember_encoder(NAME, weights)
+    assert [one.name for one in read_encoders()] == [NAME]
+    assert find_weights(NAME, fingerprint) == weights
+    assert find_weights("uni", fingerprint) is None
+    weights.write_bytes(b"another file")
+    assert find_weights(NAME, fingerprint) is None
+    weights.unlink()
+    assert find_weights(NAME, fingerprint) is None
 
 
-def test_a_damaged_list_counts_as_empty(encoder: EncoderFile) -> None:
-    accept_encoder(encoder)
-    assert _encoders_path().name == ENCODERS_FILE
+def test_a_list_of_an_earlier_version_is_read_and_a_damaged_one_counts_as_empty(weights: Path) -> None:
+    remember_encoder(NAME, weights)
+    stored = read_json(_encoders_path())
+    write_json(_encoders_path(), {"encoders": [{**stored["encoders"][0], "accepted": "2026-01-02T03:04:05"}]})
+    assert find_weights(NAME, fingerprint_features(NAME, hash_weights(weights))) == weights
     _encoders_path().write_text("{")
-    assert read_accepted() == []
+    assert read_encoders() == []

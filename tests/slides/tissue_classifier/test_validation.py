@@ -17,7 +17,6 @@ from napari_melanoma.slides.tissue_classifier.validation import (
     Validation,
     _stroke_folds,
     choose,
-    learning_curve,
     validate,
 )
 
@@ -101,7 +100,6 @@ def test_without_a_second_class_the_state_is_advice(kept: tuple[int, ...]) -> No
     for validation in validations:
         assert validation.accuracy is None
         assert validation.advice.startswith("Paint a second class" if kept else "Choose a class")
-    assert learning_curve(some, "logistic") == ()
     assert choose(validations).kind == KINDS[0]
 
 
@@ -165,15 +163,6 @@ def test_the_temperature_matches_the_confidence_to_the_accuracy() -> None:
     assert gap[validation.temperature] < gap[1.0]
 
 
-def test_the_learning_curve_rises() -> None:
-    table = Table(apart=0.5, strokes=9, features=60).build()
-    curve = learning_curve(table, "logistic")
-    assert [point.strokes for point in curve] == [1, 2, 3, 5, 8]
-    assert curve[-1].mean > curve[0].mean + 0.1
-    assert all(point.low <= point.mean <= point.high for point in curve)
-    assert learning_curve(table, "logistic") == curve
-
-
 def test_validation_does_not_depend_on_earlier_ones() -> None:
     table = Table(apart=0.5).build()
     first, again = validate(table, source="a")[0], validate(table, ("logistic",), "a")[0]
@@ -184,8 +173,6 @@ def test_validation_is_cancelled() -> None:
     run = RunContext(lambda progress: run.cancel())
     with pytest.raises(Cancelled):
         validate(Table().build(), run=run)
-    with pytest.raises(Cancelled):
-        learning_curve(Table().build(), "logistic", run)
 
 
 def validated(mean: float, low: float, high: float, name: str) -> Validation:

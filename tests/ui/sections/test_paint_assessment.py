@@ -66,7 +66,7 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
     files = [PaintedSlideFile(slide.slide.info.path, slide.strokes, slide.folder, dict(CLASSES))]
     expected = fit_tissue_classifier(files, TissueFitOptions(sources=("texture",)))
     found = assessment.make_classifier(files)
-    assert assessment.strokes == frozenset((stroke, None) for stroke in slide.strokes)
+    assert assessment.strokes == frozenset(slide.strokes)
     assert (found.source, found.classes) == (expected.source, expected.classes)
     assert found.cell_classifier.kind == expected.cell_classifier.kind
     assert found.cell_classifier.temperature == expected.cell_classifier.temperature

@@ -209,10 +209,10 @@ def test_the_accuracy_of_all_features_is_stated() -> None:
         "ImageNet, nearest mean: chosen among 3 combinations of features and classifier by strokes that were left out "
         "(accuracy: ImageNet 0.90, ImageNet + texture 0.88)"
     )
-    encoder = replace(VALIDATION, source="timm:vit_small_patch14_dinov2")
-    only = replace(assess(encoder), candidates=(encoder, encoder))
+    texture = replace(VALIDATION, source="texture")
+    only = replace(assess(texture), candidates=(texture, texture))
     assert resolve_panel(painted, only).choice == (
-        "DINOv2 ViT-S/14, nearest mean: chosen among 2 kinds of classifiers by strokes that were left out"
+        "texture, nearest mean: chosen among 2 kinds of classifiers by strokes that were left out"
     )
 
 

@@ -22,8 +22,7 @@ from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
 from napari_melanoma.slides.tissue_classifier.feature_sources import SHIPPED_SOURCES
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui.sections import host
-from napari_melanoma.ui.sections.paint import network, saving, section
-from napari_melanoma.ui.sections.paint.network import NOT_STARTED
+from napari_melanoma.ui.sections.paint import saving, section
 from napari_melanoma.ui.sections.paint.resolve import NO_SCALE, name_features
 from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
 from napari_melanoma.ui.viewer.camera import get_zoom
@@ -373,27 +372,19 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
 
 
-@pytest.mark.parametrize(
-    ("start", "work", "expected"),
-    [
-        (lambda part: part._saver._start((), None, part._options.current.fit, "mine", {}), "save_model", NOT_SAVED),
-        (lambda part: part._trainer._prepare((), part._options.current.fit), "_prepare", NOT_STARTED),
-    ],
-    ids=("save", "train"),
-)
-def test_another_slide_cancels_with_a_message(painting, tmp_path, monkeypatch, start, work, expected):
+def test_another_slide_cancels_saving_with_a_message(painting, tmp_path, monkeypatch):
     def wait(*values):
         while True:
             values[-1].check()
             sleep(0.01)
 
-    monkeypatch.setattr(saving if work == "save_model" else network, work, wait)
+    monkeypatch.setattr(saving, "save_model", wait)
     part = opened(painting)
-    start(part)
+    part._saver._start((), None, part.view.options.fit, "mine", {})
     painting.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
     painting.until(lambda: is_open(painting) and opened(painting) not in (None, part))
     painting.waits()
-    assert painting.dock.status.text == expected
+    assert painting.dock.status.text == NOT_SAVED
 
 
 @pytest.mark.usefixtures("shown_viewer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +41,7 @@ from napari_melanoma.slides.tissue_classifier.roles import choose_roles
 from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
-from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, learning_curve, validate
+from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, validate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -166,7 +166,6 @@ def fit_tissue_classifier(
     slides: Sequence[PaintedSlideFile],
     options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable
     run: RunContext = NULL_CONTEXT,
-    open_source: Callable[[str, Path | None, str | None], FeatureSource] = open_feature_source,
 ) -> TissueClassifier:
     """Fit a tissue classifier on the strokes of slides.
 
@@ -181,8 +180,6 @@ def fit_tissue_classifier(
         Candidates to choose from, and smoothing.
     run : RunContext
         Receives progress; checked for cancellation.
-    open_source : callable
-        Opens the source of a name with the weights and on the device of the options.
 
     Returns
     -------
@@ -207,11 +204,10 @@ def fit_tissue_classifier(
     validations, notes = list[Validation](), tuple[str, ...]()
     for number, name in enumerate(options.sources):
         part = PartContext(run, number, len(options.sources), name)
-        source = open_source(name, options.weights, options.device)
+        source = open_feature_source(name, options.weights, options.device)
         cells, notes = gather_cells(slides, source, tuple(colors), channels, part)
         tables[name], validations = (source, cells), [*validations, *validate(cells, options.kinds, name, part)]
     chosen = choose(validations)
-    chosen = replace(chosen, curve=learning_curve(tables[chosen.source][1], chosen.kind, run))
     return replace(
         TissueClassifier.fit(*tables[chosen.source], chosen),
         candidates=tuple(validations),

@@ -26,22 +26,10 @@ if TYPE_CHECKING:
 
 MAX_FOLDS = 10
 VALIDATED_CELLS = 24  # of each stroke
-CURVE_STROKES = (1, 2, 3, 5, 8, 13, 20)  # of each class
-CURVE_DRAWS = 4
 NORMAL_INTERVAL = 2 * 1.96  # width of a 95 % interval in standard errors
 WELL_RECOGNIZED = 0.995  # share of cells that would be stated as 100 %
 ENOUGH_ERROR = 0.1  # expected error of a class, below which more strokes hardly help: from nine recognized strokes on
 NOT_A_CLASS = -1e3  # logit of a class that a classifier does not know
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """Balanced accuracy with a number of strokes of each class: mean, lowest and highest of several draws."""
-
-    strokes: int
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +52,6 @@ class Validation:
     slides: Estimate | None = None
     confusion: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     temperature: float = 1.0
-    curve: tuple[CurvePoint, ...] = ()
     warnings: tuple[str, ...] = ()
     advice: str = ""
 
@@ -80,7 +67,7 @@ def validate(
     """Measure kinds of classifiers by leaving out strokes, and slides if there are several.
 
     With more than ``MAX_FOLDS`` strokes, several are left out at once. With less than two classes, the validations only
-    advise what to paint. The learning curve takes longer, see ``learning_curve``. Raises ``Cancelled``.
+    advise what to paint. Raises ``Cancelled``.
 
     ``source``: name of the source of the features.
     """
@@ -103,30 +90,6 @@ def validate(
             validation = replace(validation, slides=by_slide)
         validations.append(replace(validation, advice=_advise_strokes(names, strokes, validation.recall)))
     return tuple(validations)
-
-
-def learning_curve(
-    cells: TrainingCells, kind: ClassifierKind, run: RunContext = NULL_CONTEXT
-) -> tuple[CurvePoint, ...]:
-    """Measure the accuracy with fewer strokes: fit on some strokes of each class, and test on the others.
-
-    Ends before the number of strokes of the most painted class. Empty with less than two classes with two strokes.
-    """
-    thinned = cells.thin(VALIDATED_CELLS)
-    labels = thinned.of_strokes(thinned.labels)
-    by_class = [thinned.strokes[labels == label] for label in np.unique(labels)]
-    if sum(len(strokes) > 1 for strokes in by_class) < 2:
-        return ()
-    random, curve = np.random.default_rng(0), []
-    for count in run.track([count for count in CURVE_STROKES if count < max(map(len, by_class))], "Learning curve"):
-        scores = []
-        for _ in range(CURVE_DRAWS):
-            drawn = [random.permutation(strokes)[: max(1, min(count, len(strokes) - 1))] for strokes in by_class]
-            tested = ~np.isin(thinned.stroke, np.concatenate(drawn))
-            outcome = _predict_folds(thinned, kind, [tested], run)
-            scores.append(float(outcome.balanced_accuracy(np.ones((1, len(outcome.strokes.labels))))[0]))
-        curve.append(CurvePoint(count, float(np.mean(scores)), min(scores), max(scores)))
-    return tuple(curve)
 
 
 def choose(validations: Sequence[Validation]) -> Validation:

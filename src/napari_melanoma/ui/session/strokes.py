@@ -21,8 +21,8 @@ DEFAULT_COLOR: Color = (255, 255, 0)  # of classes without a color in the file
 class PaintState:
     """What a reader has painted on one slide: it is saved, undone and compared as a whole.
 
-    ``classes``: in the order of the user, also those without strokes. ``channels``: those of a fluorescence slide that
-    are painted on; None for brightfield.
+    ``classes``: in the order of the user, also those without strokes. ``channels``: those
+    of a fluorescence slide that the strokes in its file are painted on; None for brightfield.
     """
 
     strokes: tuple[Stroke, ...] = ()
@@ -81,11 +81,6 @@ def remove_class(name: str) -> Command:
         return replace(state, strokes=delete_class(state.strokes, name), classes=classes)
 
     return remove
-
-
-def set_channels(channels: ChannelChoice) -> Command:
-    """Paint on other channels of a fluorescence slide."""
-    return lambda state: replace(state, channels=channels)
 
 
 def join_classes(first: Iterable[RegionClass], others: Iterable[RegionClass]) -> tuple[RegionClass, ...]:

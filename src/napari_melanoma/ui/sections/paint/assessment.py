@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.validation import Validation
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapRequest, PaintedSlide
 
-    PaintedStrokes = frozenset[tuple[Stroke, ChannelChoice | None]]
+    PaintedStrokes = frozenset[Stroke]
 
 SAMPLED_BLOCKS, SAMPLED_EVERY = 64, 4  # to find slides that are out of distribution: blocks, and step of their cells
 DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
@@ -30,7 +29,7 @@ DELAY_MS = 400  # after the last stroke, so that the map of the view comes first
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """The validations of all candidates, and the chosen one with its learning curve.
+    """The validations of all candidates, and the chosen one.
 
     ``strokes``: those of all slides, see ``list_strokes``, and ``cells``: the painted cells with the chosen features,
     computed by ``source``. ``notice``: that the displayed slide is out of distribution; empty if it is not.
@@ -48,13 +47,12 @@ class Assessment:
         from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier, merge_colors
 
         classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
-        channels = next((slide.channels for slide in slides if slide.channels is not None), None)
-        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides), channels=channels)
+        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides))
 
 
 def list_strokes(slides: Iterable[PaintedSlide | PaintedSlideFile]) -> PaintedStrokes:
-    """Return the strokes of several slides with the channels that they were painted on, in no order."""
-    return frozenset((stroke, slide.channels) for slide in slides for stroke in slide.strokes)
+    """Return the strokes of several slides, in no order."""
+    return frozenset(stroke for slide in slides for stroke in slide.strokes)
 
 
 def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: FeatureCache, run: RunContext) -> Assessment:
@@ -63,7 +61,7 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
     ``fit``: has the painted cells with the features of ``request.source``.
     """
     from napari_melanoma.slides.tissue_classifier.fitting import KINDS
-    from napari_melanoma.slides.tissue_classifier.validation import choose, learning_curve, validate
+    from napari_melanoma.slides.tissue_classifier.validation import choose, validate
     from napari_melanoma.ui.sections.paint.mapping import gather_strokes
 
     cells_by_source: dict[str, TrainingCells] = {}
@@ -75,11 +73,9 @@ def assess(fit: Fit, request: MapRequest, sources: Sequence[str], stores: Featur
         cells_by_source[source] = cells
         candidates += validate(cells, KINDS, source, run)
     chosen = choose(candidates)
-    curve = learning_curve(cells_by_source[chosen.source], chosen.kind, run)
     features = stores.get(request.slides[0], chosen.source)
-    notice = find_novelty(cells_by_source[chosen.source], features)
-    chosen = replace(chosen, curve=curve)
     cells = cells_by_source[chosen.source]
+    notice = find_novelty(cells, features)
     return Assessment(list_strokes(request.slides), cells, features.source, chosen, tuple(candidates), notice)
 
 

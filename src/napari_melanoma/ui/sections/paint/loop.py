@@ -11,8 +11,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
-from napari_melanoma.ui.sections.paint.channels import list_alike
-from napari_melanoma.ui.sections.paint.map_smoothing import MapSmoother
 from napari_melanoma.ui.sections.paint.mapping import (
     FeatureCache,
     Fit,
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.context import Progress
     from napari_melanoma.slides.tissue_classifier.fitting import ClassifierKind
     from napari_melanoma.ui.session.slide import SlideSession
@@ -47,8 +44,8 @@ class LoopState:
     """What the loop is doing.
 
     ``done``, ``total``: blocks of tissue whose features are known; ``total`` is None until they have been counted.
-    ``left_s``: estimated time to the end; None if unknown. ``activity``: what takes long before, such as loading an
-    encoder; empty if nothing does. ``is_paused``: the user has canceled the work beyond the view. ``is_fitted``: there
+    ``left_s``: estimated time to the end; None if unknown. ``activity``: what is done before; empty if
+    nothing is. ``is_paused``: the user has canceled the work beyond the view. ``is_fitted``: there
     is a classifier of the current strokes.
     """
 
@@ -65,15 +62,13 @@ class LoopState:
 class LoopOptions:
     """How the map is computed. ``is_warm``: features of the view are computed also before there is a classifier.
 
-    ``is_whole``: those of the whole slide, too. ``smoothing``: width of the Gaussian that smooths the map, in cells.
-    ``temperature``: of the classifier; smoothed and rounded probabilities depend on it.
+    ``is_whole``: those of the whole slide, too. ``temperature``: of the classifier.
     """
 
     source: str
     kind: ClassifierKind
     is_warm: bool = False
     is_whole: bool = False
-    smoothing: float = 0.0
     temperature: float = 1.0
 
 
@@ -97,7 +92,6 @@ class PaintLoop(QObject):
         self.tissue: NDArray[np.int32] | None = None  # blocks with tissue, int32 (block, 2); None until they are known
         self.notes: tuple[str, ...] = ()  # messages about the strokes of the latest fit
         self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
-        self._smoother = MapSmoother(options.smoothing) if options.smoothing else None  # of this map
         self._queue = LatestJobQueue(self)
         self._queue.progressed.connect(self._on_report)
         self._queue.failed.connect(self.failed)
@@ -123,14 +117,14 @@ class PaintLoop(QObject):
         previous, self._options = self._options, options
         if (options.source, options.kind) != (previous.source, previous.kind):
             self._discard_fit()
-        elif (options.smoothing, options.temperature) != (previous.smoothing, previous.temperature):
+        elif options.temperature != previous.temperature:
             if self.fit is not None:
                 self.fit = self.fit.with_temperature(options.temperature)
-            self._discard_map()
+            self._predicted.clear()
         self._restart()
 
     def use_features(self, options: LoopOptions) -> None:
-        """Compute the map with the features of another encoder, whose cells may have other positions."""
+        """Compute the map with other features, and assess them again."""
         self._options, self.tissue = options, None
         self._discard_fit()
         self._set_state(done=0, total=None)
@@ -168,11 +162,7 @@ class PaintLoop(QObject):
 
     def _discard_fit(self) -> None:
         self.fit = None
-        self._discard_map()
-
-    def _discard_map(self) -> None:
         self._predicted.clear()
-        self._smoother = MapSmoother(self._options.smoothing) if self._options.smoothing else None
 
     def _restart(self) -> None:
         """Compute the map again, when the running job has ended."""
@@ -183,7 +173,7 @@ class PaintLoop(QObject):
     def _prepare(self) -> JobFunction | None:
         """Return the next job; None if there is nothing to compute."""
         painted = {
-            stroke.class_name for session in list_alike(self._session) for stroke in session.painted.value.strokes
+            stroke.class_name for session in list_paintable(self._session) for stroke in session.painted.value.strokes
         }
         self._clock = None
         if len(painted) < MIN_CLASSES:
@@ -195,9 +185,9 @@ class PaintLoop(QObject):
     def make_request(self) -> MapRequest:
         """Return what the next job computes."""
         session = self._session
-        others = [one for one in list_alike(session)[1:] if one.painted.value.strokes]
+        others = [one for one in list_paintable(session)[1:] if one.painted.value.strokes]
         return MapRequest(
-            tuple(_snapshot(one, session.painted.value.channels) for one in (session, *others)),
+            tuple(_snapshot(one) for one in (session, *others)),
             tuple(one.name for one in session.painted.value.classes),
             self._options.source,
             self._options.kind,
@@ -206,7 +196,6 @@ class PaintLoop(QObject):
             frozenset(self._predicted),
             not self.state.is_paused,
             self._options.is_whole,
-            self._smoother,
             self._options.temperature,
         )
 
@@ -247,9 +236,14 @@ class PaintLoop(QObject):
         self.state_changed.emit()
 
 
-def _snapshot(session: SlideSession, channels: ChannelChoice | None) -> PaintedSlide:
+def list_paintable(session: SlideSession) -> list[SlideSession]:
+    """Return the sessions of brightfield slides, whose strokes train one classifier; that of ``session`` first."""
+    return [session, *(one for one in session.sessions if one is not session and one.slide.info.is_rgb)]
+
+
+def _snapshot(session: SlideSession) -> PaintedSlide:
     slide, size = session.slide, session.slide.info.pixel_size
-    return PaintedSlide(slide.identity, slide.slide, size, session.folder, session.painted.value.strokes, channels)
+    return PaintedSlide(slide.identity, slide.slide, size, session.folder, session.painted.value.strokes)
 
 
 def _visible_box(session: SlideSession) -> Box:

@@ -6,6 +6,7 @@ Nothing here depends on a window. ``update_map`` runs in a thread, and reports i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -15,10 +16,10 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
+from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     CellClassifier,
@@ -29,15 +30,13 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     load_classifiers,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.ui.sections.paint.map_smoothing import MapSmoother
-from napari_melanoma.ui.sections.paint.sources import SourceCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
+    from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 
 VIEW = "Features of the view: {:,} of {:,} blocks"
 REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
@@ -48,7 +47,7 @@ class PaintedSlide:
     """An open slide with its strokes.
 
     ``pixel_size``: that of the user, or of the file. ``folder``: the result folder, which contains the features of the
-    cells. ``channels``: those of fluorescence that are read as RGB.
+    cells.
     """
 
     identity: str
@@ -56,7 +55,6 @@ class PaintedSlide:
     pixel_size: PixelSize | None
     folder: Path
     strokes: tuple[Stroke, ...]
-    channels: ChannelChoice | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +76,7 @@ class MapRequest:
     ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
     ``view``: the visible part in pixels of the finest level. ``fit``: the classifier if no stroke has changed
     since, and ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
-    ``ahead``: also before there is a classifier. ``smoother``: of the map of ``fit``; None for no smoothing.
-    ``temperature``: of the classifier.
+    ``ahead``: also before there is a classifier. ``temperature``: of the classifier.
     """
 
     slides: tuple[PaintedSlide, ...]
@@ -91,7 +88,6 @@ class MapRequest:
     predicted: frozenset[tuple[int, int]] = frozenset()
     whole: bool = True
     ahead: bool = False
-    smoother: MapSmoother | None = None
     temperature: float = 1.0
 
 
@@ -122,28 +118,32 @@ class MapReport(Progress):
     tissue: NDArray[np.int32] | None = None
 
 
-class FeatureCache:
-    """The feature stores of open slides, by slide, scale, channels and source; safe to use from several threads.
+@cache
+def open_source(name: str) -> FeatureSource:
+    """Open a source of features once, since loading a network takes a second."""
+    return open_feature_source(name)
 
-    Their blocks in memory are bounded in total. ``sources``: compute the features.
+
+class FeatureCache:
+    """The feature stores of open slides, by slide, scale and source; safe to use from several threads.
+
+    Their blocks in memory are bounded in total.
     """
 
-    def __init__(self, sources: SourceCache | None = None) -> None:
-        self.sources = sources or SourceCache()
+    def __init__(self) -> None:
         self._blocks = BlockCache()
-        self._stores: dict[tuple[str, PixelSize | None, ChannelChoice | None, str], SlideFeatures] = {}
+        self._stores: dict[tuple[str, PixelSize | None, str], SlideFeatures] = {}
         self._lock = Lock()
 
     def get(self, slide: PaintedSlide, source: str) -> SlideFeatures:
         """Return the features of a slide; their store is created if it is missing."""
-        opened_source = self.sources.open(source)  # not with the lock, for which the window would wait
-        key = slide.identity, slide.pixel_size, slide.channels, opened_source.fingerprint
+        opened_source = open_source(source)  # not with the lock, for which the window would wait
+        key = slide.identity, slide.pixel_size, opened_source.fingerprint
         with self._lock:
             if key not in self._stores:
                 has_other_scale = slide.pixel_size != slide.slide.info.pixel_size
                 opened = open_slide(slide.slide.info.path, slide.pixel_size) if has_other_scale else slide.slide
-                rgb = read_as_rgb(opened, slide.channels, "the section Paint")
-                self._stores[key] = SlideFeatures.open(rgb, opened_source, slide.folder, self._blocks)
+                self._stores[key] = SlideFeatures.open(opened, opened_source, slide.folder, self._blocks)
             return self._stores[key]
 
     def release(self, identity: str) -> None:
@@ -155,7 +155,6 @@ class FeatureCache:
 
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
     """Fit a classifier, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
-    stores.sources.open(request.source, run=run)
     features = stores.get(request.slides[0], request.source)
     fit = request.fit
     if fit is None:
@@ -206,9 +205,7 @@ class _Predictor:
 
     def __init__(self, features: SlideFeatures, fit: Fit | None, request: MapRequest, run: RunContext) -> None:
         self._features, self._fit, self._run = features, fit, run
-        self._predicted, self._smoother = set(request.predicted), request.smoother
-        if self._smoother is not None:
-            self._smoother.start(features.grid.shape)
+        self._predicted = set(request.predicted)
         self._parts: list[MapPart] = []
         self._reported = 0.0  # the first part is reported at once
         self.view = np.empty((0, 2), np.int32)  # blocks of the view
@@ -241,7 +238,7 @@ class _Predictor:
         """Report the predicted blocks."""
         self._reported = monotonic()
         done, total = (0, None) if self.tissue is None else self._features.progress
-        self._run.report(MapReport(done, total, self._describe_view(), self._smooth(), self.tissue))
+        self._run.report(MapReport(done, total, self._describe_view(), tuple(self._parts), self.tissue))
         self._parts = []
 
     def _describe_view(self) -> str:
@@ -249,11 +246,3 @@ class _Predictor:
         total = len(self.view)
         known = total if self.tissue is not None else int(self._features.known(self.view * BLOCK_CELLS).sum())
         return VIEW.format(known, total) if known < total else ""
-
-    def _smooth(self) -> tuple[MapPart, ...]:
-        """Return the predicted blocks; with smoothing, also others that have changed."""
-        if self._smoother is None:
-            return tuple(self._parts)
-        again = () if self.tissue is None else self._smoother.set_tissue(self.tissue)
-        parts = self._smoother.add([(part.cells, part.probability) for part in self._parts], again)
-        return tuple(MapPart(*part) for part in parts)

@@ -10,10 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, format_duration
-from napari_melanoma.slides.tissue_classifier.encoder_files import describe_encoder
 from napari_melanoma.slides.tissue_classifier.feature_sources import IMAGENET, JOIN
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES
-from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.ui.widgets.charts import Bar
 
 if TYPE_CHECKING:
@@ -32,6 +30,10 @@ CORNERS = (  # by number of corners of an unfinished area
     "Click the second corner of the area. Backspace removes a corner, Escape drops the area.",
     "Click the third corner of the area. Backspace removes a corner, Escape drops the area.",
     "Click the next corner. A double click or Return closes the area, Backspace removes a corner, Escape drops it.",
+)
+FLUORESCENCE = (
+    "Only brightfield slides are painted here. Classifiers of fluorescence slides are fitted with 'napari-melanoma "
+    "tissue fit --channels'."
 )
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
@@ -159,8 +161,6 @@ def _describe_choice(chosen: Validation, candidates: Sequence[Validation]) -> st
 
 def name_features(source: str) -> str:
     """Return the name of features for the user."""
-    if is_published(source):
-        return describe_encoder(source).title
     return " + ".join({IMAGENET: "ImageNet"}.get(part, part) for part in source.split(JOIN))
 
 

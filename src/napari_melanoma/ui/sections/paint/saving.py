@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.sections.paint.assessment import list_strokes
-from napari_melanoma.ui.sections.paint.channels import list_alike
+from napari_melanoma.ui.sections.paint.loop import list_paintable
 from napari_melanoma.ui.sections.paint.save_dialog import SaveModelDialog
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
     from napari_melanoma.ui.sections.paint.assessment import Assessment
-    from napari_melanoma.ui.sections.paint.sources import SourceCache
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
@@ -40,15 +39,12 @@ NOT_SAVED = "The model was not saved: the displayed slide or its scale has chang
 
 
 def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
-    """Return the slides displayed so far that have strokes and are read as that of ``session``, with its channels."""
+    """Return the brightfield slides displayed so far that have strokes."""
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
-    channels = session.painted.value.channels
-    painted = (
-        (one.slide.info, one.painted.value, one.folder) for one in list_alike(session) if one.painted.value.strokes
-    )
+    painted = ((one.slide.info, one.painted.value, one.folder) for one in list_paintable(session))
     return tuple(
-        PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size, channels)
+        PaintedSlideFile(info.path, state.strokes, folder, state.colors, info.pixel_size)
         for info, state, folder in painted
         if state.strokes
     )
@@ -65,13 +61,11 @@ def save_model(
     assessment: Assessment | None,
     name: str,
     options: TissueFitOptions,
-    sources: SourceCache,
     run: RunContext,
 ) -> BundleInfo:
     """Fit a classifier on the strokes of slides, and install its bundle under a unique name.
 
-    ``assessment``: the latest one; if strokes have changed since, candidates are validated again. ``sources``: open
-    the features.
+    ``assessment``: the latest one; if strokes have changed since, candidates are validated again.
     """
     from napari_melanoma.models.installed_bundles import install_bundle
     from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
@@ -80,8 +74,8 @@ def save_model(
     if assessment is not None and assessment.strokes == list_strokes(slides):
         classifier = assessment.make_classifier(slides)
     else:
-        classifier = fit_tissue_classifier(slides, options, run, sources.open)
-    classifier = replace(classifier, roles=options.roles, smoothing=options.smoothing)
+        classifier = fit_tissue_classifier(slides, options, run)
+    classifier = replace(classifier, roles=options.roles)
     with TemporaryDirectory(prefix=temporary_prefix("model"), ignore_cleanup_errors=True) as folder:
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
@@ -93,9 +87,9 @@ class ModelSaver(QObject):
     failed = Signal(object)
     changed = Signal()  # it was started, or has ended
 
-    def __init__(self, status: StatusLine, sources: SourceCache, parent: QObject) -> None:
+    def __init__(self, status: StatusLine, parent: QObject) -> None:
         super().__init__(parent)
-        self._status, self._sources = status, sources
+        self._status = status
         self._job: BackgroundJob | None = None
         status.cancelled.connect(self._on_cancelled)
 
@@ -134,7 +128,7 @@ class ModelSaver(QObject):
         if self._job is not None:
             return
         options = options.model_copy(update={"roles": roles})
-        self._job = BackgroundJob(partial(save_model, slides, assessment, name, options, self._sources))
+        self._job = BackgroundJob(partial(save_model, slides, assessment, name, options))
         self._job.progressed.connect(partial(self._status.progress, "fitting"))
         self._job.succeeded.connect(self._on_saved)
         self._job.failed.connect(self.failed)

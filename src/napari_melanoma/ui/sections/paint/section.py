@@ -14,18 +14,11 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
-from napari_melanoma.ui.sections.paint.channels import choose_channels, complete_channels, list_alike
-from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop
+from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop, list_paintable
 from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
-from napari_melanoma.ui.sections.paint.network import (
-    TRAIN_TIP,
-    NetworkRun,
-    NetworkTrainer,
-    resolve_network_blocker,
-)
-from napari_melanoma.ui.sections.paint.options import OptionsController, PaintOptions
 from napari_melanoma.ui.sections.paint.resolve import (
+    FLUORESCENCE,
     NO_SCALE,
     count_strokes,
     resolve_advice,
@@ -52,7 +45,6 @@ from napari_melanoma.ui.sections.paint.suggestions import (
     find_suggestions,
 )
 from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView
-from napari_melanoma.ui.sections.paint.warm_up import warm_up
 from napari_melanoma.ui.session.strokes import (
     STROKE_DOCUMENT,
     add_class,
@@ -71,15 +63,14 @@ from napari_melanoma.ui.widgets.style import enable, problem_label
 if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Point
     from napari_melanoma.slides.regions import RegionClass
-    from napari_melanoma.slides.tissue_classifier.cells import CellGrid
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
-    from napari_melanoma.ui.sections.paint.different_places import ShownPlace
     from napari_melanoma.ui.sections.paint.saving import ShownModel
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.session.strokes import PaintState
 
 SUGGESTION_CELLS = 40  # width of the view of a suggested cell
+FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
 
 
 class PaintSection(Section):
@@ -89,7 +80,6 @@ class PaintSection(Section):
 
     def __init__(self) -> None:
         self._stores, self._similar = FeatureCache(), SimilarMemory()
-        self._network_run = NetworkRun()
         self._controller: PaintController | None = None
         self._model = ""  # that was saved last, to be applied to other slides
         self._class_name = ""  # that was selected last
@@ -97,12 +87,12 @@ class PaintSection(Section):
     def open(self, session: SlideSession) -> QWidget:
         """Return the widgets for a slide, or why it cannot be painted."""
         info = session.slide.info
+        if not info.is_rgb:
+            return problem_label(FLUORESCENCE)
         if info.pixel_size is None:
             return problem_label(NO_SCALE)
         session.closed.connect(self._stores.release, unique=True)
-        complete_channels(session)
-        warm_up()
-        self._controller = PaintController(session, self._stores, self._similar, self._network_run, self._model)
+        self._controller = PaintController(session, self._stores, self._similar, self._model)
         self._controller.view.class_list.select_named(self._class_name)
         return self._controller.view
 
@@ -121,26 +111,15 @@ class PaintController(QObject):
     ``model``: the name of the model that was saved last; empty if there is none.
     """
 
-    def __init__(
-        self,
-        session: SlideSession,
-        stores: FeatureCache,
-        similar: SimilarMemory,
-        network_run: NetworkRun,
-        model: str = "",
-    ) -> None:
-        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM
+    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = "") -> None:
+        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 
         services = session.services
         self.view = view = PaintView(services.settings, services.icons)
         super().__init__(view)
         self._session, self._services, self._stores = session, services, stores
         self._tool_name = ""  # empty if no tool is active
-        self._options = OptionsController(view.options, services, self)
-        options = self._options.current
-        stores.sources.use(options.used_encoder)
-        self._shown_options = options
-        self._grid = self._place_cells(options)
+        self._grid = CellGrid.plan(session.slide.info, FEATURES_MPP)
         self._cell_px = CELL_UM / min(session.slide.pixel_um)
         self._map = ClassMap(self._grid.shape)
         self._map_layer = ClassMapLayer(services.viewer, session.slide)
@@ -148,12 +127,12 @@ class PaintController(QObject):
         self._tool = StrokeTool(services.viewer, view, self._cell_px)
         self._tool.set_size(view.size_slider.value())
         self._layer_queue = GuiTaskQueue(self)
-        self._loop = PaintLoop(session, self, stores, _loop_options(options))
-        self._assessor = Assessor(self, stores, options.fit.sources)
-        self._saver = ModelSaver(services.status, stores.sources, self)
+        sources = view.options.fit.sources
+        self._loop = PaintLoop(session, self, stores, LoopOptions(sources[0], KINDS[0]))
+        self._assessor = Assessor(self, stores, sources)
+        self._saver = ModelSaver(services.status, self)
         self._similar = SimilarSearch(session, view.similar, stores, similar)
         self.model = model
-        self._trainer = NetworkTrainer(view.options.network, network_run, session, self)
         self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
         self._undo_keys = {"Control-Z": session.painted.undo, "Control-Shift-Z": session.painted.redo}
         self._connect()
@@ -191,33 +170,25 @@ class PaintController(QObject):
         self._assessor.failed.connect(self._update_texts)
         self._saver.saved.connect(self._on_saved)
         self._saver.changed.connect(self._update_texts)
-        self._trainer.used.connect(self._on_network_used)
-        self._trainer.place_assigned.connect(self._on_place_assigned)
-        self._trainer.changed.connect(self._update_texts)
         view.suggestions.cell_clicked.connect(self._on_suggestion)
         view.suggestions.cell_assigned.connect(self._on_assigned)
-        view.channels.chosen.connect(partial(choose_channels, session))
         view.save_button.clicked.connect(self._on_save)
-        view.options.train_button.clicked.connect(self._ask_to_train)
         view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
         self._similar.changed.connect(self._on_similar)
         self._similar.cell_painted.connect(self._on_similar_painted)
         self._similar.message.connect(services.status.show_message)
         self._similar.view.strip.cell_assigned.connect(self._on_similar_assigned)
-        self._options.changed.connect(self._on_options)
-        parts = (self._options, self._loop, self._assessor, self._saver, self._trainer, view.suggestions, self._similar)
-        for source in parts:
+        view.options.changed.connect(self._on_options)
+        for source in (self._loop, self._assessor, self._saver, view.suggestions, self._similar):
             source.failed.connect(partial(show_failure, services.status))
 
     def close(self) -> None:
         """Disconnect all signals, stop all tasks and remove all layers."""
         self._set_tool("")
-        self._options.close()
         self._loop.close()
         self._assessor.close()
         self._saver.close()
         self._similar.close()
-        self._trainer.close()
         self.view.suggestions.clear()
         self._session.painted.changed.disconnect(self._on_state)
         self._session.sessions.changed.disconnect(self._update_texts)
@@ -231,9 +202,6 @@ class PaintController(QObject):
 
     def _on_state(self, state: PaintState) -> None:
         """Show another state of the session."""
-        if state.channels is not None:
-            self.view.channels.show_choice(self._session.slide, state.channels)
-            self.view.channels.show()
         self.view.class_list.show_classes(state.classes)
         self._strokes_layer.show(state.strokes, state.colors, self._cell_px)
         layer = self._strokes_layer.layer
@@ -246,7 +214,7 @@ class PaintController(QObject):
     def _update_texts(self, _: object = None) -> None:
         """Show what was painted, and what to do next."""
         view, session = self.view, self._session
-        painted = count_strokes([one.painted.value.strokes for one in list_alike(session)])
+        painted = count_strokes([one.painted.value.strokes for one in list_paintable(session)])
         selected = view.class_list.current.name
         assessment = self._assessor.latest
         validation = None if assessment is None else assessment.chosen
@@ -257,14 +225,10 @@ class PaintController(QObject):
         shown = resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes)
         view.panel.show_view(shown)
         view.show_results(bool(painted.classes))
-        view.options.show_validation(shown.choice, validation)
+        view.options.choice_label.setText(shown.choice)
         source, is_assessing = self._loop.options.source, self._assessor.is_running
         view.save_note.setText(resolve_save_note(self._loop.state, source, assessment, is_assessing=is_assessing))
         enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
-        counts, channels = tuple(painted.strokes.values()), session.painted.value.channels
-        is_active = self._trainer.is_active
-        blocker = resolve_network_blocker(counts, is_active=is_active, is_fluorescence=channels is not None)
-        enable(view.options.train_button, TRAIN_TIP, blocker)
         enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.painted.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.painted.can_redo else "Nothing to redo.")
@@ -305,29 +269,12 @@ class PaintController(QObject):
         options = replace(self._loop.options, is_warm=bool(self._tool_name), is_whole=self._similar.is_active)
         self._loop.set_options(options)
 
-    def _place_cells(self, options: PaintOptions) -> CellGrid:
-        from napari_melanoma.slides.tissue_classifier.cells import CellGrid
-
-        return CellGrid.plan(
-            replace(self._session.slide.info, composite=self._session.painted.value.channels), options.mpp
-        )
-
     def _on_options(self) -> None:
-        """Compute the map with the features and the smoothing that the user has selected."""
-        previous, self._shown_options = self._shown_options, self._options.current
-        options = self._shown_options
-        self._stores.sources.use(options.used_encoder)
-        if options.fit.model_copy(update={"smoothing": previous.smoothing}) == previous.fit:
-            self._loop.set_options(replace(self._loop.options, smoothing=options.smoothing))
-            return
-        self._assessor.set_sources(options.fit.sources)
+        """Compute the map with the features that the user has selected."""
+        sources = self.view.options.fit.sources
+        self._assessor.set_sources(sources)
         self.view.suggestions.clear()
-        if options.mpp != previous.mpp:
-            self._grid = self._place_cells(options)
-            self._map, self._areas_mm2 = ClassMap(self._grid.shape), {}
-            if self._map_layer.layer is not None:
-                self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
-        self._loop.use_features(_loop_options(options))
+        self._loop.use_features(LoopOptions(sources[0], KINDS[0]))
         self._update_loop()
 
     def _on_class_key(self, number: int) -> None:
@@ -434,18 +381,8 @@ class PaintController(QObject):
         if name := self._find_class(number, self.view.class_list.current.name):
             self._similar.assign(thumbnail, name)
 
-    def _on_place_assigned(self, place: ShownPlace, number: int) -> None:
-        """Paint a place where a network differs with the class of the painted map, or with that of a number."""
-        if name := self._find_class(number, place.place.painted):
-            self._on_similar_painted(place, name)
-
-    def _on_similar_painted(self, cell: SimilarCell | ShownPlace, name: str) -> None:
+    def _on_similar_painted(self, cell: SimilarCell, name: str) -> None:
         self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
-
-    def _ask_to_train(self) -> None:
-        options = self._options.current
-        encoder = "" if options.used_encoder is None else options.used_encoder.name
-        self._trainer.ask(self.view.window(), options.without_encoder.fit, encoder)
 
     def _on_save(self) -> None:
         self._saver.ask(self.view.window(), self._session, self._find_shown)
@@ -453,18 +390,12 @@ class PaintController(QObject):
     def _find_shown(self) -> ShownModel:
         """Return the assessment and the options of the map that is shown, of which the saved model is made."""
         shown, latest = self._loop.options, self._assessor.latest
-        options = self._options.current.fit.model_copy(update={"sources": (shown.source,), "kinds": (shown.kind,)})
+        options = self.view.options.fit.model_copy(update={"sources": (shown.source,), "kinds": (shown.kind,)})
         is_shown = latest is not None and (latest.chosen.source, latest.chosen.kind) == (shown.source, shown.kind)
         return latest if is_shown else None, options
 
     def _on_saved(self, model: str) -> None:
         self.model = model
-
-    def _on_network_used(self, model: str) -> None:
-        """Apply the network in use to this slide."""
-        self.model = model
-        self._update_texts()
-        self._services.analysis_requested.emit(model)
 
     def _on_map(self, parts: tuple[MapPart, ...]) -> None:
         fit = self._loop.fit
@@ -500,8 +431,3 @@ class PaintController(QObject):
             self._areas_mm2 = {name: counts[name] * cell_mm2 for name in names}
             self._suggest()
         self._update_texts()
-
-
-def _loop_options(options: PaintOptions) -> LoopOptions:
-    """Return how the map is computed until features and classifier are chosen by leaving out strokes."""
-    return LoopOptions(options.fit.sources[0], KINDS[0], smoothing=options.smoothing)

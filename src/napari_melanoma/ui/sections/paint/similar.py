@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.ui.sections.paint.loop import LoopState
+from napari_melanoma.ui.sections.paint.mapping import open_source
 from napari_melanoma.ui.sections.paint.suggestions import SHOWN_CELLS, CellStrip, read_thumbnail
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
     from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
     from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintedSlide
-    from napari_melanoma.ui.sections.paint.sources import SourceCache
     from napari_melanoma.ui.session.slide import SlideSession
 
 COUNT = 11  # thumbnails of found cells, after that of the clicked one
@@ -105,8 +105,7 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
     features.wait_until_written()
     folders = {request.path: request.slide.folder, **request.open_slides}
     slides = [*folders, *_list_other_slides(request.path, folders, run)]
-    root, channels = request.slide.folder.parent, request.slide.channels
-    found, missing = find_stored_features(slides, root, features.source, folders, channels)
+    found, missing = find_stored_features(slides, request.slide.folder.parent, features.source, folders)
     searched = find_similar_cells(values, found, COUNT, exclude=(request.path, query.cell), run=run)
     thumbnails = _read_thumbnails(features.slide, (query, *searched.found), found, run)
     others = tuple(slide for slide in missing if slide != request.path)
@@ -129,9 +128,8 @@ def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) 
 def _read_thumbnails(
     displayed: Slide, cells: Sequence[SimilarCell], stores: Sequence[StoredFeatures], run: RunContext
 ) -> tuple[SimilarThumbnail, ...]:
-    """Read the thumbnails of cells, opening each slide once; ``displayed``: the slide that is open, read as RGB."""
+    """Read the thumbnails of cells, opening each slide once; ``displayed``: the slide that is open."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.slides.reading.composite import read_as_rgb
     from napari_melanoma.slides.reading.opening import open_slide
 
     images: dict[SimilarCell, QImage | None] = {}
@@ -142,26 +140,23 @@ def _read_thumbnails(
         elif own:
             try:
                 with open_slide(store.slide) as opened:
-                    slide = read_as_rgb(opened, store.spec.channels, "Find similar")
-                    images |= {cell: read_thumbnail(slide, cell.center, side, run) for cell in own}
+                    images |= {cell: read_thumbnail(opened, cell.center, side, run) for cell in own}
             except MelanomaError:
                 continue  # shown without an image; opening it states why
     return tuple(SimilarThumbnail(cell, images.get(cell), is_query=index == 0) for index, cell in enumerate(cells))
 
 
-def compute_missing(
-    slides: Sequence[Path], root: Path, request: SimilarRequest, sources: SourceCache, run: RunContext
-) -> list[str]:
+def compute_missing(slides: Sequence[Path], root: Path, request: SimilarRequest, run: RunContext) -> list[str]:
     """Compute the features of slides as those of a request; return why some could not be computed."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.slides.tissue_classifier.stored_features import compute_slide_features
 
-    source, failures = sources.open(request.source, run=run), []
+    source, failures = open_source(request.source), []
     for number, slide in enumerate(slides):
         part = PartContext(run, number, len(slides), f"Slide {number + 1} of {len(slides)}")
         try:
-            compute_slide_features(slide, slide_folder(root, slide), source, part, request.slide.channels)
+            compute_slide_features(slide, slide_folder(root, slide), source, part)
         except MelanomaError as error:
             failures.append(f"{slide.name}: {error}")
     return failures
@@ -377,8 +372,8 @@ class SimilarSearch(QObject):
         result = self._memory.result
         if result is None or self._job is not None:
             return
-        root, sources = self._session.folder.parent, self._stores.sources
-        self._job = BackgroundJob(partial(compute_missing, result.missing, root, result.request, sources))
+        root = self._session.folder.parent
+        self._job = BackgroundJob(partial(compute_missing, result.missing, root, result.request))
         status = self._session.services.status
         self._job.progressed.connect(partial(status.progress, "searching"))
         self._job.succeeded.connect(self._on_computed)

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QLabel, QLayout, QProgressBar, QSizePolicy, QSlider, QWidget
 
 from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.sections.paint.channels import ChannelPicker
 from napari_melanoma.ui.sections.paint.options import OptionsRow
 from napari_melanoma.ui.sections.paint.panel import PaintPanel
 from napari_melanoma.ui.sections.paint.similar import SimilarView
@@ -94,8 +93,6 @@ class PaintView(QWidget):
         self._settings = settings
         self.advice_label = named(WrappedLabel(lines=ADVICE_LINES), "paint_advice", "What to do next")
         self.advice_label.setToolTip("")
-        self.channels = ChannelPicker()
-        self.channels.hide()
         self.class_list = RegionClassList(settings, icons, TISSUE_CLASSES)
         self.tools = {name: _create_tool_button(name, icons) for name in get_args(StrokeToolName)}
         self.edit_buttons = {name: tool_button(f"paint_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
@@ -135,7 +132,6 @@ class PaintView(QWidget):
         """Lay out the widgets; return the area of the results."""
         controls = column(
             self.advice_label,
-            self.channels,
             self.class_list,
             row(*(self.tools[name] for name in ("brush", "polygon", "cells"))),
             row(self.tools["erase"], *self.edit_buttons.values(), self.tools["similar"]),
