@@ -87,13 +87,13 @@ def test_a_certain_reading_has_no_warning() -> None:
         (MitosisCount(), "Not counted."),
         (
             MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), mm2=1.0),
-            "Not counted in 1.00 mm². Mark each mitosis, or press 'none found'.",
+            "Not counted in 1.00 mm². Count mitoses in Measure, or press 'none found'.",
         ),
         (
             MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), none_found=True, counted=0, mm2=1.0, per_mm2=0.0),
             "None found in 1.00 mm²: 0.0 per mm².",
         ),
-        (MitosisCount(points=((1, 1),), counted=1), "1 counted. Draw the counted area to get the number per mm²."),
+        (MitosisCount(points=((1, 1),), counted=1), "1 counted. Select the counted region to get the number per mm²."),
         (
             MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
             "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not counted.",

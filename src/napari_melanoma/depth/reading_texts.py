@@ -160,12 +160,12 @@ def format_mitoses(mitoses: MitosisCount) -> str:
         return f"{mitoses.per_mm2:.4g} per mm², entered as a number{not_counted}."
     if mitoses.counted is None:
         area = "" if mitoses.mm2 is None else f" in {mitoses.mm2:.2f} mm²"
-        hint = " Mark each mitosis, or press 'none found'." if mitoses.areas else ""
+        hint = " Count mitoses in Measure, or press 'none found'." if mitoses.areas else ""
         return f"Not counted{area}{not_counted}.{hint}"
     count = "none found" if mitoses.none_found else f"{mitoses.counted} counted"
     count = count[:1].upper() + count[1:]
     if mitoses.mm2 is None or mitoses.per_mm2 is None:
-        hint = "" if mitoses.areas else ". Draw the counted area to get the number per mm²"
+        hint = "" if mitoses.areas else ". Select the counted region to get the number per mm²"
         return f"{count}{hint}{not_counted}."
     imprecise = " (imprecise: the area is below 1 mm²)" if mitoses.mm2 < 0.95 else ""
     return f"{count} in {mitoses.mm2:.2f} mm²: {mitoses.per_mm2:.1f} per mm²{imprecise}{not_counted}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -32,16 +33,19 @@ from steady import list_moved_controls
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
+from napari_melanoma.slides.counts import CountedPoint
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.depth.line_layer import LINE_COLOR, MODEL_COLOR, TEXT_COLOR
 from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -354,13 +358,11 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
     # The space bar moves the slide; the tool stays active until the slide is closed.
-    for tool, role in (("depth_count", "mitoses"), ("depth_area", "mitosis area"), ("depth_draw", "depth")):
-        presses(person, tool)
-        tool_layer = slide_layers.find_layer(person.viewer, person.dock.slide, role)
-        mode = tool_layer.mode
-        tool_layer.mode = "pan_zoom"  # as napari does while the space bar is held
-        tool_layer.mode = mode
-        assert person.finds(QAbstractButton, tool).isChecked()
+    presses(person, "depth_draw")
+    mode = layer.mode
+    layer.mode = "pan_zoom"  # as napari does while the space bar is held
+    layer.mode = mode
+    assert person.finds(QAbstractButton, "depth_draw").isChecked()
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
@@ -458,39 +460,59 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert "Reader A" in text
     assert "data:image/jpeg" in text
 
-    # Mitoses are counted over an area.
-    presses(person, "depth_count")
-    points = slide_layers.find_layer(person.viewer, person.dock.slide, "mitoses")
-    assert str(points.mode) == "add"
-    for count, place in enumerate(((100.0, 100.0), (200.0, 200.0), (500.0, 500.0)), start=1):
-        drags(person, points, place)
-        person.until(lambda count=count: f"{count} counted" in person.label_text("depth_mitoses"))
-    presses(person, "depth_area")
-    assert str(points.mode) == "pan_zoom"
-    area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
-    area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
-    person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.label_text("depth_mitoses"))
-    assert "1 outside the area" in person.label_text("depth_mitoses")
-    points = slide_layers.find_layer(person.viewer, person.dock.slide, "mitoses")
-    assert sorted(points.face_color[:, 3] > 0) == [False, True, True]  # the one outside is hollow
-    person.waits()
-    assert kept(person, "Reader A").mitoses.per_mm2 == near(50.0)
-    presses(person, "depth_hotspot")
-    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
-    assert len(area.data) == 1
-    for _ in range(5):
-        presses(person, "depth_undo")
-    presses(person, "depth_hotspot")  # ends the tool that moves the circle
-    assert person.label_text("depth_mitoses") == "Not counted."
-    assert (len(points.data), len(area.data)) == (0, 0)
 
-    # A circle without a mark is no count, until the reader states that there is no mitosis.
-    presses(person, "depth_hotspot")
-    person.until(lambda: "Not counted in 1.00 mm²" in person.label_text("depth_mitoses"))
+def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(measuring):
+    person = measuring
+    sets_reader(person, "Reader A")
+    person.opens_section("Measure")
+    person.waits()
+    presses(person, "depth_mitoses_measured")
+    assert "No mitosis is counted there" in person.dock.status.text
+    places = ((100.0, 100.0), (200.0, 200.0), (500.0, 500.0))
+    points = (*(CountedPoint("Mitosis", at) for at in places), CountedPoint("TIL", (110.0, 110.0)))
+    person.session.document(COUNT_DOCUMENT).apply(lambda _: points)
+    presses(person, "depth_mitoses_measured")
+    text = "3 counted. Select the counted region to get the number per mm²."
+    assert person.label_text("depth_mitoses") == text
+
+    # The count has an area and a density within a selected region.
+    square = Polygon(((0.0, 0.0), (0.0, 400.0), (400.0, 400.0), (400.0, 0.0)))
+    region = region_from_polygons((square,), DEFAULT_CLASSES[0])
+    person.session.regions.apply(lambda regions: (*regions, region))
+    person.session.selected_regions.set((region.id,))
+    presses(person, "depth_mitoses_measured")
+    assert person.label_text("depth_mitoses").startswith("2 counted in 0.04 mm²: 50.0 per mm²")
+    assert person.label_text("depth_mitoses").endswith("1 outside the area not counted.")
+    person.waits()
+    stored = kept(person, "Reader A").mitoses
+    assert (stored.per_mm2, stored.points, stored.areas) == (near(50.0), places, (square.outer,))
+
+    # The circle of Measure has 1 mm².
+    center_view(person.viewer, person.dock.slide, (250.0, 250.0))
+    presses(person, "count_field")
+    person.waits()
+    presses(person, "depth_mitoses_measured")
+    assert person.label_text("depth_mitoses").startswith("3 counted in 1.00 mm²: 3.0 per mm²")
+    presses(person, "depth_undo")
+    assert reading(person).mitoses == stored
+    for _ in range(2):
+        presses(person, "depth_undo")
+    assert person.label_text("depth_mitoses") == "Not counted."
+
+    # A region without a mitosis is no count, until the reader states that there is none.
+    person.session.document(COUNT_DOCUMENT).apply(lambda _: ())
+    presses(person, "depth_mitoses_measured")
     assert reading(person).mitoses.per_mm2 is None
     presses(person, "depth_none_found")
     assert person.label_text("depth_mitoses") == "None found in 1.00 mm²: 0.0 per mm²."
     assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
+
+    # A hole would be counted.
+    ring = replace(region, polygons=(replace(square, holes=(((10.0, 10.0), (10.0, 90.0), (90.0, 90.0)),)),))
+    person.session.regions.apply(lambda regions: (ring,))
+    person.session.selected_regions.set((ring.id,))
+    presses(person, "depth_mitoses_measured")
+    assert "have holes" in person.dock.status.text
 
 
 def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
@@ -738,40 +760,6 @@ def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide
 
 def lines_of(layer):
     return () if layer is None else layer.data
-
-
-def test_the_circle_of_one_square_millimeter_is_moved_with_the_mouse(measuring):
-    person = measuring
-    center_view(person.viewer, person.dock.slide, (250.0, 250.0))
-    presses(person, "depth_hotspot")
-    area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
-    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
-    person.waits()
-    before = area.data[0].copy()
-    moved = before + np.array((-40.0, 70.0))
-    drags(person, area, (240.0, 260.0), (250.0, 300.0), (200.0, 330.0))
-    person.until(lambda: np.allclose(area.data[0], moved, atol=0.1))
-    person.waits()
-    assert "in 1.00 mm²" in person.label_text("depth_mitoses")
-    [kept_area] = reading(person).mitoses.areas
-    assert np.mean(kept_area, axis=0) == pytest.approx((210.0, 320.0), abs=0.2)
-    assert person.dock.status.text.startswith("Drag the circle")
-    presses(person, "depth_hotspot")  # ends the tool
-    assert person.dock.status.text == ""
-    drags(person, area, (240.0, 260.0), (300.0, 300.0))
-    assert np.allclose(area.data[0], moved, atol=0.1)
-    presses(person, "depth_hotspot")  # a circle that is in view stays where it is
-    assert np.allclose(area.data[0], moved, atol=0.1)
-    presses(person, "depth_undo")
-    assert np.allclose(area.data[0], before, atol=0.1)
-    presses(person, "depth_hotspot")
-
-    # At another scale, the circle in view is not of 1 mm² any more, so that it is replaced.
-    um = 1.5 * person.dock.slide.info.pixel_size.x_um
-    person.dock._on_pixel_size(PixelSize(um, um, "given"))
-    person.until(lambda: "in 2.25 mm²" in person.label_text("depth_mitoses"))
-    presses(person, "depth_hotspot")
-    person.until(lambda: "in 1.00 mm²" in person.label_text("depth_mitoses"))
 
 
 def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(

@@ -13,7 +13,8 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.counts import read_counts
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
-from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT, OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.sections.measure.points import OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer.camera import get_camera
 
 from .test_drawing import box

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDockWidget
 from region_access import opens_section, regions
 from slide_fixtures import FIXTURES
 
-from napari_melanoma.ui.sections.measure.points import COUNT_DOCUMENT
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.slide.reading_keys import (
     EDITING_KEYS,
     KEY_TABLE,
@@ -39,7 +39,7 @@ TOOLS = (
     *("region_rectangle", "region_ellipse", "region_add_polygon", "region_add_polygon_lasso", "region_brush"),
     *("region_wand", "region_select", "region_split", "region_refine", "region_hole"),
     *("measure_line", "measure_area", "measure_angle", "count_points"),
-    *("depth_draw", "depth_count", "depth_area", "depth_hotspot", "lesion_draw", "lesion_refine", "scale"),
+    *("depth_draw", "lesion_draw", "lesion_refine", "scale"),
     *("paint_brush", "paint_polygon", "paint_cells", "paint_erase", "paint_similar"),
 )
 LAYER_KEYS = {

@@ -18,6 +18,7 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.models.installed_bundles import list_bundles
 from napari_melanoma.slides.synoptic_files import read_depth
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.job import tasks
@@ -99,7 +100,7 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert kept.label_text("depth_head").startswith("0.20 mm")
     assert kept.finds(QPlainTextEdit, "depth_notes").toPlainText() == "kept before"
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
-    assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
+    assert [point.at for point in kept.session.document(COUNT_DOCUMENT).value] == [(100.0, 100.0)]
     around.hosted.session.depth.set_values(clark=3)
     kept.waits()
     reading = read_depth(kept.dock.result_location.folder).reading_by("")

@@ -8,7 +8,6 @@ from region_access import are_read, document, regions
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import MitosisCount
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -55,14 +54,13 @@ def test_lines_have_a_constant_width_on_the_screen(analysed):
     square = ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.sections.hosted.session.depth
     person.until(lambda: depth.is_ready and are_read(person))
-    depth.set_values(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
     depth.set_line(((60.0, 100.0), (460.0, 100.0)))
     document(person).apply(lambda _: (Annotation((Polygon(square),), "tumour"),))
     person.waits()
     before = depth.value, regions(person)
     for zoom in (2.0, 60.0):
         get_camera(person.viewer).zoom = zoom
-        for role in ("depth", "mitosis area", "regions"):
+        for role in ("depth", "regions"):
             person.until(lambda role=role: fits(person, role))
         person.waits()
         assert (depth.value, regions(person)) == before

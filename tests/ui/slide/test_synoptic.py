@@ -455,8 +455,8 @@ LOCKED = {
     "ulceration": lambda person: document(person).set_findings({"ulceration": SynopticAnswer(value="present")}),
     "clark": lambda person: depth_section(person).controller.view.fields.edited.emit("clark", {"value": "V"}),
     "mitoses": lambda person: section(person).set_answer("mitotic_rate", SynopticAnswer(value=9.0)),
-    "mitosis_marks": lambda person: depth_section(person).canvas.mitosis_layers.changed.emit((), MARKS["areas"]),
-    "mitosis_areas": lambda person: depth_section(person).canvas.mitosis_layers.changed.emit(MARKS["points"], ()),
+    "mitosis_marks": lambda person: depth_section(person).controller.view.fields.mitoses_requested.emit(True),
+    "mitosis_areas": lambda person: depth_section(person).controller.view.fields.mitoses_requested.emit(True),
     "lateral_margin": lambda person: section(person).set_answer(
         "peripheral_distance_invasive", SynopticAnswer(value=9.0)
     ),

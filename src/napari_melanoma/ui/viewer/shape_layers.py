@@ -187,7 +187,6 @@ WIDTHS: dict[slide_layers.Role, float] = {  # of lines, in screen pixels
     "ruler": 2.0,
     "view": 2.5,
     "regions": 2.5,
-    "mitosis area": 2.5,
     "readings": 2.5,
     "depth": 2.5,
 }

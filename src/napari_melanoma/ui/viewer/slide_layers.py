@@ -38,8 +38,6 @@ Role = Literal[
     "regions",
     "bookmarks",
     "measures",
-    "mitosis area",
-    "mitoses",
     "counts",
     "readings",
     "depth",

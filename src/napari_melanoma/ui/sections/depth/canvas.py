@@ -1,4 +1,4 @@
-"""The depth reading on the slide: its line and its mitoses, which the user draws and moves with the mouse."""
+"""The line of the depth reading on the slide, which the user draws and moves with the mouse."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_line_label, is_predicted_line
-from napari_melanoma.depth.readings import count_mitoses, values_for_line
+from napari_melanoma.depth.readings import values_for_line
 from napari_melanoma.ui.sections.depth.line_layer import DepthLineLayer, show_compared_lines
-from napari_melanoma.ui.sections.depth.mitosis_layers import MitosisLayers
 from napari_melanoma.ui.sections.depth.resolve import resolve_compared_lines, resolve_line_label
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer.shape_layers import is_slide_open
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
-HOTSPOT_HINT = "Drag the circle to move it. Press 1 mm² again, or Escape, when it is in place."
 CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
 NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
 
@@ -41,13 +39,10 @@ class DepthCanvas(QObject):
         keys = {"Control-Z": self._document.undo, "Control-Shift-Z": self._document.redo}
         viewer, slide = session.services.viewer, session.slide
         self.line_layer = DepthLineLayer(viewer, slide, self, keys)
-        self.mitosis_layers = MitosisLayers(viewer, slide, self, keys)
         self.line_layer.line_drawn.connect(self._on_drawn)
         self.line_layer.clicked.connect(self._on_clicked)
         self.line_layer.line_moving.connect(self._on_moving)
-        self.mitosis_layers.changed.connect(self._on_mitoses)
-        for layer in (self.line_layer, self.mitosis_layers):
-            layer.tool_changed.connect(self._on_tool_changed)
+        self.line_layer.tool_changed.connect(self.tool_changed)
         self._connections = SectionConnections(self)
         self._connections.connect(self._document.changed, self._show)
         self._connections.connect(viewer.layers.events.removed, self._on_removed)
@@ -58,7 +53,6 @@ class DepthCanvas(QObject):
         """End the tools, and disconnect all signals; the layers stay with their slide."""
         self._connections.close()
         self.line_layer.close()
-        self.mitosis_layers.close()
         self.deleteLater()
 
     def set_tool(self, tool: str) -> None:
@@ -66,63 +60,33 @@ class DepthCanvas(QObject):
         info, lock = self._session.slide.info, self._document.find_lock()
         lacks_scale = info.pixel_size is None
         if not tool or not (lock or lacks_scale):
-            self.mitosis_layers.set_tool("")
             self.line_layer.set_tool(tool)
         self.tool_changed.emit()
         if tool and lock:
             self._status.show_until(lock, self.tool_changed, self._document.changed)
         elif tool and lacks_scale:
-            self._show_missing_scale(f"'{info.name}'")
-
-    def set_mitosis_tool(self, tool: str) -> None:
-        """Activate a tool of the mitoses, or deactivate it (empty); ``none_found`` acts at once."""
-        state, missing = self._document.state, False
-        if tool == "none_found":
-            mitoses = state.reading.mitoses
-            counted = count_mitoses(mitoses.points, mitoses.areas, state.size, none_found=True)
-            self._document.set_values(mitoses=counted)
-            tool = ""
-        elif tool == "hotspot" and state.size is None:
-            missing, tool = True, ""
-        elif tool == "hotspot":
-            self.mitosis_layers.add_hotspot()
-        self.line_layer.set_tool("")
-        self.mitosis_layers.set_tool(tool)
-        self.tool_changed.emit()
-        if missing:
-            self._show_missing_scale("This slide")
-        elif tool == "hotspot":
-            self._status.show_until(HOTSPOT_HINT, self.mitosis_layers.tool_changed)
-
-    def _show_missing_scale(self, name: str) -> None:
-        error = ScaleMissing(NO_SCALE.format(name))
-        show_failure(self._status, error, self._document.changed, self.tool_changed)
+            error = ScaleMissing(NO_SCALE.format(f"'{info.name}'"))
+            show_failure(self._status, error, self._document.changed, self.tool_changed)
 
     def _show(self) -> None:
         """Show the current reading."""
         session, state = self._session, self._document.state
         if self._document.find_lock():
             self.line_layer.set_tool("")
-            self.mitosis_layers.set_tool("")
         if is_slide_open(session.services.viewer, session.slide):
             is_model = is_predicted_line(state.reading)
             self.line_layer.show(state.reading.line, resolve_line_label(state), is_model=is_model)
-            self.mitosis_layers.show(state.reading.mitoses)
             show_compared_lines(session.services.viewer, session.slide, resolve_compared_lines(state))
 
     def _on_removed(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Restore a layer of a locked reading that the user has removed from the list of layers."""
-        is_own = event.value in (self.line_layer.connected, *self.mitosis_layers.connected)
-        if is_own and self._document.find_lock():
+        if event.value == self.line_layer.connected and self._document.find_lock():
             QTimer.singleShot(0, self._restore_layers)  # after napari has removed it
 
     def _restore_layers(self) -> None:
         if is_slide_open(self._session.services.viewer, self._session.slide):  # otherwise, it was closed
             self._status.show_until(self._document.find_lock(), self._document.changed)
             self._show()
-
-    def _on_tool_changed(self) -> None:
-        self.tool_changed.emit()
 
     def _on_drawn(self, line: Line | None) -> None:
         """Set or clear the line of the reading, after the mouse button was released."""
@@ -147,8 +111,3 @@ class DepthCanvas(QObject):
             return
         self.line_layer.set_label(format_line_label(moved))
         self.line_moving.emit(moved)
-
-    def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - as emitted by MitosisLayers
-        state = self._document.state
-        if (points, areas) != (state.reading.mitoses.points, state.reading.mitoses.areas):
-            self._document.set_values(mitoses=count_mitoses(points, areas, state.size))

@@ -10,8 +10,9 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_headline
-from napari_melanoma.depth.readings import FINDINGS
+from napari_melanoma.depth.readings import FINDINGS, count_mitoses
 from napari_melanoma.depth.synoptic import SynopticAnswer
+from napari_melanoma.slides.counts import list_mitoses
 from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
@@ -20,6 +21,7 @@ from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
 from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
 from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
@@ -36,6 +38,8 @@ MODEL_MEASURED = "The model has measured the depth. Review its line, then accept
 MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
 MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the Depth section. Measure manually."
+NO_MITOSES = "No mitosis is counted there: count mitoses in Measure, or press 'none found'."
+HOLES = "the selected regions have holes, which a counted area cannot have. Select regions without holes."
 NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
 
 
@@ -43,7 +47,7 @@ class DepthSection(Section):
     """Measure the Breslow thickness of a slide, and edit the reading."""
 
     documents = (DEPTH_DOCUMENT,)
-    awaited = (SYNOPTIC_DOCUMENT,)  # a signed report locks the reading
+    awaited = (SYNOPTIC_DOCUMENT, COUNT_DOCUMENT)  # a signed report locks the reading
     tools = ("depth",)
 
     def __init__(self) -> None:
@@ -128,7 +132,7 @@ class DepthController(QObject):
         view.fields.edited.connect(self._on_edited)
         view.fields.input_rejected.connect(self._on_input_rejected)
         view.fields.ruler_requested.connect(self._on_ruler)
-        view.fields.tool_requested.connect(canvas.set_mitosis_tool)
+        view.fields.mitoses_requested.connect(self._on_mitoses)
         view.warning_label.linkActivated.connect(lambda _: self._services.scale_requested.emit())
 
     def close(self) -> None:
@@ -163,7 +167,6 @@ class DepthController(QObject):
     def _update_tools(self) -> None:
         """Show the active tool."""
         self.view.show_tool(self._canvas.line_layer.tool)
-        self.view.fields.show_tool(self._canvas.mitosis_layers.tool)
 
     def _on_moving(self, moved: DepthReading) -> None:
         if moved.mm:
@@ -213,3 +216,18 @@ class DepthController(QObject):
             show_failure(self._services.status, InputError(NO_RULER))
         else:
             self._on_edited(field, {"value": round(measure_shape(line, size), 4)})
+
+    def _on_mitoses(self, none_found: bool) -> None:
+        """Record the mitoses that are counted in Measure, within the selected regions or on the whole slide."""
+        session, document = self._session, self._document
+        selected = set(session.selected_regions.value)
+        polygons = [part for region in session.regions.value if region.id in selected for part in region.polygons]
+        if any(polygon.holes for polygon in polygons):
+            show_failure(self._services.status, InputError(HOLES))
+            return
+        points, areas = list_mitoses(session.document(COUNT_DOCUMENT).value), tuple(one.outer for one in polygons)
+        mitoses = count_mitoses(points, areas, document.state.size, none_found=none_found)
+        if mitoses.counted is None:
+            self._services.status.show_briefly(NO_MITOSES)
+        else:
+            document.set_values(mitoses=mitoses)

@@ -54,6 +54,13 @@ if TYPE_CHECKING:
 
 COMBOS = {"ulceration": "Whether the melanoma is ulcerated", "clark": "Clark level of invasion, I to V"}
 MARGINS = {"peripheral_distance_invasive": "lateral", "deep_distance_invasive": "deep"}
+MITOSES = {  # text and tooltip
+    "mitoses_measured": (
+        "use counts",
+        "Use the mitoses that are counted in Measure, within the selected regions, such as its circle of 1 mm²",
+    ),
+    "none_found": ("none found", "Record 0 mitoses: you have searched the selected regions, and there are none"),
+}
 NOTES_PX, LENGTH_PX = 58, 76
 
 
@@ -62,13 +69,13 @@ class DepthFields(QWidget):
 
     ``edited``: a finding by its field of the synoptic report, with the values of an answer, None for an unknown one; or
     ``notes``, with the text. ``input_rejected``: the message. ``ruler_requested``: name of
-    the margin. ``tool_requested``: ``count``, ``area``, ``hotspot`` or ``none_found``; empty to deactivate.
+    the margin. ``mitoses_requested``: use the counts of Measure; whether the reader has found no mitosis.
     """
 
     edited = Signal(str, object)
     input_rejected = Signal(str)
     ruler_requested = Signal(str)
-    tool_requested = Signal(str)
+    mitoses_requested = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +83,10 @@ class DepthFields(QWidget):
         self._suggestions: dict[str, object] = {}  # values of the model for findings that the reader has not set
         self.suggestion_buttons = {name: self._create_suggestion(name) for name in COMBOS}
         self.margins = {name: self._create_length_field(name, text) for name, text in MARGINS.items()}
-        self.tools = self._create_mitosis_tools()
-        self.mitosis_label = named(quiet_label(lines=2), "depth_mitoses", "Mitoses")
+        self.mitosis_buttons = {
+            name: tool_button(f"depth_{name}", tip, tip, text) for name, (text, tip) in MITOSES.items()
+        }
+        self.mitosis_label = named(quiet_label(lines=3), "depth_mitoses", "Mitoses")
         self.mitosis_label.setToolTip("")
         self.notes = named(QPlainTextEdit(), "depth_notes", "Notes", "Free text; saved with the slide, never exported")
         self.notes.setFixedHeight(NOTES_PX)
@@ -86,6 +95,8 @@ class DepthFields(QWidget):
         self.notes.installEventFilter(self)
         self.notes_timer = DebounceTimer(self)
         self._lay_out()
+        for name, button in self.mitosis_buttons.items():
+            button.clicked.connect(lambda _=False, name=name: self.mitoses_requested.emit(name == "none_found"))
         for name, combo in self.combos.items():
             combo.settled.connect(lambda _, name=name, combo=combo: self.edited.emit(name, combo.currentData()))
         self.notes.textChanged.connect(self.notes_timer.start)
@@ -122,7 +133,7 @@ class DepthFields(QWidget):
             if not line.hasFocus() or not line.isModified():
                 line.setText(f"{value:.3g}" if isinstance(value, float) else "")
         self.mitosis_label.setText(describe_mitoses(reading))
-        self.tools["none_found"].setEnabled(reading.mitoses.counted is None)
+        self.mitosis_buttons["none_found"].setEnabled(reading.mitoses.counted is None)
         if not self.notes_timer.isActive() and self.notes.toPlainText() != reading.notes:
             self.notes.blockSignals(True)
             self.notes.setPlainText(reading.notes)
@@ -138,28 +149,6 @@ class DepthFields(QWidget):
             lambda: self.edited.emit(field, {"value": self._suggestions[field], "confirmed_from": "model"})
         )
         return button
-
-    def show_tool(self, name: str) -> None:
-        """Show the active tool."""
-        for own_name, button in self.tools.items():
-            button.setChecked(own_name == name)
-
-    def _create_mitosis_tools(self) -> dict[str, QToolButton]:
-        tips = {
-            "count": "Click each mitosis; press again to stop. Delete removes the selected ones",
-            "area": "Draw the counting area: click each corner, finish with a double click",
-            "hotspot": "Use a circle of 1 mm² as the counting area; drag it to move it, press again to stop",
-            "none_found": "Record 0 mitoses: you have searched the area, and there are none",
-        }
-        texts = {"count": "count", "area": "area", "hotspot": "1 mm²", "none_found": "none found"}
-        buttons = {}
-        for name, tip in tips.items():
-            is_tool = name != "none_found"  # which acts at once
-            button = buttons[name] = tool_button(f"depth_{name}", tip, tip, texts[name], checkable=is_tool)
-            button.clicked.connect(
-                lambda on, name=name, is_tool=is_tool: self.tool_requested.emit(name if on or not is_tool else "")
-            )
-        return buttons
 
     def _create_length_field(self, name: str, text: str) -> tuple[QLineEdit, QWidget]:
         """Create a field for a length in mm, and the button that copies the length of a measured line."""
@@ -193,9 +182,8 @@ class DepthFields(QWidget):
             rows.addRow(top_label(label), column(self.combos[name], suggestion, spacing=2))
         for name, text in MARGINS.items():
             rows.addRow(QLabel(f"{text} margin"), row(*self.margins[name]))
-        *tools, none_found = self.tools.values()
-        rows.addRow(QLabel("mitoses"), row(*tools))
-        rows.addRow(row(self.mitosis_label, none_found, stretch=0))
+        rows.addRow(QLabel("mitoses"), row(*self.mitosis_buttons.values()))
+        rows.addRow(self.mitosis_label)
         rows.addRow(QLabel("notes"), self.notes)
 
 
@@ -298,8 +286,7 @@ class DepthView(QWidget):
     @property
     def tool_buttons(self) -> list[QAbstractButton]:
         """The buttons of the tools on the canvas."""
-        mitosis_tools = [button for button in self.fields.tools.values() if button.isCheckable()]
-        return [self.draw_button, self.move_button, *mitosis_tools]
+        return [self.draw_button, self.move_button]
 
     def show_texts(self, texts: DepthTexts) -> None:
         """Show the reading, what the model has measured, and other readers."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.sections.measure.points import COUNT_CLASSES, COUNT_DOCUMENT
+from napari_melanoma.ui.sections.measure.points import COUNT_CLASSES
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import HALF, bind_keys, get_data_action, to_rgba
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, load_classes

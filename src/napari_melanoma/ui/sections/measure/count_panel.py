@@ -9,14 +9,15 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_melanoma.ui.sections.measure.points import (
     COUNT_CLASSES,
-    COUNT_DOCUMENT,
     SELECTED,
     VIEW,
     PointCounter,
+    create_field,
     find_area,
     list_areas,
 )
 from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
@@ -34,6 +35,7 @@ TOOL_TIP = "Click on the slide to add a point of the selected class; napari's se
 STEPS = {"undo": ("↶", "Undo the last change of the points"), "redo": ("↷", "Redo")}
 EXPORT_TIP = "Write lengths, areas, angles and counts as a table (CSV)"
 AREA_TIP = "Area within which points are counted, for the number per mm²"
+FIELD_TIP = "Add a circle of 1 mm² at the center of the view to the regions, and count within it"
 NO_SELECTION = "Select regions in the Regions section to count within them."
 COUNTING_STOPPED = "Counting has stopped, because another tool or layer was selected. Press count to continue."
 NOTHING_MEASURED = "Nothing has been measured or counted yet."
@@ -54,13 +56,15 @@ class CountPanel(QWidget):
         }
         self.export_button = tool_button("measure_export", "Export the measurements", EXPORT_TIP, "Export ...")
         self.area_combo = named(NoWheelComboBox(), "count_area", "Area of the count", AREA_TIP)
+        self.field_button = tool_button("count_field", "Circle of 1 mm²", FIELD_TIP, "1 mm²")
+        self.field_button.setEnabled(session.slide.info.pixel_size is not None)
         self.result_label = named(WrappedLabel(lines=4), "count_text", "Counts")
         self.result_label.setToolTip("")
         fill_column(
             self,
             self.class_list,
             row(self.tool, *self.history_buttons.values(), self.export_button),
-            row(QLabel("within"), self.area_combo, stretch=1),
+            row(QLabel("within"), self.area_combo, self.field_button, stretch=1),
             self.result_label,
         )
         self._result_timer = DebounceTimer(self)
@@ -87,6 +91,7 @@ class CountPanel(QWidget):
         self.class_list.class_edited.connect(self._on_class_edited)
         self.tool.clicked.connect(self._on_tool)
         self.area_combo.activated.connect(lambda _: self._show_results())
+        self.field_button.clicked.connect(self._on_field)
         self.export_button.clicked.connect(self._on_export)
         for step, button in self.history_buttons.items():
             button.clicked.connect(lambda _=False, step=step: self._document.step(step))
@@ -122,6 +127,14 @@ class CountPanel(QWidget):
             self._layer.start_tool(self.class_list.current)
         else:
             self._layer.stop_tool()
+
+    def _on_field(self) -> None:
+        """Add a circle of 1 mm² to the regions, and count within it."""
+        field = create_field(self._session)
+        self._session.regions.apply(lambda regions: (*regions, field))
+        self._session.selected_regions.set((field.id,))
+        self.area_combo.setCurrentIndex(self.area_combo.findData(SELECTED))
+        self._show_results()
 
     def _on_left(self) -> None:
         self.tool.setChecked(False)

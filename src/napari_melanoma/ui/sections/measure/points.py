@@ -1,4 +1,4 @@
-"""The counted points of a slide: their document, their classes, and the areas within which they are counted."""
+"""The counted points of a slide: their classes, and the areas within which they are counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_melanoma.slides.regions import RegionClass
-from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
-from napari_melanoma.ui.viewer.camera import get_camera, get_extent
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
+from napari_melanoma.ui.viewer.camera import get_camera, get_extent, get_visible_region
 from napari_melanoma.ui.widgets.class_list import ClassKind
 
 if TYPE_CHECKING:
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.counts import CountArea, CountedPoints, CountResult, StoredCounts
+    from napari_melanoma.io.geojson import Annotation
+    from napari_melanoma.slides.counts import CountArea, CountResult
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 # Areas to count within; ``OF_CLASS`` precedes the name of a class of regions.
+FIELD_CLASS = RegionClass("Mitosis area", (255, 149, 0))  # of the circle of 1 mm²
+CORNERS = 90  # of the polygon for this circle
 VIEW, SLIDE, SELECTED, OF_CLASS = "view", "slide", "selected", "class "
 AREAS = {VIEW: "the view", SLIDE: "the whole slide", SELECTED: "the selected regions"}
 COUNT_CLASSES = ClassKind(
@@ -31,25 +34,6 @@ COUNT_CLASSES = ClassKind(
     "Class of the points that you count",
     "points",
 )
-
-
-def _read(location: SlideFolder) -> Stored[CountedPoints]:
-    from napari_melanoma.slides.counts import read_counts
-
-    return _convert(read_counts(location.folder))
-
-
-def _write(location: SlideFolder, points: CountedPoints, stored: Stored[CountedPoints]) -> Stored[CountedPoints]:
-    from napari_melanoma.slides.counts import save_counts
-
-    return _convert(save_counts(location.folder, location.slide, points, stored.stamp, stored.unread))
-
-
-def _convert(counts: StoredCounts) -> Stored[CountedPoints]:
-    return Stored(counts.points, counts.stamp, counts.notes, counts.features)
-
-
-COUNT_DOCUMENT: DocumentKind[CountedPoints] = DocumentKind("counts", (), _read, _write)
 
 
 def list_areas(session: SlideSession) -> dict[str, str]:
@@ -76,6 +60,20 @@ def find_area(session: SlideSession, area: str) -> tuple[Polygon, ...]:
     else:
         chosen = [region for region in regions if f"{OF_CLASS}{region.class_name}" == area]
     return tuple(polygon for region in chosen for polygon in region.polygons)
+
+
+def create_field(session: SlideSession) -> Annotation:
+    """Return a region of 1 mm², a circle at the center of the view; the slide has a scale."""
+    import numpy as np
+
+    from napari_melanoma.slides.regions import region_from_vertices
+
+    view = get_visible_region(session.services.viewer, session.slide)
+    turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
+    circle = np.stack([np.sin(turns), np.cos(turns)], axis=1)
+    area = CORNERS / 2 * np.sin(2 * np.pi / CORNERS)  # of the polygon for a circle of radius 1
+    ring = np.array(view.center) + 1000 * circle / np.sqrt(area) / np.array(session.slide.pixel_um)
+    return region_from_vertices(ring, FIELD_CLASS, session.services.reader)
 
 
 @dataclass

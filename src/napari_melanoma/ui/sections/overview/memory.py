@@ -36,8 +36,6 @@ REMEMBERED_ROLES: tuple[Role, ...] = (
     "lesions",
     "regions",
     "measures",
-    "mitosis area",
-    "mitoses",
     "counts",
     "readings",
     "depth",
