@@ -71,7 +71,7 @@ def main() -> int:
             return view
 
         def gate(icons: ThemedIcons) -> QWidget:
-            view = RunComparisonView(icons)
+            view = RunComparisonView()
             view.show_comparison(found[0])
             return view
 

@@ -127,25 +127,6 @@ class FakeRun:
             self.step(epochs, batch)
         return self
 
-    def samples(self, epochs, names=("mole-1", "mole-2"), *, photographs=True):
-        """Write sample predictions at the start and after some epochs, which approach the border."""
-        for number, name in enumerate(names):
-            write_png(self.path / "samples" / "start" / f"{name}.png", lesion(yellow=14.0 + 4 * number))
-            for epoch in range(epochs):
-                radius = 26.9 - (10 - 3 * number) * math.exp(-(epoch + 1) / 2)
-                self.sample(epoch, name, radius)
-        if photographs:
-            rows = ["part,image_id,domain,image"]
-            for name in names:
-                write_png(self.path.parent / "photographs" / f"{name}.png", lesion(side=160)[20:140])
-                rows.append(f"validation,{name},mine,{self.path.parent / 'photographs' / name}.png")
-            (self.path / "data.csv").write_text("\n".join(rows) + "\n")
-        return self
-
-    def sample(self, epoch, name, radius=24.0):
-        write_png(self.path / "samples" / f"epoch-{epoch + 1:04d}" / f"{name}.png", lesion(yellow=radius))
-        return self
-
     def bundle(self):
         (self.path / "bundle").mkdir(exist_ok=True)
         (self.path / "bundle" / "config.json").write_text("{}")
@@ -232,7 +213,7 @@ def fake_run(parent: Path, state: str, name: str | None = None, **options) -> Fa
     if state in ("queued", "starting"):
         run.alive().tell("launched")
         return run.tell("queued", position=1) if state == "queued" else run
-    run.begin().add_epochs(3, part=12).samples(3).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
+    run.begin().add_epochs(3, part=12).log("2026-01-01 INFO epoch 3 of 20: Jaccard 0.750\n")
     if state in ("running", "paused", "cancelling"):
         run.alive()
     if state == "paused":

@@ -1,28 +1,25 @@
-"""The comparison after a run: metrics with intervals, a recommendation, images that open, and a decision made once."""
+"""The comparison after a run: a recommendation, metrics with intervals, its page, and a decision made once."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 import math
-import re
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from fake_runs import fake_run
-from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
 from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.runs import acceptance
 from napari_melanoma.runs.launching import read_run
-from napari_melanoma.ui.train.comparison import RunComparisonView
+from napari_melanoma.ui.train.comparison import RunComparisonView, format_metrics
 from napari_melanoma.ui.train.run_text import describe_result
-from napari_melanoma.ui.train.samples import ThumbnailButton, ThumbnailItem
-from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def stage(home, qtbot):
 
 @pytest.fixture
 def gate(stage, qtbot):
-    made = stage.show(RunComparisonView(stage.icons))
+    made = stage.show(RunComparisonView())
     yield made
     wait_until_idle(qtbot, made)
 
@@ -62,24 +59,11 @@ def test_hidden_without_a_new_model(gate, tmp_path):
 def test_old_and_new_metrics_have_intervals(gate, run):
     show(gate, run.compare())
     assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
-    found = {name: (text(gate, f"gate_{name}"), text(gate, f"gate_{name}_interval")) for name in ("old_JA", "new_JA")}
-    assert found == {"old_JA": ("0.842", "0.812 to 0.872"), "new_JA": ("0.863", "0.833 to 0.893")}
-    assert text(gate, "gate_difference_JA") == "+0.021"
-    assert text(gate, "gate_difference_JA_interval") == "0.008 to 0.034"
-    assert text(gate, "gate_difference_DI") == "+0.011"
-    assert "37 images of 22 patients or lesions" in text(gate, "gate_counts")
-    assert "95 %" in text(gate, "gate_counts")
-
-
-def test_each_data_set_has_its_row(gate, run):
-    show(gate, run.compare())
-    rows = [(change.name, change.values_text, change.difference_text) for change in gate._forest.changes]
-    assert rows == [
-        ("all 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
-        ("mine, 37 images", "0.842 → 0.863", "+0.021 (+0.008 to +0.034)"),
-        ("isic2017 (replay data), 37 images", "0.842 → 0.840", "-0.002 (-0.008 to +0.004)"),
-    ]
-    assert "isic2017" in gate._forest.accessibleDescription()
+    table = text(gate, "gate_metrics")
+    assert "<td>0.842</td><td>0.863</td><td>+0.021</td>" in table
+    for interval in ("0.812 to 0.872", "0.833 to 0.893", "0.008 to 0.034"):
+        assert interval in table
+    assert "37 images of 22 patients or lesions; 95 % intervals" in text(gate, "gate_counts")
 
 
 def test_a_recommendation_has_a_reason(gate, tmp_path):
@@ -99,70 +83,48 @@ def test_a_recommendation_has_a_reason(gate, tmp_path):
 def test_a_model_without_comparison(gate, run):
     show(gate, run)
     assert gate.isVisible()
-    assert "was not compared" in text(gate, "gate_reason")
     assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
     assert "was canceled or failed" in text(gate, "gate_reason")
     assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
-    assert not gate._metric_table.isVisible()
+    assert not gate.page_button.isVisible()
     assert gate.activate_button.isEnabled()
 
 
-def test_images_that_changed_open_in_the_viewer(stage, gate, run, qtbot):
-    show(gate, run.compare(shown=5))
-    better, worse = gate.images["better"].buttons, gate.images["worse"].buttons
-    assert [button.item.caption for button in better] == ["+0.10", "+0.08", "+0.07", "+0.06", "+0.04"]
-    assert [button.item.caption for button in worse] == ["-0.10", "-0.08"]
-    qtbot.waitUntil(lambda: all(button.image is not None for button in [*better, *worse]), timeout=PATIENCE_MS)
-    with qtbot.waitSignal(gate.image_requested) as opened:
-        stage.clicks(worse[1])
-    assert opened.args == [str(run.path.parent / "photographs" / "worse1.png")]
-    with qtbot.waitSignal(gate.image_requested):
-        qtbot.keyClick(better[0], Qt.Key.Key_Space)
-    assert "Jaccard 0.800 → 0.900" in better[0].accessibleName()
+def test_the_page_of_the_comparison_opens(stage, gate, run, monkeypatch):
+    opened = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    pages = run.path / "evaluation" / "summary.html", run.path / "comparison" / "comparison.html"
+    for page, name in zip(pages, ("Open test results", "Open comparison"), strict=True):
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("a page", encoding="utf-8")
+        show(gate, run)
+        assert gate.page_button.text() == name
+        stage.clicks(gate.page_button)
+    assert opened == [page.as_posix() for page in pages]
 
 
-def test_a_name_is_not_markup(stage):
-    picture = Path("50 % of #1's.png").absolute()
-    button = ThumbnailButton(ThumbnailItem("+0.10", "a<b>c", Path("a.png"), picture), stage.icons)
-    assert button.toolTip().startswith("a&lt;b&gt;c<br>")
-    assert button.accessibleName() == "a<b>c"
-    (address,) = re.findall("<img src='([^']+)'", button.toolTip())
-    assert Path(QUrl(html.unescape(address)).toLocalFile()) == picture  # Qt loads only what is a local file
-    button.deleteLater()
-
-
-def test_no_changed_images(gate, run):
-    show(gate, run.compare(shown=0))
-    assert gate._headings["better"].text() == "Better: no images"
-    assert gate._headings["worse"].text() == "Worse: no images"
-
-
-def test_missing_thumbnails_leave_a_button(gate, run, qtbot):
-    run.compare(shown=2)
-    for picture in (run.path / "comparison" / "thumbnails").iterdir():
-        picture.unlink()
+def test_a_classifier_that_started_from_no_classifier(gate, run):
+    (run.path / "evaluation").mkdir()
+    (run.path / "evaluation" / "summary.html").write_text("figures")
     show(gate, run)
-    wait_until_idle(qtbot, gate)
-    button = gate.images["better"].buttons[0]
-    assert button.image is None
-    assert button.isEnabled()
+    assert "did not start from a classifier" in text(gate, "gate_reason")
 
 
-def test_activating_is_requested_once_and_described(stage, gate, run, qtbot):
+def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch):
+    used = []
+    monkeypatch.setattr(acceptance, "activate_model", lambda path: used.append(path) or read_run(run.path))
     show(gate, run.compare())
-    wished = []
-    gate.activate_requested.connect(wished.append)
-    stage.clicks(gate.activate_button)
-    gate.activate_button.click()
-    gate.discard_button.click()
-    assert wished == [run.path]
-    assert text(gate, "gate_done") == "Activating ..."
-    show(gate, run)  # the run is read again before it is done
-    assert not gate.activate_button.isEnabled()
+    with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS) as decided:
+        stage.clicks(gate.activate_button)
+        assert text(gate, "gate_done") == "Activating ..."
+        show(gate, run)  # the run is read again before it is done
+        gate.activate_button.click()
+        gate.discard_button.click()
+    assert used == [run.path]
+    assert "is in use" in decided.args[0]
     show(gate, run.adopted("mine-2"))
-    assert "In use as mine-2" in text(gate, "gate_done")
+    assert "In use as mine-2: select it as a model in the Lesion dock" in text(gate, "gate_done")
     assert "lesion-small is still in the list" in text(gate, "gate_done")
-    assert "in the Lesion dock" in text(gate, "gate_done")
     assert not gate.activate_button.isEnabled()
     assert not gate.discard_button.isEnabled()
 
@@ -174,19 +136,12 @@ def test_a_slide_model_names_the_slide_dock(gate, run):
     assert "select it as a model in the Slide dock" in text(gate, "gate_done")
 
 
-def test_a_discarded_model_can_be_activated(stage, gate, run, qtbot):
+def test_a_failed_decision_can_be_repeated(stage, gate, run, qtbot):
     show(gate, run.compare())
-    with qtbot.waitSignal(gate.discard_requested) as wished:
-        stage.clicks(gate.discard_button)
-    assert wished.args == [run.path]
-    show(gate, run.discarded())
-    assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
-    assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
-    assert not gate.discard_button.isEnabled()
-    with answering("activate_anyway_yes") as requested, qtbot.waitSignal(gate.activate_requested):
+    with qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):  # the bundle of this run is empty
         stage.clicks(gate.activate_button)
-    assert "This model was discarded." in requested[0]
-    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in requested[0]
+    assert gate.activate_button.isEnabled()
+    assert text(gate, "gate_done") == ""
 
 
 @contextmanager
@@ -204,18 +159,29 @@ def answering(button):
     yield requested
 
 
-FIGURE = "JA -0.030 (95 % interval -0.040 to -0.020)"
+def test_a_discarded_model_can_be_used_after_a_confirmation(stage, gate, run, qtbot):
+    show(gate, run.compare())
+    with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS):
+        stage.clicks(gate.discard_button)
+    show(gate, run)
+    assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
+    assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
+    assert not gate.discard_button.isEnabled()
+    with answering("") as requested:
+        stage.clicks(gate.activate_button)
+    assert "This model was discarded." in requested[0]
+    assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in requested[0]
 
 
 def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run, qtbot):
-    show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {FIGURE}."))
-    with answering("") as requested, qtbot.assertNotEmitted(gate.activate_requested):
+    figure = "JA -0.030 (95 % interval -0.040 to -0.020)"
+    show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {figure}."))
+    with answering("") as requested:
         stage.clicks(gate.activate_button)
-    assert requested[0] == f"The recommendation is to keep lesion-small. The new model does worse: {FIGURE}."
+    assert requested[0] == f"The recommendation is to keep lesion-small. The new model does worse: {figure}."
     assert gate.activate_button.isEnabled(), "nothing was chosen"
-    with answering("activate_anyway_yes"), qtbot.waitSignal(gate.activate_requested) as wished:
+    with answering("activate_anyway_yes"), qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
         stage.clicks(gate.activate_button)
-    assert wished.args == [run.path]
 
 
 def test_images_used_for_training_are_shown(gate, run):
@@ -229,117 +195,39 @@ def test_images_used_for_training_are_shown(gate, run):
     assert text(gate, "gate_counts").endswith(summary)
 
 
-def test_a_failed_decision_can_be_repeated(stage, gate, run):
-    show(gate, run.compare())
-    stage.clicks(gate.activate_button)
-    gate.reset_choice()
-    assert gate.activate_button.isEnabled()
-    assert text(gate, "gate_done") == ""
-
-
-def test_another_run_resets_the_decision(stage, gate, run, tmp_path):
-    show(gate, run.compare())
-    stage.clicks(gate.activate_button)
-    show(gate, fake_run(tmp_path, "finished", "run-other").compare(gain=-0.03, advice="keep", shown=1))
-    assert gate.activate_button.isEnabled()
-    assert text(gate, "gate_difference_JA") == "-0.030"
-    assert len(gate.images["better"].buttons) == 1
-
-
-def test_showing_again_creates_no_widgets(gate, run):
-    show(gate, run.compare())
-    before = gate.images["better"].buttons
-    show(gate, run)
-    assert gate.images["better"].buttons is before
-
-
-def test_unknown_values_are_dashes(gate, run):
-    report = read_run(run.compare().path)
-    unknown = Estimate(math.nan, math.nan, math.nan, 1)
-    metrics = {"JA": unknown}
-    found = dataclasses.replace(
-        report.comparison,
-        new=dataclasses.replace(report.comparison.new, metrics=metrics),
-        difference=metrics,
-    )
-    gate.show_comparison(dataclasses.replace(report, comparison=found))
-    assert text(gate, "gate_new_JA") == "–"
-    assert text(gate, "gate_new_DI") == "–"
-    assert gate._forest.changes == ()
-    gate.grab()  # and it can be drawn
-
-
-def test_one_image_has_no_interval(gate, run):
-    show(gate, run.compare(images=1, gain=-0.152, half=0.0))
-    assert text(gate, "gate_difference_JA_interval") == "one image: no interval"
-    assert gate._forest.changes[0].difference_text == "-0.152"
-    assert interval_color(gate._forest.changes[0].difference, True) == ""
+def test_unknown_values_are_dashes_and_one_image_has_no_interval(run, tmp_path):
+    comparison = read_run(run.compare().path).comparison
+    metrics = {"JA": Estimate(math.nan, math.nan, math.nan, 1)}
+    new = dataclasses.replace(comparison.new, metrics=metrics)
+    table = format_metrics(dataclasses.replace(comparison, new=new, difference=metrics))
+    assert table.count("<td>–</td>") == 4
+    single = fake_run(tmp_path, "finished", "single").compare(images=1, gain=-0.152, half=0.0)
+    assert "one image: no interval" in format_metrics(read_run(single.path).comparison)
 
 
 def test_it_fits_a_narrow_dock(stage, gate, tmp_path):
-    for gain, advice in ((0.021, "activate"), (-0.099, "inconclusive")):
-        run = fake_run(tmp_path, "finished", advice)
-        show(gate, run.compare(shown=12, gain=gain, half=0.019, advice=advice))
+    for number, run in enumerate((fake_run(tmp_path, "finished", "a"), fake_run(tmp_path, "finished", "b"))):
+        show(gate, run.compare() if number else run.compare_classes())
         for theme in ("dark", "light"):
             stage.viewer.theme = theme
             assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
             assert not gate.grab().isNull()
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "meaning"),
-    [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "nothing"), (0.0, 0.03, "nothing")],
-)
-def test_the_color_follows_the_interval(low, high, meaning):
-    found = {dark: interval_color(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
-    expected = {"better": ("#56b4e9", "#0066a8"), "worse": ("#e69f00", "#b35c00"), "nothing": ("", "")}
-    assert (found[True], found[False]) == expected[meaning]
-
-
-def test_the_axis_holds_every_interval_and_zero():
-    changes = [
-        MetricChange("a", 0.8, 0.9, Estimate(0.1, 0.05, 0.2, 9)),
-        MetricChange("b", 0.8, 0.8, Estimate(0.0, 0.0, 0.0, 9)),
-    ]
-    low, high = _axis_range(changes)
-    assert low < 0
-    assert high > 0.2
-    low, high = _axis_range(changes[1:])
-    assert high - low >= 0.02  # of nothing, not much is made
-
-
-def test_an_interval_without_limits_is_not_drawn():
-    assert format_difference(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
-
-
 @pytest.mark.both_qts
 def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
     stage = Stage(qtbot)
-    gate = stage.show(RunComparisonView(stage.icons))
-    show(gate, run.compare(shown=3))
+    gate = stage.show(RunComparisonView())
+    show(gate, run.compare())
     stage.close()
 
 
-def test_classifiers_have_their_own_metrics(gate, run):
-    show(gate, run.compare())
-    assert gate.findChild(QLabel, "gate_AUC").isHidden()
-    show(gate, run.compare_classes())
-    assert gate.findChild(QLabel, "gate_JA").isHidden()
-    assert not gate.findChild(QLabel, "gate_AUC").isHidden()
-    assert (text(gate, "gate_old_AUC"), text(gate, "gate_new_AUC")) == ("0.800", "0.850")
-    assert text(gate, "gate_difference_AUC") == "+0.050"
-    assert text(gate, "gate_difference_AUC_interval") == "0.020 to 0.080"
-    assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
-    assert [change.values_text for change in gate._forest.changes] == ["0.800 → 0.850"]
-    assert gate._image_panel.isHidden()
-    assert "test AUC 0.850 (+0.050 vs. old model)" in describe_result(read_run(run.path))
-
-
-def test_a_classifier_without_comparison_names_its_report(gate, run):
-    show(gate, run)
-    assert "was not compared" in text(gate, "gate_reason")
-    (run.path / "evaluation").mkdir()
-    (run.path / "evaluation" / "summary.html").write_text("figures")
-    show(gate, run)
-    assert text(gate, "gate_reason").endswith("summary.html")
-    assert "did not start from a classifier" in text(gate, "gate_reason")
+def test_classifiers_have_their_own_metrics(run):
+    run.compare_classes()
+    report = read_run(run.path)
+    table = format_metrics(report.comparison)
+    assert "Jaccard" not in table
+    assert "<td>0.800</td><td>0.850</td><td>+0.050</td>" in table
+    assert "0.020 to 0.080" in table
+    assert "ECE (lower is better)" in table or "error (lower is better)" in table
+    assert "test AUC 0.850 (+0.050 vs. old model)" in describe_result(report)

@@ -6,18 +6,14 @@ import threading
 
 import pytest
 from fake_runs import STATES, FakeRun, fake_run
-from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QLabel, QProgressBar, QToolButton
+from qtpy.QtWidgets import QLabel, QProgressBar
 from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
-from napari_melanoma.training.monitor import MONITORS
-from napari_melanoma.ui.train import run_reader, run_view
-from napari_melanoma.ui.train.run_reader import LOG_BYTES, MAX_POINTS, LogTail
-from napari_melanoma.ui.train.run_text import find_best_row
+from napari_melanoma.ui.train import run_reader
+from napari_melanoma.ui.train.run_reader import MAX_POINTS
 from napari_melanoma.ui.train.run_view import RunView
 from napari_melanoma.ui.widgets import run_watch
-from napari_melanoma.ui.widgets.job import tasks
 
 
 @pytest.fixture
@@ -171,41 +167,21 @@ def test_detach_does_not_change_the_run(stage, view, qtbot, tmp_path):
     assert not (tmp_path / "run-running" / "control.json").exists()
 
 
-def test_a_notice_of_the_run_is_shown(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running").tell("notice", message="the batch was halved to 8: out of memory.")
-    show(view, qtbot, run)
-    notice = view.findChild(QLabel, "run_notice")
-    assert notice.isVisible()
-    assert notice.text() == "The batch was halved to 8: out of memory."
-    for named in (
-        "batch_size: 8 images per step are fastest on this machine.",
-        "bf16 is not used: float32 is as fast here.",
-    ):
-        run.tell("notice", message=named)
-        until(qtbot, lambda named=named: text(view, "run_notice") == named)
-    run.tell("detail", message="the number format is fp32.")
-    details = view.findChild(QLabel, "run_more")
-    until(qtbot, lambda: details.toolTip() == "The number format is fp32.")
-    assert "number format" not in text(view, "run_notice") + text(view, "run_notices_earlier"), "out of sight"
-
-
-def test_notices_are_kept_and_can_be_collapsed(stage, view, qtbot, tmp_path):
+def test_notices_are_listed_with_the_newest_first(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running")
     for words in ("only 2 are held out.", "not learnt from: 5.", "both will be rough.", "not learnt from: 5."):
         run.tell("notice", message=words)
+    run.tell("detail", message="the number format is fp32.")
     show(view, qtbot, run)
-    assert text(view, "run_notice") == "Not learnt from: 5."
-    earlier = view.findChild(QLabel, "run_notices_earlier")
-    assert earlier.text().splitlines() == ["• Both will be rough.", "• Only 2 are held out."]
-    assert earlier.isVisible()
-    fold = view.findChild(QToolButton, "run_notices_fold")
-    stage.clicks(fold)
-    assert (earlier.isVisible(), fold.text()) == (False, "Show 2 earlier")
+    notices = view.findChild(QLabel, "run_notices")
+    assert notices.isVisible()
+    assert notices.text().splitlines() == ["• Not learnt from: 5.", "• Both will be rough.", "• Only 2 are held out."]
+    assert view.findChild(QLabel, "run_more").toolTip() == "The number format is fp32."
     run.tell("notice", message="stopped early.")
-    until(qtbot, lambda: text(view, "run_notice") == "Stopped early.")
-    assert fold.text() == "Show 3 earlier"
+    until(qtbot, lambda: notices.text().startswith("• Stopped early."))
     view.set_run(fake_run(tmp_path, "paused").path)
-    assert text(view, "run_notice") == ""
+    assert notices.text() == ""
+    assert not notices.isVisible()
 
 
 def test_activity_without_events_is_shown(view, qtbot, tmp_path):
@@ -328,160 +304,10 @@ def test_a_missing_folder_is_lost(view, qtbot, tmp_path):
 
 def test_another_run_clears_the_view(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
-    wait_until_idle(qtbot, view.samples)
     assert None not in view.curves.values_at().values()
     view.set_run(fake_run(tmp_path, "queued").path)
     assert view.log.text == ""
     assert set(view.curves.values_at().values()) == {None}
     assert text(view, "run_name") == "run-queued"
     until(qtbot, lambda: text(view, "run_state") == "Queued")
-    assert view.samples.pictures["now"].image is None
     assert view.log.text == ""
-
-
-@pytest.mark.both_qts
-def test_samples_show_image_before_and_now_of_any_epoch(stage, view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running")
-    show(view, qtbot, run)
-    samples = view.samples
-    pictures = samples.pictures
-
-    def settled():
-        return tasks.is_idle(view) and pictures["now"].image is not None
-
-    until(qtbot, settled)
-    assert pictures["image"].image.height() < pictures["image"].image.width()
-    assert pictures["now"].heightForWidth(100) == pytest.approx(75, abs=1)  # the photograph's shape, not the network's
-    assert samples._slider.value() == samples._slider.maximum() == 3
-    assert samples._captions["now"].text() == "epoch 3"
-    newest = pictures["now"].image
-    samples._slider.setValue(1)
-    until(qtbot, lambda: samples._captions["now"].text() == "epoch 1")
-    assert pictures["now"].image != newest
-    run.sample(3, "mole-1")
-    until(qtbot, lambda: samples._slider.maximum() == 4)
-    assert samples._slider.value() == 1  # who looks at an epoch stays there
-    assert "mole-1  (1 of 2)" in text(view, "sample_name")
-    stage.clicks(samples._next)
-    until(qtbot, lambda: "mole-2  (2 of 2)" in text(view, "sample_name"))
-    stage.clicks(samples._next)
-    until(qtbot, lambda: "mole-1" in text(view, "sample_name"))
-
-
-def test_the_newest_epoch_of_samples_is_followed(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running")
-    show(view, qtbot, run)
-    run.sample(3, "mole-1").sample(3, "mole-2")
-    until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
-
-
-def test_a_late_image_is_shown(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running")
-    (run.path / "samples" / "epoch-0004").mkdir()
-    show(view, qtbot, run)
-    until(qtbot, lambda: view.samples._captions["now"].text() == "epoch 4")
-    assert view.samples.pictures["now"].image is None
-    run.sample(3, "mole-1").tell("samples", epoch=3, folder="samples/epoch-0004")
-    until(qtbot, lambda: view.samples.pictures["now"].image is not None)
-
-
-def test_a_folder_of_samples_that_is_being_written_is_not_shown(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running")
-    (run.path / "samples" / ".epoch-0004.1a2b3c4d").mkdir()
-    show(view, qtbot, run)
-    assert view.samples._epochs == ("start", "epoch-0001", "epoch-0002", "epoch-0003")
-
-
-def test_samples_without_photographs(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running")
-    (run.path / "data.csv").unlink()
-    show(view, qtbot, run)
-    until(qtbot, lambda: view.samples.pictures["now"].image is not None)
-    assert view.samples.pictures["image"].image is None
-
-
-def test_the_log_grows_and_is_copied(stage, view, qtbot, tmp_path):
-    stage.settings.set_section_open("log_section", True)
-    run = fake_run(tmp_path, "running")
-    show(view, qtbot, run)
-    run.log("second line\nhalf a li")
-    until(qtbot, lambda: "second line" in view.log.text)
-    assert view.log.text.splitlines()[-1] == "second line"
-    run.log("ne\n")
-    until(qtbot, lambda: view.log.text.splitlines()[-1] == "half a line")
-    assert view.log.text.count("epoch 3 of 20") == 1
-    view.log._copy.click()
-    assert QGuiApplication.clipboard().text() == view.log.text
-
-
-def test_the_log_does_not_scroll_if_scrolled_up(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "running").log("".join(f"line {n}\n" for n in range(200)))
-    show(view, qtbot, run)
-    bar = view.log._text.verticalScrollBar()
-    assert bar.value() == bar.maximum()
-    bar.setValue(3)
-    run.log("news\n")
-    until(qtbot, lambda: "news" in view.log.text)
-    assert bar.value() == 3
-
-
-def test_the_output_is_shown_without_a_log(view, qtbot, tmp_path):
-    run = FakeRun(tmp_path).dead().tell("launched")
-    (run.path / "output.txt").write_text("ModuleNotFoundError: No module named 'torch'\n")
-    show(view, qtbot, run)
-    assert text(view, "run_state").startswith("Failed")
-    assert "No module named 'torch'" in view.log.text
-
-
-def test_of_a_long_log_the_end_is_read(tmp_path):
-    (tmp_path / "log.txt").write_text("x" * 99 + "\n" + "line\n" * (LOG_BYTES // 5))
-    tail = LogTail(tmp_path)
-    first = tail.read()
-    assert len(first) <= LOG_BYTES
-    assert set(first.splitlines()) == {"line"}
-    assert tail.read() == ""
-
-
-@pytest.mark.both_qts
-def test_deleting_the_view_while_reading(nothing_left, home, qtbot, tmp_path):
-    stage = Stage(qtbot)
-    view = stage.show(RunView(stage.icons, stage.settings))
-    show(view, qtbot, fake_run(tmp_path, "running"))
-    until(qtbot, lambda: bool(view.curves.plots))
-    view.set_run(fake_run(tmp_path, "paused").path)
-    assert not tasks.is_idle(view)
-    stage.close()
-
-
-def test_the_view_fits_a_narrow_dock_in_both_themes(stage, view, qtbot, tmp_path):
-    show(view, qtbot, fake_run(tmp_path, "running"))
-    until(qtbot, lambda: bool(view.curves.plots))
-    for theme in ("light", "dark"):
-        stage.viewer.theme = theme
-        assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
-
-
-def test_of_equal_epochs_the_one_with_a_known_smaller_loss_is_best():
-    rows = [
-        {"epoch": number, "validation_jaccard": 0.8, "validation_loss": loss}
-        for number, loss in enumerate(("", 0.4, 0.3))
-    ]
-    monitor = MONITORS["segmentation"]
-    assert find_best_row(rows, monitor) == rows[2]
-    assert find_best_row(rows[:1], monitor) == rows[0]
-    assert find_best_row([], monitor) is None
-
-
-def test_folder_of_tensorboard(view, qtbot, tmp_path, monkeypatch):
-    opened = []
-    monkeypatch.setattr(run_view.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
-    run = FakeRun(tmp_path / "first")
-    (run.path / "tensorboard").mkdir()
-    show(view, qtbot, run)
-    button = view.findChild(QToolButton, "run_tensorboard")
-    assert button.isVisible()
-    assert f"tensorboard --logdir {run.path / 'tensorboard'}" in button.toolTip()
-    button.click()
-    assert opened == [str(run.path / "tensorboard")]
-    show(view, qtbot, FakeRun(tmp_path / "second"))
-    assert not button.isVisible()

@@ -1,8 +1,12 @@
-"""Whole slides with a table in the Train dock: the data set is made, and the recipe for them is selected."""
+"""Whole slides with a table in the Train dock: the recipe for them is selected, and a training starts."""
 
 from __future__ import annotations
 
 import pytest
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.runs.slide_datasets import make_slide_dataset
+from napari_melanoma.slides.reading.detection import find_slides
 
 from .test_train import blobs, launched, opens_dock, trainer, user
 
@@ -18,19 +22,18 @@ def slides(user):
         (folder / f"s{number:02d}.svs").write_bytes(bytes([number]))
         depth = "" if number == 3 else f"{1 + number / 10:g}"
         rows.append(f"s{number:02d}.svs,p{number},{40 + number},{'fm'[number % 2]},{depth},{number % 2}")
-    rows.append("missing.svs,p99,50,f,1,0")
     (user / "patients.csv").write_text("\n".join(rows), encoding="utf-8")
+    make_slide_dataset(find_slides([folder]), user / "patients.csv", folder, run=RunContext())
     return folder
 
 
 def test_slides_with_a_table_select_their_recipe(trainer, launched, slides, user):
     dock = trainer.dock
-    dock.data_picker.slide_adder.make(slides, user / "patients.csv")
-    trainer.until(lambda: (slides / "dataset.csv").is_file() and bool(dock.data_picker.datasets))
+    dock.data_picker.training_list.add([slides])
+    trainer.until(lambda: bool(dock.data_picker.datasets))
     trainer.waits()
     assert dock.recipe_picker.shipped_recipe.name == "slide-patients"
     assert trainer.says("about slides") == "24 slides of 24 patients"
-    assert "1 slide of patients.csv not found: missing" in dock.status.text
     assert not dock.start_picker.isVisible()
     assert "Features of 24 slides are computed first" in trainer.says("image_counts")
     recipe = dock.build_recipe()
@@ -44,10 +47,3 @@ def test_slides_with_a_table_select_their_recipe(trainer, launched, slides, user
     trainer.picks("recipe", "fine-tune")
     assert "the recipe is for photographs" in trainer.says("warning")
     assert dock.start_picker.start == "lesion-small"
-
-
-def test_a_table_without_the_slides_is_reported(trainer, slides, user):
-    (user / "other.csv").write_text("slide,metastasis\nx.svs,1\n", encoding="utf-8")
-    trainer.dock.data_picker.slide_adder.make(slides, user / "other.csv")
-    trainer.until(lambda: "None of the 1 slide" in trainer.dock.status.text)
-    assert not (slides / "dataset.csv").exists()

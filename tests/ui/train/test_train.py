@@ -593,38 +593,32 @@ def finished_run():
 
 
 @pytest.mark.path
-def test_a_model_is_discarded_activated_once_and_announced(opens_dock, launched, qtbot):
+def test_a_model_is_discarded_activated_once_and_announced(opens_dock, launched, qtbot, monkeypatch):
     run, other = finished_run(), fake_run(launching.runs_folder(), "finished", "run-other")
     trainer = opens_dock()
     lesion = ModelPicker(trainer.dock.icons)
     qtbot.addWidget(lesion)
     trainer.dock.run_controller.show_run(run.path)
+    trainer.waits()
     comparison = trainer.dock.run_page.comparison_view
-    # A double click on a thumbnail opens one photograph, as do clicks while it is read; a later one shows it again.
-    for name in ("better0", "better0", "better1", "better0"):
-        photograph = run.path.parent / "photographs" / f"{name}.png"
-        comparison.image_requested.emit(str(photograph))
-    trainer.waits()
-    assert [layer.name for layer in trainer.viewer.layers] == ["better0", "better1"]
-    comparison.image_requested.emit(str(photograph))
-    trainer.waits()
-    assert [layer.visible for layer in trainer.viewer.layers] == [True, False]
+    monkeypatch.setattr(comparison, "_confirm_activation", lambda report: True)
     # The model is discarded.
     for _ in range(2):
-        comparison.discard_requested.emit(run.path)
+        comparison.discard_button.click()
         trainer.waits()
     assert (run.path / "discarded.json").is_file()
     assert "run-finished was discarded" in trainer.dock.status.text
     # That of another run cannot be activated.
     trainer.dock.run_controller.show_run(other.path)
     assert trainer.dock.status.text == "", "the message was about another run"
-    comparison.activate_requested.emit(other.path)
+    trainer.waits()
+    comparison.activate_button.click()
     trainer.waits()
     assert "is not a model bundle" in trainer.dock.status.text
     # A discarded model can be activated later.
     trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
-        comparison.activate_requested.emit(run.path)
+        comparison.activate_button.click()
         trainer.waits()
     assert not (run.path / "discarded.json").exists()
     assert [bundle.name for bundle in list_bundles()].count("tiny") == 1

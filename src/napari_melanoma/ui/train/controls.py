@@ -225,7 +225,7 @@ def adapt_recipe(recipe: TrainRecipe, start: str, datasets: tuple[str, ...], sta
 
 
 class TrainWelcome(Welcome):
-    """The first hint of an empty dock: a drop area for folders; its links are ``lesion``, ``folder`` and ``slides``."""
+    """The first hint of an empty dock: a drop area for folders; its links are ``lesion`` and ``folder``."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__(icons)
@@ -235,9 +235,7 @@ class TrainWelcome(Welcome):
         """Write the text in the colors of the theme."""
         lesion = self._icons.link("lesion", "Correct masks in the Lesion dock")
         folder = self._icons.link("folder", "choose a folder")
-        slides = self._icons.link("slides", "slides with a table of their patients")
         self._label.setText(
             f"<p style='font-size: 14pt'>{lesion}<br>and add them to the corrections,</p>"
-            f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here,</p>"
-            f"<p style='font-size: 11pt'>or {slides}.</p>"
+            f"<p style='font-size: 11pt'>or {folder} with dataset.csv, or drop one here.</p>"
         )

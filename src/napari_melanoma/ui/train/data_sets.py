@@ -18,7 +18,6 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user, trust_folder
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.train.slide_data import SlideDataAdder
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 READING = "reading ..."
 NO_CORRECTIONS = "None yet. Correct a mask in the Lesion dock and press Add to corrections there."
 INDENT_PX = 20  # aligns the description with the text of the check box above it
-SLIDES_TIP = (
-    "Select a folder of slides, then a table (CSV or XLSX) with a row for each: its file, patient_id, outcome, age, "
-    "sex, site, depth_mm. Writes dataset.csv into the folder; the slides are not changed"
-)
 NO_REPLAY = "Optional: data that the model was trained on."
 
 
@@ -411,14 +406,6 @@ class DataPicker(QWidget):
         self._settings = settings
         self.training_list = DataSetList("learn_from", "Training data sets", settings, icons, settings.corrections)
         self.replay_list = DataSetList("replay_data", "Replay data sets", settings, icons)
-        self.slide_notes = ""  # on the slides that were added last
-        self.slide_adder = SlideDataAdder(self, settings)
-        self.slide_adder.added.connect(self._on_slides_added)
-        self.slide_adder.failed.connect(self.failed)
-        self.slides_button = tool_button(
-            "add_slides", "Add slides with a table of their patients", SLIDES_TIP, "slides ..."
-        )
-        self.slides_button.clicked.connect(self.slide_adder.choose)
         self._hint = quiet_label(NO_REPLAY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -435,8 +422,7 @@ class DataPicker(QWidget):
             add = tool_button(name, f"Add a data set to: {title}", tip)
             icons.add(add, "plus")
             add.clicked.connect(data_list.choose_folder)
-            buttons = (self.slides_button, add) if data_list is self.training_list else (add,)
-            layout.addWidget(row(QLabel(title), *buttons, stretch=0))
+            layout.addWidget(row(QLabel(title), add, stretch=0))
             layout.addWidget(data_list)
             data_list.changed.connect(self._on_changed)
             data_list.added.connect(self.added)
@@ -499,12 +485,6 @@ class DataPicker(QWidget):
         """Count the corrections again, because another dock may have added some."""
         super().showEvent(event)
         self._on_corrections()
-
-    def _on_slides_added(self, folder: Path, message: str) -> None:
-        """Train on the slides only: other kinds of data need another recipe."""
-        self.slide_notes = message
-        self.training_list.select_only([folder])
-        self.added.emit(message)
 
     def _on_corrections(self, folder: object = None) -> None:
         self.training_list.set_corrections_folder(self._settings.corrections)

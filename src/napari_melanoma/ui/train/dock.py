@@ -23,7 +23,6 @@ from napari_melanoma.ui.train.run_controller import RunController
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, NOTHING
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.viewer.view_memory import PhotographOpener
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -50,7 +49,6 @@ class TrainDock(TrainControls):
         self._viewer = napari_viewer
         self.recipe_check = RecipeCheck(self)
         self.run_controller = RunController(self)
-        self.opener = PhotographOpener(napari_viewer, self)
         self._saving = LatestJobQueue(self)
         self._data_error = ""  # the last one of the check
         self._kinds: frozenset[DataKind] = frozenset()
@@ -74,7 +72,6 @@ class TrainDock(TrainControls):
         self.start_button.clicked.connect(self._on_start)
         self.welcome.dropped.connect(self.data_picker.training_list.add)
         self.welcome.link_activated.connect(self._on_link)
-        self.run_page.comparison_view.image_requested.connect(self._on_open_image)
         self._saving.succeeded.connect(self.status.show_message)
         models_changed().changed.connect(self.start_picker.refresh)
         for source in (
@@ -82,7 +79,6 @@ class TrainDock(TrainControls):
             self.start_picker,
             self.recipe_picker,
             self.run_controller,
-            self.opener,
             self._saving,
             self.recipe_form.classification_form,
         ):
@@ -139,10 +135,7 @@ class TrainDock(TrainControls):
         if has_changed and kind in KIND_RECIPES and shipped is not None and shipped.data_kind != kind:
             self.recipe_picker.select(KIND_RECIPES[kind])
             self._on_recipe()
-            notes = self.data_picker.slide_notes if kind == "slides" else ""
-            self.status.show_message(
-                f"The data are {KIND_NAMES[kind]}: a recipe for them was selected. {notes}".strip()
-            )
+            self.status.show_message(f"The data are {KIND_NAMES[kind]}: a recipe for them was selected.")
         elif shipped is not None and shipped.is_of_slides:
             self._show_base_recipe(self.recipe_form.update_recipe)
         else:
@@ -240,14 +233,9 @@ class TrainDock(TrainControls):
         else:
             self._saving.submit(str(path), lambda: partial(_save, path, recipe))
 
-    def _on_open_image(self, path: str) -> None:
-        self.opener.show(Path(path))
-
     def _on_link(self, link: str) -> None:
         if link == "folder":
             self.data_picker.training_list.choose_folder()
-        elif link == "slides":
-            self.data_picker.slide_adder.choose()
         else:
             show_dock(self._viewer, "Lesion")
 

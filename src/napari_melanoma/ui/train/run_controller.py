@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.processes import send_command_or_stop
-from napari_melanoma.ui.train.comparison import ModelDecision
 from napari_melanoma.ui.train.start import RunLauncher
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
@@ -20,7 +19,6 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand
-    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.train.controls import TrainControls
@@ -45,7 +43,6 @@ class RunController(QObject):
         self._start_message = self._decision_message = ""
         self._reports: list[RunReport] = []
         self._launcher = RunLauncher(self)
-        self._decision = ModelDecision(self)
         self._command_sender = LatestJobQueue(self)
         self.guard = RunCloseGuard(controls)
         self._connect_runs()
@@ -67,17 +64,14 @@ class RunController(QObject):
             source.failed.connect(self.failed)
 
     def _connect_page(self) -> None:
-        page, decision = self._controls.run_page, self._decision
+        page = self._controls.run_page
         page.back_requested.connect(self.show_settings)
         page.run_view.watch.changed.connect(self._on_report)
         page.run_view.command_requested.connect(self._on_command_requested)
         page.run_view.resume_requested.connect(self.resume)
         page.run_view.detached.connect(self._on_detached)
-        page.comparison_view.activate_requested.connect(decision.activate)
-        page.comparison_view.discard_requested.connect(decision.discard)
-        decision.activated.connect(self._on_activated)
-        decision.discarded.connect(self._on_discarded)
-        decision.failed.connect(self._on_decision_failed)
+        page.comparison_view.decided.connect(self._on_decided)
+        page.comparison_view.failed.connect(self.failed)
         self._command_sender.succeeded.connect(self._on_command_sent)
         self._command_sender.failed.connect(self._on_command_failed)
 
@@ -175,17 +169,7 @@ class RunController(QObject):
         self._controls.run_page.run_view.clear_pending_command()
         self.failed.emit(error)
 
-    def _on_activated(self, run: Path, bundle: BundleInfo) -> None:
-        self._show_decision(f"{bundle.name} is in use: it is in the list of models of the docks.")
-
-    def _on_discarded(self, run: Path) -> None:
-        self._show_decision(f"The model of {run.name} was discarded. Its files are kept.")
-
-    def _on_decision_failed(self, error: Exception) -> None:
-        self._controls.run_page.comparison_view.reset_choice()
-        self.failed.emit(error)
-
-    def _show_decision(self, message: str) -> None:
+    def _on_decided(self, message: str) -> None:
         self._decision_message = message
         self._controls.status.show_message(message)
         self._controls.run_page.run_view.watch.refresh()

@@ -124,14 +124,13 @@ def _epoch_position(event: Mapping[str, Any]) -> float | None:
 class TrainingSnapshot(RunSnapshot):
     """Result of reading the folder of a training once.
 
-    ``events``: new events except steps. ``losses``: of all steps so far. ``log``: new text of the log. ``epochs``:
-    folders with sample predictions, ``start`` first. ``active_seconds``: how long the run was active.
+    ``events``: new events except steps. ``losses``: of all steps so far. ``log``: new text of the log.
+    ``active_seconds``: how long the run was active.
     """
 
     status: RunReport
     losses: LossCurve = field(default_factory=LossCurve)
     log: str = ""
-    epochs: tuple[str, ...] = ()
     active_seconds: float = 0.0
 
 
@@ -162,7 +161,6 @@ class RunFolderReader:
             new_events,
             self._loss_trace.to_curve(),
             self._log.read(),
-            _list_sample_folders(self.path),
             self._active_time.seconds,
         )
 
@@ -204,13 +202,3 @@ class LogTail:
         if skips_first_line:
             lines = lines.partition(b"\n")[2]
         return lines.decode("utf-8", errors="replace")
-
-
-def _list_sample_folders(path: Path) -> tuple[str, ...]:
-    """List the folders with sample predictions, the one from before training first."""
-    try:
-        folders = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]
-    except OSError:
-        return ()
-    names = [name for name in folders if not name.startswith(".")]  # these are still being written
-    return tuple(sorted(names, key=lambda name: (name != "start", name)))

@@ -1,4 +1,4 @@
-"""The page of one training run: state, buttons, notices, live curves of losses and metrics, samples and log."""
+"""The page of one training run: state, buttons, notices, live curves of losses and metrics, and log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QSizePolicy,
     QStackedLayout,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -39,7 +38,6 @@ from napari_melanoma.ui.train.run_text import (
     find_best_row,
     parse_number,
 )
-from napari_melanoma.ui.train.samples import SamplesView
 from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue
 from napari_melanoma.ui.widgets.run_buttons import RunButtons
 from napari_melanoma.ui.widgets.run_watch import RunWatcher
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 
-NOTICES_SECTION = "run_notices"
 MAX_LINES = 1000  # of the log
 NO_RUN_SHOWN = "No run is shown. Start one, or select one from the list of runs."
 
@@ -86,14 +83,17 @@ class RunView(QWidget):
         self._bar = named(QProgressBar(), "run_progress", "Progress of the run")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
-        self._folder = tool_button("run_folder", "Open the run folder", "Open the folder of this run")
+        self._folder = tool_button(
+            "run_folder", "Open the run folder", "Also contains the sample predictions of each epoch"
+        )
         icons.add(self._folder, "pop_out")
         self._tensorboard = tool_button("run_tensorboard", "Open the folder of TensorBoard", "", "TensorBoard")
         self._tensorboard.hide()
         self.buttons = RunButtons()
-        self._notices = RunNotices(settings)
+        self._notices = named(quiet_label(), "run_notices", "Notices of the run, the newest first")
+        self._notices.setToolTip("")
+        self._messages: list[str] = []  # of the notices, the newest first
         self.curves = TrainingCurves(icons)
-        self.samples = SamplesView(icons)
         self.log = LogView(icons)
         self._lay_out(icons, settings)
         self._folder.clicked.connect(self._on_folder)
@@ -113,7 +113,7 @@ class RunView(QWidget):
         """Show another run, or the same run from the start, for example after it was resumed."""
         is_new = path != self.path or path is None
         self.log.clear()
-        self._notices.clear()
+        self._show_notices([])
         if is_new:
             self.report = None
             self._activity = RunActivity()
@@ -124,7 +124,6 @@ class RunView(QWidget):
             self._bar.setValue(0)
             self.buttons.show_status(None)
             self.curves.show_run(LossCurve(), [], None)
-            self.samples.show_samples(None, ())
             self._tensorboard.hide()
         self._page.setVisible(path is not None)
         self.watch.set_run(path)
@@ -153,16 +152,18 @@ class RunView(QWidget):
         self.watch.expecting = bool(self.buttons.pending_text)
         self._update_text()
         self.curves.show_run(snapshot.losses, report.metrics, report.epochs, report.monitor)
-        self.samples.show_samples(report.path, snapshot.epochs)
         self.log.add(snapshot.log)
         self._show_tensorboard(RunFolder(report.path).tensorboard)
         for event in snapshot.events:
-            if event["kind"] == "notice":
-                self._notices.add(str(event.get("message", "")))
+            if event["kind"] == "notice" and (message := capitalize(str(event.get("message", "")))):
+                self._show_notices([message, *(other for other in self._messages if other != message)])
             elif event["kind"] == "detail":
                 self._details.setToolTip(capitalize(str(event.get("message", ""))))
-            elif event["kind"] == "samples":
-                self.samples.refresh()
+
+    def _show_notices(self, messages: list[str]) -> None:
+        self._messages = messages
+        self._notices.setText("\n".join(f"• {message}" for message in messages))
+        self._notices.setVisible(bool(messages))
 
     def _update_text(self) -> None:
         """Show the state of the run, or the pending command."""
@@ -212,16 +213,13 @@ class RunView(QWidget):
         font = self._state.font()
         font.setBold(True)
         self._state.setFont(font)
-        sections = (
-            section("Samples", "samples_section", self.samples, settings, True),
-            section("Log", "log_section", self.log, settings, False),
-        )
-        icons.add_sections(*sections)
+        log_section = section("Log", "log_section", self.log, settings, False)
+        icons.add_sections(log_section)
         self._page = QWidget()
         page = QVBoxLayout(self._page)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(6)
-        for widget in (self._bar, self.buttons, self._notices, self.curves, *sections):
+        for widget in (self._bar, self.buttons, self._notices, self.curves, log_section):
             page.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -249,7 +247,7 @@ class RunPage(QWidget):
         )
         icons.add(self.back_button, "left_arrow")
         self.run_view = RunView(icons, settings)
-        self.comparison_view = RunComparisonView(icons)
+        self.comparison_view = RunComparisonView()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)
@@ -278,54 +276,6 @@ class RunPage(QWidget):
         has_comparison = str(report.state) == "finished" and report.bundle is not None
         self.comparison_view.show_comparison(report if has_comparison else None)
         self.comparison_view.setVisible(has_comparison)
-
-
-class RunNotices(QFrame):
-    """The newest notice of a run, and the earlier notices unless they are collapsed."""
-
-    def __init__(self, settings: DockSettings) -> None:
-        super().__init__()
-        named(self, "notice", "Notices of the run").setToolTip("")
-        self._settings = settings
-        self._messages: list[str] = []
-        self._is_open = settings.is_section_open(NOTICES_SECTION, True)
-        self._newest = named(quiet_label(), "run_notice", "Newest notice of the run")
-        self._earlier = named(quiet_label(), "run_notices_earlier", "Earlier notices of the run")
-        for label in (self._newest, self._earlier):
-            label.setToolTip("")
-        self._toggle_button: QToolButton = tool_button("run_notices_fold", "Show or hide the earlier notices", text=" ")
-        self._toggle_button.clicked.connect(self._on_toggled)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 4, 4, 4)
-        for widget in (self._newest, self._toggle_button, self._earlier):
-            layout.addWidget(widget)
-        self._update_text()
-
-    def add(self, text: str) -> None:
-        """Add a notice, capitalized; a repeated one moves to the top."""
-        message = capitalize(text)
-        if message:
-            self._messages = [message, *(other for other in self._messages if other != message)]
-            self._update_text()
-
-    def clear(self) -> None:
-        """Remove all notices."""
-        self._messages = []
-        self._update_text()
-
-    def _on_toggled(self) -> None:
-        self._is_open = not self._is_open
-        self._settings.set_section_open(NOTICES_SECTION, self._is_open)
-        self._update_text()
-
-    def _update_text(self) -> None:
-        newest, earlier = self._messages[:1], self._messages[1:]
-        self._newest.setText("".join(newest))
-        self._earlier.setText("\n".join(f"• {message}" for message in earlier))
-        self._earlier.setVisible(self._is_open and bool(earlier))
-        self._toggle_button.setText(f"Hide {len(earlier)} earlier" if self._is_open else f"Show {len(earlier)} earlier")
-        self._toggle_button.setVisible(bool(earlier))
-        self.setVisible(bool(newest))
 
 
 class ActiveRunNotice(QFrame):

@@ -305,20 +305,10 @@ class PhotographOpener(QObject):
         self._job: BackgroundJob | None = None
         self._pending: deque[JobFunction] = deque()
         self._count = 0
-        self._requested: set[Path] = set()
 
     def open(self, paths: Sequence[Path]) -> None:
         """Open photographs, which are read in a thread."""
         self._start(partial(_read, list(paths)))
-
-    def show(self, path: Path) -> None:
-        """Show a photograph; open it first if it is not open and not already being opened."""
-        image = photographs.find_file(self._viewer, path)
-        if image is not None:
-            show_photograph(self._viewer, image)
-        elif path not in self._requested:
-            self._requested.add(path)
-            self.open([path])
 
     def open_damaged(self, path: Path) -> None:
         """Open a photograph even though it is damaged."""
@@ -390,7 +380,6 @@ class PhotographOpener(QObject):
         if self._pending:
             self._next()
             return
-        self._requested.clear()
         self.finished.emit(self._count)
 
 

@@ -1,8 +1,7 @@
-"""Bar charts and forest plots in the colors of the theme."""
+"""Bar charts and small curves in the colors of the theme."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +12,6 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.ui.widgets.style import Palette
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
@@ -22,10 +20,7 @@ INDENT_PX = 4  # indent of labels in both themes
 NAME_SHARE, MIN_BAR_PX = 0.42, 60  # maximum width of the names, as a share; minimum width of the bars
 # Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; by whether the theme is dark.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
-FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
 MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
-MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
-BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
 class Bar(NamedTuple):
@@ -222,129 +217,3 @@ class SmallCurve(QWidget):
         painter.setPen(QColor(colors.text))
         end = at(last, self.points[-1].value)
         painter.drawText(QPointF(end.x() + 4, end.y() + line_px / 3), f"{self.points[-1].value:.2f}")
-
-
-class MetricChange(NamedTuple):
-    """One row of a forest plot: the name of a data set, the mean of the old and of the new model, their difference."""
-
-    name: str
-    old: float
-    new: float
-    difference: Estimate
-
-    @property
-    def values_text(self) -> str:
-        """Old and new mean as text."""
-        return f"{self.old:.3f} → {self.new:.3f}"
-
-    @property
-    def difference_text(self) -> str:
-        """The difference with its interval as text."""
-        return format_difference(self.difference)
-
-
-def format_difference(difference: Estimate) -> str:
-    """Format a difference with its interval, ``+0.021 (+0.008 to +0.034)``; without interval for a single image."""
-    if not math.isfinite(difference.mean):
-        return "–"
-    if difference.count == 1 or not (math.isfinite(difference.low) and math.isfinite(difference.high)):
-        return f"{difference.mean:+.3f}"
-    return f"{difference.mean:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
-
-
-class ForestPlot(QWidget):
-    """One row for each data set: its name and means above, the interval and the difference below."""
-
-    def __init__(self, icons: ThemedIcons) -> None:
-        super().__init__()
-        named(self, "gate_forest", "Differences by data set", "Point: difference; line: its 95 % interval")
-        self._icons = icons
-        self.changes: tuple[MetricChange, ...] = ()
-        icons.changed.connect(self.update)
-
-    def show_changes(self, changes: Sequence[MetricChange]) -> None:
-        """Set the rows."""
-        self.changes = tuple(changes)
-        self.setFixedHeight(FOREST_ROW_PX * len(self.changes))
-        self.setAccessibleDescription(
-            "; ".join(f"{c.name}: {c.values_text}, {c.difference_text}" for c in self.changes)
-        )
-        self.update()
-
-    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Width of a dock, height of the rows."""
-        return QSize(300, FOREST_ROW_PX * len(self.changes))
-
-    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Paint the rows."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        low, high = _axis_range(self.changes)
-        font = QFont(self.font())
-        font.setBold(True)
-        painter.setFont(font)
-        widest = max((painter.fontMetrics().horizontalAdvance(c.difference_text) for c in self.changes), default=0)
-        for row, change in enumerate(self.changes):
-            font.setBold(row == 0)
-            painter.setFont(font)
-            row_rect = QRectF(MARGIN_PX, row * FOREST_ROW_PX, self.width() - 2 * MARGIN_PX, FOREST_ROW_PX)
-            self._draw_texts(painter, row_rect, change)
-            width = max(40.0, row_rect.width() - widest - 12)
-            axis = QRectF(MARGIN_PX, row_rect.center().y(), width, FOREST_ROW_PX / 2)
-            self._draw_interval(painter, axis, change.difference, (low, high))
-
-    def _draw_texts(self, painter: QPainter, row_rect: QRectF, change: MetricChange) -> None:
-        right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
-        middle = Qt.AlignmentFlag.AlignVCenter
-        upper, lower = QRectF(row_rect), QRectF(row_rect)
-        upper.setHeight(FOREST_ROW_PX / 2)
-        lower.setTop(row_rect.center().y())
-        painter.setPen(QColor(self._icons.palette.text))
-        painter.drawText(upper, right | middle, change.values_text)
-        room = int(row_rect.width() - painter.fontMetrics().horizontalAdvance(change.values_text) - 10)
-        name = elide(painter.fontMetrics(), change.name, room)
-        painter.drawText(upper, left | middle, name)
-        painter.drawText(lower, right | middle, change.difference_text)
-
-    def _draw_interval(self, painter: QPainter, axis: QRectF, change: Estimate, ends: tuple[float, float]) -> None:
-        """Paint the axis with its zero, the interval and the point; gray if the interval contains zero."""
-        colors = self._icons.palette
-
-        def at(value: float) -> QPointF:
-            share = (value - ends[0]) / (ends[1] - ends[0])
-            return QPointF(axis.left() + share * axis.width(), axis.center().y())
-
-        zero = at(0.0).x()
-        painter.setPen(QPen(QColor(colors.highlight), 1))
-        painter.drawLine(QPointF(axis.left(), axis.center().y()), QPointF(axis.right(), axis.center().y()))
-        painter.setPen(QPen(QColor(colors.text), 1, Qt.PenStyle.DotLine))
-        painter.drawLine(QPointF(zero, axis.top() + 1), QPointF(zero, axis.bottom() - 1))
-        if not math.isfinite(change.mean):
-            return
-        color = QColor(interval_color(change, colors.dark) or colors.faint)
-        painter.setPen(QPen(color, 3))
-        if math.isfinite(change.low) and math.isfinite(change.high):
-            painter.drawLine(at(change.low), at(change.high))
-        painter.setBrush(color)
-        painter.drawEllipse(at(change.mean), 3, 3)
-
-
-def interval_color(change: Estimate, dark: bool) -> str:
-    """Return the color of a difference as ``#rrggbb``; empty if its interval contains zero or for a single image."""
-    if change.count == 1:
-        return ""
-    if change.low > 0:
-        return BETTER[0] if dark else BETTER[1]
-    if change.high < 0:
-        return WORSE[0] if dark else WORSE[1]
-    return ""
-
-
-def _axis_range(changes: Sequence[MetricChange]) -> tuple[float, float]:
-    """Return the range of an axis that contains all intervals and zero, with a margin."""
-    values = [0.0] + [v for c in changes for v in (c.difference.low, c.difference.high, c.difference.mean)]
-    finite = [value for value in values if math.isfinite(value)]
-    low, high = min(finite), max(finite)
-    missing = max(0.0, MIN_SPAN - (high - low)) / 2
-    margin = 0.06 * (high - low + 2 * missing)
-    return low - missing - margin, high + missing + margin
