@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import openpyxl
 import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.extensions.privacy_audit.audit import CHUNK_BYTES, audit
-from napari_melanoma.extensions.privacy_audit.documents import read_xml_entries
-from napari_melanoma.extensions.privacy_audit.entries import KINDS, PrivacyFinding
+from napari_melanoma.extensions.privacy_audit.audit import KINDS, PrivacyFinding, audit
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"
@@ -176,16 +170,6 @@ def raw_profile(block: bytes) -> str:
     return f"\nexif\n{len(block):8}\n{block.hex()}\n"
 
 
-def workbook(titles: list[str], values: list[object]) -> bytes:
-    """A workbook with one sheet of two rows."""
-    book, file = openpyxl.Workbook(), BytesIO()
-    book.properties.creator, book.loaded_theme = "", "<theme/>"
-    for row in (titles, values):
-        book.active.append(row)
-    book.save(file)
-    return file.getvalue()
-
-
 OME = """<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" Creator="Some Program">
 <Experimenter ID="Experimenter:0" FirstName="Anna" LastName="Miller" Email="anna@clinic.example"/>
 <Image ID="Image:0" Name="a"><AcquisitionDate>2021-03-04T10:00:00</AcquisitionDate></Image></OME>"""
@@ -193,21 +177,11 @@ XMP = f"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/
 <r:Description xmlns:d="http://purl.org/dc/elements/1.1/"><d:creator><r:Seq><r:li>{NAME}</r:li></r:Seq></d:creator>
 </r:Description></r:RDF></x:xmpmeta>"""
 PAGE = f"""<html><body><table><tr><td>Patient name</td><td>{NAME}</td></tr></table>
-<img src="data:image/jpeg;base64,{base64.b64encode(jpeg(exif=exif())).decode()}">
 <p>from {HOME}/scans</p></body></html>"""
 TABLE = (
     "image_id,dob,MRN,Nombre,age,seen,note\n"
     f"a,{BORN},{RECORD},{NAME},93,04.03.2021,call anna@clinic.example\nb,,,,40,,\n"
 )
-
-
-def test_the_time_for_a_list_in_xmp_grows_with_its_length() -> None:
-    """Photoshop lists thousands of documents from which parts were pasted."""
-    count = 20_000
-    before = time.monotonic()
-    entries = list(read_xml_entries(XMP.replace(f"<r:li>{NAME}</r:li>", "<r:li>xmp.did:1</r:li>" * count), "picture"))
-    assert time.monotonic() - before < 20  # minutes if each item searches the whole tree for its parent
-    assert [(entry.where, entry.key) for entry in entries[-count:]] == [("li", "creator")] * count
 
 
 @dataclass(frozen=True)
@@ -246,31 +220,24 @@ CASES = [
         {"path", "user", "contact"},
     ),
     Case("recipe.toml", lambda: b'out = "C:\\\\Users\\\\amiller\\\\out"\n', {"path", "user"}),
-    Case("page.html", PAGE.encode, CAMERA | {"person", "path", "user"}),
+    Case("page.html", PAGE.encode, {"person", "path", "user"}),
     Case("notes.txt", lambda: f"Patient: {NAME}, born {BORN}, seen by us".encode(), {"person", "birth"}),
     Case("letter.txt", lambda: b"Frau M., geb. 3.4.70, kam", {"birth"}),
     Case("log", lambda: f"read file://{HOME}/x.jpg\nexcised on 04.03.2021 at noon".encode(), {"path", "user", "date"}),
-    Case("long.bin", lambda: bytes(CHUNK_BYTES - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
     Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
     Case("all.zip", lambda: packed(a__jpg=jpeg(exif=exif()), b__zip=packed(c__csv=TABLE.encode())), CAMERA | {"birth"}),
     Case("behind.jpg", lambda: jpeg() + b"Patient: " + NAME.encode(), {"text"}),
-    Case("two.jpg", lambda: jpeg() + jpeg(), {"picture"}),
-    Case("late.jpg", lambda: jpeg()[:-2] + segment(0xFE, b"nevus of Anna") + b"\xff\xd9", {"text"}),
-    Case("filled.jpg", lambda: jpeg()[:2] + b"\xff" + segment(0xFE, b"nevus of Anna") + jpeg()[2:], {"text"}),
     Case("own.jpg", lambda: jpeg()[:2] + segment(0xE5, b"nevus of Anna") + jpeg()[2:], {"text"}),
     Case("maker.jpg", lambda: jpeg(exif=camera_block({0x927C: b"owner: Anna"})), {"text"}),
     Case("headline.jpg", lambda: jpeg()[:2] + segment(0xED, iptc(105, NAME)) + jpeg()[2:], {"text"}),
     Case("country.jpg", lambda: jpeg()[:2] + segment(0xED, iptc(101, "Elsewhere")) + jpeg()[2:], {"location"}),
     Case("title.jpg", lambda: jpeg(xmp=XMP.replace("creator", "title").encode()), {"text"}),
-    Case("title.xmp", lambda: XMP.replace("creator", "title").encode(), {"text"}),
     Case("note.png", lambda: png(note=NAME), {"text"}),
     Case("raw.png", lambda: png(**{"Raw profile type exif": raw_profile(exif().tobytes())}), CAMERA),
     Case("behind.png", lambda: png() + b"Patient: " + NAME.encode(), {"text"}),
     Case("own.png", lambda: png()[:33] + chunk(b"prVt", NAME.encode()) + png()[33:], {"text"}),
     Case("copyright.tif", lambda: tiff("", extratags=[(33432, "s", 0, NAME, True)]), {"text"}),
     Case("own.tif", lambda: tiff("", extratags=[(65000, "s", 0, f"Patient: {NAME}", True)]), {"person"}),
-    Case("clinic.xlsx", lambda: workbook(["Patientenname", "MRN"], [NAME, RECORD]), {"person", "record"}),
-    Case("dates.xlsx", lambda: workbook(["DOB", "site"], [datetime(1970, 3, 4), "back"]), {"birth"}),
     Case("named.zip", lambda: packed(**{"Miller^Anna.png": png()}), {"person"}),
     Case("anna@clinic.example.txt", lambda: b"nothing", {"contact"}),
     Case("IMG_20210304_101112.png", png, {"date"}),
@@ -331,20 +298,8 @@ def test_files_after_an_unsupported_one_in_an_archive_are_inspected(tmp_path: Pa
     findings: list[PrivacyFinding] = []
     result = audit([tmp_path], findings.append, run=RunContext())
     assert {"birth", "record", "person"} <= {finding.kind for finding in findings}
-    assert result.skipped == {
-        "all.zip": "a.pdf inside: its format is not supported, and 1 more",
-    }
-
-
-def test_other_files_of_a_workbook_with_a_damaged_sheet_are_inspected(tmp_path: Path) -> None:
-    with zipfile.ZipFile(BytesIO(workbook(["a", "b"], [1, 2]))) as whole:
-        parts = {member: whole.read(member) for member in whole.namelist()}
-    parts["xl/worksheets/sheet1.xml"] = b"<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet/>"
-    (tmp_path / "a.xlsx").write_bytes(packed(**parts, **{"xl/media/1.jpg": jpeg(exif=exif())}))
-    findings: list[PrivacyFinding] = []
-    result = audit([tmp_path], findings.append, run=RunContext())
-    assert {finding.kind for finding in findings} == CAMERA
-    assert list(result.skipped) == ["a.xlsx"]
+    pdf = "its format is not supported"
+    assert result.skipped == {"all.zip": f"a.pdf inside: {pdf}; c.pdf inside: {pdf}"}
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "table.sqlite", "film.gif", "table.h5"])

@@ -20,8 +20,7 @@ from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, NOT_ASSESSED, SynopticField
-from napari_melanoma.extensions.privacy_audit.audit import audit
-from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
+from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding, audit
 from napari_melanoma.extensions.synoptic.exports import write_synoptic_json, write_synoptic_table
 from napari_melanoma.extensions.synoptic.fhir import SYSTEM, build_diagnostic_report
 from napari_melanoma.io.results import read_table

@@ -12,7 +12,7 @@ from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
-    from napari_melanoma.extensions.privacy_audit.entries import PrivacyFinding
+    from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding
 
 HELP = format_help(
     "napari-melanoma audit results",
@@ -32,6 +32,7 @@ def audit(
     """List personal data in files."""
     from dataclasses import asdict
 
+    from napari_melanoma.extensions.privacy_audit.audit import KINDS
     from napari_melanoma.extensions.privacy_audit.audit import audit as audit_files
 
     current.after_stop = "Nothing was changed; not every file was examined."
@@ -39,7 +40,9 @@ def audit(
 
     def report_finding(finding: PrivacyFinding) -> None:
         values = asdict(finding)
-        current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
+        repeats = f" ({finding.count} times)" if finding.count > 1 else ""
+        text = f"{finding.file}: {finding.where}: {KINDS[finding.kind]}{repeats}: {finding.example}"
+        current.report.emit("finding", text, what=values.pop("kind"), **values)
         if finding.what_to_do not in reported_advice and not current.as_json:
             reported_advice.add(finding.what_to_do)
             current.report.emit("advice", f"    {finding.what_to_do}")
@@ -53,11 +56,6 @@ def audit(
     text = f"Found in {format_count(result.files, 'file')}: {counts or 'nothing'}{missed}."
     values = {"files": result.files, "counts": dict(result.counts), "not_looked_into": len(result.skipped)}
     current.finish(text, some_failed=not result.clean, **values)
-
-
-def _format_finding(finding: PrivacyFinding) -> str:
-    repeats = f" ({finding.count} times)" if finding.count > 1 else ""
-    return f"{finding.file}: {finding.where}: {finding.title}{repeats}: {finding.example}"
 
 
 COMMAND = Command(audit, HELP)
