@@ -3,7 +3,7 @@
     python scripts/release_model.py runs/lesion-small --data DATA --out src/napari_melanoma/models/weights/lesion-small
 
 DATA contains the folders ``isic2017``, ``pad_ufes`` and ``ph2``. Prints the effect of half-precision storage. A model
-that answers prompts also needs ``--clicks``, the folders of its evaluations by ``napari-melanoma evaluate --clicks 5``.
+that answers prompts also needs ``--clicks``, the folders of its evaluations by ``benchmarks/clicks.py``.
 """
 
 from __future__ import annotations

@@ -65,14 +65,6 @@ options = { pooling = "gated", hidden = 16, attention = 8, heads = 1 }
 target = "diagnosis"
 positive = "melanoma"
 """
-SEARCH = """
-[search]
-trials = 2
-seed = 0
-[search.options]
-learning_rate = { low = 1e-4, high = 1e-2, log = true }
-loss = ["bce_dice", "ce_log_dice"]
-"""
 SLIDES = "image_id,diagnosis,split\n" + "".join(
     f"slide_{30 + n:04},{('nevus', 'melanoma')[n % 2]},{'test' if n > 3 else 'train'}\n" for n in range(6)
 )
@@ -125,19 +117,6 @@ TRAINING = [
             Run("slide", "slide ../phantom-slide/many/slide_0035.tif --out results --model run/bundle"),
         ],
         ["phantom-slide"],
-        rtol=RTOL_TRAINED,
-    ),
-    Scenario(
-        "search",
-        [
-            Copy("../data-sets/set", "set"),
-            Write("recipe.toml", SEGMENTATION.replace("epochs = 2", "epochs = 1") + SEARCH),
-            Run("json", "search recipe.toml --out out --json"),
-            Run("repeated", "search recipe.toml --out out"),
-            Write("plain.toml", SEGMENTATION),
-            Run("bad", "search plain.toml --out bad"),
-        ],
-        ["data-sets"],
         rtol=RTOL_TRAINED,
     ),
     Scenario(

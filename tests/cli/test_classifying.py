@@ -195,25 +195,6 @@ def test_a_model_for_another_task_is_rejected(run, classifier: Path, phantoms: P
     assert not (tmp_path / "out" / "results.csv").exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("--clicks 0", "--clicks is 0"),
-        ("--clicks 5 --no-refine", "--clicks measures predictions from simulated clicks; not applicable: --no-refine."),
-        ("--clicks 5 --threshold 0.4", "not applicable: --threshold."),
-        ("--clicks 5 --no-difficulty --target melanoma", "not applicable: --no-difficulty, --target."),
-    ],
-)
-def test_a_refused_evaluation_by_clicks_leaves_no_folder(
-    run, phantoms: Path, tmp_path: Path, line: str, reason: str
-) -> None:
-    command = ["evaluate", "--model", "lesion-click", "--data", phantoms, "--out", "clicks"]
-    result = run(*command, *line.split())
-    assert result.exit_code == 2
-    assert reason in " ".join(result.output.split())
-    assert not (tmp_path / "clicks").exists()
-
-
 def test_masks_of_structures_need_a_heatmap(run, classifier: Path, phantoms: Path, tmp_path: Path) -> None:
     command = ("evaluate", "--model", classifier, "--data", phantoms, "--out", "out", "--pointing-masks", phantoms)
     result = run(*command)

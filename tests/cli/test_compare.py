@@ -60,33 +60,20 @@ def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
     return folder.path
 
 
-SEARCH = """
-[search]
-trials = 1
-[search.options]
-epochs = [1, 2]
-"""
-
-
 @pytest.mark.parametrize("out", [".", "results"])
-@pytest.mark.parametrize(
-    "command", ["evaluate", "compare", "biomarkers", "data report", "data merge", "train", "search"]
-)
+@pytest.mark.parametrize("command", ["evaluate", "compare", "biomarkers", "data report", "data merge", "train"])
 def test_no_command_writes_results_into_a_data_set(
     run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path, command: str, out: str
 ) -> None:
     other, recipe = tmp_path / "other", tmp_path / "recipe.toml"
     shutil.copytree(clinic, other)
     write_toml(recipe, TrainRecipe.parse({"data": {"datasets": [str(other)]}}, "the test"))
-    searched = tmp_path / "search.toml"
-    searched.write_text(recipe.read_text(encoding="utf-8") + SEARCH, encoding="utf-8")
     arguments = {
         "evaluate": ("--model", tiny_bundle.path, "--data", other),
         "compare": (*("--model", tiny_bundle.path) * 2, "--data", other),
         "data report": (other,),
         "data merge": (clinic, other),
         "train": ("--config", recipe),
-        "search": (searched,),
         "biomarkers": ("melanoma-small", "--data", other),
     }
     before = sorted(other.rglob("*"))

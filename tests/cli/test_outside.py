@@ -78,7 +78,6 @@ CHEAP = {
 WITH_MODELS = {
     "train": ("train", "--config", "recipe.toml", "--out", "out"),
     "train-check": ("train", "--config", "recipe.toml", "--check"),
-    "search": ("search", "search.toml", "--out", "out"),
     "evaluate": ("evaluate", "--model", "lesion-small", "--data", "evil", "--out", "out"),
     "compare": ("compare", "--model", "lesion-small", "--model", "lesion-small", "--data", "evil", "--out", "out"),
     "features": ("data", "features", "evil", "--out", "out.csv"),
@@ -100,10 +99,6 @@ def evil(tmp_path: Path, victim: Path) -> Callable[[dict[str, str]], Path]:
         dataset(tmp_path / "good", [])
         recipe = {"name": "r", "data": {"datasets": ("evil",)}, "model": {"start": "none"}}
         write_toml(tmp_path / "recipe.toml", TrainRecipe.parse(recipe, "the test"))
-        text = (tmp_path / "recipe.toml").read_text()
-        (tmp_path / "search.toml").write_text(
-            f"{text}\n[search]\ntrials = 1\n[search.options]\nlearning_rate = [0.1, 0.2]\n"
-        )
         return folder
 
     return make

@@ -42,7 +42,6 @@ input_size = 32
 [model.options]
 channels = 4
 """
-SEARCH = '[search]\ntrials = 2\n[search.options]\nloss = ["bce_dice", "focal_tversky"]\n'
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,6 @@ def training(folder: Path, rng: np.random.Generator) -> None:
         row["split"] = "test"
     write(folder / "set", rows)
     written(folder / "recipe.toml", RECIPE.format(data=(folder / "set").as_posix()).encode())
-    written(
-        folder / "search.toml",
-        (RECIPE.format(data=(folder / "set").as_posix()) + SEARCH).replace("epochs = 3", "epochs = 1").encode(),
-    )
 
 
 IMAGES, TABLE, WEIGHTS = ("images/*", "masks/*"), "dataset.csv", "bundle/model.safetensors"
@@ -115,7 +110,6 @@ JOBS = {
         ("per_image.csv", "subgroups.csv"),
     ),
     "train": Job(training, "train --config IN/recipe.toml --out OUT", (WEIGHTS,)),
-    "search": Job(training, "search IN/search.toml --out OUT", (f"trials/*/{WEIGHTS}",)),
 }
 
 

@@ -165,18 +165,13 @@ def trained(rng: Generator, box: Sandbox) -> Case:
 
 
 def other_recipes(rng: Generator, box: Sandbox) -> Case:
-    """The options of slides and of searches, which are TOML too."""
+    """The options of slides, which are TOML too."""
     deep_text = "a = " + "[" * 50_000
-    text = str(
-        rng.choice(
-            [deep_text, "tile_mpp = nan", "x = 1", "batch_size = -3", "[search]\n" + "a = 1\n" * 2, "mpp = 1e999"]
-        )
-    )
+    text = str(rng.choice([deep_text, "tile_mpp = nan", "x = 1", "batch_size = -3", "mpp = 1e999"]))
     path = stored(box, text, "options.toml")
     written(box.inputs / "slide.tif", b"II*\0")
     words = [("slide", box.inputs / "slide.tif", "--config", path, "--out", box.outputs)]
     words += [
-        ("search", path, "--out", box.outputs / "search"),
         ("train", "--config", path, "--out", box.outputs / "run"),
     ]
     chosen = words[int(rng.integers(3))]

@@ -1,4 +1,4 @@
-"""Commands for a classifier: a search over its options, an automatic batch size, and an estimate."""
+"""Commands for a classifier: an automatic batch size, and an estimate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_melanoma.cli import app
-from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.extensions.studies.search import SearchRecipe
-from napari_melanoma.models.bundle import read_bundle
+from napari_melanoma.core.config import write_toml
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
@@ -25,21 +23,6 @@ def run_json(words: list[str]) -> list[dict[str, Any]]:
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
-
-
-def test_a_search_draws_options_of_a_classifier(class_recipe: TrainRecipe, tmp_path: Path, change: Change) -> None:
-    options = {"classification.class_weight": ["balanced"], "model.options.fusion": ["film", "metablock"]}
-    values = change(class_recipe, epochs=1, samples=0).model_dump() | {"search": {"trials": 2, "options": options}}
-    write_toml(tmp_path / "recipe.toml", SearchRecipe.parse(values, "the test"))
-    *_, summary = run_json(["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
-    runs = sorted((tmp_path / "out" / "trials").iterdir())
-    bundles = [read_bundle(run / "bundle").config for run in runs if run.is_dir()]
-    assert {config.options["fusion"] for config in bundles} == {"film", "metablock"}
-    assert summary["validation_auc"] == max(config.provenance["validation_auc"] for config in bundles)
-    chosen = read_toml(tmp_path / "out" / "best.toml", TrainRecipe)
-    assert chosen.classification is not None
-    assert chosen.classification.class_weight == "balanced"
-    assert chosen.model.options["fusion"] == summary["options"]["model.options.fusion"]
 
 
 def test_a_check_counts_and_estimates_and_a_batch_size_is_found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,6 @@ from napari_melanoma.cli.options import (
     NO_REFINEMENT,
     ClassifierValues,
     ConfigOptions,
-    ExtensionOptions,
     NoRefine,
     OptionValues,
     Out,
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 EVALUATE_HELP = format_help(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
-    "napari-melanoma evaluate --model lesion-click --data datasets/isic2017 --split test --clicks 5 --out clicks",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html (report), OUT/metrics.json (each metric with its 95 % "
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. The same command continues after an "
@@ -40,9 +37,7 @@ EVALUATE_HELP = format_help(
     "A classifier is measured against the column with the diagnosis (--target): AUC, average precision, "
     "sensitivity and specificity at its decision threshold, calibration, contribution of each column of patient data, "
     "ROC curve and reliability diagram; also the depth in mm, if the model predicts it and the table contains it. With "
-    "--pointing, also how often a heatmap points at the decisive structure (OUT/pointing.json).\n\n"
-    "With --clicks, a model that can be prompted is measured with simulated clicks (OUT/clicks.html): Dice after each "
-    "click, the number of clicks needed for a Dice of 0.85 and of 0.90, and the time per click.",
+    "--pointing, also how often a heatmap points at the decisive structure (OUT/pointing.json).",
 )
 BIOMARKERS_HELP = format_help(
     "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
@@ -53,9 +48,6 @@ BIOMARKERS_HELP = format_help(
     "of the tumor surface without epidermis. Writes OUT/biomarkers.csv, "
     "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
 )
-
-
-EXTENSION_OPTIONS = ExtensionOptions("evaluate")  # such as --clicks, of the extension studies
 
 
 def evaluate(
@@ -72,8 +64,6 @@ def evaluate(
     no_refine: NoRefine = False,
     pointing: Pointing = None,
     pointing_masks: PointingMasks = None,
-    *,
-    extension_options: Annotated[OptionValues, EXTENSION_OPTIONS],
 ) -> None:
     """Measure a model."""
     from napari_melanoma.classification.explanation import PointingOptions
@@ -87,10 +77,6 @@ def evaluate(
     mask_only = {"threshold": "threshold" in options, "no-refine": no_refine, "flips": "flips" in options}
     mask_only["no-difficulty"] = "difficulty" in options
     classifier_only = {**classifier_options, "pointing": pointing, "pointing-masks": pointing_masks}
-    for name, value in extension_options.items():
-        reject = partial(_reject_options, options={**mask_only, **classifier_only})
-        EXTENSION_OPTIONS.find(name).run(current, info, data, out, {**options, name: value}, reject)
-        return
     task, values = evaluation_task(info), options
     if task != "masks":
         _reject_options(_describe_task(info), mask_only)

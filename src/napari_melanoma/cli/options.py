@@ -18,7 +18,6 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from napari_melanoma.cli.session import command_session, parameter_name
-from napari_melanoma.core.plugins import Family, expect
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -158,53 +157,6 @@ class Command:
     help_text: str
 
 
-@dataclass(frozen=True)
-class CommandOption:
-    """An option that an extension adds to a command with ``ExtensionOptions``, which then runs ``run`` instead.
-
-    ``annotation``: of its parameter, such as ``Annotated[int | None, typer.Option("--clicks")]``. ``run``: gets the
-    session and the arguments of the command.
-    """
-
-    annotation: Any
-    run: Callable[..., None]
-
-
-class ExtensionOptions:
-    """Annotation of a command parameter that replaces it by the options that extensions add to the command.
-
-    The parameter receives the values that the user gave, by the name of the option.
-    """
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def find(self, name: str) -> CommandOption:
-        """Return the option with a name."""
-        return COMMAND_OPTIONS.members[f"{self.command} {name}"]
-
-    def list_parameters(self) -> list[Parameter]:
-        """Return a parameter for each option; the extensions are imported."""
-        start = f"{self.command} "
-        names = [name.removeprefix(start) for name in COMMAND_OPTIONS.members if name.startswith(start)]
-        return [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=self.find(name).annotation)
-            for name in names
-        ]
-
-    def pop_values(self, values: dict[str, Any]) -> OptionValues:
-        """Remove the values of the options from ``values``; return those given by the user."""
-        given = {parameter.name: values.pop(parameter.name) for parameter in self.list_parameters()}
-        return drop_unset(**given)
-
-
-def _convert_option(name: str, found: object) -> CommandOption:
-    return expect(found, CommandOption, "with the annotation of a parameter, and a function")
-
-
-COMMAND_OPTIONS: Family[CommandOption] = Family("command_options", dict, _convert_option, lambda option: "")
-
-
 def add_command(
     app: typer.Typer,
     name: str,
@@ -253,15 +205,12 @@ def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
     A parameter ``current``, a ``CommandSession``, is replaced by the options of the session, which come last.
     """
     options_of = {name: config.list_options() for name, config in find_config_options(command).items()}
-    extensions = {name: item for name, item in _list_annotations(command) if isinstance(item, ExtensionOptions)}
     hints = get_type_hints(command, include_extras=True)
     parameters: list[Parameter] = []
     session_options: list[str] = []
     for name, parameter in signature(command).parameters.items():
         if name in options_of:
             parameters += [option.parameter for option in options_of[name]]
-        elif name in extensions:
-            parameters += extensions[name].list_parameters()
         elif name == "current":
             session_options = [*getattr(hints[name], "__metadata__", ()), "json", "debug"]
         else:
@@ -272,7 +221,6 @@ def _expand_config_options(command: Callable[..., None]) -> Callable[..., None]:
 
     def call(**values: Any) -> None:  # noqa: ANN401 - the values of the options
         values |= {name: _pop_values(options, values) for name, options in options_of.items()}
-        values |= {name: options.pop_values(values) for name, options in extensions.items()}
         if not session_options:
             command(**values)
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.extensions.studies.lesion_relation import FIGURE, LesionRelation, write_relation
+from napari_melanoma.extensions.papers.lesion_relation import FIGURE, LesionRelation, write_relation
 
 
 def test_a_figure_that_cannot_be_removed_is_reported(tmp_path: Path) -> None:

@@ -1,1 +1,0 @@
-"""Studies: search over options of a recipe, area and probability of lesions, and predictions from tables alone."""
