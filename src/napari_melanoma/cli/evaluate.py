@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EVALUATE_HELP = format_help(
     "napari-melanoma evaluate --model lesion-small --data datasets/ph2 --out evaluation",
+    "napari-melanoma evaluate --model melanoma-small --data datasets/isic2017 --split test --out evaluation",
     "Measure a model on a data set with reference masks: the metrics of ISIC 2018, Hausdorff-95 and boundary F1, for "
     "all images and for subgroups. Writes OUT/summary.html (report), OUT/metrics.json (each metric with its 95 % "
     "interval), OUT/subgroups.csv, OUT/per_image.csv and OUT/figures/. The same command continues after an "
