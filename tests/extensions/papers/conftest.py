@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +14,13 @@ from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_datasets, select_trainable
-from napari_melanoma.extensions.papers import budget, paper_rows
-from napari_melanoma.extensions.papers.budget import BudgetSize, reduce_input
-from napari_melanoma.extensions.papers.papers import papers, read_paper
+from napari_melanoma.extensions.papers import paper_rows, planning, run
+from napari_melanoma.extensions.papers.papers import TrainingBudget, papers, read_paper
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.training import batch_size
-from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
-
-COST = StepCost(0.01, 0.001, 0.005, 1, 1, "cpu", "32-true")
 
 
 def write_spots(folder: Path, count: int = 12, seed: int = 0, split: str = "") -> Path:
@@ -58,22 +54,31 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def patch_plan(monkeypatch: pytest.MonkeyPatch, steps: int = 2, side: int | None = None) -> None:
-    """Plan a number of steps for every row, and smaller images if a side is given, without measuring anything."""
-    monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
-    monkeypatch.setattr(paper_rows, "reduce_input", lambda recipe, size: reduce_input(recipe, side))
-    monkeypatch.setattr(budget, "choose_size", lambda *of: BudgetSize(steps, None))
+    """Plan a number of steps for every row, and smaller images if a side is given."""
+    budget = TrainingBudget(steps=steps)
+    for module in (planning, run):
+        monkeypatch.setattr(module, "BUDGETS", {"small": budget, "full": budget})
     monkeypatch.setattr("napari_melanoma.runs.resolved_settings.find_precision", lambda *of: "fp32")
+    if side is not None:
+        complete = paper_rows.complete_recipe_with
+
+        def reduce(*arguments: Any) -> TrainRecipe:
+            recipe = complete(*arguments)
+            model = recipe.model.model_copy(update={"input_size": side})
+            return recipe.model_copy(update={"model": model})
+
+        monkeypatch.setattr(paper_rows, "complete_recipe_with", reduce)
 
 
 @pytest.fixture(scope="session")
 def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
-    """A function that patches a plan: two steps for every row, without measurements."""
+    """A function that patches a plan: two steps for every row."""
     return patch_plan
 
 
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, two_steps: Callable[[pytest.MonkeyPatch], None]) -> None:
-    """Plan two steps for every row, without measurements."""
+    """Plan two steps for every row."""
     two_steps(monkeypatch)
 
 
@@ -206,13 +211,12 @@ def write_segmenter(recipe: TrainRecipe, out: Path) -> None:
 
 @contextmanager
 def patched() -> Iterator[Callable[[TrainRecipe, Path], None]]:
-    """Write networks instead of training them, and measure no step."""
+    """Write networks instead of training them."""
 
     def train(recipe: TrainRecipe, out: Path, **_: object) -> None:
         (write_classifier if recipe.classification else write_segmenter)(recipe, out)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_size, "measure_step", lambda recipe: COST)
         patch.setattr(paper_rows, "train", train)
         yield write_classifier
 

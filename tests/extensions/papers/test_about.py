@@ -31,7 +31,6 @@ def work(tmp_path: Path) -> ReproductionContext:
     plan = ReproductionPlan(
         paper="P2",
         budget="small",
-        minutes=40,
         data={"HAM10000": (str(sets),)},
         notices=(f"ph2 is left out; take it with --data ROLE={sets.parent / 'ph2'}.",),
     )
@@ -75,19 +74,12 @@ def test_notes_on_classifiers_are_shown_only_with_classifiers(work: Reproduction
     assert "five folds keep them together" in " ".join(page_notes(work, {}, [classifier]))
 
 
-def test_waiting_rows_are_listed_until_they_are_done(work: ReproductionContext) -> None:
-    plan = work.plan.model_copy(update={"rows": (PlannedRow(name="unet", waits=True),), "late": ("unet waits.",)})
-    waiting = replace(work, plan=plan)
-    assert "unet waits." in page_notes(waiting, {}, [learnt("simple-cnn", 0.9)])
-    assert "unet waits." not in page_notes(waiting, {}, [learnt("unet", 0.9)])
-
-
 def test_next_steps_name_the_best_model_and_missing_rows(work: ReproductionContext) -> None:
     steps = [
         step.command for step in next_steps(work, {"unetpp": "time"}, [learnt("simple-cnn", 0.9), learnt("unet", 0.5)])
     ]
     assert steps == [
-        "napari-melanoma reproduce P2 --budget small --minutes MORE --out THIS_FOLDER",
+        "napari-melanoma reproduce P2 --budget small --out THIS_FOLDER",
         "napari-melanoma models import rows/simple-cnn",
         "napari-melanoma train --config recipes/simple-cnn.toml --out RUN",
         "napari-melanoma reproduce P2 --data HAM10000=isic2017 --budget full --out NEW_FOLDER",

@@ -19,7 +19,7 @@ from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.extensions.papers import paper_rows, papers, tables
 from napari_melanoma.extensions.papers.options import ReproduceOptions
-from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
+from napari_melanoma.extensions.papers.run import Reproduction, reproduce
 from napari_melanoma.io.results import read_table
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -33,7 +33,7 @@ Patched = Callable[..., AbstractContextManager[Callable[[TrainRecipe, Path], Non
 
 def options(folder: Path, *rows: str, paper: str = "P1") -> ReproduceOptions:
     data = (f"A={folder / 'one'}", f"B={folder / 'other'}") if paper == "P1" else (f"HAM10000={folder / 'one'}",)
-    return ReproduceOptions(paper=paper, budget="small", minutes=1e6, rows=rows, data=data)
+    return ReproduceOptions(paper=paper, budget="small", rows=rows, data=data)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_every_image_is_predicted_once_by_a_network_not_trained_on_its_patient(
     done: tuple[Reproduction, Path],
 ) -> None:
     found, out = done
-    assert found.missing.failed == {}
+    assert found.failed == {}
     answers = read_table(out / "evaluated/adapted/per_image.csv")
     assert len(answers) == len({(row["domain"], row["image_id"]) for row in answers}) == 2 * COUNT
     for fold in range(1, FOLDS + 1):
@@ -168,7 +168,7 @@ def test_a_cancelled_cross_validation_keeps_the_completed_folds(
     stamp = (folds / "evaluated-2/per_image.csv").stat().st_mtime_ns
     with patched():
         found = reproduce(options(sets, "a-only"), tmp_path / "out", run=RunContext())
-    assert found.missing.all == {}
+    assert found.failed == {}
     assert [item.row.name for item in found.results] == ["a-only"]
     assert (folds / "evaluated-2/per_image.csv").stat().st_mtime_ns == stamp
     assert table_of(tmp_path / "out") == {key: row for key, row in table_of(done[1]).items() if key[0] == "a-only"}
@@ -185,7 +185,7 @@ def test_a_row_whose_start_failed_is_reported_and_the_others_continue(
     with patched() as write, pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper_rows, "train", fail)
         found = reproduce(options(sets, "adapted", "b-only"), tmp_path / "out", run=RunContext())
-    assert found.missing.failed == {
+    assert found.failed == {
         "a-only": "no network today",
         "adapted": "it needs the row 'a-only', which failed.",
     }
@@ -210,13 +210,3 @@ def test_predicted_masks_are_used_and_missing_lesions_are_noted(
     )
     assert evaluation["failed"] == {}
     assert len(evaluation["folds"]) == FOLDS
-
-
-def test_slow_rows_wait_if_there_is_no_time(sets: Path, patched: Patched) -> None:
-    with patched():
-        requested = options(sets, "a-only", "b-only", "data-set-alone").model_copy(update={"minutes": 0.7})
-        plan = check(requested, run=RunContext()).plan
-    assert {row.name for row in plan.rows if row.waits} == {"a-only", "b-only"}
-    assert "run only if the others leave time" in plan.late[0]
-    tables = {"P1": 55, "P2": 95, "P3": 76, "P4": 40}
-    assert {paper: ReproduceOptions(paper=paper, budget="small").limit for paper in tables} == tables

@@ -7,15 +7,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import RunError
 from napari_melanoma.extensions.papers import image_features
 from napari_melanoma.extensions.papers.options import ReproduceOptions
-from napari_melanoma.extensions.papers.run import check, reproduce
-from napari_melanoma.io.results import read_table, write_rgb, write_table
+from napari_melanoma.extensions.papers.run import reproduce
+from napari_melanoma.io.results import read_table
 
 COUNT = 50
 Patched = Callable[..., AbstractContextManager[Any]]
@@ -34,8 +32,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float | None]]:
     return seen
 
 
-def options_for(folder: Path, minutes: float = 1e6) -> ReproduceOptions:
-    return ReproduceOptions(paper="P3", budget="small", minutes=minutes, rows=("features",), data=(f"S={folder}",))
+def options_for(folder: Path) -> ReproduceOptions:
+    return ReproduceOptions(paper="P3", budget="small", rows=("features",), data=(f"S={folder}",))
 
 
 @pytest.mark.slow
@@ -58,7 +56,7 @@ def test_a_stopped_row_of_features_continues_with_the_missing_images(
         assert len(set(stopped)) == 20
         measured.clear()
         done = reproduce(options, tmp_path / "out", run=RunContext())
-    assert done.missing.all == {}
+    assert done.failed == {}
     assert len(measured) == COUNT - 20  # once for all folds
     assert len(read_table(tmp_path / "out/evaluated/features/per_image.csv")) == COUNT
     assert not list((tmp_path / "out/rows/features").glob("unfinished*"))
@@ -72,7 +70,7 @@ def test_bad_images_are_left_out_and_named(
         (folder / f"images/{name}.png").write_bytes((folder / f"images/{name}.png").read_bytes()[:200])
     with patched():
         done = reproduce(options_for(folder), tmp_path / "out", run=RunContext())
-    assert done.missing.all == {}
+    assert done.failed == {}
     rows = read_table(tmp_path / "out/evaluated/features/per_image.csv")
     assert {row["image_id"] for row in rows} == {f"p{index}" for index in range(COUNT)} - {"p3", "p30"}
     text = (tmp_path / "out/tables.md").read_text(encoding="utf-8")
@@ -88,31 +86,6 @@ def test_one_class_that_can_be_measured_is_not_enough(
             (folder / f"images/{row['image_id']}.png").write_bytes(b"no image")
     with patched():
         done = reproduce(options_for(folder), tmp_path / "out", run=RunContext())
-    why = done.missing.failed["features"]
+    why = done.failed["features"]
     assert "16 of 32 training images could be measured, 0 of them with 'metastasis': both classes are needed" in why
     assert "p1" in why
-
-
-def test_the_plan_includes_a_measured_time_of_each_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patients: Callable[..., Path], patched: Patched
-) -> None:
-    options = options_for(patients(tmp_path / "cohort", COUNT))
-    monkeypatch.setattr(image_features, "_seconds", lambda work: work() and 0.5)
-    with patched():
-        (row,) = check(options, run=RunContext()).plan.rows
-        assert row.seconds is not None
-        assert 0.5 * COUNT < row.seconds < 0.5 * COUNT + 10
-        with pytest.raises(RunError, match=r"1 min are too short for any row\. All rows need about \d+ min"):
-            check(options_for(tmp_path / "cohort", 1.0), run=RunContext())
-
-
-def test_without_images_random_pixels_are_timed(measured: list[float | None], tmp_path: Path) -> None:
-    assert image_features.time_features((tmp_path / "none",)) >= 0
-    assert measured == [None, None]
-
-
-def test_a_scale_that_is_no_number_is_unknown(measured: list[float | None], tmp_path: Path) -> None:
-    write_rgb(tmp_path / "set/images/p0.png", np.zeros((64, 64, 3), np.uint8))
-    write_table(tmp_path / "set/dataset.csv", [{"image_id": "p0", "split": "train", "mpp_x": "coarse"}])
-    image_features.time_features((tmp_path / "set",))
-    assert measured == [None, None]

@@ -1,8 +1,7 @@
-"""Rows start only if they will end in time, and are measured on each image."""
+"""Rows are measured on each image."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,31 +16,9 @@ from napari_melanoma.extensions.papers import kinds
 from napari_melanoma.extensions.papers.paper_rows import measure_samples, read_pictures
 from napari_melanoma.extensions.papers.papers import ImageMeasurement, read_paper
 from napari_melanoma.extensions.papers.planning import (
-    PlannedRow,
-    ReproductionContext,
     ReproductionFolder,
-    ReproductionPlan,
 )
-from napari_melanoma.extensions.papers.run import has_time
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.models.bundle import CONFIG
-
-
-@pytest.mark.parametrize(("took_s", "time"), [(60, True), (100, True), (200, False)])
-def test_a_row_starts_if_it_will_end_in_time(tmp_path: Path, took_s: int, time: bool) -> None:
-    place = ReproductionFolder(tmp_path)
-    rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
-    plan = ReproductionPlan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
-    work = ReproductionContext(read_paper("P4"), plan, {}, place)
-    assert has_time(work, "unet")
-    folder = place.row("unet").run
-    folder.bundle.mkdir(parents=True)
-    folder.config.touch()
-    (folder.bundle / CONFIG).touch()
-    times = [json.dumps({"kind": "epoch", "time": 1e9 + took_s * n / 4}) for n in range(5)]
-    folder.events.write_text("\n".join(times) + "\n", encoding="utf-8")
-    assert has_time(work, "attention-unet") is time
-    assert has_time(work, "unet")  # one that has begun goes on
 
 
 def test_a_row_without_a_network_needs_no_readable_photograph(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import typer
 
 from napari_melanoma.cli.options import Command, ConfigOptions, OptionValues, format_help
 from napari_melanoma.cli.session import CommandSession
-from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
     from napari_melanoma.extensions.papers.planning import PlannedRow
@@ -22,8 +21,8 @@ HELP = format_help(
     "napari-melanoma reproduce P3 --budget small --out p3",
     "Train every row of a paper's tables on your data and list our results next to the published ones. Writes "
     "OUT/tables.md, tables.csv and tables.html, OUT/figures/, and a run folder for each row. The same command "
-    "continues after any interruption. --budget small takes at most 40 minutes on two cores, more for "
-    "classifiers; the table states each reduction compared with the paper. A folder of data sets can be given, too; "
+    "continues after any interruption. --budget small needs no GPU; the table states each reduction compared with the "
+    "paper. A folder of data sets can be given, too; "
     "known names are recognized. P3 without --data runs on a phantom cohort, which is generated first and reported.",
 )
 
@@ -44,7 +43,7 @@ def reproduce(
         typer.Option("--out", "-o", metavar="DIR", help="Folder of tables and runs; reproduced-PAPER by default."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Only report what would run, the estimated time and memory.")
+        bool, typer.Option("--check", help="Only report which rows would run, with how much training.")
     ] = False,
 ) -> None:
     """Reproduce a paper."""
@@ -58,54 +57,41 @@ def reproduce(
         return
     folder = out or Path(f"reproduced-{read_paper(paper).name}")
     done = workflow.reproduce(chosen, folder, run=current.run)
-    for name, reason in {**done.plan.left_out, **done.missing.all}.items():
+    for name, reason in {**done.plan.left_out, **done.failed}.items():
         current.report.emit("failed", f"not run: {name}: {reason}", row=name, error=reason)
-    failed, late = len(done.missing.failed), len(done.missing.late)
-    skipped = f" ({late} not run for lack of time)" if late else ""
-    count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated{skipped}"
+    failed = len(done.failed)
+    count = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} evaluated"
     content = "results" if done.results else "reasons"
-    values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(folder)}
+    values = {"rows": len(done.results), "failed": failed, "out": str(folder)}
     text = f"{count}; {content} in {folder / 'tables.html'} and tables.md"
     current.finish(text, some_failed=failed > 0 or not done.results, **values)
 
 
 def _report_plan(reproduction: Reproduction, current: CommandSession) -> None:
     plan = reproduction.plan
-    for notice in (*plan.notices, *plan.late):
+    for notice in plan.notices:
         current.report.emit("notice", notice, message=notice)
     width = max((len(planned.name) for planned in plan.rows), default=0)
     for planned in plan.rows:
         values = planned.model_dump(exclude={"name"})
         text = f"{planned.name:<{width}}{_format_planned(planned)}"
-        current.report.emit_item("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
+        current.report.emit_item("row", text.rstrip(), row=planned.name, **values)
     for start in dict.fromkeys(planned.start for planned in plan.rows if planned.start):
         names = [planned.name for planned in plan.rows if planned.start == start]
         text = fill(f"from {start}: {', '.join(names)}", LINE_LENGTH, subsequent_indent="  ", break_on_hyphens=False)
         current.report.emit_item("start", text, start=start, rows=names)
     for name, reason in plan.left_out.items():
         current.report.emit("left out", f"{name} cannot run: {reason}", row=name, error=reason)
-    duration = "" if plan.seconds is None else f", about {format_duration(plan.seconds)} on this machine"
-    waiting = sum(row.waits for row in plan.rows)
-    optional = f"; {waiting} more only if time is left" if waiting else ""
-    current.finish(
-        f"{len(plan.rows) - waiting} rows of {plan.paper} would run{duration}{optional}.",
-        rows=len(plan.rows),
-        seconds=plan.seconds,
-    )
+    current.finish(f"{len(plan.rows)} rows of {plan.paper} would run.", rows=len(plan.rows))
 
 
 def _format_planned(planned: PlannedRow) -> str:
-    """Format parameters, epochs, time per image, memory and total time of a row as columns."""
-    time = format_duration(planned.seconds) if planned.seconds is not None else ""
-    if planned.cpu_s is not None:
-        time += f" ({format_duration(planned.cpu_s)} on CPU)"
-    cells = (
-        (7, f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""),
-        (10, f"{planned.epochs} epoch{'s' if planned.epochs > 1 else ''}" if planned.epochs else ""),
-        (14, f"{planned.image_ms:.0f} ms/image" if planned.image_ms else ""),
-        (9, f"{planned.memory_mb / 1024:.1f} GB" if planned.memory_mb is not None else ""),
-    )
-    return "".join(f" {cell:>{width}}" for width, cell in cells) + f"  {time}{', waits' if planned.waits else ''}"
+    """Format parameters, epochs and steps of a row as columns."""
+    if planned.parameters is None:
+        return ""
+    epochs = f"{planned.epochs} epoch{'s' if planned.epochs > 1 else ''}" if planned.epochs else ""
+    steps = f"{planned.steps} steps each" if planned.epochs else ""
+    return f" {planned.parameters / 1e6:>7.2f}M {epochs:>10} {steps:>15}"
 
 
 COMMAND = Command(reproduce, HELP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
-from napari_melanoma.core.errors import DataSetError, MelanomaError
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.data.dataset import Key, Sample, read_datasets
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.extensions.papers.papers import RowSubject
-from napari_melanoma.extensions.papers.split import TABLE, TEST, TRAIN, UNTOUCHED, read_fold_tables
+from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.imaging.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
 from napari_melanoma.io.photographs import read_photograph
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 SELECTED = 15  # features of the regression: as many as the biomarkers of P3
 MEASURED_WITH = {"features": "patch features", "format": 1}  # results of other settings are measured again
-PROBE_PX = 512  # side of the random image that is timed if there is no image yet
 GRAY_LEVELS = 32
 GLCM_DISTANCES = (1, 2, 4, 8)
 GLCM_PROPERTIES = ("contrast", "dissimilarity", "homogeneity", "energy", "correlation")
@@ -92,28 +90,6 @@ def measure_features(subject: RowSubject, run: RunContext) -> MeasuredImages:
         if partial is not None:
             partial.flush()
     return measured
-
-
-def time_features(folders: Sequence[Path]) -> float:
-    """Return the seconds to measure one image: the first readable one of data sets, or else random pixels."""
-    present = [folder for folder in folders if (folder / TABLE).is_file()]
-    widths = _pixel_widths(present)
-    for sample in _used_samples(present):
-        try:
-            return _seconds(lambda one=sample: _measure(one.image, widths[one.key]))  # type: ignore[misc]
-        except (MelanomaError, OSError):  # the row leaves it out too
-            continue
-
-    pixels = np.random.default_rng(0).integers(0, 256, (PROBE_PX, PROBE_PX, 3), np.uint8)
-    return _seconds(lambda: measure_patch_features(pixels, None))
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    """Time the second call: the first one also imports."""
-    call()
-    began = time.monotonic()
-    call()
-    return time.monotonic() - began
 
 
 def _used_samples(folders: Sequence[Path]) -> list[Sample]:

@@ -11,24 +11,21 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext, usable_cores
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
 from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
 from napari_melanoma.data.source_catalog import describe_access, guess_source, list_sources
 from napari_melanoma.extensions.papers.papers import Budget, Paper, PhantomCohort, read_paper
-from napari_melanoma.extensions.papers.planning import ReproductionFolder, ReproductionPlan
+from napari_melanoma.extensions.papers.planning import PLAN_VERSION, ReproductionFolder, ReproductionPlan
 from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole
 from napari_melanoma.models.weights_files import find_weights_file
 
 if TYPE_CHECKING:
     from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
-DEFAULT_MINUTES = 40.0
-
 
 class ReproduceOptions(Config):
-    """Rows of a paper to reproduce, data, and time limit."""
+    """Rows of a paper to reproduce, and data."""
 
     paper: str = Field(description="such as 'P4'")
     data: tuple[str, ...] = Field((), description="data sets with their roles, or a folder of data sets")
@@ -40,26 +37,8 @@ class ReproduceOptions(Config):
     budget: Budget = Field(
         "full",
         description="size of the training: full, as in the paper, or small, with at most 128 pixels, reduced widths, "
-        "few epochs and a limited time",
+        "at most 500 images for training and few epochs",
     )
-    minutes: float | None = Field(
-        None,
-        gt=0,
-        description="time limit in minutes; by default 40 for a small budget, plus those of tables that are "
-        "cross-validated",
-    )
-
-    @property
-    def limit(self) -> float | None:
-        """Time limit in minutes; None for no limit."""
-        if self.minutes is not None or self.budget == "full":
-            return self.minutes
-        paper = read_paper(self.paper)
-        rows = paper.select(self.rows)
-        tables = {row.file.table for row in rows if row.kind.cross_validated and row.file.table}
-        minutes = DEFAULT_MINUTES * any(not row.kind.cross_validated for row in rows)
-        minutes += sum(paper.file.tables[table].minutes for table in tables)
-        return minutes or DEFAULT_MINUTES  # rows of cross-validated grids have no table
 
 
 def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
@@ -68,7 +47,6 @@ def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
     return ReproductionPlan(
         paper=read_paper(options.paper).name,
         budget=options.budget,
-        minutes=options.limit,
         data=data,
         labels=_find_labels(options, data),
         weights=_find_weights(options),
@@ -77,7 +55,7 @@ def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
 
 
 def read_begun_plan(options: ReproduceOptions, folder: ReproductionFolder) -> ReproductionPlan:
-    """Read the plan of a folder, and reject options that differ from it; only the time limit may change."""
+    """Read the plan of a folder, and reject options that differ from it."""
     paper, plan = read_paper(options.paper), _read_plan(folder)
     names = {row.name for row in paper.select(options.rows)}
     planned = {*plan.by_name, *plan.left_out}
@@ -95,14 +73,13 @@ def read_begun_plan(options: ReproduceOptions, folder: ReproductionFolder) -> Re
         "--data": options.data and _find_data(options)[0] != plan.data,
         "--labels": options.labels and _find_labels(options, plan.data) != plan.labels,
         "--weights": options.weights and _find_weights(options) != plan.weights,
-        "--minutes": options.minutes is not None and plan.minutes is None,
     }
     if named := " and ".join(option for option, differs in changed.items() if differs):
         raise RunError(
             f"{folder.out} was started with other {named}: {plan.sentence} Choose another folder, or omit {named} to "
             "continue."
         )
-    return plan if options.minutes is None else plan.model_copy(update={"minutes": options.minutes})
+    return plan
 
 
 def _find_data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
@@ -153,6 +130,8 @@ def _read_plan(folder: ReproductionFolder) -> ReproductionPlan:
         values = read_json(folder.plan)
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {folder.plan}: {parse_error_reason(error)}. Choose another folder.") from error
+    if not isinstance(values, dict) or values.get("format_version") != PLAN_VERSION:
+        raise RunError(f"{folder.out} was begun by an earlier version of this program. Choose another folder.")
     return ReproductionPlan.parse(values, str(folder.plan))
 
 
@@ -341,14 +320,10 @@ def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[s
         )
         for name in _cohort_roles(paper, cohort)
     }
-    notice = (
-        f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first, which "
-        f"takes about {format_duration(_estimate_drawing_time(cohort))} on this machine."
-    )
+    notice = f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first."
     plan = ReproductionPlan(
         paper=paper.name,
         budget=options.budget,
-        minutes=options.limit,
         data=dict.fromkeys(roles, (FOLDER,)),
         notices=(notice,),
     )
@@ -387,13 +362,6 @@ def _generate_cohort(cohort: PhantomCohort, folder: Path, run: RunContext) -> No
     from napari_melanoma.phantoms.cohort.dataset import write_cohort
 
     write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
-
-
-def _estimate_drawing_time(cohort: PhantomCohort) -> float:
-    """Estimate the seconds to generate the cohort."""
-    from napari_melanoma.phantoms.cohort.dataset import estimate_drawing_time
-
-    return estimate_drawing_time(_cohort_config(cohort), usable_cores())
 
 
 def _cohort_config(cohort: PhantomCohort) -> CohortConfig:

@@ -27,7 +27,6 @@ from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
-from napari_melanoma.extensions.papers.budget import reduce_input, use_threads
 from napari_melanoma.extensions.papers.kinds import measure_validation, pool_validation
 from napari_melanoma.extensions.papers.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.extensions.papers.planning import (
@@ -85,8 +84,7 @@ def train_row(
     begun = folder.has_begun
     recipe = read_toml(folder.run.config, TrainRecipe) if begun else complete()
     write_toml(folder.recipe, recipe)
-    with use_threads(context.plan.by_name[row.name].threads):
-        train(recipe, folder.run.path, resume=begun, run=run, evaluate=False)
+    train(recipe, folder.run.path, resume=begun, run=run, evaluate=False)
 
 
 def split_values(folders: Iterable[Path]) -> dict[str, Any]:
@@ -106,15 +104,15 @@ def complete_recipe(context: ReproductionContext, row: Row) -> TrainRecipe:
 
 
 def complete_recipe_with(context: ReproductionContext, row: Row, values: Mapping[str, Any]) -> TrainRecipe:
-    """Complete the recipe of a row with ``values``, and with the epochs and the image size of the plan.
+    """Complete the recipe of a row with ``values``, and with the epochs of the plan.
 
     A schedule with restarts is adapted to end with a whole cycle.
     """
-    plan, planned = context.plan, context.plan.by_name[row.name]
-    epochs = planned.epochs
-    if epochs is None:
-        return row.recipe(plan.budget, **values)
-    recipe = reduce_input(row.recipe(plan.budget, **values, epochs=epochs, patience=epochs), planned.input_size)
+    budget, epochs = context.plan.budget, context.plan.by_name[row.name].epochs
+    recipe = row.recipe(budget, **values)
+    if epochs is None or epochs == recipe.epochs:
+        return recipe
+    recipe = row.recipe(budget, **values, epochs=epochs, patience=epochs)
     if recipe.schedule != "cosine_restarts":
         return recipe
     return recipe.model_copy(update={"cycle_epochs": _whole_cycles(recipe, epochs)})

@@ -205,7 +205,6 @@ class PaperTable(Config):
     title: str
     metrics: tuple[str, ...] = Field(description="its columns, as named by the type of its rows")
     drawn: bool = Field(True, description="whether its rows are shown in the figure of the metric against size")
-    minutes: float = Field(0, ge=0, description="of the small budget for its cross-validated rows")
     positives: str = Field("", description="name of its positive class, in the plural; empty: that of the paper")
     note: str = Field("", description="note on the table")
 
@@ -303,7 +302,6 @@ class PaperFile(Config):
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    central: tuple[str, ...] = Field((), description="rows of the paper's main comparison, which are postponed last")
     bars: PaperBars | None = None
     depth: PaperDepth | None = None
     literature: Literature | None = None
@@ -321,9 +319,6 @@ class PaperFile(Config):
     later: str = Field("", description="experiments of the paper that are not included")
     recipe: dict[str, Any] = Field(default_factory=dict, description="values of the recipes of all rows")
     small: dict[str, Any] = Field(default_factory=dict, description="changes of the small budget in all rows")
-    smaller_sizes: tuple[int, ...] = Field(
-        (), description="smaller sides of the images of the small budget, in pixels, for when not all rows fit"
-    )
     of: dict[Annotated[str, OneOf(kinds)], KindValues] = Field(
         default_factory=dict, description="values of the recipes of a type of rows"
     )
@@ -437,6 +432,24 @@ class RowFile(Config):
 
 
 # Fields of a row that do not change its results, and those that are part of its recipe.
+@dataclass(frozen=True)
+class TrainingBudget:
+    """The training of every row with one split, and of every cross-validated segmentation.
+
+    ``images``: maximum number for training and validation of a role; None: all. ``steps``, ``epochs``: minima; None:
+    the epochs of the recipe.
+    """
+
+    images: int | None = None
+    steps: int | None = None
+    epochs: int = 1
+
+
+BUDGETS: Mapping[Budget, TrainingBudget] = {
+    "full": TrainingBudget(),
+    # With fewer steps, a randomly initialized network finds no lesion; with fewer epochs, none can be chosen.
+    "small": TrainingBudget(images=500, steps=300, epochs=4),
+}
 DESCRIPTIVE = frozenset({"title", "order", "table", "against", "paper", "parameters"})
 IN_RECIPE = frozenset({"recipe", "small", "grid", "grid_small", "search"})
 
@@ -502,16 +515,6 @@ class Paper:
     def metrics(self) -> tuple[str, ...]:
         """The metrics of all its types of rows."""
         return tuple(dict.fromkeys(metric for row in self.rows.values() for metric in row.kind.metrics))
-
-    @property
-    def central(self) -> frozenset[str]:
-        """The rows of the main comparison, with those that they need."""
-        central, pending = set[str](), list(self.file.central)
-        while pending:
-            name = pending.pop()
-            central.add(name)
-            pending += [other for other in self.rows[name].file.needs if other not in central]
-        return frozenset(central)
 
     def select(self, names: Sequence[str]) -> tuple[Row, ...]:
         """Select rows by name, grid or table, in the paper's order; without names all rows of tables.

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 
 from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
@@ -18,7 +17,6 @@ from napari_melanoma.core.errors import InputError, MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
-from napari_melanoma.extensions.papers.budget import TABLES_S
 from napari_melanoma.extensions.papers.options import (
     ReproduceOptions,
     default_phantom,
@@ -36,7 +34,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
     mask_notices,
     train_model,
 )
-from napari_melanoma.extensions.papers.papers import Paper, Row, read_paper
+from napari_melanoma.extensions.papers.papers import BUDGETS, Paper, Row, read_paper
 from napari_melanoma.extensions.papers.planning import (
     PlannedRow,
     ReproductionContext,
@@ -57,85 +55,25 @@ from napari_melanoma.extensions.papers.split import (
 from napari_melanoma.extensions.papers.tables import write_result, write_tables
 
 log = logging.getLogger(__name__)
-SILENCE_S = 120.0  # maximum time between events of an active run
 
 
-@dataclass(frozen=True)
-class MissingRows:
-    """Planned rows without results, by name, with the reasons: those that failed, and those without time."""
-
-    failed: dict[str, str] = field(default_factory=dict)
-    late: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def all(self) -> dict[str, str]:
-        """Failed and late rows."""
-        return {**self.failed, **self.late}
-
-
-def run_rows(context: ReproductionContext, missing: MissingRows, run: RunContext) -> None:
-    """Run the remaining rows; failed ones and those without time are recorded."""
-    rows = context.plan.ordered_rows(context.paper)
+def run_rows(context: ReproductionContext, failed: dict[str, str], run: RunContext) -> None:
+    """Run the remaining rows; the reasons of failed ones are added to ``failed``."""
+    rows = context.plan.rows
     for number, planned in enumerate(rows):
         if context.folder.row(planned.name).evaluated.is_dir():
             continue
         run.check()
         row = context.paper.rows[planned.name]
         part = PartContext(run, number, len(rows), f"{row.file.title} ({number + 1} of {len(rows)})")
-        if why := _time_shortage(context, row, missing):
-            missing.late[row.name] = why
-        else:
-            _try_row(context, row, missing, part)
-        write_tables(context, missing.all)
+        _try_row(context, row, failed, part)
+        write_tables(context, failed)
 
 
-def has_time(context: ReproductionContext, name: str) -> bool:
-    """Return whether there is time for a row, by its estimate and the actual time of the rows so far.
-
-    Always True without a time limit, and for a row that has begun.
-    """
-    plan, folder = context.plan, context.folder
-    if plan.minutes is None or folder.row(name).has_begun:
-        return True
-    begun_rows = [row for row in plan.rows if folder.row(row.name).has_begun]
-    trained_rows = [row for row in begun_rows if row.epochs and _is_trained(context, row.name)]
-    planned_s = sum(row.seconds or 0.0 for row in trained_rows)
-    slowdown = sum(_spent(context, row) for row in trained_rows) / planned_s if planned_s else 1.0
-    without_training = [row for row in plan.rows if row not in begun_rows and folder.row(row.name).evaluated.is_dir()]
-    spent = sum(_spent(context, row) for row in (*begun_rows, *without_training)) + plan.planning_s
-    return spent + slowdown * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
-
-
-def _spent(context: ReproductionContext, planned: PlannedRow) -> float:
-    """Return the time of a row in seconds: of its training in all sessions, plus the estimate for everything else.
-
-    Gaps of two minutes or more between its events are interruptions, which do not count.
-    """
-    gaps: list[float] = []
-    for folder in context.folder.row(planned.name).runs:
-        times = [event.get("time") for event in folder.read_events()]
-        known = [float(time) for time in times if isinstance(time, int | float)]
-        gaps += [later - earlier for earlier, later in pairwise(known)]
-    return (planned.fixed_s or 0.0) + sum(gap for gap in gaps if 0 < gap < SILENCE_S)
-
-
-def _is_trained(context: ReproductionContext, name: str) -> bool:
-    """Return whether a row has been trained; a cross-validated row, whether it has been evaluated."""
-    row_folder = context.folder.row(name)
-    return row_folder.evaluated.is_dir() if context.paper.rows[name].kind.cross_validated else row_folder.is_trained
-
-
-def _time_shortage(context: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
-    """Return why there is no time for a row; None if there is."""
-    if without := [name for name in row.file.needs if name in missing.late]:
-        return f"time: it needs the row '{without[0]}', for which there was no time."
-    return None if has_time(context, row.name) else f"time: it would exceed the limit of {context.plan.minutes:g} min."
-
-
-def _try_row(context: ReproductionContext, row: Row, missing: MissingRows, run: RunContext) -> None:
-    """Train and evaluate a row; a failure is recorded in ``missing``."""
+def _try_row(context: ReproductionContext, row: Row, failed: dict[str, str], run: RunContext) -> None:
+    """Train and evaluate a row; the reason of a failure is added to ``failed``."""
     try:
-        if without := [name for name in row.file.needs if name in missing.failed]:
+        if without := [name for name in row.file.needs if name in failed]:
             raise RunError(f"it needs the row '{without[0]}', which failed.")
         if row.kind.cross_validated:
             cross_validate(context, row, run)
@@ -148,17 +86,17 @@ def _try_row(context: ReproductionContext, row: Row, missing: MissingRows, run: 
     except Exception as error:
         log.warning("the row %s failed", row.name, exc_info=error)
         message = str(error) if isinstance(error, MelanomaError) else f"{type(error).__name__}: {error}"
-        missing.failed[row.name] = message
+        failed[row.name] = message
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """State of a reproduction: plan, results, and missing rows."""
+    """State of a reproduction: plan, results, and the reasons of failed rows."""
 
     paper: Paper
     plan: ReproductionPlan
     results: list[RowResult] = field(default_factory=list)
-    missing: MissingRows = field(default_factory=MissingRows)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
@@ -168,7 +106,7 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
     same test images. Tables are written after each row, figures at the end. Tables list failed rows; the other rows
     continue.
     """
-    folder, missing = ReproductionFolder(out), MissingRows()
+    folder, failed = ReproductionFolder(out), dict[str, str]()
     if not folder.plan.is_file() and not default_phantom(options):
         draft_plan(options)  # only for its errors, before anything is written
     with hold_lock(out / ".lock"):
@@ -177,13 +115,13 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
             chain(*context.plan.folders.values())
         ):  # the tables of the split have paths in these folders
             try:
-                run_rows(context, missing, run)
+                run_rows(context, failed, run)
             except Cancelled:
-                write_result(context, missing.all)
+                write_result(context, failed)
                 raise
             finally:
                 _clear_caches()
-            return Reproduction(context.paper, context.plan, write_result(context, missing.all), missing)
+            return Reproduction(context.paper, context.plan, write_result(context, failed), failed)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
@@ -192,12 +130,11 @@ def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
         draft, roles = preview
         paper = read_paper(options.paper)
         rows = paper.select(options.rows)
-        plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run, forecast=True)
+        plan = complete_plan(draft, rows, ReproductionImages({}, roles), {}, run)
         return Reproduction(paper, plan)
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
-        return Reproduction(
-            read_paper(options.paper), _make_plan(options, ReproductionFolder(Path(folder)), run, forecast=True)
-        )
+        plan = _make_plan(options, ReproductionFolder(Path(folder)), run, search_duplicates=False)
+        return Reproduction(read_paper(options.paper), plan)
 
 
 def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContext) -> ReproductionContext:
@@ -209,20 +146,19 @@ def _begin(options: ReproduceOptions, folder: ReproductionFolder, run: RunContex
     write_json(folder.plan, plan.model_dump(mode="json"))
     message = f"{folder.out} continues: {plan.sentence}" if begun else plan.sentence
     phantoms = phantom_notices(dataset for datasets in plan.folders.values() for dataset in datasets)
-    for text in (message, *phantoms, *plan.notices, *plan.late):
+    for text in (message, *phantoms, *plan.notices):
         run.report(Milestone(0, SCALE_STEPS * len(plan.rows), text))
     split, cross_validated = _read_splits(plan, folder)
     return ReproductionContext(read_paper(options.paper), plan, split, folder, cross_validated)
 
 
 def _make_plan(
-    options: ReproduceOptions, folder: ReproductionFolder, run: RunContext, *, forecast: bool = False
+    options: ReproduceOptions, folder: ReproductionFolder, run: RunContext, *, search_duplicates: bool = True
 ) -> ReproductionPlan:
-    """Split the data and plan the rows; split again if the plan limits the number of images."""
-    began = time.monotonic()
+    """Split the data and plan the rows."""
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
-    faults = _write_splits(draft, rows, folder, run, search_duplicates=not forecast)
+    faults = _write_splits(draft, rows, folder, run, search_duplicates=search_duplicates)
     if len(faults) == len(rows):
         raise InputError("\n".join(dict.fromkeys(faults.values())))
     provisional_plan = _make_provisional_plan(draft, [row for row in rows if row.name not in faults])
@@ -231,11 +167,8 @@ def _make_plan(
         context = ReproductionContext(paper, provisional_plan, split, folder, cross_validated)
         faults |= find_data_faults(context, run)
         notices = (*draft.notices, *mask_notices(context))
-        draft = draft.model_copy(update={"notices": notices, "planning_s": time.monotonic() - began})
-        plan = complete_plan(draft, rows, ReproductionImages(split, cross_validated), faults, run, forecast=forecast)
-    if plan.images is not None and not forecast:
-        write_split(plan.folders_of(paper, cross_validated=False), paper.file.roles, plan.images, folder.data, run)
-    return plan
+        draft = draft.model_copy(update={"notices": notices})
+        return complete_plan(draft, rows, ReproductionImages(split, cross_validated), faults, run)
 
 
 def _make_provisional_plan(draft: ReproductionPlan, rows: Sequence[Row]) -> ReproductionPlan:
@@ -261,8 +194,8 @@ def _write_splits(
                 if cross_validated:
                     write_folds({role: folders}, setup, run)
                 else:
-                    roles = paper.file.roles
-                    write_split({role: folders}, roles, None, folder.data, run, search_duplicates=search_duplicates)
+                    roles, images = paper.file.roles, BUDGETS[draft.budget].images
+                    write_split({role: folders}, roles, images, folder.data, run, search_duplicates=search_duplicates)
             except InputError as error:
                 needing = (
                     row for row in rows if row.kind.cross_validated == cross_validated and role in row.file.roles

@@ -302,7 +302,7 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     notes = [f"{paper.reference}. Results in per cent; ours with the {describe_intervals()}."]
     for role, images in context.data.items():
         role_file = paper.roles[role]
-        left_out_text = f" ({images.left_out} more were left out because of the time limit)" if images.left_out else ""
+        left_out_text = f" ({images.left_out} more are for the full budget)" if images.left_out else ""
         duplicates_text = f"{images.duplicates} left out as they show a picture that already exists"
         notes.append(
             f"{role}, {role_file.title}: the paper used {role_file.used}; here {images.names}, {images.training} "
@@ -312,10 +312,8 @@ def page_notes(context: ReproductionContext, missing: Mapping[str, str], results
     if plan.budget == "small":
         notes.append(SMALL)
     nothing = "" if results else NOTHING_FOUND
-    waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in results}
-    notices = (*plan.notices, *(plan.late if waiting else ()))
     phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
-    parts = (*not_run, *phantoms, *notes, *_about_folds(context), *notices)
+    parts = (*not_run, *phantoms, *notes, *_about_folds(context), *plan.notices)
     shown_kinds = dict.fromkeys(item.row.file.kind for item in results)
     kind_notes = (values.note for kind, values in paper.of.items() if kind in shown_kinds)
     definitions = [CLASSIFICATION_NOTE] if "classification" in shown_kinds else []
@@ -331,9 +329,8 @@ def next_steps(
     plan, metric, steps = context.plan, context.paper.file.chosen_by, list[NextStep]()
     command = f"napari-melanoma reproduce {plan.paper}"
     if missing:
-        minutes_option = "" if plan.minutes is None else " --minutes MORE"
         # The folder stores which data are used.
-        again = f"{command} --budget {plan.budget}{minutes_option} --out THIS_FOLDER"
+        again = f"{command} --budget {plan.budget} --out THIS_FOLDER"
         steps.append(NextStep("Run the missing rows, with the same --rows if any were given", again))
     if models := [item for item in results if is_in_size_figure(context, item) and not item.unlearned]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row

@@ -80,15 +80,6 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
     return CohortFiles(out, len(patients), len(with_slide))
 
 
-def estimate_drawing_time(config: CohortConfig, processes: int) -> float:
-    """Estimate how many seconds the patches of a cohort take, by drawing that of the first patient."""
-    patients = draw_patients(config)
-    draw_patch(patients[0], config)  # prepares the textures, which takes long, but once in each process
-    start = time.monotonic()
-    draw_patch(patients[0], config)
-    return (time.monotonic() - start) * len(patients) / processes
-
-
 def write_patient(patient: Patient, config: CohortConfig, folder: Path) -> None:
     """Generate the patch of a patient and write it with its masks; the image is written last, to mark completion."""
     from napari_melanoma.io.results import write_mask, write_rgb
