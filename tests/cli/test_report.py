@@ -36,10 +36,10 @@ def test_the_report_of_a_case_and_its_slide(run: Run, reported: ReportedCase, tm
 def test_a_pdf_is_written_next_to_the_report(run: Run, reported: ReportedCase, tmp_path: Path) -> None:
     from pypdf import PdfReader
 
-    result = run("report", reported.folder, "--out", "report.html", "--pdf", "--paper", "letter")
+    result = run("report", reported.folder, "--out", "report.html", "--pdf")
     assert result.exit_code == 0, result.output
     pages = PdfReader(tmp_path / "report.pdf").pages
-    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(612, 792)}
+    assert {(round(page.mediabox.width), round(page.mediabox.height)) for page in pages} == {(595, 842)}
     assert 2 <= len(pages) <= 12
     for number, page in enumerate(pages, start=1):
         text = " ".join(page.extract_text().split())

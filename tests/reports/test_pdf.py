@@ -17,7 +17,6 @@ from fake_report import make_report
 from pypdf import PdfReader
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import InputError
 from napari_melanoma.figures.page import GENERATOR, NOTICE, Report, Section, Table, render_report
 from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.pdf import WeasyPrintError, is_pdf_report, print_page, write_pdf
@@ -31,7 +30,7 @@ def pages_of(content: bytes) -> list[str]:
 
 
 def as_pages(report: Report) -> list[str]:
-    return pages_of(print_page(render_report(report), "a4"))
+    return pages_of(print_page(render_report(report)))
 
 
 @pytest.mark.slow
@@ -117,7 +116,7 @@ def test_neither_files_nor_addresses_are_read(tmp_path: Path) -> None:
             f'<link rel="stylesheet" href="{private.as_uri()}"><link rel="stylesheet" href="{private}">'
             f'<a rel="attachment" href="{private.as_uri()}">attached</a><object data="{private.as_uri()}"></object>'
         )
-        content = print_page(f"<title>Case 7</title><h1>Case 7</h1><p>one</p><p>two</p>{extra}", "a4")
+        content = print_page(f"<title>Case 7</title><h1>Case 7</h1><p>one</p><p>two</p>{extra}")
         server.shutdown()
     assert requested == []
     assert len(pages_of(content)) == 1
@@ -132,8 +131,3 @@ def test_weasyprint_is_imported_late_and_truncated_photographs_are_refused_after
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
-
-
-def test_another_paper_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found 'a5'"):
-        write_pdf(Report("Case 7", "", ()), tmp_path / "report.pdf", "a5")  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -31,7 +31,6 @@ def report(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The report, a file that ends with .html.")],
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write it as PDF, beside the HTML file.")] = False,
-    paper: Annotated[Literal["a4", "letter"], typer.Option("--paper", help="Size of the pages of the PDF.")] = "a4",
     personal: Annotated[
         bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
     ] = False,
@@ -52,7 +51,7 @@ def report(
     written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
     if pdf:
         try:
-            write_pdf(collected.report, out.with_suffix(".pdf"), paper)
+            write_pdf(collected.report, out.with_suffix(".pdf"))
             written.append(out.with_suffix(".pdf"))
         except MelanomaError as error:  # the HTML file is complete, and can be printed
             failures.append(("PDF", describe_error(error)))

@@ -10,14 +10,12 @@ import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
-from napari_melanoma.core.errors import InputError, MelanomaError
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.figures.page import GENERATOR, Report, render_report
 
-Paper = Literal["a4", "letter"]
-PAPERS: tuple[Paper, ...] = get_args(Paper)
 INSTALL_LIBRARIES = (
     "Install Pango with the libraries that it needs, which are no Python packages. "
     "Debian and Ubuntu: sudo apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0. "
@@ -51,27 +49,24 @@ class WeasyPrintError(MelanomaError):
         return cls(f"the library {named} cannot be loaded", INSTALL_LIBRARIES, reason)
 
 
-def write_pdf(report: Report, pdf: Path, paper: Paper = "a4") -> None:
+def write_pdf(report: Report, pdf: Path) -> None:
     """Print a report with its pictures, and without its light or dark screen colors, as a tagged PDF file (PDF/UA-1).
 
     Nothing outside the report is read, neither files nor addresses. A few pages take about 5 s.
 
-    Raises InputError for an unknown paper size, WeasyPrintError if WeasyPrint cannot be loaded, SaveError if ``pdf``
-    cannot be written.
+    Raises WeasyPrintError if WeasyPrint cannot be loaded, SaveError if ``pdf`` cannot be written.
     """
-    if paper not in PAPERS:
-        raise InputError(f"expected a paper size of {' or '.join(PAPERS)}, found '{paper}'.")
-    content = print_page(render_report(report), paper)
+    content = print_page(render_report(report))
     with atomic_file(pdf) as temporary:
         temporary.write_bytes(content)
 
 
-def print_page(html: str, paper: Paper) -> bytes:
-    """Return a self-contained page as PDF; raise WeasyPrintError if WeasyPrint cannot be loaded."""
+def print_page(html: str) -> bytes:
+    """Return a self-contained page as PDF on A4; raise WeasyPrintError if WeasyPrint cannot be loaded."""
     weasyprint = load_weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"})
     document = weasyprint.HTML(string=html, base_url="about:blank", url_fetcher=fetcher)
-    size = weasyprint.CSS(string=f"@page {{ size: {paper} }}")
+    size = weasyprint.CSS(string="@page { size: a4 }")
     pages: bytes = document.write_pdf(finisher=_keep_metadata_readable, stylesheets=[size], pdf_variant="pdf/ua-1")
     return pages
 

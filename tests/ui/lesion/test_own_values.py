@@ -12,7 +12,6 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.view import RoiControls
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
-from napari_melanoma.ui.widgets.settings import DockSettings
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -134,14 +133,6 @@ def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, pers
     person.waits()
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
     assert "stored as accepted" in person.dock.status.text
-
-
-def test_a_threshold_stored_by_an_older_version_is_ignored(home):
-    kept = LesionOptions(model="mine", threshold=0.9, flips=True)
-    DockSettings()._store.setValue("lesion/options", kept.model_dump_json())
-    assert DockSettings().options == LesionOptions(model="mine", flips=True)
-    DockSettings().options = kept
-    assert DockSettings().options == kept
 
 
 def types(person, text, *, first=True):

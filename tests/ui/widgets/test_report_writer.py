@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QWidget
 
 from napari_melanoma.doctor import DoctorCheck
 from napari_melanoma.ui.widgets import report_writer
@@ -72,18 +72,17 @@ def summary(status: str, **values: object) -> str:
 def test_options_become_a_command_and_are_stored_without_personal_data(dock, qtbot, tmp_path: Path) -> None:
     settings = DockSettings()
     dialog = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
-    assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, paper="a4", personal=False, strokes=False)
-    dialog.findChild(QComboBox, "report_paper").setCurrentIndex(1)
+    assert dialog.options == ReportOptions((tmp_path / "case",), pdf=True, personal=False, strokes=False)
     for name in ("report_personal", "report_strokes"):
         dialog.findChild(QCheckBox, name).setChecked(True)
     dialog.findChild(QPushButton, "report_save").click()
     command = dialog.options.make_command(tmp_path / "out.html")
     assert command[5:] == [
         *("napari_melanoma", "report", str(tmp_path / "case"), "--out", str(tmp_path / "out.html")),
-        *("--pdf", "--paper", "letter", "--personal", "--strokes", "--json"),
+        *("--pdf", "--personal", "--strokes", "--json"),
     ]
     again = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
-    assert again.options[2:] == (True, "letter", False, False)
+    assert again.options[2:] == (True, False, False)
 
 
 def test_without_pango_the_dialog_offers_no_pdf(dock, qtbot, monkeypatch, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -40,7 +38,6 @@ DIAGNOSES = (
     "dermatofibroma",
     "vascular lesion",
 )
-MAX_RECENT_DIAGNOSES = 20
 
 
 class CorrectionsIndex(NamedTuple):
@@ -340,17 +337,6 @@ class ReviewSettings(DockSettings):
         self._store.setValue("corrections/folder", str(folder))
 
     @property
-    def diagnoses(self) -> list[str]:
-        """Recently used diagnoses, the latest first, followed by those of public data sets."""
-        return list(dict.fromkeys([*self._recent_diagnoses(), *DIAGNOSES]))
-
-    def add_recent_diagnosis(self, diagnosis: str) -> None:
-        """Move a diagnosis to the front of the list."""
-        if diagnosis:
-            recent = list(dict.fromkeys([diagnosis, *self._recent_diagnoses()]))[:MAX_RECENT_DIAGNOSES]
-            self._store.setValue("corrections/diagnoses", json.dumps(recent))
-
-    @property
     def rating_method(self) -> str:
         """The uncertainty measure by which photographs are ranked; ``entropy`` by default."""
         return str(self._store.value("review/how", "entropy"))
@@ -368,10 +354,3 @@ class ReviewSettings(DockSettings):
     @review_folder.setter
     def review_folder(self, folder: Path) -> None:
         self._store.setValue("review/folder", str(folder))
-
-    def _recent_diagnoses(self) -> list[str]:
-        try:
-            recent = parse_json(str(self._store.value("corrections/diagnoses", "[]")), "the settings")
-        except ValueError:  # edited by hand
-            return []
-        return [str(word) for word in recent] if isinstance(recent, list) else []

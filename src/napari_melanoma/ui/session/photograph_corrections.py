@@ -128,10 +128,7 @@ class PhotographCorrections(QObject):
         self._saver.submit_save("store", session, prepare, partial(self._on_stored, session))
 
     def _make_decision(self, session: PhotographSession, review: Review) -> ReviewDecision:
-        diagnosis = session.review.diagnosis
-        if diagnosis:
-            self.settings.add_recent_diagnosis(diagnosis)
-        return ReviewDecision(review, self.settings.reviewer, diagnosis, session.path)
+        return ReviewDecision(review, self.settings.reviewer, session.review.diagnosis, session.path)
 
     def _on_stored(self, session: PhotographSession, stored: StoredCorrection) -> None:
         review = session.review

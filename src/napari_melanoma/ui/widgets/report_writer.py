@@ -16,7 +16,6 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
 
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
-PAPERS = {"A4": "a4", "Letter": "letter"}
-PDF_SETTING, PAPER_SETTING = "report/pdf", "report/paper"
+PDF_SETTING = "report/pdf"
 PERSONAL_TIP = "Without it, the report contains no dates, file names and names of readers, and no exact age above 89"
 WIDTH_PX = 380
 FindPaths = Callable[[], list[Path]]
@@ -42,7 +40,6 @@ class ReportOptions(NamedTuple):
     paths: tuple[Path, ...]
     find_more: FindPaths = list
     pdf: bool = True
-    paper: str = "a4"
     personal: bool = False
     strokes: bool = False
 
@@ -50,7 +47,7 @@ class ReportOptions(NamedTuple):
         """Return the command that writes the report."""
         from napari_melanoma.core.processes import python_command
 
-        options = ["--pdf", "--paper", self.paper] if self.pdf else []
+        options = ["--pdf"] if self.pdf else []
         options += ["--personal"] if self.personal else []
         options += ["--strokes"] if self.strokes else []
         paths = map(str, (*self.paths, *self.find_more()))
@@ -71,12 +68,6 @@ class ReportDialog(QDialog):
         text = "An HTML file for screens and printers, with everything that is stored with the case or the results."
         self.pdf_check = named(QCheckBox("PDF file, too"), "report_pdf", "PDF file", "Write the same pages as PDF, too")
         self.pdf_check.setChecked(bool(settings.get(PDF_SETTING, True)))
-        self.paper_combo = named(NoWheelComboBox(), "report_paper", "Paper", "Size of the pages of the PDF file")
-        for name, word in PAPERS.items():
-            self.paper_combo.addItem(name, word)
-        self.paper_combo.setCurrentIndex(max(0, self.paper_combo.findData(settings.get(PAPER_SETTING, "a4"))))
-        self.paper_combo.setEnabled(self.pdf_check.isChecked())
-        self.pdf_check.toggled.connect(self.paper_combo.setEnabled)
         self.personal_check = named(
             QCheckBox("dates, names of readers and files"), "report_personal", "Personal data", PERSONAL_TIP
         )
@@ -90,9 +81,9 @@ class ReportDialog(QDialog):
         buttons.rejected.connect(self.reject)
         column = QVBoxLayout(self)
         column.addWidget(WrappedLabel(text))
-        self._pdf_row, self._browser_label = row(self.pdf_check, self.paper_combo), WrappedLabel(PRINT_IN_BROWSER)
+        self._browser_label = WrappedLabel(PRINT_IN_BROWSER)
         self._browser_label.hide()
-        column.addWidget(self._pdf_row)
+        column.addWidget(self.pdf_check)
         column.addWidget(self._browser_label)
         column.addWidget(row(QLabel("Include"), self.personal_check, self.strokes_check))
         column.addWidget(WrappedLabel(f"{PERSONAL_TIP}. Free text is included as you wrote it."))
@@ -103,22 +94,20 @@ class ReportDialog(QDialog):
 
     def _on_pdf_checked(self, advice: str) -> None:
         """Offer no PDF file if it cannot be written, and state what to do instead."""
-        self._pdf_row.setVisible(not advice)
+        self.pdf_check.setVisible(not advice)
         self._browser_label.setVisible(bool(advice))
         self._browser_label.setToolTip(advice)
 
     def accept(self) -> None:
-        """Store the options in the settings, except what to include."""
+        """Store whether a PDF file is written, too."""
         self._settings.set(PDF_SETTING, self.pdf_check.isChecked())
-        self._settings.set(PAPER_SETTING, self.paper_combo.currentData())
         super().accept()
 
     @property
     def options(self) -> ReportOptions:
         """The selected options."""
         return self._source._replace(
-            pdf=self.pdf_check.isChecked() and not self._pdf_row.isHidden(),
-            paper=str(self.paper_combo.currentData()),
+            pdf=self.pdf_check.isChecked() and not self.pdf_check.isHidden(),
             personal=self.personal_check.isChecked(),
             strokes=self.strokes_check.isChecked(),
         )

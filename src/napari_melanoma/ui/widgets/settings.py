@@ -40,16 +40,10 @@ class DockSettings:
         """The analysis options of photographs without options of their own; the defaults if none are stored."""
         from napari_melanoma.lesion.options import LesionOptions
 
-        for key in ("lesion/defaults", "lesion/options"):
-            stored = self._store.value(key)
-            if stored is not None:
-                try:
-                    options = LesionOptions.parse(parse_json(str(stored), "the settings"), "the settings")
-                except (ValueError, ConfigError):  # written by another version
-                    continue
-                # Older versions stored the threshold of the last photograph and applied it to all later ones.
-                return options if key == "lesion/defaults" else LesionOptions(model=options.model, flips=options.flips)
-        return LesionOptions()
+        try:
+            return LesionOptions.parse(self.get("lesion/defaults", dict[str, object]()), "the settings")
+        except ConfigError:  # written by another version
+            return LesionOptions()
 
     @options.setter
     def options(self, options: LesionOptions) -> None:
@@ -80,14 +74,11 @@ class DockSettings:
     @property
     def ruler_mm(self) -> float:
         """The last length entered for the ruler."""
-        try:
-            return float(str(self._store.value("lesion/ruler_mm", 10.0)))
-        except ValueError:
-            return 10.0
+        return self.get("lesion/ruler_mm", 10.0)
 
     @ruler_mm.setter
     def ruler_mm(self, length: float) -> None:
-        self._store.setValue("lesion/ruler_mm", length)
+        self.set("lesion/ruler_mm", float(length))
 
     def get(self, key: str, default: Value) -> Value:
         """Read a value; the default if it is missing or of another type."""

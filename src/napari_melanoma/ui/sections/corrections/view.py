@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QInputDialog, QLabel, QMenu, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_time_ago
-from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES, ReviewSettings
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, enable, named, row, tool_button
@@ -77,8 +77,8 @@ class CorrectionsBar(QWidget):
             self._diagnosis_combo.setEditText(diagnosis)
 
     def set_diagnoses(self, diagnoses: Sequence[str]) -> None:
-        """List diagnoses: recently used ones, common ones, and those in the corrections."""
-        words = list(dict.fromkeys(["", *self._settings.diagnoses, *diagnoses]))
+        """List diagnoses: those in the corrections, and common ones."""
+        words = list(dict.fromkeys(["", *diagnoses, *DIAGNOSES]))
         if words != [self._diagnosis_combo.itemText(index) for index in range(self._diagnosis_combo.count())]:
             current = self.diagnosis
             self._diagnosis_combo.blockSignals(True)
