@@ -23,7 +23,6 @@ from napari_melanoma.core import plugins
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
 from napari_melanoma.data.dataset_export import export_dataset
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions
@@ -162,7 +161,7 @@ def test_a_missing_plugin_is_named_by_its_bundle_and_recipe(tmp_path: Path) -> N
         "other", package
     )
     file = PluginReference(package="mine.py", version="ab" * 32, entry_point=entry_point, is_file=True)
-    assert f"doctor --confirm-plugin mine.py@{'ab' * 32}" in explain_missing_network("other", file)
+    assert "plug-ins are packages now" in explain_missing_network("other", file)  # in a bundle of an earlier version
     with pytest.raises(ConfigError, match="package"):
         PluginReference.parse({**package.model_dump(), "package": "--index-url=http://x y"}, "the bundle")
     with pytest.raises(ConfigError, match="no such name"):
@@ -192,38 +191,17 @@ def test_doctor_lists_what_is_installed_and_what_is_broken(
     broken = tmp_path / "broken"
     shutil.copytree(installed_plugin, broken)
     (broken / MODULE / "metric.py").write_text("area_error = 3")
-    plugin_folder().mkdir(parents=True)
-    (plugin_folder() / "mine.py").write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
     for site, status, fix in (
         (installed_plugin, "ok", ""),
         (broken, "warn", "expected a MaskMetric (a function with mask_metric of napari_melanoma.metrics.mask_metrics)"),
     ):
         monkeypatch.setenv("PYTHONPATH", str(site))
-        package, file = doctor.check_plugins()
+        (package,) = doctor.check_plugins()
         assert package.status == status
         assert fix in package.fix
         assert package.found.startswith(
             f"{PACKAGE} 1.0: augmentations: red_cast; data exports: boxes; data sources: med_node; exports: areas"
         )
-        assert file.found.endswith("mine.py: losses: other")
-        assert f"doctor --confirm-plugin mine.py@{list_plugin_files()[0].sha256}" in file.fix
-
-
-def test_doctor_confirms_the_content_that_was_read(user_folders: Path) -> None:
-    plugin_folder().mkdir(parents=True)
-    path = plugin_folder() / "mine.py"
-    path.write_text('ENTRY_POINTS = {"losses": {"other": "other"}}')
-    (seen,) = list_plugin_files()
-    path.write_text(path.read_text() + "  # changed")
-    for known, reason in (("", "expected mine.py@SHA256"), (f"@{seen.sha256}", "was changed in the meantime")):
-        result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", f"mine.py{known}"])
-        assert result.exit_code != 0
-        assert reason in " ".join(result.output.split())
-    assert [file.state for file in list_plugin_files()] == ["new"]
-    (file,) = list_plugin_files()
-    result = CliRunner().invoke(app, ["doctor", "--confirm-plugin", f"mine.py@{file.sha256}"])
-    assert "mine.py is used from now on, until it changes: losses: other" in result.output
-    assert [file.state for file in list_plugin_files()] == ["confirmed"]
 
 
 # The contract of each family, for its own members and those of plug-ins.

@@ -206,24 +206,18 @@ def check_weights() -> list[DoctorCheck]:
 
 
 def check_plugins() -> list[DoctorCheck]:
-    """List packages and files that add something, and load them in a separate process."""
-    from napari_melanoma.core.plugin_files import list_plugin_files, plugin_folder
+    """List packages that add something, and load them in a separate process."""
     from napari_melanoma.core.plugins import describe_objects, list_packages
 
-    packages, files = list_packages(), list_plugin_files()
-    if not packages and not files:
-        return [DoctorCheck("Plug-ins", "ok", f"none; your plug-in folder: {plugin_folder()}")]
-    result, probe_error = run_probe("napari_melanoma.core.plugin_check") if packages else ({"errors": {}}, "")
+    packages = list_packages()
+    if not packages:
+        return [DoctorCheck("Plug-ins", "ok", "none")]
+    result, probe_error = run_probe("napari_melanoma.core.plugin_check")
     checks = []
     for origin, objects in packages.items():
         faults = [probe_error] if probe_error else result["errors"].get(objects[0].package, [])
         status: Status = "warn" if faults else "ok"
         checks.append(DoctorCheck("Plug-in", status, f"{origin}: {describe_objects(objects)}", " ".join(faults)))
-    checks += [
-        DoctorCheck("Plug-in file", "warn", f"{file.path}: {file.describe_contents()}", file.describe_state())
-        for file in files
-        if file.state != "confirmed"
-    ]
     return checks
 
 

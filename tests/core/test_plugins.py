@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from napari_melanoma.core import plugin_check, plugins
-from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.plugin_files import confirm_plugin_file, list_plugin_files, load_object, plugin_folder
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.losses import LOSSES, losses
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -24,7 +22,6 @@ from napari_melanoma.training.losses import LossSpec, list_loss
 def error(logits, target):
     return (logits.sigmoid() - target).abs().mean()
 """
-FILE = 'ENTRY_POINTS = {"losses": {"absolute": "error"}}\n' + LOSS.format(name="absolute")
 Install = Callable[..., None]
 
 
@@ -45,21 +42,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     yield add
     monkeypatch.undo()
-    plugins.refresh()
-
-
-@pytest.fixture
-def write_file(user_folders: object) -> Iterator[Callable[[str], Path]]:
-    """Writes a file of the plug-in folder."""
-
-    def write(content: str) -> Path:
-        path = plugin_folder() / "mine.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-        plugins.refresh()
-        return path
-
-    yield write
     plugins.refresh()
 
 
@@ -129,69 +111,6 @@ def test_a_name_that_exists_is_refused(install: Install) -> None:
     assert "found one that a-package 1.2 uses" in str([*LOSSES.errors.values()])
 
 
-def test_a_file_is_used_once_its_content_is_confirmed(write_file: Callable[[str], Path]) -> None:
-    path = write_file(FILE)
-    (file,) = list_plugin_files()
-    assert (file.state, file.describe_contents()) == ("new", "losses: absolute")
-    with pytest.raises(ConfigError, match=r"mine\.py is new and is not used\. .* doctor --confirm-plugin mine\.py"):
-        TrainRecipe.parse({"data": {"datasets": ["a"]}, "loss": "absolute"}, "the test")
-    confirm_plugin_file("mine.py", file.sha256)
-    plugins.refresh()
-    assert LOSSES.label("absolute") == "Absolute error (mine.py)"
-    path.write_text(f"{FILE}\n# another content")
-    plugins.refresh()
-    assert list_plugin_files()[0].state == "changed"
-    assert "absolute" not in losses()
-    assert "has changed since it was confirmed" in LOSSES.explain_unknown("absolute")
-
-
-def test_a_file_that_changes_after_it_was_listed_is_not_run(write_file: Callable[[str], Path]) -> None:
-    path = write_file(f"{FILE}# not run by another test")
-    confirm_plugin_file("mine.py", list_plugin_files()[0].sha256)
-    plugins.refresh()
-    assert len([plugin for plugin in plugins.list_plugins() if plugin.is_file]) == 1
-    path.write_text("raise AssertionError")
-    assert "absolute" not in losses()
-    assert "it was changed after it was listed" in str([*LOSSES.errors.values()])
-
-
-def test_two_threads_wait_until_a_file_has_been_run(write_file: Callable[[str], Path]) -> None:
-    path = write_file("import time; time.sleep(0.2); late = 1")
-    (file,) = list_plugin_files()
-    with ThreadPoolExecutor() as pool:
-        assert list(pool.map(lambda _: load_object(path, file.sha256, "late"), range(2))) == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [
-        ("def", "SyntaxError: invalid syntax (mine.py, line 1)"),
-        ("x = 1", "it has no dictionary such as ENTRY_POINTS"),
-        ("ENTRY_POINTS = {'losses': 'error'}", "it has no dictionary such as ENTRY_POINTS"),
-        ("ENTRY_POINTS = {'losses': print('run')}", "malformed node"),
-    ],
-)
-def test_a_file_without_a_valid_list_of_objects(
-    write_file: Callable[[str], Path], content: str, fault: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_file(content)
-    (file,) = list_plugin_files()
-    assert fault in file.fault
-    with pytest.raises(InputError, match=r"mine\.py cannot be used: .*Correct the file\."):
-        confirm_plugin_file("mine.py", list_plugin_files()[0].sha256)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_file_is_confirmed_as_the_user_has_seen_it(write_file: Callable[[str], Path]) -> None:
-    path = write_file(FILE)
-    seen = list_plugin_files()[0].sha256
-    path.write_text(f"{FILE}# changed")
-    with pytest.raises(InputError, match="was changed in the meantime"):
-        confirm_plugin_file("mine.py", seen)
-    with pytest.raises(InputError, match=r"has no plug-in file 'other\.py' \(files: mine\.py\)"):
-        confirm_plugin_file("other.py", seen)
-
-
 def test_what_packages_add_and_why_some_cannot_be_used_is_listed(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,16 +125,3 @@ def test_what_packages_add_and_why_some_cannot_be_used_is_listed(
     assert "expected a family of networks" in errors["odd-package"][0]
     assert "expected a Loss" in errors["other-package"][0]
     assert plugins.list_errors() == {"other-package": errors["other-package"]}
-
-
-def test_the_text_of_a_file_shows_hidden_characters(write_file: Callable[[str], Path]) -> None:
-    path = write_file(FILE + "# \u202e\n")
-    (file,) = list_plugin_files()
-    assert file.read_text().endswith("# \\u202e\n")
-    assert file.describe_contents() == "losses: absolute"
-    path.write_text(FILE)
-    with pytest.raises(InputError, match="was changed in the meantime"):
-        file.read_text()
-    path.write_bytes(b"# coding: unknown\n\xff\n")
-    (file,) = list_plugin_files()
-    assert file.read_text() == "# coding: unknown\n\\xff\n"

@@ -43,7 +43,6 @@ NOT_RUN = {
     "napari-melanoma slide .* --prevalence": "needs a model of whole slides; tests/slides/test_slide_bags.py has one",
     "napari-melanoma train --config recipes/melanoma-small.toml --out folds": "needs more patients than the phantoms, "
     "for a validation set of each fold",
-    "napari-melanoma doctor --confirm-plugin": "needs the hash of a file; tests/test_extending.py confirms one",
     "pytest ": "is what runs the tests",
     "scripts/": "compares two versions of the program for minutes",
     "python scripts/": "reads thousands of damaged files, or measures a model on real images",

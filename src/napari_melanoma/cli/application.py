@@ -41,10 +41,6 @@ DOCTOR_HELP = format_help(
     "needed. "
     "The exit code is 1 only if photographs cannot be analyzed.",
 )
-CONFIRM_PLUGIN_HELP = (
-    "Use this file of your plug-in folder from now on, and check nothing else. It runs with all your rights: read it "
-    "first. doctor states the SHA-256 of its content; a changed file must be confirmed again."
-)
 STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 WORKER_HELP = format_help(
     "napari-melanoma worker < requests.jsonl",
@@ -104,22 +100,10 @@ def demo(
         current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
 
 
-def doctor(
-    current: CommandSession,
-    confirm_plugin: Annotated[
-        str | None, typer.Option("--confirm-plugin", metavar="FILE@SHA256", help=CONFIRM_PLUGIN_HELP)
-    ] = None,
-) -> None:
+def doctor(current: CommandSession) -> None:
     """Check this machine."""
-    from napari_melanoma.core.plugin_files import confirm_plugin_file
     from napari_melanoma.doctor import run_checks
 
-    if confirm_plugin is not None:
-        file = confirm_plugin_file(*_split_confirmation(confirm_plugin))
-        current.report.emit("plug-in", f"{file.path} (SHA-256 {file.sha256})")
-        text = f"{file.name} is used from now on, until it changes: {file.describe_contents()}"
-        current.finish(text, path=str(file.path), sha256=file.sha256)
-        return
     checks = run_checks(run=current.run)
     for check in checks:
         text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"
@@ -132,11 +116,6 @@ def doctor(
     if failed:
         text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
     current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
-
-
-def _split_confirmation(text: str) -> tuple[str, str]:
-    name, _, sha256 = text.partition("@")
-    return name, sha256.lower()
 
 
 def worker() -> None:

@@ -1,8 +1,8 @@
-"""Plug-ins: what other packages, and files in the user's plug-in folder, add to the families of this package.
+"""Plug-ins: what other packages add to the families of this package.
 
-A package names its objects as entry points of Python, in a group ``napari_melanoma.<family>`` for each family. A file
-names them in a dictionary of the same form (``core.plugin_files``). Both are listed without being imported; an object
-is loaded when its family is first used. An object that cannot be used is left out, logged, and reported by ``doctor``.
+A package names its objects as entry points of Python, in a group ``napari_melanoma.<family>`` for each family.
+They are listed without being imported; an object is loaded when its family is first used. An object that cannot be used
+is left out, logged, and reported by ``doctor``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from types import FunctionType, ModuleType
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from napari_melanoma.core.entry_points import read_entry_points
 from napari_melanoma.core.errors import ConfigError, PluginError
-from napari_melanoma.core.plugin_files import PluginFile, list_plugin_files, load_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,10 +53,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plugin:
-    """An object that a package or a file adds to a family.
+    """An object that a package adds to a family.
 
-    ``value``: where it is, such as ``my_package.losses:log_cosh``. ``package``: the name that pip knows, or the file
-    name. ``version``: of the package, or the SHA-256 of the file.
+    ``value``: where it is, such as ``my_package.losses:log_cosh``. ``package``: the name that pip knows.
     """
 
     family: str
@@ -66,12 +64,11 @@ class Plugin:
     package: str
     version: str
     load: Callable[[], object] = field(repr=False, compare=False)
-    is_file: bool = False
 
     @property
     def origin(self) -> str:
-        """The package with its version, or the file."""
-        return f"the plug-in file {self.package}" if self.is_file else f"{self.package} {self.version}"
+        """The package with its version."""
+        return f"{self.package} {self.version}"
 
     @property
     def entry_point(self) -> str:
@@ -80,10 +77,9 @@ class Plugin:
 
     def make_error(self, reason: str) -> PluginError:
         """Return the error for users; ``reason``: what was expected, and what was found."""
-        todo = "Correct the file." if self.is_file else f"Update the package: pip install --upgrade {self.package}"
         return PluginError(
             f"'{self.name}' of {self.origin} cannot be used (entry point {self.entry_point}): {reason.rstrip('.')}. "
-            f"{todo}"
+            f"Update the package: pip install --upgrade {self.package}"
         )
 
 
@@ -153,10 +149,7 @@ class Family(Generic[Member]):
     def explain_unknown(self, name: str) -> str:
         """Explain why there is no member of a name, if a plug-in lists it; "" for any other name."""
         _ = self.members
-        if error := next((error for plugin, error in self._errors.items() if plugin.name == name), None):
-            return str(error)
-        unconfirmed = (file for file in list_plugin_files() if name in file.objects.get(self.name, {}))
-        return next((file.describe_state() for file in unconfirmed), "")
+        return next((str(error) for plugin, error in self._errors.items() if plugin.name == name), "")
 
     def _load(self, plugins: tuple[Plugin, ...]) -> None:
         members = dict(self._list_own())
@@ -195,21 +188,12 @@ def list_plugins() -> tuple[Plugin, ...]:
         Plugin(entry.group.removeprefix(PREFIX), entry.name, entry.value, entry.package, entry.version, entry.load)
         for entry in read_entry_points(PREFIX)
     ]
-    files = [plugin for file in list_plugin_files() if file.state == "confirmed" for plugin in _list_objects(file)]
     found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
-    return (*dict.fromkeys(found), *files)
-
-
-def _list_objects(file: PluginFile) -> list[Plugin]:
-    return [
-        Plugin(family, name, value, file.name, file.sha256, partial(load_object, file.path, file.sha256, value), True)
-        for family, values in file.objects.items()
-        for name, value in values.items()
-    ]
+    return tuple(dict.fromkeys(found))
 
 
 def list_packages() -> dict[str, list[Plugin]]:
-    """List what other packages and files add, by their names with versions."""
+    """List what other packages add, by their names with versions."""
     packages: dict[str, list[Plugin]] = {}
     for plugin in list_plugins():
         if plugin.package != PACKAGE:
@@ -218,7 +202,7 @@ def list_packages() -> dict[str, list[Plugin]]:
 
 
 def list_errors() -> dict[str, list[str]]:
-    """List why plug-ins cannot be used, by package or file; only of families that were used in this process."""
+    """List why plug-ins cannot be used, by package; only of families that were used in this process."""
     errors: dict[str, list[str]] = {}
     for name in [name for name, value in FAMILIES.items() if value.partition(":")[0] in sys.modules]:
         family = find_family(name)
@@ -236,7 +220,7 @@ def describe_objects(objects: Iterable[Plugin]) -> str:
 
 
 def refresh() -> None:
-    """List the plug-ins again, such as after the user confirmed a file."""
+    """List the plug-ins again, such as after a package was installed."""
     list_plugins.cache_clear()
 
 

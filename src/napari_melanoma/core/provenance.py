@@ -24,8 +24,8 @@ def collect_provenance() -> dict[str, object]:
     """Describe software and machine; reads package metadata only, without heavy imports.
 
     Returns ``program``, ``version``, ``python``, ``platform``, ``packages``, ``plugins`` (versions of the packages that
-    add something, and SHA-256 of plug-in files; missing if there are none), ``backends`` (those that ran networks in
-    this process; missing if there were none) and ``created`` (UTC, ISO 8601).
+    add something; missing if there are none), ``backends`` (those that ran networks in this process; missing if there
+    were none) and ``created`` (UTC, ISO 8601).
     """
     from napari_melanoma import __version__
     from napari_melanoma.core.plugins import PACKAGE, list_plugins

@@ -19,7 +19,6 @@ from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
-from napari_melanoma.core.plugin_files import CONFIRM_COMMAND, plugin_folder
 from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     CloserViews,
@@ -71,18 +70,17 @@ _CHUNK_VALUES = 4 * 1024**2  # weights that are checked at once, which limits th
 class PluginReference(Config):
     """The plug-in that the network of a bundle is part of; it is named in messages, and never loaded from a bundle."""
 
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="the package, or the file")
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}$", description="its version, or its SHA-256")
+    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="the package")
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}$", description="its version")
     entry_point: str = Field(max_length=512, description="the entry point of the network")
-    is_file: bool = Field(False, description="whether it is a file of the plug-in folder")
+    is_file: bool = Field(False, description="of earlier versions: a file that was no package")
 
     def describe_missing(self) -> str:
         """State what is missing, and how to get it."""
         if self.is_file:
             return (
-                f"its network is part of the plug-in file {self.package} ({self.entry_point}), which is not used here. "
-                f"Get the file (SHA-256 {self.version[:16]}...) from the authors of the model, copy it to "
-                f"{plugin_folder()}, and if you trust it: {CONFIRM_COMMAND} {self.package}@{self.version}"
+                f"its network is part of the file {self.package} ({self.entry_point}), and plug-ins are packages now. "
+                "Ask its authors for a package with this entry point"
             )
         return (
             f"its network is part of the plug-in {self.package} {self.version} ({self.entry_point}), which is not "
@@ -430,9 +428,7 @@ def name_plugin(architecture: str) -> PluginReference | None:
     plugin = NETWORKS.find_plugin(architecture)
     if plugin is None:
         return None
-    return PluginReference(
-        package=plugin.package, version=plugin.version, entry_point=plugin.entry_point, is_file=plugin.is_file
-    )
+    return PluginReference(package=plugin.package, version=plugin.version, entry_point=plugin.entry_point)
 
 
 def explain_missing_network(architecture: str, plugin: PluginReference | None) -> str:

@@ -11,7 +11,6 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_melanoma.core.errors import PluginError
-from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.sections import SectionBase, find_sections
 from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
@@ -127,7 +126,6 @@ class SectionHost(QObject, Generic[Session]):
         self.dock.choice.update()
         self._show_defaults()
         self._open_sections()
-        announce_new_files()
 
     def _add(self, title: str, made: SectionBase[Session]) -> None:
         """Add a section to its place; the dock adds a frame if it has none of this title."""

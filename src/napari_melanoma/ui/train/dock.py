@@ -15,7 +15,6 @@ from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
-from napari_melanoma.ui.plugin_dialog import announce_new_files
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
@@ -94,7 +93,6 @@ class TrainDock(TrainControls):
         self.run_controller.guard.watch()
         self.start_picker.refresh()
         self._check_recipe()
-        announce_new_files()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Accept files and folders while the settings are shown."""
