@@ -255,8 +255,6 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     view = dock.run_page.run_view
     wait_until(lambda: view.report is not None and view.report.epoch >= EPOCHS - 1)
     picture(dock, out / "train-dock-run.webp")
-    wait_until(lambda: not view.report.state.active and view.report.comparison is not None)
-    picture(dock, out / "train-dock-gate.webp")
     viewer.close()
 
 
@@ -491,10 +489,6 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     page.view.model_picker.changed.emit()
     wait_until(lambda: tasks.is_idle() and page.view.estimate_button.isEnabled())
     page.view.estimate_button.click()
-    wait_until(lambda: tasks.is_idle() and page.view.map_checks["attention"].isEnabled())
-    page.view.map_checks["attention"].click()
-    wait_until(tasks.is_idle)
-    page.view.gallery.find_button.click()
     wait_until(tasks.is_idle)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
@@ -506,8 +500,6 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_risk_section")
     picture(dock.window(), out / "slide-dock-risk.webp")
-    show_part(dock, "risk_gallery")
-    picture(dock, out / "slide-dock-risk-gallery.webp")
     viewer.close()
 
 

@@ -257,7 +257,7 @@ SLIDES = [
             ),
             Run(
                 "slide-json",
-                "risk ../phantom-slide/slides/slide_0007.tif --model risk-demo --age 50 --out results --maps --json",
+                "risk ../phantom-slide/slides/slide_0007.tif --model risk-demo --age 50 --out results --json",
             ),
             Run("export", "export results --out exported --to report,risk"),
             Run("bad", "risk ../phantom-cohort/cohort/images/phantom_0_00001.png --model lesion-small --out bad"),

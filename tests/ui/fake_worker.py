@@ -287,34 +287,6 @@ def predict_slide_risk(arguments, run):
     return {"file": str(folder / "risk.json")}
 
 
-def explain_slide_risk(arguments, run):
-    """High in all patches."""
-    import numpy as np
-
-    from napari_melanoma.extensions.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
-    from napari_melanoma.slides.maps import compose_patch_maps
-
-    folder = Path(arguments["folder"])
-    answer, method = read_risk(folder).prediction, arguments["method"]
-    boxes = patch_boxes(answer)
-    values, placement = compose_patch_maps(
-        [np.full((4, 4), 0.5 + 0.5 * (method == "attention"), np.float32)] * 2, boxes, (512, 512)
-    )
-    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, placement)))}
-
-
-def find_slide_biomarkers(arguments, run):
-    """Seven features, each strongest at its own position."""
-    from napari_melanoma.extensions.risk.slide_files import read_risk, write_gallery
-
-    folder = Path(arguments["folder"])
-    features = [
-        {"title": f"Feature {at}: AUC 0.9", "places": [{"box": [32 * at, 64, 32, 32], "value": 4.0}] * (at < 6)}
-        for at in range(7)
-    ]
-    return {"file": str(write_gallery(folder, read_risk(folder).prediction, "Ranked.", features))}
-
-
 VERBS = (
     prepare_segmenter,
     prepare_classifier,
@@ -329,7 +301,7 @@ VERBS = (
     explain,
     classify_case,
 )
-VERBS += (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
+VERBS += (predict_slide_risk,)
 HANDLERS = {verb.__name__: verb for verb in VERBS}
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,6 @@ BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by on
 MAX_MAP_SIDE = 4096  # cells along the longer side of lesion maps: 64 MB per class for any slide
 CACHED_CHUNKS = 96  # chunks of dense predictions, about a megabyte each
 MIN_WEIGHT = 1e-3  # weight of the outermost pixels of a tile, so that a pixel without another tile has a value
-PATCH_CELLS = 96  # cells along the side of a patch; networks have no finer resolution
-MAX_CELLS = 4096  # cells along each side of a composed map
 
 
 @dataclass(frozen=True)
@@ -413,69 +411,3 @@ def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
     if grid.border == "shift":
         starts = np.minimum(starts, max(0, length - grid.read_px[axis]))
     return np.rint(starts * grid.side_px / grid.read_px[axis]).astype(np.int64)
-
-
-def compose_patch_maps(
-    maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], size: tuple[int, int]
-) -> tuple[NDArray[np.float32], MapPlacement]:
-    """Compose a map of the slide from maps of patches; where two overlap, the larger value is used.
-
-    ``maps``: float32 (row, column), at least one; each covers one of the boxes. ``boxes``: position of the patches in
-    pixels of the finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column),
-    NaN outside patches and slide; and its position, without a pixel size.
-    """
-    top, left = min(box.top for box in boxes), min(box.left for box in boxes)
-    bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
-    step_y = max(min(box.height for box in boxes) / PATCH_CELLS, (bottom - top) / MAX_CELLS)
-    step_x = max(min(box.width for box in boxes) / PATCH_CELLS, (right - left) / MAX_CELLS)
-    shape = max(1, round((bottom - top) / step_y)), max(1, round((right - left) / step_x))
-    composed = np.full(shape, np.nan, np.float32)
-    for values, box in zip(maps, boxes, strict=True):
-        first = round((box.top - top) / step_y), round((box.left - left) / step_x)
-        cells = max(1, round(box.height / step_y)), max(1, round(box.width / step_x))
-        part = composed[first[0] : first[0] + cells[0], first[1] : first[1] + cells[1]]
-        part[...] = np.fmax(part, _resize(values, part.shape))
-    rows = top + (np.arange(shape[0]) + 0.5) * step_y
-    columns = left + (np.arange(shape[1]) + 0.5) * step_x
-    composed[(rows < 0) | (rows > size[0])] = np.nan
-    composed[:, (columns < 0) | (columns > size[1])] = np.nan
-    return composed, MapPlacement(float(top), float(left), step_y, step_x)
-
-
-def find_strongest(
-    maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], share: float, count: int, size: tuple[int, int] = (0, 0)
-) -> list[tuple[Box, float]]:
-    """Find the boxes around the highest values in the maps of patches that do not overlap.
-
-    ``maps``: float32 (row, column), each covers one of the boxes. ``boxes``: position of the patches in pixels of the
-    finest level. ``share``: side of a returned box relative to that of a patch. ``count``: greatest number of boxes.
-    ``size``: height and width of the slide in these pixels, beyond which no box extends; (0, 0) for no limit. Returns
-    boxes with their values, the highest first; only positive values.
-    """
-    strongest: list[tuple[Box, float]] = []
-    candidates = [
-        (float(value), index, position)
-        for index, values in enumerate(maps)
-        for position, value in np.ndenumerate(np.asarray(values))
-        if value > 0
-    ]
-    for value, index, (row, column) in sorted(candidates, key=lambda candidate: -candidate[0]):
-        box, (rows, columns) = boxes[index], maps[index].shape
-        height, width = max(1, round(share * box.height)), max(1, round(share * box.width))
-        top = box.top + round((row + 0.5) / rows * box.height - height / 2)
-        left = box.left + round((column + 0.5) / columns * box.width - width / 2)
-        if any(size) and not (0 <= top <= size[0] - height and 0 <= left <= size[1] - width):
-            continue
-        if all(abs(top - other.top) >= height or abs(left - other.left) >= width for other, _ in strongest):
-            strongest.append((Box(top, left, height, width), value))
-        if len(strongest) == count:
-            break
-    return strongest
-
-
-def _resize(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resize a map by averaging."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BOX), np.float32)

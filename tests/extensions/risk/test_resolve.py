@@ -1,4 +1,4 @@
-"""What the Risk section shows: the thickness, why it cannot estimate, changed inputs, and what can be explained."""
+"""What the Risk section shows: the thickness, why it cannot estimate, and changed inputs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import DepthProposal, DepthReading, SlideDepthProposals, SlideDepthReadings
-from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
+from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.extensions.risk.ui.resolve import (
-    ESTIMATE_AGAIN,
-    ESTIMATE_FIRST,
     NO_MODEL,
     NO_SCALE,
     NO_SHARES,
@@ -36,7 +33,10 @@ PREDICTION = {
     "interval": [0.2, 0.44],
     "shares": {"image": 0.12},
     "without": 0.22,
-    "comparators": {"clark": {"title": "Clark level alone", "probability": None, "why": "clark is unknown"}},
+    "comparators": {
+        "breslow": {"title": "Breslow alone", "probability": 0.3},
+        "clark": {"title": "Clark level alone", "probability": None, "why": "clark is unknown"},
+    },
     "patches": [],
     "known": {"age": "64", "depth_mm": "0.91", "clark": "4"},
     "missing": ["site"],
@@ -45,7 +45,6 @@ PREDICTION = {
     "model": {"fingerprint": "f"},
 }
 DEMONSTRATION = Validity.from_json({"reasons": [{"code": "demonstration", "text": "trained on synthetic patients"}]})
-ATTENTION = RiskMap("attention", None, MapPlacement(0, 0, 1, 1))  # type: ignore[arg-type]
 LOCATED = RiskFacts(
     StoredRisk(DEPTH, n_patches=1), model="risk-test", fingerprint="f", row={"age": "64"}, fields=("age", "site")
 )
@@ -69,8 +68,7 @@ BLOCKED = [
     Blocked("without a scale", replace(LOCATED, has_scale=False), NO_SCALE),
     Blocked("without a model, which another label explains", replace(LOCATED, model=""), NO_MODEL, note=""),
     Blocked("not located", replace(LOCATED, stored=StoredRisk(DEPTH)), NOT_LOCATED),
-    Blocked("running", replace(LOCATED, pending=frozenset({"risk"})), RUNNING, note=""),
-    Blocked("another request", replace(LOCATED, pending=frozenset({"cam"})), ""),
+    Blocked("running", replace(LOCATED, is_running=True), RUNNING, note=""),
     Blocked("damaged file", replace(LOCATED, stored=replace(LOCATED.stored, fault="Damaged.")), "", note="Damaged."),
 ]
 
@@ -80,7 +78,6 @@ def test_why_the_risk_cannot_be_estimated(case: Blocked) -> None:
     texts = resolve_risk(case.facts)
     assert texts.blocker == case.blocker
     assert texts.note == (case.blocker if case.note is None else case.note)
-    assert (texts.explanation_blocker, texts.feature_blocker) == (ESTIMATE_FIRST, ESTIMATE_FIRST)
 
 
 @dataclass(frozen=True)
@@ -120,42 +117,19 @@ def test_changed_inputs(case: Changed) -> None:
     stored = replace(ESTIMATED.stored, depth=case.depth, prediction=prediction)
     texts = resolve_risk(replace(ESTIMATED, stored=stored, **case.facts))
     assert texts.outdated == (f"Outdated: {case.changes} since this estimate. Estimate again." if case.changes else "")
-    assert texts.explanation_blocker == (ESTIMATE_AGAIN if case.changes else "")
     assert texts.verdict == PREDICTION["verdict"]
 
 
 def test_texts_of_a_prediction() -> None:
     texts = resolve_risk(ESTIMATED)
     assert texts.baseline == "Baseline without any data of this case: 0.22."
-    assert texts.missing_methods == "Clark level alone: clark is unknown."
+    assert texts.methods == "For comparison: Breslow alone 0.30."
     assert texts.cautions == "Unknown: body site.\nThe thickness may be more."
     invalid = replace(ESTIMATED.stored, prediction={**PREDICTION, "shares": None, "validity": DEMONSTRATION.to_json()})
     texts = resolve_risk(replace(ESTIMATED, stored=invalid))
     assert not texts.validity.valid
     assert texts.verdict == "Risk of metastasis 0.64 (0.20 to 0.44)."
     assert texts.baseline == NO_SHARES
-
-
-@pytest.mark.parametrize(
-    ("pending", "wanted", "shown"),
-    [
-        ((), (), {"attention": False, "cam": False}),
-        ((), ("attention", "cam"), {"attention": True, "cam": False}),
-        (("cam",), ("attention", "cam"), {"attention": True, "cam": True}),
-        (("cam",), (), {"attention": False, "cam": False}),
-    ],
-)
-def test_maps_are_checked_if_they_are_stored_or_being_computed(
-    pending: tuple[str, ...], wanted: tuple[str, ...], shown: dict[str, bool]
-) -> None:
-    stored = replace(ESTIMATED.stored, maps=(ATTENTION,))
-    facts = replace(ESTIMATED, stored=stored, pending=frozenset(pending), visible_maps=frozenset(wanted))
-    assert resolve_risk(facts).maps == shown
-
-
-def test_features_cannot_be_requested_twice() -> None:
-    texts = resolve_risk(replace(ESTIMATED, pending=frozenset({"biomarkers"})))
-    assert (texts.explanation_blocker, texts.feature_blocker) == ("", RUNNING)
 
 
 INVALID = ValidityInputs("tiny", distance=2.0, limit=1.0).check()

@@ -16,14 +16,9 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
-from napari_melanoma.extensions.risk.batch import assess_risk_of_files
-from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.extensions.risk.report_section import read_risk_section
-from napari_melanoma.extensions.risk.slide_files import read_risk
-from napari_melanoma.extensions.risk.worker_requests import explain_slide_risk, predict_slide_risk
+from napari_melanoma.extensions.risk.worker_requests import predict_slide_risk
 from napari_melanoma.figures.page import Block, Figure, Gallery, Section
-from napari_melanoma.io.results import read_table
-from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders
 from napari_melanoma.slides.result_folder import record_slide
@@ -34,14 +29,13 @@ PHANTOM = "phantom-trained, demonstration"
 
 @pytest.fixture
 def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
-    """The folder of a slide whose thickness the analysis measured and whose risk was told, with a map."""
+    """The folder of a slide whose thickness the analysis measured and whose risk was told."""
     folder = tmp_path / "results" / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
     write_json(folder / "result.json", content)
     requested = {"slide": str(slide), "folder": str(folder), "model": str(model)}
     row = {"age": "64", "sex": "male"}
     predict_slide_risk({**requested, "row": row, "options": {"model": str(model)}}, RunContext())
-    explain_slide_risk({**requested, "method": "attention"}, RunContext())
     return folder
 
 
@@ -88,8 +82,7 @@ def test_the_page_shows_the_risk_and_its_inputs(reported: Path, tmp_path: Path) 
     ):
         assert words in text
     whole = page.read_text(encoding="utf-8")
-    assert whole.count("data:image/jpeg") == 3  # the line, the patch, and attention over it
-    assert "attention; scale bar 0.5 mm.</figcaption>" in whole
+    assert whole.count("data:image/jpeg") == 2  # the line and the patch
     assert str(tmp_path) not in whole
 
 
@@ -193,28 +186,6 @@ def analysed(slide: Path, tmp_path: Path) -> Path:
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})
     record_slide(folder, slide)
     return folder
-
-
-def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Path, tmp_path: Path, model: Path) -> None:
-    options = RiskOptions(model=str(model), maps=True)
-    done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
-    assert done.failed == 0
-    found = read_risk_section(analysed, slide)
-    assert found is not None
-    titles = [one.caption.partition("; ")[0].rpartition(", ")[2] for one in figures_of(found)]
-    assert titles[1:] == ["attention", "CAM"]
-    assert "Analysis: the slide is out of distribution" in text_of(write_slide_report(tmp_path / "page.html", analysed))
-
-
-def test_prediction_is_kept_if_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
-    (analysed / "risk").write_text("a file where the folder of the maps would be", encoding="utf-8")
-    options = RiskOptions(model=str(model), maps=True)
-    done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
-    assert (done.done, done.failed) == (1, 0)
-    (row,) = read_table(done.table)
-    assert row["status"] == "done"
-    assert "the maps could not be computed: " in row["warnings"]
-    assert read_risk(analysed).prediction["probability"] == pytest.approx(float(row["probability"]))
 
 
 def test_an_empty_analysis_has_no_page(tmp_path: Path) -> None:

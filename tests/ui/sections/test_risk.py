@@ -1,14 +1,13 @@
-"""The Risk section: estimate in the worker, show, explain, save, and reject invalid input."""
+"""The Risk section: estimate in the worker, show, save, and reject invalid input."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from fake_models import add_risk
-from fake_slides import MPP, draw_slide
+from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_fixtures import UNSEEN
 
@@ -16,7 +15,6 @@ from conftest import wait_until_idle
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.ui import worker_client
 from napari_melanoma.ui.shared_state import case_rows
-from napari_melanoma.ui.viewer import slide_layers
 
 from .test_depth import draws as draws_depth
 from .test_depth import is_read, proposes
@@ -103,10 +101,6 @@ def kept(person):
     return json.loads((person.dock.result_location.folder / "risk.json").read_text())
 
 
-def layer(person, role):
-    return slide_layers.find_layer(person.viewer, person.dock.slide, role)
-
-
 def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path, tmp_path, models):
     from fake_models import add_classifier
 
@@ -140,9 +134,7 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert view(person).risk_bar.rows[0].interval == (0.2, 0.44)
     assert bars(person, "share_bars") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
     assert seen(person, "risk_without") == "Baseline without any data of this case: 0.22."
-    methods = [("Breslow alone", "0.30"), ("Image alone", "0.60"), ("Clark alone", "not available")]
-    assert bars(person, "method_bars") == methods
-    assert seen(person, "risk_lacking") == "Clark level alone: clark is unknown."
+    assert seen(person, "risk_comparators") == "For comparison: Breslow alone 0.30, Image alone 0.60."
     assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
     person.dock.depth_section.expand()
@@ -160,15 +152,13 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert seen(person, "risk_old") == ""
 
 
-def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
+def test_patches_are_shown_and_changed_inputs_listed(waiting):
     person = waiting
     estimates(person, age="64", sex="male")
-    check_gallery(person)
+    view(person).patch_label.linkActivated.emit("1")
+    assert person.sees((256 + 64, 160 + 64))
     fills_in(person, "65")
     assert "the patient data have changed" in seen(person, "risk_old")
-    attention = view(person).map_checks["attention"]
-    assert not attention.isEnabled()
-    assert attention.toolTip() == "Estimate the risk again: its inputs have changed."
     fills_in(person, "64")
     assert seen(person, "risk_old") == ""
     person.dock.depth_section.expand()
@@ -176,55 +166,6 @@ def test_the_gallery_navigates_to_tiles_and_lists_changed_inputs(waiting):
     person.waits()
     assert "the depth has changed" in seen(person, "risk_old")
     assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
-
-
-def test_maps_are_placed_on_the_slide_and_saved(waiting, slide_path):
-    person, roles, times = waiting, {"attention": "attention", "cam": "CAM"}, {}
-    folder = person.dock.result_location.folder / "risk"
-    estimates(person)
-    for name, role in roles.items():
-        presses(person, f"risk_{name}")
-        person.waits()
-        found = layer(person, role)
-        assert (found.name, found.visible) == (f"section {role}", True)
-        step = 128 / 96 * MPP  # cells of a patch of 128 pixels
-        np.testing.assert_allclose(found.scale, (step, step))
-        np.testing.assert_allclose(found.translate, 32 * MPP + step / 2 - MPP / 2)
-        assert np.isfinite(found.data[:90, :90]).all()
-        assert np.isnan(found.data[:90, -10:]).all()  # beside the first patch, above the second
-        presses(person, f"risk_{name}")
-        assert not found.visible
-        times[name] = (folder / f"{name}.tif").stat().st_mtime_ns
-
-    person.viewer.layers.clear()
-    person.waits()
-    person.opens_slides(slide_path)
-    person.until(lambda: bool(seen(person, "risk_verdict")))
-    for name, role in roles.items():
-        presses(person, f"risk_{name}")
-        assert layer(person, role).visible
-        assert (folder / f"{name}.tif").stat().st_mtime_ns == times[name]  # no request was sent
-
-    estimates(person, age="30")  # another answer: the maps are none of it
-    for name, role in roles.items():
-        assert not view(person).map_checks[name].isChecked()
-        assert not layer(person, role).visible
-
-
-def check_gallery(person):
-    """The gallery goes to its tiles."""
-    presses(person, "risk_find")
-    person.waits()
-    assert seen(person, "risk_feature_1_text") == "Feature 0: AUC 0.9"
-    assert person.dock.findChild(QLabel, "risk_feature_6_text") is None
-    button = person.finds(QAbstractButton, "risk_feature_3_tile_1")
-    assert not button.icon().isNull()
-    button.click()
-    assert person.sees((32 * 2 + 16, 64 + 16))
-    presses(person, "risk_all")
-    assert seen(person, "risk_feature_7_text") == "Feature 6: AUC 0.9. No activation on this slide."
-    view(person).patch_label.linkActivated.emit("1")
-    assert person.sees((256 + 64, 160 + 64))
 
 
 def test_after_cancel_and_worker_errors_the_next_request_succeeds(waiting, shared_client, monkeypatch):
@@ -253,7 +194,6 @@ def check_cancel(person, shared_client):
     button = view(person).estimate_button
     assert not button.isEnabled()
     section(person).controller.estimate()  # as a second click of a double click would
-    assert len(section(person).requests._waiting) == 0
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
     pid = shared_client.pid
     person.finds(QAbstractButton, "cancel").click()

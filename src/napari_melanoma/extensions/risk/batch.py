@@ -6,7 +6,6 @@ Writes ``risk.json`` for each input and one table for all; an error in one input
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.comparators import COMPARATOR_METHODS
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DiskFull, InputError, SaveError, describe_error
+from napari_melanoma.core.errors import DiskFull, SaveError, describe_error
 from napari_melanoma.core.files import back_up_file, normalize_name, write_json
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import folder_name
@@ -178,12 +177,11 @@ class _RiskFolders:
 
 def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContext) -> RiskOutcome:
     """Predict the risk for one input; errors are recorded for this input only."""
-    is_slide_file = is_slide(path)
     try:
         metadata = shared.metadata.patient_data(case_name(path))
         case, patches = (
             _slide_inputs(path, folder, metadata, shared, run)
-            if is_slide_file
+            if is_slide(path)
             else (make_patch_case(metadata), [read_patch_image(path, metadata, shared.options)])
         )
         prediction = predict_risk(patches, case, shared.model, shared.options)
@@ -192,10 +190,13 @@ def _assess_file(path: Path, folder: Path, shared: _SharedInputs, run: RunContex
         raise
     except Exception as error:  # noqa: BLE001 - any error of a library concerns this input only
         return _record_failure(path, folder, error)
-    notes = _write_explanation_maps(path, folder, shared.model, run) if is_slide_file and shared.options.maps else ()
-    warnings = (*prediction.warnings, *notes)
     return RiskOutcome(
-        folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.comparators, warnings=warnings
+        folder.name,
+        path,
+        prediction,
+        depth=prediction.depth,
+        comparisons=prediction.comparators,
+        warnings=prediction.warnings,
     )
 
 
@@ -220,27 +221,6 @@ def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
         return (f"the previous prediction is outdated: it was backed up as {back_up_file(folder / RISK_FILE).name}",)
     except SaveError as error:
         return (f"the previous prediction in {RISK_FILE} is outdated, and could not be backed up: {error}",)
-
-
-def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
-    """Write attention and CAM maps of a slide; return a message if that fails.
-
-    For a network without attention, only the CAM map is written.
-    """
-    from napari_melanoma.extensions.risk.slide_files import MAP_METHODS
-    from napari_melanoma.extensions.risk.worker_requests import explain_slide_risk
-
-    try:
-        record_slide(folder, path, record_name=True)
-        for method in MAP_METHODS:
-            request = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
-            with suppress(InputError):  # for example no attention
-                explain_slide_risk(request, run)
-    except (Cancelled, DiskFull):
-        raise
-    except Exception as error:  # noqa: BLE001 - the prediction is valid without maps
-        return (f"the maps could not be computed: {describe_error(error)}",)
-    return ()
 
 
 def _slide_inputs(

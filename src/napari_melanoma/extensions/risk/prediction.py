@@ -48,7 +48,6 @@ class RiskOptions(Config):
     mpp: float | None = Field(
         None, gt=0, description="micrometers per pixel of slides that state none or a wrong value"
     )
-    maps: bool = Field(False, description="also compute attention and CAM maps of slides, for report and Slide dock")
     background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
 
 

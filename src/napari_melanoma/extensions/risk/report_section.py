@@ -16,7 +16,6 @@ from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
-from napari_melanoma.imaging.masks import draw_heatmap
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
 from napari_melanoma.reports.disclosure import hide_reader
 from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar, to_sentence
@@ -29,22 +28,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
+    from napari_melanoma.extensions.risk.slide_files import StoredRisk
     from napari_melanoma.reports.collector import Collector
     from napari_melanoma.reports.report_sections import SlidePart
 
 MAX_PATCHES = 3  # patches that are shown
-MAP_TITLES = {"attention": "attention", "cam": "CAM"}
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."
 NO_SHARES = "Contributions are not available for this model."
 CONTRIBUTIONS = (
     "The contributions add up to the difference between this prediction and {:.2f}, the probability that the model "
     "predicts without any data of this case."
-)
-NO_MAPS = "No attention and CAM maps were computed."
-MAPS = (
-    "Attention: the weight of each position, for any prediction. CAM: evidence for metastasis. Brightness is "
-    "scaled to the maximum of each map. Where patches overlap, the larger value is shown."
 )
 
 
@@ -53,7 +46,7 @@ class RiskPictures:
     """Pictures of the patches that a prediction is based on, and a note on them."""
 
     figures: tuple[Figure, ...] = ()
-    note: str = NO_MAPS
+    note: str = ""
 
 
 def risk_section(
@@ -100,7 +93,7 @@ def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
 
 
 def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
-    """Draw the patches of a prediction, each without and with its maps."""
+    """Draw the patches of a prediction."""
     boxes = patch_boxes(stored.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
         return RiskPictures(note=NO_SLIDE if boxes else "")
@@ -109,39 +102,15 @@ def _draw_patches(stored: StoredRisk, path: Path | None) -> RiskPictures:
             patches = [(slide.read_square(box, PATCH_PX), box, slide.info.pixel_size) for box in boxes]
     except (MelanomaError, OSError):
         return RiskPictures(note=NO_SLIDE)
-    figures = [figure for number, patch in enumerate(patches) for figure in _draw_patch(stored, number, *patch)]
-    return RiskPictures(tuple(figures), MAPS if stored.maps else NO_MAPS)
+    return RiskPictures(
+        tuple(_draw_patch(stored.prediction["patches"][number], *patch) for number, patch in enumerate(patches))
+    )
 
 
-def _draw_patch(
-    stored: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box, size: PixelSize | None
-) -> Iterator[Figure]:
-    """Yield a patch, and its maps over it."""
-    patch = stored.prediction["patches"][number]
+def _draw_patch(patch: Mapping[str, Any], rgb: NDArray[np.uint8], box: Box, size: PixelSize | None) -> Figure:
     title = f"{str(patch.get('what', 'patch')).capitalize()}: {patch['probability']:.2f}"
     pixel_size = size and PixelSize(size.y_um * box.height / len(rgb), size.x_um * box.width / rgb.shape[1])
-    pictures = {title: rgb} | {
-        f"{title}, {MAP_TITLES[risk_map.method]}": draw_heatmap(rgb, _crop_map(risk_map, box, rgb.shape))
-        for risk_map in stored.maps
-    }
-    for caption, picture in pictures.items():
-        yield make_figure(draw_scale_bar(fit_picture(picture, pixel_size)), caption, caption, small=True)
-
-
-def _crop_map(risk_map: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Crop a map to a patch, resize it to ``shape`` (row, column, ...), and scale it to [0, 1]; float32."""
-    from PIL import Image
-
-    placement = risk_map.placement
-    top, left = (
-        round((box.top - placement.top) / placement.step_y),
-        round((box.left - placement.left) / placement.step_x),
-    )
-    rows, columns = max(1, round(box.height / placement.step_y)), max(1, round(box.width / placement.step_x))
-    cells = np.nan_to_num(risk_map.values[top : top + rows, left : left + columns]).astype(np.float32)
-    size = (shape[1], shape[0])
-    resized = np.asarray(Image.fromarray(cells).resize(size, Image.Resampling.BILINEAR), np.float32)
-    return np.clip(resized / max(float(resized.max()), 1e-6), 0, 1)
+    return make_figure(draw_scale_bar(fit_picture(rgb, pixel_size)), title, title, small=True)
 
 
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:

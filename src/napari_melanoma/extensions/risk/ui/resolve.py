@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.extensions.risk.slide_files import MAP_METHODS
 from napari_melanoma.reports.formatting import format_risk, to_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from napari_melanoma.extensions.risk.prediction import KnownDepth
-    from napari_melanoma.extensions.risk.slide_files import RiskMap, StoredRisk
+    from napari_melanoma.extensions.risk.slide_files import StoredRisk
 
 # Fields of the patient data that are set in the Depth section, not in the form
 DEPTH_SECTION_FIELDS = ("depth_mm", "clark", "ulceration", "mitoses_per_mm2")
@@ -23,12 +22,10 @@ NOT_LOCATED = "The melanoma is not located yet: analyze the slide, or measure th
 NO_SCALE = "Patches have a size in millimeters: set the scale first, with the ruler next to the slide's name."
 NOT_BRIGHTFIELD = "The models were trained on brightfield stains."
 NO_MODEL = "Select a model that predicts metastasis."
-RUNNING = "The request is running."
+RUNNING = "The risk of a slide is being estimated."
 OUTDATED = "Outdated: {} since this estimate. Estimate again."
 NO_SHARES = "The model stores no training cases: the contribution of each input is unknown."
 NOT_MEASURED = "Depth: not measured (see the Depth section). The network uses its own prediction from the slide."
-ESTIMATE_FIRST = "Estimate the risk first."
-ESTIMATE_AGAIN = "Estimate the risk again: its inputs have changed."
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,8 @@ class RiskFacts:
     """What the section depends on.
 
     ``stored``: with the current depth. ``is_read``: it was read. ``model``: name of the selected model, empty if none.
-    ``fingerprint``: of its bundle, empty if it is not installed. ``row``: the current patient data. ``pending``: kinds
-    of the requests that are running or waiting. ``visible_maps``: methods of the maps that the user wants to see.
-    ``fields``: columns of the patient data that the model uses, without those of the Depth section.
+    ``fingerprint``: of its bundle, empty if it is not installed. ``row``: the current patient data. ``fields``: columns
+    of the patient data that the model uses, without those of the Depth section.
     """
 
     stored: StoredRisk
@@ -49,8 +45,7 @@ class RiskFacts:
     fingerprint: str = ""
     row: Mapping[str, str] | None = None
     fields: Collection[str] = ()
-    pending: frozenset[str] = frozenset()
-    visible_maps: frozenset[str] = frozenset()
+    is_running: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,11 +53,9 @@ class RiskTexts:
     """What the section shows.
 
     ``thickness``: that the next estimate uses. ``blocker``: why the risk cannot be estimated, empty if it can.
-    ``note``: the part of it that is shown below the button, or the error of stored files. ``prediction``, ``gallery``:
-    content of the files, empty if there are none. ``outdated``: which inputs have changed. ``verdict``: in words,
-    without a conclusion if it is not valid. ``explanation_blocker``: why maps and features cannot be requested;
-    ``feature_blocker``: also while they are being computed. ``maps``: by method, whether to show it or that it is being
-    computed; ``stored_maps``: those that are computed.
+    ``note``: the part of it that is shown below the button, or the error of stored files. ``prediction``: empty
+    if there is none. ``outdated``: which inputs have changed. ``verdict``: in words, without a conclusion if it is not
+    valid. ``methods``: the predictions from single inputs.
     """
 
     thickness: str
@@ -73,13 +66,8 @@ class RiskTexts:
     validity: Validity
     verdict: str
     baseline: str
-    missing_methods: str
+    methods: str
     cautions: str
-    explanation_blocker: str
-    feature_blocker: str
-    gallery: Mapping[str, Any]
-    maps: Mapping[str, bool]
-    stored_maps: Mapping[str, RiskMap]
 
 
 def resolve_risk(facts: RiskFacts) -> RiskTexts:
@@ -88,8 +76,6 @@ def resolve_risk(facts: RiskFacts) -> RiskTexts:
     blocker = resolve_blocker(facts)
     outdated = describe_changes(facts) if prediction else ""
     validity = read_risk_validity(prediction) if prediction else Validity()
-    explanation_blocker = (ESTIMATE_AGAIN if outdated else "") if prediction else ESTIMATE_FIRST
-    maps = {one.method: one for one in stored.maps}
     verdict = ""
     if prediction:
         verdict = str(prediction["verdict"]) if validity.valid else to_sentence(format_risk(prediction))
@@ -102,13 +88,8 @@ def resolve_risk(facts: RiskFacts) -> RiskTexts:
         validity=validity,
         verdict=verdict,
         baseline=describe_baseline(prediction),
-        missing_methods=explain_missing_methods(prediction),
+        methods=describe_methods(prediction),
         cautions=list_cautions(prediction),
-        explanation_blocker=explanation_blocker,
-        feature_blocker=explanation_blocker or (RUNNING if "biomarkers" in facts.pending else ""),
-        gallery=stored.gallery,
-        maps={name: name in facts.visible_maps and (name in maps or name in facts.pending) for name in MAP_METHODS},
-        stored_maps=maps,
     )
 
 
@@ -124,7 +105,7 @@ def resolve_blocker(facts: RiskFacts) -> str:
         return NO_MODEL
     if not facts.stored.n_patches:
         return NOT_LOCATED
-    return RUNNING if "risk" in facts.pending else ""
+    return RUNNING if facts.is_running else ""
 
 
 def describe_depth(depth: KnownDepth) -> str:
@@ -164,11 +145,11 @@ def describe_baseline(prediction: Mapping[str, Any]) -> str:
     return f"Baseline without any data of this case: {prediction['without']:.2f}."
 
 
-def explain_missing_methods(prediction: Mapping[str, Any]) -> str:
-    """Explain why some of the other methods are not available; empty if all are."""
+def describe_methods(prediction: Mapping[str, Any]) -> str:
+    """List the predictions from single inputs, such as the depth alone; empty if there are none."""
     methods = (prediction.get("comparators") or {}).values()
-    missing = [one for one in methods if one.get("probability") is None and one.get("why")]
-    return " ".join(f"{one['title']}: {one['why']}." for one in missing)
+    known = [f"{one['title']} {one['probability']:.2f}" for one in methods if one.get("probability") is not None]
+    return f"For comparison: {', '.join(known)}." if known else ""
 
 
 def list_cautions(prediction: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.extensions.risk.ui.resolve import RiskFacts, RiskTexts, list_patient_data, resolve_risk
-from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests, show_maps
+from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests
 from napari_melanoma.extensions.risk.ui.view import RiskView
 from napari_melanoma.io.results import RISK_FILE
 from napari_melanoma.ui.sections import Section
@@ -20,18 +20,16 @@ from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesi
 from napari_melanoma.ui.session.report_file import ReportFile
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
-from napari_melanoma.ui.viewer.view_memory import center_view, zoom_to_box
+from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.run_status import SuspiciousTile
     from napari_melanoma.ui.session.slide import SlideSession
 
 MODEL_SETTING = "slide/risk_model"
-VIEW_TILES = 3  # width of the view, in tiles, when a tile is shown
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."
 
 
@@ -42,7 +40,7 @@ class RiskSection(Section):
 
     def __init__(self) -> None:
         self.controller: RiskController | None = None
-        self.requests: RiskRequests | None = None  # continue when another slide is displayed, as does the report
+        self.requests: RiskRequests | None = None  # continues when another slide is displayed, as does the report
         self._report_file: ReportFile | None = None
 
     def has_content(self, session: SlideSession) -> bool:
@@ -58,7 +56,7 @@ class RiskSection(Section):
         return self.controller.view
 
     def close(self) -> None:
-        """Disconnect all signals; pending requests and the maps stay with their slide."""
+        """Disconnect all signals; a pending request stays with its slide."""
         if self.controller is not None:
             self.controller.close()
             self.controller = None
@@ -68,7 +66,7 @@ class RiskController(QObject):
     """Connect the widgets with the stored risk of a slide, its depth readings and the requests."""
 
     def __init__(self, session: SlideSession, requests: RiskRequests, report_file: ReportFile) -> None:
-        self.view = RiskView(session.services.icons, session.slide)
+        self.view = RiskView(session.services.icons)
         super().__init__(self.view)
         self._session, self._services = session, session.services
         self._requests, self._report_file = requests, report_file
@@ -84,7 +82,6 @@ class RiskController(QObject):
         view, document, connections = self.view, self.document, self._connections
         connections.connect(document.changed, self._on_results)
         connections.connect(document.ready, self._update)
-        connections.connect(document.visible_maps.changed, self._update)
         connections.connect(self._session.depth.changed, self._update)
         connections.connect(self._requests.changed, self._update)
         connections.connect(case_rows().changed, self._update_form)
@@ -94,9 +91,6 @@ class RiskController(QObject):
         view.patient_form.reset_requested.connect(self._on_reset)
         view.estimate_button.clicked.connect(lambda: self.estimate())
         view.patch_label.linkActivated.connect(self._show_patch)
-        view.map_toggled.connect(self._on_map)
-        view.gallery.features_requested.connect(lambda: self._request("biomarkers"))
-        view.gallery.tile_clicked.connect(self._show_tile)
         view.report_button.clicked.connect(lambda: self._choose_report())
         view.case_button.clicked.connect(lambda: show_outcome(self._services.status, self._add_to_case))
 
@@ -117,8 +111,7 @@ class RiskController(QObject):
             fingerprint="" if bundle is None else bundle.fingerprint,
             row=row,
             fields=self.view.patient_form.fields,
-            pending=self._requests.list_pending(session.folder),
-            visible_maps=document.visible_maps.value,
+            is_running=self._requests.is_busy,
         )
         return resolve_risk(facts)
 
@@ -135,11 +128,10 @@ class RiskController(QObject):
         self._update()
 
     def _update(self) -> None:
-        """Show the current inputs, results and maps; the form stays as it is, because the user may be typing."""
+        """Show the current inputs and results; the form stays as it is, because the user may be typing."""
         patient, texts = self._session.patient_data, self.resolve()
         self.view.patient_form.show_origin(patient.case, changed=patient.has_edits)
         self.view.show_texts(texts)
-        show_maps(self._services.viewer, self._session.slide, texts.stored_maps, texts.maps)
 
     def _on_edited(self) -> None:
         self._session.patient_data.set_row(self.view.patient_form.row)
@@ -155,9 +147,6 @@ class RiskController(QObject):
         self.view.show_model(self.view.model_picker.bundle)
         self._update()
 
-    def _request(self, kind: str, **arguments: object) -> None:
-        self._requests.submit(self._session, kind, model=self.view.model_picker.model, **arguments)
-
     def estimate(self) -> None:
         """Estimate the risk, unless it is being estimated or cannot be."""
         if self.resolve().blocker:
@@ -165,14 +154,8 @@ class RiskController(QObject):
         self._session.depth.flush()  # include the latest reading
         size, model = self._session.slide.info.pixel_size, self.view.model_picker.model
         mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
-        self._request("risk", row=self.view.patient_form.row, options={"model": model, "mpp": mpp})
-
-    def _on_map(self, method: str, on: bool) -> None:
-        """Show a map, which is computed if necessary, or hide it."""
-        is_stored = method in self.resolve().stored_maps
-        self.document.show_map(method, on)
-        if on and not is_stored:
-            self._request(method, method=method)
+        options = {"model": model, "mpp": mpp}
+        self._requests.submit(self._session, row=self.view.patient_form.row, options=options)
 
     def _show_patch(self, index: str) -> None:
         """Zoom to a patch that was used for the prediction; ``index``: from the link."""
@@ -180,9 +163,6 @@ class RiskController(QObject):
         if int(index) < len(patches) and patches[int(index)].get("box"):
             box = camera.ViewRectangle(*patches[int(index)]["box"])
             zoom_to_box(self._services.viewer, self._session.slide, box)
-
-    def _show_tile(self, tile: SuspiciousTile) -> None:
-        center_view(self._services.viewer, self._session.slide, (tile.row, tile.column), VIEW_TILES * tile.width_px)
 
     def _choose_report(self) -> None:
         info = self._session.slide.info

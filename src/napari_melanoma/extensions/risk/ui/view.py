@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QPushButton, QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.extensions.risk.ui.resolve import DEPTH_SECTION_FIELDS
-from napari_melanoma.ui.session.run_status import SuspiciousTile
-from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.widgets.patient_form import PatientForm
-from napari_melanoma.ui.widgets.risk_bars import make_method_bars, make_risk_bars, make_share_bars
+from napari_melanoma.ui.widgets.risk_bars import make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, column, fill_column, named, row, tool_button
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
@@ -26,109 +23,17 @@ if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.extensions.risk.ui.resolve import RiskTexts
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-
-
-FEATURES_SHOWN_FIRST = 5  # users can expand the list to all features
-FIND = "Find the most predictive features, and the regions of this slide with the highest activation of each"
-NO_ACTIVATION = ". No activation on this slide."
-TOO_FEW_CASES = "The model stores too few training cases to rank its features."
-
-
-class FeatureStrip(TileStrip):
-    """Thumbnails of one feature."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self._number = number
-        named(self, f"risk_feature_{number}", f"Regions that activate feature {number}").setToolTip("")
-
-    def _add_button(self) -> None:
-        super()._add_button()
-        self.buttons[-1].setObjectName(f"risk_feature_{self._number}_tile_{len(self.buttons)}")
-
-
-class RiskFeatureGallery(QWidget):
-    """A row of thumbnails for each feature; rows are created when they are first shown."""
-
-    features_requested = Signal()
-    tile_clicked = Signal(object)  # SuspiciousTile
-
-    def __init__(self, slide: ViewerSlide) -> None:
-        super().__init__()
-        named(self, "risk_gallery", "Most predictive features").setToolTip("")
-        self.find_button = tool_button("risk_find", "Find the most predictive features", FIND, "Predictive features")
-        self.show_all_button = tool_button("risk_all", "Show all features", "Show all features", "all", checkable=True)
-        self.note_label = named(WrappedLabel(), "risk_gallery_note", "Notes on these features")
-        self.note_label.setProperty("quiet", True)
-        self.note_label.setToolTip("")
-        self._rows: list[tuple[WrappedLabel, FeatureStrip]] = []
-        self._slide = slide
-        self._content: Mapping[str, Any] = {}
-        fill_column(self, row(self.find_button, self.show_all_button), self.note_label)
-        self.find_button.clicked.connect(self.features_requested)
-        self.show_all_button.toggled.connect(self._update_rows)
-        self.show_features({}, "")
-
-    def show_features(self, content: Mapping[str, Any], blocker: str) -> None:
-        """Show the stored features; ``content``: empty if there are none; ``blocker``: why none can be requested."""
-        self._content = content
-        self.find_button.setEnabled(not blocker and not content)
-        self.find_button.setToolTip(blocker or FIND)
-        self._update_rows()
-
-    def _update_rows(self, _: bool = False) -> None:
-        features = list(self._content.get("features") or ())
-        shown = features if self.show_all_button.isChecked() else features[:FEATURES_SHOWN_FIRST]
-        while len(self._rows) < len(shown):
-            self._add_row()
-        for index, (label, strip) in enumerate(self._rows):
-            is_shown = index < len(shown)
-            label.setVisible(is_shown)
-            strip.setVisible(is_shown)
-            if is_shown:
-                boxes: list[Any] = shown[index].get("places") or []
-                label.setText(f"{shown[index].get('title', '')}{'' if boxes else NO_ACTIVATION}")
-                strip.show_tiles(self._slide, tuple([_make_tile(box, boxes[0]["value"]) for box in boxes]))
-        note = str(self._content.get("note", "")) if features else TOO_FEW_CASES
-        self.note_label.setText(note if self._content else "")
-        self.note_label.setVisible(bool(self._content))
-        self.find_button.setVisible(not self._content)
-        self.show_all_button.setText(f"all {len(features)}")
-        self.show_all_button.setVisible(len(features) > FEATURES_SHOWN_FIRST)
-
-    def _add_row(self) -> None:
-        number = len(self._rows) + 1
-        label = named(WrappedLabel(), f"risk_feature_{number}_text", f"Feature {number}")
-        label.setToolTip("")
-        strip = FeatureStrip(number)
-        strip.tile_clicked.connect(self.tile_clicked)
-        self._rows.append((label, strip))
-        for widget in (label, strip):
-            self.layout().addWidget(widget)
-
-
-def _make_tile(box: Mapping[str, Any], maximum: float) -> SuspiciousTile:
-    """Return the tile of a stored box; its value is relative to the highest activation."""
-    top, left, height, width = (float(side) for side in box["box"])
-    return SuspiciousTile(float(box["value"]) / float(maximum), top + height / 2, left + width / 2, height, width)
 
 
 ESTIMATE = "Predict the risk from the deepest regions, the thickness and the patient data, in the background"
 TO_CASE = "Add this prediction to the case that is open in the Case dock"
-REPORT = "Save a report on depth and risk, with the computed maps"
-MAPS = {  # text and tooltip, by method
-    "attention": ("attention", "Attention of the network, whatever it predicts; the maximum is 1"),
-    "cam": ("CAM", "Evidence for metastasis within each patch; the maximum of each patch is 1"),
-}
+REPORT = "Save a report on depth and risk"
 
 
 class RiskView(QWidget):
     """The widgets of the Risk section."""
 
-    map_toggled = Signal(str, bool)  # method of the map, whether to show it
-
-    def __init__(self, icons: ThemedIcons, slide: ViewerSlide) -> None:
+    def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._icons = icons
         self.model_picker = RiskModelPicker(icons)
@@ -145,19 +50,12 @@ class RiskView(QWidget):
         self.risk_bar = BarChart(icons, "risk_bar", "Probability of metastasis with its interval")
         self.share_bars = BarChart(icons, "risk_shares", "Contribution of each input")
         self.baseline_label = _create_line_label("risk_without", "Baseline of the contributions", quiet=True)
-        self.method_bars = BarChart(icons, "risk_comparators", "Predictions of other methods")
-        self.missing_methods_label = _create_line_label("risk_lacking", "Why a method is not available", quiet=True)
+        self.methods_label = _create_line_label("risk_comparators", "Predictions from single inputs", quiet=True)
         self.patch_label = _create_line_label("risk_patches", "Patches used for the prediction", quiet=True)
         self.caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
-        self.map_checks = {
-            name: named(QCheckBox(text), f"risk_{name}", text, tip) for name, (text, tip) in MAPS.items()
-        }
-        self.gallery = RiskFeatureGallery(slide)
         self.report_button = tool_button("risk_report", "Save a report", REPORT, "Report ...")
         self.case_button = tool_button("risk_case", "Add to the case", TO_CASE, "Add to case")
         self._lay_out()
-        for name, box in self.map_checks.items():
-            box.clicked.connect(lambda on=False, name=name: self.map_toggled.emit(name, on))
 
     def show_model(self, bundle: BundleInfo | None) -> None:
         """Show the patient data that the selected model uses, and warn if it was trained on synthetic patients."""
@@ -182,11 +80,6 @@ class RiskView(QWidget):
         self.case_button.setEnabled(not texts.outdated)
         if texts.prediction:
             self._show_prediction(texts)
-        for name, box in self.map_checks.items():
-            box.setChecked(texts.maps[name])
-            box.setEnabled(not texts.explanation_blocker or texts.maps[name])
-            box.setToolTip(texts.explanation_blocker or MAPS[name][1])
-        self.gallery.show_features(texts.gallery, texts.feature_blocker)
 
     def _show_prediction(self, texts: RiskTexts) -> None:
         prediction = texts.prediction
@@ -196,8 +89,7 @@ class RiskView(QWidget):
         rows, end = make_share_bars(prediction)
         self.share_bars.show_rows(rows, -end, end)
         self.baseline_label.setText(texts.baseline)
-        self.method_bars.show_rows(make_method_bars(prediction))
-        _show_text(self.missing_methods_label, texts.missing_methods)
+        _show_text(self.methods_label, texts.methods)
         _show_text(self.patch_label, describe_patches(prediction, self._icons.link))
         self.caution_notice.set_text(texts.cautions)
 
@@ -208,21 +100,12 @@ class RiskView(QWidget):
             _create_title_label("Contribution of each input"),
             self.share_bars,
             self.baseline_label,
-            _create_title_label("Other methods"),
-            self.method_bars,
-            self.missing_methods_label,
+            self.methods_label,
             self.patch_label,
         )
         self.validity = ValidityNotice(self._icons, "risk", self._prediction_area)
         self.validity.insert_limits(self.caution_notice)
-        maps = row(_create_title_label("Show on the slide"), *self.map_checks.values())
-        self._result_area = column(
-            self.outdated_notice,
-            self.validity,
-            row(self.report_button, self.case_button),
-            maps,
-            self.gallery,
-        )
+        self._result_area = column(self.outdated_notice, self.validity, row(self.report_button, self.case_button))
         inputs = (self.model_picker, self.no_model_label, self.phantom_notice, self.patient_form, self.thickness_label)
         fill_column(self, *inputs, self.estimate_button, self.blocker_label, self._result_area, spacing=5)
 
