@@ -36,7 +36,7 @@ def test_a_check_lists_rows_with_size_and_training(run, lines, monkeypatch: pyte
     assert (found[3]["start"], found[3]["rows"]) == ("random initialization", ["unet"])
     text = run("reproduce", "P4", "--check").stdout
     assert "unet" in text
-    assert "0.49M   9 epochs  50 steps each" in text
+    assert "0.49M   9 epochs   50 steps each" in text
     assert "from random initialization: unet" in text
     assert max(map(len, text.splitlines())) <= 100
 

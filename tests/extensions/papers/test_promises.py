@@ -396,7 +396,7 @@ def test_labels_of_a_role_are_those_of_its_control_too(
 def test_a_folder_that_was_begun_with_other_recipes_is_not_continued(tmp_path: Path) -> None:
     rows = read_paper("P2").select(("cls-lite0",))
     planned = tuple(PlannedRow(name=row.name, recipe=row.digest("small")) for row in rows)
-    plan = ReproductionPlan(paper="P2", budget="small", minutes=40, data={}, rows=planned)
+    plan = ReproductionPlan(paper="P2", budget="small", data={}, rows=planned)
     options, place = ReproduceOptions(paper="P2", budget="small", rows=("cls-lite0",)), ReproductionFolder(tmp_path)
     write_json(place.plan, plan.model_dump(mode="json"))
     assert read_begun_plan(options, place) == plan

@@ -294,7 +294,7 @@ def _plan_row(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> Pl
     epochs, budget = recipe.epochs, BUDGETS[draft.budget]
     if budget.steps is not None and (not row.kind.cross_validated or row.kind.needs_masks):
         least = max(budget.epochs, math.ceil(budget.steps / steps))
-        epochs = max(recipe.epochs, least) if row.kind.cross_validated else min(recipe.epochs, least)
+        epochs = max(recipe.epochs, least) if row.kind.cross_validated else least
     return PlannedRow(**about, steps=steps, epochs=epochs, start=_describe_start(draft, row))
 
 
