@@ -248,15 +248,14 @@ def test_an_analysis_that_is_cancelled_or_fails_changes_nothing(person, client, 
 
 
 @pytest.mark.path
-def test_shared_options_are_used_by_the_next_dock(person, viewer, client):
+def test_the_options_are_used_by_the_next_dock(person, viewer, client):
     person.opens()
     person.finds(QCheckBox, "flips").click()
     person.finds(QCheckBox, "smooth").click()
-    person.clicks("mask_for_all_use")
     second = LesionDock(viewer, client)
     assert second.flips.isChecked()
-    assert second.options.shared == person.dock.options.get(person.dock.picker.session)
-    assert second.options.shared.refinement.smoothing == 0
+    assert second.options.current == person.dock.options.get(person.dock.picker.session)
+    assert second.options.current.refinement.smoothing == 0
     second.close()
     second.deleteLater()
 

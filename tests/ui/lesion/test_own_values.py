@@ -1,14 +1,13 @@
-"""Options belong to one photograph unless they are shared with *Use for all*."""
+"""Options belong to the dock; each result records those that it was made with."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlider
+from qtpy.QtWidgets import QDoubleSpinBox, QSlider
 
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.view import RoiControls
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
@@ -43,10 +42,6 @@ def moved(corrections, person, qtbot):
     return person
 
 
-def state(person):
-    return person.finds(QLabel, "mask_for_all_state").text()
-
-
 def test_the_picture_of_the_region_of_interest_is_drawn_for_new_lesions_only(person, monkeypatch):
     person.opens(rgb=gradient())
     person.analyses()
@@ -61,64 +56,23 @@ def test_the_picture_of_the_region_of_interest_is_drawn_for_new_lesions_only(per
     assert person.lesion.result.options.roi.margin == 0.4
 
 
-def test_a_threshold_applies_to_its_photograph_until_it_is_used_for_all_which_can_be_reset(moved, corrections, qtbot):
-    assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
+def test_a_threshold_of_the_dock_applies_to_later_analyses_and_not_to_other_results(moved, corrections):
+    assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
     moved.clicks("analyse_all")
     moved.waits()
-    found = {session.name: session.lesion.result.threshold for session in moved.dock.sessions}
-    assert found == {"first": 0.9, "second": 0.5}
-    assert moved.lesion.result.threshold == 0.5
+    assert {session.name: session.lesion.result.threshold for session in moved.dock.sessions} == dict.fromkeys(
+        ("first", "second"), 0.9
+    )
     assert not moved.lesion.is_user_edited
     moved.clicks("add_correction")
     moved.waits()
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
+    moved.finds(QSlider, "threshold_slider").setValue(60)
+    moved.waits()
+    found = {session.name: session.lesion.result.threshold for session in moved.dock.sessions}
+    assert found == {"first": 0.9, "second": 0.6}
     moved.dock.picker.step(-1)
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.9
-    assert state(moved) == "Threshold 0.90: for this photograph only."
-    # It is used for all, and shown.
-    moved.clicks("mask_for_all_use")
-    moved.waits()
-    assert state(moved) == "Threshold 0.90: for all photographs."
-    moved.dock.picker.step(1)
-    assert moved.lesion.result.threshold == 0.9
-    assert not moved.lesion.is_user_edited
-    moved.clicks("add_correction")
-    moved.waits()
-    assert [row["review"] for row in corrections.rows()] == ["accepted"]
-    moved.opens("third", gradient(60))
-    qtbot.waitUntil(lambda: moved.dock.picker.session.image.name == "third", timeout=PATIENCE_MS)
-    moved.analyses()
-    assert moved.lesion.result.threshold == 0.9
-    moved.clicks("mask_for_all_reset")
-    moved.waits()
-    assert {session.lesion.result.threshold for session in moved.dock.sessions} == {0.5}
-    assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
-    # A mask that was edited stays when the threshold of another photograph is used for all.
-    moved.draws(moved.layer("mask", "third"), [(5, 5), (5, 60)])
-    moved.waits()
-    drawn = moved.layer("mask", "third").data.copy()
-    moved.dock.picker.step(-1)
-    moved.finds(QSlider, "threshold_slider").setValue(80)
-    moved.waits()
-    moved.clicks("mask_for_all_use")
-    moved.waits()
-    assert np.array_equal(moved.layer("mask", "third").data, drawn)
-
-
-def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
-    person.opens("first", gradient())
-    person.finds(QSlider, "threshold_slider").setValue(80)
-    person.finds(QCheckBox, "smooth").click()
-    person.finds(QDoubleSpinBox, "margin").setValue(50)
-    person.opens("second", gradient(90))
-    qtbot.waitUntil(lambda: person.dock.picker.session.image.name == "second", timeout=PATIENCE_MS)
-    shown = person.dock.options.get(person.dock.picker.session)
-    assert shown == LesionOptions(model=person.dock.model.model)
-    person.clicks("analyse_all")
-    person.waits()
-    used = {session.name: session.lesion.result.options for session in person.dock.sessions}
-    assert (used["first"].threshold, used["first"].refinement.smoothing, used["first"].roi.margin) == (0.8, 0, 0.5)
-    assert (used["second"].threshold, used["second"].roi.margin) == (None, 0.1)
 
 
 def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person):
@@ -170,7 +124,7 @@ def both(person):
     return found
 
 
-TYPED = {"first": (0.66, 0.66), "second": (0.5, None)}
+TYPED = {"first": (0.66, 0.66), "second": (0.66, None)}
 
 
 def test_a_threshold_typed_during_the_first_analysis_is_kept(window):

@@ -186,7 +186,7 @@ def saved_values(folder):
 def sets_next_threshold(person, threshold):
     """Set the threshold of the next analysis; the mask does not follow it."""
     session, options = person.dock.picker.session, person.dock.options
-    options.set_own(session, options.get(session).model_copy(update={"threshold": threshold}))
+    options.edit(session, options.get(session).model_copy(update={"threshold": threshold}))
 
 
 def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pytest
 
-from napari_melanoma.core.roi_config import RoiConfig
-from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep
 from napari_melanoma.ui.sections.mask.resolve import (
     CORRECTED_NOTICE,
     NOT_PREDICTED_NOTICE,
-    SharingView,
     resolve_mask,
     resolve_prompts,
-    resolve_sharing,
 )
-from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS
 from napari_melanoma.ui.session.prompted import PromptedPhotograph, PromptPixels, PromptResponse
 
 if TYPE_CHECKING:
@@ -59,38 +54,9 @@ def test_the_controls_of_the_mask(
     can_revert: bool,
     can_reset: bool,
 ) -> None:
-    view = resolve_mask(lesion, options, DEFAULT, default_threshold=0.6)
+    view = resolve_mask(lesion, options, default_threshold=0.6)
     shown = view.options, view.threshold, view.notice, view.can_revert, view.can_reset, view.can_correct
     assert shown == (options, threshold, notice, can_revert, can_reset, lesion is not None)
-
-
-ALL, NOT_FILLED = RefinementConfig(largest_only=False, smoothing=0), RefinementConfig(fill_holes=False)
-SKIN = LesionOptions(roi=RoiConfig(margin=0.25, background="keep", side_px=64))
-SHARING_CASES: list[tuple[LesionOptions, LesionOptions, tuple[str, ...], SharingView]] = [
-    (DEFAULT, DEFAULT, MASK_OPTIONS, SharingView("Default threshold: for all photographs.")),
-    (OWN, DEFAULT, MASK_OPTIONS, SharingView("Threshold 0.90: for this photograph only.", is_own=True)),
-    (OWN, OWN, MASK_OPTIONS, SharingView("Threshold 0.90: for all photographs.", is_shared=True)),
-    (
-        LesionOptions(refinement=ALL),
-        LesionOptions(threshold=0.7, refinement=NOT_FILLED),
-        MASK_OPTIONS,
-        SharingView(
-            "Default threshold, all lesions, not smoothed: for this photograph only. "
-            "All others: threshold 0.70, holes not filled.",
-            is_own=True,
-            is_shared=True,
-        ),
-    ),
-    (OWN, DEFAULT, ROI_OPTIONS, SharingView("Margin 10 %, black background, 224 px: for all photographs.")),
-    (SKIN, DEFAULT, ROI_OPTIONS, SharingView("Margin 25 %, skin kept, 64 px: for this photograph only.", is_own=True)),
-]
-
-
-@pytest.mark.parametrize(("options", "shared", "names", "expected"), SHARING_CASES)
-def test_options_are_for_one_or_for_all_photographs(
-    options: LesionOptions, shared: LesionOptions, names: tuple[str, ...], expected: SharingView
-) -> None:
-    assert resolve_sharing(options, shared, names) == expected
 
 
 CLICK = PromptOptions(include=((1.0, 1.0),))

@@ -69,7 +69,7 @@ def test_each_value_has_a_signal_that_is_emitted_for_changes_only(session: Photo
     before = session.review
     session.review = replace(before, diagnosis="nevus")
     session.review = replace(before, diagnosis="nevus")
-    session.own_options = LesionOptions(threshold=0.7)
+    session.pending_options = LesionOptions(threshold=0.7)
     assert emitted == [(session.review, before)]
 
 
@@ -103,34 +103,32 @@ def test_unsaved_photographs(sessions: PhotographSessions) -> None:
     assert sessions.unsaved == []
 
 
-def test_own_options_apply_to_their_photograph_and_shared_ones_to_all_others(sessions: PhotographSessions) -> None:
+def test_options_belong_to_the_dock_and_a_result_records_its_own(sessions: PhotographSessions) -> None:
     first, second = sessions
     settings, dock = SimpleNamespace(options=LesionOptions()), LesionOptions(model="selected", flips=True)
-    options = PhotographOptions(sessions, cast("Any", settings), lambda: dock)
+    options = PhotographOptions(cast("Any", settings), lambda: dock)
     assert options.get(first) == dock
-    own = dock.model_copy(update={"threshold": 0.7})
-    options.set_own(first, own)
-    options.set_shared(LesionOptions(threshold=0.4), ("threshold",))
-    assert [options.get(session).threshold for session in sessions] == [0.7, 0.4]
-    options.set_own(second, options.get(second))
-    options.set_shared(LesionOptions(threshold=0.3), ("threshold",))
-    assert options.get(second).threshold == 0.3, "equal to the previous shared value"
+    edited = dock.model_copy(update={"threshold": 0.7})
+    options.edit(first, edited)
+    assert [options.get(session).threshold for session in sessions] == [0.7, 0.7]
+    assert settings.options.threshold is None, "the next session begins with the threshold of the model"
     # After the analysis, options that are not applied yet come before those of the result.
     result = SimpleNamespace(options=LesionOptions(threshold=0.5), mask=None)
     first.lesion = cast("AnalyzedLesion", SimpleNamespace(result=result, corrected=False))
     assert options.get(first).threshold == 0.5
     assert not first.is_mask_changing
-    options.set_own(first, own)
-    assert options.get(first) == own
+    options.edit(first, edited)
+    assert options.get(first) == edited
     assert first.is_mask_changing
+    assert options.get(second).threshold == 0.7
 
 
 def test_options_set_after_the_type_of_a_photograph_are_used(session: PhotographSession, qapp: QObject) -> None:
     settings, parent = SimpleNamespace(options=LesionOptions()), QObject()
     sessions = PhotographSessions(session.viewer, Mock())
-    options = PhotographOptions(sessions, cast("Any", settings), LesionOptions)
+    options = PhotographOptions(cast("Any", settings), LesionOptions)
     LesionController(sessions, options, parent).remeasure(session)  # for another type, before the analysis
-    options.set_own(session, LesionOptions(threshold=0.7))
+    options.edit(session, LesionOptions(threshold=0.7))
     session.lesion = analyzed(np.zeros(SHAPE, bool), options=LesionOptions(threshold=0.7))
     assert options.get(session).threshold == 0.7
     assert not session.is_mask_changing

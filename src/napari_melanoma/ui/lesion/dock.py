@@ -26,7 +26,7 @@ from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.adoption import LabelsAdoption
 from napari_melanoma.ui.session.lesion_updates import LesionController
-from napari_melanoma.ui.session.photograph import DOCK_OPTIONS, PhotographOptions
+from napari_melanoma.ui.session.photograph import PhotographOptions
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
 from napari_melanoma.ui.session.prediction_status import PredictionStatus
@@ -69,7 +69,7 @@ class LesionDock(LesionControls):
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self.options = PhotographOptions(self.sessions, self.settings, self._get_dock_options)
+        self.options = PhotographOptions(self.settings, self._get_dock_options)
         self.controller = LesionController(self.sessions, self.options, self)
         self.analysis_controller = LesionAnalysisController(self.controller, self._client, self.status, self)
         self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
@@ -124,8 +124,8 @@ class LesionDock(LesionControls):
         self.analyze_button.clicked.connect(self._on_analyze)
         self.analyze_all_button.clicked.connect(self.analysis_controller.analyze_all)
         self.analysis_controller.changed.connect(self._refresh)
-        self.model.changed.connect(self._on_dock_options)
-        self.flips.toggled.connect(self._on_dock_options)
+        self.model.changed.connect(self.options.update_dock_options)
+        self.flips.toggled.connect(self.options.update_dock_options)
         self.picker.changed.connect(self._on_photograph)
         self.picker.list_changed.connect(self._refresh)
         self.picker.visibility_changed.connect(self._refresh)
@@ -236,9 +236,6 @@ class LesionDock(LesionControls):
 
     def _get_dock_options(self) -> LesionOptions:
         return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
-
-    def _on_dock_options(self) -> None:
-        self.options.set_shared(self._get_dock_options(), DOCK_OPTIONS)
 
     def _on_changed(self, session: HostedPhotograph) -> None:
         if session is self.picker.session:

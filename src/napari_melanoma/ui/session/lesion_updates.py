@@ -27,7 +27,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     result_for_mask,
 )
 from napari_melanoma.ui.session.lesion_layers import LayerWatcher, LesionLayers
-from napari_melanoma.ui.session.photograph import PhotographOptions, copy_fields
+from napari_melanoma.ui.session.photograph import PhotographOptions
 from napari_melanoma.ui.session.recovery import LesionAutosave
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
@@ -94,7 +94,7 @@ class LesionController(QObject):
         elif session.is_open:
             expected = None if session.mask_digest is None else analysis.previous_digest
             lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
-            session.lesion = replace(lesion, default_options=self.options.shared)
+            session.lesion = replace(lesion, default_options=self.options.current)
             session.pending_options = options
             self._layers.add_layers(session, partial(self._write_first_mask, analysis, expected))
 
@@ -177,26 +177,6 @@ class LesionController(QObject):
         else:
             self.replace_mask(session, partial(redraw_from_strokes, strokes))
 
-    def share_options(self, session: PhotographSession, names: tuple[str, ...], source: LesionOptions) -> None:
-        """Use fields of options for all photographs that have no values of their own.
-
-        Corrected masks are kept; only their measurements follow the ROI options.
-        """
-        session.commit_requested.emit()
-        before = self.options.shared
-        self.options.set_shared(source, names)
-        after = self.options.shared
-        for other in self.sessions:
-            lesion, current = other.lesion, self.options.get(other)
-            is_own = not have_equal_fields(current, before, names)
-            if lesion is None or is_own or have_equal_fields(current, after, names):
-                continue
-            if names == ROI_OPTIONS:
-                self.remeasure(other, copy_fields(current, after, names))
-            elif not lesion.corrected:
-                other.lesion = replace(lesion, default_options=after)
-                self.rederive(other, options=copy_fields(current, after, names))
-
     def accept_recovered(self, session: PhotographSession) -> None:
         """Restore the unsaved corrections that were found for a photograph."""
         recovered, session.recovered = session.recovered, None
@@ -218,7 +198,7 @@ class LesionController(QObject):
         elif session.is_open:
             digests = recovered.image_digest, recovered.mask_digest
             lesion = AnalyzedLesion.from_model(recovered.result, *digests, recovered.chosen, recovered.prompts[0])
-            session.lesion = replace(lesion, default_options=self.options.shared)
+            session.lesion = replace(lesion, default_options=self.options.current)
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
 
     def _restore_mask(self, session: PhotographSession, recovered: RecoveredLesion) -> None:

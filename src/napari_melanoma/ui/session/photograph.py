@@ -13,7 +13,7 @@ from psygnal import Signal, SignalGroupDescriptor
 from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, have_equal_fields
+from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
 from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
@@ -126,13 +126,12 @@ class PhotographSession:
 
     ``services``: of the window. ``commit_requested``: connect a function that applies what is being typed or drawn now.
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
-    and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``own_options``: None if
-    those that all photographs share are used. ``pending_options``: not applied to the lesion yet. ``recovered``:
-    unsaved corrections that may be restored. ``prompted``: requests for masks by clicks. ``edited_mask``: from which
-    contours and measurements are not derived yet. ``classifier``: the model for its prediction; empty for none.
-    ``patient_changed``: its patient data have changed. ``request``: of the prediction for the current mask, patient
-    data and model. ``prediction``: the last outcome, which may be of an earlier request. ``heatmap``: the last one,
-    which may be of an earlier request, too.
+    and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``pending_options``: not
+    applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``prompted``: requests for masks
+    by clicks. ``edited_mask``: from which contours and measurements are not derived yet. ``classifier``: the model for
+    its prediction; empty for none. ``patient_changed``: its patient data have changed. ``request``: of the prediction
+    for the current mask, patient data and model. ``prediction``: the last outcome, which may be of an earlier request.
+    ``heatmap``: the last one, which may be of an earlier request, too.
     """
 
     shown = Signal()
@@ -148,7 +147,6 @@ class PhotographSession:
     scale: tuple[object, ...] = ()
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None
-    own_options: LesionOptions | None = None
     pending_options: LesionOptions | None = None
     edited_mask: EditedMask | None = None
     classifier: str = ""
@@ -310,52 +308,44 @@ class PhotographSessions(Generic[Session]):
 
 
 class PhotographOptions:
-    """The options of each photograph.
+    """The options of the dock, which apply to photographs that are not analyzed yet; a result records its own.
 
-    ``changed``: the shared options have changed. ``edited``: the user has changed the options of a photograph.
-    ``get_dock_options``: returns options with the fields ``DOCK_OPTIONS`` as they are shown.
+    ``changed``: the model or the test-time augmentation has changed. ``edited``: the user has changed threshold,
+    refinement or region of interest. ``get_dock_options``: returns options with the fields ``DOCK_OPTIONS`` as they are
+    shown.
     """
 
     changed = Signal()
     edited = Signal(object)  # PhotographSession
 
-    def __init__(
-        self, sessions: PhotographSessions, settings: DockSettings, get_dock_options: Callable[[], LesionOptions]
-    ) -> None:
-        self._sessions, self._settings, self._get_dock_options = sessions, settings, get_dock_options
+    def __init__(self, settings: DockSettings, get_dock_options: Callable[[], LesionOptions]) -> None:
+        self._settings, self._get_dock_options = settings, get_dock_options
+        self.current = settings.options
         self.default_threshold = 0.5  # of the model that was used last
-
-    @property
-    def shared(self) -> LesionOptions:
-        """The options of photographs without their own."""
-        return self._settings.options
 
     def get(self, session: PhotographSession) -> LesionOptions:
         """Return the options for the next change of a photograph, which may not be applied to its lesion yet."""
         lesion = session.lesion
-        if lesion is None:
-            options = session.own_options or self.shared
-        else:
-            options = session.pending_options or lesion.result.options
+        options = self.current if lesion is None else session.pending_options or lesion.result.options
         options = copy_fields(options, self._get_dock_options(), DOCK_OPTIONS)
         return options.model_copy(update={"prompts": None})  # those of a click do not apply to the next analysis
 
-    def set_own(self, session: PhotographSession, options: LesionOptions) -> None:
-        """Set the options of a photograph; an analyzed one is not updated yet."""
+    def edit(self, session: PhotographSession, options: LesionOptions) -> None:
+        """Change threshold, refinement and region of interest of the dock; a result in view is not updated yet."""
         if session.lesion is not None:
-            session.pending_options = options  # first, as the signal of the other would show those of the lesion again
-        session.own_options = options
+            session.pending_options = options
+        self._store(options, MASK_OPTIONS + ROI_OPTIONS)
         self.edited.emit(session)
 
-    def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
-        """Set some fields of the shared options, also for photographs that had the previous shared values."""
-        before = self.shared
-        self._settings.options = after = copy_fields(before, options, names)
-        for session in self._sessions:
-            own = session.own_options
-            if own is not None and have_equal_fields(own, before, names):
-                session.own_options = copy_fields(own, after, names)
+    def update_dock_options(self) -> None:
+        """Use the model and the test-time augmentation that the dock shows."""
+        self._store(self._get_dock_options(), DOCK_OPTIONS)
         self.changed.emit()
+
+    def _store(self, options: LesionOptions, names: tuple[str, ...]) -> None:
+        """Change some fields, which are stored for the next session, except the threshold of one photograph."""
+        self.current = copy_fields(self.current, options, names)
+        self._settings.options = self.current.model_copy(update={"threshold": None})
 
 
 def copy_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:

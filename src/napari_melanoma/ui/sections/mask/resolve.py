@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import (
-    MASK_OPTIONS,
-    ROI_OPTIONS,
     describe_other_lesions,
-    have_equal_fields,
 )
 
 if TYPE_CHECKING:
@@ -26,17 +23,6 @@ CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to
 NOT_PREDICTED_NOTICE = (
     "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
 )
-
-
-class SharingView(NamedTuple):
-    """Whether options apply to one or all photographs.
-
-    ``is_own``: the photograph has its own values. ``is_shared``: the shared values differ from the defaults.
-    """
-
-    text: str = ""
-    is_own: bool = False
-    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +41,6 @@ class MaskView:
     can_reset: bool = False
     can_correct: bool = False
     other_lesions: str = ""
-    sharing: SharingView = field(default_factory=SharingView)
 
 
 class PromptsView(NamedTuple):
@@ -71,13 +56,10 @@ class PromptsView(NamedTuple):
     chosen: int = 0
 
 
-def resolve_mask(
-    lesion: AnalyzedLesion | None, options: LesionOptions, shared: LesionOptions, default_threshold: float
-) -> MaskView:
+def resolve_mask(lesion: AnalyzedLesion | None, options: LesionOptions, default_threshold: float) -> MaskView:
     """Return what is shown of a mask; ``lesion``: None before the analysis.
 
-    ``options``, ``shared``: of the photograph, and of all photographs without their own. ``default_threshold``: of the
-    model that was used last.
+    ``options``: of the photograph. ``default_threshold``: of the model that was used last.
     """
     if lesion is None:
         notice, other_lesions, is_predicted = "", "", True
@@ -94,20 +76,7 @@ def resolve_mask(
         can_reset=options.threshold is not None and not notice,
         can_correct=lesion is not None,
         other_lesions=other_lesions,
-        sharing=resolve_sharing(options, shared, MASK_OPTIONS),
     )
-
-
-def resolve_sharing(options: LesionOptions, shared: LesionOptions, names: tuple[str, ...]) -> SharingView:
-    """Return whether some fields of the options of a photograph apply to it only or to all."""
-    describe = describe_roi_options if names == ROI_OPTIONS else describe_mask_options
-    is_own = not have_equal_fields(options, shared, names)
-    is_shared = not have_equal_fields(shared, LesionOptions(), names)
-    own = describe(options)
-    text = f"{own[:1].upper()}{own[1:]}: for {'this photograph only' if is_own else 'all photographs'}."
-    if is_own and is_shared:
-        text += f" All others: {describe(shared)}."
-    return SharingView(text, is_own, is_shared)
 
 
 def resolve_prompts(lesion: AnalyzedLesion | None, prompted: PromptedPhotograph) -> PromptsView:
@@ -121,20 +90,3 @@ def resolve_prompts(lesion: AnalyzedLesion | None, prompted: PromptedPhotograph)
     if hypotheses is None or pixels is None or not is_current:
         return PromptsView(step.prompted)
     return PromptsView(step.prompted, hypotheses, pixels.preview, hypotheses.by_area.index(step.chosen))
-
-
-def describe_mask_options(options: LesionOptions) -> str:
-    """Describe threshold and refinement, such as ``threshold 0.90, all lesions``."""
-    refinement = options.refinement
-    parts = ["default threshold" if options.threshold is None else f"threshold {options.threshold:.2f}"]
-    parts += [] if refinement.largest_only else ["all lesions"]
-    parts += [] if refinement.fill_holes else ["holes not filled"]
-    parts += [] if refinement.smoothing else ["not smoothed"]
-    return ", ".join(parts)
-
-
-def describe_roi_options(options: LesionOptions) -> str:
-    """Describe the options of the ROI, such as ``margin 10 %, black background, 224 px``."""
-    roi = options.roi
-    background = "black background" if roi.background == "zero" else "skin kept"
-    return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"

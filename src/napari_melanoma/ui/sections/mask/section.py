@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 
-from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.mask.click_tool import HINT, LesionClickTool, PromptCanvasTool, PromptTool
-from napari_melanoma.ui.sections.mask.resolve import resolve_mask, resolve_prompts, resolve_sharing
+from napari_melanoma.ui.sections.mask.resolve import resolve_mask, resolve_prompts
 from napari_melanoma.ui.sections.mask.view import (
     CorrectionTools,
     LabelsTool,
     MaskControls,
     RoiControls,
-    ShareOptionsBar,
 )
-from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import layers, photographs
@@ -95,7 +92,6 @@ class MaskSection(PhotographSection):
         mask.changing.connect(partial(self._change, controller.preview, uncorrected=True))
         mask.changed.connect(partial(self._change, controller.rederive, uncorrected=True))
         mask.revert_requested.connect(partial(self._change, controller.rederive))
-        connect_sharing(mask.share_bar, session, MASK_OPTIONS)
         self._corrections.activated.connect(self._switch_clicks_off)
         self._corrections.scribbles_added.connect(controller.watcher.watch)
         self._corrections.apply_requested.connect(partial(self._change, controller.redraw))
@@ -107,7 +103,7 @@ class MaskSection(PhotographSection):
         self._labels.chosen.connect(self._on_labels)
         session.commit_requested.connect(self._flush)
         connect, events = self._connections.connect, session.events
-        for signal in (session.shown, events.own_options, events.pending_options):
+        for signal in (session.shown, events.pending_options, services.options.edited):
             connect(signal, self._update)
         connect(services.options.changed, self._on_options)
         connect(services.labels.adopted, self._on_adopted)
@@ -118,14 +114,14 @@ class MaskSection(PhotographSection):
         lesion, options = self._session.lesion, self._services.options
         if lesion is not None:
             options.default_threshold = lesion.result.model.threshold
-        view = resolve_mask(lesion, options.get(self._session), options.shared, options.default_threshold)
+        view = resolve_mask(lesion, options.get(self._session), options.default_threshold)
         self._mask.show_view(view)
         self._corrections.setEnabled(view.can_correct)
 
     def _on_edited(self) -> None:
         options = self._services.options
         changed = {"threshold": self._mask.threshold, "refinement": self._mask.refinement}
-        options.set_own(self._session, options.get(self._session).model_copy(update=changed))
+        options.edit(self._session, options.get(self._session).model_copy(update=changed))
 
     def _on_options(self) -> None:
         self._update()
@@ -221,12 +217,11 @@ class RoiSection(PhotographSection):
         options, self._roi = session.services.options, (roi := RoiControls(session.services.settings))
         roi.edited.connect(partial(self._on_edited, roi))
         roi.changed.connect(self._on_changed)
-        connect_sharing(roi.share_bar, session, ROI_OPTIONS)
         self._flush = partial(flush_timer, roi.debounce)
         session.commit_requested.connect(self._flush)
         self._connections = SectionConnections(roi)
         self._connections.connect(session.shown, self._show_picture)
-        for signal in (session.shown, session.events.own_options, session.events.pending_options, options.changed):
+        for signal in (session.shown, session.events.pending_options, options.edited, options.changed):
             self._connections.connect(signal, self._update)
         self._update()
         self._show_picture()
@@ -244,7 +239,6 @@ class RoiSection(PhotographSection):
         shown = options.get(session)
         if self._roi is not None:
             self._roi.show_config(shown.roi)
-            self._roi.share_bar.show_view(resolve_sharing(shown, options.shared, ROI_OPTIONS))
 
     def _show_picture(self) -> None:
         """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
@@ -254,7 +248,7 @@ class RoiSection(PhotographSection):
 
     def _on_edited(self, roi: RoiControls) -> None:
         options = self._session.services.options
-        options.set_own(self._session, options.get(self._session).model_copy(update={"roi": roi.config}))
+        options.edit(self._session, options.get(self._session).model_copy(update={"roi": roi.config}))
 
     def _on_changed(self) -> None:
         if self._session.masked_lesion is not None:
@@ -265,10 +259,3 @@ def flush_timer(timer: DebounceTimer) -> None:
     """Apply a pending change, unless the window is being closed."""
     if isalive(timer):
         timer.flush()
-
-
-def connect_sharing(bar: ShareOptionsBar, session: HostedPhotograph, names: tuple[str, ...]) -> None:
-    """Let the buttons use the options of a photograph, or the defaults, for all photographs."""
-    options, share = session.services.options, session.services.controller.share_options
-    bar.share_requested.connect(lambda: share(session, names, options.get(session)))
-    bar.reset_requested.connect(lambda: share(session, names, LesionOptions()))

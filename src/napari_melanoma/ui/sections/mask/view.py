@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
-from napari_melanoma.ui.sections.mask.resolve import MaskView, SharingView
+from napari_melanoma.ui.sections.mask.resolve import MaskView
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -93,7 +93,6 @@ class MaskControls(QWidget):
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
         self._notice = self._make_corrected_notice()
-        self.share_bar = ShareOptionsBar("mask_for_all", "threshold and refinement")
         layout = form_layout(self)
         self._lesion_count_label = quiet_label()
         self._lesion_count_label.setObjectName("several_lesions")
@@ -102,7 +101,6 @@ class MaskControls(QWidget):
         layout.addRow(self._lesion_count_label)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
-        layout.addRow(self.share_bar)
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self.changed)
         self.show_view(self._view)
@@ -150,7 +148,6 @@ class MaskControls(QWidget):
         self._notice.setVisible(bool(view.notice))
         self._lesion_count_label.setText(view.other_lesions)
         self._lesion_count_label.setVisible(bool(view.other_lesions))
-        self.share_bar.show_view(view.sharing)
 
     def _make_corrected_notice(self) -> QWidget:
         notice = QFrame()
@@ -230,14 +227,12 @@ class RoiControls(QWidget):
         more_rows.addRow("side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
-        self.share_bar = ShareOptionsBar("roi_for_all", "region of interest")
         columns = QHBoxLayout()
         columns.addWidget(fields, 1)
         columns.addWidget(self._picture)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(columns)
-        layout.addWidget(self.share_bar)
         self.debounce = DebounceTimer(self)
         self.debounce.timeout.connect(self.changed)
         self.show_config(self.config)
@@ -418,44 +413,3 @@ class LabelsTool(QWidget):
     def _on_triggered(self, action: QAction) -> None:
         if action.data() in self._viewer.layers:
             self.chosen.emit(self._viewer.layers[action.data()])
-
-
-class ShareOptionsBar(QWidget):
-    """Shows whether options apply to one or all photographs, with buttons to share or reset; hidden for defaults."""
-
-    share_requested = Signal()
-    reset_requested = Signal()
-
-    def __init__(self, name: str, subject: str) -> None:
-        super().__init__()
-        self.setObjectName(name)
-        self._text = quiet_label()
-        self._text.setObjectName(f"{name}_state")
-        self._share_button = named(
-            QPushButton("Use for all"),
-            f"{name}_use",
-            f"Use this {subject} for all photographs",
-            f"Use this {subject} for all open photographs and those opened later. Photographs with their own values "
-            "and manually corrected masks are not changed.",
-        )
-        self._reset_button = named(
-            QPushButton("Defaults for all"),
-            f"{name}_reset",
-            f"Reset to the default {subject}",
-            f"Reset to the default {subject} for all photographs.",
-        )
-        self._share_button.clicked.connect(self.share_requested)
-        self._reset_button.clicked.connect(self.reset_requested)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self._text)
-        layout.addWidget(row(self._share_button, self._reset_button))
-        self.show_view(SharingView())
-
-    def show_view(self, view: SharingView) -> None:
-        """Show whether options are shared."""
-        self._text.setText(view.text)
-        self._share_button.setVisible(view.is_own)
-        self._reset_button.setVisible(view.is_shared)
-        self.setVisible(view.is_own or view.is_shared)
