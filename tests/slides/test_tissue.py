@@ -66,7 +66,7 @@ def found_on(scene: Scene, **values: object) -> TissueDetection:
     return find_tissue(scene.rgb(), UM, TissueConfig.model_validate(values))
 
 
-@pytest.mark.parametrize("method", ["auto", "otsu", "entropy", "triangle", "luminance"])
+@pytest.mark.parametrize("method", ["auto", "otsu", "entropy"])
 def test_every_method_finds_well_stained_tissue(method: str) -> None:
     scene = Scene()
     tissue = found_on(scene, method=method)
@@ -169,7 +169,7 @@ def test_holes_and_specks_by_their_size() -> None:
     assert wider.mask.sum() > tissue.mask.sum()
 
 
-@pytest.mark.parametrize("method", ["auto", "otsu", "entropy", "triangle", "luminance"])
+@pytest.mark.parametrize("method", ["auto", "otsu", "entropy"])
 def test_blank_slide_reports_that_it_has_no_tissue(method: TissueMethod) -> None:
     blank = find_tissue(Scene(0.0).rgb(noise=2.5), UM, TissueConfig(method=method))
     assert not blank.mask.any()

@@ -257,8 +257,8 @@ def explain(arguments, run):
     """High where the mask is, depending on the method and the class; nowhere for the class ``other``."""
     import numpy as np
 
-    if arguments["method"] == "grad_cam":
-        raise InputError("this network has no map for Grad-CAM.")
+    if (arguments["method"], arguments.get("class")) == ("occlusion", "other"):
+        raise InputError("this network has no map for occlusion.")
     heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
     heat *= {"nevus": 0.25, "other": 0.0}.get(arguments.get("class"), 1.0)
     np.save(arguments["out"], heat.astype(np.float32))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box, PixelSize
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
-TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
+TissueMethod = Literal["auto", "otsu", "entropy"]
 WORKING_UM = 4.0  # finer overviews are downscaled, as single cells do not help to detect tissue
 MAX_SIDE_PX = 2048  # larger overviews are downscaled, so that detection takes a second or two
 # Fat is tissue of which a window, three fat cells wide, contains less than a share, or which is faint, relative to the
@@ -54,8 +54,8 @@ class TissueConfig(Config):
 
     method: TissueMethod = Field(
         "auto",
-        description="threshold on staining: auto: above the noise of the glass; otsu, triangle: from the "
-        "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on the local entropy",
+        description="threshold on staining: auto: above the noise of the glass; otsu: from the histogram; "
+        "entropy: Otsu's, on the local entropy",
     )
     threshold: float | None = Field(None, ge=0, description="fixed threshold, in optical density or, for entropy, bits")
     find_pen: bool = Field(True, title="Exclude pen ink", description="exclude pen ink: green, blue, red and black")
@@ -82,7 +82,7 @@ class TissueConfig(Config):
 class TissueDetection:
     """Detected tissue, pen and folds, each bool (row, column) of the overview, with warnings for the user.
 
-    ``threshold``: minimum staining, darkness (both in optical density) or entropy (bits) of tissue.
+    ``threshold``: minimum staining (in optical density) or entropy (bits) of tissue.
     """
 
     mask: NDArray[np.bool_]
@@ -116,7 +116,7 @@ def find_tissue(
     run.check()
     pen = _find_pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
     run.check()
-    stained = _threshold_feature(density, config)
+    stained = _local_entropy(density) if config.method == "entropy" else staining_strength(density)
     threshold = config.threshold if config.threshold is not None else _threshold(stained[~(pen | empty)], config)
     mask = (stained > threshold) & ~pen
     if config.fat == "drop":
@@ -165,13 +165,6 @@ def _enlarge(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> ND
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
-def _threshold_feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
-    """Return the image that the threshold is applied to, float32 (row, column): entropy, darkness or staining."""
-    if config.method == "entropy":
-        return _local_entropy(density)
-    return density.mean(axis=2) if config.method == "luminance" else staining_strength(density)
-
-
 def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
     """Return the threshold by the requested method, at least above the noise of glass."""
     from skimage import filters
@@ -182,8 +175,7 @@ def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
         return float(np.clip(_noise_threshold(stained), MIN_STAINING, MAX_STAINING))
     if config.method == "entropy":
         return max(MIN_ENTROPY, float(filters.threshold_otsu(stained)))
-    method = filters.threshold_triangle if config.method == "triangle" else filters.threshold_otsu
-    return max(MIN_STAINING, float(method(stained)))
+    return max(MIN_STAINING, float(filters.threshold_otsu(stained)))
 
 
 def _noise_threshold(stained: NDArray[np.float32]) -> float:

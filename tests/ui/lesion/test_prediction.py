@@ -341,9 +341,10 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     chooses_model(person, "melanoma-test")
     assert person.layer("heatmap").data.max() == 1
     # A method that is not supported is reported once, and the heatmap of another method is not shown for it.
-    chooses(person, "grad_cam", "heatmap_method")
-    assert "no map for Grad-CAM" in notification_manager.records[-1].message
-    assert text_of(person, "heatmap_notice").startswith("This network has no map for Grad-CAM. <a href='heatmap'")
+    chooses(person, "other", "heatmap_class")
+    chooses(person, "occlusion", "heatmap_method")
+    assert "no map for occlusion" in notification_manager.records[-1].message
+    assert text_of(person, "heatmap_notice").startswith("This network has no map for occlusion. <a href='heatmap'")
     assert not person.layer("heatmap").visible
     count = len(notification_manager.records)
     types(person, "60")
@@ -352,7 +353,7 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     assert not person.layer("heatmap").visible
     # Another method removes the error.
     chooses(person, "cam", "heatmap_method")
-    assert "Grad-CAM" not in text_of(person, "status")
+    assert "occlusion" not in text_of(person, "status")
     assert person.layer("heatmap").visible
 
 

@@ -117,9 +117,9 @@ def test_a_slide_that_is_opened_again_gets_its_own_tissue(detecting: Detecting) 
     del detecting.sessions["slide"]
     detecting.sessions.changed.emit()
     session = detecting.opens()
-    detecting.requests(session, "triangle")
+    detecting.requests(session, "entropy")
     detecting.ends()
-    assert detecting.found == [(session, "triangle")]
+    assert detecting.found == [(session, "entropy")]
     assert detecting.is_stopped, "that of the closed slide"
 
 

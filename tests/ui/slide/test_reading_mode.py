@@ -650,3 +650,26 @@ def test_no_control_of_the_toolbar_moves(reader):
     moved = list_moved_controls(toolbar, states, reader.waits)
     assert not moved, moved
     press(reader, Qt.Key.Key_F8)
+
+
+def test_tabs_that_appear_later_are_below_the_others(reader):
+    dock = reader.dock
+    press(reader, Qt.Key.Key_F8)
+    tabs = dock.reading_mode.mode.tabs
+
+    def list_tops():
+        return {label: button.y() for label, button in tabs.buttons.items() if not button.isHidden()}
+
+    dock.choice.choose("Tissue", is_shown=False)
+    reader.qtbot.wait(50)
+    before = list_tops()
+    assert "Tissue" not in before
+    dock.choice.choose("Tissue", is_shown=True)
+    reader.qtbot.wait(50)
+    after = list_tops()
+    assert after.pop("Tissue") > max(before.values())
+    assert after == before
+    for _ in range(2):
+        press(reader, Qt.Key.Key_F8)
+    tops = list_tops()
+    assert tops["Slide"] < tops["Tissue"] < tops["Depth"], "the usual order when the mode is turned on again"

@@ -122,6 +122,11 @@ def signs(person) -> None:
     person.waits()
 
 
+def reopens(person) -> None:
+    presses(person, "synoptic_reopen")
+    press_button(person.qtbot, "synoptic_reopen_question", "Reopen")
+
+
 def text(person, name: str) -> str:
     return person.finds(QLabel, name).text()
 
@@ -258,6 +263,12 @@ def test_changes_are_undone_and_recorded_and_details_appear_where_they_are_neede
     assert stored(person).answer("subtype").detail == "dermal"
     chooses(person, "subtype", "nodular melanoma")
     assert not is_shown(person, "synoptic_subtype_detail")
+    location, site = (
+        person.finds(kind, f"synoptic_site{end}") for kind, end in ((QLineEdit, "_detail"), (QComboBox, ""))
+    )
+    assert (is_shown(person, "synoptic_site_detail"), location.isEnabled()) == (True, False)
+    chooses(person, "site", site.itemText(site.count() - 1))  # which moves nothing below
+    assert location.isEnabled()
     types(person, "synoptic_breslow", "1.2")
     box = person.finds(QAbstractButton, "synoptic_breslow_at_least")
     box.click()
@@ -281,6 +292,9 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     assert not person.finds(QAbstractButton, "synoptic_undo").isEnabled()
     assert not is_shown(person, "synoptic_sign")
     presses(person, "synoptic_reopen")
+    press_button(person.qtbot, "synoptic_reopen_question", "Cancel")
+    assert person.session.synoptic.value.is_signed
+    reopens(person)
     assert person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert [one.field for one in stored(person).history if one.field == "signature"] == ["signature"] * 2
 
@@ -394,7 +408,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     person.dock.context.set_reader("A. Reader")
     person.waits()
     assert is_shown(person, "depth_lock")
-    presses(person, "synoptic_reopen")
+    reopens(person)
     assert not is_shown(person, "depth_lock")
     assert person.finds(QAbstractButton, "depth_draw").isEnabled()
     person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given"))
@@ -631,7 +645,7 @@ def test_undo_after_reopening_gives_no_findings_to_another_reader(reporting) -> 
     signs_findings(person)
     person.dock.context.set_reader("B. Reader")
     person.waits()
-    presses(person, "synoptic_reopen")
+    reopens(person)
     presses(person, "synoptic_undo")
     presses(person, "synoptic_redo")
     person.session.flush()
@@ -645,7 +659,7 @@ def test_reopening_keeps_findings_whose_reading_was_lost(reporting) -> None:
     person = reporting
     signs_findings(person)
     person.session.depth.set(SlideDepthReadings())  # as if its file was damaged
-    presses(person, "synoptic_reopen")
+    reopens(person)
     person.session.flush()
     assert read_depth(person.session.folder).reading_by("A. Reader").mm == 0.47
     assert stored(person).value("ulceration") == "not_identified"

@@ -135,7 +135,7 @@ def test_a_detection_that_is_canceled_changes_nothing_and_continues_when_another
     person.opens_section("Tissue")
 
     # The method of a first detection stays.
-    chooses_method(person, 3)
+    chooses_method(person, 1)
     presses(person, "tissue_find")
     person.until(begun.is_set)
     assert dock.status.text == "Detecting tissue ..."
@@ -144,19 +144,19 @@ def test_a_detection_that_is_canceled_changes_nothing_and_continues_when_another
     person.waits()
     assert dock.status.text == "Canceled."
     assert not dock.status.cancel_button.isEnabled()
-    assert person.session.tissue.value.method == "triangle"
+    assert person.session.tissue.value.method == "otsu"
 
     finds_tissue(person, "tissue_find")
     assert dock.status.text == "Tissue detected."
     shown, text = person.viewer.layers[LAYER].data.copy(), person.label_text("tissue_summary")
     begun.clear()
     goes_on.clear()
-    chooses_method(person, 1)
+    chooses_method(person, 2)
     person.until(begun.is_set)
     presses(person, "cancel")
     goes_on.set()
     person.waits()
-    assert person.session.tissue.value.method == "triangle"
+    assert person.session.tissue.value.method == "otsu"
     assert person.label_text("tissue_summary") == text
     np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
 

@@ -16,11 +16,6 @@ PERCENT = 100
 HEATMAP_METHODS = {
     "cam": ("CAM", "Output of the network's head for each region of the last feature map. Fast."),
     "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
-    "grad_cam": (
-        "Grad-CAM",
-        "Regions of the last feature map that increase the predicted probability. Fast after PyTorch has been loaded.",
-    ),
-    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Loads PyTorch; takes a few seconds."),
 }
 SETTINGS = {"is_shown": "lesion/heatmap", "method": "lesion/heatmap_method", "opacity": "lesion/heatmap_opacity"}
 

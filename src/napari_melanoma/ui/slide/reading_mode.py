@@ -441,12 +441,10 @@ class SectionTabs(QWidget):
         self._scroll.setParent(controls.waiting.holder)
         self.buttons = {label: self._create_button(label) for label in self._tabs}
         strip = QWidget()
-        layout = QVBoxLayout(strip)
-        layout.setContentsMargins(2, 4, 2, 4)
-        layout.setSpacing(2)
-        for button in self.buttons.values():
-            layout.addWidget(button)
-        layout.addStretch(1)
+        self._strip = QVBoxLayout(strip)
+        self._strip.setContentsMargins(2, 4, 2, 4)
+        self._strip.setSpacing(2)
+        self._strip.addStretch(1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 6)
         outer.addWidget(scroll_area(strip, "tab_strip"), 1)
@@ -462,16 +460,22 @@ class SectionTabs(QWidget):
         """Show the tabs of the sections that are shown; close the open tab if it is not among them."""
         for label, parts in self._tabs.items():
             sections = [part for part in parts if isinstance(part, CollapsibleSection)]
-            is_shown = not sections or not all(one.isHidden() for one in sections)
-            self.buttons[label].setVisible(is_shown)
+            is_shown, button = not sections or not all(one.isHidden() for one in sections), self.buttons[label]
+            if is_shown and button.isHidden() and self._window is not None:
+                self._strip.removeWidget(button)
+                self._strip.insertWidget(self._strip.count() - 1, button)  # below the others, which stay in place
+            button.setVisible(is_shown)
             if label == self._current and not is_shown:
                 self.close_tab()
                 self.place_body()
 
     def start(self, window: QMainWindow) -> None:
         """Show the tabs instead of the dock's content, all closed."""
-        controls, self._window = self._controls, window
+        for index, button in enumerate(self.buttons.values()):
+            self._strip.removeWidget(button)
+            self._strip.insertWidget(index, button)
         self._show_buttons()
+        controls, self._window = self._controls, window
         controls.content_scroll.hide()
         controls.body.layout().insertWidget(0, self._scroll, 1)
         self._scroll.show()

@@ -213,10 +213,8 @@ def _choose_new_color(classes: Iterable[RegionClass]) -> Color:
 
 def load_classes(settings: DockSettings, kind: ClassKind) -> tuple[RegionClass, ...]:
     """Load the stored classes; the defaults if there are none."""
-    classes = []
-    for entry in settings.get(kind.setting, list[object]()):
-        if isinstance(entry, list) and len(entry) == 4 and isinstance(entry[0], str):  # name, red, green, blue
-            classes.append(RegionClass(format_class(entry[0]), (int(entry[1]), int(entry[2]), int(entry[3]))))
+    stored = settings.get(kind.setting, list[tuple[str, int, int, int]]())
+    classes = (RegionClass(format_class(name), (red, green, blue)) for name, red, green, blue in stored)
     return tuple(classes) or kind.defaults
 
 

@@ -50,7 +50,7 @@ LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
 NOT_SPECIFIED = "not_specified"
-LOCATED = ("site",)  # fields that always have a line for details
+LOCATED = ("site",)  # fields that have a line for details also before they are answered
 FAULTY = "Correct the input that is marked first."
 DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
 
@@ -121,7 +121,9 @@ class SynopticEditor(QWidget):
         self.at_least_check.setVisible(self.field.name == "breslow" and answer is not None and bool(answer.value))
         if replace_typed or not (self.detail_line.hasFocus() and self.detail_line.isModified()):
             self.detail_line.setText("" if answer is None else answer.detail)
-        self.detail_line.setVisible(answer is not None and self._has_detail(answer))
+        has_detail = answer is not None and self._has_detail(answer)
+        self.detail_line.setVisible(has_detail or self.field.name in LOCATED)  # so that the fields below stay in place
+        self.detail_line.setEnabled(has_detail)
         has_unit = bool(self.field.unit) and (answer is None or answer.value is not None)
         self.unit_label.setVisible(has_unit)  # hidden for a state, which needs the space
         source = "" if answer is None else answer.suggested_by
@@ -356,7 +358,7 @@ class SynopticForm(QWidget):
         self.reader_field.editingFinished.connect(lambda: self.reader_entered.emit(self.reader_field.name))
         self.confirm_button.clicked.connect(lambda: self._on_confirm(""))
         self.sign_button.clicked.connect(self._on_sign)
-        self.reopen_button.clicked.connect(self.reopen_requested)
+        self.reopen_button.clicked.connect(self._on_reopen)
         self.addendum_button.clicked.connect(self._on_addendum)
         self.show_report(SynopticReport(), "", is_editable=False)
 
@@ -439,6 +441,18 @@ class SynopticForm(QWidget):
         box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
         box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.accepted.connect(self.sign_requested)
+        self._other_shown.connect(box.reject)
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_reopen(self) -> None:
+        signed_by = self._report.signed_by
+        question = f"Reopen the report that {signed_by} signed?"
+        details = "The signature is removed, which is recorded. The report counts as unsigned until it is signed again."
+        box = create_question(self, "synoptic_reopen_question", question, details, "Reopen")
+        box.addButton("Reopen", QMessageBox.ButtonRole.AcceptRole)
+        box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.accepted.connect(self.reopen_requested)
         self._other_shown.connect(box.reject)
         box.finished.connect(box.deleteLater)
         box.open()

@@ -25,7 +25,6 @@ NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
 OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
-FAST_METHODS = ("grad_cam", "cam")
 Link = Callable[[str, str], str]
 """Makes a link to a target with a text, for rich text."""
 
@@ -153,7 +152,7 @@ def resolve_layer(
         return HeatmapLayerView()
     if heatmap is not None and heatmap.applies_to(request):
         return HeatmapLayerView(None if heatmap.values is None else heatmap)
-    return HeatmapLayerView(request=request, is_kept=options.method in FAST_METHODS)
+    return HeatmapLayerView(request=request, is_kept=options.method == "cam")
 
 
 def class_title(word: str) -> str:

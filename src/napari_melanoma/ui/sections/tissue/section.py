@@ -30,8 +30,6 @@ METHOD_TIPS: dict[TissueMethod, str] = {
     "auto": "Threshold above the noise of the glass",
     "otsu": "Otsu's threshold on the stain density",
     "entropy": "Kapur's maximum-entropy threshold",
-    "triangle": "Triangle threshold on the stain density",
-    "luminance": "Otsu's threshold on the brightness",
 }
 
 
