@@ -539,9 +539,9 @@ def test_copies_of_a_picture_are_one_group(base: BundleInfo, tmp_path: Path, mon
 
     pairs = [SimilarPair(0, 12, 1.0), SimilarPair(2, 8, 1.0)]  # melanoma twice, and nevus with nevus
     assert rows[0]["diagnosis"] == rows[12]["diagnosis"]
-    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: pairs)
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, part, run: pairs)
     assert plan_adaptation(base, data, AdaptOptions(), run=RunContext()).groups == 18
-    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda thumbnails, run: [SimilarPair(0, 2, 1.0)])
+    monkeypatch.setattr(clinic_photographs, "find_similar_pairs", lambda *_, run: [SimilarPair(0, 2, 1.0)])
     plan = plan_adaptation(base, data, AdaptOptions(), run=RunContext())
     assert list(plan.left_out["a lesion with two diagnoses"]) == ["i000", "i002"]
 

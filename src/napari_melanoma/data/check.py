@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog
+from napari_melanoma.data.corrections import HISTORY_FILE, ChangeLog, read_diagnoses
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Sample,
@@ -105,6 +105,7 @@ class TableChecker:
         self._named_patients = 0
         self._patients: dict[str, set[str]] = defaultdict(set)  # ids by what they have in common if written alike
         self._without_patient: list[str] = []
+        self._unreadable_labels: list[Finding] = []
 
     @property
     def splits(self) -> dict[str, int]:
@@ -132,6 +133,10 @@ class TableChecker:
             {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
         )
         self._leaks.add_row(row, harmonized)
+        try:
+            read_diagnoses(row)
+        except DataSetError as error:
+            self._unreadable_labels.append((row.get("image_id", ""), str(error)))
         if patient := harmonized.get("patient_id"):
             self._named_patients += 1
             self._patients[_normalize_patient(patient)].add(patient)
@@ -159,6 +164,7 @@ class TableChecker:
     def faults(self) -> Iterator[Finding]:
         """Yield what must be corrected."""
         yield from self._leaks.describe_leaks()
+        yield from self._unreadable_labels
         for image, original in self._duplicate_of.items():
             splits = [self._split_of[name] for name in (image, original) if name in self._split_of]
             if len({*splits}) > 1:

@@ -379,18 +379,24 @@ class DiagnosisLabel:
 
 
 def read_diagnoses(row: Mapping[str, str]) -> list[DiagnosisLabel]:
-    """Return the labels of a row.
+    """Return the labels of a row; raise DataSetError if they cannot be read, so that they are not replaced.
 
     A diagnosis that was entered in the row counts instead of the labels that differ from it, as one by the reviewer.
     """
-    with suppress(ValueError, TypeError):  # edited by hand
+    try:
         labels = [DiagnosisLabel(**entry) for entry in parse_json(row.get(LABELS) or "[]", LABELS)]
-        diagnosis = row.get("diagnosis", "")
-        if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
-            return labels
-        entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
-        return [label for label in labels if label.diagnosis == diagnosis] + [entered]
-    return []
+        if not all(isinstance(text, str) for label in labels for text in asdict(label).values()):
+            raise TypeError("expected text")
+    except (ValueError, TypeError) as error:  # edited by hand
+        raise DataSetError(
+            f"the labels of '{row.get('image_id', '')}' cannot be read (column {LABELS}: {error}), and are kept "
+            "unchanged. Correct or clear the cell in the table."
+        ) from error
+    diagnosis = row.get("diagnosis", "")
+    if not diagnosis or diagnosis in {label.diagnosis for label in labels}:
+        return labels
+    entered = DiagnosisLabel(diagnosis, row.get("reviewer", ""), row.get("reviewed_at", ""))
+    return [label for label in labels if label.diagnosis == diagnosis] + [entered]
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import require_outside_datasets
+from napari_melanoma.data.dataset import Key, require_outside_datasets
 from napari_melanoma.data.training_images import (
     FILE_NAME,
     TrainingImages,
@@ -75,9 +75,9 @@ from napari_melanoma.runs.bundling import (
     fit_decisions,
 )
 from napari_melanoma.runs.clinic_photographs import (
-    NO_SKIN,
     NOT_A_CLASS,
     AdaptOptions,
+    ComparedPictures,
     LabeledPhotographs,
     check_types,
     classifier_config,
@@ -86,6 +86,7 @@ from napari_melanoma.runs.clinic_photographs import (
     hash_photographs,
     is_yes_or_no,
     leave_out_trained,
+    leave_out_unusable,
 )
 from napari_melanoma.training.data_selection import OTHER, predicted_mask_path
 from napari_melanoma.training.run_data import read_training_images, training_images_statement
@@ -160,14 +161,15 @@ class Adaptation:
 
 def plan_adaptation(info: BundleInfo, dataset: Path, options: AdaptOptions, *, run: RunContext) -> AdaptationPlan:
     """Return what an adaptation would use, without running the model."""
-    found = _select_photographs(info, dataset, options, run)
+    check_model(info)
+    pictures = ComparedPictures(info)
+    found = leave_out_known(info, find_labeled_photographs(info, dataset, options, pictures, run), pictures)
     return _plan(info, found, _count_missing_embeddings(info, dataset, found, options))
 
 
-def _select_photographs(info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext) -> LabeledPhotographs:
-    """Refuse models that cannot be adapted; return the photographs that can be used, as far as known without pixels."""
-    check_model(info)
-    found = leave_out_trained(info, find_labeled_photographs(info, dataset, options, run))
+def leave_out_known(info: BundleInfo, found: LabeledPhotographs, pictures: ComparedPictures) -> LabeledPhotographs:
+    """Leave out photographs that the model was trained on, and classes that it cannot get."""
+    found = leave_out_trained(found, pictures)
     if _is_adaptable(info.config):
         return found
     classes = (*info.config.classes, found.positive) if is_yes_or_no(info.config) else info.config.classes
@@ -272,25 +274,25 @@ def adapt(
     require_outside_datasets(out, [dataset])
     if out.exists() and not (out / CONFIG).is_file() and (out.is_file() or any(out.iterdir())):
         raise InputError(f"{out} exists, and is no model that could be replaced. Choose another name for the bundle.")
-    found = _select_photographs(info, dataset, options, run)
+    check_model(info)
+    pictures = ComparedPictures(info)
+    found = leave_out_known(info, find_labeled_photographs(info, dataset, options, pictures, run), pictures)
     if refusal := _plan(info, found).refusal:  # before slow work
         raise InputError(refusal)
     found, embedded, keys = embed_photographs(info, dataset, found, options, run)
-    shows_skin, kind = check_types(info, found, embedded)
-    embedded = [one for one, stays in zip(embedded, shows_skin, strict=True) if stays]
-    keys = [one for one, stays in zip(keys, shows_skin, strict=True) if stays]
-    found = found.keep(shows_skin, NO_SKIN)
+    found, types = leave_out_unusable(found, embedded, pictures)
+    check_types(info, types)
     plan = _plan(info, found)
     if plan.refusal:
         raise InputError(plan.refusal)
     run.check()
-    work = _Work.prepare(info, found, embedded, kind, options)
+    work = _Work.prepare(info, found, [embedded[sample.key] for sample in found.samples], types.kind, options)
     figures = work.measure(info)
     values: dict[str, Any] = {
         "chosen": work.selection.chosen.name,
         "candidates": tuple(_candidate_facts(work.selection)),
         "figures": figures,
-        "warnings": tuple(_list_warnings(info, plan, kind)),
+        "warnings": tuple(_list_warnings(info, plan, types.kind)),
     }
     if work.selection.chosen.kind == "shipped":
         return Adaptation(plan, **values)
@@ -331,12 +333,12 @@ def _candidate_facts(selection: Selection) -> list[dict[str, Any]]:
     ]
 
 
-def _hash_data(found: LabeledPhotographs, keys: Sequence[str]) -> str:
+def _hash_data(found: LabeledPhotographs, keys: Mapping[Key, str]) -> str:
     """Hash the content, class and group of the photographs, in the order of their ids."""
     groups = number_groups([sample.group for sample in found.samples]).tolist()
     lines = [
-        f"{sample.image_id} {key} {label} {group}"
-        for sample, key, label, group in zip(found.samples, keys, found.labels, groups, strict=True)
+        f"{sample.image_id} {keys[sample.key]} {label} {group}"
+        for sample, label, group in zip(found.samples, found.labels, groups, strict=True)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import shorten
+from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows
 from napari_melanoma.data.duplicates import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.classifier import Classifier
 
+Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10
 MIXED_SHARE = 0.1  # of the photographs whose type is recognized, not stated, that may be of another type
 # Columns of the harmonized table that state whether a lesion is of a class of interest
@@ -73,6 +75,7 @@ class AdaptOptions(Config):
     segmenter: str = Field(
         "lesion-small", min_length=1, description="model that predicts the mask of photographs without one"
     )
+    only: str = Field("", description="text file with an image_id in each line; by default all photographs are used")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,23 +108,111 @@ class LabeledPhotographs:
         if kept.all():
             return self
         names = [sample.image_id for sample, stays in zip(self.samples, kept, strict=True) if not stays]
-        indices = np.flatnonzero(kept).tolist()
+        left_out = {**self.left_out, reason: [*self.left_out.get(reason, ()), *names]}
+        return replace(self.select(np.flatnonzero(kept)), left_out=left_out)
+
+    def select(self, indices: NDArray[np.intp]) -> LabeledPhotographs:
+        """Return some of the photographs."""
         return replace(
             self,
             samples=tuple(self.samples[index] for index in indices),
             labels=tuple(self.labels[index] for index in indices),
-            thumbnails=self.thumbnails[kept],
-            left_out={**self.left_out, reason: [*self.left_out.get(reason, ()), *names]},
+            thumbnails=self.thumbnails[indices],
         )
 
 
+class ComparedPictures:
+    """Which photographs show the same picture, and which the model was trained on; each file is compared once."""
+
+    def __init__(self, info: BundleInfo) -> None:
+        self._thumbnails: dict[Path, NDArray[np.uint8]] = {}
+        self._pairs: dict[tuple[Path, Path], float] = {}
+        self._trained: dict[tuple[Path, int], bool] = {}
+        try:
+            self.listed = read_training_images(info)
+        except BundleError:
+            self.listed = None
+
+    def find_thumbnails(self, images: Sequence[Path], run: RunContext) -> NDArray[np.uint8]:
+        """Return the thumbnails of photographs, uint8 (image, row=32, column=32)."""
+        new = [image for image in images if image not in self._thumbnails]
+        if new:
+            every = [*self._thumbnails, *new]
+            thumbnails = np.concatenate([*(t[None] for t in self._thumbnails.values()), load_hash_thumbnails(new, run)])
+            known = len(self._thumbnails)
+            part = np.maximum(np.arange(len(every)) - known + 1, 0) if known else None  # only with new ones
+            for pair in find_similar_pairs(thumbnails, part, run=run):
+                self._pairs[every[pair.first], every[pair.second]] = pair.similarity
+            self._thumbnails = dict(zip(every, thumbnails, strict=True))
+        return np.array([self._thumbnails[image] for image in images], np.uint8).reshape(-1, 32, 32)
+
+    def find_duplicates(self, samples: Sequence[Sample]) -> list[Duplicate]:
+        """Return the pairs of photographs, whose thumbnails are known, that show the same picture."""
+        listed = {sample.image: sample for sample in samples}
+        return [
+            Duplicate(listed[first], listed[second], similarity)
+            for (first, second), similarity in self._pairs.items()
+            if first in listed and second in listed
+        ]
+
+    def find_trained(self, found: LabeledPhotographs, pixels: NDArray[np.uint64] | None = None) -> NDArray[np.bool_]:
+        """Find the photographs that the model was trained on, by copies of their picture and, if known, their pixels.
+
+        Returns bool (photograph,).
+        """
+        if self.listed is None:
+            return np.zeros(len(found.samples), bool)
+        pixels = np.zeros(len(found.samples), np.uint64) if pixels is None else pixels
+        keys = list(zip((sample.image for sample in found.samples), pixels.tolist(), strict=True))
+        new = np.array([index for index, key in enumerate(keys) if key not in self._trained], int)
+        if len(new):
+            hashed = hash_photographs(found.select(new), pixels[new])
+            trained = find_trained_images(hashed, self.listed).tolist()
+            self._trained |= zip([keys[index] for index in new], trained, strict=True)
+        return np.array([self._trained[key] for key in keys], bool)
+
+
 def find_labeled_photographs(
-    info: BundleInfo, dataset: Path, options: AdaptOptions, run: RunContext
+    info: BundleInfo, dataset: Path, options: AdaptOptions, pictures: ComparedPictures, run: RunContext
 ) -> LabeledPhotographs:
     """Find the photographs of a data set with a diagnosis that can be used, and why others cannot."""
     raw, harmonizer = read_rows([dataset]), Harmonizer()
-    rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
     samples = sorted(read_dataset(dataset), key=lambda sample: sample.image_id)
+    if options.only:
+        chosen = _read_ids(options.only, {sample.image_id for sample in samples})
+        samples = [sample for sample in samples if sample.image_id in chosen]
+        raw = {sample.key: raw[sample.key] for sample in samples}
+    rows = {key: harmonizer.harmonize_row(row) for key, row in raw.items()}
+    found = select_photographs(info, samples, (raw, rows), options, pictures, run)
+    if not found.samples:
+        raise DataSetError(
+            f"{dataset} has no photograph with a diagnosis that can be used. {' '.join(found.notes)} A diagnosis is "
+            "read from the column diagnosis."
+        )
+    return found
+
+
+def _read_ids(file: str, known: set[str]) -> set[str]:
+    """Read the file of chosen photographs, which all must be in the data set."""
+    try:
+        chosen = {line.strip() for line in expand_user(file).read_text("utf-8-sig").splitlines()} - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {file}: {error}. Expected a text file with an image_id in each line.") from error
+    if unknown := sorted(chosen - known):
+        raise InputError(f"{file} names photographs that are not in the data set: {format_names(unknown, MAX_LISTED)}.")
+    return chosen
+
+
+def select_photographs(
+    info: BundleInfo,
+    samples: Sequence[Sample],
+    tables: tuple[Rows, Rows],
+    options: AdaptOptions,
+    pictures: ComparedPictures,
+    run: RunContext,
+) -> LabeledPhotographs:
+    """Select the photographs with a diagnosis that can be used, and group them; ``tables``: before and harmonized."""
+    raw, rows = tables
     positive = options.target or classifier_config(info.config).positive
     labels = read_classes(info.config, raw, rows, positive)
     samples, grouped_by = _group_samples(samples, raw, options.group)
@@ -136,21 +227,14 @@ def find_labeled_photographs(
         else:
             text = f"{sample.image_id}: {shorten(given)}" if given else sample.image_id
             left_out[UNKNOWN_WORD if given else NO_DIAGNOSIS].append(text)
-    if not usable:
-        found = LabeledPhotographs((), rows, (), positive, grouped_by, left_out, np.zeros((0, 32, 32), np.uint8))
-        raise DataSetError(
-            f"{dataset} has no photograph with a diagnosis that can be used. {' '.join(found.notes)} A diagnosis is "
-            "read from the column diagnosis."
-        )
-    thumbnails = load_hash_thumbnails([sample.image for sample in usable], run)
-    classes = [labels[sample.key] for sample in usable]
-    pairs = find_similar_pairs(thumbnails, run=run)
-    duplicates = [Duplicate(usable[pair.first], usable[pair.second], pair.similarity) for pair in pairs]
+    thumbnails = pictures.find_thumbnails([sample.image for sample in usable], run)
+    duplicates = pictures.find_duplicates(usable)
     merged = merge_groups(usable, duplicates)
+    copies = [{pair.first.key, pair.second.key} for pair in duplicates]
     usable = [replace(sample, group=group) for sample, group in zip(usable, merged, strict=True)]
-    found = LabeledPhotographs(tuple(usable), rows, tuple(classes), positive, grouped_by, dict(left_out), thumbnails)
-    pictures = [(pair.first, pair.second) for pair in pairs]
-    return found.keep(~_find_conflicts(found, pictures), CONFLICT)
+    classes = tuple(labels[sample.key] for sample in usable)
+    found = LabeledPhotographs(tuple(usable), rows, classes, positive, grouped_by, dict(left_out), thumbnails)
+    return found.keep(~_find_conflicts(found, copies), CONFLICT)
 
 
 def classifier_config(config: BundleConfig) -> ClassifierConfig:
@@ -210,33 +294,27 @@ def _group_samples(
     return grouped, dict(counts)
 
 
-def _find_conflicts(found: LabeledPhotographs, pictures: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+def _find_conflicts(found: LabeledPhotographs, copies: Sequence[set[Key]]) -> NDArray[np.bool_]:
     """Find lesions, and copies of a picture, with different diagnoses; bool (photograph,)."""
-    lesions: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for index, sample in enumerate(found.samples):
+    lesions: dict[tuple[str, str], set[Key]] = defaultdict(set)
+    for sample in found.samples:
         row = found.rows[sample.key]
         if row.get("lesion_id"):
-            lesions[row.get("patient_id", ""), row["lesion_id"]].append(index)
-    conflicts = np.zeros(len(found.samples), bool)
-    for indices in [*lesions.values(), *map(list, pictures)]:
-        conflicts[indices] |= len({found.labels[index] for index in indices}) > 1
-    return conflicts
+            lesions[row.get("patient_id", ""), row["lesion_id"]].add(sample.key)
+    labels = {sample.key: label for sample, label in zip(found.samples, found.labels, strict=True)}
+    conflicts = {key for keys in (*lesions.values(), *copies) if len({labels[key] for key in keys}) > 1 for key in keys}
+    return np.array([sample.key in conflicts for sample in found.samples], bool)
 
 
 def leave_out_trained(
-    info: BundleInfo, found: LabeledPhotographs, pixels: NDArray[np.uint64] | None = None
+    found: LabeledPhotographs, pictures: ComparedPictures, pixels: NDArray[np.uint64] | None = None
 ) -> LabeledPhotographs:
     """Leave out the photographs that the model was trained on, and others of their patients."""
-    try:
-        listed = read_training_images(info)
-    except BundleError:
-        listed = None
-    if listed is None:
+    if pictures.listed is None:
         return found
-    hashed = hash_photographs(found, np.zeros(len(found.samples), np.uint64) if pixels is None else pixels)
-    trained = find_trained_images(hashed, listed)
+    trained = pictures.find_trained(found, pixels)
     groups = {sample.group for sample, is_trained in zip(found.samples, trained, strict=True) if is_trained}
-    trained = trained | find_trained_groups(found.samples, listed)
+    trained = trained | find_trained_groups(found.samples, pictures.listed)
     trained |= np.array([sample.group in groups for sample in found.samples], bool)
     return found.keep(~trained, TRAINED)
 
@@ -260,40 +338,64 @@ def _find_masks(
     return [sample.mask or predicted_mask_path(sample, segmenter) for sample in found.samples]
 
 
-def check_types(
-    info: BundleInfo, found: LabeledPhotographs, embedded: Sequence[EmbeddedPhotograph]
-) -> tuple[NDArray[np.bool_], str | None]:
-    """Refuse photographs of several types; return which show skin, bool (photograph,), and their type if known."""
+class RecognizedTypes(NamedTuple):
+    """Which photographs show skin, bool (photograph,); their type if known; how many of each if they are mixed."""
+
+    shows_skin: NDArray[np.bool_]
+    kind: str | None
+    mixture: str = ""
+
+
+def recognize_types(samples: Sequence[Sample], embedded: Sequence[EmbeddedPhotograph]) -> RecognizedTypes:
+    """Recognize the type of photographs, unless it is stated."""
     stated, recognized = Counter[str](), Counter[str]()
-    shows_skin = np.ones(len(found.samples), bool)
-    for index, (sample, one) in enumerate(zip(found.samples, embedded, strict=True)):
+    shows_skin = np.ones(len(samples), bool)
+    for index, (sample, one) in enumerate(zip(samples, embedded, strict=True)):
         shows_skin[index] = not shows_no_skin(one.recognized, sample.modality)
         kind = certain_modality(one.recognized, sample.modality)
         if kind and shows_skin[index]:
             (stated if sample.modality else recognized)[kind] += 1
     kinds = stated + recognized
     if not kinds:
-        return shows_skin, None
+        return RecognizedTypes(shows_skin, None)
     (common, _), *others = kinds.most_common()
     rare = sum(count for kind, count in others)
-    if any(kind in stated for kind, _ in others) or rare > MIXED_SHARE * kinds.total():
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    is_mixed = any(kind in stated for kind, _ in others) or rare > MIXED_SHARE * kinds.total()
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return RecognizedTypes(shows_skin, common, counts if is_mixed else "")
+
+
+def leave_out_unusable(
+    found: LabeledPhotographs, embedded: Mapping[Key, EmbeddedPhotograph], pictures: ComparedPictures
+) -> tuple[LabeledPhotographs, RecognizedTypes]:
+    """Leave out photographs for what is known from their pixels: the model was trained on them, or they show no skin.
+
+    Also returns the types of the others.
+    """
+    pixels = np.array([embedded[sample.key].pixels for sample in found.samples], np.uint64)
+    found = leave_out_trained(found, pictures, pixels)
+    types = recognize_types(found.samples, [embedded[sample.key] for sample in found.samples])
+    return found.keep(types.shows_skin, NO_SKIN), types
+
+
+def check_types(info: BundleInfo, types: RecognizedTypes) -> None:
+    """Refuse photographs of several types."""
+    if types.mixture:
         raise InputError(
-            f"the photographs are of several types ({counts}), and '{info.name}' is adapted to one type at a time. "
-            "Make a data set for each type, and adapt a model to each. If all are of one type, state it in the column "
-            "modality."
+            f"the photographs are of several types ({types.mixture}), and '{info.name}' is adapted to one type at a "
+            "time. Make a data set for each type, and adapt a model to each. If all are of one type, state it in the "
+            "column modality."
         )
-    return shows_skin, common
 
 
 def embed_photographs(
     info: BundleInfo, dataset: Path, found: LabeledPhotographs, options: AdaptOptions, run: RunContext
-) -> tuple[LabeledPhotographs, list[EmbeddedPhotograph], list[str]]:
-    """Embed photographs; those that cannot be read, and those the model was trained on, are left out."""
+) -> tuple[LabeledPhotographs, dict[Key, EmbeddedPhotograph], dict[Key, str]]:
+    """Embed photographs, and return the embeddings and their keys; photographs that cannot be read are left out."""
     store, masks = EmbeddingStore(dataset, info), _find_masks(info, found, options, run)
     model: Classifier | None = None
-    embedded: list[EmbeddedPhotograph | None] = []
-    keys = []
+    embedded: dict[Key, EmbeddedPhotograph] = {}
+    keys: dict[Key, str] = {}
     for sample, mask in zip(run.track(found.samples, "Computing embeddings"), masks, strict=True):
         try:
             row = found.rows[sample.key]
@@ -305,16 +407,10 @@ def embed_photographs(
         except BundleError:
             raise
         except (MelanomaError, OSError):
-            key, stored = "", None
-        keys.append(key)
-        embedded.append(stored)
-    readable = np.array([one is not None for one in embedded], bool)
-    known = {sample.key: (one, key) for sample, one, key in zip(found.samples, embedded, keys, strict=True)}
-    found = found.keep(readable, UNREADABLE)
-    pixels = np.array([one.pixels for one in embedded if one is not None], np.uint64)
-    found = leave_out_trained(info, found, pixels)
-    kept = [known[sample.key] for sample in found.samples]
-    return found, [cast("EmbeddedPhotograph", one) for one, _ in kept], [key for _, key in kept]
+            continue
+        embedded[sample.key], keys[sample.key] = stored, key
+    readable = np.array([sample.key in embedded for sample in found.samples], bool)
+    return found.keep(readable, UNREADABLE), embedded, keys
 
 
 def _load(info: BundleInfo) -> Classifier:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,23 +24,36 @@ from napari_melanoma.classification.adaptation import (
 )
 from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import BundleError, SaveError
+from napari_melanoma.core.errors import DataSetError, SaveError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.formatting import format_count
-from napari_melanoma.data.corrections import DRAWN, find_image_path, find_stored_file, read_diagnoses
-from napari_melanoma.data.dataset import Sample, get_group_id
+from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel, find_image_path, find_stored_file, read_diagnoses
+from napari_melanoma.data.dataset import DatasetEntry, Key, Sample, make_sample
 from napari_melanoma.data.harmonize import Harmonizer
-from napari_melanoma.imaging.modality import certain_modality, shows_no_skin
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.metrics.calibration import softmax, wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
-from napari_melanoma.runs.adapting import check_model, choose_classes, create_base, list_allowed_candidates
-from napari_melanoma.runs.clinic_photographs import MIXED_SHARE, AdaptOptions, read_classes, require_encoder
+from napari_melanoma.runs.adapting import (
+    check_model,
+    choose_classes,
+    create_base,
+    leave_out_known,
+    list_allowed_candidates,
+)
+from napari_melanoma.runs.clinic_photographs import (
+    NO_DIAGNOSIS,
+    AdaptOptions,
+    ComparedPictures,
+    LabeledPhotographs,
+    RecognizedTypes,
+    leave_out_unusable,
+    require_encoder,
+    select_photographs,
+)
 from napari_melanoma.training.data_selection import predicted_mask_path
-from napari_melanoma.training.run_data import read_training_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,10 +65,9 @@ RANDOM_EVERY = 4  # every fourth photograph is drawn at random: only these estim
 MORE_LABELS = 50  # whose benefit is estimated
 CURVE_LABELS = (15, 20, 30, 45, 70, 100, 150, 220, 330, 500)
 CURVE_DRAWS, MIN_DRAWN = 2, 8  # draws of each size; photographs drawn at random without which there is no curve
-DOMAIN = "corrections"  # of all rows; a name for their keys
 SEVERAL_TYPES = (
     "Labels are stored, but not fitted: the photographs are of several types ({counts}), and a model is adapted to one "
-    "type at a time. Use a corrections folder for each type."
+    "type at a time. Label each type in a folder of its own."
 )
 
 
@@ -141,7 +151,7 @@ class LabelingState:
     ``missing``: photographs without an embedding, by file. ``order``: photographs to label, the next one first.
     ``drawn``: those among them that are drawn at random. ``labels``: what the list shows of labeled photographs, by
     file. ``shipped``, ``adapted``: probability of each class, by file; ``adapted`` is empty without a fit.
-    ``notice``: why there is no fit, or what it leaves out.
+    ``notice``: why there is no fit, or what it leaves out. ``images``: ids of the corrections that are in the folder.
     """
 
     model: str = ""
@@ -155,39 +165,53 @@ class LabelingState:
     counts: LabelCounts = field(default_factory=LabelCounts)
     accuracy: Estimate | None = None
     notice: str = ""
+    images: tuple[str, ...] = ()
     fit: LabelFit | None = None
 
 
 class _Row(NamedTuple):
-    """A row of the corrections: as given, harmonized, and its files; None if the image is missing."""
+    """A row of the corrections: as given, harmonized, as a sample (None without its image), and its labels.
+
+    ``fault``: why its labels cannot be read; empty if they can.
+    """
 
     row: Mapping[str, str]
     harmonized: dict[str, str]
-    files: PhotographFiles | None
+    sample: Sample | None
+    labels: Sequence[DiagnosisLabel]
+    fault: str = ""
 
-
-@dataclass(frozen=True, eq=False)
-class _Item:
-    """A photograph of the corrections: its file in the folder, else in the corrections, and its row."""
-
-    path: Path
-    row: Mapping[str, str]
-    harmonized: Mapping[str, str]
-    is_drawn: bool
+    def find_own(self, reader: str) -> str:
+        """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
+        return next((label.diagnosis for label in self.labels if label.reader == reader), "")
 
     @property
-    def key(self) -> tuple[str, str]:
-        return DOMAIN, self.row["image_id"]
+    def is_disputed(self) -> bool:
+        """Whether readers disagree, and no diagnosis was entered since."""
+        return not self.row.get("diagnosis") and len({label.diagnosis for label in self.labels}) > 1
 
     @property
-    def is_rejected(self) -> bool:
-        return self.row.get("review") == "rejected"
+    def was_drawn(self) -> bool:
+        return any(label.drawn == DRAWN for label in self.labels)
+
+    def describe(self, reader: str) -> str:
+        """Describe the labels for a reader, who sees the labels of others only after an own one."""
+        own = self.find_own(reader)
+        if not self.labels:
+            return self.row.get("diagnosis", "")
+        if not own:
+            others = ", ".join(sorted({label.reader or "another reader" for label in self.labels}))
+            return f"labeled by {others}"
+        others = ", ".join(
+            f"{label.reader or 'before'}: {label.diagnosis}" for label in self.labels if label.reader != reader
+        )
+        return f"{own} ≠ {others}" if self.is_disputed else own
 
 
 class Labeling:
-    """Photographs of a folder, their embeddings by one classifier, and the fit to the labels in the corrections.
+    """Photographs of a folder, their embeddings by one classifier, and the fit to their labels in the corrections.
 
-    Used by one thread at a time. Labeled photographs that are in the corrections, but not in the folder, count.
+    Used by one thread at a time. Labels of photographs that are not in the folder do not count.
     """
 
     def __init__(self, model: str, corrections: Path) -> None:
@@ -196,19 +220,10 @@ class Labeling:
         corrections.mkdir(parents=True, exist_ok=True)  # otherwise, the embeddings would be stored in the cache
         self.corrections, self._store = corrections, EmbeddingStore(corrections, self.info)
         self._segmenter = find_bundle(AdaptOptions().segmenter)
-        self._harmonizer = Harmonizer()
+        self._harmonizer, self._pictures = Harmonizer(), ComparedPictures(self.info)
         self._rows: dict[str, _Row] = {}  # by digest
         self._bases: dict[tuple[str, ...], AdaptationBase] = {}  # by classes
         self._embedded: dict[Path, tuple[PhotographFiles, EmbeddedPhotograph]] = {}
-
-    @cached_property
-    def _trained(self) -> NDArray[np.uint64]:
-        """Hashes of the images that the classifier was trained on."""
-        try:
-            listed = read_training_images(self.info)
-        except BundleError:
-            listed = None
-        return np.zeros(0, np.uint64) if listed is None else listed.pixels
 
     def update(
         self,
@@ -221,45 +236,49 @@ class Labeling:
 
         ``rows``: of the corrections, by the digest of the pixels.
         """
-        self._rows = {digest: self._read_row(row, self._rows.get(digest)) for digest, row in rows.items()}
-        in_folder = {one.digest: one.path for one in photographs if one.digest in rows}
-        frontier = _find_frontier(photographs, rows)
-        files = {one.path: PhotographFiles(one.path) for one in photographs}
-        items = []
-        for digest, (row, harmonized, stored) in self._rows.items():
-            if stored is None or (digest not in in_folder and not row.get("diagnosis")):
-                continue
-            path = in_folder.get(digest, stored.image)
-            files[path] = stored
-            is_drawn = _draw_rank(path) <= frontier if digest in in_folder else _was_drawn(row)
-            items.append(_Item(path, row, harmonized, is_drawn))
+        digests = {one.digest for one in photographs} & rows.keys()
+        self._rows = {digest: self._read_row(rows[digest], self._rows.get(digest)) for digest in digests}
+        known = {one.path: self._rows[one.digest] for one in photographs if one.digest in digests}
+        files = {one.path: self._find_files(one.path, known.get(one.path)) for one in photographs}
         missing = self._read(files, run)
         embedded = {path: self._embedded[path][1] for path in files if path in self._embedded}
-        state = self._fit([item for item in items if item.path in embedded], embedded)
-        labels = {item.path: label for item in items if (label := describe_labels(item.row, reader))}
-        closed = {item.path for item in items if item.is_rejected or find_own_label(item.row, reader)}
+        state = self._fit(known, embedded, run)
+        labels = {path: label for path, row in known.items() if (label := row.describe(reader))}
+        closed = {
+            path
+            for path, row in known.items()
+            if row.row.get("review") == "rejected" or row.fault or row.find_own(reader)
+        }
         order, drawn = order_photographs(photographs, closed, embedded, state)
-        return replace(state, missing=missing, order=order, drawn=drawn, labels=labels)
+        images = tuple(row.row["image_id"] for row in self._rows.values())
+        return replace(state, missing=missing, order=order, drawn=drawn, labels=labels, images=images)
 
     def _read_row(self, row: Mapping[str, str], before: _Row | None) -> _Row:
         """Harmonize a row, and find its files, unless it is unchanged: stored files do not change."""
         if before is not None and before.row == row:
             return before
-        harmonized = self._harmonizer.harmonize_row(row)
-        return _Row(row, harmonized, self._find_files(row, harmonized))
+        image = find_stored_file(self.corrections, find_image_path(self.corrections, dict(row)))
+        mask = find_stored_file(self.corrections, row.get("mask_path", ""))
+        sample = make_sample(DatasetEntry(dict(row), image, mask), self.corrections)
+        labels, fault = [], ""
+        try:
+            labels = read_diagnoses(row)
+        except DataSetError as error:
+            fault = str(error)
+        return _Row(
+            row, self._harmonizer.harmonize_row(row), sample if isinstance(sample, Sample) else None, labels, fault
+        )
+
+    def _find_files(self, path: Path, row: _Row | None) -> PhotographFiles:
+        if row is None or row.sample is None:
+            return PhotographFiles(path)
+        cells = tuple((name, value) for name in self.info.patient_data_columns if (value := row.harmonized.get(name)))
+        return PhotographFiles(row.sample.image, row.sample.mask, cells)
 
     def _get_base(self, classes: tuple[str, ...]) -> AdaptationBase:
         if classes not in self._bases:
             self._bases[classes] = create_base(self.info, classes)
         return self._bases[classes]
-
-    def _find_files(self, row: Mapping[str, str], harmonized: Mapping[str, str]) -> PhotographFiles | None:
-        image = find_stored_file(self.corrections, find_image_path(self.corrections, dict(row)))
-        if image is None:
-            return None
-        mask = find_stored_file(self.corrections, row.get("mask_path", ""))
-        cells = tuple((name, value) for name in self.info.patient_data_columns if (value := harmonized.get(name)))
-        return PhotographFiles(image, mask, cells)
 
     def _read(self, files: Mapping[Path, PhotographFiles], run: RunContext) -> dict[Path, PhotographFiles]:
         """Read stored embeddings that are new; return the photographs that have none."""
@@ -298,7 +317,9 @@ class Labeling:
                 with atomic_file(self._store.folder / f"{copy}.npz") as temporary:
                     temporary.write_bytes((self._store.folder / f"{key}.npz").read_bytes())
 
-    def _fit(self, items: Sequence[_Item], embedded: Mapping[Path, EmbeddedPhotograph]) -> LabelingState:
+    def _fit(
+        self, known: Mapping[Path, _Row], embedded: Mapping[Path, EmbeddedPhotograph], run: RunContext
+    ) -> LabelingState:
         config = self.info.config
         assert config.classifier is not None  # guaranteed by the check of the model
         positive, paths = config.classifier.positive, list(embedded)
@@ -306,35 +327,47 @@ class Labeling:
         base = self._get_base(config.classes)
         shipped = _by_class(paths, config.classes, softmax(logits @ base.mix.T + base.offsets))
         state = LabelingState(self.info.name, positive, shipped=shipped)
-        words = read_classes(
-            config,
-            {item.key: item.row for item in items},
-            {item.key: item.harmonized for item in items},
-            positive,
-        )
-        labeled = [item for item in items if item.key in words and not item.is_rejected]
-        used = [item for item in labeled if embedded[item.path].pixels not in self._trained]
-        is_skin = {i.path: not shows_no_skin(embedded[i.path].recognized, i.row.get("modality") or None) for i in used}
-        state = replace(state, notice=_describe_left_out(items, labeled, used, is_skin))
-        used = [item for item in used if is_skin[item.path]]
-        if types := _describe_types(used, embedded):
-            return replace(state, notice=SEVERAL_TYPES.format(counts=types))
-        classes, labels = choose_classes(config, [words[item.key] for item in used], positive)
-        index, groups = classes.index(positive), [get_group_id(dict(item.row)) for item in used]
+        by_key = {row.sample.key: path for path, row in known.items() if row.sample is not None and path in embedded}
+        found, types = self._select({key: known[path] for key, path in by_key.items()}, by_key, embedded, run)
+        state = replace(state, notice=_describe_left_out(found, known.values()))
+        if types.mixture:
+            return replace(state, notice=SEVERAL_TYPES.format(counts=types.mixture))
+        classes, labels = choose_classes(config, found.labels, found.positive)
+        index, groups = classes.index(positive), [sample.group for sample in found.samples]
         state = replace(state, counts=LabelCounts.of(labels, groups, index))
         if state.counts.describe_missing(positive):
             return state
-        base, known = self._get_base(classes), [embedded[item.path] for item in used]
+        used = [by_key[sample.key] for sample in found.samples]
+        base, features = self._get_base(classes), np.stack([embedded[path].embedding for path in paths])
         cases = LabeledCases(
-            np.stack([one.embedding for one in known]), np.stack([one.logits for one in known]), labels, groups
+            np.stack([embedded[path].embedding for path in used]),
+            np.stack([embedded[path].logits for path in used]),
+            labels,
+            groups,
         )
         allowed = list_allowed_candidates(self.info, labels, index)
         candidate = LIVE_CANDIDATE if LIVE_CANDIDATE in allowed else RECALIBRATED
-        folds = choose_case_folds(cases, classes, index)
-        fit = LabelFit(base, cases, candidate, folds, np.array([item.is_drawn for item in used]), index)
-        features = np.stack([embedded[path].embedding for path in paths])
+        frontier = max((_draw_rank(path) for path, row in known.items() if row.was_drawn), default="")
+        # Photographs before the last drawn one that were labeled for another reason are drawn as well: random, too
+        is_drawn = np.array([_draw_rank(path) <= frontier for path in used])
+        fit = LabelFit(base, cases, candidate, choose_case_folds(cases, classes, index), is_drawn, index)
         adapted = softmax(fit_candidate(base, cases, candidate).predict(logits, features))
         return replace(state, adapted=_by_class(paths, classes, adapted), accuracy=fit.estimate_accuracy(), fit=fit)
+
+    def _select(
+        self,
+        rows: Mapping[Key, _Row],
+        paths: Mapping[Key, Path],
+        embedded: Mapping[Path, EmbeddedPhotograph],
+        run: RunContext,
+    ) -> tuple[LabeledPhotographs, RecognizedTypes]:
+        """Select the photographs of the fit, as the command ``adapt`` does, and their types."""
+        samples = sorted((row.sample for row in rows.values() if row.sample), key=lambda sample: sample.image_id)
+        tables = {key: row.row for key, row in rows.items()}, {key: row.harmonized for key, row in rows.items()}
+        found = select_photographs(self.info, samples, tables, AdaptOptions(), self._pictures, run)
+        found = leave_out_known(self.info, found, self._pictures)
+        of_sample = {sample.key: embedded[paths[sample.key]] for sample in found.samples}
+        return leave_out_unusable(found, of_sample, self._pictures)
 
 
 def _by_class(
@@ -343,56 +376,13 @@ def _by_class(
     return {path: dict(zip(classes, row.tolist(), strict=True)) for path, row in zip(paths, values, strict=True)}
 
 
-def _describe_left_out(
-    items: Sequence[_Item], labeled: Sequence[_Item], used: Sequence[_Item], is_skin: Mapping[Path, bool]
-) -> str:
+def _describe_left_out(found: LabeledPhotographs, rows: Iterable[_Row]) -> str:
     """Describe which labeled photographs are not used in the fit."""
-    disputed = sum(has_disagreement(item.row) for item in items)
-    unknown = sum(bool(item.row.get("diagnosis")) for item in items if not item.is_rejected) - len(labeled)
-    reasons = {
-        "with different diagnoses by readers": disputed,
-        "whose diagnosis is not a class of the table of diagnoses": unknown,
-        "that the model was trained on": len(labeled) - len(used),
-        "that show no skin": sum(not is_lesion for is_lesion in is_skin.values()),
-    }
-    texts = [f"{format_count(count, 'photograph')} {why}" for why, count in reasons.items() if count > 0]
-    return f"Left out: {', '.join(texts)}." if texts else ""
-
-
-def _describe_types(used: Sequence[_Item], embedded: Mapping[Path, EmbeddedPhotograph]) -> str:
-    """Return the numbers of photographs by type if there are several types; empty otherwise."""
-    kinds = Counter(
-        kind for i in used if (kind := certain_modality(embedded[i.path].recognized, i.row.get("modality") or None))
-    )
-    if not kinds or kinds.most_common()[0][1] >= (1 - MIXED_SHARE) * kinds.total():
-        return ""
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-
-
-# The labels of a row.
-
-
-def find_own_label(row: Mapping[str, str], reader: str) -> str:
-    """Return the diagnosis by a reader; empty if the reader has not labeled the photograph."""
-    return next((label.diagnosis for label in read_diagnoses(row) if label.reader == reader), "")
-
-
-def has_disagreement(row: Mapping[str, str]) -> bool:
-    """Whether readers disagree, and no diagnosis was entered since."""
-    return not row.get("diagnosis") and len({label.diagnosis for label in read_diagnoses(row)}) > 1
-
-
-def describe_labels(row: Mapping[str, str], reader: str) -> str:
-    """Describe the labels of a photograph for a reader, who sees the labels of others only after an own one."""
-    labels = read_diagnoses(row)
-    own = find_own_label(row, reader)
-    if not labels:
-        return row.get("diagnosis", "")
-    if not own:
-        others = ", ".join(sorted({label.reader or "another reader" for label in labels}))
-        return f"labeled by {others}"
-    others = ", ".join(f"{label.reader or 'before'}: {label.diagnosis}" for label in labels if label.reader != reader)
-    return f"{own} ≠ {others}" if has_disagreement(row) else own
+    counts = {"the readers disagree": len({row.row["image_id"] for row in rows if row.is_disputed})}
+    counts |= {reason: len(names) for reason, names in found.left_out.items() if reason != NO_DIAGNOSIS}
+    texts = [f"{format_count(count, 'photograph')} ({reason})" for reason, count in counts.items() if count]
+    left_out = f"Left out: {', '.join(texts)}." if texts else ""
+    return " ".join(filter(None, [left_out, *{to_sentence(row.fault) for row in rows if row.fault}]))
 
 
 # The order.
@@ -401,19 +391,6 @@ def describe_labels(row: Mapping[str, str], reader: str) -> str:
 def _draw_rank(path: Path) -> str:
     """Return the position of a photograph in the random order, which depends on its name alone."""
     return hashlib.sha256(path.name.encode()).hexdigest()
-
-
-def _was_drawn(row: Mapping[str, str]) -> bool:
-    return any(label.drawn == DRAWN for label in read_diagnoses(row))
-
-
-def _find_frontier(photographs: Sequence[FolderPhotograph], rows: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the last drawn position in the random order.
-
-    Photographs before it that were labeled for another reason are drawn as well: they are random, too.
-    """
-    drawn = (_draw_rank(one.path) for one in photographs if one.digest in rows and _was_drawn(rows[one.digest]))
-    return max(drawn, default="")
 
 
 def order_photographs(
@@ -485,7 +462,7 @@ def make_key(store: EmbeddingStore, segmenter: BundleInfo, files: PhotographFile
 
 def find_predicted_mask(image: Path, segmenter: BundleInfo) -> Path:
     """Return the file of the predicted mask of a photograph, which may not exist yet."""
-    return predicted_mask_path(Sample(image.stem, image, None, image.stem, "", DOMAIN), segmenter)
+    return predicted_mask_path(Sample(image.stem, image, None, image.stem, "", ""), segmenter)
 
 
 def embed_photograph(model: str, corrections: Path, files: PhotographFiles) -> None:

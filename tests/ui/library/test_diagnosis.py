@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -210,7 +212,7 @@ def test_what_is_missing_for_a_fit_is_stated(labeler):
 
 @pytest.mark.both_qts
 def test_the_fit_changes_predictions_order_and_texts(labeled, labeler, corrections):
-    assert "20 labels, 10 of melanoma" in labeler.text("label_advice")
+    assert "20 labels of this folder, 10 of melanoma" in labeler.text("label_advice")
     assert "Only the calibration is fitted; for more: 10 more photographs" in labeler.text("label_advice")
     assert "drawn at random" in labeler.text("label_accuracy")
     assert "Accuracy " in labeler.text("label_accuracy")
@@ -251,7 +253,7 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     }
     assert row["diagnosis"] == ""
     assert "The readers disagree" in labeler.dock.status.text
-    assert "1 photograph with different diagnoses by readers" in labeler.text("label_advice")
+    assert "1 photograph (the readers disagree)" in labeler.text("label_advice")
     assert "≠ Ana:" in labeler.state_of(name)
     # They agree
     labeler.clicks_on(name)
@@ -290,14 +292,15 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, monkeypatch, outcome):
+def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, corrections, monkeypatch, outcome):
     from napari_melanoma.models.installed_bundles import find_bundle
 
     summary, expected = OUTCOMES[outcome]
-    commands = []
+    commands, chosen = [], []
 
     def run_command(command, processes, run):
         commands.append(command)
+        chosen.append(sorted(Path(command[command.index("--only") + 1]).read_text("utf-8").splitlines()))
         out = command[command.index("--out") + 1]
         if summary["bundle"]:
             import shutil
@@ -311,7 +314,8 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, monkey
     labeler.section.use_button.click()
     labeler.waits()
     (command,) = commands
-    assert command[-6:-3] == ["adapt", "melanoma-small", str(labeler.dock.corrections_store.folder)]
+    assert command[-8:-4] == ["adapt", "melanoma-small", str(labeler.dock.corrections_store.folder), "--only"]
+    assert chosen == [sorted(row["image_id"] for row in corrections.rows())]
     assert expected in labeler.text("label_advice")
     assert expected in labeler.dock.status.text
     assert activated == (["melanoma-small-adapted"] if outcome == "better" else [])

@@ -15,13 +15,18 @@ from qtpy.QtWidgets import QBoxLayout, QInputDialog, QLabel, QListWidget, QListW
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
-from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.models import DEFAULT_CLASSIFIER
-from napari_melanoma.ui.library.resolve import INFORMATIVE, UNCERTAINTY
+from napari_melanoma.ui.library.resolve import (
+    INFORMATIVE,
+    UNCERTAINTY,
+    describe_accuracy,
+    describe_advice,
+    describe_live,
+    describe_outcome,
+)
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
-from napari_melanoma.ui.train.comparison import ADVICE
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
@@ -47,7 +52,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.runs.labeling import LabelFit, LabelingState, LearningCurve, PhotographFiles
+    from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve, PhotographFiles
     from napari_melanoma.ui.library.dock import LibraryDock
     from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
     from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
@@ -71,8 +76,12 @@ NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
-STARTING = "Label with the keys. Predictions appear once embeddings are computed."
-KEPT = "Keep the shipped model: no candidate predicts these photographs better."
+STARTING = (
+    "Press the number of the diagnosis of the photograph in view (outside this dock with Ctrl). Predictions appear "
+    "once embeddings are computed."
+)
+FOLDERS = "review/labeled_folders"  # for which the section was expanded
+MAX_FOLDERS = 50
 
 
 class ReviewParts(NamedTuple):
@@ -111,7 +120,6 @@ class DiagnosisList(QWidget):
         tip = f"Store the diagnosis, and go to the next photograph ({keys}; outside this dock with Ctrl)"
         self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
-        self.list.setFixedHeight(VISIBLE_CLASSES * ROW_PX + 4)
         add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
         self.remove_button = tool_button(
             "remove_diagnosis", "Remove the diagnosis from the list", "Remove the last added diagnosis from the list"
@@ -164,6 +172,7 @@ class DiagnosisList(QWidget):
             item = QListWidgetItem(class_icon(COLORS[(number - 1) % len(COLORS)], key), name)
             item.setSizeHint(QSize(0, ROW_PX))
             self.list.addItem(item)
+        self.list.setFixedHeight(min(self.list.count(), VISIBLE_CLASSES) * ROW_PX + 4)
         self.remove_button.setEnabled(bool(self._added))
 
     def _choose_class(self) -> None:
@@ -192,7 +201,7 @@ class DiagnosisSection(CollapsibleSection):
         self.state: LabelingState | None = None
         self.curve: LearningCurve | None = None
         self._images: Sequence[LibraryImage] = ()
-        self._labeling = _Labelings()
+        self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
         self._skipped: set[Path] = set()
         self._labeled: Path | None = None  # after which the next photograph is to be opened
@@ -202,6 +211,7 @@ class DiagnosisSection(CollapsibleSection):
         self._missing: dict[Path, PhotographFiles] = {}  # to embed
         self._requested: dict[Path, PhotographFiles] = {}  # embedded, or failed: not requested again
         self._request: WorkerRequest | None = None
+        self._is_stopped = False  # by the user
         self._done = self._crashes = 0
         self._outcome = ""  # of the last selection, shown until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
@@ -237,8 +247,8 @@ class DiagnosisSection(CollapsibleSection):
             self.class_list,
             row(QLabel("reader"), self.reader_button, self.undo_button, stretch=0),
             self.advice_label,
-            self.accuracy_label,
             self.chart,
+            self.accuracy_label,
             row(QLabel("adapts"), self.model, stretch=1),
         )
         area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
@@ -268,7 +278,7 @@ class DiagnosisSection(CollapsibleSection):
         for signal in (parts.opener.identified, parts.rating.rated):
             signal.connect(lambda *_: self._timer.start())
         parts.rating.finished.connect(lambda *_: self.refresh())
-        parts.store.failed.connect(lambda _: self._given.clear())
+        parts.store.failed.connect(self._on_not_stored)
         self.model.failed.connect(lambda error: dock.status.show_message(str(error)))
         dock.destroyed.connect(self._queue.cancel)
 
@@ -359,6 +369,12 @@ class DiagnosisSection(CollapsibleSection):
         self._parts.store.set_index(stored.index)
         corrections_changed().changed.emit(stored.index.folder)
 
+    def _on_not_stored(self, error: Exception) -> None:
+        """Stay at the photograph whose diagnosis could not be stored."""
+        self._given.clear()
+        self._labeled = None
+        self._next_timer.stop()
+
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
         """Open the photograph whose last change was undone, so that another diagnosis can be given."""
         digest = self._digests.get(image_id or "", "")
@@ -386,16 +402,33 @@ class DiagnosisSection(CollapsibleSection):
 
     def set_images(self, images: Sequence[LibraryImage]) -> None:
         """Label other photographs."""
-        self._images = images
+        self._images, self._is_stopped = images, False
         self._skipped.clear()
         self._given.clear()
         self._requested.clear()
         self._fitted, self._shown = None, None
+        self._remember_folder()
         self.refresh()
+
+    def _remember_folder(self) -> None:
+        """Remember that diagnoses of the folder are labeled, so that its embeddings continue when it is next opened."""
+        folders = self._settings.get(FOLDERS, list[str]())
+        if self.is_expanded and self._images:
+            chosen = [str(path) for path in self._dock.chosen]
+            self._settings.set(FOLDERS, list(dict.fromkeys([*chosen, *folders]))[:MAX_FOLDERS])
+
+    @property
+    def is_used(self) -> bool:
+        """Whether diagnoses of the photographs are labeled: the section was expanded for them, or one has a label."""
+        if self.is_expanded or {str(path) for path in self._dock.chosen} & {*self._settings.get(FOLDERS, list[str]())}:
+            return True
+        found = (self._parts.records.find_digest(image.path) for image in self._images)
+        rows = (self._parts.store.index.rows.get(digest, {}) for digest in found)
+        return any(row.get("diagnosis") or row.get("diagnosis_labels") for row in rows)
 
     def refresh(self) -> None:
         """Fit again, unless nothing has changed, in the background."""
-        if not self.is_expanded or not self._images:
+        if not self._images or not self.is_used:
             return
         records, store = self._parts.records, self._parts.store
         photographs = [(one.path, records.find_digest(one.path), one.path in self._skipped) for one in self._images]
@@ -407,7 +440,7 @@ class DiagnosisSection(CollapsibleSection):
         self._fitted = inputs
         self._digests |= {row.get("image_id", ""): digest for digest, row in rows.items()}
         self._queue.stop("curve")
-        work = partial(self._labeling.update, model, store.folder, photographs, rows, reader)
+        work = partial(_update, self._labelings, (model, store.folder), photographs, rows, reader)
         self._queue.submit("fit", lambda: work)
 
     def _on_job(self, result: tuple[str, Any]) -> None:
@@ -415,14 +448,15 @@ class DiagnosisSection(CollapsibleSection):
         if kind == "curve":
             self.curve = value
         else:
-            self._show_state(value)
-            if value.fit is not None:
-                self._queue.submit("curve", lambda: partial(_measure_curve, value.fit))
-            else:
+            state, texts = value
+            self._show_state(state, texts)
+            if state.fit is not None and self.is_expanded:
+                self._queue.submit("curve", lambda: partial(_measure_curve, state.fit))
+            elif state.fit is None:
                 self.curve = None
         self._show_texts()
 
-    def _show_state(self, state: LabelingState) -> None:
+    def _show_state(self, state: LabelingState, texts: Mapping[Path, str]) -> None:
         """Show labels, order and predictions, and compute the embeddings that are missing."""
         self.state, records = state, self._parts.records
         self._given &= {*state.order}
@@ -430,7 +464,7 @@ class DiagnosisSection(CollapsibleSection):
         records.labels, records.ranks = state.labels, {path: rank for rank, path in enumerate(ordered)}
         new = {path: files for path, files in state.missing.items() if self._requested.get(path) != files}
         self._missing = {path: new[path] for path in (*ordered, *new) if path in new}
-        live_predictions().set_texts({path: describe_live(state, path) for path in state.shipped})
+        live_predictions().set_texts(texts if self.is_expanded else {})
         self.updated.emit()
         if self._labeled in state.labels:
             self._open_next()
@@ -444,7 +478,7 @@ class DiagnosisSection(CollapsibleSection):
 
     def _embed_next(self) -> None:
         """Request the embedding of the next photograph, when no photograph is being rated."""
-        if self._request is not None or not self.is_expanded or not tasks.is_idle(self._parts.rating):
+        if self._request is not None or self._is_stopped or not tasks.is_idle(self._parts.rating):
             return
         if not self._missing:
             self._dock.status.end("embedding")
@@ -486,8 +520,8 @@ class DiagnosisSection(CollapsibleSection):
         self._embed_next()
 
     def cancel_embedding(self) -> None:
-        """Stop computing embeddings; those that exist are kept."""
-        self._missing.clear()
+        """Stop computing embeddings until the folder is opened or the section is expanded again."""
+        self._is_stopped = True
 
     def _on_model(self) -> None:
         self._settings.set("review/classifier", self.model.model)
@@ -506,14 +540,14 @@ class DiagnosisSection(CollapsibleSection):
             combo.activated.emit(combo.currentIndex())
         self._settings.set_section_open("diagnosis", is_expanded)
         if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
-            layout.setStretchFactor(self, int(is_expanded))  # at most half of the height
+            layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
         if is_expanded:
             self._area.setMaximumHeight(self._area.widget().sizeHint().height())
-            self._fitted = None
+            self._fitted, self._is_stopped = None, False
             self._requested.clear()
+            self._remember_folder()
             self.refresh()
         else:
-            self._missing.clear()
             live_predictions().set_texts({})
 
     def _show_texts(self) -> None:
@@ -533,8 +567,7 @@ class DiagnosisSection(CollapsibleSection):
         """Choose the adaptation in a process of its own, and use the model if it is measured to be better."""
         if self.state is None:
             return
-        folder, model = self._parts.store.folder, self.state.model
-        work = partial(_adapt, model, folder, self._processes)
+        work = partial(_adapt, self.state.model, self._parts.store.folder, self.state.images, self._processes)
         self._dock.start(
             "adapting", "Comparing the shipped model with adapted ones ...", work, self._on_adapted
         ).finished.connect(self._show_texts)
@@ -554,28 +587,22 @@ class DiagnosisSection(CollapsibleSection):
             models_changed().changed.emit(bundle.name)
 
 
-class _Labelings:
-    """The latest ``Labeling``, made and used in the threads of one queue."""
+def _update(
+    opened: dict[tuple[str, Path], Labeling],
+    key: tuple[str, Path],
+    photographs: Sequence[tuple[Path, str, bool]],
+    rows: Mapping[str, Mapping[str, str]],
+    reader: str,
+    run: RunContext,
+) -> tuple[str, tuple[LabelingState, dict[Path, str]]]:
+    """Fit the labels by a classifier (name and corrections folder in ``key``); ``opened``: the latest one."""
+    from napari_melanoma.runs.labeling import FolderPhotograph, Labeling
 
-    def __init__(self) -> None:
-        self._latest: tuple[object, Any] = (None, None)
-
-    def update(
-        self,
-        model: str,
-        folder: Path,
-        photographs: Sequence[tuple[Path, str, bool]],
-        rows: Mapping[str, Mapping[str, str]],
-        reader: str,
-        run: RunContext,
-    ) -> tuple[str, LabelingState]:
-        """Fit the labels; call this in a thread."""
-        from napari_melanoma.runs.labeling import FolderPhotograph, Labeling
-
-        if self._latest[0] != (model, folder):
-            self._latest = ((model, folder), Labeling(model, folder))
-        labeling: Labeling = self._latest[1]
-        return "state", labeling.update([FolderPhotograph(*one) for one in photographs], rows, reader, run)
+    if key not in opened:
+        opened.clear()
+        opened[key] = Labeling(*key)
+    state = opened[key].update([FolderPhotograph(*one) for one in photographs], rows, reader, run)
+    return "state", (state, {path: describe_live(state, path) for path in state.shipped})
 
 
 def _measure_curve(fit: LabelFit, run: RunContext) -> tuple[str, LearningCurve | None]:
@@ -583,64 +610,23 @@ def _measure_curve(fit: LabelFit, run: RunContext) -> tuple[str, LearningCurve |
 
 
 def _adapt(
-    model: str, folder: Path, processes: list[subprocess.Popen[str]], run: RunContext
+    model: str, folder: Path, images: Sequence[str], processes: list[subprocess.Popen[str]], run: RunContext
 ) -> tuple[dict[str, Any], BundleInfo | None]:
-    """Run the command that adapts a model, and install the result if it is measured to be better."""
+    """Run the command that adapts a model to some photographs, and install the result if it is measured to be better.
+
+    ``images``: the ids of the photographs in the corrections ``folder``.
+    """
     from napari_melanoma.core.processes import python_command
     from napari_melanoma.models.bundle import read_bundle
     from napari_melanoma.models.installed_bundles import install_bundle
 
     with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary, f"{model}-adapted")
-        summary = run_command(python_command("adapt", model, str(folder), "--out", str(out), "--json"), processes, run)
+        out, chosen = Path(temporary, f"{model}-adapted"), Path(temporary, "photographs.txt")
+        chosen.write_text("\n".join(images), "utf-8")
+        command = python_command("adapt", model, str(folder), "--only", str(chosen), "--out", str(out), "--json")
+        summary = run_command(command, processes, run)
         is_better = summary.get("bundle") and summary.get("advice") == "activate"
         return summary, install_bundle(read_bundle(out), out.name) if is_better else None
-
-
-# The texts.
-
-
-def describe_live(state: LabelingState, path: Path) -> str:
-    """Return the predictions of a photograph: of the model, and of the fit so far."""
-    lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
-    return "\n".join(f"{name}: {_describe_classes(values, state.positive)}" for name, values in lines.items() if values)
-
-
-def _describe_classes(values: Mapping[str, float], positive: str) -> str:
-    top = max(values, key=lambda name: values[name])
-    likely = "" if top == positive else f" ({top} {values[top]:.2f})"
-    return f"{positive} {values.get(positive, math.nan):.2f}{likely}"
-
-
-def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
-    """Describe what is missing for a fit, or what 50 more labels would bring."""
-    from napari_melanoma.runs.labeling import MORE_LABELS
-
-    counts, positive = state.counts, state.positive
-    labels = f"{format_count(counts.photographs, 'label')}, {counts.positives} of {positive}."
-    if missing := counts.describe_missing(positive):
-        text = f"{labels} Before the first fit: {missing}."
-    elif limits := counts.describe_limits(positive):
-        text = f"{labels} Only the calibration is fitted; for more: {limits}."
-    elif curve is None:
-        text = f"{labels} The learning curve needs more photographs that were drawn at random."
-    else:
-        loss, gain = curve.losses[-1].mean, curve.gain
-        now, low, then, high = (math.exp(-loss + max(0.0, more)) for more in (0, gain.low, gain.mean, gain.high))
-        text = (
-            f"{labels} {MORE_LABELS} more would raise the probability of the true diagnosis from {now:.2f} to about "
-            f"{min(1, then):.2f} ({min(1, low):.2f} to {min(1, high):.2f})."
-        )
-    return f"{text} {state.notice}".strip()
-
-
-def describe_accuracy(state: LabelingState) -> str:
-    """State the accuracy with its interval, and what it was estimated by."""
-    if state.accuracy is None:
-        return "Every fourth photograph is drawn at random; only these estimate the accuracy."
-    mean, low, high = (round(100 * value) for value in (state.accuracy.mean, state.accuracy.low, state.accuracy.high))
-    photographs = format_count(state.accuracy.count, "photograph")
-    return f"Accuracy {mean} % (95 % interval {low}–{high}) on {photographs} drawn at random."
 
 
 def list_points(curve: LearningCurve) -> list[CurvePoint]:
@@ -650,19 +636,6 @@ def list_points(curve: LearningCurve) -> list[CurvePoint]:
         low, high = (loss.low, loss.high) if loss.has_interval else (loss.mean, loss.mean)
         points.append(CurvePoint(count, math.exp(-loss.mean), math.exp(-high), min(1.0, math.exp(-low))))
     return points
-
-
-def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
-    """Describe the decision, with the figures of both models side by side; ``name``: of the installed model."""
-    figures = ", ".join(
-        f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"
-        for metric in ("AUC", "ECE", "specificity")
-        if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
-    )
-    if not summary.get("bundle"):
-        return f"{KEPT} {figures}".strip()
-    decision = f"In use as {name}." if name else "The shipped model stays in use."
-    return f"{decision} {figures}. {ADVICE[summary['advice']]} {summary['reason']}".replace(" . ", " ")
 
 
 def _label(name: str, accessible_name: str, lines: int) -> WrappedLabel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.runs.labeling import LabelingState, LearningCurve
     from napari_melanoma.slides.slide_table import WorkItem
 
 NOT_ANALYZED, TO_DO, UNREADABLE = "not analyzed", "to do", "unreadable"
@@ -24,6 +26,7 @@ STATE_MARKS = {state: mark for mark, states in MARKS.items() for state in states
 STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, UNREADABLE, "signed", "")
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
 INFORMATIVE = "most informative next"  # for diagnoses
+KEPT = "Keep the shipped model: no candidate predicts these photographs better."
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")
 REVIEW_FILTERS = (TO_DO, ALL, *REVIEWED, UNREADABLE)
@@ -322,3 +325,62 @@ def resolve_rate_button(unrated: int, is_rating: bool) -> Button:
     reason = "Photographs are being rated." if is_rating else "" if unrated else "All photographs are rated."
     tip = "Compute the uncertainty of the prediction for each photograph"
     return Button(tip, reason, f"Rate {format_count(unrated, 'photograph')}")
+
+
+def describe_live(state: LabelingState, path: Path) -> str:
+    """Return the predictions of a photograph: of the model, and of the fit so far."""
+    lines = {"shipped": state.shipped.get(path), "yours so far": state.adapted.get(path)}
+    return "\n".join(f"{name}: {_describe_classes(values, state.positive)}" for name, values in lines.items() if values)
+
+
+def _describe_classes(values: Mapping[str, float], positive: str) -> str:
+    top = max(values, key=lambda name: values[name])
+    likely = "" if top == positive else f" ({top} {values[top]:.2f})"
+    return f"{positive} {values.get(positive, math.nan):.2f}{likely}"
+
+
+def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
+    """Describe what is missing for a fit, or what 50 more labels would bring."""
+    from napari_melanoma.runs.labeling import MORE_LABELS
+
+    counts, positive = state.counts, state.positive
+    labels = f"{format_count(counts.photographs, 'label')} of this folder, {counts.positives} of {positive}."
+    if missing := counts.describe_missing(positive):
+        text = f"{labels} Before the first fit: {missing}."
+    elif limits := counts.describe_limits(positive):
+        text = f"{labels} Only the calibration is fitted; for more: {limits}."
+    elif curve is None:
+        text = f"{labels} The learning curve needs more photographs that were drawn at random."
+    else:
+        loss, gain = curve.losses[-1].mean, curve.gain
+        gains = (0, gain.low, gain.mean, gain.high)
+        now, low, then, high = (min(1.0, math.exp(-loss + max(0.0, more))) for more in gains)
+        text = (
+            f"{labels} {MORE_LABELS} more: probability of the true diagnosis {now:.2f} → about {then:.2f} "
+            f"({low:.2f}–{high:.2f})."
+        )
+    return f"{text} {state.notice}".strip()
+
+
+def describe_accuracy(state: LabelingState) -> str:
+    """State the accuracy with its interval, and what it was estimated by."""
+    if state.accuracy is None:
+        return "Every fourth photograph is drawn at random; only these estimate the accuracy."
+    mean, low, high = (round(100 * value) for value in (state.accuracy.mean, state.accuracy.low, state.accuracy.high))
+    photographs = format_count(state.accuracy.count, "photograph")
+    return f"Accuracy {mean} % (95 % interval {low}–{high}) on {photographs} drawn at random."
+
+
+def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
+    """Describe the decision, with the figures of both models side by side; ``name``: of the installed model."""
+    from napari_melanoma.evaluation.pages import ADVICE
+
+    figures = ", ".join(
+        f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"
+        for metric in ("AUC", "ECE", "specificity")
+        if (shipped := summary.get("shipped", {}).get(metric)) and (adapted := summary.get("adapted", {}).get(metric))
+    )
+    if not summary.get("bundle"):
+        return f"{KEPT} {figures}".strip()
+    decision = f"In use as {name}." if name else "The shipped model stays in use."
+    return f"{decision} {figures}. {ADVICE[summary['advice']]} {summary['reason']}".replace(" . ", " ")

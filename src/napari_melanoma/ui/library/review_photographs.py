@@ -21,7 +21,7 @@ from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layer
 from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue, LatestJobQueue, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,7 @@ class ReviewOpener(LesionDockLink):
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._opened: dict[str, Path] = {}  # photographs that were opened here, by identity
         self._analyzed: set[str] = set()  # identities of photographs whose automatic analysis was started
+        self._closing = GuiTaskQueue(self)  # in a turn of the event loop of its own, after the next photograph is shown
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
@@ -142,16 +143,17 @@ class ReviewOpener(LesionDockLink):
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
-        for other_identity in [opened for opened in self._opened if opened != identity]:
-            self._close(other_identity)
         self.shown.emit(path)
+        self._closing.add(*(partial(self._close, other) for other in self._opened if other != identity))
         self._analyze()
         self.changed.emit()
 
     def _close(self, identity: str) -> None:
-        """Close a photograph, unless it has unsaved corrections."""
+        """Close a photograph, unless it has unsaved corrections, or the user has returned to it."""
         images = photographs.identify_photographs(self.viewer)
         image = next((layer for layer in images if photographs.get_identity(layer) == identity), None)
+        if self._opened.get(identity) in (None, self._requested_path):
+            return
         if image is not None and self._has_unsaved_work(identity):
             self.kept_open.emit(image.name)
             return

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
-COLLECT_MS = 500  # delay after a layer was removed, so that the user sees the effect first
+COLLECT_MS = 3000  # without a removed layer, since a user who goes through photographs removes some with each
 
 
 class LibraryFreeze(QObject):
     """Excludes the objects of napari and its libraries from garbage collection.
 
-    A collection then takes a few milliseconds instead of about 100. Open docks and layers are excluded as well. If such
-    a layer is removed, all objects are collected once, so that its memory is freed; if the dock is closed, objects are
-    included again until another dock excludes them.
+    A collection then takes a few milliseconds instead of about 100. Open docks and layers are excluded as well. After
+    such a layer was removed, all objects are collected once, so that its memory is freed; if the dock is closed,
+    objects are included again until another dock excludes them.
     """
 
     def __init__(self, dock: QObject, viewer: Viewer, connections: Connections) -> None:
@@ -54,10 +54,10 @@ class LibraryFreeze(QObject):
     def _on_removed(self, event: Event) -> None:
         if event.value in self._layers:
             self._layers.discard(event.value)
-            gc.unfreeze()
             self._timer.start()
 
     def _collect(self) -> None:
+        gc.unfreeze()
         gc.collect()
         self.freeze()
 
