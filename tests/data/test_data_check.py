@@ -58,6 +58,20 @@ def test_a_good_data_set(folder: Path) -> None:
     assert (found.faults, found.notes) == ([], [])
 
 
+def test_labels_of_readers_and_embeddings(folder: Path) -> None:
+    (folder / "embeddings" / "model").mkdir(parents=True)
+    (folder / "embeddings" / "model" / "0.npz").write_bytes(b"")
+    good = '[{"diagnosis": "nevus", "reader": "Ana", "at": "2026", "drawn": ""}]'
+    rows = [row | {"diagnosis_labels": good} for row in read_table(folder / "dataset.csv")]
+    write_table(folder / "dataset.csv", rows)
+    assert check(folder).faults == []
+    for cell in (good[:-1], '["nevus"]', '[{"diagnosis": 1, "reader": "Ana"}]', "nevus"):
+        write_table(folder / "dataset.csv", [rows[0] | {"diagnosis_labels": cell}, *rows[1:]])
+        ((about, message),) = check(folder).faults
+        assert about == "a"
+        assert "the labels of 'a' cannot be read (column diagnosis_labels" in message
+
+
 def changed(folder: Path, which: str, **values: str) -> None:
     rows = [{**row, **values} if row["image_id"] == which else row for row in read_table(folder / "dataset.csv")]
     write_table(folder / "dataset.csv", rows)

@@ -555,6 +555,23 @@ def test_the_group_column(base: BundleInfo, tmp_path: Path) -> None:
         plan_adaptation(base, data, AdaptOptions(group="persona"), run=RunContext())
 
 
+def test_chosen_photographs_only(base: BundleInfo, clinic: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_text("".join(f"i{number:03}\n" for number in range(40)), "utf-8")
+    plan = plan_adaptation(base, clinic, AdaptOptions(only=str(chosen)), run=RunContext())
+    assert (plan.photographs, plan.left_out) == (40, {})
+    alone = write_dataset(tmp_path / "clinic", make_rows()[:40])
+    run_adapt(base, clinic, tmp_path / "first" / "model", only=str(chosen))
+    run_adapt(base, alone, tmp_path / "second" / "model")
+    for name in ("model.safetensors", "config.json", "README.md"):
+        assert (tmp_path / "first" / "model" / name).read_bytes() == (tmp_path / "second" / "model" / name).read_bytes()
+    chosen.write_text("i000\nunknown\n", "utf-8")
+    with pytest.raises(InputError, match="not in the data set: unknown"):
+        plan_adaptation(base, clinic, AdaptOptions(only=str(chosen)), run=RunContext())
+    with pytest.raises(InputError, match="an image_id in each line"):
+        plan_adaptation(base, clinic, AdaptOptions(only=str(tmp_path / "missing.txt")), run=RunContext())
+
+
 def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is a segmentation model"):
         run_adapt(tiny_bundle, clinic, tmp_path / "adapted")

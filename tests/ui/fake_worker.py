@@ -102,7 +102,10 @@ def rate(arguments, run):
 
 
 def embed_photograph(arguments, run):
-    """The mask is the dark pixels; the embedding depends on their shade. An image named "dies" ends the process."""
+    """The mask is the dark pixels; the embedding depends on their shade.
+
+    An image named "dies" ends the process, and one named "bare" has the error of a model without an encoder.
+    """
     import numpy as np
 
     from napari_melanoma.classification.embeddings import EmbeddingStore
@@ -114,6 +117,8 @@ def embed_photograph(arguments, run):
     image, mask = Path(arguments["image"]), arguments.get("mask")
     if image.stem.startswith("dies"):
         os._exit(3)
+    if image.stem.startswith("bare"):
+        raise BundleError("'melanoma-small' has no encoder, and cannot be adapted.")
     rgb, info = read_photograph(image).rgb, find_bundle(arguments["model"])
     store, segmenter = EmbeddingStore(Path(arguments["folder"]), info), find_bundle("lesion-small")
     files = PhotographFiles(image, Path(mask) if mask else None, tuple(arguments["row"].items()))

@@ -322,3 +322,73 @@ def test_the_adapted_model_is_used_only_if_it_is_better(labeled, labeler, correc
     assert labeler.section.model.model == "melanoma-small"
     labeler.labels(1)
     assert expected not in labeler.text("label_advice")
+
+
+def request_embeddings(dock, monkeypatch):
+    """Collect the requests for embeddings of a dock: name and mask."""
+    requests, request = [], dock._client.request
+
+    def collect(verb, **arguments):
+        if verb == "embed_photograph":
+            requests.append((Path(arguments["image"]).stem, arguments["mask"]))
+        return request(verb, **arguments)
+
+    monkeypatch.setattr(dock._client, "request", collect)
+    return requests
+
+
+def test_a_photograph_with_a_corrected_mask_is_embedded_again(labeler, corrections, monkeypatch):
+    (name,) = labeler.labels(1)
+    requests = request_embeddings(labeler.dock, monkeypatch)
+    labeler.clicks_on(name)
+    assert requests == []
+    labeler.presses("Alt+A")
+    (row,) = corrections.rows()
+    assert requests == [(name, str(corrections.folder / row["mask_path"]))]
+    assert labeler.state_of(name).startswith("✓ ")  # accepted, with the diagnosis
+
+
+def test_a_crash_of_the_worker_loses_neither_labels_nor_embeddings(
+    viewer, shared_client, corrections, qtbot, photographs
+):
+    place = photographs / "dies-05.png"
+    PillowImage.fromarray(mole(200)).save(place)
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    user = Labeler(viewer, made, qtbot)
+    user.section.title_button.click()
+    user.opens(photographs)
+    user.presses("Alt+PgDown")
+    assert len(user.section.state.shipped) == COUNT  # all others
+    assert place in user.section.state.missing
+    user.labels(2)
+    assert "2 labels of this folder" in user.text("label_advice")
+    assert len(corrections.rows()) == 2
+    user.waits()
+
+
+def test_a_model_without_an_encoder_is_stated(labeler, corrections, photographs):
+    PillowImage.fromarray(mole(200)).save(photographs / "bare-05.png")  # a fault of the fake worker
+    labeler.opens(photographs)
+    assert "Diagnoses are stored, but not fitted: 'melanoma-small' has no encoder" in labeler.dock.status.text
+    labeler.presses("Alt+PgDown")
+    labeler.labels(1)
+    assert len(corrections.rows()) == 1
+
+
+def test_embeddings_continue_where_diagnoses_were_given(labeler, corrections, viewer, qtbot, photographs, monkeypatch):
+    labeler.labels(1)
+    labeler.section.title_button.click()  # collapsed
+    other = photographs.parent / "other"
+    other.mkdir()
+    for number in range(3):
+        PillowImage.fromarray(mole(140 + number)).save(other / f"other-{number:02}.png")
+    requests = request_embeddings(labeler.dock, monkeypatch)
+    labeler.opens(other)
+    assert requests == []
+    PillowImage.fromarray(mole(150)).save(photographs / "mole-50.png")
+    labeler.opens(photographs)
+    assert [name for name, _ in requests] == ["mole-50"]
+    # A folder that shows a labeled photograph
+    PillowImage.fromarray(read_photograph(next(iter(labeler.dock.records.labels))).rgb).save(other / "copy-03.png")
+    labeler.opens(other)
+    assert {name for name, _ in requests[1:]} == {"other-00", "other-01", "other-02"}

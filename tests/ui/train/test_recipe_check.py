@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,3 +58,17 @@ def test_few_photographs_are_to_be_adapted_first(count: int, expected: str) -> N
     advice = recipe_check.advise_adapting(count, count // 2, recipe)
     assert expected in advice
     assert bool(advice) == bool(expected)
+
+
+def test_the_minutes_of_a_training_are_those_of_the_last_similar_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_melanoma.runs import launching
+
+    recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification", "epochs": 10}, "the test")
+    assert "passes 600 images in 10 epochs" in recipe_check.advise_adapting(120, 60, recipe)
+    larger = recipe.model_copy(update={"model": recipe.model.model_copy(update={"input_size": 512})})
+    reports = [SimpleNamespace(recipe=larger, step={"images_per_second": 50.0}), SimpleNamespace(recipe=None, step={})]
+    monkeypatch.setattr(launching, "list_runs", lambda: reports)
+    assert "passes 600 images" in recipe_check.advise_adapting(120, 60, recipe)
+    reports.append(SimpleNamespace(recipe=recipe, step={"images_per_second": 2.0}))
+    advice = recipe_check.advise_adapting(120, 60, recipe)
+    assert "takes about 5 min, at the speed of the last such run" in advice

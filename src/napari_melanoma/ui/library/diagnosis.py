@@ -484,8 +484,8 @@ class DiagnosisSection(CollapsibleSection):
             self._dock.status.end("embedding")
             return
         path, files = next(iter(self._missing.items()))
-        total = len(self.state.shipped) + len(self._missing) if self.state is not None else len(self._missing)
-        done = total - len(self._missing)
+        total = len(self._images)
+        done = max(0, total - len(self._missing))
         self._dock.status.begin("embedding", "Computing embeddings ...")
         progress = Progress(done, total, f"Computing embeddings {done + 1:,} of {total:,}")
         self._dock.status.progress("embedding", progress)
@@ -542,10 +542,10 @@ class DiagnosisSection(CollapsibleSection):
         if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
             layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
         if is_expanded:
-            self._area.setMaximumHeight(self._area.widget().sizeHint().height())
             self._fitted, self._is_stopped = None, False
             self._requested.clear()
             self._remember_folder()
+            self._show_texts()
             self.refresh()
         else:
             live_predictions().set_texts({})
@@ -560,6 +560,8 @@ class DiagnosisSection(CollapsibleSection):
         self.use_button.setEnabled(is_ready and not self._processes)
         tip = "Compare all candidates, and use the adapted model if it is measured to be better"
         self.use_button.setToolTip(tip if is_ready else "More labels are needed")
+        page = self._area.widget()
+        self._area.setMaximumHeight(max(page.sizeHint().height(), page.heightForWidth(self._area.viewport().width())))
 
     # The selection.
 

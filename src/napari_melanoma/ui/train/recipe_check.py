@@ -11,9 +11,10 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
-from napari_melanoma.core.formatting import format_count, to_sentence
+from napari_melanoma.core.formatting import format_count, format_duration, to_sentence
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.train.data_sets import check_is_folder
+from napari_melanoma.ui.train.run_text import parse_number
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ READING = "Reading the data ..."
 FEW_FOR_TRAINING = 500  # photographs with a diagnosis, below which an adaptation is to be tried first
 ADAPT_FIRST = (
     "Fewer than {few} photographs with diagnoses: adapt a classifier first (Review dock, Diagnosis), which takes about "
-    "{minutes:.0f} min. This training passes {passes:,} images in {epochs} epochs."
+    "{minutes:.0f} min. This training {duration}."
 )
 CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
 
@@ -116,9 +117,25 @@ def advise_adapting(count: int, training: int, recipe: TrainRecipe) -> str:
 
     if count >= FEW_FOR_TRAINING or SLIDE in recipe.modalities:
         return ""
-    minutes = max(1.0, estimate_minutes(count))
-    epochs = recipe.epochs
-    return ADAPT_FIRST.format(few=FEW_FOR_TRAINING, minutes=minutes, passes=epochs * training, epochs=epochs)
+    passes = recipe.epochs * training
+    speed = _find_speed(recipe)
+    if speed is None:
+        duration = f"passes {passes:,} images in {recipe.epochs} epochs"
+    else:
+        duration = f"takes about {format_duration(passes / speed)}, at the speed of the last such run"
+    return ADAPT_FIRST.format(few=FEW_FOR_TRAINING, minutes=max(1.0, estimate_minutes(count)), duration=duration)
+
+
+def _find_speed(recipe: TrainRecipe) -> float | None:
+    """Return the images per second of the last run of the network with this image size; None without one."""
+    from napari_melanoma.runs.launching import list_runs
+
+    network = recipe.model.architecture, recipe.model.input_size
+    for report in list_runs():
+        model, speed = report.recipe and report.recipe.model, parse_number(report.step, "images_per_second")
+        if model and speed and (model.architecture, model.input_size) == network:
+            return speed
+    return None
 
 
 def _has_few(parts: TrainingSplit) -> bool:
