@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from label_pictures import label_pictures
 from paint_pictures import paint_pictures
 from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
@@ -88,7 +89,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
-            *("slide", "channels", "side-by-side", "tray", "depth", "risk", "paint"),
+            *("slide", "channels", "side-by-side", "tray", "depth", "risk", "paint", "label"),
         ),
         help="pictures of one dock only",
     )
@@ -114,6 +115,7 @@ def main() -> int:
         "depth": depth_pictures,
         "risk": partial(risk_pictures, arguments.risk_model, arguments.slide),
         "paint": paint_pictures,
+        "label": label_pictures,
     }
     for only, pictures in parts.items():
         if arguments.only in (None, only):

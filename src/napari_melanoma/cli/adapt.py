@@ -33,7 +33,9 @@ def adapt(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data set with the column diagnosis.")],
     options: Annotated[
         OptionValues,
-        ConfigOptions("runs.clinic_photographs:AdaptOptions", names={"segmenter": "--segmenter BUNDLE"}),
+        ConfigOptions(
+            "runs.clinic_photographs:AdaptOptions", names={"segmenter": "--segmenter BUNDLE", "only": "--only FILE"}
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="NAME", help="Folder that receives the bundle; its name.")

@@ -341,11 +341,17 @@ def test_a_photograph_with_a_corrected_mask_is_embedded_again(labeler, correctio
     (name,) = labeler.labels(1)
     requests = request_embeddings(labeler.dock, monkeypatch)
     labeler.clicks_on(name)
-    assert requests == []
+    labeler.presses("Alt+A")
+    assert requests == []  # the accepted mask is the predicted one
+    labeler.lists("all")
+    labeler.clicks_on(name)
+    rows, columns = np.nonzero(labeler.dock.opener.connected_dock.picker.session.mask.data)
+    labeler.dock.opener.connected_dock.picker.session.mask.data_setitem((rows[:300], columns[:300]), 0)
+    labeler.waits()
     labeler.presses("Alt+A")
     (row,) = corrections.rows()
     assert requests == [(name, str(corrections.folder / row["mask_path"]))]
-    assert labeler.state_of(name).startswith("✓ ")  # accepted, with the diagnosis
+    assert labeler.state_of(name).startswith("✎ ")  # corrected, with the diagnosis
 
 
 def test_a_crash_of_the_worker_loses_neither_labels_nor_embeddings(

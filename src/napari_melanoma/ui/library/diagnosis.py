@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QSize, Signal
-from qtpy.QtWidgets import QBoxLayout, QInputDialog, QLabel, QListWidget, QListWidgetItem, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QBoxLayout,
+    QInputDialog,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
 
-from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import BundleError, MelanomaError, WorkerTerminated
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.models import DEFAULT_CLASSIFIER
 from napari_melanoma.ui.library.resolve import (
@@ -25,12 +33,13 @@ from napari_melanoma.ui.library.resolve import (
     describe_live,
     describe_outcome,
 )
+from napari_melanoma.ui.library.review_photographs import EmbeddingQueue
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.report_writer import run_command
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -52,14 +61,14 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.geojson import Color
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve, PhotographFiles
+    from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
     from napari_melanoma.ui.library.dock import LibraryDock
     from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
     from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
     from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.style import ThemedIcons
-    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerClient
 
 TITLE = "Diagnosis"
 SETTING = "review/diagnoses"  # classes that the user has added
@@ -69,8 +78,6 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
 )
 VISIBLE_CLASSES = 4
 NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
-MAX_CRASHES = 3  # of the worker in a row
-EMBEDDED_BEFORE_FIT = 10  # embeddings between two orders
 NO_MASK = ", with the predicted mask"
 NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
@@ -208,11 +215,7 @@ class DiagnosisSection(CollapsibleSection):
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._digests: dict[str, str] = {}  # of rows, by image id
         self._shown: Path | None = None
-        self._missing: dict[Path, PhotographFiles] = {}  # to embed
-        self._requested: dict[Path, PhotographFiles] = {}  # embedded, or failed: not requested again
-        self._request: WorkerRequest | None = None
-        self._is_stopped = False  # by the user
-        self._done = self._crashes = 0
+        self.embeddings = EmbeddingQueue(parts.client, parts.rating, dock.status, self)
         self._outcome = ""  # of the last selection, shown until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
@@ -253,7 +256,8 @@ class DiagnosisSection(CollapsibleSection):
         )
         area = scroll_area(page, "diagnosis_area")  # in a low dock, the list of photographs keeps its place
         area.setMinimumHeight((VISIBLE_CLASSES + 3) * ROW_PX)
-        self._area = area
+        area.setSizeAdjustPolicy(area.SizeAdjustPolicy.AdjustToContents)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)  # the list gets the rest
         self.add_widget(area)
         self.add_widget(self.use_button)
 
@@ -278,6 +282,10 @@ class DiagnosisSection(CollapsibleSection):
         for signal in (parts.opener.identified, parts.rating.rated):
             signal.connect(lambda *_: self._timer.start())
         parts.rating.finished.connect(lambda *_: self.refresh())
+        self.embeddings.advanced.connect(self.refresh)
+        self.embeddings.failed.connect(
+            lambda error: dock.status.end("embedding", f"Diagnoses are stored, but not fitted: {error}")
+        )
         parts.store.failed.connect(self._on_not_stored)
         self.model.failed.connect(lambda error: dock.status.show_message(str(error)))
         dock.destroyed.connect(self._queue.cancel)
@@ -402,10 +410,10 @@ class DiagnosisSection(CollapsibleSection):
 
     def set_images(self, images: Sequence[LibraryImage]) -> None:
         """Label other photographs."""
-        self._images, self._is_stopped = images, False
+        self._images = images
         self._skipped.clear()
         self._given.clear()
-        self._requested.clear()
+        self.embeddings.clear()
         self._fitted, self._shown = None, None
         self._remember_folder()
         self.refresh()
@@ -433,9 +441,8 @@ class DiagnosisSection(CollapsibleSection):
         records, store = self._parts.records, self._parts.store
         photographs = [(one.path, records.find_digest(one.path), one.path in self._skipped) for one in self._images]
         rows, reader, model = store.index.rows, self._settings.reviewer, self.model.model
-        inputs = photographs, rows, reader, model, store.folder, self._done
+        inputs = photographs, rows, reader, model, store.folder, self.embeddings.done
         if inputs == self._fitted:
-            self._embed_next()
             return
         self._fitted = inputs
         self._digests |= {row.get("image_id", ""): digest for digest, row in rows.items()}
@@ -462,71 +469,29 @@ class DiagnosisSection(CollapsibleSection):
         self._given &= {*state.order}
         ordered = [*state.order, *state.labels]
         records.labels, records.ranks = state.labels, {path: rank for rank, path in enumerate(ordered)}
-        new = {path: files for path, files in state.missing.items() if self._requested.get(path) != files}
-        self._missing = {path: new[path] for path in (*ordered, *new) if path in new}
+        missing = {path: state.missing[path] for path in (*ordered, *state.missing) if path in state.missing}
         live_predictions().set_texts(texts if self.is_expanded else {})
         self.updated.emit()
         if self._labeled in state.labels:
             self._open_next()
         self._mark_own_class()
-        self._embed_next()
+        self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
     def _on_failed(self, error: Exception) -> None:
-        self.state, self._missing = None, {}
+        self.state = None
+        self.embeddings.clear()
         self.advice_label.setText(str(error))
         self._dock.status.show_message(f"Diagnoses are stored, but not fitted: {error}")
 
-    def _embed_next(self) -> None:
-        """Request the embedding of the next photograph, when no photograph is being rated."""
-        if self._request is not None or self._is_stopped or not tasks.is_idle(self._parts.rating):
-            return
-        if not self._missing:
-            self._dock.status.end("embedding")
-            return
-        path, files = next(iter(self._missing.items()))
-        total = len(self._images)
-        done = max(0, total - len(self._missing))
-        self._dock.status.begin("embedding", "Computing embeddings ...")
-        progress = Progress(done, total, f"Computing embeddings {done + 1:,} of {total:,}")
-        self._dock.status.progress("embedding", progress)
-        arguments: dict[str, Any] = {"model": self.model.model, "folder": str(self._parts.store.folder)}
-        arguments |= {"image": str(files.image), "mask": str(files.mask) if files.mask else None}
-        request = self._parts.client.request("embed_photograph", **arguments, row=dict(files.cells))
-        self._request = request
-        tasks.set_running(self, True)
-        request.succeeded.connect(partial(self._on_embedded, path, files))
-        request.failed.connect(partial(self._on_embedding_failed, path, files))
-
-    def _on_embedded(self, path: Path, files: PhotographFiles, response: object) -> None:
-        self._requested[path] = files
-        self._done += 1
-        self._crashes = 0
-        self._end_request(path)
-
-    def _on_embedding_failed(self, path: Path, files: PhotographFiles, error: Exception) -> None:
-        self._requested[path] = files
-        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
-        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
-            self._missing.clear()
-            self._dock.status.end("embedding", f"Diagnoses are stored, but not fitted: {error}")
-        self._end_request(path)
-
-    def _end_request(self, path: Path) -> None:
-        self._missing.pop(path, None)
-        self._request = None
-        tasks.set_running(self, False)
-        if not self._missing or self._done % EMBEDDED_BEFORE_FIT == 0:
-            self.refresh()
-        self._embed_next()
-
     def cancel_embedding(self) -> None:
         """Stop computing embeddings until the folder is opened or the section is expanded again."""
-        self._is_stopped = True
+        self.embeddings.stopped = True
+        self._dock.status.end("embedding", "Canceled.")
 
     def _on_model(self) -> None:
         self._settings.set("review/classifier", self.model.model)
         self.state, self.curve = None, None
-        self._missing.clear()
+        self.embeddings.clear()
         self.class_list.show_model(self.model.model)
         self._show_texts()
         self.refresh()
@@ -542,13 +507,13 @@ class DiagnosisSection(CollapsibleSection):
         if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
             layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
         if is_expanded:
-            self._fitted, self._is_stopped = None, False
-            self._requested.clear()
+            self._fitted = None
+            self.embeddings.clear()
             self._remember_folder()
-            self._show_texts()
             self.refresh()
         else:
             live_predictions().set_texts({})
+        self._show_texts()
 
     def _show_texts(self) -> None:
         state, curve = self.state, self.curve
@@ -560,8 +525,6 @@ class DiagnosisSection(CollapsibleSection):
         self.use_button.setEnabled(is_ready and not self._processes)
         tip = "Compare all candidates, and use the adapted model if it is measured to be better"
         self.use_button.setToolTip(tip if is_ready else "More labels are needed")
-        page = self._area.widget()
-        self._area.setMaximumHeight(max(page.sizeHint().height(), page.heightForWidth(self._area.viewport().width())))
 
     # The selection.
 

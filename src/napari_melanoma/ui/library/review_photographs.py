@@ -1,4 +1,4 @@
-"""Find the photographs of a review with cached ratings, rate them in the worker, and open them in the viewer."""
+"""The photographs of a review: cached ratings, ratings and embeddings by the worker, and the one in the viewer."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.runs.labeling import PhotographFiles
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.library.resolve import LibraryImage
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
 
 
@@ -228,6 +230,7 @@ def find_ratings(paths: Sequence[Path], rater: Rater, run: RunContext) -> Photog
     return PhotographList(rater, fingerprint, images, {paths[number]: rating for number, rating in ratings.items()})
 
 
+EMBEDDED_BEFORE_ORDER = 10  # embeddings between two orders
 MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs are probably not the cause
 
 
@@ -319,6 +322,78 @@ class RatingQueue(QObject):
         else:
             self.rating_failed.emit(self._current, str(error))
             self._rate_next()
+
+
+class EmbeddingQueue(QObject):
+    """Compute the embeddings of photographs one by one, while none is being rated; each photograph is tried once.
+
+    ``done``: number of computed embeddings. ``advanced``: some were computed, or all. ``stopped``: by the user.
+    """
+
+    advanced = Signal()
+    failed = Signal(object)  # the exception, after which nothing more is computed
+
+    def __init__(self, client: WorkerClient, rating: RatingQueue, status: StatusLine, parent: QObject) -> None:
+        super().__init__(parent)
+        self._client, self._rating, self._status = client, rating, status
+        self._pending: dict[Path, PhotographFiles] = {}
+        self._tried: dict[Path, PhotographFiles] = {}
+        self._arguments: dict[str, str] = {}
+        self._request: WorkerRequest | None = None
+        self._total = self._crashes = self.done = 0
+        self.stopped = False
+        rating.finished.connect(self.resume)
+
+    def set_photographs(self, model: str, folder: Path, missing: Mapping[Path, PhotographFiles], total: int) -> None:
+        """Replace the photographs, in their order; ``total``: number with those that have an embedding."""
+        self._arguments = {"model": model, "folder": str(folder)}
+        self._pending = {path: files for path, files in missing.items() if self._tried.get(path) != files}
+        self._total = total
+        self.resume()
+
+    def clear(self) -> None:
+        """Remove all photographs, and try again those that failed."""
+        self._pending.clear()
+        self._tried.clear()
+        self.stopped = False
+
+    def resume(self, *_: object) -> None:
+        """Request the next embedding."""
+        if self._request is not None or self.stopped or not tasks.is_idle(self._rating):
+            return
+        if not self._pending:
+            self._status.end("embedding")
+            return
+        path, files = next(iter(self._pending.items()))
+        done = max(0, self._total - len(self._pending))
+        self._status.begin("embedding", "Computing embeddings ...")
+        progress = Progress(done, self._total, f"Computing embeddings {done + 1:,} of {self._total:,}")
+        self._status.progress("embedding", progress)
+        arguments: dict[str, Any] = {"image": str(files.image), "mask": str(files.mask) if files.mask else None}
+        arguments |= {"row": dict(files.cells), **self._arguments}
+        self._request = self._client.request("embed_photograph", **arguments)
+        tasks.set_running(self, True)
+        end = partial(self._end, path, files, self._arguments)
+        self._request.succeeded.connect(lambda _: end())
+        self._request.failed.connect(end)
+
+    def _end(
+        self, path: Path, files: PhotographFiles, arguments: dict[str, str], error: Exception | None = None
+    ) -> None:
+        self._request = None
+        if arguments == self._arguments:  # otherwise, another model was selected in the meantime
+            self._tried[path] = files
+            if self._pending.get(path) == files:  # otherwise, its mask was corrected
+                del self._pending[path]
+        self.done += error is None
+        self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
+        if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
+            self._pending.clear()
+            self.failed.emit(error)
+        tasks.set_running(self, False)
+        if not self._pending or self.done % EMBEDDED_BEFORE_ORDER == 0:
+            self.advanced.emit()
+        self.resume()
 
 
 def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> tuple[str, CachedRating | None]:
