@@ -178,6 +178,18 @@ def test_labels_that_cannot_be_read_are_stated_and_kept(clinic: Clinic) -> None:
     assert clinic.corrections.rows() == before
 
 
+def test_a_labeled_photograph_that_is_marked_as_not_valid(clinic: Clinic) -> None:
+    clinic.fill()
+    clinic.corrections.add(Correction("p03", draw(3), np.zeros((SIDE, SIDE), bool), "rejected"))
+    state = clinic.update()
+    assert "Left out: 1 photograph (marked as not valid)." in state.notice
+    assert state.counts.photographs == COUNT - 1
+    assert "p03" not in {path.stem for path in state.order}
+    (row,) = [row for row in clinic.corrections.rows() if row["image_id"] == "p03"]
+    assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")  # nothing is lost
+    assert clinic.plan(state) == {"melanoma": 11, "nevus": 12, "groups": 23}
+
+
 def test_a_photograph_with_another_mask_is_embedded_again(clinic: Clinic) -> None:
     path = clinic.add("first", draw(1), "nevus")
     clinic.update()
