@@ -304,7 +304,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.controller.edit(case, "clinical metadata")
     dock.patient_section.collapse()
     dock.tree.opened.emit("I1")
-    wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(0))
+    wait_until(lambda: tasks.is_idle() and "analyzed" in dock.tree.topLevelItem(0).child(0).text(2))
     wait_until(lambda: "Saved" in dock.save_label.text())
     picture(dock.window(), out / "case-dock.webp")
     viewer.close()

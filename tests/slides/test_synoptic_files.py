@@ -41,12 +41,11 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, merge
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.figures.page import Table
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.reports.case_report import collect_report
+from napari_melanoma.reports.case_report import OUTDATED_COPY, collect_report, summarize_lesion
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.report_sections import SlidePart
 from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
-from napari_melanoma.reports.summary import OUTDATED_COPY, summarize_lesion
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import ScaleChange, SlideNotes, read_notes, write_notes

@@ -20,6 +20,7 @@ from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
 
 if TYPE_CHECKING:
     from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.figures.page import Report
 
 OLDEST = f"{MAX_AGE + 1} or older"
@@ -37,6 +38,12 @@ PATH = re.compile(
 REMOVED, MAX_REMOVED = "(removed)", 100
 # Fields whose changes are left out: free text, coordinates, and a field that changes together with another one.
 LEFT_OUT = ("notes", "remarks", "line", "clark_by")
+DATE_LEFT_OUT = "date left out: it is personal data"
+STATUS = {
+    "preliminary": "Draft: the report is not signed.",
+    "final": "Signed by {name}.",
+    "amended": "Amended, and signed by {name}.",
+}
 
 
 def hide_age(column: str, text: str, *, personal: bool) -> str:
@@ -194,3 +201,10 @@ def format_later(seconds: float) -> str:
     if hours >= 2:
         return f"{format_count(hours, 'hour')} later"
     return f"{format_count(minutes, 'minute')} later" if minutes else "at the start"
+
+
+def describe_status(report: SynopticReport, readers: Mapping[str, str], *, personal: bool) -> str:
+    """State who signed a report, or that it is not signed; ``readers``: labels of readers by their names."""
+    name = readers.get(report.signed_by, "")
+    when = f", {format_time(report.signed_at)}" if personal else f" ({DATE_LEFT_OUT})"
+    return STATUS[report.status].format(name=name + when)

@@ -13,8 +13,8 @@ from fake_slides import draw_slide, draw_tiled_photograph
 from message_boxes import press_button
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
-from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
-from qtpy.QtGui import QDesktopServices, QDropEvent, QShortcut
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QShortcut
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -41,9 +41,9 @@ from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
-from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results
-from napari_melanoma.ui.case.editing import collect_prior_metadata
-from napari_melanoma.ui.case.formatting import describe_other_findings
+from napari_melanoma.ui.case.controls import describe_other_findings
+from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_prior_metadata
+from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer import photographs
@@ -103,16 +103,14 @@ class Pathologist:
 
     def picks(self, *ids):
         self.dock.tree.clearSelection()
-        for item in self.dock.tree._items():
+        for item in self.dock.tree.iterate_items():
             if self.row(item).id in ids:
                 self.dock.tree.setCurrentItem(item)
-        for item in self.dock.tree._items():
+        for item in self.dock.tree.iterate_items():
             item.setSelected(self.row(item).id in ids)
 
     def row(self, item):
-        from napari_melanoma.ui.case.tree import ROW_ROLE
-
-        return item.data(0, ROW_ROLE)
+        return row_of_item(item)
 
     def opens(self, image):
         self.dock.tree.opened.emit(image)
@@ -184,7 +182,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     )
     assert values in five.status
     assert five.case.patient.patient_id.startswith("P-")
-    assert [row.number for row in map(five.row, five.dock.tree._top_items())] == ["1", "2", "3"]
+    assert [item.text(0)[:3] for item in five.dock.tree.iterate_items() if item.childCount()] == ["1  ", "2  ", "3  "]
     assert CaseStore.open_read_only(photos).case == five.case
     assert "P-0042/case.json" in five.dock.save_label.text()
     # The values that were read stay listed in the menu.
@@ -202,10 +200,10 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     # The thumbnail of a photograph with tiles is not that of a slide, unless it is called one.
     pictures = five.dock.pictures
     five.qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
-    assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() == 0
+    assert pictures.get(tiled).toImage().pixelColor(31, 0).saturation() == 0
     pictures.set_images({tiled: True})
     five.waits()
-    assert pictures.get(tiled).toImage().pixelColor(40, 0).saturation() > 0
+    assert pictures.get(tiled).toImage().pixelColor(31, 0).saturation() > 0
     # The link to a report opens it.
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
@@ -288,7 +286,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     five.opens("I2")
     other = five.draws("back_left_1_macro")
     five.opens("I1")
-    assert "✎ corrected" in [five.row(item).state for item in five.dock.tree._items()]
+    assert "✎ corrected" in [item.text(2) for item in five.dock.tree.iterate_items()]
     labels = viewer.layers["back_left_1_dermoscopy mask"]
     labels.data_setitem(np.nonzero(square(labels.data.shape, slice(50, 55), slice(2, 8))), 1)
     drawn = labels.data != 0
@@ -305,7 +303,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert [record.message for record in notification_manager.records] == []
     for name, mask in (("back_left_1_dermoscopy", drawn), ("back_left_1_macro", other)):
         assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-    assert not five.dock.image_opener.connected_dock.sessions.unsaved
+    assert not five.dock.images.connected_dock.sessions.unsaved
     five.dock.status.begin("importing", "Reading files ...")
     five.dock.controller.close()
     five.waits()
@@ -330,7 +328,7 @@ def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
     five.clicks("primary")
     five.waits()
     images = [five.case.find_image(f"I{number}") for number in range(1, 5)]
-    assert all(five.dock.image_opener.is_open_or_queued(image.path) for image in images)
+    assert all(five.dock.images.is_open_or_queued(image.path) for image in images)
     assert 0 < sum(bool(image.results) for image in images) < 4
 
 
@@ -352,15 +350,15 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, vie
     labels = np.zeros((60, 80), np.uint8)
     labels[20:40, 30:50] = 1
     viewer.add_labels(labels)
-    five.dock.image_opener.connected_dock.findChild(QAbstractButton, "use_labels").click()
+    five.dock.images.connected_dock.findChild(QAbstractButton, "use_labels").click()
     five.waits()
     assert np.array_equal(read_correction(correction()), labels != 0)
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
     assert correction() is None
     # A mask that is drawn without the Lesion dock is kept.
-    viewer.window.remove_dock_widget(five.dock.image_opener.connected_dock)
-    qtbot.waitUntil(lambda: five.dock.image_opener.connected_dock is None, timeout=PATIENCE_MS)
+    viewer.window.remove_dock_widget(five.dock.images.connected_dock)
+    qtbot.waitUntil(lambda: five.dock.images.connected_dock is None, timeout=PATIENCE_MS)
     drawn = five.draws("back_left_1_dermoscopy")
     five.opens("I1")
     assert np.array_equal(viewer.layers["back_left_1_dermoscopy mask"].data != 0, drawn)
@@ -378,7 +376,7 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, vie
 def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewer):
     name = "back_left_1_dermoscopy"
     five.opens("I1")
-    five.dock.image_opener.connected_dock.hosted.toggle_tool("click")
+    five.dock.images.connected_dock.hosted.toggle_tool("click")
     use_tool(viewer, name, (30, 35), button=2)
     five.waits()
     mask = viewer.layers[f"{name} mask"].data != 0
@@ -391,7 +389,7 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     five.waits()
     five.drops(photos)
     assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-    five.dock.image_opener.connected_dock.hosted.toggle_tool("click")
+    five.dock.images.connected_dock.hosted.toggle_tool("click")
     use_tool(viewer, name, (30, 45), button=2)
     five.waits()
     again = viewer.layers[f"{name} mask"].data != 0
@@ -637,11 +635,15 @@ def test_images_are_dragged_between_lesions_and_files_dropped_on_them(five, tmp_
     five.dock.tree.moved.emit(["I5"], "", -1)
     assert [len(lesion.images) for lesion in five.case.lesions] == [0, 3, 1, 1]
     five.dock.tree.moved.emit(["I5"], "loose", -1)
-    assert five.row(tree.topLevelItem(4)).title == "Not assigned"
+    assert tree.topLevelItem(4).text(0) == "Not assigned"
     # Files that are dropped on a lesion are its images.
     PillowImage.fromarray(mole(90)).save(tmp_path / "IMG_0012.png")
     mime = QMimeData()
     mime.setUrls([QUrl.fromLocalFile(str(tmp_path / "IMG_0012.png"))])
+    actions, button = Qt.DropAction.CopyAction | Qt.DropAction.MoveAction, Qt.MouseButton.LeftButton
+    entering = QDragEnterEvent(QPoint(5, 5), actions, mime, button, Qt.KeyboardModifier.NoModifier)
+    tree.dragEnterEvent(entering)
+    assert entering.isAccepted()
     item = tree.topLevelItem(1)
     before = [image.name for image in five.case.find_lesion(five.row(item).id).images]
     drop(tree, mime, tree.visualItemRect(item).center())
@@ -791,7 +793,7 @@ def test_invalid_input_does_no_harm(five, photos, monkeypatch):
     five.dock.editor.move(["I99"], "L2")
     assert "moved" not in five.status
     # An empty case says what to do, and what was removed is counted.
-    five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree._items()])
+    five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree.iterate_items()])
     assert "Removed from the case: 4 images and 5 lesions." in five.status
     assert "Drop images" in five.dock.findChild(QLabel, "case_hint").text()
     with monkeypatch.context() as patch:

@@ -237,7 +237,7 @@ def test_an_impossible_comparison_has_a_reason(someone, case):
     controller.amend(set_correction(controller.case, "I2", None))
     assert "Open a photograph to segment it" in text(someone, "comparison_reason")
     assert not view.combos[0].isVisibleTo(someone.dock)  # one photograph in both lists
-    titles = [someone.row(item).title for item in someone.dock.tree._items()]
+    titles = [item.text(0) for item in someone.dock.tree.iterate_items()]
     assert [title for title in titles if "20" in title] == ["dermoscopic · 2024-05-02", "dermoscopic · 2025-05-10"]
     controller.amend(set_correction(controller.case, "I2", with_mask))
     assert view.combos[0].isVisibleTo(someone.dock)
@@ -370,7 +370,7 @@ def test_a_comparison_that_is_cancelled_or_outdated_before_it_is_complete_is_not
         cancel,
         select_another,
         lambda: controller.amend(set_correction(controller.case, "I3", None)),
-        lambda: someone.dock.image_viewer.open(["I1"]),
+        lambda: someone.dock.images.open(["I1"]),
     ):
         complete = controller.case
         someone.picks("L1")
@@ -387,13 +387,13 @@ def test_a_comparison_that_is_cancelled_or_outdated_before_it_is_complete_is_not
 def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer, case):
     opened, other = ("<b>mole&0", "<b>mole&1")
     for name in ("I1", "I2"):
-        someone.dock.image_viewer.open([name])
+        someone.dock.images.open([name])
         someone.waits()
     assert shown(viewer) == [other, f"{other} mask"]
     camera = get_camera(viewer)
     camera.zoom = zoom = camera.zoom * 2
     compare(someone)
-    someone.dock.image_viewer.open(["I1"])  # as the Tray does
+    someone.dock.images.open(["I1"])  # as the Tray does
     someone.waits()
     assert someone.dock.comparison.layers is None
     assert shown(viewer) == [opened, f"{opened} mask"]
@@ -408,7 +408,7 @@ def test_an_opened_image_ends_the_comparison_and_is_shown_alone(someone, viewer,
 def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, tmp_path):
     path = tmp_path / "dropped.png"
     PillowImage.fromarray(np.full((600, 800, 3), 200, np.uint8)).save(path)
-    someone.dock.image_viewer.open(["I1"])
+    someone.dock.images.open(["I1"])
     someone.waits()
     camera = get_camera(viewer)
     camera.zoom = zoom = camera.zoom * 2
@@ -419,7 +419,7 @@ def test_a_dropped_image_ends_the_comparison_and_stays_in_view(someone, viewer, 
     assert someone.dock.comparison.layers is None
     assert shown(viewer) == ["dropped"]
     assert (tuple(camera.center), camera.zoom) == after
-    someone.dock.image_viewer.open(["I1"])
+    someone.dock.images.open(["I1"])
     someone.waits()
     assert camera.zoom == pytest.approx(zoom)
 

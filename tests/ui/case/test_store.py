@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image as PillowImage
 from qtpy import API_NAME
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
+from qtpy.QtWidgets import QApplication, QDialog, QFileDialog, QInputDialog, QMainWindow, QMessageBox, QWidget
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.case.model import (
@@ -28,10 +29,10 @@ from napari_melanoma.case.model import (
 )
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.case import editing
-from napari_melanoma.ui.case.controller import CaseController, CaseHistory
-from napari_melanoma.ui.case.importing import CaseImageCollector, CaseImportRequest
-from napari_melanoma.ui.case.saving import CaseCloseGuard
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.ui.case import dock as case_dock
+from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController, CaseHistory, CaseSettings
+from napari_melanoma.ui.case.importing import CaseImporter, CaseImportRequest
 from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.shared_state import CaseRows
 
@@ -105,8 +106,8 @@ def test_rows_show_missing_files_and_unassigned_images(tmp_path):
     image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic")
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
     rows = create_rows(add_images(case, [image]), missing={"I1"})
-    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "Not assigned")]
-    assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic", "missing")]
+    assert [(row.id, row.texts[0]) for row in rows] == [("L1", "1  Head and neck"), (NO_LESION, "Not assigned")]
+    assert [row.texts for row in rows[0].rows] == [("dermoscopic", "a.png", "missing")]
 
 
 @pytest.mark.path
@@ -149,9 +150,9 @@ def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
 def test_patient_data_are_removed_quietly_at_exit(monkeypatch):
     rows = CaseRows()
     rows.set_rows(1, "P", {Path("a.png"): {"age": "54"}})
-    monkeypatch.setattr(editing, "case_rows", lambda: rows)
+    monkeypatch.setattr(case_dock, "case_rows", lambda: rows)
     _delete(rows)
-    editing._clear_metadata(1)
+    case_dock._remove_patient_data(1)
     assert rows.find(Path("a.png")) == ("", {})
 
 
@@ -242,32 +243,38 @@ def dialog_of(qtbot, kind):
     return found()[0]
 
 
-def test_one_of_several_patients_is_selected(window, tmp_path, qtbot):
-    photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1")
-    gathering = CaseImageCollector(window.centralWidget())
-    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as signal:
-        gathering.start(CaseImportRequest((tmp_path / "all",)))
-        dialog = dialog_of(qtbot, QInputDialog)
-        assert dialog.comboBoxItems() == ["1. PAT_1: 1 image, 1 lesion", "2. PAT_2: 2 images, 2 lesions"]
-        dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
-        dialog.accept()
-    assert len(signal.args[0].patient.images) == 2
-    wait_until_idle(qtbot, gathering)
+@pytest.fixture
+def importer(window, desk):
+    """An importer of a dock that shows links as text, and no case."""
+    desk.close()
+    dock = window.centralWidget()
+    dock.icons = SimpleNamespace(link=lambda link, text: text)
+    return CaseImporter(dock, desk, CaseSettings())
+
+
+def test_one_of_several_patients_is_selected(importer, desk, tmp_path, qtbot):
+    importer.collect(CaseImportRequest((photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1"),)))
+    dialog = dialog_of(qtbot, QInputDialog)
+    assert dialog.comboBoxItems() == ["1. PAT_1: 1 image, 1 lesion", "2. PAT_2: 2 images, 2 lesions"]
+    dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
+    dialog.accept()
+    chooser = dialog_of(qtbot, QFileDialog)
+    assert chooser.windowTitle() == "Folder for the case of these images"
+    chooser.fileSelected.emit(str(tmp_path / "new"))
+    chooser.reject()
+    wait_until_idle(qtbot)
+    assert [lesion.label for lesion in desk.case.lesions] == ["7", "8"]
 
 
 @pytest.mark.both_qts
-def test_an_unknown_table_opens_the_mapping_dialog(window, tmp_path, qtbot):
+def test_an_unknown_table_opens_the_mapping_dialog(importer, desk, tmp_path, qtbot):
     folder = photos(tmp_path / "own", "a", "b")
     (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")
-    gathering = CaseImageCollector(window.centralWidget())
-    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as signal:
-        gathering.start(CaseImportRequest((folder,)))
-        dialog = dialog_of(qtbot, QDialog)
-        assert dialog.objectName() == "mapping_dialog"
-        wait_until_idle(qtbot, dialog)
-        from napari_melanoma.data.table_mapping import TableMapping
-
-        dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
-        dialog.accept()
-    assert signal.args[0].patient.case.patient.age == 54
-    wait_until_idle(qtbot, gathering)
+    importer.collect(CaseImportRequest((folder,)))
+    dialog = dialog_of(qtbot, QDialog)
+    assert dialog.objectName() == "mapping_dialog"
+    wait_until_idle(qtbot, dialog)
+    dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
+    dialog.accept()
+    wait_until_idle(qtbot)
+    assert desk.case.patient.age == 54

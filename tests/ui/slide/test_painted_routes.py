@@ -24,7 +24,7 @@ from conftest import wait_until_idle
 from napari_melanoma.cli import app
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.reports.slide_part import AREA_UNITS
+from napari_melanoma.reports.slide import AREA_UNITS
 from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.ui.sections import Section, host
 from napari_melanoma.ui.sections.depth.section import DepthSection

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
-from napari_melanoma.reports.disclosure import show_times
+from napari_melanoma.reports.disclosure import describe_status, show_times
 from napari_melanoma.reports.report_sections import ReportSection
 from napari_melanoma.reports.slide import list_synoptic_changes
-from napari_melanoma.reports.summary import describe_status
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 if TYPE_CHECKING:

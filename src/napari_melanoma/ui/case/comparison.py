@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent
-from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QWidget
 
-from napari_melanoma.ui.case.formatting import format_modality
+from napari_melanoma.ui.case.tree import format_modality
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.view_memory import (
@@ -23,7 +23,15 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import Connections, WrappedLabel, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    WrappedLabel,
+    fill_column,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
 from napari_melanoma.ui.widgets.validity import NoticeLabel
 
 if TYPE_CHECKING:
@@ -60,7 +68,6 @@ class CaseComparison(QObject):
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()  # the photographs that are listed
         self._pair: tuple[CaseImage, ...] = ()  # the photographs that are compared
-        self._selected_for = ""  # id of the lesion whose photographs the user has selected
         self._view: ComparisonView | None = None
         self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
@@ -83,7 +90,7 @@ class CaseComparison(QObject):
     def _on_opened(self) -> None:
         """Leave the comparison, and clear the selection: images of another case may have the same ids."""
         self.leave()
-        self._images, self._selected_for = (), ""
+        self._images = ()
         if self._view is not None:
             self._view.show_images(())
 
@@ -123,26 +130,20 @@ class CaseComparison(QObject):
             self._view = self._create_view()
         images = list_photographs(lesion)
         if images != self._images:
-            is_kept = bool(self._pair) or self._selected_for == lesion.id
-            if not self._view.show_images(images, is_kept):
-                self._selected_for = ""
+            self._view.show_images(images)
             self._images = images
         self._on_chosen()
 
     def _create_view(self) -> ComparisonView:
         view = ComparisonView()
         self._section.add_widget(view)
-        view.chosen.connect(self._on_selected)
+        view.chosen.connect(self._on_chosen)
         view.compare_button.clicked.connect(lambda checked=False: self._compare())
         view.leave_button.clicked.connect(lambda checked=False: self.leave())
         view.blink_button.toggled.connect(self._on_blink)
         view.slider.valueChanged.connect(self._on_swipe)
         view.contour_button.toggled.connect(self._on_contours)
         return view
-
-    def _on_selected(self) -> None:
-        self._selected_for = "" if self._lesion is None else self._lesion.id
-        self._on_chosen()
 
     def _on_chosen(self) -> None:
         from napari_melanoma.case.changes import explain_incomparable
@@ -169,6 +170,8 @@ class CaseComparison(QObject):
 
         self.leave()
         self._pair = self._chosen
+        if self._view is not None:
+            self._view.keep_selection()
         self._dock.status.begin("comparing", "Comparing the photographs ...")
         self._job = job = BackgroundJob(partial(compare_images, ImagePair(*self._pair)))
         job.succeeded.connect(partial(self._on_compared, job))
@@ -223,6 +226,7 @@ class ComparisonView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._selected: list[str] = []
         tip = "A photograph of this lesion with a mask"
         self.combos: tuple[QComboBox, QComboBox] = (
             named(NoWheelComboBox(), "comparison_first", "First photograph", tip),
@@ -253,47 +257,37 @@ class ComparisonView(QWidget):
         self._sides = WrappedLabel()
         for label in (self._note, self._sides):
             label.setProperty("quiet", True)
-        self._result = QWidget()
-        inner = QVBoxLayout(self._result)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(4)
-        buttons = row(self.blink_button, self.contour_button, self.leave_button, stretch=-1)
-        for part in (self.slider, self._sides, buttons, self.cautions, self.table, self._note):
-            inner.addWidget(part)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
         for combo in self.combos:
             combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             combo.activated.connect(lambda index: self.chosen.emit())
-            column.addWidget(combo)
-        column.addWidget(self.reason_label)
-        column.addWidget(self.compare_button)
-        column.addWidget(self._result)
+        self._result = QWidget()
+        buttons = row(self.blink_button, self.contour_button, self.leave_button, stretch=-1)
+        fill_column(self._result, self.slider, self._sides, buttons, self.cautions, self.table, self._note)
+        fill_column(self, *self.combos, self.reason_label, self.compare_button, self._result)
+        self.chosen.connect(self.keep_selection)
         self.clear()
         self.show_images(())
 
-    def show_images(self, images: tuple[CaseImage, ...], is_kept: bool = False) -> bool:
-        """List the photographs, and select the first and the last photograph of the same type.
+    def keep_selection(self) -> None:
+        """Keep the selected photographs as long as both exist, also if there are new ones."""
+        self._selected = [str(combo.currentData()) for combo in self.combos]
 
-        ``is_kept``: keep the current selection if both photographs still exist. Returns whether it was kept.
-        """
-        chosen = [combo.currentData() for combo in self.combos]
+    def show_images(self, images: tuple[CaseImage, ...]) -> None:
+        """List the photographs; select the first and the last one of a type, unless the user's selection remains."""
         for combo in self.combos:
             combo.setVisible(len(images) > 1)
             combo.clear()
             for image in images:
                 combo.addItem(_describe_image(image), image.id)
-        if is_kept and len(set(chosen)) > 1 and {image.id for image in images}.issuperset(chosen):
-            for combo, image_id in zip(self.combos, chosen, strict=True):
+        if len(set(self._selected)) > 1 and {image.id for image in images}.issuperset(self._selected):
+            for combo, image_id in zip(self.combos, self._selected, strict=True):
                 combo.setCurrentIndex(combo.findData(image_id))
-            return True
+            return
         modalities = [image.modality for image in images]
         first = next((index for index, modality in enumerate(modalities) if modalities.count(modality) > 1), 0)
         last = max((index for index, modality in enumerate(modalities) if modality == modalities[first]), default=0)
         for combo, index in zip(self.combos, (first, last), strict=True):
             combo.setCurrentIndex(index if images else -1)
-        return False
 
     def show_reason(self, reason: str) -> None:
         """Enable the button if ``reason`` is empty, or show why it is disabled."""

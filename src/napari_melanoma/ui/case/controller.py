@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Protocol
 
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion, set_paths
 from napari_melanoma.case.store import CASE, CaseStore, locate_images
@@ -20,6 +21,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
@@ -433,6 +435,70 @@ class _OpenCaseState:
                 self.store.save(self.pending)
         self.store.close()
         self.store = None
+
+
+class CaseCloseGuard(WindowGuard):
+    """Saves the case before the main window of its dock is closed."""
+
+    def __init__(self, dock: QWidget, controller: CaseController, corrections: PendingCorrections) -> None:
+        super().__init__(dock)
+        self._controller = controller
+        self._corrections = corrections
+        self._closing = self._is_waiting = False
+        tasks.idle.connect(self._on_idle)
+
+    def move_to_front(self) -> None:
+        """Filter events before other guards, because this guard saves without asking."""
+        window = self.window
+        if window is not None:
+            window.removeEventFilter(self)
+            window.installEventFilter(self)
+
+    def may_close(self) -> bool:
+        """Return whether everything is saved; otherwise save, then close the window."""
+        self._controller.saver.flush_requested.emit()
+        if self._closing or not self._has_unsaved_changes():
+            return True
+        self._corrections.flush()
+        if self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
+        self._is_waiting = True
+        return False
+
+    def _has_unsaved_changes(self) -> bool:
+        return self._controller.is_editable and (self._controller.saver.has_unsaved_changes or not self._is_idle())
+
+    def _is_idle(self) -> bool:
+        return self._corrections.is_saved and tasks.is_idle(self._controller)
+
+    def _on_idle(self) -> None:
+        if not self._is_waiting or not self._is_idle():
+            return
+        self._is_waiting = False
+        if self._controller.saver.error is not None:
+            self._confirm_close()
+        elif self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
+            self._is_waiting = True
+        else:
+            self._close_window()
+
+    def _confirm_close(self) -> None:
+        box = create_question(
+            self._dock, "case_not_saved", "The case cannot be saved.", str(self._controller.saver.error), "Case"
+        )
+        close = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton("Stay in napari", QMessageBox.ButtonRole.RejectRole))
+        if exec_question(box) is close:
+            self._controller.saver.discard_changes()
+            self._close_window()
+
+    def _close_window(self) -> None:
+        window = self.window
+        if window is not None and window.isVisible():  # it may have been closed while the case was being saved
+            self._closing = True
+            window.close()
+            self._closing = False
 
 
 class CaseSettings(DockSettings):

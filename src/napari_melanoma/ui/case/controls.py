@@ -18,15 +18,14 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
+from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions, report_value
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.reports.formatting import format_known_data, format_risk, to_sentence
-from napari_melanoma.ui.body_map.widget import BodyMap
-from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
 from napari_melanoma.ui.case.controller import CaseSettings
-from napari_melanoma.ui.case.tree import NO_LESION, PICTURE_PX, CaseTree
+from napari_melanoma.ui.case.tree import NEW_LESION, NO_LESION, PICTURE_PX, CaseTree, format_site
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.prediction.view import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
@@ -62,11 +61,8 @@ from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari.viewer import Viewer
 
-    from napari_melanoma.case.fusion import FusedCase
     from napari_melanoma.case.model import CaseRisk
     from napari_melanoma.case.results import CaseLesionPrediction
     from napari_melanoma.ui.widgets.style import CollapsibleSection
@@ -107,7 +103,7 @@ class CaseControls(SectionDock):
         self.notice.label.setTextFormat(Qt.TextFormat.RichText)
         self.notice.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
-        self.tree = CaseTree(self.icons, self.pictures.get)
+        self.tree = CaseTree(self.pictures.get)
         self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
         self.add_image_button = tool_button(
             "add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})"
@@ -134,7 +130,6 @@ class CaseControls(SectionDock):
         self._lay_out()
         self.choice.update()
         self.drops = FileDropHandler(self)
-        self.tree.setAcceptDrops(True)
         self.icons.apply()
 
     def list_places(self) -> dict[str, QWidget]:
@@ -144,10 +139,6 @@ class CaseControls(SectionDock):
     def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section on a lesion below the others."""
         self.lesion_page.add_section(frame)
-
-    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
-        """Show a lesion on its page, without its prediction."""
-        self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, editable))
 
     def _lay_out(self) -> None:
         self.patient_section = section("Patient", "case_patient", self.patient_form, self.settings, True)
@@ -174,6 +165,7 @@ class CaseControls(SectionDock):
         column.addWidget(self.image_page)
         column.addStretch(1)
         self._scroll = scroll_area(self._body, "case_scroll")
+        self._scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # pages differ in height
         self._head = row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(6, 6, 6, 6)
@@ -214,7 +206,7 @@ class CaseControls(SectionDock):
         self.open_button.setText("Open image" if images < 2 else f"Open {images:,} images")
         tip = OPEN_ONE_TIP if images < 2 else OPEN_SEVERAL_TIP
         self.open_button.setToolTip(tip if images else "Select an image, or a lesion with images")
-        self.tree.editable = editable
+        self.tree.set_editable(editable)
 
     def update_predict_button(self, reason: str) -> None:
         """Enable the button, or show the reason why it is disabled."""
@@ -223,7 +215,6 @@ class CaseControls(SectionDock):
         self.predict_button.setToolTip(f"{reason}." if reason else tip)
 
 
-MAX_RECENT = 5  # cases that are listed
 RECENT_LINK = "recent:"
 
 
@@ -238,7 +229,7 @@ class CaseWelcome(Welcome):
 
     def set_recent(self, folders: Sequence[Path]) -> None:
         """Set the list of recent cases."""
-        self._recent = list(folders)[:MAX_RECENT]
+        self._recent = list(folders)[:5]
         self._update_text()
 
     def _update_text(self) -> None:
@@ -262,7 +253,6 @@ LINKS = {
     "sample": "try the sample",
 }
 
-NEW_LESION = "new"
 SELECT_HINT = "Select a lesion to enter its site and findings, or an image."
 EMPTY_NOTE = "The case is empty."
 EMPTY_HINT = f"{EMPTY_NOTE} Drop images of the patient here, or add a lesion or images."
@@ -279,15 +269,12 @@ class LesionPage(QWidget):
         super().__init__()
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
         self.body_map = BodyMap(icons)
-        self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
-        self.comparison_label.setToolTip("")
+        self.comparison_label = _create_label("lesion_odd", "How it compares with the patient's other lesions")
         self.prediction_section = PredictionPanel(icons)
+        self.fusion_label = _create_label("case_fusion", "Photographs and slide")
+        self.fusion_label.setProperty("quiet", True)
         prediction = QWidget()
-        layout = QVBoxLayout(prediction)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.comparison_label)
-        layout.addWidget(self.prediction_section)
+        fill_column(prediction, self.comparison_label, self.prediction_section, self.fusion_label)
         diagnosis = CaseForm("lesion", LESION_FIELDS, "lesion_form")
         findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
         histology = CaseForm("lesion", HISTOLOGY_FIELDS, "histology_form")
@@ -298,9 +285,6 @@ class LesionPage(QWidget):
         fill_column(entered, findings, quiet_label(HISTOLOGY_NOTE), histology, self.other_findings)
         self.risk = CaseRiskSection(icons)
         self.comparison_section = section("Over time", "case_comparison", None, settings, True)
-        self.fusion_label = _create_label("case_fusion", "Photographs and slide")
-        self.fusion_label.setProperty("quiet", True)
-        layout.addWidget(self.fusion_label)
         self.sections: tuple[CollapsibleSection, ...] = (
             section("Prediction", "case_answer", prediction, settings, True),
             section("Risk", "case_risk", self.risk, settings, True),
@@ -328,21 +312,23 @@ class LesionPage(QWidget):
         """Add a widget below all sections."""
         self._column.addWidget(widget)
 
-    def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> bool:
-        """Show a lesion, without its prediction; return whether there is a risk to show."""
-        self.title.setText(f"Lesion {number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
+    def show_lesion(self, case: Case, lesion: CaseLesion, folder: Path, editable: bool) -> bool:
+        """Show a lesion of a case in a folder, without its prediction; return whether there is a risk to show."""
+        numbers = number_lesions(case)
+        self.title.setText(f"Lesion {numbers[lesion.id]}: {format_site(lesion)}")
         self.title.setToolTip(self.title.text())
-        self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
+        marks = [
+            BodyMark(one.id, numbers[one.id], site_word(one.site, one.sub_site), one.laterality, format_site(one))
+            for one in case.lesions
+        ]
+        self.body_map.set_lesions(marks, lesion.id)
         self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
         self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
+        self.other_findings.setText(describe_other_findings(lesion, folder))
+        self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)
-
-    def show_other_findings(self, text: str) -> None:
-        """Show findings of the synoptic report and of readings of slides, with their authors; empty for none."""
-        self.other_findings.setText(text)
-        self.other_findings.setVisible(bool(text))
 
     def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
         """Show the prediction for the lesion, or why there is none.
@@ -361,10 +347,30 @@ class LesionPage(QWidget):
         self.comparison_label.show()
         self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
-    def show_fusion(self, fused: FusedCase | None) -> None:
-        """Explain why photographs and slide have no combined prediction; hidden unless the lesion has both."""
-        self.fusion_label.setText("" if fused is None else fused.reason)
-        self.fusion_label.setVisible(fused is not None)
+
+def describe_other_findings(lesion: CaseLesion, folder: Path) -> str:
+    """Describe the findings of a lesion that are not those entered in the case, a line for each author; empty for none.
+
+    They are in its synoptic report, or in readings of its slides. ``folder``: of the case.
+    """
+    from napari_melanoma.depth.synoptic import describe_finding
+    from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
+    from napari_melanoma.reports.report_sections import read_case_readings
+
+    found: dict[str, list[str]] = {}
+    report = lesion.synoptic
+    for answer in () if report is None else report.rows():
+        if report is None or answer.name not in FINDINGS or answer.state in ("missing", "suggested"):
+            continue
+        if (value := report_value(report, answer.name)) is None or value != getattr(lesion, FINDINGS[answer.name]):
+            author = f"signed by {report.signed_by}" if report.is_signed else "not signed"
+            found.setdefault(f"Synoptic report, {author}", []).append(f"{answer.label.lower()} {answer.text}")
+    for image in lesion.images:
+        for reading in read_case_readings(folder, image.id) if image.is_slide else ():
+            texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}
+            author = f"{image.path.name}, reading by {reading.reader or '(no name)'}"
+            found[author] = [f"{label} {text}" for label, text in texts.items() if text != "unknown"]
+    return "\n".join(f"{author}: {', '.join(texts)}." for author, texts in found.items() if texts)
 
 
 class ImagePage(QWidget):
@@ -397,7 +403,7 @@ class ImagePage(QWidget):
         self.lesion_combo.clear()
         numbers = number_lesions(case)
         for other in case.lesions:
-            self.lesion_combo.addItem(f"{numbers[other.id]}  {formatting.format_site(other)}", other.id)
+            self.lesion_combo.addItem(f"{numbers[other.id]}  {format_site(other)}", other.id)
         self.lesion_combo.addItem("Not assigned", NO_LESION)
         self.lesion_combo.addItem("New lesion", NEW_LESION)
         self.lesion_combo.setCurrentIndex(self.lesion_combo.findData(NO_LESION if lesion is None else lesion.id))
@@ -466,8 +472,12 @@ class CaseRiskSection(QWidget):
         validity = risk.known_validity
         self.validity.show_validity(validity, (risk.path, risk.created))
         self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_risk(values)))
-        conflicts = _format_conflicts(find_overruled_fields(case, lesion, image, risk))
-        self.caution.set_text("\n".join([*conflicts, *map(to_sentence, risk.warnings)]))
+        conflicts = []
+        for name, (stored, used) in find_overruled_fields(case, lesion, image, risk).items():
+            used_text = f"{_format_cell(name, used)} was used" if used else "it was treated as unknown"
+            conflicts.append(f"{field_title(name).lower()} is {_format_cell(name, stored)}, but {used_text}")
+        conflict = [CONFLICTING_FIELDS.format("; ".join(conflicts))] if conflicts else []
+        self.caution.set_text("\n".join([*conflict, *map(to_sentence, risk.warnings)]))
         self.bar.show_rows(make_risk_bars(values))
         self.other_methods.show_rows(make_method_bars(values))
         rows, end = make_share_bars(values)
@@ -476,18 +486,6 @@ class CaseRiskSection(QWidget):
             part.setVisible(bool(rows))
         self.basis_label.setText(_describe_basis(image.path.name, risk))
         return True
-
-
-def _format_conflicts(cells: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Describe the values of the case, and the values that the prediction used instead.
-
-    ``cells``: by column, the value of the case and the value that was used.
-    """
-    parts = []
-    for name, (stored, used) in cells.items():
-        used_text = f"{_format_cell(name, used)} was used" if used else "it was treated as unknown"
-        parts.append(f"{field_title(name).lower()} is {_format_cell(name, stored)}, but {used_text}")
-    return [CONFLICTING_FIELDS.format("; ".join(parts))] if parts else []
 
 
 def _format_cell(name: str, cell: str) -> str:
@@ -511,6 +509,7 @@ def _describe_basis(slide: str, risk: CaseRisk) -> str:
 
 
 def _create_label(name: str, accessible_name: str) -> WrappedLabel:
+    """Create a label without tooltip, which would repeat its text."""
     label = named(WrappedLabel(), name, accessible_name)
     label.setToolTip("")
     return label

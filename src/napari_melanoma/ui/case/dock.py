@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
-from napari_melanoma.ui.case import formatting
+from napari_melanoma.core.errors import CaseChanged
+from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
-from napari_melanoma.ui.case.controller import CaseController
+from napari_melanoma.ui.case.controller import CaseCloseGuard, CaseController
 from napari_melanoma.ui.case.controls import EMPTY_HINT, EMPTY_NOTE, SELECT_HINT, CaseControls
-from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
-from napari_melanoma.ui.case.formatting import format_notice
-from napari_melanoma.ui.case.images import CaseImageViewer
+from napari_melanoma.ui.case.images import CaseCorrectionSaver, CaseImages
 from napari_melanoma.ui.case.importing import CaseImporter
 from napari_melanoma.ui.case.lesion_sections import LesionSections
 from napari_melanoma.ui.case.predictions import CasePredictor
-from napari_melanoma.ui.case.saving import CaseCloseGuard, CaseCorrectionSaver
-from napari_melanoma.ui.case.tree import NO_LESION, create_rows
+from napari_melanoma.ui.case.tree import NO_LESION, CaseEditor, create_rows
+from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
@@ -31,6 +32,9 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from napari_melanoma.case.model import Case, CaseLesion
+    from napari_melanoma.ui.widgets.clinical_fields import CaseForm
 
 UPDATE_MS = 1000  # interval in which the time since the last save is updated
 
@@ -43,25 +47,23 @@ class CaseDock(CaseControls):
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
         self.comparison = CaseComparison(self, napari_viewer, self.controller)
-        self.image_viewer = CaseImageViewer(napari_viewer, self, self.controller, self.tree, self.settings)
-        self.image_opener = self.image_viewer.opener
-        self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
+        self.images = CaseImages(napari_viewer, self, self.controller, self.tree, self.settings)
+        self.correction_saver = CaseCorrectionSaver(self.controller, self.images, self)
         self.predictor = CasePredictor(self.controller, self)
         self.report_writer = ReportWriter(self, self.status, self.icons, self.settings)
         self.lesion_sections = LesionSections(self, self.controller)
-        self.metadata_sync = CaseMetadataSync(self.controller, self)
         self.importer = CaseImporter(self, self.controller, self.settings)
         self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
-        self._status_timer = QTimer(self)
-        self._status_timer.setInterval(UPDATE_MS)
-        self._status_timer.timeout.connect(self._update_save_label)
-        self._status_timer.start()
+        timer = QTimer(self)
+        timer.timeout.connect(self._update_save_label)
+        timer.start(UPDATE_MS)
         self._connect()
         self._connect_forms()
         self._add_shortcuts()
         self._on_opened()
         self.deferred.start()
         self.destroyed.connect(self.connections.close)
+        self.destroyed.connect(partial(_remove_patient_data, id(self)))
 
     def _connect(self) -> None:
         for area in (self.welcome, self.drops):
@@ -71,9 +73,9 @@ class CaseDock(CaseControls):
         self.status.link_activated.connect(self._on_link)
         self.menu_button.menu().aboutToShow.connect(partial(self.importer.fill_menu, self.menu_button.menu()))
         self.status.cancelled.connect(self._on_cancelled)
-        self.image_viewer.opening.connect(self.comparison.leave)
-        self.image_opener.task_changed.connect(self._on_task_changed)
-        self.image_opener.progressed.connect(partial(self.status.progress, "analysing"))
+        self.images.opening.connect(self.comparison.leave)
+        self.images.task_changed.connect(self._on_task_changed)
+        self.images.progressed.connect(partial(self.status.progress, "analysing"))
         self.importer.started.connect(partial(self.status.begin, "importing", "Reading files ..."))
         self.importer.progressed.connect(partial(self.status.progress, "importing"))
         self.importer.finished.connect(partial(self.status.end, "importing"))
@@ -81,45 +83,52 @@ class CaseDock(CaseControls):
         self.controller.opened.connect(self._on_opened)
         self.controller.changed.connect(self._on_changed)
         self.controller.saver.saved.connect(self._on_saved)
-        self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
+        self.images.lesion_dock_opened.connect(self.guard.move_to_front)
         self.pictures.value_read.connect(self.tree.viewport().update)
-        for message in (self.editor.message, self.importer.message, self.image_viewer.message, self.controller.located):
+        for message in (self.editor.message, self.importer.message, self.images.message, self.controller.located):
             message.connect(self.status.show_message)
         self.report_button.clicked.connect(self._on_report)
         self.tray_button.clicked.connect(self._on_tray)
         self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
         self.predictor.started.connect(partial(self.status.begin, "predicting", "Classifying the lesions ..."))
-        self.predictor.changed.connect(self._on_predictions)
+        for show in (self._show_rows, self._show_details):
+            self.predictor.changed.connect(lambda show=show: show())
         self.predictor.progressed.connect(partial(self.status.progress, "predicting"))
         self.predictor.finished.connect(partial(self.status.end, "predicting"))
-        sources = (self.controller, self.image_opener, self.importer, self.guard, self.predictor, self.report_writer)
+        sources = (self.controller, self.images, self.importer, self.guard, self.predictor, self.report_writer)
         for source in (*sources, self.comparison, self.lesion_sections):
-            source.failed.connect(self._on_failed)
+            source.failed.connect(partial(show_failure, self.status))
+
+    @property
+    def _forms(self) -> tuple[CaseForm, ...]:
+        return (self.patient_form, *self.lesion_page.forms, self.image_page.form)
 
     def _connect_forms(self) -> None:
         editor = self.editor
         self.patient_form.edited.connect(editor.set_patient)
         self.patient_form.rejected.connect(editor.revert_patient)
-        for form in (*self.lesion_page.forms, self.image_page.form):
+        for form in self._forms[1:]:
             form.edited.connect(editor.set_part)
             form.rejected.connect(editor.revert_part)
-        for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
+        for form in self._forms:
             form.editing_finished.connect(self._on_editing_paused)
         self.lesion_page.body_map.site_chosen.connect(editor.set_site)
         self.lesion_page.body_map.lesion_chosen.connect(self._show_rows)
-        self.image_page.lesion_chosen.connect(self._on_lesion_chosen)
+        self.image_page.lesion_chosen.connect(lambda lesion: editor.move([self.tree.current_id], lesion))
         editor.lesion_added.connect(self._show_rows)
         self.tree.current_changed.connect(self._on_selected)
         self.tree.itemSelectionChanged.connect(self._show_actions)
         self.tree.moved.connect(editor.move)
         self.tree.removed.connect(editor.remove)
         self.tree.dropped.connect(self.importer.add_paths)
-        self.undo_button.clicked.connect(self._on_undo)
-        self.redo_button.clicked.connect(self._on_redo)
+        self.undo_button.clicked.connect(lambda checked=False: self._show_step("Undone", self.controller.undo()))
+        self.redo_button.clicked.connect(lambda checked=False: self._show_step("Redone", self.controller.redo()))
         self.add_lesion_button.clicked.connect(lambda checked=False: editor.add_lesion())
         self.add_image_button.clicked.connect(lambda checked=False: self.importer.choose_images())
-        self.remove_button.clicked.connect(self._on_remove)
-        self.open_button.clicked.connect(lambda checked=False: self.image_viewer.open_selected())
+        self.remove_button.clicked.connect(
+            lambda checked=False: editor.remove(self.tree.selected_images or [self.tree.current_id])
+        )
+        self.open_button.clicked.connect(lambda checked=False: self.images.open_selected())
 
     def _add_shortcuts(self) -> None:
         slots = {
@@ -147,20 +156,22 @@ class CaseDock(CaseControls):
                     self.status.show_briefly(f"{self.title.text()} is closed.")
                 self.title.setText("")
             self.welcome.set_recent(self.settings.recent)
-            self.image_viewer.on_case_changed()
+            self._share_patient_data()
+            self.images.on_case_changed()
             return
         self.settings.add_recent(store.folder)
         self.title.setText(store.folder.name)
         self.title.setToolTip(str(store.folder))
-        for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
+        for form in self._forms:
             form.clear_edits()  # errors belong to the previous case
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
-        self.image_viewer.on_case_changed()
+        self.images.on_case_changed()
 
     def _on_changed(self) -> None:
         case = self.controller.case
+        self._share_patient_data()
         if case is None:
             return
         self.pictures.set_images({image.path: image.is_slide for _, image in case.iterate_images()})
@@ -182,17 +193,15 @@ class CaseDock(CaseControls):
 
     def _show_details(self) -> None:
         """Show the page of the selected row."""
-        case, current, editable = self.controller.case, self.tree.current_id, self.controller.is_editable
-        if case is None:
+        case, store = self.controller.case, self.controller.store
+        current, editable = self.tree.current_id, self.controller.is_editable
+        if case is None or store is None:
             return
         lesion = next((part for part in case.lesions if part.id == current), None)
         lesion_and_image = next((pair for pair in case.iterate_images() if pair[1].id == current), None)
         self.lesion_sections.show_lesion(lesion)
         if lesion is not None:
-            self.show_lesion(case, lesion, editable)
-            store = self.controller.store
-            others = "" if store is None else formatting.describe_other_findings(lesion, store.folder)
-            self.lesion_page.show_other_findings(others)
+            self.choice.set_needed("Risk", self.lesion_page.show_lesion(case, lesion, store.folder, editable))
             self.predictor.show_prediction(self.lesion_page, current)
         self.comparison.show_lesion(lesion)
         if lesion_and_image is not None:
@@ -212,39 +221,55 @@ class CaseDock(CaseControls):
         self.update_predict_button(self.predictor.unavailable_reason)
         self.update_actions(
             self.controller.is_editable,
-            len(self.image_viewer.selected_images),
+            len(self.images.selected_images),
             is_part,
             history.undo_text,
             history.redo_text,
         )
 
-    def _on_predictions(self) -> None:
-        self._show_rows()
-        self._show_details()
-
     def _on_editing_paused(self) -> None:
         if self.controller.history is not None:
             self.controller.history.end_step()
 
-    def _on_lesion_chosen(self, lesion: str) -> None:
-        self.editor.move([self.tree.current_id], lesion)
-
-    def _on_remove(self) -> None:
-        self.editor.remove(self.tree.selected_images or [self.tree.current_id])
-
-    def _on_undo(self) -> None:
-        step = self.controller.undo()
+    def _show_step(self, verb: str, step: str) -> None:
         if step:
-            self.status.show_briefly(f"Undone: {step}.")
+            self.status.show_briefly(f"{verb}: {step}.")
 
-    def _on_redo(self) -> None:
-        step = self.controller.redo()
-        if step:
-            self.status.show_briefly(f"Redone: {step}.")
+    def _share_patient_data(self) -> None:
+        """Provide the patient data of the case, which are known before a diagnosis, to all docks."""
+        case, store = self.controller.case, self.controller.store
+        if case is None or store is None:
+            case_rows().set_rows(id(self), "", {})
+        else:
+            rows = {image.path: collect_prior_metadata(case, part) for part, image in case.iterate_images()}
+            case_rows().set_rows(id(self), case.patient.patient_id or store.folder.name, rows)
 
     def _on_saved(self) -> None:
-        self.notice.set_text(format_notice(self.controller, self.icons.link))
+        self.notice.set_text(self._describe_problem())
         self._update_save_label()
+
+    def _describe_problem(self) -> str:
+        """Return the most important problem of the case file as rich text, or ""."""
+        store, case, link = self.controller.store, self.controller.case, self.icons.link
+        error = self.controller.saver.error
+        if store is None or case is None:
+            return ""
+        reopen = link("again", "Reopen the case")
+        if isinstance(error, CaseChanged) and not store.folder.is_dir():
+            text = f"Your changes are not saved: {html.escape(str(error))}"
+            return f"{text} You can also {link('over', 'create the folder again')} with your changes."
+        if isinstance(error, CaseChanged):
+            text = "Your changes are not saved: another program changed the case since it was opened."
+            return f"{text} {reopen} to discard your changes, or {link('over', 'overwrite it with yours')}."
+        if error is not None:
+            return f"{html.escape(str(error))} {link('save', 'Try again')}."
+        if store.read_only:
+            return f"Read-only: {html.escape(store.read_only)} {reopen}."
+        missing = [image.path.name for _, image in case.iterate_images() if image.id in store.missing]
+        if missing:
+            names, count = html.escape(format_names(missing)), format_count(len(missing), "image")
+            return f"{count} not found: {names}. All data are kept; {link('locate', 'locate folder')}."
+        return ""
 
     def _update_save_label(self) -> None:
         store = self.controller.store
@@ -256,8 +281,9 @@ class CaseDock(CaseControls):
             text = "Saving ..."
         else:
             saved_at = self.controller.saver.saved_at
-            ago = f" {formatting.format_saved_ago(time.time() - saved_at)}" if saved_at else ""
-            text = f"Saved{ago} in {store.folder.name}/case.json"
+            seconds = time.time() - saved_at
+            ago = "just now" if seconds < 1 else f"{seconds:.0f} s ago" if seconds < 60 else format_time_ago(seconds)
+            text = f"Saved {f'{ago} ' if saved_at else ''}in {store.folder.name}/case.json"
         if self.save_label.text() != text:
             self.save_label.setText(text)
             self.save_label.setToolTip(text)
@@ -277,9 +303,10 @@ class CaseDock(CaseControls):
 
     def _on_task_changed(self, task: str) -> None:
         """Show the task of the Lesion dock here, since its own status line may be hidden."""
-        for other in ("opening", "analysing"):
-            if other != task:
-                self.status.end(other)
+        if task != "opening":
+            self.status.end("opening")
+        if task != "analysing":
+            self.status.end("analysing")
         if task == "opening":
             self.status.begin("opening", "Opening ...")
         elif task == "analysing":
@@ -301,7 +328,7 @@ class CaseDock(CaseControls):
         """Show the images of the case in the Tray, once its edits are saved; the Tray is not imported before."""
         store = self.controller.store
         if store is not None:
-            tray: Any = show_dock(self.image_opener.viewer, "Tray")
+            tray: Any = show_dock(self.images.viewer, "Tray")
             self.controller.saver.run_when_saved(partial(tray.open, [store.folder]), "tray")
 
     def _on_cancelled(self, task: str) -> None:
@@ -310,12 +337,30 @@ class CaseDock(CaseControls):
         elif task == "predicting":
             self.predictor.cancel()
         elif task == "analysing":
-            self.image_opener.cancel()
+            self.images.cancel()
         elif task == "comparing":
             self.comparison.cancel()
 
-    def _on_failed(self, error: Exception) -> None:
-        show_failure(self.status, error)
+
+# Data known before a diagnosis: later findings would reveal the class to a classifier
+PRIOR_PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+PRIOR_LESION_FIELDS = (
+    *("site", "sub_site", "laterality", "diameter_1_mm", "diameter_2_mm"),
+    *("itch", "hurt", "bleed", "elevation"),
+)
+
+
+def collect_prior_metadata(case: Case, lesion: CaseLesion | None) -> dict[str, str]:
+    """Return the patient data of a lesion that are known before a diagnosis, by column of the harmonized table."""
+    row = {name: case.patient.cell(name) for name in PRIOR_PATIENT_FIELDS}
+    row |= {} if lesion is None else {name: lesion.cell(name) for name in PRIOR_LESION_FIELDS}
+    return {name: text for name, text in row.items() if text}
+
+
+def _remove_patient_data(source_id: int, _: object = None) -> None:
+    """Remove the patient data of a closed Case dock."""
+    with suppress(RuntimeError):  # at exit Qt may delete its part of the object before the dock
+        case_rows().set_rows(source_id, "", {})
 
 
 def _find_slide_results(root: Path, paths: Sequence[Path]) -> list[Path]:

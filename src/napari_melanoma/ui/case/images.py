@@ -1,4 +1,4 @@
-"""Open the images of a case in the viewer, with their stored analyses."""
+"""Open the images of a case with their stored analyses, and save corrections and results in the case folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.case.model import set_correction, set_image
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
@@ -25,6 +26,7 @@ from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographS
 from napari_melanoma.ui.viewer.slide_layers import close_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,36 +36,49 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.case.model import CaseCorrection, CaseImage, CaseResult
+    from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult
     from napari_melanoma.case.store import CaseStore
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.job import JobFunction
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]
 """The identity of a photograph with its analysis, with only its corrected mask, or with None if nothing is stored."""
 RAISE_MS = 50  # delay after the Lesion dock was opened
 MAX_REOPENED = 8  # images that are reopened with their case
+SAVE_DELAY_MS = 700
+ResultState = tuple[object, ...]  # see ``_result_state``
 
 
-class CaseImageOpener(LesionDockLink):
-    """Opens photographs one after the other, with the Lesion dock; ``task_changed``: the current task, or ""."""
+class CaseImages(LesionDockLink):
+    """Opens images of the case: photographs one after the other with the Lesion dock, slides in the Slide dock.
 
+    ``task_changed``: the current task, or "".
+    """
+
+    opening = Signal()
+    message = Signal(str)
     lesion_dock_opened = Signal()
     task_changed = Signal(str)
     progressed = Signal(object)  # Progress
-    slide_found = Signal(object)  # Path
     analyzed = Signal(str, object)  # id of the image in the case, PhotographSession
     explained = Signal(str, object)  # the same, for a new heatmap
     failed = Signal(object)  # Exception
 
-    def __init__(self, viewer: Viewer, dock: QWidget, find: Callable[[Path], CaseImage | None]) -> None:
+    def __init__(
+        self, viewer: Viewer, dock: QWidget, controller: CaseController, tree: CaseTree, settings: CaseSettings
+    ) -> None:
         super().__init__(viewer, dock)
-        self._find = find
+        self._controller, self._tree, self._settings = controller, tree, settings
+        self._store: CaseStore | None = None  # the case of the open images
+        self._paths: list[Path] = []  # photographs that were opened from it
+        self._slides: list[Path] = []  # slides that are closed with it
         self._queue: list[Path] = []
         self._current_path = Path()
         self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
@@ -71,31 +86,100 @@ class CaseImageOpener(LesionDockLink):
         self._looked_up: set[str] = set()  # identities of photographs whose stored analysis was requested
         self._unanalyzed: set[str] = set()  # photographs without stored analysis; a failed one is not tried again
         self.restored: set[str] = set()  # photographs whose analysis was read from the case
-        self._raise_timer = QTimer(self)
-        self._raise_timer.setSingleShot(True)
-        self._raise_timer.timeout.connect(self._raise_dock)
         self._image_reader = LatestJobQueue(self)
         self._image_reader.succeeded.connect(self._on_read)
         self._image_reader.failed.connect(self._on_failed)
         self._store_reader = LatestJobQueue(self)
         self._store_reader.succeeded.connect(self._on_stored)
         self._store_reader.failed.connect(self.failed)
+        self.changed.connect(self._save_open_images)
+        tree.opened.connect(lambda image: self.open([image]))
 
-    def open(self, images: list[CaseImage]) -> None:
-        """Open images; the last one is shown."""
-        previous_dock = self.connected_dock
-        self.open_lesion_dock()
-        if previous_dock is not self.connected_dock:
-            self._raise_timer.start(RAISE_MS)
-        self._queue = [image.path for image in images]
-        self.task_changed.emit("opening")
-        self._open_next()
+    @property
+    def selected_images(self) -> list[str]:
+        """Ids of the selected images, or of the images of the selected lesion."""
+        case, current = self._controller.case, self._tree.current_id
+        lesions = () if case is None else (lesion for lesion in case.lesions if lesion.id == current)
+        return self._tree.selected_images or [image.id for lesion in lesions for image in lesion.images]
+
+    def open_selected(self) -> None:
+        """Open the selected images; the first one is shown."""
+        self.open(self.selected_images[::-1])
+
+    def open(self, ids: list[str]) -> None:
+        """Open images by their ids and show the last one; report a missing file."""
+        self.opening.emit()
+        images = sorted((image for image in self._list_images() if image.id in ids), key=lambda one: ids.index(one.id))
+        missing = [image for image in images if not image.path.is_file()]
+        if missing:
+            self.message.emit(f"{missing[0].path.name} was not found at {missing[0].path}.")
+        paths = [image.path for image in images if not image.is_slide and image not in missing]
+        if paths:
+            self._paths += [path for path in paths if path not in self._paths]
+            previous_dock = self.connected_dock
+            self.open_lesion_dock()
+            if previous_dock is not self.connected_dock:
+                QTimer.singleShot(RAISE_MS, self._raise_dock)
+            self._queue = paths
+            self.task_changed.emit("opening")
+            self._open_next()
+        for image in images:
+            if image.is_slide and image not in missing:
+                self._show_slide(image.path)
+
+    def on_case_changed(self) -> None:
+        """Close the images of the previous case, and reopen those that were open in this case.
+
+        If the same case is reopened, its images are opened again, because other users may have changed their masks.
+        Corrections that could not be saved before, for example while another window had the case open, are saved now.
+        """
+        store, previous, paths = self._controller.store, self._paths, {image.path for image in self._list_images()}
+        shown = [] if store is None else self._settings.get_open_images(store.folder)
+        is_read_again = store is not self._store
+        if self._store is not None and (store is None or store.folder != self._store.folder):
+            slides, self._slides = self._slides, []
+            close_slides(self.viewer, slides)  # else a slide of another patient would stay open
+        self._store = store
+        self._close([path for path in previous if is_read_again or path not in paths])
+        self._paths = []
+        if store is not None:
+            self.open([image for image in shown if image not in store.missing][-MAX_REOPENED:])
+            self._paths += [path for path in previous if path not in self._paths and path in paths]
+            for path in previous:  # that stayed open because of unsaved corrections
+                layer = self.find_image(path)
+                session = None if layer is None else self.find_session(photographs.get_identity(layer))
+                if session is not None:
+                    self._on_changed(session)
+
+    def _list_images(self) -> list[CaseImage]:
+        case = self._controller.case
+        return [] if case is None else [image for _, image in case.iterate_images()]
+
+    def _find(self, path: Path | None) -> CaseImage | None:
+        return next((image for image in self._list_images() if image.path == path), None)
+
+    def _show_slide(self, path: Path) -> None:
+        """Open a slide in the Slide dock, or show it if it is open."""
+        self._slides.append(path)
+        dock = show_dock(self.viewer, "Slide")
+        assert isinstance(dock, SlideDock)
+        dock.show_file(path)
+
+    def _save_open_images(self) -> None:
+        """Store which images are open; the image in view is the last."""
+        store, dock = self._controller.store, self.connected_dock
+        if store is None:
+            return
+        open_images = [image for image in self._list_images() if self.is_open_or_queued(image.path)]
+        shown = None if dock is None else dock.picker.session
+        open_images.sort(key=lambda image: shown is not None and shown.path == image.path)
+        self._settings.set_open_images(store.folder, [image.id for image in open_images])
 
     def is_open_or_queued(self, path: Path) -> bool:
         """Return whether a photograph is open or queued."""
         return path in self._queue or self.find_image(path) is not None
 
-    def close(self, paths: list[Path]) -> None:
+    def _close(self, paths: list[Path]) -> None:
         """Close photographs with their layers, unless they have unsaved changes."""
         for path in paths:
             image = self.find_image(path)
@@ -107,14 +191,6 @@ class CaseImageOpener(LesionDockLink):
                 self._looked_up.discard(identity)
                 for layer in reversed(photographs.find_layers(self.viewer, image)):
                     self.viewer.layers.remove(layer)
-
-    def report_remaining(self, paths: list[Path]) -> None:
-        """Emit ``analyzed`` again for photographs that stayed open because of unsaved corrections."""
-        for path in paths:
-            image = self.find_image(path)
-            session = None if image is None else self.find_session(photographs.get_identity(image))
-            if session is not None:
-                self._on_changed(session)
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
         """Connect the signals of a Lesion dock; called once for each."""
@@ -160,7 +236,6 @@ class CaseImageOpener(LesionDockLink):
         self._update_task()
 
     def _start_reading(self, path: Path) -> Callable[[RunContext], LoadedLayers]:
-        """Create the job that reads a photograph."""
         self._current_path = path
         return partial(read_photograph_layers, path, accept_damaged=True if path in self._accepted else None)
 
@@ -175,7 +250,6 @@ class CaseImageOpener(LesionDockLink):
         self._open_next()
 
     def _open_damaged(self, path: Path) -> None:
-        """Open a damaged photograph."""
         self._accepted.add(path)
         self._queue.append(path)
         self._update_task()
@@ -189,7 +263,7 @@ class CaseImageOpener(LesionDockLink):
             return
         if any(attributes["metadata"][METADATA_KEY].get("role") == "slide" for _, attributes, _ in layers):
             self._queue.remove(path)
-            self.slide_found.emit(path)
+            self._show_slide(path)
             self._open_next()
             return
         image = self._find(path)
@@ -256,7 +330,7 @@ class CaseImageOpener(LesionDockLink):
     def _on_changed(self, session: PhotographSession) -> None:
         """Report an analysis, after applying a stored corrected mask."""
         dock, lesion = self.connected_dock, session.lesion
-        image = None if session.path is None or not session.is_open else self._find(session.path)
+        image = self._find(session.path) if session.is_open else None
         if image is None or dock is None or lesion is None:
             return
         mask = self._masks.pop(session.identity, None)
@@ -271,9 +345,134 @@ class CaseImageOpener(LesionDockLink):
 
     def _on_heatmap(self, session: PhotographSession) -> None:
         """Report a new heatmap of a photograph of the case."""
-        image = None if session.path is None else self._find(session.path)
+        image = self._find(session.path)
         if image is not None:
             self.explained.emit(image.id, session)
+
+
+class CaseCorrectionSaver(QObject):
+    """Saves masks and results through the Lesion dock's queue, so that they match the viewer."""
+
+    def __init__(self, controller: CaseController, images: CaseImages, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._images = images
+        self._pending: dict[PhotographSession, str] = {}  # with the id of the image
+        self._saved_states: dict[str, ResultState] = {}
+        self._in_sync: set[str] = set()  # photographs whose mask in the viewer has matched the saved correction
+        self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
+        self._save_timer.timeout.connect(self._save_pending)
+        images.analyzed.connect(self._on_analyzed)
+        images.explained.connect(self._save_heatmap)
+        controller.saver.corrections = self
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether all corrections are in the case folder."""
+        lesion = self._images.connected_dock
+        return tasks.is_idle(self) and (lesion is None or tasks.is_idle(lesion.controller))
+
+    def flush(self) -> None:
+        """Save at once, without delay."""
+        lesion = self._images.connected_dock
+        if lesion is not None:
+            lesion.controller.watcher.flush()
+        self._save_timer.flush()
+
+    def _on_analyzed(self, image_id: str, session: PhotographSession) -> None:
+        if self._controller.is_editable:
+            self._pending[session] = image_id
+            self._save_timer.start()
+
+    def _save_pending(self) -> None:
+        pending, self._pending = self._pending, {}
+        for session, image_id in pending.items():
+            self._save_analysis(session, image_id)
+
+    def _save_analysis(self, session: PhotographSession, image_id: str) -> None:
+        """Save an analysis, unless it is saved already, or the case has a correction that is not in the viewer yet."""
+        dock, image = self._images.connected_dock, _find_image(self._controller.case, image_id)
+        lesion, identity = session.lesion, session.identity
+        if dock is None or image is None or lesion is None or not self._controller.is_editable:
+            return
+        correction, state = image.correction, _result_state(lesion)
+        is_same = (correction.digest if correction else "") == (lesion.mask_digest if lesion.corrected else "")
+        if is_same:
+            self._in_sync.add(identity)
+        elif correction is not None and not lesion.corrected and identity not in self._in_sync:
+            return  # the correction could not be read or is not shown yet; the user has not undone it
+        if is_same and identity in self._images.restored:
+            self._images.restored.discard(identity)
+            self._saved_states[identity] = state
+        if self._saved_states.get(identity) != state:
+            on_saved = partial(self._on_saved, session, image_id, state)
+            dock.controller.submit_save("case", session, partial(self._prepare, image_id), on_saved)
+            return
+        if lesion.unsaved:
+            dock.controller.submit_save("case", session, lambda lesion: lambda run: None, lambda done: None)
+        self._save_heatmap(image_id, session)
+
+    def _save_heatmap(self, image_id: str, session: PhotographSession) -> None:
+        """Save the visible heatmap if its analysis is saved; otherwise the heatmap is saved after the analysis."""
+        dock = self._images.connected_dock
+        if dock is not None and self._controller.is_editable:
+            prepare = partial(self._prepare_heatmap, image_id, session)
+            dock.controller.submit_save("heatmap", session, prepare, lambda done: None)
+
+    def _prepare_heatmap(self, image_id: str, session: PhotographSession, lesion: AnalyzedLesion) -> JobFunction | None:
+        from napari_melanoma.case.results import save_case_explanation
+
+        dock, store = self._images.connected_dock, self._controller.store
+        image = _find_image(self._controller.case, image_id)
+        is_saved = not lesion.unsaved and self._saved_states.get(session.identity) == _result_state(lesion)
+        if dock is None or store is None or image is None or not is_saved:
+            return None
+        result = dock.predictions.add_prediction(session, lesion)
+        return None if result.heatmap is None else lambda run: save_case_explanation(store, image, result)
+
+    def _prepare(self, image_id: str, lesion: AnalyzedLesion) -> JobFunction | None:
+        store, case, result = self._controller.store, self._controller.case, lesion.result
+        if store is None or case is None or _find_image(case, image_id) is None:
+            return None
+        return lambda run: _save_result(store, case, image_id, result)
+
+    def _on_saved(self, session: PhotographSession, image_id: str, state: ResultState, saved: Case) -> None:
+        case, new = self._controller.case, saved.find_image(image_id)
+        current = _find_image(case, image_id)
+        if case is None or current is None or current.path != new.path:
+            return
+        self._saved_states[session.identity] = state
+        self._in_sync.add(session.identity)
+        digests = ("", new.correction.digest if new.correction else "")
+        results = tuple(result for result in new.results if result.correction in digests)
+        layer = self._images.find_image(current.path)
+        ruler_size = None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("ruler")  # set by the user
+        scale = {} if ruler_size is None else {"mpp_x": ruler_size.x_um, "mpp_y": ruler_size.y_um}
+        self._controller.amend(
+            set_correction(set_image(case, image_id, results=results, **scale), image_id, new.correction)
+        )
+        self._save_heatmap(image_id, session)
+
+
+def _result_state(lesion: AnalyzedLesion) -> ResultState:
+    """Return the values that decide whether a result must be saved again."""
+    result = lesion.result
+    size = result.photograph.pixel_size
+    return lesion.mask_digest, lesion.corrected, result.model.fingerprint, result.options.model_dump_json(), size
+
+
+def _find_image(case: Case | None, image_id: str) -> CaseImage | None:
+    """Find an image of a case; None if it was removed."""
+    images = () if case is None else case.iterate_images()
+    return next((image for _, image in images if image.id == image_id), None)
+
+
+def _save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
+    """Write a result, and remove a correction that was undone."""
+    from napari_melanoma.case.results import save_result
+
+    saved = save_result(store, case, image_id, result)
+    return saved if result.corrected else set_correction(saved, image_id, None)
 
 
 def _read_stored_analysis(
@@ -355,108 +554,3 @@ def _to_probability(picture: object) -> NDArray[np.float32]:
     import numpy as np
 
     return np.asarray(picture, np.float32) / np.float32(255)
-
-
-class CaseImageViewer(QObject):
-    """Opens images of the case in the viewer."""
-
-    opening = Signal()
-    message = Signal(str)
-
-    def __init__(
-        self, viewer: Viewer, dock: QWidget, controller: CaseController, tree: CaseTree, settings: CaseSettings
-    ) -> None:
-        super().__init__(dock)
-        self._controller = controller
-        self._tree = tree
-        self._settings = settings
-        self._paths: list[Path] = []
-        self._slides: list[Path] = []
-        self._store: CaseStore | None = None  # the case of the open images
-        self.opener = CaseImageOpener(viewer, dock, self._find_image)
-        self.opener.changed.connect(self._save_open_images)
-        self.opener.slide_found.connect(self._show_slide)
-        tree.opened.connect(self._on_image_activated)
-
-    @property
-    def selected_images(self) -> list[str]:
-        """Ids of the selected images, or of the images of the selected lesion."""
-        case, current = self._controller.case, self._tree.current_id
-        lesions = () if case is None else (lesion for lesion in case.lesions if lesion.id == current)
-        return self._tree.selected_images or [image.id for lesion in lesions for image in lesion.images]
-
-    def open_selected(self) -> None:
-        """Open the selected images; the first one is shown."""
-        self.open(self.selected_images[::-1])
-
-    def on_case_changed(self) -> None:
-        """Close the images of the previous case, and reopen those that were open in this case.
-
-        If the same case is reopened, its images are opened again, because other users may have changed their masks.
-        Corrections that could not be saved before, for example while another window had the case open, are saved now.
-        """
-        store, previous = self._controller.store, self._paths
-        shown = [] if store is None else self._settings.get_open_images(store.folder)
-        is_read_again = store is not self._store
-        if self._store is not None and (store is None or store.folder != self._store.folder):
-            slides, self._slides = self._slides, []
-            close_slides(self.opener.viewer, slides)  # else a slide of another patient would stay open
-        self._store = store
-        self.opener.close([path for path in previous if is_read_again or self._find_image(path) is None])
-        self._paths = []
-        if store is not None:
-            self.open([image for image in shown if image not in store.missing][-MAX_REOPENED:])
-            self._paths += [path for path in previous if path not in self._paths and self._find_image(path) is not None]
-            self.opener.report_remaining(previous)
-
-    def open(self, ids: list[str]) -> None:
-        """Open images by their ids and show the last one; report a missing file."""
-        self.opening.emit()
-        case = self._controller.case
-        images = [] if case is None else [image for _, image in case.iterate_images() if image.id in ids]
-        images.sort(key=lambda image: ids.index(image.id))
-        missing = [image for image in images if not image.path.is_file()]
-        slides = [image for image in images if image.is_slide and image not in missing]
-        if missing:
-            self.message.emit(f"{missing[0].path.name} was not found at {missing[0].path}.")
-        usable = [image for image in images if image not in missing and image not in slides]
-        if usable:
-            self._paths += [image.path for image in usable if image.path not in self._paths]
-            self.opener.open(usable)
-        for slide in slides:
-            self._show_slide(slide.path)
-
-    def add_slide(self, path: Path) -> None:
-        """Register an open slide of the case, which is closed with it."""
-        self._slides.append(path)
-
-    def _show_slide(self, path: Path) -> None:
-        self.add_slide(path)
-        show_slide(self.opener.viewer, path)
-
-    def _on_image_activated(self, image: str) -> None:
-        self.open([image])
-
-    def _find_image(self, path: Path) -> CaseImage | None:
-        case = self._controller.case
-        images = () if case is None else (image for _, image in case.iterate_images())
-        return next((image for image in images if image.path == path), None)
-
-    def _save_open_images(self) -> None:
-        """Store which images are open; the image in view is the last."""
-        case, store = self._controller.case, self._controller.store
-        if case is None or store is None:
-            return
-        images = [image for _, image in case.iterate_images()]
-        open_images = [image for image in images if self.opener.is_open_or_queued(image.path)]
-        dock = self.opener.connected_dock
-        shown = None if dock is None else dock.picker.session
-        open_images.sort(key=lambda image: shown is not None and shown.path == image.path)
-        self._settings.set_open_images(store.folder, [image.id for image in open_images])
-
-
-def show_slide(viewer: Viewer, path: Path) -> None:
-    """Open a slide in the Slide dock, or show it if it is open."""
-    dock = show_dock(viewer, "Slide")
-    assert isinstance(dock, SlideDock)
-    dock.show_file(path)

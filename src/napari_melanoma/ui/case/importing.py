@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox
 
 from napari_melanoma.case.image_assignment import file_images
 from napari_melanoma.case.model import Case
@@ -20,11 +20,11 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.case.controls import RECENT_LINK
 from napari_melanoma.ui.widgets.dialogs import choose_folder
-from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.case.image_assignment import Note
-    from napari_melanoma.case.importing import CollectedPatient, CollectedPatients
+    from napari_melanoma.case.importing import CollectedPatient
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.table_mapping import TableMapping
     from napari_melanoma.ui.case.controller import CaseController, CaseSettings
@@ -40,6 +40,21 @@ SAMPLE_NAMES = (
     "forearm_right_2_macro",
     "cheek_3_dermoscopy",
 )
+ENTRIES = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
+
+
+@dataclass(frozen=True)
+class CaseImportRequest:
+    """Sources of an import: image files, folders, tables or DICOM files.
+
+    ``lesion``: id of the target lesion; empty to assign the images by their names. ``mapping_requested``: whether the
+    user was already asked for the mapping of a table.
+    """
+
+    paths: tuple[Path, ...]
+    lesion: str = ""
+    mapping: TableMapping | None = None
+    mapping_requested: bool = False
 
 
 class CaseImporter(QObject):
@@ -54,19 +69,15 @@ class CaseImporter(QObject):
 
     def __init__(self, dock: CaseControls, controller: CaseController, settings: CaseSettings) -> None:
         super().__init__(dock)
-        self._dock = dock
-        self._controller = controller
-        self._settings = settings
-        self._notes: tuple[tuple[str, str], ...] = ()
+        self._dock, self._controller, self._settings = dock, controller, settings
+        self._notes: tuple[Note, ...] = ()
         self._opened_message = ""
         self._pending_case: Case | None = None  # a new case whose folder may not be writable
-        self._sample_job: BackgroundJob | None = None
-        self.collector = CaseImageCollector(dock)
-        self.collector.started.connect(self.started)
-        self.collector.progressed.connect(self.progressed)
-        self.collector.finished.connect(self.finished)
-        self.collector.failed.connect(self.failed)
-        self.collector.collected.connect(self._on_collected)
+        self._jobs = LatestJobQueue(self)  # of functions that return what to do with their result
+        self._jobs.progressed.connect(self.progressed)
+        self._jobs.succeeded.connect(lambda show: show())
+        self._jobs.failed.connect(self.failed)
+        self._jobs.idle.connect(self.finished)
         controller.opened.connect(self._on_opened)
         controller.failed.connect(self._on_create_failed)
 
@@ -75,46 +86,44 @@ class CaseImporter(QObject):
 
         ``lesion``: id of the lesion on which they were dropped; empty if none.
         """
+        store, is_editable = self._controller.store, self._controller.is_editable
         case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
-        store = self._controller.store
         folder = case.parent if case is not None and case.name == CASE else case
-        is_open_case = (
-            store is not None
-            and self._controller.is_editable
-            and folder is not None
-            and folder.absolute() == store.folder
-        )
-        if case is not None and not is_open_case:
+        is_own_folder = folder is not None and store is not None and is_editable and folder.absolute() == store.folder
+        if case is not None and not is_own_folder:
             self._controller.open(case)
-        elif store is not None and not self._controller.is_editable:
+        elif store is not None and not is_editable:
             self.message.emit(f"Nothing was added: {self._controller.read_only}")
         else:
-            patient = "" if self._controller.case is None else self._controller.case.patient.patient_id
-            sources = (folder,) if is_open_case and folder is not None else tuple(paths)
-            self.collector.start(CaseImportRequest(sources, lesion, patient))
+            sources = (folder,) if folder is not None else tuple(paths)
+            self.collect(CaseImportRequest(sources, lesion))
+
+    def collect(self, request: CaseImportRequest) -> None:
+        """Read the sources of an import, which replaces one that is running."""
+        self._jobs.cancel()
+        self.started.emit()
+        self._jobs.submit("collect", lambda: partial(self._collect, request))
 
     def cancel(self) -> None:
         """Stop reading files."""
-        self.collector.cancel()
-        if self._sample_job is not None:
-            self._sample_job.cancel()
+        self._jobs.cancel()
 
     def follow_link(self, link: str) -> None:
         """Perform the action of a link."""
         if link.startswith(RECENT_LINK):
             self._controller.open(Path(link.removeprefix(RECENT_LINK)))
             return
-        choose = self._choose_folder
+        choose, controller = self._choose_folder, self._controller
         slots: dict[str, Callable[[], None]] = {
             "folder": partial(choose, "Folder of one patient's images", lambda path: self.add_paths([path])),
-            "open": partial(choose, "Folder of a case", self._controller.open),
-            "new": partial(choose, "Folder for a new case", self._controller.create),
-            "locate": partial(choose, "Folder of the missing images", self._controller.locate_images),
+            "open": partial(choose, "Folder of a case", controller.open),
+            "new": partial(choose, "Folder for a new case", controller.create),
+            "locate": partial(choose, "Folder of the missing images", controller.locate_images),
             "sample": partial(choose, "Folder for the sample case", self._create_sample),
             "show": self._show_folder,
             "notes": self._show_notes,
             "values": self._show_values,
-            "close": self._controller.close,
+            "close": controller.close,
         }
         if link in slots:
             slots[link]()
@@ -131,26 +140,17 @@ class CaseImporter(QObject):
     def fill_menu(self, menu: QMenu) -> None:
         """Fill the menu with the current entries."""
         menu.clear()
-        entries = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
-        if self._controller.case is not None and self._controller.case.imports:
-            entries["values"] = "Values read from files ..."
-        entries |= {"show": "Show the case folder", "close": "Close the case"}
-        for link, text in entries.items():
-            menu.addAction(text).triggered.connect(partial(self._on_entry, link))
-        recent = [
-            path
-            for path in self._settings.recent
-            if self._controller.store is None or path != self._controller.store.folder
-        ]
+        case, store = self._controller.case, self._controller.store
+        entries = ENTRIES | ({"values": "Values read from files ..."} if case is not None and case.imports else {})
+        for link, text in {**entries, "show": "Show the case folder", "close": "Close the case"}.items():
+            menu.addAction(text).triggered.connect(lambda checked=False, link=link: self.follow_link(link))
+        recent = [path for path in self._settings.recent if store is None or path != store.folder]
         if recent:
             menu.addSection("Recent")
         for path in recent:
             action = menu.addAction(path.name)
             action.setToolTip(str(path))
-            action.triggered.connect(partial(self._on_entry, f"{RECENT_LINK}{path}"))
-
-    def _on_entry(self, link: str, checked: bool = False) -> None:
-        self.follow_link(link)
+            action.triggered.connect(lambda checked=False, path=path: self.follow_link(f"{RECENT_LINK}{path}"))
 
     def _choose_folder(self, title: str, on_chosen: Callable[[Path], object]) -> None:
         choose_folder(self._dock, "case_folder_dialog", title, self._settings.default_folder, on_chosen)
@@ -158,38 +158,102 @@ class CaseImporter(QObject):
     def _create_sample(self, parent: Path) -> None:
         """Create the sample in a new folder, and add it."""
         folder = parent / SAMPLE_FOLDER
+
+        def create(run: RunContext) -> Callable[[], None]:
+            write_sample(folder, run)
+            return lambda: self.add_paths([folder])
+
         if (folder / CASE).is_file():
             self._controller.open(folder)
             return
-        job = self._sample_job = BackgroundJob(partial(write_sample, folder))
-        job.progressed.connect(self.progressed)
-        job.succeeded.connect(self._on_sample_created)
-        job.failed.connect(self.failed)
-        job.finished.connect(self._on_sample_finished)
         self.started.emit()
-        job.start(self)
+        self._jobs.submit("sample", lambda: create)
 
-    def _on_sample_created(self, folder: Path) -> None:
-        self.add_paths([folder])
+    def _collect(self, request: CaseImportRequest, run: RunContext) -> Callable[[], None]:
+        """Collect the patients in a thread, unless the mapping of a table is needed first."""
+        from napari_melanoma.case.importing import collect_patients
+        from napari_melanoma.core.errors import InputError
 
-    def _on_sample_finished(self) -> None:
-        self._sample_job = None
-        if tasks.is_idle(self.collector):
-            self.finished.emit()
+        table = None if request.mapping_requested else _find_unmapped_table(request.paths, run)
+        if table is not None:
+            return partial(self._open_mapping_dialog, request, table)
+        try:
+            collected = collect_patients(request.paths, mapping=request.mapping, run=run)
+        except InputError as error:
+            if request.mapping is None:
+                raise
+            text = f"{error} No image of the table was found next to it, in a folder 'images', or at its paths."
+            raise InputError(text) from error
+        return partial(self._choose_patient, request, collected.patients, collected.notes)
 
-    def _on_collected(self, imported: CaseImportResult) -> None:
-        """Add the images to the open case, or create a case from them."""
-        self._notes = (*imported.patient.notes, *imported.notes)
+    def _open_mapping_dialog(self, request: CaseImportRequest, table: Path) -> None:
+        """Ask for the mapping of a table, and collect again."""
+        from napari_melanoma.ui.table_mapping import MappingDialog
+
+        mapped = replace(request, mapping_requested=True)
+        dialog = MappingDialog(table, self._dock.window(), request.mapping)
+        dialog.mapping_chosen.connect(lambda mapping: self.collect(replace(mapped, mapping=mapping)))
+        dialog.rejected.connect(partial(self.collect, mapped))
+        dialog.open()
+
+    def _choose_patient(
+        self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
+    ) -> None:
+        """Add the images of the patient of the case, else of the only patient, else of one that the user chooses."""
         case = self._controller.case
-        if case is not None and self._controller.store is not None:
-            self._add(imported, case)
+        patient_id = "" if case is None else case.patient.patient_id
+        matching = [one for one in patients if patient_id and one.case.patient.patient_id == patient_id] or patients
+        if len(matching) == 1:
+            self._add(request, matching[0], notes)
             return
-        new_case, paths = imported.patient.case, imported.request.paths
-        if len(paths) == 1 and paths[0].is_dir() and not imported.several_patients:
-            self._pending_case = new_case
-            self._create(new_case, paths[0])
-        else:
-            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
+        choices = {}
+        for number, patient in enumerate(patients, 1):
+            count, lesions = format_count(len(patient.images), "image"), len(patient.case.lesions)
+            details = f"{count}, {format_count(lesions, 'lesion')}" if lesions else count
+            choices[f"{number}. {patient.name or 'images without patient'}: {details}"] = patient
+        dialog = QInputDialog(self._dock.window())
+        dialog.setObjectName("patient_dialog")
+        dialog.setWindowTitle("Which patient?")
+        text = f"These files contain {len(patients)} patients, but a case has only one. Select the patient."
+        dialog.setLabelText(text)
+        dialog.setComboBoxItems(list(choices))
+        dialog.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems)
+        dialog.textValueSelected.connect(lambda chosen: self._add(request, choices[chosen], notes, is_one_of=True))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _add(
+        self, request: CaseImportRequest, patient: CollectedPatient, notes: tuple[Note, ...], *, is_one_of: bool = False
+    ) -> None:
+        """Add the images to the open case, or create a case from them.
+
+        ``is_one_of``: whether the files contain several patients, so that the case is not created beside them.
+        """
+        case = self._controller.case
+        if case is None or self._controller.store is None:
+            self._notes = (*patient.notes, *notes)
+            if len(request.paths) == 1 and request.paths[0].is_dir() and not is_one_of:
+                self._pending_case = patient.case
+                self._create(patient.case, request.paths[0])
+            else:
+                self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, patient.case))
+            return
+        lesion = request.lesion if request.lesion in {one.id for one in case.lesions} else ""
+        filed = file_images(case, patient.images, lesion)
+        self._notes = (*filed.notes, *notes)
+        count = filed.case.images_numbered - case.images_numbered
+        self._controller.edit(filed.case, f"{format_count(count, 'image')} added")
+        text = f"{format_count(count, 'image')} added." if count else "No new images."
+        self.message.emit(f"{text}{self._format_notes()}")
+        for _, image in filed.case.iterate_images():
+            if int(image.id[1:]) > case.images_numbered:
+                self.added.emit(image.id)
+                return
+
+    def _create(self, case: Case, folder: Path) -> None:
+        images, lesions = format_count(case.images_numbered, "image"), format_count(len(case.lesions), "lesion")
+        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
+        self._controller.create(folder, case)
 
     def _on_create_failed(self, error: Exception) -> None:
         """Ask for another folder if that of the images is not writable, as on a disc."""
@@ -197,23 +261,10 @@ class CaseImporter(QObject):
         if new_case is not None and isinstance(error, SaveError):
             self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, new_case))
 
-    def _create(self, case: Case, folder: Path) -> None:
-        images, lesions = format_count(case.images_numbered, "image"), format_count(len(case.lesions), "lesion")
-        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
-        self._controller.create(folder, case)
-
-    def _add(self, imported: CaseImportResult, case: Case) -> None:
-        previous_count = case.images_numbered
-        lesion = imported.request.lesion if imported.request.lesion in {one.id for one in case.lesions} else ""
-        assigned = file_images(case, imported.patient.images, lesion)
-        after, self._notes = assigned.case, (*assigned.notes, *imported.notes)
-        count = after.images_numbered - previous_count
-        new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > previous_count]
-        self._controller.edit(after, f"{format_count(count, 'image')} added")
-        text = f"{format_count(count, 'image')} added." if count else "No new images."
-        self.message.emit(f"{text}{self._format_notes()}")
-        if new:
-            self.added.emit(new[0])
+    def _on_opened(self) -> None:
+        if self._controller.store is not None:
+            self.message.emit(self._opened_message)
+        self._opened_message, self._pending_case = "", None
 
     def _format_notes(self) -> str:
         """Return the first note, and a link to all if there are more."""
@@ -223,12 +274,6 @@ class CaseImporter(QObject):
         if len(self._notes) == 1:
             return f" {first}"
         return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes):,} notes')}"
-
-    def _on_opened(self) -> None:
-        store = self._controller.store
-        if store is not None:
-            self.message.emit(self._opened_message)
-        self._opened_message, self._pending_case = "", None
 
     def _show_notes(self) -> None:
         lines = [f"{source} {note}" for source, note in self._notes]
@@ -263,153 +308,6 @@ def write_sample(folder: Path, run: RunContext) -> Path:
         config = LesionPhantomConfig(seed=seed, modality=modality, size=(SAMPLE_PX, SAMPLE_PX))
         write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
     return folder
-
-
-@dataclass(frozen=True)
-class CaseImportRequest:
-    """Sources of an import: image files, folders, tables or DICOM files.
-
-    ``lesion``: id of the target lesion; empty to assign the images by their names. ``patient``: id of the patient of
-    the open case. ``mapping_requested``: whether the user was already asked for the mapping of a table.
-    """
-
-    paths: tuple[Path, ...]
-    lesion: str = ""
-    patient: str = ""
-    mapping: TableMapping | None = None
-    mapping_requested: bool = False
-
-
-@dataclass(frozen=True)
-class CaseImportResult:
-    """Result of an import: one patient, notes on the files, and whether there were several patients."""
-
-    request: CaseImportRequest
-    patient: CollectedPatient
-    notes: tuple[Note, ...]
-    several_patients: bool = False
-
-
-class CaseImageCollector(QObject):
-    """Collects images for one request at a time; a new request replaces an active one."""
-
-    started = Signal()
-    progressed = Signal(object)  # Progress
-    collected = Signal(object)  # CaseImportResult
-    failed = Signal(object)  # Exception
-    finished = Signal()
-
-    def __init__(self, dock: QWidget) -> None:
-        super().__init__(dock)
-        self._dock = dock
-        self._job: BackgroundJob | None = None
-        self._request: CaseImportRequest | None = None
-        self._restart_pending = False  # the request waits until the previous one has ended
-
-    def start(self, request: CaseImportRequest) -> None:
-        """Start collecting, after an active request has been canceled."""
-        self._request = request
-        if self._job is not None:
-            self._job.cancel()
-            self._restart_pending = True
-            return
-        self._job = BackgroundJob(partial(_collect, request))
-        self._job.progressed.connect(self.progressed)
-        self._job.succeeded.connect(self._on_collected)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self.started.emit()
-        self._job.start(self)
-
-    def cancel(self) -> None:
-        """Stop collecting."""
-        self._restart_pending = False
-        if self._job is not None:
-            self._job.cancel()
-
-    def _on_finished(self) -> None:
-        self._job = None
-        self.finished.emit()
-        if self._restart_pending and self._request is not None:
-            self._restart_pending = False
-            self.start(self._request)
-
-    def _on_collected(self, collected: CollectedPatients | Path) -> None:
-        request = self._request
-        assert request is not None
-        if isinstance(collected, Path):
-            self._open_mapping_dialog(request, collected)
-            return
-        matching = [
-            patient
-            for patient in collected.patients
-            if request.patient and patient.case.patient.patient_id == request.patient
-        ]
-        patients = matching or list(collected.patients)
-        if len(patients) == 1:
-            self.collected.emit(CaseImportResult(request, patients[0], collected.notes))
-        else:
-            self._open_patient_dialog(request, patients, collected.notes)
-
-    def _open_mapping_dialog(self, request: CaseImportRequest, table: Path) -> None:
-        """Ask for the mapping of a table, and collect again."""
-        from napari_melanoma.ui.table_mapping import MappingDialog
-
-        mapped = replace(request, mapping_requested=True)
-        dialog = MappingDialog(table, self._dock.window(), request.mapping)
-        dialog.mapping_chosen.connect(partial(self._on_mapping, mapped))
-        dialog.rejected.connect(partial(self.start, mapped))
-        dialog.open()
-
-    def _on_mapping(self, request: CaseImportRequest, mapping: TableMapping) -> None:
-        self.start(replace(request, mapping=mapping))
-
-    def _open_patient_dialog(
-        self, request: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
-    ) -> None:
-        """Ask for one of several patients."""
-        choices = {_describe_patient(number, patient): patient for number, patient in enumerate(patients, 1)}
-        dialog = QInputDialog(self._dock.window())
-        dialog.setObjectName("patient_dialog")
-        dialog.setWindowTitle("Which patient?")
-        dialog.setLabelText(
-            f"These files contain {len(patients)} patients, but a case has only one. Select the patient."
-        )
-        dialog.setComboBoxItems(list(choices))
-        dialog.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems)
-        dialog.textValueSelected.connect(partial(self._on_patient, request, choices, notes))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
-
-    def _on_patient(
-        self, request: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
-    ) -> None:
-        patient = choices[chosen]
-        self.collected.emit(CaseImportResult(request, patient, notes, several_patients=True))
-
-
-def _describe_patient(number: int, patient: CollectedPatient) -> str:
-    """Describe one of several patients for a list."""
-    count = format_count(len(patient.images), "image")
-    lesions = f", {format_count(len(patient.case.lesions), 'lesion')}" if patient.case.lesions else ""
-    return f"{number}. {patient.name or 'images without patient'}: {count}{lesions}"
-
-
-def _collect(request: CaseImportRequest, run: RunContext) -> CollectedPatients | Path:
-    """Collect the patients, or return a table that needs a mapping."""
-    from napari_melanoma.case.importing import collect_patients
-    from napari_melanoma.core.errors import InputError
-
-    table = None if request.mapping_requested else _find_unmapped_table(request.paths, run)
-    if table is not None:
-        return table
-    try:
-        return collect_patients(request.paths, mapping=request.mapping, run=run)
-    except InputError as error:
-        if request.mapping is None:
-            raise
-        text = f"{error} No image of the table was found next to it, in a folder 'images', or at its paths."
-        raise InputError(text) from error
 
 
 def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:

@@ -15,7 +15,6 @@ from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.worker_client import acquire_worker, release_worker
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import Case
     from napari_melanoma.case.results import CaseLesionPrediction, CasePredictions
     from napari_melanoma.case.store import CaseStore
     from napari_melanoma.core.context import RunContext
@@ -102,7 +101,8 @@ class CasePredictor(QObject):
         is_current, case = self._is_current(lesion), self._controller.case
         page.show_prediction(prediction, is_current, advice)
         fused = None if case is None else fuse_lesion(case, case.find_lesion(lesion), prediction, is_current=is_current)
-        page.show_fusion(fused)
+        page.fusion_label.setText("" if fused is None else fused.reason)
+        page.fusion_label.setVisible(fused is not None)
 
     def _is_current(self, lesion: str) -> bool:
         """Return whether a prediction is up to date."""
@@ -133,7 +133,14 @@ class CasePredictor(QObject):
     def _on_response(self, response: Mapping[str, Any]) -> None:
         store = self._controller.store
         if store is not None:
-            self._file_jobs.submit("keep", lambda: partial(_save_predictions, store, response["predictions"]))
+            from napari_melanoma.case.results import CasePredictions, save_predictions
+
+            def save(run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
+                predictions = CasePredictions.from_json(response["predictions"])
+                save_predictions(store, predictions)
+                return store, predictions
+
+            self._file_jobs.submit("keep", lambda: save)
 
     def _on_opened(self) -> None:
         request, store = self._request, self._controller.store
@@ -144,7 +151,9 @@ class CasePredictor(QObject):
         self.predictions = None
         self.changed.emit()
         if store is not None:
-            self._file_jobs.submit("read", lambda: partial(_read_predictions, store))
+            from napari_melanoma.case.results import read_predictions
+
+            self._file_jobs.submit("read", lambda: lambda run: (store, read_predictions(store.folder)))
 
     def _on_models(self, name: str) -> None:
         """Look for a classifier again, since the models have changed."""
@@ -157,8 +166,13 @@ class CasePredictor(QObject):
             self.predictions = predictions
             self.changed.emit()
         if self._request is not None and predictions is not None:
-            notes = f" {_format_notes(predictions, self._controller.case)}" if predictions.notes else ""
-            self._finish_request(f"{predictions.summary}.{notes}")
+            text = f"{predictions.summary}."
+            if predictions.notes:
+                case = self._controller.case
+                names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
+                (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
+                text += f" {names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")
+            self._finish_request(text)
 
     def _on_failed(self, error: Exception) -> None:
         self.failed.emit(error)
@@ -169,27 +183,3 @@ class CasePredictor(QObject):
             self._request = None
             tasks.set_running(self, False)
             self.finished.emit(message)
-
-
-def _read_predictions(store: CaseStore, run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
-    from napari_melanoma.case.results import read_predictions
-
-    return store, read_predictions(store.folder)
-
-
-def _save_predictions(
-    store: CaseStore, values: Mapping[str, Any], run: RunContext
-) -> tuple[CaseStore, CasePredictions | None]:
-    """Save the predictions in the case folder."""
-    from napari_melanoma.case.results import CasePredictions, save_predictions
-
-    predictions = CasePredictions.from_json(values)
-    save_predictions(store, predictions)
-    return store, predictions
-
-
-def _format_notes(predictions: CasePredictions, case: Case | None) -> str:
-    """Describe the images without a prediction, with the reason for the first."""
-    names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
-    (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
-    return f"{names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")

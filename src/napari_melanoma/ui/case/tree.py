@@ -1,114 +1,114 @@
-"""The tree of the lesions and images of a case."""
+"""The tree of the lesions and images of a case, and the edits of the parts that are selected in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QModelIndex, QRect, Qt, Signal
-from qtpy.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QKeyEvent, QPainter, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem, QWidget
+from qtpy.QtCore import QModelIndex, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QDropEvent, QIcon, QKeyEvent, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+)
 
+from napari_melanoma.case import model
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
+from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.body_map.widget import DARK_COLORS
-from napari_melanoma.ui.case import formatting
+from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.data.body_sites import site_columns, site_title, site_word
+from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.ui.sections.prediction.view import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
-from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
-from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.status_line import describe_failure
+from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction
+    from napari_melanoma.ui.case.controller import CaseController
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
-PICTURE_PX, WIDTH_PX = 36, 140
-ROW_PX = PICTURE_PX + 2 * MARGIN_PX
-DOT_PX = 22
-GAP_PX = 6
-MAX_ROWS, MIN_ROWS = 7, 2  # visible rows
-FREE_PX = 20  # space below the rows, to drop images for a new lesion
+COLUMNS = {"Lesion, image": 0, "Content": 72, "State": 76}  # with the widths at first; the first one gets the rest
+PICTURE_PX = 28
+MAX_ROWS, MIN_ROWS = 9, 3  # visible rows; below them is space to drop images for a new lesion
 EXPANDED_UP_TO = 8  # up to this number of lesions, all are expanded at first
-NO_LESION = "loose"  # id of the row of unassigned images
-OUTDATED_ROW = "Outdated: press classify"
+NO_LESION, NEW_LESION = "loose", "new"  # ids of the row of unassigned images, and of a lesion to be added
+SHORT_MODALITIES = {"tbp_tile": "total body", "wsi": "slide"}
 
 
-class CaseDelegate(ThumbnailDelegate):
-    """Paints rows in the colors of the theme."""
+def format_modality(image: CaseImage) -> str:
+    """Format the modality of an image, such as ``dermoscopic``."""
+    return SHORT_MODALITIES.get(image.modality, image.modality) or "modality unknown"
 
-    def __init__(self, icons: ThemedIcons, find_thumbnail: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
-        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
-        self._find_thumbnail = find_thumbnail
 
-    def paint_row(self, painter: QPainter, area: QRect, index: QModelIndex, style: RowStyle) -> None:
-        """Paint a lesion or an image."""
-        row = index.data(ROW_ROLE)
-        if not isinstance(row, CaseRow):
-            return
-        square = QRect(area.left() + 2, area.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
-        if row.path is not None:
-            missing = row.state == "missing"
-            paint_thumbnail(painter, square, None if missing else self._find_thumbnail(row.path), style.faint)
-            if missing:
-                painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
-        elif row.number:
-            square.setWidth(DOT_PX + 4)
-            _paint_dot(painter, square, row.number, style.selected)
-        else:
-            square.setWidth(0)
-        left = square.right() + GAP_PX
-        text_area = QRect(left, area.top() + 5, area.right() - GAP_PX - left, area.height() - 8)
-        _paint_text(painter, text_area, row, style.text, style.faint)
+def format_site(lesion: CaseLesion) -> str:
+    """Format the site of a lesion, such as ``Left upper back``."""
+    return site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """Content of a row.
-
-    ``state``: a short text at the right, such as ``corrected``. ``number``: of a lesion, shown in a dot. ``path``: of
-    an image. ``tip``: the tooltip. ``rows``: the rows of the lesion's images.
-    """
+    """Content of a row: its texts by column, the tooltip, the file of an image, and the rows of a lesion's images."""
 
     id: str
-    title: str
-    subtitle: str = ""
-    state: str = ""
-    number: str = ""
-    path: Path | None = None
+    texts: tuple[str, str, str]
     tip: str = ""
+    path: Path | None = None
     rows: tuple[CaseRow, ...] = ()
 
 
-def _paint_dot(painter: QPainter, area: QRect, number: str, selected: bool) -> None:
-    """Paint the number of a lesion as on the body map."""
-    dot = QRect(0, 0, DOT_PX, DOT_PX)
-    dot.moveCenter(area.center())
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(DARK_COLORS.current if selected else DARK_COLORS.mark))
-    painter.drawEllipse(dot)
-    painter.setPen(QColor(DARK_COLORS.mark_edge))
-    font = painter.font()
-    font.setBold(True)
-    painter.setFont(font)
-    painter.drawText(dot, int(Qt.AlignmentFlag.AlignCenter), number)
-    font.setBold(False)
-    painter.setFont(font)
+def create_rows(
+    case: Case,
+    missing: Collection[str] = (),
+    predictions: Mapping[str, CaseLesionPrediction] | None = None,
+    outdated: Collection[str] = (),
+) -> tuple[CaseRow, ...]:
+    """Create the rows of a case: lesions, then unassigned images.
+
+    ``missing``: ids of images without a file. ``predictions``: the current ones, by lesion id. ``outdated``: ids of
+    lesions with an outdated prediction.
+    """
+    numbers, predictions = number_lesions(case), predictions or {}
+    rows = []
+    for lesion in case.lesions:
+        number, prediction = numbers[lesion.id], predictions.get(lesion.id)
+        tips = [f"Lesion {number}{f', label {lesion.label}' if lesion.label not in ('', number) else ''}"]
+        diagnosis = load_taxonomy("diagnosis").title(lesion.diagnosis) if lesion.diagnosis else ""
+        modalities = dict.fromkeys(SHORT_MODALITIES.get(image.modality, image.modality) for image in lesion.images)
+        images = ", ".join(filter(None, modalities)) or format_count(len(lesion.images), "image")
+        state = "outdated" if lesion.id in outdated else ""
+        if prediction is not None:
+            state = format_short_verdict(prediction.prediction)
+            tips += [format_verdict(prediction.prediction), *prediction.prediction.validity.cautions]
+            if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
+                state = f"outlier · {state}"
+        elif state:
+            tips.append("The case has changed since its prediction: press classify.")
+        texts = f"{number}  {format_site(lesion)}", " · ".join(filter(None, (diagnosis, images))), state
+        children = tuple(_create_image_row(image, missing) for image in lesion.images)
+        rows.append(CaseRow(lesion.id, texts, "\n".join((*tips, texts[1])), rows=children))
+    if case.images:
+        unassigned = tuple(_create_image_row(image, missing) for image in case.images)
+        count = format_count(len(unassigned), "image")
+        rows.append(CaseRow(NO_LESION, ("Not assigned", count, ""), "Drag each to its lesion.", rows=unassigned))
+    return tuple(rows)
 
 
-def _paint_text(painter: QPainter, area: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
-    """Paint title, state and subtitle."""
-    metrics = painter.fontMetrics()
-    top, left, right = (Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
-    state = metrics.horizontalAdvance(row.state) + GAP_PX if row.state else 0
-    painter.setPen(text)
-    title = elide(metrics, row.title, area.width() - state)
-    painter.drawText(area, int(left | top), title)
-    painter.setPen(faint)
-    painter.drawText(area, int(right | top), row.state)
-    below = area.adjusted(0, metrics.height() + 2, 0, 0)
-    painter.drawText(below, int(left | top), elide(metrics, row.subtitle, area.width()))
+def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
+    is_missing = image.id in missing
+    state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
+    tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
+    title = " · ".join(filter(None, (format_modality(image), image.taken_on)))
+    return CaseRow(image.id, (title, image.path.name, state), tip, None if is_missing else image.path)
 
 
 class CaseTree(QTreeWidget):
@@ -120,97 +120,100 @@ class CaseTree(QTreeWidget):
     removed = Signal(object)  # ids of lesions and images
     dropped = Signal(object, str)  # paths of files, id of the target lesion or ""
 
-    def __init__(self, icons: ThemedIcons, find_thumbnail: Callable[[Path], QPixmap | None]) -> None:
+    def __init__(self, find_thumbnail: Callable[[Path], QPixmap | None]) -> None:
         super().__init__()
         named(self, "case_tree", "Lesions and images").setToolTip("")
-        self.editable = True
-        self._collapsed: set[str] = set()
-        self._expanded: set[str] = set()
+        self._rows: tuple[CaseRow, ...] = ()
         self._updating = False
-        self.setItemDelegate(CaseDelegate(icons, find_thumbnail, self))
-        self.setHeaderHidden(True)
-        self.setStyleSheet("QTreeView { show-decoration-selected: 0; }")  # the rows are painted by the delegate
-        self.setIndentation(16)
-        self.setUniformRowHeights(True)
+        self.setItemDelegateForColumn(0, _ThumbnailDelegate(find_thumbnail, self))
+        self.setHeaderLabels(list(COLUMNS))
+        for column, width in enumerate(COLUMNS.values()):
+            self.setColumnWidth(column, width)
+        self.header().setMinimumSectionSize(40)
+        self.header().setStretchLastSection(False)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.setIconSize(QSize(PICTURE_PX, PICTURE_PX))
+        self.setIndentation(12)
         self.setExpandsOnDoubleClick(False)
-        self.setMouseTracking(True)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragDrop)
         self.setDefaultDropAction(Qt.DropAction.MoveAction)
-        self.itemDoubleClicked.connect(self._on_double)
-        self.itemExpanded.connect(self._on_expanded)
-        self.itemCollapsed.connect(self._on_collapsed)
-        self.currentItemChanged.connect(self._on_current)
-        icons.changed.connect(self.viewport().update)
+        self.itemDoubleClicked.connect(self._activate)
+        self.itemExpanded.connect(self._fit_height)
+        self.itemCollapsed.connect(self._fit_height)
+        self.currentItemChanged.connect(lambda *_: None if self._updating else self.current_changed.emit())
 
     @property
     def current_id(self) -> str:
         """Id of the current row, or ""."""
         item = self.currentItem()
-        return "" if item is None else _row_of_item(item).id
+        return "" if item is None else row_of_item(item).id
+
+    @property
+    def selected_ids(self) -> list[str]:
+        """Ids of the selected rows, from top to bottom."""
+        return [row_of_item(item).id for item in self.iterate_items() if item.isSelected()]
 
     @property
     def selected_images(self) -> list[str]:
         """Ids of the selected images, from top to bottom."""
-        return [
-            _row_of_item(item).id for item in self._items() if item.isSelected() and _row_of_item(item).path is not None
-        ]
+        images = {image.id for row in self._rows for image in row.rows}
+        return [name for name in self.selected_ids if name in images]
 
-    def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
+    def set_editable(self, is_editable: bool) -> None:
+        """Accept files, and images that are moved, only if the case can be changed."""
+        self.setAcceptDrops(is_editable)
+
+    def show_rows(self, rows: tuple[CaseRow, ...], current: str = "") -> None:
         """Set the rows; expansion, selection and scroll position are kept if possible.
 
         ``current``: id of the row to select; empty to keep the selection.
         """
-        target, selected = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
-        scroll_position = self.verticalScrollBar().value()
-        previous = [_row_of_item(item) for item in self._top_items()]
-        if previous == list(rows) and not current:
+        if rows == self._rows and not current:
             return
-        self._updating = True
+        target, selected = current or self.current_id, {current} if current else set(self.selected_ids)
+        scroll_position = self.verticalScrollBar().value()
+        expanded = {row_of_item(item).id: item.isExpanded() for item in self.iterate_items() if item.parent() is None}
+        self._rows, self._updating = rows, True
         self.clear()
         self.addTopLevelItems([_create_item(row) for row in rows])
-        for item in self._top_items():
-            item.setExpanded(self._is_expanded(_row_of_item(item).id, len(rows)))
-        self._select(target, {current} if current else selected)
+        for item in self.iterate_items():
+            name = row_of_item(item).id
+            item.setExpanded(expanded.get(name, len(rows) <= EXPANDED_UP_TO))
+            if name == target:
+                self.setCurrentItem(item)
+        for item in self.iterate_items():
+            item.setSelected(row_of_item(item).id in selected)
         self._updating = False
+        self._fit_height()
         self.verticalScrollBar().setValue(scroll_position)
         if current and self.currentItem() is not None:
             self.scrollToItem(self.currentItem())
-        self._fit_height()
         if self.current_id != target or current:
             self.current_changed.emit()
+
+    def iterate_items(self) -> Iterator[QTreeWidgetItem]:
+        """Yield each lesion followed by its images."""
+        for index in range(self.topLevelItemCount()):
+            if (item := self.topLevelItem(index)) is not None:
+                yield item
+                yield from (item.child(n) for n in range(item.childCount()))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Open with Enter, remove with Delete."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            item = self.currentItem()
-            if item is not None:
-                self._on_double(item)
+            if (item := self.currentItem()) is not None:
+                self._activate(item)
         elif is_delete_key(event):
-            chosen = [_row_of_item(item).id for item in self.selectedItems() if _row_of_item(item).id != NO_LESION]
-            if chosen and self.editable:
-                self.removed.emit(chosen)
+            self.removed.emit([name for name in self.selected_ids if name != NO_LESION])
         else:
             super().keyPressEvent(event)
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
-        """Accept files, and images of this tree."""
-        if self._accepts(event):
-            super().dragEnterEvent(event)
-            event.acceptProposedAction()
-        else:
-            event.ignore()
-
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802 - Qt's name
-        """Show the drop position."""
-        if self._accepts(event):
-            super().dragMoveEvent(event)
-            event.acceptProposedAction()
-        else:
-            event.ignore()
+    def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
+        """Accept files, too."""
+        return [*super().mimeTypes(), "text/uri-list"]
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
         """Emit where images or files were dropped; the rows change only with the case."""
@@ -228,9 +231,6 @@ class CaseTree(QTreeWidget):
         self.setState(QAbstractItemView.State.NoState)
         self.viewport().update()
 
-    def _accepts(self, event: QDropEvent) -> bool:
-        return self.editable and (event.mimeData().hasUrls() or event.source() is self)
-
     def _drop_target(self, event: QDropEvent) -> tuple[str, int]:
         """Return the id of the lesion under the mouse, or "", and the position among its images, or -1."""
         item = self.itemAt(event.position().toPoint())
@@ -238,130 +238,185 @@ class CaseTree(QTreeWidget):
             return "", -1
         parent = item.parent()
         if parent is None:
-            return _row_of_item(item).id, -1
+            return row_of_item(item).id, -1
         below = self.dropIndicatorPosition() == QAbstractItemView.DropIndicatorPosition.BelowItem
-        preceding = [_row_of_item(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
-        chosen = set(self.selected_images)
-        return _row_of_item(parent).id, len([image for image in preceding if image not in chosen])
-
-    def _top_items(self) -> list[QTreeWidgetItem]:
-        items = (self.topLevelItem(index) for index in range(self.topLevelItemCount()))
-        return [item for item in items if item is not None]
-
-    def _items(self) -> Iterator[QTreeWidgetItem]:
-        for item in self._top_items():
-            yield item
-            yield from (item.child(n) for n in range(item.childCount()))
-
-    def _is_expanded(self, name: str, count: int) -> bool:
-        return name in self._expanded or (count <= EXPANDED_UP_TO and name not in self._collapsed)
-
-    def _select(self, current: str, chosen: set[str]) -> None:
-        for item in self._items():
-            name = _row_of_item(item).id
-            if name == current:
-                self.setCurrentItem(item)
-        for item in self._items():
-            item.setSelected(_row_of_item(item).id in chosen)
+        preceding = {row_of_item(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)}
+        return row_of_item(parent).id, len(preceding - set(self.selected_images))
 
     def _fit_height(self) -> None:
         """Fit the height to the rows, within limits."""
-        rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._top_items())
-        height = min(max(rows, MIN_ROWS), MAX_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
+        if self._updating:
+            return
+        lesions = [item for item in self.iterate_items() if item.parent() is None]
+        rows = len(lesions) + sum(item.childCount() for item in lesions if item.isExpanded())
+        row_px = max(self.sizeHintForRow(0), PICTURE_PX + 4)
+        height = (min(max(rows, MIN_ROWS), MAX_ROWS) + 1) * row_px + self.header().sizeHint().height()
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
 
-    def _on_double(self, item: QTreeWidgetItem, column: int = 0) -> None:
-        row = _row_of_item(item)
-        if row.path is not None:
-            self.opened.emit(row.id)
+    def _activate(self, item: QTreeWidgetItem) -> None:
+        if item.parent() is not None:
+            self.opened.emit(row_of_item(item).id)
         else:
             item.setExpanded(not item.isExpanded())
 
-    def _on_expanded(self, item: QTreeWidgetItem) -> None:
-        self._expanded.add(_row_of_item(item).id)
-        self._collapsed.discard(_row_of_item(item).id)
-        if not self._updating:
-            self._fit_height()
 
-    def _on_collapsed(self, item: QTreeWidgetItem) -> None:
-        self._collapsed.add(_row_of_item(item).id)
-        self._expanded.discard(_row_of_item(item).id)
-        if not self._updating:
-            self._fit_height()
-
-    def _on_current(self, item: QTreeWidgetItem | None, previous: QTreeWidgetItem | None) -> None:
-        if not self._updating:
-            self.current_changed.emit()
-
-
-def _row_of_item(item: QTreeWidgetItem) -> CaseRow:
+def row_of_item(item: QTreeWidgetItem) -> CaseRow:
+    """Return the content of a row."""
     row: CaseRow = item.data(0, ROW_ROLE)
     return row
 
 
 def _create_item(row: CaseRow) -> QTreeWidgetItem:
     """Create an item with its children."""
-    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.subtitle} {row.state}".strip()])  # for screen readers
+    item = QTreeWidgetItem(list(row.texts))
     item.setData(0, ROW_ROLE, row)
-    item.setToolTip(0, row.tip)
-    usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDropEnabled
-    item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
+    for column in range(len(COLUMNS)):
+        item.setToolTip(column, row.tip)
+    item.setSizeHint(0, QSize(0, PICTURE_PX + 4))
+    if row.rows:
+        item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsDragEnabled)
     item.addChildren([_create_item(child) for child in row.rows])
     return item
 
 
-def create_rows(
-    case: Case,
-    missing: Collection[str] = (),
-    predictions: Mapping[str, CaseLesionPrediction] | None = None,
-    outdated: Collection[str] = (),
-) -> tuple[CaseRow, ...]:
-    """Create the rows of a case: lesions, then unassigned images.
+class _ThumbnailDelegate(QStyledItemDelegate):
+    """Adds the thumbnail of an image, which is read when its row is first visible."""
 
-    ``missing``: ids of images without a file. ``predictions``: the current ones, by lesion id. ``outdated``: ids of
-    lesions with an outdated prediction.
-    """
-    numbers = number_lesions(case)
-    by_lesion = predictions or {}
-    lesions = tuple(
-        _create_lesion_row(
-            lesion, numbers[lesion.id], missing, by_lesion.get(lesion.id), is_outdated=lesion.id in outdated
-        )
-        for lesion in case.lesions
-    )
-    if not case.images:
-        return lesions
-    images = tuple(_create_image_row(image, missing) for image in case.images)
-    count = format_count(len(images), "image")
-    return (*lesions, CaseRow(NO_LESION, "Not assigned", f"{count}: drag each to its lesion", rows=images))
+    def __init__(self, find_thumbnail: Callable[[Path], QPixmap | None], parent: CaseTree) -> None:
+        super().__init__(parent)
+        self._find_thumbnail = find_thumbnail
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:  # noqa: N802 - Qt's name
+        """Set the icon of an image."""
+        super().initStyleOption(option, index)
+        row = index.data(ROW_ROLE)
+        picture = None if not isinstance(row, CaseRow) or row.path is None else self._find_thumbnail(row.path)
+        if picture is not None:
+            option.features |= QStyleOptionViewItem.ViewItemFeature.HasDecoration
+            option.icon = QIcon(picture)
+            option.decorationSize = QSize(PICTURE_PX, PICTURE_PX)
 
 
-def _create_lesion_row(
-    lesion: CaseLesion,
-    number: str,
-    missing: Collection[str],
-    prediction: CaseLesionPrediction | None,
-    *,
-    is_outdated: bool,
-) -> CaseRow:
-    """Create the row of a lesion; the prediction precedes the summary."""
-    tip = f"Lesion {number}{f', label {lesion.label}' if lesion.label not in ('', number) else ''}"
-    images = tuple(_create_image_row(image, missing) for image in lesion.images)
-    subtitle, state = formatting.summarize_lesion(lesion), ""
-    if prediction is not None:
-        subtitle = f"{format_short_verdict(prediction.prediction)} · {subtitle}"
-        tip = "\n".join((tip, format_verdict(prediction.prediction), *prediction.prediction.validity.cautions))
-        if prediction.prediction.validity.valid and prediction.outlier and prediction.outlier.is_outlier:
-            state = "outlier"
-    elif is_outdated:
-        subtitle, tip = f"{OUTDATED_ROW} · {subtitle}", f"{tip}\nThe case has changed since its prediction."
-    return CaseRow(lesion.id, formatting.format_site(lesion), subtitle, state, number=number, tip=tip, rows=images)
+class CaseEditor(QObject):
+    """Applies edits of the controls to the case."""
+
+    message = Signal(str)
+    lesion_added = Signal(str)
+
+    def __init__(self, controller: CaseController, tree: CaseTree, parent: QObject) -> None:
+        super().__init__(parent)
+        self._controller, self._tree = controller, tree
+
+    def set_patient(self, name: str, text: str) -> None:
+        """Set a field of the patient."""
+        description = f"patient's {name.replace('_', ' ')}"
+        self._edit(lambda case: model.set_patient(case, **{name: text}), description, f"patient {name}")
+
+    def set_part(self, name: str, text: str) -> None:
+        """Set a field of the selected lesion or image."""
+        part, lesion = self._tree.current_id, self._current_lesion
+        change: Callable[..., Case] = model.set_image if lesion is None else model.set_lesion
+        if lesion is not None and name in model.FINDINGS.values():
+            change = partial(_set_finding, str(DockSettings().get(READER_SETTING, "")))
+        target = "the image" if lesion is None else self._name_lesion(part)
+        description = f"{name.replace('_', ' ')} of {target}"
+        self._edit(lambda case: change(case, part, **{name: text}), description, f"{part} {name}")
+
+    def revert_patient(self, name: str) -> None:
+        """Undo the edits of a field whose value has become invalid."""
+        self._controller.revert(f"patient {name}")
+
+    def revert_part(self, name: str) -> None:
+        """Undo the edits of a field whose value has become invalid."""
+        self._controller.revert(f"{self._tree.current_id} {name}")
+
+    def set_site(self, site: str, laterality: str) -> None:
+        """Set the site of the selected lesion."""
+        lesion = self._current_lesion
+        if lesion is not None:
+            values = dict(zip(("site", "sub_site", "laterality"), (*site_columns(site), laterality), strict=True))
+            text = f"{self._name_lesion(lesion.id).capitalize()}: {site_title(site, laterality)}"
+            if self._edit(lambda case: model.set_lesion(case, lesion.id, **values), text):
+                self.message.emit(f"{text}.")
+
+    def add_lesion(self) -> None:
+        """Add a lesion, and select it."""
+        case = self._edit(model.add_lesion, "new lesion")
+        if case is not None:
+            self.lesion_added.emit(case.lesions[-1].id)
+
+    def move(self, images: Sequence[str], lesion: str, position: int = -1) -> None:
+        """Move images to a lesion, to a new lesion, or to the unassigned images.
+
+        ``lesion``: id of a lesion, ``NEW_LESION`` or "" for a new lesion, ``NO_LESION`` for none. ``position``: among
+        the images of the lesion; -1 for the end.
+        """
+        is_new = lesion in ("", NEW_LESION)
+
+        def move_all(case: Case) -> Case:
+            case = model.add_lesion(case) if is_new else case
+            target = case.lesions[-1].id if is_new else lesion.replace(NO_LESION, "")
+            for step, image in enumerate(images):
+                case = model.move_image(case, image, target, None if position < 0 else position + step)
+            return case
+
+        count = format_count(len(images), "image")
+        case = self._edit(move_all, f"{count} moved")
+        if case is None:
+            return
+        if is_new:
+            self.lesion_added.emit(case.lesions[-1].id)
+        target = "a new lesion" if is_new else "no lesion" if lesion == NO_LESION else self._name_lesion(lesion)
+        self.message.emit(f"{count} moved to {target}.")
+
+    def remove(self, parts: Sequence[str]) -> None:
+        """Remove lesions and images from the case."""
+        case = self._controller.case
+        lesions = set() if case is None else {lesion.id for lesion in case.lesions}
+        existing = lesions | (set() if case is None else {image.id for _, image in case.iterate_images()})
+        parts = [part for part in dict.fromkeys(parts) if part in existing]
+
+        def remove_all(case: Case) -> Case:
+            for part in parts:
+                case = model.remove_lesion(case, part) if part in lesions else model.remove_image(case, part)
+            return case
+
+        if parts:
+            lesion_count = sum(part in lesions for part in parts)
+            counts = {"image": len(parts) - lesion_count, "lesion": lesion_count}
+            removed = " and ".join(format_count(count, noun) for noun, count in counts.items() if count)
+            if len(parts) == lesion_count == 1:
+                removed = self._name_lesion(parts[0])
+            if self._edit(remove_all, f"{removed} removed"):
+                self.message.emit(f"Removed from the case: {removed}. The files are kept; Ctrl+Z undoes it.")
+
+    @property
+    def _current_lesion(self) -> CaseLesion | None:
+        case, current = self._controller.case, self._tree.current_id
+        return None if case is None else next((lesion for lesion in case.lesions if lesion.id == current), None)
+
+    def _name_lesion(self, lesion: str) -> str:
+        case = self._controller.case
+        return "" if case is None else f"lesion {number_lesions(case).get(lesion, '')}"
+
+    def _edit(self, change: Callable[[Case], Case], description: str, key: str = "") -> Case | None:
+        """Edit the case and return it; None if it is unchanged.
+
+        ``description``, ``key``: as for ``CaseController.edit``.
+        """
+        case = self._controller.case
+        if case is None or not self._controller.is_editable:
+            return None
+        try:
+            edited = change(case)
+        except ConfigError as error:
+            self.message.emit(describe_failure(error))
+            return None
+        except KeyError:  # the selected part no longer exists, as after a double click on a button
+            return None
+        return edited if self._controller.edit(edited, description, key) else None
 
 
-def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
-    is_missing = image.id in missing
-    state = "missing" if is_missing else "✎ corrected" if image.correction else "analyzed" if image.results else ""
-    tip = f"{image.path}\n{'The file is missing.' if is_missing else 'Double click or press Enter to open it.'}"
-    title = " · ".join(filter(None, (formatting.format_modality(image), image.taken_on)))
-    return CaseRow(image.id, title, image.path.name, state, path=image.path, tip=tip)
+def _set_finding(reader: str, case: Case, lesion: str, **values: str) -> Case:
+    return model.set_lesion_findings(case, lesion, reader, utc_time(), **values)
