@@ -8,7 +8,7 @@ import threading
 import pytest
 from fake_runs import STATES, fake_run
 from message_boxes import press_button
-from qtpy.QtCore import QModelIndex, QPoint, Qt
+from qtpy.QtCore import QPoint, Qt
 from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
@@ -229,18 +229,13 @@ def test_nothing_is_removed_without_a_trash(stage, listed, folder, qtbot, monkey
     assert run.path.exists()
 
 
-def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
+def test_rows_fit_a_narrow_dock(stage, listed, folder):
     for state in STATES:
         fake_run(folder, state, f"a-rather-long-name-of-a-run-{state}").compare()
     runs = listed()
-    pictures = []
-    for theme in ("light", "dark"):
-        stage.viewer.theme = theme
-        pictures.append(runs.view.viewport().grab().toImage())
-    assert pictures[0] != pictures[1]
     assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
     assert not runs.view.horizontalScrollBar().isVisible()
-    assert runs.view.model().rowCount(QModelIndex()) == len(STATES)
+    assert runs.view.count() == len(STATES)
 
 
 @pytest.mark.both_qts

@@ -1,4 +1,4 @@
-"""The list of training runs in the Train dock, with its model and delegate."""
+"""The list of training runs in the Train dock."""
 
 from __future__ import annotations
 
@@ -7,37 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import (
-    QAbstractListModel,
-    QFile,
-    QItemSelection,
-    QModelIndex,
-    QPersistentModelIndex,
-    QRect,
-    QSize,
-    Qt,
-    QTimer,
-    Signal,
-)
-from qtpy.QtGui import QColor, QFont, QHideEvent, QPainter, QShowEvent
-from qtpy.QtWidgets import (
-    QAbstractButton,
-    QFrame,
-    QListView,
-    QMessageBox,
-    QPushButton,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QFile, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtWidgets import QAbstractButton, QFrame, QListWidget, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -46,8 +24,6 @@ if TYPE_CHECKING:
 INTERVAL_MS = 2000
 REFRESH_FACTOR = 10  # ratio of the pause between two readings to the time that reading took
 MAX_VISIBLE_ROWS = 5
-AnyIndex = QModelIndex | QPersistentModelIndex
-MARGIN, GAP = 5, 8  # in pixels
 STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
 ENDED_MARK = "✕"
 NO_RUNS = "No runs yet. Runs that you start are listed here, also after napari was closed."
@@ -76,21 +52,17 @@ class RunList(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(INTERVAL_MS)
         self._timer.timeout.connect(self.refresh)
-        self.view = named(QListView(), "runs", "Runs, the newest first")
+        self.reports: list[RunReport] = []  # in the order of the rows
+        self.view = named(QListWidget(), "runs", "Runs, the newest first")
         self.view.setToolTip("")
         self.view.setFrameShape(QFrame.Shape.NoFrame)
-        self.view.setMouseTracking(True)
-        self.view.setUniformItemSizes(True)
-        self.view.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-        self._model = RunListModel(self.view)
-        self.view.setModel(self._model)
-        self.view.setItemDelegate(RunDelegate(icons, self.view))
+        self.view.setVerticalScrollMode(QListWidget.ScrollMode.ScrollPerPixel)
+        self.view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # texts are elided
         self._empty = quiet_label(NO_RUNS)
         self.show_button = named(QPushButton("Show"), "runs_look", "Show")
         self.resume_button = named(QPushButton("Resume"), "runs_resume", "Resume")
         self.remove_button = tool_button("runs_remove", "Remove the run")
         icons.add(self.remove_button, "delete")
-        icons.changed.connect(self.view.viewport().update)
         self._buttons = row(self.show_button, self.resume_button, self.remove_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -98,29 +70,23 @@ class RunList(QWidget):
         for widget in (self._empty, self.view, self._buttons):
             layout.addWidget(widget)
         self.view.doubleClicked.connect(self._on_show)
-        self.view.selectionModel().selectionChanged.connect(self._on_selected)
-        self._model.dataChanged.connect(self._update_buttons)
+        self.view.itemSelectionChanged.connect(self._update_buttons)
         self.show_button.clicked.connect(self._on_show)
         self.resume_button.clicked.connect(self._on_resume)
         self.remove_button.clicked.connect(self._on_remove)
         self._show([])
 
     @property
-    def reports(self) -> list[RunReport]:
-        return list(self._model.reports)
-
-    @property
     def selected(self) -> RunReport | None:
-        index = self.view.currentIndex()
-        is_selected = index.isValid() and self.view.selectionModel().isSelected(index)
-        return self._model.reports[index.row()] if is_selected else None
+        selected = self.view.selectedItems()
+        return self.reports[self.view.row(selected[0])] if selected else None
 
     def select(self, path: Path | None) -> None:
-        row_number = None if path is None else self._model.find_row(path)
-        if row_number is None:
-            self.view.clearSelection()
+        rows = [row for row, report in enumerate(self.reports) if report.path == path]
+        if rows:
+            self.view.setCurrentRow(rows[0])
         else:
-            self.view.setCurrentIndex(self._model.index(row_number))
+            self.view.clearSelection()
 
     def refresh(self) -> None:
         """Read the list again in a thread."""
@@ -160,16 +126,22 @@ class RunList(QWidget):
 
     def _show(self, reports: list[RunReport]) -> None:
         selected = self.selected
-        self._model.set_reports(reports)
+        if [report.path for report in reports] != [report.path for report in self.reports]:
+            self.view.clear()
+            self.view.addItems([report.name for report in reports])
+        self.reports = reports
+        for row_number, report in enumerate(reports):
+            state, result, item = describe_state(report), describe_result(report), self.view.item(row_number)
+            mark = STATE_MARKS.get(str(report.state), ENDED_MARK)
+            item.setText(f"{mark} {report.name} · {describe_state_briefly(report)}\n{result}")
+            item.setToolTip(f"{state}\n{report.message}\n{report.path}")
+            item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{report.name}, {state}, {result}")
         self.select(None if selected is None else selected.path)
         self._empty.setVisible(not reports)
         self.view.setVisible(bool(reports))
         self._buttons.setVisible(bool(reports))
         if reports:
             self.view.setFixedHeight(min(MAX_VISIBLE_ROWS, len(reports)) * self.view.sizeHintForRow(0) + 2)
-        self._update_buttons()
-
-    def _on_selected(self, selected: QItemSelection, deselected: QItemSelection) -> None:
         self._update_buttons()
 
     def _update_buttons(self) -> None:
@@ -254,89 +226,3 @@ def _remove(path: Path, run: RunContext) -> Path:
     if path.exists() and not QFile(str(path)).moveToTrash():
         raise RunError(f"{path.name} could not be moved to the trash. Remove the folder yourself: {path}")
     return path
-
-
-class RunListModel(QAbstractListModel):
-    """List model of the reports of all runs, the newest first."""
-
-    def __init__(self, parent: QListView) -> None:
-        super().__init__(parent)
-        self.reports: list[RunReport] = []
-
-    def set_reports(self, reports: list[RunReport]) -> None:
-        """Replace the reports; if the runs are the same, only changed rows are updated."""
-        if [report.path for report in reports] != [report.path for report in self.reports]:
-            self.beginResetModel()
-            self.reports = reports
-            self.endResetModel()
-            return
-        previous, self.reports = self.reports, reports
-        for index, (old, new) in enumerate(zip(previous, reports, strict=True)):
-            if old != new:
-                self.dataChanged.emit(self.index(index), self.index(index))
-
-    def find_row(self, path: Path) -> int | None:
-        """Return the row of a run; None if it is not listed."""
-        return next((row for row, report in enumerate(self.reports) if report.path == path), None)
-
-    def rowCount(self, parent: AnyIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Return the number of runs."""
-        return 0 if parent.isValid() else len(self.reports)
-
-    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Return the name, accessible text or tooltip of a run."""
-        report = self.reports[index.row()]
-        if role == Qt.ItemDataRole.DisplayRole:
-            return report.name
-        if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{report.name}, {describe_state(report)}, {describe_result(report)}"
-        if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{describe_state(report)}\n{report.message}\n{report.path}"
-        return None
-
-
-class RunDelegate(QStyledItemDelegate):
-    """Paint a run: name and state in the first line, results in the second."""
-
-    def __init__(self, icons: ThemedIcons, view: QListView) -> None:
-        super().__init__(view)
-        self._icons = icons
-
-    def sizeHint(self, option: QStyleOptionViewItem, index: AnyIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Return the size of a row with two lines."""
-        return QSize(200, 2 * option.fontMetrics.height() + 2 * MARGIN)
-
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
-        """Draw the two lines."""
-        model = index.model()
-        if not isinstance(model, RunListModel):
-            return
-        report, colors = model.reports[index.row()], self._icons.palette
-        painter.save()
-        if option.state & QStyle.StateFlag.State_Selected:
-            painter.fillRect(option.rect, QColor(colors.highlight))
-        elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colors.raised))
-        selected = bool(option.state & QStyle.StateFlag.State_Selected)
-        area = option.rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
-        half = area.height() // 2
-        first_line, second_line = area.adjusted(0, 0, 0, -half), area.adjusted(0, half, 0, 0)
-        painter.setPen(QColor(colors.text))
-        state = f"{describe_state_briefly(report)} {STATE_MARKS.get(str(report.state), ENDED_MARK)}"
-        painter.setFont(option.font)
-        painter.drawText(first_line, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
-        bold = QFont(option.font)
-        bold.setBold(True)
-        painter.setFont(bold)
-        name_area = first_line.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
-        _draw_line(painter, name_area, report.name)
-        painter.setFont(option.font)
-        painter.setPen(QColor(colors.text if selected else colors.faint))
-        _draw_line(painter, second_line, describe_result(report))
-        painter.restore()
-
-
-def _draw_line(painter: QPainter, area: QRect, text: str) -> None:
-    """Draw one line, elided if necessary."""
-    elided = elide(painter.fontMetrics(), text, area.width())
-    painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, elided)
