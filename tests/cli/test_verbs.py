@@ -28,7 +28,6 @@ VERBS = (
     "open",
     "lesion",
     "train",
-    "search",
     "readings",
     "relation",
     "report",

@@ -23,7 +23,7 @@ FAMILY = "commands"
 HELP_ORDER = {
     "": (
         *("open", "lesion", "slide", "export", "readings", "relation", "risk"),
-        *("train", "adapt", "search", "evaluate", "biomarkers", "compare", "reproduce"),
+        *("train", "adapt", "evaluate", "biomarkers", "compare", "reproduce"),
         *("case", "report", "audit", "doctor", "demo", "worker"),
         *("data", "models", "recipes", "runs", "phantom", "tissue"),
     ),
