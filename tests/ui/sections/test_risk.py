@@ -134,7 +134,7 @@ def test_risk_is_estimated_saved_and_restored(waiting, slide_path):
     assert view(person).risk_bar.rows[0].interval == (0.2, 0.44)
     assert bars(person, "share_bars") == [("Slide", "+0.12"), ("Depth", "−0.05"), ("Patient", "0")]
     assert seen(person, "risk_without") == "Baseline without any data of this case: 0.22."
-    assert seen(person, "risk_comparators") == "For comparison: Breslow alone 0.30, Image alone 0.60."
+    assert seen(person, "risk_comparators") == "For comparison: Breslow thickness alone 0.30, Image alone 0.60."
     assert seen(person, "risk_caution") == "Unknown: body site.\nThe thickness may be more."
     assert seen(person, "risk_old") == ""
     person.dock.depth_section.expand()
