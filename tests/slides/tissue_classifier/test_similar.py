@@ -14,6 +14,7 @@ from test_feature_store import MeanColor, all_blocks
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.tissue_classifier.feature_store import FEATURES, SlideFeatures
@@ -130,22 +131,19 @@ def test_features_of_a_slide_are_computed_and_found(folder: Path, tmp_path: Path
     assert reports[-1].message == "Computing features of c.tif"
 
 
-def test_fluorescence_and_brightfield_are_not_compared(folder: Path, tmp_path: Path) -> None:
+def test_fluorescence_is_not_compared(folder: Path, tmp_path: Path) -> None:
     bright, fluorescence = folder / "c.tif", draw_fluorescence(tmp_path / "f.tif")
-    dim, full = (ChannelChoice.from_text(f"DAPI=0:{high},FITC=0:4000") for high in (4000, 2000))
-    run = RunContext()
-    compute_slide_features(bright, tmp_path / "c", SOURCE, run)
-    for channels in (dim, full):
-        compute_slide_features(fluorescence, tmp_path / "f", SOURCE, run, channels)
-    slides = [bright, fluorescence]
-    for channels, expected in ((None, bright), (dim, fluorescence), (full, fluorescence)):
-        (found,), (missing,) = find_stored_features(slides, tmp_path, SOURCE, channels=channels)
-        assert (found.slide, found.spec.channels) == (expected, channels)
-        assert missing != expected
+    compute_slide_features(bright, tmp_path / "c", SOURCE, RunContext())
+    with (
+        read_as_rgb(open_slide(fluorescence), ChannelChoice.from_text("DAPI=0:4000,FITC=0:4000"), "a test") as slide,
+        SlideFeatures.open(slide, SOURCE, tmp_path / "f") as features,
+    ):
+        features.compute(features.tissue_blocks, RunContext())
+    record_slide(tmp_path / "f", fluorescence, record_name=True)
+    (found,), missing = find_stored_features([bright, fluorescence], tmp_path, SOURCE)
+    assert (found.slide, missing) == (bright, [fluorescence])
     with pytest.raises(InputError, match=r"Find similar reads brightfield stains such as H&E, but f\.tif shows"):
-        compute_slide_features(fluorescence, tmp_path / "f", SOURCE, run)
-    with pytest.raises(InputError, match=r"but c\.tif is a brightfield slide"):
-        compute_slide_features(bright, tmp_path / "c", SOURCE, run, full)
+        compute_slide_features(fluorescence, tmp_path / "f", SOURCE, RunContext())
 
 
 def test_damaged_and_missing_blocks_are_left_out(folder: Path, tmp_path: Path) -> None:

@@ -92,9 +92,7 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     assert made.list_unrated(images) == [Path("d")]
     assert count_states(made.counts, "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
 
-    # Other words for other measures; reviews stay when ratings are cleared.
-    made.method = "disagreement"
-    assert made.find_state(images[0]).text == "fairly certain 0.10"
+    # Reviews stay when ratings are cleared.
     made.clear_ratings()
     assert made.find_state(images[0])[:2] == ("accepted", "not rated yet")
 

@@ -24,7 +24,7 @@ from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.library.review_photographs import Rater, RatingQueue
+from napari_melanoma.ui.library.review_photographs import RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
@@ -269,9 +269,9 @@ def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
     assert "Rate " in reviewer.dock.rate_button.text()
 
 
-def find_rated(paths, model, measure="entropy"):
+def find_rated(paths, model):
     """The names of the photographs for which a rating by a model is cached."""
-    ratings = RatingCache().find_all(paths, find_bundle(model).fingerprint, measure, run=RunContext())
+    ratings = RatingCache().find_all(paths, find_bundle(model).fingerprint, "entropy", run=RunContext())
     return [paths[number].name for number in ratings]
 
 
@@ -292,13 +292,11 @@ def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(revi
     assert reviewer.shown() == ["d-60.png", "c-50.png"]
     assert (find_rated(other, "lesion-small"), find_rated(other, "lesion-phone")) == (["c-50.png", "d-60.png"], [])
     # While the ratings by the changed model are searched.
-    reviewer.dock.model.model = "lesion-phone"
-    reviewer.dock.rate_button.click()
-    reviewer.dock.method_combo.setCurrentIndex(1)
-    reviewer.dock.method_combo.activated.emit(1)
+    for model in ("lesion-phone", "lesion-small", "lesion-phone"):
+        reviewer.dock.model.model = model
+        reviewer.dock.model.changed.emit()
     reviewer.waits()
-    assert find_rated(other, "lesion-phone", "disagreement") == ["c-50.png", "d-60.png"]
-    assert (find_rated(other, "lesion-phone"), find_rated(other, "lesion-small", "disagreement")) == ([], [])
+    assert find_rated(other, "lesion-phone") == ["c-50.png", "d-60.png"]
 
 
 class FakeRequest(QObject):
@@ -315,7 +313,7 @@ def test_the_reason_why_a_model_cannot_rate_is_reported_last(qtbot, corrections,
     queue.finished.connect(lambda done, seconds: events.append(done))
     queue.failed.connect(events.append)
     paths = sorted(folder_of(tmp_path / "photos", "a-10", "b-20").iterdir())
-    queue.start(paths, Rater("one", "entropy"), "fingerprint")
+    queue.start(paths, "one", "fingerprint")
     qtbot.waitUntil(lambda: requests == ["rate"], timeout=PATIENCE_MS)
     error = BundleError("it is a classification model.")
     request.failed.emit(error)

@@ -154,7 +154,7 @@ def test_the_features_of_the_map_are_stated_at_the_save_button() -> None:
             "texture",
             both,
             False,
-            f"{start}texture, chosen by the accuracy on left-out strokes (texture 0.85, ImageNet 0.70).",
+            f"{start}texture, chosen by the accuracy on left-out strokes (see Options).",
         ),
     ):
         assert resolve_save_note(loop, source, assessment, is_assessing=is_assessing) == expected

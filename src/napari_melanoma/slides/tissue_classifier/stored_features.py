@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.channel_choice import ChannelChoice
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 
 
@@ -48,15 +47,13 @@ class StoredFeatures:
     array: zarr.Array
 
     @classmethod
-    def find(
-        cls, slide: Path, folder: Path, source: FeatureSource, channels: ChannelChoice | None = None
-    ) -> StoredFeatures | None:
+    def find(cls, slide: Path, folder: Path, source: FeatureSource) -> StoredFeatures | None:
         """Find the latest features of a source in the result folder of a slide; None if there are none.
 
-        Features of another encoder, another version of it, or other channels or limits are not comparable, and not
-        found. ``channels``: those of fluorescence; None for brightfield.
+        Features of another encoder, another version of it, or of channels of fluorescence are not comparable, and not
+        found.
         """
-        found, wanted = [], (source.fingerprint, source.mpp, channels)
+        found, wanted = [], (source.fingerprint, source.mpp, None)
         for path in (folder / FEATURES).glob("*.zarr"):
             opened = _open(path)
             if opened is not None and (opened[0].source_fingerprint, opened[0].mpp, opened[0].channels) == wanted:
@@ -115,18 +112,16 @@ def find_stored_features(
     root: Path,
     source: FeatureSource,
     known: Mapping[Path, Path] | None = None,
-    channels: ChannelChoice | None = None,
 ) -> tuple[list[StoredFeatures], list[Path]]:
     """Find the features of slides in a folder with their result folders.
 
-    ``known``: result folders of slides that are open. ``channels``: see ``StoredFeatures.find``. Returns the features,
-    and the slides that have none.
+    ``known``: result folders of slides that are open. Returns the features, and the slides that have none.
     """
     names, folders = SlideFolderNames(root, list_folder_names(root)), known or {}
     found, missing = [], []
     for slide in dict.fromkeys(slides):
         folder = folders.get(slide) or names.find_results(slide)
-        stored = None if folder is None else StoredFeatures.find(slide, folder, source, channels)
+        stored = None if folder is None else StoredFeatures.find(slide, folder, source)
         if stored is None:
             missing.append(slide)
         else:
@@ -134,16 +129,14 @@ def find_stored_features(
     return found, missing
 
 
-def compute_slide_features(
-    slide: Path, folder: Path, source: FeatureSource, run: RunContext, channels: ChannelChoice | None = None
-) -> None:
+def compute_slide_features(slide: Path, folder: Path, source: FeatureSource, run: RunContext) -> None:
     """Compute the features of the tissue of a slide that are not stored yet, and store them in its result folder.
 
-    The pixel size is that of the user in the notes of the slide, or that of the file. ``channels``: those of a
-    fluorescence slide; None for brightfield. Raises ``InputError`` for a slide of the other kind.
+    The pixel size is that of the user in the notes of the slide, or that of the file. Raises ``InputError`` for a
+    fluorescence slide.
     """
     with open_slide(slide, read_notes(folder).pixel_size) as opened:
-        features = SlideFeatures.open(read_as_rgb(opened, channels, "Find similar"), source, folder)
+        features = SlideFeatures.open(read_as_rgb(opened, None, "Find similar"), source, folder)
         if recorded_slide(folder) is None:
             record_slide(folder, slide, record_name=True)
         done, blocks = count(1), features.tissue_blocks

@@ -31,10 +31,8 @@ FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZE
 SORT_KEYS = ("name", "status", "date")
 REVIEW_FILTERS = (TO_DO, ALL, *REVIEWED, UNREADABLE)
 REVIEW_SORT_KEYS = (UNCERTAINTY, INFORMATIVE, "name", "date")
-CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {  # by method: upper limit of the score, words
-    "entropy": ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain")),
-    "disagreement": ((0.05, "certain"), (0.12, "fairly certain"), (0.25, "uncertain"), (2.0, "very uncertain")),
-}
+# Upper limits of the score, and the words up to them
+CERTAINTY_WORDS = ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain"))
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,11 @@ def resolve_state(image: LibraryImage, item: WorkItem | None) -> ImageState:
 class ReviewRecords:
     """Ratings and reviews of photographs.
 
-    ``method``: uncertainty measure of the ratings. ``errors``: why files cannot be read. ``counts``: the number of
+    ``errors``: why files cannot be read. ``counts``: the number of
     listed photographs in each state, kept up to date, since there may be thousands.
     """
 
     def __init__(self) -> None:
-        self.method = "entropy"
         self.errors: dict[Path, str] = {}
         self.counts: Counter[str] = Counter()
         self.labels: Mapping[Path, str] = {}  # diagnoses in words
@@ -169,7 +166,7 @@ class ReviewRecords:
         self._count(path)
 
     def clear_ratings(self) -> None:
-        """Clear all ratings, after a change of model or uncertainty measure."""
+        """Clear all ratings, after a change of model."""
         self._ratings.clear()
 
     def list_unrated(self, images: Iterable[LibraryImage]) -> list[Path]:
@@ -185,7 +182,7 @@ class ReviewRecords:
         label, rank = self.labels.get(path, ""), self.ranks.get(path, float("inf"))
         if rating is None:
             return ImageState(state, "not rated yet", "not rated yet", None, label, rank)
-        words = next(words for limit, words in CERTAINTY_WORDS[self.method] if rating.score < limit)
+        words = next(words for limit, words in CERTAINTY_WORDS if rating.score < limit)
         text = f"{words} {rating.score:.2f}" if rating.lesion_found else "no lesion found"
         return ImageState(state, text, text, rating.score, label, rank)
 

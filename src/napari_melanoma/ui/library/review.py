@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.io.discovery import SUFFIXES
@@ -37,7 +37,6 @@ from napari_melanoma.ui.library.resolve import (
 )
 from napari_melanoma.ui.library.review_photographs import (
     PhotographList,
-    Rater,
     RatingQueue,
     ReviewOpener,
     find_ratings,
@@ -48,11 +47,10 @@ from napari_melanoma.ui.session.corrections_store import CorrectionsStore, Store
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
-from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.status_line import describe_failure, remove_option_hints
-from napari_melanoma.ui.widgets.style import form_layout, more_button, named, row, tool_button
+from napari_melanoma.ui.widgets.style import form_layout, named, row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader, read_photograph_thumbnail
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -71,10 +69,6 @@ NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
 ACCEPT_TIP = f"Store the photograph with its current mask, and go to the next ({ACCEPT_KEY})"
 REJECT_TIP = f"Store the photograph as rejected, and go to the next ({REJECT_KEY})"
 NO_MATCH = "No photograph matches. Clear the name, or choose 'all'."
-RATING_METHODS = {  # title and tooltip
-    "entropy": ("pixel entropy", "Uncertainty of the predicted pixels. Fast."),
-    "disagreement": ("flip disagreement", "Disagreement of the masks of eight flipped and rotated copies. Slower."),
-}
 
 
 class ReportedReview(NamedTuple):
@@ -105,7 +99,7 @@ class ReviewDock(LibraryDock):
         super().__init__(napari_viewer)
         self.records = ReviewRecords()
         self._client = client or acquire_worker()
-        self._rated: PhotographList | None = None  # as listed with the current rater; None until its ratings are found
+        self._rated: PhotographList | None = None  # as listed with the current model; None until its ratings are found
         self._reported: ReportedReview | None = None
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
@@ -133,10 +127,6 @@ class ReviewDock(LibraryDock):
             self.list_model, self.icons, "review_list", opening="selection", picture_px=PICTURE_PX
         )
         self.import_button = tool_button("import_masks", "Import masks", IMPORT_TIP, "import masks ...")
-        self.method_combo = named(NoWheelComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
-        for method, (title, tip) in RATING_METHODS.items():
-            self.method_combo.addItem(title, method)
-            self.method_combo.setItemData(self.method_combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
         self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
         self.next_button = tool_button("next", "Next", f"Next photograph ({NEXT_KEY})")
@@ -145,8 +135,6 @@ class ReviewDock(LibraryDock):
         self.icons.add(self.previous_button, "up_arrow")
         self.icons.add(self.next_button, "down_arrow")
         self.model.select_stored(self.settings.options.model)
-        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
-        self.records.method = str(self.method_combo.currentData())
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -157,10 +145,7 @@ class ReviewDock(LibraryDock):
         head = QWidget()
         rows = form_layout(head)
         rows.addRow(row(self.title, self.folder_button, stretch=0))
-        measure = row(QLabel("measure"), self.method_combo, stretch=1)
-        more = more_button("review", "uncertainty measure", self.settings, measure)
-        rows.addRow("model", row(self.model, more, stretch=0))
-        rows.addRow(measure)
+        rows.addRow("model", self.model)
         rows.addRow("show", row(self.filter_combo, self.name_field, stretch=1))
         rows.addRow("order", row(self.sort_combo, self.import_button, stretch=0))
         column.addWidget(head)
@@ -181,7 +166,6 @@ class ReviewDock(LibraryDock):
     def _connect(self) -> None:
         self.rate_button.clicked.connect(self._on_rate)
         self.model.changed.connect(self._on_model)
-        self.method_combo.activated.connect(self._on_model)
         self.list_view.open_requested.connect(lambda images: self._open_image(images[0]))
         slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
         slots |= {"accept": self.opener.accept, "reject": self.opener.reject}
@@ -205,15 +189,10 @@ class ReviewDock(LibraryDock):
         for source in (self.rating, self.corrections_store, self.model):
             source.failed.connect(self._on_failed)
 
-    @property
-    def rater(self) -> Rater:
-        """The selected model and uncertainty measure."""
-        return Rater(self.model.model, self.records.method)
-
     def open(self, paths: Sequence[Path]) -> None:
         """List and rate photographs, and the photographs in folders."""
         self.rating.cancel()
-        work = partial(list_photographs, paths, self.rater)
+        work = partial(list_photographs, paths, self.model.model)
         self.start("opening", "Searching for photographs ...", work, partial(self._on_listed, paths))
 
     def _refresh(self) -> None:
@@ -274,7 +253,7 @@ class ReviewDock(LibraryDock):
             super()._on_link(link)
 
     def _on_listed(self, chosen: Sequence[Path], listed: PhotographList) -> None:
-        if listed.rater != self.rater:  # it was changed during the search
+        if listed.model != self.model.model:  # it was changed during the search
             self.open(chosen)
             return
         self.cancel("finding")  # of the ratings of the previous photographs
@@ -310,12 +289,11 @@ class ReviewDock(LibraryDock):
             self._find_ratings()
         elif unrated and tasks.is_idle(self.rating):
             self.status.begin("rating", "Rating ...")
-            self.rating.start(unrated, self._rated.rater, self._rated.fingerprint)
+            self.rating.start(unrated, self._rated.model, self._rated.fingerprint)
         self._refresh()
 
     def _on_model(self) -> None:
         self.rating.cancel()
-        self.settings.rating_method = self.records.method = str(self.method_combo.currentData())
         if self.chosen:
             self._rated = None
             self.records.clear_ratings()
@@ -323,7 +301,7 @@ class ReviewDock(LibraryDock):
             self._find_ratings()
 
     def _find_ratings(self) -> None:
-        work = partial(find_ratings, [image.path for image in self.list_model.images], self.rater)
+        work = partial(find_ratings, [image.path for image in self.list_model.images], self.model.model)
         self.start("finding", "Searching for ratings ...", work, self._on_ratings)
 
     def _on_rated(self, path: Path, rating: CachedRating) -> None:

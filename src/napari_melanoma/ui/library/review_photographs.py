@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
@@ -195,39 +195,35 @@ class ReviewOpener(LesionDockLink):
             self.stored.emit(session.path, stored)
 
 
-class Rater(NamedTuple):
-    """What rates photographs: a model by its name, and an uncertainty measure by its key in ``RATING_METHODS``."""
-
-    model: str
-    method: str
+MEASURE = "entropy"  # of the uncertainty by which photographs are ranked
 
 
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with their cached ratings by a rater; ``fingerprint``: of its model."""
+    """Photographs with their cached ratings by a model."""
 
-    rater: Rater
+    model: str
     fingerprint: str
     images: Sequence[LibraryImage]
     ratings: Mapping[Path, CachedRating]
 
 
-def list_photographs(chosen: Sequence[Path], rater: Rater, run: RunContext) -> PhotographList:
+def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> PhotographList:
     """Find the selected photographs and those in selected folders, in natural order, with their cached ratings."""
     from napari_melanoma.io.discovery import find_photographs
 
-    return find_ratings([path.absolute() for path in find_photographs(chosen)], rater, run)
+    return find_ratings([path.absolute() for path in find_photographs(chosen)], model, run)
 
 
-def find_ratings(paths: Sequence[Path], rater: Rater, run: RunContext) -> PhotographList:
+def find_ratings(paths: Sequence[Path], model: str, run: RunContext) -> PhotographList:
     """Find the cached ratings of photographs as they are now."""
     from napari_melanoma.lesion.uncertainty_ratings import RatingCache
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    fingerprint = find_bundle(rater.model).fingerprint
+    fingerprint = find_bundle(model).fingerprint
     images = [create_image(path, is_slide=False) for path in paths]
-    ratings = RatingCache().find_all(paths, fingerprint, rater.method, run=run)
-    return PhotographList(rater, fingerprint, images, {paths[number]: rating for number, rating in ratings.items()})
+    ratings = RatingCache().find_all(paths, fingerprint, MEASURE, run=run)
+    return PhotographList(model, fingerprint, images, {paths[number]: rating for number, rating in ratings.items()})
 
 
 EMBEDDED_BEFORE_ORDER = 10  # embeddings between two orders
@@ -252,15 +248,15 @@ class RatingQueue(QObject):
         self._pending: deque[Path] = deque()
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._current = Path()
-        self._rater, self._fingerprint = Rater("", ""), ""
+        self._model, self._fingerprint = "", ""
         self._content = ""  # digest of the current file
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
-    def start(self, paths: Sequence[Path], rater: Rater, fingerprint: str) -> None:
-        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the rater's model."""
+    def start(self, paths: Sequence[Path], model: str, fingerprint: str) -> None:
+        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
         self._pending = deque(paths)
-        self._rater, self._fingerprint = rater, fingerprint
+        self._model, self._fingerprint = model, fingerprint
         self._total, self._done, self._crashes, self._start_time = len(paths), 0, 0, time.monotonic()
         self._rate_next()
 
@@ -293,7 +289,7 @@ class RatingQueue(QObject):
         seconds = time.monotonic() - self._start_time
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        work = partial(_find_rating, self._current, self._fingerprint, self._rater.method)
+        work = partial(_find_rating, self._current, self._fingerprint, MEASURE)
         self._start_stage(BackgroundJob(work), self._on_cache_searched)
 
     def _on_cache_searched(self, content_and_rating: tuple[str, CachedRating | None]) -> None:
@@ -301,7 +297,7 @@ class RatingQueue(QObject):
         if rating is not None:
             self._set_rating(rating)
             return
-        arguments = {"model": self._rater.model, "image": str(self._current), "how": self._rater.method}
+        arguments = {"model": self._model, "image": str(self._current), "how": MEASURE}
         self._start_stage(self._client.request("rate", **arguments), self._on_response)
 
     def _on_response(self, response: dict[str, Any]) -> None:

@@ -337,15 +337,6 @@ class ReviewSettings(DockSettings):
         self._store.setValue("corrections/folder", str(folder))
 
     @property
-    def rating_method(self) -> str:
-        """The uncertainty measure by which photographs are ranked; ``entropy`` by default."""
-        return str(self._store.value("review/how", "entropy"))
-
-    @rating_method.setter
-    def rating_method(self, how: str) -> None:
-        self._store.setValue("review/how", how)
-
-    @property
     def review_folder(self) -> Path | None:
         """The folder that was reviewed last; None if it no longer exists."""
         stored = str(self._store.value("review/folder", "") or "")

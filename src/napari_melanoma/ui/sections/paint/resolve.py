@@ -209,8 +209,7 @@ def resolve_save_note(loop: LoopState, source: str, assessment: Assessment | Non
     accuracies = _best_accuracies(() if assessment is None else assessment.candidates)
     if len(accuracies) < 2:
         return f"{text}."
-    listed = ", ".join(f"{name_features(name)} {accuracy:.2f}" for name, accuracy in accuracies.items())
-    return f"{text}, chosen by the accuracy on left-out strokes ({listed})."
+    return f"{text}, chosen by the accuracy on left-out strokes (see Options)."
 
 
 def _best_accuracies(candidates: Sequence[Validation]) -> dict[str, float]:
