@@ -126,7 +126,7 @@ def test_one_note_lists_the_values_that_were_read() -> None:
         "From tables: age of the patient. From file names: site of 2 lesions, laterality of 1 lesion, "
         "modality of 2 images, lesion of 3 images, sub site of 1 lesion."
     )
-    assert filed.notes == (("Values", f"were read from the files: check them. {text}"),)
+    assert filed.notes == (("The case", f"contains values that were read from the files: check them. {text}"),)
     assert filed.case.imports == (text,)
     again = file_images(filed.case, found("back_left_2_macro", "cheek_3_macro"), "L1").case
     assert again.imports == (text, "From file names: modality of 1 image.")

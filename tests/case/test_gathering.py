@@ -310,8 +310,8 @@ def test_a_complete_case_has_notes_but_no_faults(photographs: Path, tmp_path: Pa
     found = check_case(tmp_path / "case")
     assert found.faults == ()
     assert [message for _, message in found.notes] == [
-        "were read from files. From file names: site of 3 lesions, laterality of 1 lesion, modality of 3 images, "
-        "lesion of 4 images, sub site of 2 lesions.",
+        "contains values that were read from files. From file names: site of 3 lesions, laterality of 1 lesion, "
+        "modality of 3 images, lesion of 4 images, sub site of 2 lesions.",
         "1 image not assigned to a lesion.",
     ]
     assert sorted(tmp_path.rglob("*")) == before

@@ -89,7 +89,7 @@ def _find_duplicate_ids(case: Case) -> Iterator[Note]:
 
 
 def _list_notes(case: Case) -> Iterator[Note]:
-    yield from (("values", f"were read from files. {text}") for text in case.imports)
+    yield from (("case", f"contains values that were read from files. {text}") for text in case.imports)
     patient_id = case.patient.patient_id
     if patient_id and not SHAPE.fullmatch(patient_id):
         yield "patient", f"{patient_id} is not a pseudonym: check that it does not identify a person."

@@ -207,7 +207,7 @@ class _CaseFiling:
             self.notes.append(("patient", f"another patient in {count}: check that they belong to this case."))
         if text := describe_imported(self.imported):
             case = case.model_copy(update={"imports": (*case.imports, text)})
-            self.notes.insert(0, ("Values", f"were read from the files: check them. {text}"))
+            self.notes.insert(0, ("The case", f"contains values that were read from the files: check them. {text}"))
         return FilingResult(case, tuple(dict.fromkeys(self.notes)))
 
     def _update_patient(self, subject: str, metadata: ImageMetadata) -> None:

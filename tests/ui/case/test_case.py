@@ -177,9 +177,7 @@ def five(someone, photos):
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monkeypatch):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 2, 1]
     values = "site of 3 lesions, laterality of 2 lesions"
-    assert five.status.startswith(
-        "Created a case of 5 images in 3 lesions. Values were read from the files: check them."
-    )
+    assert five.status.startswith("Created a case of 5 images in 3 lesions. The case contains values that were read")
     assert values in five.status
     assert five.case.patient.patient_id.startswith("P-")
     assert [item.text(0)[:3] for item in five.dock.tree.iterate_items() if item.childCount()] == ["1  ", "2  ", "3  "]
@@ -194,7 +192,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     # The same folder again adds what is new.
     tiled = draw_tiled_photograph(photos / "forearm_right_2_macroscopic.tif")
     five.drops(photos)
-    assert five.status.startswith("1 image added. Values were read")
+    assert five.status.startswith("1 image added. The case contains values")
     assert (len(five.case.lesions[1].images), five.notice) == (3, "")
     assert five.dock.minimumSizeHint().width() <= 340
     # The thumbnail of a photograph with tiles is not that of a slide, unless it is called one.

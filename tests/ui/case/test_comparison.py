@@ -155,7 +155,7 @@ def test_no_text_covers_another_and_blinking_stops_when_the_dock_or_the_section_
 ):
     someone = enter(shown_viewer, qtbot, case)
     compare(someone)
-    view, section = someone.dock.comparison._view, someone.dock.lesion_page.comparison_section
+    view, section = someone.dock.comparison._view, someone.dock.list_places()["Over time"]
     table, notes = view.table, someone.dock.findChild(QLabel, "comparison_notes")
     qtbot.waitUntil(lambda: table.height() >= table.heightForWidth(table.width()), timeout=PATIENCE_MS)
     qtbot.waitUntil(lambda: table.geometry().bottom() < notes.geometry().top(), timeout=PATIENCE_MS)
@@ -221,7 +221,7 @@ def test_photographs_are_listed_once_there_are_two(qtbot):
 
 def test_an_impossible_comparison_has_a_reason(someone, case):
     someone.picks("L2")
-    assert not someone.dock.lesion_page.comparison_section.isVisibleTo(someone.dock)
+    assert not someone.dock.list_places()["Over time"].isVisibleTo(someone.dock)
     someone.picks("L1")
     view = someone.dock.comparison._view
     view.combos[1].setCurrentIndex(0)
@@ -300,7 +300,7 @@ def test_a_comparison_ends_when_its_photographs_are_no_longer_selected_or_change
     assert comparison.layers is None
     assert not comparison._view._result.isVisibleTo(comparison._view)
     compare(someone, "I1", "I2")
-    someone.dock.lesion_page.comparison_section.collapse()
+    someone.dock.list_places()["Over time"].collapse()
     controller = someone.dock.controller
     controller.amend(set_correction(controller.case, "I2", None))
     someone.waits()
@@ -376,7 +376,7 @@ def test_a_comparison_that_is_cancelled_or_outdated_before_it_is_complete_is_not
         someone.picks("L1")
         choose(someone, "I1", "I3")
         comparison._view.compare_button.click()
-        assert comparison._job is not None
+        assert comparison._jobs.busy
         end()
         someone.waits()
         assert comparison.layers is None

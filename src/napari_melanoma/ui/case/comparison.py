@@ -22,7 +22,7 @@ from napari_melanoma.ui.viewer.view_memory import (
     show_only_picture,
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import (
     Connections,
     WrappedLabel,
@@ -63,42 +63,52 @@ class CaseComparison(QObject):
 
     def __init__(self, dock: CaseControls, viewer: Viewer, controller: CaseController) -> None:
         super().__init__(dock)
-        self._dock, self._viewer, self._controller = dock, viewer, controller
-        self._section = dock.lesion_page.comparison_section
+        self._dock, self._viewer, self._view = dock, viewer, dock.lesion_page.comparison_view
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()  # the photographs that are listed
         self._pair: tuple[CaseImage, ...] = ()  # the photographs that are compared
-        self._view: ComparisonView | None = None
-        self._job: BackgroundJob | None = None
         self.layers: ComparisonLayers | None = None
+        self._jobs = LatestJobQueue(self)
+        self._jobs.succeeded.connect(self._on_compared)
+        self._jobs.failed.connect(self._on_failed)
         self._leave_timer = QTimer(self)  # layers cannot be removed in napari's events: its loops would fail
         self._leave_timer.setSingleShot(True)
         self._leave_timer.timeout.connect(self.leave)
-        self._section.toggled.connect(self._update)
+        self._view.chosen.connect(self._on_chosen)
+        self._view.compare_button.clicked.connect(lambda checked=False: self._compare())
+        self._view.leave_button.clicked.connect(lambda checked=False: self.leave())
+        self._view.blink_button.toggled.connect(self._on_blink)
+        self._view.slider.valueChanged.connect(self._on_swipe)
+        self._view.contour_button.toggled.connect(self._on_contours)
         controller.opened.connect(self._on_opened)
         dock.connections.connect(viewer.layers.events.inserted, self._on_inserted)
         dock.connections.connect(viewer.layers.events.removed, self._on_removed)
 
     def show_lesion(self, lesion: CaseLesion | None) -> None:
-        """Show the photographs of a lesion, and leave the comparison of another lesion."""
+        """Show which photographs of a lesion can be compared; leave the comparison of another lesion."""
+        from napari_melanoma.case.changes import list_photographs
+
+        photographs = () if lesion is None else tuple(image for image in lesion.images if not image.is_slide)
         is_other = (self._lesion and self._lesion.id) != (lesion and lesion.id)
         self._lesion = lesion
-        if is_other:
+        if is_other or any(image not in photographs for image in self._pair):  # a photograph was changed or moved
             self.leave()
-        self._update()
+        self._dock.choice.set_needed("Over time", len(photographs) > 1)
+        if lesion is not None and (images := list_photographs(lesion)) != self._images:
+            self._view.show_images(images)
+            self._images = images
+        self._on_chosen()
 
     def _on_opened(self) -> None:
         """Leave the comparison, and clear the selection: images of another case may have the same ids."""
         self.leave()
         self._images = ()
-        if self._view is not None:
-            self._view.show_images(())
+        self._view.show_images(())
 
     def cancel(self) -> None:
         """Cancel the computation of a comparison."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        if self._jobs.busy:
+            self._jobs.cancel()
             self._dock.status.end("comparing", "Stopped.")
 
     def leave(self) -> None:
@@ -110,56 +120,22 @@ class CaseComparison(QObject):
         if layers is not None:
             layers.leave()
             self._dock.status.end_message(COMPARED)
-        if self._view is not None:
-            self._view.clear()
-
-    def _update(self) -> None:
-        """Show which photographs can be compared; the section is hidden for a lesion with fewer than two."""
-        from napari_melanoma.case.changes import list_photographs
-
-        lesion = self._lesion
-        photographs = () if lesion is None else tuple(image for image in lesion.images if not image.is_slide)
-        if any(image not in photographs for image in self._pair):
-            self.leave()  # a photograph was changed or moved
-        self._dock.choice.set_needed("Over time", len(photographs) > 1)
-        if self._view is not None and not self._section.is_expanded:
-            self._view.blink_button.setChecked(False)
-        if lesion is None or len(photographs) < 2 or not self._section.is_expanded:
-            return
-        if self._view is None:
-            self._view = self._create_view()
-        images = list_photographs(lesion)
-        if images != self._images:
-            self._view.show_images(images)
-            self._images = images
-        self._on_chosen()
-
-    def _create_view(self) -> ComparisonView:
-        view = ComparisonView()
-        self._section.add_widget(view)
-        view.chosen.connect(self._on_chosen)
-        view.compare_button.clicked.connect(lambda checked=False: self._compare())
-        view.leave_button.clicked.connect(lambda checked=False: self.leave())
-        view.blink_button.toggled.connect(self._on_blink)
-        view.slider.valueChanged.connect(self._on_swipe)
-        view.contour_button.toggled.connect(self._on_contours)
-        return view
+        self._view.clear()
 
     def _on_chosen(self) -> None:
         from napari_melanoma.case.changes import explain_incomparable
 
-        if self._view is not None:
-            chosen = self._chosen
-            if self._pair and chosen != self._pair:
-                self.leave()
-            same = len(self._images) > 1 and not chosen
-            self._view.show_reason(SAME if same else explain_incomparable(chosen))
+        chosen = self._chosen
+        if self._pair and chosen != self._pair:
+            self.leave()
+        same = len(self._images) > 1 and not chosen
+        self._view.show_reason(SAME if same else explain_incomparable(chosen))
 
     @property
     def _chosen(self) -> tuple[CaseImage, ...]:
         """The selected photographs, by date if the dates are known and differ; empty if both are the same."""
-        view, by_id = self._view, {image.id: image for image in self._images}
-        ids = [] if view is None else [str(combo.currentData()) for combo in view.combos]
+        by_id = {image.id: image for image in self._images}
+        ids = [str(combo.currentData()) for combo in self._view.combos]
         if len(set(ids)) < 2:
             return ()
         chosen = tuple(by_id[image_id] for image_id in ids)
@@ -170,37 +146,29 @@ class CaseComparison(QObject):
 
         self.leave()
         self._pair = self._chosen
-        if self._view is not None:
-            self._view.keep_selection()
+        self._view.keep_selection()
         self._dock.status.begin("comparing", "Comparing the photographs ...")
-        self._job = job = BackgroundJob(partial(compare_images, ImagePair(*self._pair)))
-        job.succeeded.connect(partial(self._on_compared, job))
-        job.failed.connect(partial(self._on_failed, job))
-        job.start(self)
+        compare = partial(compare_images, ImagePair(*self._pair))
+        self._jobs.submit("compare", lambda: compare)
 
-    def _on_compared(self, job: BackgroundJob, result: LesionChanges) -> None:
-        if job is not self._job or self._view is None:
-            return
-        self._job = None
+    def _on_compared(self, result: LesionChanges) -> None:
         self._dock.status.end("comparing", COMPARED)
         self.layers = ComparisonLayers(self._viewer, result.pictures, _name_order(self._pair), self._leave_timer.start)
         self._view.show_changes(result, self._pair)
         self._on_swipe(self._view.slider.value())
 
-    def _on_failed(self, job: BackgroundJob, error: Exception) -> None:
-        if job is self._job:
-            self._job = None
-            self._dock.status.end("comparing")
-            self.failed.emit(error)
+    def _on_failed(self, error: Exception) -> None:
+        self._dock.status.end("comparing")
+        self.failed.emit(error)
 
     def _on_blink(self, is_on: bool) -> None:
-        if self.layers is not None and self._view is not None:
+        if self.layers is not None:
             self.layers.blink(is_on)
             if not is_on:
                 self._on_swipe(self._view.slider.value())
 
     def _on_swipe(self, value: int) -> None:
-        if self.layers is not None and self._view is not None:
+        if self.layers is not None:
             self._view.blink_button.setChecked(False)
             self.layers.swipe(value / STEPS)
 
@@ -283,6 +251,7 @@ class ComparisonView(QWidget):
             for combo, image_id in zip(self.combos, self._selected, strict=True):
                 combo.setCurrentIndex(combo.findData(image_id))
             return
+        self._selected = []
         modalities = [image.modality for image in images]
         first = next((index for index, modality in enumerate(modalities) if modalities.count(modality) > 1), 0)
         last = max((index for index, modality in enumerate(modalities) if modality == modalities[first]), default=0)

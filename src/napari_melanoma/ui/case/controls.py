@@ -24,6 +24,7 @@ from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.reports.formatting import format_known_data, format_risk, to_sentence
 from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
+from napari_melanoma.ui.case.comparison import ComparisonView
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NEW_LESION, NO_LESION, PICTURE_PX, CaseTree, format_site
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
@@ -138,33 +139,22 @@ class CaseControls(SectionDock):
 
     def add_section(self, frame: CollapsibleSection) -> None:
         """Add a section on a lesion below the others."""
-        self.lesion_page.add_section(frame)
+        page = self.lesion_page
+        self.icons.add_sections(frame)
+        page.layout().insertWidget(page.layout().indexOf(page.sections[-1]) + 1, frame)
+        page.sections = (*page.sections, frame)
 
     def _lay_out(self) -> None:
         self.patient_section = section("Patient", "case_patient", self.patient_form, self.settings, True)
         self.icons.add_sections(self.patient_section)
-        self._body = QWidget()
-        column = QVBoxLayout(self._body)
-        column.setContentsMargins(0, 0, 4, 0)
-        column.setSpacing(4)
-        column.addWidget(self.patient_section)
-        column.addWidget(
-            row(
-                QLabel("<b>Lesions</b>"),
-                self.add_lesion_button,
-                self.add_image_button,
-                self.predict_button,
-                self.remove_button,
-                stretch=0,
-            )
-        )
-        column.addWidget(self.tree)
-        column.addWidget(self.hint)
-        column.addWidget(self.lesion_page)
-        self.lesion_page.add_foot(row(self.choice.button))
-        column.addWidget(self.image_page)
-        column.addStretch(1)
-        self._scroll = scroll_area(self._body, "case_scroll")
+        self.lesion_page.layout().addWidget(row(self.choice.button))
+        buttons = (self.add_lesion_button, self.add_image_button, self.predict_button, self.remove_button)
+        head = row(QLabel("<b>Lesions</b>"), *buttons, stretch=0)
+        body = QWidget()
+        fill_column(body, self.patient_section, head, self.tree, self.hint, self.lesion_page, self.image_page)
+        body.layout().setContentsMargins(0, 0, 4, 0)
+        body.layout().addStretch(1)
+        self._scroll = scroll_area(body, "case_scroll")
         self._scroll.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)  # pages differ in height
         self._head = row(self.title, self.undo_button, self.redo_button, self.menu_button, stretch=0)
         whole = QVBoxLayout(self)
@@ -284,33 +274,17 @@ class LesionPage(QWidget):
         entered = QWidget()
         fill_column(entered, findings, quiet_label(HISTOLOGY_NOTE), histology, self.other_findings)
         self.risk = CaseRiskSection(icons)
-        self.comparison_section = section("Over time", "case_comparison", None, settings, True)
+        self.comparison_view = ComparisonView()
         self.sections: tuple[CollapsibleSection, ...] = (
             section("Prediction", "case_answer", prediction, settings, True),
             section("Risk", "case_risk", self.risk, settings, True),
-            self.comparison_section,
+            section("Over time", "case_comparison", self.comparison_view, settings, True),
             section("Site", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", diagnosis, settings, True),
             section("Findings", "case_findings", entered, settings, False),
         )
         icons.add_sections(*self.sections)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(self.title)
-        for part in self.sections:
-            column.addWidget(part)
-        self._icons, self._column = icons, column
-
-    def add_section(self, frame: CollapsibleSection) -> None:
-        """Add a section below the others."""
-        self._icons.add_sections(frame)
-        self._column.insertWidget(self._column.indexOf(self.sections[-1]) + 1, frame)
-        self.sections = (*self.sections, frame)
-
-    def add_foot(self, widget: QWidget) -> None:
-        """Add a widget below all sections."""
-        self._column.addWidget(widget)
+        fill_column(self, self.title, *self.sections, spacing=2)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, folder: Path, editable: bool) -> bool:
         """Show a lesion of a case in a folder, without its prediction; return whether there is a risk to show."""
@@ -447,14 +421,10 @@ class CaseRiskSection(QWidget):
         self.other_methods = BarChart(icons, "case_risk_comparators", "Predictions of other methods")
         self.basis_label = _create_label("case_risk_about", "Inputs of the prediction")
         self.basis_label.setProperty("quiet", True)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
         numbers = (self.verdict, self.bar, self.other_methods, self.title, self.shares)
         self.validity = ValidityNotice(icons, "case_risk", *numbers)
         self.validity.insert_limits(self.caution)
-        for part in (self.outdated_label, self.validity, self.basis_label):
-            column.addWidget(part)
+        fill_column(self, self.outdated_label, self.validity, self.basis_label)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
         """Show the risk of a lesion; return False if there is none."""
