@@ -19,7 +19,6 @@ from napari_melanoma.core.paths import (
     id_to_file_name,
     ids_to_file_names,
     is_device_name,
-    possible_file_names,
     safe_name,
 )
 
@@ -138,8 +137,3 @@ def test_ids_have_distinct_names_on_every_file_system(texts: list[str]) -> None:
     found = ids_to_file_names(texts)
     assert found.keys() == set(texts)
     assert len({normalize_name(name) for name in found.values()}) == len(found)
-
-
-def test_the_possible_file_names_include_the_one_that_a_set_gives() -> None:
-    for text, name in ids_to_file_names(["a", "A", "x/y", "é"]).items():
-        assert name in possible_file_names(text)

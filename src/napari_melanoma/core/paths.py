@@ -312,11 +312,6 @@ def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def possible_file_names(text: str) -> tuple[str, str]:
-    """Return the file names that ``ids_to_file_names`` may give to an id: the usual one, and that with a digest."""
-    return id_to_file_name(text), _with_digest(text)
-
-
 def safe_name(name: str) -> str:
     """Turn a text into a file name that is valid on every system; different texts may get the same name.
 

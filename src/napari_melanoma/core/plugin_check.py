@@ -12,7 +12,7 @@ QT_BINDINGS = ("PyQt6", "PySide6")
 
 
 def main() -> None:
-    """Print an object with ``errors``: the messages by package or file."""
+    """Print an object with ``errors``: the messages by package."""
     errors: dict[str, list[str]] = {}
     for plugin in list_plugins():
         if plugin.family not in FAMILIES:

@@ -123,11 +123,6 @@ class Family(Generic[Member]):
         _ = self.members
         return self._errors
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the family was used in this process."""
-        return self._plugins is not None
-
     def find_plugin(self, name: str) -> Plugin | None:
         """Return the plug-in that adds a member; None for the members of this package."""
         _ = self.members
@@ -199,16 +194,6 @@ def list_packages() -> dict[str, list[Plugin]]:
         if plugin.package != PACKAGE:
             packages.setdefault(plugin.origin, []).append(plugin)
     return packages
-
-
-def list_errors() -> dict[str, list[str]]:
-    """List why plug-ins cannot be used, by package; only of families that were used in this process."""
-    errors: dict[str, list[str]] = {}
-    for name in [name for name, value in FAMILIES.items() if value.partition(":")[0] in sys.modules]:
-        family = find_family(name)
-        for plugin, error in (family.errors if family.is_loaded else {}).items():
-            errors.setdefault(plugin.package, []).append(str(error))
-    return errors
 
 
 def describe_objects(objects: Iterable[Plugin]) -> str:

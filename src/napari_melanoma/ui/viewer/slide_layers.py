@@ -29,8 +29,6 @@ Role = Literal[
     "heatmap",
     "classes",
     "class map",
-    "attention",
-    "CAM",
     "lesions",
     "view",
     "strokes",
