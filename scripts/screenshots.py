@@ -320,7 +320,7 @@ def change_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.comparison.layers is not None and tasks.is_idle())
     process_events(0.5)
     bar = dock.findChild(QScrollArea, "case_scroll").verticalScrollBar()
-    place = dock.lesion_page.comparison_section.mapTo(dock.findChild(QScrollArea, "case_scroll").widget(), QPoint(0, 0))
+    place = dock.list_places()["Over time"].mapTo(dock.findChild(QScrollArea, "case_scroll").widget(), QPoint(0, 0))
     bar.setValue(place.y() - 4)
     picture(dock.window(), out / "case-dock-over-time.webp")
     dock.comparison.leave()

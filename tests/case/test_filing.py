@@ -123,8 +123,8 @@ def test_one_note_lists_the_values_that_were_read() -> None:
 
     filed = file_images(Case(), found("back_left_2_macro", "back_left_2_dermoscopy", "nose"))
     text = (
-        "From tables: age of the patient. From file names: site of 2 lesions, laterality of 1 lesion, "
-        "modality of 2 images, lesion of 3 images, sub site of 1 lesion."
+        "From tables: age of the patient. From file names: body site of 2 lesions, side of 1 lesion, "
+        "modality of 2 images, lesion of 3 images, sub-site of 1 lesion."
     )
     assert filed.notes == (("The case", f"contains values that were read from the files: check them. {text}"),)
     assert filed.case.imports == (text,)

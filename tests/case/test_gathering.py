@@ -310,8 +310,8 @@ def test_a_complete_case_has_notes_but_no_faults(photographs: Path, tmp_path: Pa
     found = check_case(tmp_path / "case")
     assert found.faults == ()
     assert [message for _, message in found.notes] == [
-        "contains values that were read from files. From file names: site of 3 lesions, laterality of 1 lesion, "
-        "modality of 3 images, lesion of 4 images, sub site of 2 lesions.",
+        "contains values that were read from files. From file names: body site of 3 lesions, side of 1 lesion, "
+        "modality of 3 images, lesion of 4 images, sub-site of 2 lesions.",
         "1 image not assigned to a lesion.",
     ]
     assert sorted(tmp_path.rglob("*")) == before
@@ -405,7 +405,7 @@ def test_the_day_is_read_from_a_table(tmp_path: Path, column: str, cell: str, da
     collected = collect_patients([tmp_path / "in"])
     (image,) = collected.patients[0].case.images
     assert image.taken_on == "2024-03-04"
-    assert collected.patients[0].case.imports[0].startswith("From tables: taken on of 1 image.")
+    assert collected.patients[0].case.imports[0].startswith("From tables: day of 1 image.")
     assert not collected.notes
 
 

@@ -122,7 +122,7 @@ def test_a_case_of_an_earlier_version_is_read(folder: Path, tmp_path: Path) -> N
     rewrite(folder, lesions=[lesion], patient=patient)
     with CaseStore.open(folder) as store:
         assert (store.case.lesions[0].site, store.case.lesions[0].images[1].content) == ("torso", "ab")
-        assert store.case.imports == ("From tables: age of the patient. From file names: site of 1 lesion.",)
+        assert store.case.imports == ("From tables: age of the patient. From file names: body site of 1 lesion.",)
         assert store.missing == {}
         store.save(set_patient(store.case, age=55))
     assert "guesses" not in (folder / "case.json").read_text(encoding="utf-8")

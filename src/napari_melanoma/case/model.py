@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.validity import Validity, read_risk_validity
-from napari_melanoma.data.table_schema import check_value, find_column
+from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.depth.t_category import ROMAN
@@ -387,7 +387,8 @@ def describe_imported(parts: Iterable[tuple[str, Mapping[str, Origin]]]) -> str:
     sentences = []
     for origin, source in ORIGINS.items():
         values = (
-            f"{name.replace('_', ' ')} of {'the patient' if kind == 'patient' else format_count(count, kind)}"
+            f"{'day' if name == 'taken_on' else field_title(name).lower()} of "
+            f"{'the patient' if kind == 'patient' else format_count(count, kind)}"
             for (of, kind, name), count in counts.items()
             if of == origin
         )

@@ -176,7 +176,7 @@ def five(someone, photos):
 
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monkeypatch):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 2, 1]
-    values = "site of 3 lesions, laterality of 2 lesions"
+    values = "body site of 3 lesions, side of 2 lesions"
     assert five.status.startswith("Created a case of 5 images in 3 lesions. The case contains values that were read")
     assert values in five.status
     assert five.case.patient.patient_id.startswith("P-")
