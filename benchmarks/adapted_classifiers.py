@@ -22,12 +22,12 @@ from sklearn.metrics import roc_auc_score
 
 from napari_melanoma.classification.adaptation import (
     AdaptationBase,
+    LabelCounts,
     LabeledCases,
     Selection,
     choose_case_folds,
     fit_scale,
     list_candidates,
-    list_missing,
     select_candidate,
 )
 from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
@@ -176,7 +176,7 @@ def adapt_to(
     known = np.where(rest[~used] < len(info.config.classes), rest[~used], -1)
     before = measure(probabilities[:, positive], truth, calibration.prediction_sets(probabilities), known)
     cases = photographs.cases(used, indices)
-    if list_missing(labels, cases.groups, positive):
+    if LabelCounts.of(labels, cases.groups, positive).describe_missing(clinic.target):
         return before, before, None
     config, reference = info.config.classifier, read_reference(info)
     assert config is not None

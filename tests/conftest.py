@@ -230,6 +230,47 @@ def prompted_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     return write_bundle(tmp_path_factory.mktemp("bundles") / "prompted", config, network, "# prompted\n")
 
 
+@pytest.fixture(scope="session")
+def adapted_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
+    """The shipped classifier, adapted to phantoms with a dark or a bright lesion, and with a class that it lacks."""
+    from PIL import Image
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.models.installed_bundles import find_bundle
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
+    from napari_melanoma.runs.adapting import adapt
+
+    data = tmp_path_factory.mktemp("clinic")
+    for name in ("images", "masks"):
+        (data / name).mkdir()
+    lines = ["image_id,lesion_id,diagnosis,modality,age,sex"]
+    for index in range(40):
+        phantom = lesion_phantom(LesionPhantomConfig(seed=index, size=(120, 160)))
+        diagnosis = ("melanoma", "nevus", "basal cell carcinoma", "nevus")[index % 4]
+        brightness = {"melanoma": 0.4, "nevus": 1.0, "basal cell carcinoma": 0.7}[diagnosis]
+        rgb = phantom.rgb.copy()
+        rgb[phantom.mask] = rgb[phantom.mask] * brightness
+        Image.fromarray(rgb).save(data / "images" / f"i{index:02}.png")
+        Image.fromarray(phantom.mask.astype("uint8") * 255).save(data / "masks" / f"i{index:02}.png")
+        lines.append(f"i{index:02},L{index},{diagnosis},dermoscopic,{30 + index},{('male', 'female')[index // 4 % 2]}")
+    (data / "dataset.csv").write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path_factory.mktemp("bundles") / "melanoma-clinic"
+    info = adapt(find_bundle("melanoma-small"), data, out, run=RunContext()).bundle
+    assert info is not None
+    assert info.config.options["adapted_classes"] == 3
+    assert info.config.classes == ("melanoma", "nevus", "seborrheic keratosis", "basal cell carcinoma")
+    return info
+
+
+@pytest.fixture(params=["shipped", pytest.param("adapted", marks=pytest.mark.slow)])
+def melanoma_bundle(request: pytest.FixtureRequest) -> BundleInfo:
+    """The shipped classifier of dermoscopic photographs, and one that was adapted from it."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    return find_bundle("melanoma-small") if request.param == "shipped" else request.getfixturevalue("adapted_bundle")
+
+
 @pytest.fixture
 def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models of the test that are no bundles on disk state that they were trained on no image."""

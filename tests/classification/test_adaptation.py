@@ -14,11 +14,13 @@ from napari_melanoma.classification.adaptation import (
     SHIPPED,
     AdaptationBase,
     Candidate,
+    CandidateFigures,
+    LabelCounts,
     LabeledCases,
     choose_case_folds,
+    choose_cautious,
     fit_candidate,
     list_candidates,
-    list_missing,
     predict_left_out,
     select_candidate,
 )
@@ -127,35 +129,54 @@ def test_a_class_that_the_model_lacks() -> None:
     assert auc(predicted[:, 3], new.labels == 3) > 0.8
 
 
-def test_the_choice_is_the_most_cautious_within_a_standard_error() -> None:
+@pytest.mark.parametrize(
+    ("excess", "expected"),
+    [
+        ((0.07, 0.03, 0.02, 0.0), "shipped"),  # of standard errors of 0.1
+        ((0.08, 0.03, 0.02, 0.0), "stacked, ridge 3"),
+        ((0.08, 0.02, 0.02, 0.0), "recalibrated"),
+        ((0.08, 0.03, 0.03, 0.0), "refit, ridge 0.3"),
+        ((0.0, 0.1, 0.1, 0.1), "shipped"),
+    ],
+)
+def test_the_choice_is_cautious(excess: tuple[float, ...], expected: str) -> None:
+    candidates = (CANDIDATES[0], CANDIDATES[1], CANDIDATES[2], CANDIDATES[-1])
+    figures = [
+        CandidateFigures(one, 1 + value, value, 0.1 * (value > 0))
+        for one, value in zip(candidates, excess, strict=True)
+    ]
+    assert choose_cautious(figures).name == expected
+
+
+def test_figures_of_all_candidates() -> None:
     found = select(make_cases(6, 100, informative=True, right=False))
-    names = [one.candidate for one in found.candidates]
-    assert names == list(CANDIDATES)
-    within = [one.candidate for one in found.candidates if one.excess <= one.standard_error]
-    assert found.chosen == within[0]
+    assert [one.candidate for one in found.candidates] == list(CANDIDATES)
     assert min(one.excess for one in found.candidates) == 0
+    assert found.chosen == choose_cautious(found.candidates)
 
 
 @pytest.mark.parametrize(
     ("photographs", "positives", "weights", "missing"),
     [
-        (60, 20, True, []),
-        (29, 12, False, []),
-        (60, 7, False, []),
-        (30, 8, True, []),
-        (19, 8, False, ["19 of 20 photographs with a diagnosis"]),
-        (40, 4, False, ["4 of 5 photographs of the class of interest"]),
-        (20, 17, False, ["3 of 5 photographs of other classes"]),
+        (60, 20, True, ""),
+        (29, 12, False, ""),
+        (60, 7, False, ""),
+        (30, 8, True, ""),
+        (19, 8, False, "1 more photograph"),
+        (40, 4, False, "1 more of melanoma"),
+        (20, 17, False, "2 more of other classes"),
+        (8, 2, False, "12 more photographs, 3 more of melanoma"),
     ],
 )
-def test_limits(photographs: int, positives: int, weights: bool, missing: list[str]) -> None:
+def test_limits(photographs: int, positives: int, weights: bool, missing: str) -> None:
     labels = np.array([0] * positives + [1] * (photographs - positives), np.int64)
     groups = [f"{index}" for index in range(photographs)]
-    assert list_missing(labels, groups, 0) == missing
+    assert LabelCounts.of(labels, groups, 0).describe_missing("melanoma") == missing
     assert any(one.has_weights for one in list_candidates(labels, 0)) == weights
 
 
 def test_photographs_of_two_patients_are_too_few() -> None:
     labels = np.array([0] * 20 + [1] * 20, np.int64)
     groups = [f"{index % 2}" for index in range(20)] + [f"other {index}" for index in range(20)]
-    assert list_missing(labels, groups, 0) == ["2 of 3 patients or lesions of the class of interest"]
+    missing = LabelCounts.of(labels, groups, 0).describe_missing("melanoma")
+    assert missing == "1 more patient or lesion with melanoma"

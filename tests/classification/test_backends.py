@@ -18,7 +18,6 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import MissingPackage
 from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import to_tensor
 
 ROW = {"age": "54", "sex": "male"}
@@ -62,9 +61,8 @@ def check_equal_evidence(method: str, lesion: LesionInput, *models: Classifier) 
     np.testing.assert_allclose(*evidence, atol=1e-3)
 
 
-def test_both_back_ends_predict_the_same(lesion: LesionInput) -> None:
-    info = find_bundle("melanoma-small")
-    onnx, torch = (Classifier.load(info, "cpu", backend) for backend in ("onnxruntime", "torch"))
+def test_both_back_ends_predict_the_same(lesion: LesionInput, melanoma_bundle: BundleInfo) -> None:
+    onnx, torch = (Classifier.load(melanoma_bundle, "cpu", backend) for backend in ("onnxruntime", "torch"))
     assert (onnx.network.backend, torch.network.backend) == ("onnxruntime", "torch")
     encoded = [model.run_encoder([model.crop_image(lesion.rgb, lesion.mask)] * 2) for model in (onnx, torch)]
     logits = [model.run_head(output, [ROW, {}]) for model, output in zip((onnx, torch), encoded, strict=True)]
@@ -75,9 +73,8 @@ def test_both_back_ends_predict_the_same(lesion: LesionInput) -> None:
     check_equal_evidence("cam", lesion, onnx, torch)
 
 
-def test_a_gradient_heatmap_loads_the_torch_network(lesion: LesionInput) -> None:
-    info = find_bundle("melanoma-small")
-    onnx, torch = (Classifier.load(info, "cpu", backend) for backend in ("onnxruntime", "torch"))
+def test_a_gradient_heatmap_loads_the_torch_network(lesion: LesionInput, melanoma_bundle: BundleInfo) -> None:
+    onnx, torch = (Classifier.load(melanoma_bundle, "cpu", backend) for backend in ("onnxruntime", "torch"))
     assert torch.torch_network is torch.network.network  # type: ignore[attr-defined]
     check_equal_evidence("grad_cam", lesion, onnx, torch)
 

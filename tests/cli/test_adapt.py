@@ -57,7 +57,8 @@ def test_the_check_states_what_is_missing(run, clinic: Path) -> None:
     done = run("adapt", "melanoma-small", clinic, "--check")
     assert done.exit_code == 1
     assert (
-        "which have 12 of 20 photographs with a diagnosis, 4 of 5 photographs of the class of interest" in done.output
+        "'melanoma-small' cannot be adapted to 12 photographs with a diagnosis: 8 more photographs, 1 more of melanoma"
+        in done.output
     )
 
 

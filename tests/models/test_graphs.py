@@ -121,11 +121,22 @@ def test_graphs_of_a_shipped_bundle_equal_torch(name: str) -> None:
     assert_equal_outputs(info, found)
 
 
+@pytest.mark.slow
+def test_graphs_of_an_adapted_bundle_equal_torch(adapted_bundle: BundleInfo) -> None:
+    found = graphs.find_graphs(adapted_bundle)
+    assert found is not None
+    assert_equal_outputs(adapted_bundle, found)
+    assert_no_weights(adapted_bundle)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_graphs_belong_to_their_weights_and_contain_none(name: str) -> None:
+    assert_no_weights(find_bundle(name))
+
+
+def assert_no_weights(info: BundleInfo) -> None:
     import onnx
 
-    info = find_bundle(name)
     found = graphs.find_graphs(info)
     assert found is not None, "write them: python scripts/write_graphs.py"
     assert found.folder == info.path / graphs.FOLDER

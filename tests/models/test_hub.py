@@ -49,12 +49,11 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_upload_and_download(hub: Hub) -> None:
-    shipped = find_bundle("melanoma-small")
-    pushed = push_bundle(shipped, CLINIC)
+def test_upload_and_download(hub: Hub, melanoma_bundle: BundleInfo) -> None:
+    pushed = push_bundle(melanoma_bundle, CLINIC)
     assert pushed.is_pinned
     assert hub.private == {"our-clinic/lesion": True}
-    expected = files_of(SHIPPED_FOLDER / "melanoma-small")
+    expected = files_of(melanoma_bundle.path)
     assert {name: data for name, data in hub.files_at("our-clinic/lesion", "main")[1].items() if name in expected} == (
         expected
     )
@@ -67,7 +66,7 @@ def test_upload_and_download(hub: Hub) -> None:
     download_named({"model": {"start": f"encoder:{pushed}"}})
     found = find_bundle(str(pushed))
     assert files_of(found.path) == expected, "the card keeps its figures"
-    assert found.fingerprint == shipped.fingerprint
+    assert found.fingerprint == melanoma_bundle.fingerprint
     hub.requests.clear()
     assert find_bundle(str(pushed)).path == found.path
     assert hub.requests == [], "a downloaded model needs no network"

@@ -284,15 +284,17 @@ def test_an_own_file_named_like_the_example_is_kept(tiny_bundle: BundleInfo, tmp
     assert not (tmp_path / "tiny.onnx").exists()
 
 
-def test_the_example_reproduces_shipped_models_on_real_photographs(shared_data: Path, tmp_path: Path) -> None:
+def test_the_example_reproduces_models_on_real_photographs(
+    shared_data: Path, tmp_path: Path, melanoma_bundle: BundleInfo
+) -> None:
     from napari_melanoma.classification.classifier import Classifier, LesionInput
 
-    small, melanoma = find_bundle("lesion-small"), find_bundle("melanoma-small")
-    for info in (small, melanoma):
+    small = find_bundle("lesion-small")
+    for info in (small, melanoma_bundle):
         export_bundle(info, tmp_path / f"{info.name}.onnx")
-    example, model = load_example(tmp_path), Classifier.load(melanoma, "cpu")
+    example, model = load_example(tmp_path), Classifier.load(melanoma_bundle, "cpu")
     session, config = example.load_model(tmp_path / "lesion-small.onnx")
-    classifying = example.load_model(tmp_path / "melanoma-small.onnx")
+    classifying = example.load_model(tmp_path / f"{melanoma_bundle.name}.onnx")
     with (shared_data / "ph2" / "metadata.csv").open(encoding="utf-8") as file:
         names = [row["image_id"] for row in csv.DictReader(file)][::40]
     for name in names:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,11 +21,12 @@ import napari_melanoma as nm
 from napari_melanoma.classification.adaptation import LabeledCases
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.classify import classify
-from napari_melanoma.classification.embeddings import FOLDER
+from napari_melanoma.classification.embeddings import FOLDER, EmbeddedPhotograph
 from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import BundleError, DataSetError, InputError, MelanomaError
+from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ClassifierConfig, FittedNumbers, TabularEncoding, ViewConfig
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.io.photographs import Photograph
@@ -40,13 +42,14 @@ from napari_melanoma.models.bundle import (
 from napari_melanoma.models.export import export_bundle
 from napari_melanoma.runs import adapting, clinic_photographs
 from napari_melanoma.runs.adapting import adapt, plan_adaptation
-from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_classes
+from napari_melanoma.runs.clinic_photographs import AdaptOptions, read_classes, recognize_types
 from napari_melanoma.runs.starting_weights import create_network
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import was_trained_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from typer.testing import Result
 
 SIDE, COUNT = 64, 64
 OPTIONS: dict[str, Any] = {
@@ -263,6 +266,31 @@ def test_a_new_class_and_a_word_below_a_class(base: BundleInfo, tmp_path: Path) 
     assert result.bundle is not None
     assert result.bundle.config.classes == ("melanoma", "nevus", "basal cell carcinoma")
     assert result.figures.adapted["AUC"].mean > 0.9
+
+
+def test_a_class_of_interest_that_the_model_lacks(
+    run: Callable[..., Result], base: BundleInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command; rare diagnoses are the class other, and the model is compared with the frequency of the class."""
+    rows = make_rows(100, ("melanoma", "nevus", "basal cell carcinoma"))
+    for row in rows[90:]:
+        row |= {"drawn": row["diagnosis"], "diagnosis": "dermatofibroma" if row["image_id"] < "i096" else "angioma"}
+    data = write_dataset(tmp_path / "data", rows)
+    options = ("--target", "basal cell carcinoma", "--out", tmp_path / "adapted", "--json")
+    done = run("adapt", base.path, data, *options)
+    assert done.exit_code == 0, done.output
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert list(last["classes"].values()) == [30, 30, 30, 10]
+    assert "AUC" not in last["shipped"]
+    assert last["adapted"]["AUC"]["mean"] > 0.9
+    assert last["difference"].keys() == {"log_loss"}
+    assert last["reason"].endswith(
+        "'base' lacks this class; the comparison is with its frequency on these photographs."
+    )
+    info = read_bundle(tmp_path / "adapted")
+    assert info.config.classes == ("melanoma", "nevus", "basal cell carcinoma", "other")
+    found = nm.classify(data / "images" / "i004.png", model=info, modality="dermoscopic", age=34)
+    assert max(found.probabilities, key=found.probabilities.__getitem__) == "basal cell carcinoma"
 
 
 @pytest.mark.parametrize(
@@ -487,24 +515,53 @@ def two_types(rows: list[Row]) -> None:
         row["modality"] = "macroscopic"
 
 
+def one_of_another_type(rows: list[Row]) -> None:
+    rows[3]["modality"] = "macroscopic"
+
+
 @pytest.mark.parametrize(
-    ("spoil", "error", "message"),
+    ("spoil", "message"),
     [
-        (no_diagnoses, DataSetError, r"no diagnosis: 40 photographs .*column diagnosis"),
-        (words_of_no_diagnosis, DataSetError, r"not known: 40 photographs \(i000: blob, "),
-        (one_class, InputError, r"0 of 5 photographs of the class of interest"),
-        (one_positive_class, InputError, r"0 of 5 photographs of other classes"),
-        (two_types, InputError, r"several types \(32 dermoscopic, 8 macroscopic\).*data set for each type"),
+        (no_diagnoses, r"no diagnosis: 40 photographs .*column diagnosis"),
+        (words_of_no_diagnosis, r"not known: 40 photographs \(i000: blob, "),
+        (one_class, r"40 photographs with a diagnosis: 5 more of melanoma are needed"),
+        (one_positive_class, r"5 more of other classes are needed"),
+        (two_types, r"several types \(32 dermoscopic, 8 macroscopic\).*data set for each type"),
+        (one_of_another_type, r"several types \(39 dermoscopic, 1 macroscopic\)"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_data_that_cannot_be_used(
-    base: BundleInfo, tmp_path: Path, spoil: Callable[[list[Row]], None], error: type[MelanomaError], message: str
+    run: Callable[..., Result], base: BundleInfo, tmp_path: Path, spoil: Callable[[list[Row]], None], message: str
 ) -> None:
+    """The command states why, and changes nothing."""
     data = write_dataset(tmp_path / "data", change(spoil))
-    with pytest.raises(error, match=message):
-        run_adapt(base, data, tmp_path / "adapted")
+    before = (data / "dataset.csv").read_bytes()
+    done = run("adapt", base.path, data, "--out", tmp_path / "adapted")
+    assert done.exit_code == 2
+    assert re.search(message, done.output), done.output
     assert not (tmp_path / "adapted").exists()
+    assert (data / "dataset.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("recognized", "stated", "expected"),
+    [
+        (["dermoscopic"] * 10, [None] * 10, ("dermoscopic", "")),
+        (["dermoscopic"] * 9 + ["macroscopic"], [None] * 10, ("dermoscopic", "")),
+        (["dermoscopic"] * 8 + ["macroscopic"] * 2, [None] * 10, ("dermoscopic", "8 dermoscopic, 2 macroscopic")),
+        (["dermoscopic"] * 10, [*[None] * 9, "macroscopic"], ("dermoscopic", "9 dermoscopic, 1 macroscopic")),
+        (["dermoscopic"] * 8 + ["macroscopic"] * 2, ["dermoscopic"] * 10, ("dermoscopic", "")),
+        (["dermoscopic"] * 8 + ["neither"] * 2, [None] * 10, ("dermoscopic", "")),
+        (["neither"] * 3, [None] * 3, (None, "")),
+    ],
+)
+def test_types(recognized: list[Any], stated: list[str | None], expected: tuple[str | None, str]) -> None:
+    embedded = [EmbeddedPhotograph(np.zeros(2), np.zeros(2), ModalityEstimate(kind, 0.99), 0) for kind in recognized]
+    samples = [Sample(f"i{index}", Path(), None, "", "", "", modality=kind) for index, kind in enumerate(stated)]
+    found = recognize_types(samples, embedded)
+    assert (found.kind, found.mixture) == expected
+    assert found.shows_skin.tolist() == [kind != "neither" for kind in recognized]
 
 
 def test_photographs_that_are_left_out_are_listed(base: BundleInfo, tmp_path: Path) -> None:
@@ -586,6 +643,17 @@ def test_models_that_cannot_be_adapted(base: BundleInfo, clinic: Path, tiny_bund
         run_adapt(base, clinic, clinic.parent)
     with pytest.raises(InputError, match="no photograph has the class of interest, psoriasis"):
         run_adapt(base, clinic, tmp_path / "adapted", target="psoriasis")
+
+
+def test_a_model_without_an_encoder(
+    base: BundleInfo, clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = shutil.copytree(clinic, tmp_path / "data", ignore=shutil.ignore_patterns(FOLDER))
+    model = SimpleNamespace(info=base, network=SimpleNamespace(functions=("classify",)))
+    monkeypatch.setattr(Classifier, "load", lambda info: model)
+    with pytest.raises(BundleError, match="'base' has no encoder, and cannot be adapted"):
+        run_adapt(base, bare, tmp_path / "adapted")
+    assert not (tmp_path / "adapted").exists()
 
 
 def test_a_network_of_another_kind_is_recalibrated(base: BundleInfo, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ All are measured on the photographs of the adaptation, each predicted by a fit w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +51,8 @@ class AdaptationFigures:
     """Figures of the model and of the adapted one for the class of interest, and the recommendation.
 
     ``shipped``, ``adapted``: estimates by metric of ``SHOWN`` and of ``SET_FIGURES``, with the decision threshold that
-    reaches the target sensitivity on these photographs. ``difference``: adapted minus shipped, also of the log loss.
-    ``subgroups``: both models on each subgroup.
+    reaches the target sensitivity on these photographs; of a model that lacks the class, only the latter.
+    ``difference``: adapted minus shipped, also of the log loss. ``subgroups``: both models on each subgroup.
     """
 
     positive: str
@@ -126,19 +126,23 @@ def measure_adaptation(
     """Measure both models; ``classes``, ``rule``: of the adapted one."""
     index, config = classes.index(positive), info.config.classifier
     assert config is not None
-    truth = cases.labels == index
+    truth, is_lacking = cases.labels == index, index >= len(info.config.classes)
     models = (_shipped(info, cases, index), _adapted(cases, selection, index, rule, config.coverage))
     predictions = [_binary(model.scores, truth, cases.groups, positive, sensitivity) for model in models]
+    metrics = () if is_lacking else SHOWN, SHOWN
     estimates = [
-        {name: one for name, one in class_estimates(values).items() if name in SHOWN}
+        {name: one for name, one in class_estimates(values).items() if name in shown}
         | model.estimate_sets(truth, cases.groups)
-        for values, model in zip(predictions, models, strict=True)
+        for values, model, shown in zip(predictions, models, metrics, strict=True)
     ]
     losses = [np.where(truth, -_log(model.scores), -_log(1 - model.scores)) for model in models]
-    difference = {name: one for name, one in class_differences(*predictions).items() if name in SHOWN}
+    difference = {name: one for name, one in class_differences(*predictions).items() if name in metrics[0]}
     difference["log_loss"] = bootstrap_mean(losses[1] - losses[0], np.asarray(cases.groups))
     subgroups = [_subgroups(values, photographs) for values in predictions]
     advice, reason = _advise(difference, positive)
+    if is_lacking:
+        subgroups[0] = [replace(one, figures={}) for one in subgroups[0]]
+        reason += f" '{info.name}' lacks this class; the comparison is with its frequency on these photographs."
     return AdaptationFigures(
         positive=positive,
         photographs=len(truth),
@@ -156,10 +160,14 @@ def measure_adaptation(
 
 
 def _shipped(info: BundleInfo, cases: LabeledCases, index: int) -> _Model:
-    """Predict with the model as it is; the first adapted classes are its own."""
+    """Predict with the model as it is; the first adapted classes are its own.
+
+    The probability of a class that it lacks is the frequency on the photographs.
+    """
     calibration, count = PredictionCalibration.from_bundle(info), len(info.config.classes)
     probabilities = calibration.probabilities(cases.logits)
-    scores = probabilities[:, index] if index < count else np.zeros(len(cases.labels))
+    frequency = np.full(len(cases.labels), np.mean(cases.labels == index))
+    scores = probabilities[:, index] if index < count else frequency
     labels = np.where(cases.labels < count, cases.labels, -1)
     return _Model(probabilities, labels, calibration.prediction_sets(probabilities), scores)
 

@@ -20,18 +20,20 @@ from napari_melanoma.classification.adaptation import (
     MIN_FOR_WEIGHTS,
     MIN_POSITIVES_FOR_WEIGHTS,
     AdaptationBase,
+    Candidate,
+    LabelCounts,
     LabeledCases,
     Selection,
     choose_case_folds,
     estimate_minutes,
     fit_scale,
     list_candidates,
-    list_missing,
     select_candidate,
 )
 from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Key, require_outside_datasets
@@ -103,7 +105,8 @@ ADAPTABLE = "image_tabular"  # architecture whose logits and embeddings get a ne
 class AdaptationPlan:
     """What an adaptation would use: photographs by class, groups, allowed candidates, and the estimated time.
 
-    ``missing``: why it is not possible; empty if it is. ``to_embed``: number of photographs without an embedding.
+    ``missing``: photographs that are missing for a fit; empty if it is possible. ``to_embed``: number of photographs
+    without an embedding.
     """
 
     model: str
@@ -114,7 +117,7 @@ class AdaptationPlan:
     grouped_by: Mapping[str, int]
     left_out: Mapping[str, Sequence[str]]
     candidates: tuple[str, ...]
-    missing: tuple[str, ...]
+    missing: str
     to_embed: int
     minutes: float
     notes: tuple[str, ...]
@@ -125,9 +128,9 @@ class AdaptationPlan:
         if not self.missing:
             return ""
         return (
-            f"'{self.model}' cannot be adapted to these photographs, which have {', '.join(self.missing)} that are "
-            f"needed. {' '.join(self.notes)} Label more photographs."
-        ).replace("  ", " ")
+            f"'{self.model}' cannot be adapted to {format_count(self.photographs, 'photograph')} with a diagnosis: "
+            f"{self.missing} are needed. {' '.join(self.notes)}"
+        ).rstrip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +205,7 @@ def _count_missing_embeddings(info: BundleInfo, dataset: Path, found: LabeledPho
 def _plan(info: BundleInfo, found: LabeledPhotographs, to_embed: int = 0) -> AdaptationPlan:
     classes, labels = choose_classes(info.config, found.labels, found.positive)
     groups = [sample.group for sample in found.samples]
-    positive = classes.index(found.positive)
-    counts = Counter(classes[label] for label in labels)
+    positive, counts = classes.index(found.positive), Counter(classes[label] for label in labels)
     return AdaptationPlan(
         model=info.name,
         positive=found.positive,
@@ -213,14 +215,14 @@ def _plan(info: BundleInfo, found: LabeledPhotographs, to_embed: int = 0) -> Ada
         grouped_by=found.grouped_by,
         left_out=found.left_out,
         candidates=tuple(one.name for one in list_allowed_candidates(info, labels, positive)),
-        missing=tuple(list_missing(labels, groups, positive)),
+        missing=LabelCounts.of(labels, groups, positive).describe_missing(found.positive),
         to_embed=to_embed,
         minutes=round(estimate_minutes(to_embed), 1),
         notes=tuple(found.notes),
     )
 
 
-def list_allowed_candidates(info: BundleInfo, labels: NDArray[np.int64], positive: int) -> tuple[Any, ...]:
+def list_allowed_candidates(info: BundleInfo, labels: NDArray[np.int64], positive: int) -> tuple[Candidate, ...]:
     candidates = list_candidates(labels, positive)
     return tuple(one for one in candidates if _is_adaptable(info.config) or not one.has_weights)
 
@@ -287,19 +289,16 @@ def adapt(
         raise InputError(plan.refusal)
     run.check()
     work = _Work.prepare(info, found, [embedded[sample.key] for sample in found.samples], types.kind, options)
-    figures = work.measure(info)
-    values: dict[str, Any] = {
-        "chosen": work.selection.chosen.name,
-        "candidates": tuple(_candidate_facts(work.selection)),
-        "figures": figures,
-        "warnings": tuple(_list_warnings(info, plan, types.kind)),
-    }
-    if work.selection.chosen.kind == "shipped":
-        return Adaptation(plan, **values)
-    config = work.create_config(info, _hash_data(found, keys), out.name, values["candidates"], figures)
-    bundle = work.write(out, config, info, adaptation_card(config, figures, plan.notes, values["warnings"]))
-    reason = add_graphs(bundle, run, same_encoder=info)
-    return Adaptation(plan, bundle=bundle, **(values | {"warnings": (*values["warnings"], *filter(None, [reason]))}))
+    figures = work.measure()
+    chosen, tried = work.selection.chosen, tuple(one.to_json() for one in work.selection.candidates)
+    warnings = _list_warnings(info, plan, types.kind)
+    if chosen.kind == "shipped":
+        return Adaptation(plan, chosen.name, tried, figures, warnings=tuple(warnings))
+    config = work.create_config(out.name, _hash_data(found, keys), tried, figures)
+    bundle = work.write(out, config, adaptation_card(config, figures, plan.notes, warnings))
+    if reason := add_graphs(bundle, run, same_encoder=info):
+        warnings.append(reason)
+    return Adaptation(plan, chosen.name, tried, figures, bundle, tuple(warnings))
 
 
 def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> list[str]:
@@ -310,8 +309,8 @@ def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> 
         )
     if "image_id" in plan.grouped_by:
         warnings.append(
-            f"Of {plan.grouped_by['image_id']} photographs, neither patient nor lesion is known; if several show the "
-            "same lesion, the figures are too good."
+            f"Of {format_count(plan.grouped_by['image_id'], 'photograph')}, neither patient nor lesion is known; if "
+            "several show the same lesion, the figures are too good."
         )
     if not any(name.startswith("stacked") for name in plan.candidates):
         warnings.append(
@@ -319,18 +318,6 @@ def _list_warnings(info: BundleInfo, plan: AdaptationPlan, kind: str | None) -> 
             f"{MIN_POSITIVES_FOR_WEIGHTS} of {plan.positive}, or a network that cannot get a new layer."
         )
     return warnings
-
-
-def _candidate_facts(selection: Selection) -> list[dict[str, Any]]:
-    return [
-        {
-            "candidate": one.candidate.name,
-            "log_loss": round(one.log_loss, 4),
-            "excess": round(one.excess, 4),
-            "standard_error": round(one.standard_error, 4),
-        }
-        for one in selection.candidates
-    ]
 
 
 def _hash_data(found: LabeledPhotographs, keys: Mapping[Key, str]) -> str:
@@ -345,19 +332,18 @@ def _hash_data(found: LabeledPhotographs, keys: Mapping[Key, str]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """The photographs of an adaptation as arrays, and what was chosen."""
+    """The photographs of an adaptation as arrays, their type, and what was chosen."""
 
+    info: BundleInfo
     found: LabeledPhotographs
-    cases: LabeledCases
+    embedded: Sequence[EmbeddedPhotograph]
+    kind: str | None
+    options: AdaptOptions
     classes: tuple[str, ...]
+    cases: LabeledCases
     base: AdaptationBase
     selection: Selection
-    options: AdaptOptions
-    kind: str | None
-    own_types: NDArray[np.float64]
-    pixels: NDArray[np.uint64]
     reference: ReferenceCases
-    renames_classes: bool
 
     @classmethod
     def prepare(
@@ -369,7 +355,8 @@ class _Work:
         options: AdaptOptions,
     ) -> _Work:
         classes, labels = choose_classes(info.config, found.labels, found.positive)
-        positive, base = classes.index(found.positive), create_base(info, classes)
+        positive, base, reference = classes.index(found.positive), create_base(info, classes), read_reference(info)
+        assert reference is not None  # guaranteed by check_model
         cases = LabeledCases(
             np.stack([one.embedding for one in embedded]),
             np.stack([one.logits for one in embedded]),
@@ -378,19 +365,17 @@ class _Work:
         )
         folds = choose_case_folds(cases, classes, positive)
         selection = select_candidate(base, cases, list_allowed_candidates(info, labels, positive), folds)
-        modalities = (kind,) if kind else info.config.modalities
-        types = [own_type_probability(one.recognized, modalities) for one in embedded]
-        own_types = np.array([one for one in types if one is not None], np.float64)
-        pixels = np.array([one.pixels for one in embedded], np.uint64)
-        old, reference = info.config.classes, read_reference(info)
-        assert reference is not None  # checked before
-        renames = classes[: len(old)] != old
-        return cls(found, cases, classes, base, selection, options, kind, own_types, pixels, reference, renames)
+        return cls(info, found, embedded, kind, options, classes, cases, base, selection, reference)
+
+    @property
+    def renames_classes(self) -> bool:
+        """Whether a class of the model has another meaning now."""
+        return self.classes[: len(self.info.config.classes)] != self.info.config.classes
 
     @property
     def is_only_recalibrated(self) -> bool:
         """Whether the network stays as it is, and only its calibration changes."""
-        return self.selection.chosen.kind == "recalibrated" and len(self.classes) == self.base.start.shape[1]
+        return self.selection.chosen.kind == "recalibrated" and len(self.classes) == len(self.info.config.classes)
 
     @property
     def set_rule(self) -> SetRule:
@@ -400,10 +385,10 @@ class _Work:
         positive = needed[self.classes.index(self.found.positive)]
         return "clustered" if positive and not all(needed) else "class_conditional"
 
-    def measure(self, info: BundleInfo) -> AdaptationFigures:
+    def measure(self) -> AdaptationFigures:
         """Measure both models on the photographs, each predicted without its patient."""
         return measure_adaptation(
-            info,
+            self.info,
             MeasuredPhotographs(self.found.samples, self.found.rows),
             self.cases,
             self.classes,
@@ -413,12 +398,12 @@ class _Work:
             sensitivity=self.options.sensitivity,
         )
 
-    def calibration(self, info: BundleInfo) -> Calibration:
+    def calibration(self) -> Calibration:
         """Return temperature and bias of the adapted model."""
         if not self.is_only_recalibrated:
             logits = self.selection.out_of_fold
             return Calibration(fit_scale(logits, self.cases.labels), (0.0,) * len(self.classes))
-        head, classifier = self.selection.head, classifier_config(info.config)
+        head, classifier = self.selection.head, classifier_config(self.info.config)
         scale = float(head.mix[0, 0] / self.base.mix[0, 0])
         return Calibration(classifier.temperature / scale, tuple((head.bias - head.bias.mean()).tolist()))
 
@@ -457,54 +442,44 @@ class _Work:
         return choose_distance_threshold(distances, KNOWN_EMBEDDINGS)
 
     def create_config(
-        self,
-        info: BundleInfo,
-        fingerprint: str,
-        name: str,
-        candidates: Sequence[Mapping[str, Any]],
-        figures: AdaptationFigures,
+        self, name: str, fingerprint: str, candidates: Sequence[Mapping[str, Any]], figures: AdaptationFigures
     ) -> BundleConfig:
         """Return the configuration of the bundle; ``fingerprint``: of the photographs."""
-        config = info.config
+        config = self.info.config
         options = dict(config.options)
         if not self.is_only_recalibrated:
             adapted = options.get("adapted_classes") or len(config.classes)
             options |= {"classes": len(self.classes), "adapted_classes": adapted}
-        classifier = ClassifierConfig.model_validate(
-            {**classifier_config(config).model_dump(), "positive": self.found.positive, "bias": ()}
-        )
+        classifier = classifier_config(config).model_dump() | {"positive": self.found.positive, "bias": ()}
         changed = config.model_copy(
             update={
                 "name": name,
                 "title": f"{config.title}; adapted to {len(self.found.samples)} photographs",
                 "options": options,
                 "classes": self.classes,
-                "classifier": classifier,
+                "classifier": ClassifierConfig.model_validate(classifier),
                 "modalities": (self.kind,) if self.kind else config.modalities,
-                "provenance": self._create_provenance(info, fingerprint, candidates, figures),
+                "provenance": self._create_provenance(fingerprint, candidates, figures),
             }
         )
-        decided = fit_decisions(changed, self.create_reference(), self.options.sensitivity, self.calibration(info))
-        values: dict[str, Any] = {
+        decided = fit_decisions(changed, self.create_reference(), self.options.sensitivity, self.calibration())
+        types = [own_type_probability(one.recognized, changed.modalities) for one in self.embedded]
+        own_types = np.array([one for one in types if one is not None], np.float64)
+        classifier = classifier_config(decided).model_dump() | {
             "shift_margin": 0.0,  # of the clinic's photographs, out-of-fold sets have the stated coverage
             "set_rule": self.set_rule,
             "novelty_threshold": self._novelty_threshold(),
-            "type_threshold": choose_type_threshold(self.own_types) if len(self.own_types) else None,
+            "type_threshold": choose_type_threshold(own_types) if len(own_types) else None,
             "ages": figures.ages,
         }
-        assert decided.classifier is not None
-        classifier = ClassifierConfig.model_validate({**decided.classifier.model_dump(), **values})
-        return decided.model_copy(update={"classifier": classifier})
+        return decided.model_copy(update={"classifier": ClassifierConfig.model_validate(classifier)})
 
     def _create_provenance(
-        self,
-        info: BundleInfo,
-        fingerprint: str,
-        candidates: Sequence[Mapping[str, Any]],
-        figures: AdaptationFigures,
+        self, fingerprint: str, candidates: Sequence[Mapping[str, Any]], figures: AdaptationFigures
     ) -> dict[str, Any]:
         """Return parent, data and candidates; without time and machine, so that equal labels give equal bundles."""
-        domain, count = self.found.samples[0].domain, len(self.found.samples)
+        info, samples = self.info, self.found.samples
+        domain, count, groups = samples[0].domain, len(samples), len(set(self.cases.groups))
         counts = Counter(self.classes[label] for label in self.cases.labels)
         target = DIAGNOSIS if self.renames_classes or not is_yes_or_no(info.config) else trained_target(info.config)
         return {
@@ -516,29 +491,29 @@ class _Work:
                 "validation": count,
                 "test": 0,
                 "domains": {domain: count},
-                "drawn": sum(sample.synthetic for sample in self.found.samples),
+                "drawn": sum(sample.synthetic for sample in samples),
             },
             "adaptation": {
                 "chosen": self.selection.chosen.name,
                 "candidates": [dict(one) for one in candidates],
                 "classes": {name: counts[name] for name in self.classes},
-                "groups": len(set(self.cases.groups)),
-                "grouped_by": dict(self.found.grouped_by),
+                "groups": groups,
+                "grouped_by": self.found.grouped_by,
                 **figures.to_json(),
             },
             "recipe": {"classification": {"target": target}},
             "train_images": {domain: count},
             "validation_images": count,
-            "validation_groups": len(set(self.cases.groups)),
+            "validation_groups": groups,
             "start": f"{info.name}, weights {info.fingerprint[:12]}",
             **{key: value for key, value in collect_provenance().items() if key in ("program", "version", "packages")},
         }
 
-    def create_network(self, info: BundleInfo, config: BundleConfig) -> nn.Module:
+    def create_network(self, config: BundleConfig) -> nn.Module:
         """Return the network of the model with the fitted linear layer."""
         import torch
 
-        network = load_network(info)
+        network = load_network(self.info)
         if self.is_only_recalibrated:
             return network
         state, head = network.state_dict(), self.selection.head
@@ -555,13 +530,16 @@ class _Work:
         adapted.load_state_dict(state)
         return adapted.float().eval()
 
-    def write(self, out: Path, config: BundleConfig, info: BundleInfo, card: str) -> BundleInfo:
+    def write(self, out: Path, config: BundleConfig, card: str) -> BundleInfo:
         """Write the bundle, with the list of the photographs that it and the model were trained on."""
-        listed = read_training_images(info) or TrainingImages(unlisted=(f"the images behind the model '{info.name}'",))
-        listed |= make_training_images(hash_photographs(self.found, self.pixels))
+        pixels = np.array([one.pixels for one in self.embedded], np.uint64)
+        unlisted = TrainingImages(unlisted=(f"the images behind the model '{self.info.name}'",))
+        listed = (read_training_images(self.info) or unlisted) | make_training_images(
+            hash_photographs(self.found, pixels)
+        )
         with TemporaryDirectory() as temporary:
             file = Path(temporary, FILE_NAME)
             listed.write(file)
             provenance = {**config.provenance, **training_images_statement(file)}
             config = config.model_copy(update={"provenance": provenance})
-            return write_bundle(out, config, self.create_network(info, config), card, self.create_reference(), [file])
+            return write_bundle(out, config, self.create_network(config), card, self.create_reference(), [file])

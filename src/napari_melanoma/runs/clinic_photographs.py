@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10
+GROUP_COLUMNS = ("patient_id", "lesion_id", "near_duplicate_of")
 MIXED_SHARE = 0.1  # of the photographs whose type is recognized, not stated, that may be of another type
 # Columns of the harmonized table that state whether a lesion is of a class of interest
 OUTCOME_COLUMNS = {"malignant": "target", "melanoma": "melanoma"}
@@ -82,17 +83,22 @@ class AdaptOptions(Config):
 class LabeledPhotographs:
     """The photographs that can be used, in the order of their ids, with what was left out.
 
-    ``labels``: class of each photograph, in words. ``rows``: harmonized. ``grouped_by``: column to the number of
-    photographs that are grouped by it. ``left_out``: reason to photographs and, for some reasons, the word in question.
+    ``labels``: class of each photograph, in words. ``rows``: harmonized. ``columns``: the column that names the patient
+    or lesion of each. ``left_out``: reason to photographs and, for some reasons, the word in question.
     """
 
     samples: tuple[Sample, ...]
     rows: Mapping[Key, Mapping[str, str]]
     labels: tuple[str, ...]
     positive: str
-    grouped_by: Mapping[str, int]
+    columns: tuple[str, ...]
     left_out: Mapping[str, Sequence[str]]
     thumbnails: NDArray[np.uint8]
+
+    @property
+    def grouped_by(self) -> dict[str, int]:
+        """Column to the number of photographs that are grouped by it."""
+        return dict(Counter(self.columns))
 
     @property
     def notes(self) -> list[str]:
@@ -117,6 +123,7 @@ class LabeledPhotographs:
             self,
             samples=tuple(self.samples[index] for index in indices),
             labels=tuple(self.labels[index] for index in indices),
+            columns=tuple(self.columns[index] for index in indices),
             thumbnails=self.thumbnails[indices],
         )
 
@@ -215,13 +222,17 @@ def select_photographs(
     raw, rows = tables
     positive = options.target or classifier_config(info.config).positive
     labels = read_classes(info.config, raw, rows, positive)
-    samples, grouped_by = _group_samples(samples, raw, options.group)
+    if options.group and not any(row.get(options.group) for row in raw.values()):
+        known = ", ".join(sorted({name for row in raw.values() for name in row}))
+        raise InputError(f"no row has a value in the column '{options.group}' (columns: {known}).")
     left_out: dict[str, list[str]] = defaultdict(list)
-    usable = []
+    usable, columns = [], []
     for sample in samples:
         given = (rows[sample.key].get(f"{DIAGNOSIS}_as_given") or "").strip()
         if sample.key in labels and sample.review != "rejected":
-            usable.append(sample)
+            row, names = raw[sample.key], (options.group,) if options.group else GROUP_COLUMNS
+            columns.append(next((name for name in names if row.get(name)), "image_id"))
+            usable.append(replace(sample, group=f"{sample.domain}/{row[columns[-1]]}"))
         elif sample.key in labels:
             left_out[REJECTED].append(sample.image_id)
         else:
@@ -233,7 +244,7 @@ def select_photographs(
     copies = [{pair.first.key, pair.second.key} for pair in duplicates]
     usable = [replace(sample, group=group) for sample, group in zip(usable, merged, strict=True)]
     classes = tuple(labels[sample.key] for sample in usable)
-    found = LabeledPhotographs(tuple(usable), rows, classes, positive, grouped_by, dict(left_out), thumbnails)
+    found = LabeledPhotographs(tuple(usable), rows, classes, positive, tuple(columns), dict(left_out), thumbnails)
     return found.keep(~_find_conflicts(found, copies), CONFLICT)
 
 
@@ -275,23 +286,6 @@ def read_classes(
         if label:
             labels[key] = label
     return labels
-
-
-def _group_samples(
-    samples: Sequence[Sample], rows: Mapping[Key, Mapping[str, str]], column: str
-) -> tuple[list[Sample], dict[str, int]]:
-    """Group photographs by a column, or by patient, lesion or image; also returns how many by which column."""
-    if column and not any(row.get(column) for row in rows.values()):
-        columns = sorted({name for row in rows.values() for name in row})
-        raise InputError(f"no row has a value in the column '{column}' (columns: {', '.join(columns)}).")
-    names = (column,) if column else ("patient_id", "lesion_id", "near_duplicate_of")
-    grouped, counts = [], Counter[str]()
-    for sample in samples:
-        row = rows[sample.key]
-        used = next((name for name in names if row.get(name)), "image_id")
-        grouped.append(replace(sample, group=f"{sample.domain}/{row[used]}"))
-        counts[used] += 1
-    return grouped, dict(counts)
 
 
 def _find_conflicts(found: LabeledPhotographs, copies: Sequence[set[Key]]) -> NDArray[np.bool_]:
