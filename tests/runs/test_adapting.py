@@ -584,6 +584,7 @@ def test_photographs_that_are_left_out_are_listed(base: BundleInfo, tmp_path: Pa
         "not readable": ["i007"],
     }
     assert plan.photographs == 54
+    assert plan.grouped_by == {"patient_id": 54}
     assert len(plan.notes) == 5
     assert (data / "dataset.csv").read_bytes() == before
 
