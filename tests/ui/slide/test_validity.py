@@ -89,7 +89,7 @@ def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     def shows(prediction):
         view.show_texts(resolve_risk(RiskFacts(StoredRisk(prediction=prediction))))
 
-    view = RiskView(person.dock.icons, person.dock.slide)
+    view = RiskView(person.dock.icons)
     person.qtbot.addWidget(view)
     result = make_risk_prediction(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
