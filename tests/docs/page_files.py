@@ -87,15 +87,11 @@ def write_rows(target: Path, rows: list[dict[str, object]]) -> None:
 
 
 def shrink_recipe(path: Path) -> None:
-    """Train for one epoch at a low resolution, and search among two trials."""
+    """Train for one epoch at a low resolution."""
     recipe = read_toml_table(path)
     recipe |= {"epochs": 1, "batch_size": 4, "samples": 1}
     model = recipe.setdefault("model", {})
     model["input_size"] = min(64, model.get("input_size", 64))
-    if search := recipe.get("search"):
-        search["trials"] = 2
-        if "model" in search["options"]:
-            search["options"]["model"]["input_size"] = [32, 64]
     with path.open("wb") as file:
         tomli_w.dump(recipe, file)
 
@@ -478,11 +474,6 @@ def tissue_model(target: Path) -> None:
 def fine_tuning(target: Path, data: str = "dataset") -> None:
     with within(target.parent):
         run("recipes", "write", "fine-tune", "--data", data, "--out", target.name)
-
-
-def search_recipe(target: Path) -> None:
-    recipe = {"data": {"datasets": ["dataset"]}, "search": {"options": {"learning_rate": [1e-4, 1e-3]}}}
-    target.write_text(tomli_w.dumps(recipe), encoding="utf-8")
 
 
 def recipes(target: Path) -> None:

@@ -111,7 +111,6 @@ READERS = {
         | {
             "downloads": make.pad_ufes,
             "my-table.csv": make.patients,
-            "search.toml": make.search_recipe,
             "runs/risk/bundle": make.bundle("risk-demo"),
         },
     ),
@@ -289,9 +288,6 @@ READERS = {
             "patients.csv": make.patients,
             "columns.toml": make.block_of("docs/reference/table.md", "toml"),
         }
-    ),
-    "docs/how-to/search.md": Reader(
-        {"data/isic2017": make.dataset, "recipe.toml": make.block_of("docs/how-to/search.md", "toml")}
     ),
     "docs/how-to/trackers.md": Reader(RECIPE),
     "docs/how-to/cohorts.md": Reader({"slides": make.slides}),
