@@ -62,6 +62,7 @@ EXAMPLES_NOT_RUN = {
     "Analyze slides on SLURM jobs": "needs SLURM; tests/slides/cohort has a stand-in",
     "nm.push(": "needs the Hugging Face hub; tests/models/test_hub.py has a local one",
     "napari.Viewer()": "opens a window; tests/ui/test_tools.py does",
+    "prepare_network(": "trains for a minute; tests/cli/test_tissue_train.py does",
 }
 
 
