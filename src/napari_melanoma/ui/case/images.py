@@ -151,6 +151,10 @@ class CaseImages(LesionDockLink):
                 if session is not None:
                     self._on_changed(session)
 
+    def add_slide(self, path: Path) -> None:
+        """Register an open slide of the case, which is closed with it."""
+        self._slides.append(path)
+
     def _list_images(self) -> list[CaseImage]:
         case = self._controller.case
         return [] if case is None else [image for _, image in case.iterate_images()]
@@ -160,7 +164,7 @@ class CaseImages(LesionDockLink):
 
     def _show_slide(self, path: Path) -> None:
         """Open a slide in the Slide dock, or show it if it is open."""
-        self._slides.append(path)
+        self.add_slide(path)
         dock = show_dock(self.viewer, "Slide")
         assert isinstance(dock, SlideDock)
         dock.show_file(path)

@@ -67,7 +67,7 @@ class TrayOpener(QObject):
         dock, identity = self._show_dock("Slide"), str(path.absolute())
         case_dock = self._find_case_dock()
         if case_folder is not None and case_dock is not None and _is_open_case(case_dock, case_folder):
-            case_dock.image_viewer.add_slide(path)
+            case_dock.images.add_slide(path)
         if dock.slide is None or dock.slide.identity == identity:
             dock.show_file(path)
             self.message.emit(NO_FIRST_SLIDE)
@@ -94,7 +94,7 @@ class TrayOpener(QObject):
         dock = self._show_dock("Case")
         if _is_open_case(dock, folder):
             self._drop_case_request()
-            dock.image_viewer.open(ids)
+            dock.images.open(ids)
             return
         if dock not in self._connected_docks:
             self._connected_docks.add(dock)
@@ -115,7 +115,7 @@ class TrayOpener(QObject):
         request, self._case_request = self._case_request, None
         dock = self._find_case_dock()
         if request is not None and dock is not None and _is_open_case(dock, request[0]):
-            dock.image_viewer.open(request[1])
+            dock.images.open(request[1])
 
     def _on_second_opened(self, count: int) -> None:
         """Show the first slide again, and the second one next to it, unless it could not be opened."""
