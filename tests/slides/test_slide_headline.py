@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.slides.saved_results import describe_other_scores, describe_prediction, describe_slide_score
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.saved_results import (
+    describe_other_scale,
+    describe_other_scores,
+    describe_prediction,
+    describe_slide_score,
+)
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 
 SCORES = {"mean": {"melanoma": 0.22}, "maximum": {"melanoma": 0.97}, "top_k": {"melanoma": 0.91}}
@@ -107,3 +113,9 @@ def test_the_table_of_slides_has_the_same_number_as_the_headline() -> None:
     assert row["probability_mean"] == 0.22
     whole = status_to_row(SlideStatus(Path("s.tif"), Path("s"), "done", {**content, **ATTENTION}))
     assert (whole["probability"], whole["probability_attention"]) == (0.34, 0.34)
+
+
+@pytest.mark.parametrize(("now", "warns"), [(0.25, False), (0.5, True)])
+def test_a_result_of_another_scale_has_a_warning(now: float, warns: bool) -> None:
+    text = describe_other_scale({"mpp": [0.25, 0.25]}, PixelSize(now, now))
+    assert ("measured at 0.25 µm per pixel; the slide is now set to 0.5." in text) is warns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_melanoma.ui.sections.regions.tools import RegionTools
 from napari_melanoma.ui.session.regions import select_regions
 
 
@@ -29,11 +30,12 @@ def selects(person, *ids):
 
 
 def section(person):
-    return person.dock.sections.hosted.sections["Regions"].section
+    """The open section of the displayed slide, with the tools on the canvas."""
+    return person.dock.sections.hosted.sections["Regions"].widget
 
 
 def view(person):
-    return section(person).controller.view
+    return section(person).view
 
 
 def opens_section(person):
@@ -41,3 +43,8 @@ def opens_section(person):
     person.until(lambda: are_read(person) and "Regions" in person.dock.sections.hosted.sections)
     person.opens_section("Regions")
     person.waits()
+
+
+def tools(person):
+    """The tools on the canvas."""
+    return person.session.part(RegionTools)

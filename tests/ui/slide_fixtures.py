@@ -14,27 +14,13 @@ from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.sections.overview.memory import DisplayMemory
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
 from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 PAINT_SECTION = "slide_paint_section"
-SECTIONS = (
-    "Overview",
-    "File metadata",
-    "Tissue",
-    "Display",
-    "Measure",
-    "Side by side",
-    "Analysis",
-    "Heatmap",
-    "Lesions",
-    "Depth",
-    "Synoptic report",
-    "Risk",
-    "Regions",
-)  # all but those that are added
 
 
 class Launched:
@@ -64,7 +50,7 @@ def user(home, monkeypatch):
     offer = ExtensibleModelPicker.offer_demonstrations
     monkeypatch.setattr(ExtensibleModelPicker, "offer_demonstrations", lambda picker, on: offer(picker, True))
     settings.set("slide/model", DEFAULT_TILE_MODEL)
-    settings.set("slide/sections", dict.fromkeys(SECTIONS, True))
+    settings.set("slide/more_sections", True)
     settings.set_section_open(PAINT_SECTION, is_open=False)  # otherwise it is open on a real slide
     return home
 
@@ -96,12 +82,12 @@ class Pathologist(Person):
     @property
     def lesion_table(self):
         """The open table of lesions."""
-        return self.dock.sections.hosted.sections["Lesions"].section.controller.view.table
+        return self.dock.sections.hosted.sections["Lesions"].widget.view.table
 
     @property
-    def overview(self):
-        """The open Overview section."""
-        return self.dock.sections.hosted.sections["Overview"].section
+    def memory(self):
+        """The view and the display of the layers, as they are restored."""
+        return self.session.part(DisplayMemory)
 
     def opens_section(self, title):
         """Expand a section; return its widgets once they are open."""

@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.sections.corrections.view import describe_correction
+from napari_melanoma.ui.sections.corrections import describe_correction
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,

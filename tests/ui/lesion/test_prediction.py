@@ -28,7 +28,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.ui.sections.measurements.view import MeasurementTable
+from napari_melanoma.ui.sections.measurements import MeasurementTable
 from napari_melanoma.ui.sections.prediction.view import PredictionPanel
 from napari_melanoma.ui.session import lesion_updates
 from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest

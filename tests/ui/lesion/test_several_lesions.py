@@ -60,7 +60,7 @@ def test_the_second_lesion_is_reported_and_outlined_unless_it_is_selected_or_all
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     # The outlines follow the lesion that is selected.
-    two.dock.hosted.sections["Mask"].section._on_chosen((60, 120))
+    two.dock.hosted.sections["Mask"].widget._on_chosen((60, 120))
     two.waits()
     assert two.mask[60, 120]
     assert abs(two.layer("other lesions").data[0][:, 1].mean() - 50) < 2

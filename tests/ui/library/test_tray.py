@@ -40,6 +40,7 @@ from napari_melanoma.ui.library.listing import list_images, read_label
 from napari_melanoma.ui.library.model import DRAG_FORMAT
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS
 from napari_melanoma.ui.library.tray import CACHED_PICTURES
+from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.widgets import thumbnails
@@ -404,7 +405,7 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     person.selects("s10.tif")
     person.dock.side_by_side_button.click()
     person.waits_for_all()
-    section = slide_dock.sections.hosted.sections["Side by side"].section
+    section = slide_dock.sections.hosted.session.sessions.part(SideBySide)
     controls = section.second
     assert slide_dock.slide.info.name == "s2"
     assert [layer.name for layer in controls.model.layers] == ["s10"]

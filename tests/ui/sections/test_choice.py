@@ -1,18 +1,13 @@
-"""Which sections of a dock are shown: by default, by content and by the user's choice."""
+"""Which sections of a dock are shown: by default, by content, and with More sections."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_melanoma.ui.sections.choice import (
-    CONTENT,
-    SectionChoice,
-    SectionDialog,
-    SectionDock,
-)
+from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import section
 
@@ -34,9 +29,9 @@ class Dock(SectionDock):
         self.settings = DockSettings()
         self.frames = {title: section(title, f"{title}_section", None, self.settings, True) for title in TEN}
         layout = QVBoxLayout(self)
-        for frame in self.frames.values():
-            layout.addWidget(frame)
         self.choice = SectionChoice(self)
+        for widget in (*self.frames.values(), self.choice.button):
+            layout.addWidget(widget)
         self.choice.update()
 
     def list_places(self) -> dict[str, QWidget]:
@@ -57,44 +52,41 @@ def dock(qtbot: QtBot, home: Path) -> Dock:
     return made
 
 
-def test_the_choice_is_made_in_the_dialog_and_remembered(dock: Dock, qtbot: QtBot) -> None:
+def test_the_others_are_one_click_away_and_that_is_remembered(dock: Dock, qtbot: QtBot) -> None:
     assert dock.shown == "ADEFGHIJ"
-    for _ in range(2):
-        dock.choice.button.click()
-    (dialog,) = dock.findChildren(SectionDialog)
-    for title in "BCJ":
-        dialog.boxes[title].click()
-    assert dock.shown == "ABCDEFGHI"  # as many as the user wants
-    dialog.close()
+    dock.choice.button.click()
+    assert dock.shown == "".join(TEN)
     again = Dock()
     qtbot.addWidget(again)
-    assert again.shown == "ABCDEFGHI"
+    assert again.shown == "".join(TEN)
+    again.choice.button.click()
+    assert again.shown == "ADEFGHIJ"
 
 
-def test_a_section_with_content_is_shown_unless_the_user_hides_it(dock: Dock) -> None:
+def test_a_section_with_content_is_shown(dock: Dock) -> None:
+    dock.choice.find_content = lambda: ["B"]
+    dock.choice.update()
+    assert dock.shown == "ABDEFGHIJ"
+    assert not dock.choice.button.isHidden()
     dock.choice.find_content = lambda: ["B", "C"]
     dock.choice.update()
     assert dock.shown == "".join(TEN)
-    dock.choice.button.click()
-    (dialog,) = dock.findChildren(SectionDialog)
-    assert [label.text() for label in dialog.findChildren(QLabel)].count(CONTENT) == 2
-    dialog.boxes["B"].click()
-    assert dock.shown == "ACDEFGHIJ"
+    assert dock.choice.button.isHidden(), "there are no others"
     dock.choice.find_content = list  # of another slide
     dock.choice.update()
     assert dock.shown == "ADEFGHIJ"
 
 
 def test_a_hidden_section_is_collapsed_and_shown_again_as_it_was(dock: Dock) -> None:
-    frames = dock.frames
+    frames, choice = dock.frames, dock.choice
     assert not frames["B"].is_expanded
     assert dock.settings.is_section_open("B_section", default=True)
-    dock.choice.choose("J", False)
-    frames["A"].collapse()
-    dock.choice.choose("A", False)
-    for title in ("A", "B"):
-        dock.choice.choose(title, True)
-    assert (frames["A"].is_expanded, frames["B"].is_expanded) == (False, True)
+    choice.button.click()
+    assert (frames["B"].is_expanded, frames["C"].is_expanded) == (True, True)
+    frames["C"].collapse()
+    for _ in range(2):
+        choice.button.click()
+    assert (frames["B"].is_expanded, frames["C"].is_expanded) == (True, False)
 
 
 def test_a_shortcut_shows_a_hidden_section_in_addition_until_the_dock_is_closed(dock: Dock, qtbot: QtBot) -> None:

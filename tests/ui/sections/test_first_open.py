@@ -34,8 +34,8 @@ BUSY_S = 0.3  # such as the first layout of a long form
 
 def collapse_all(dock):
     """Collapse all sections, as the user of the session before did; return them by title."""
-    for title, frame in dock.choice.list_frames().items():
-        dock.choice.choose(title, is_shown=True)
+    dock.choice.button.setChecked(True)
+    for frame in dock.choice.list_frames().values():
         frame.collapse()
     return {title: frame for title, frame in dock.list_places().items() if isinstance(frame, CollapsibleSection)}
 

@@ -14,7 +14,7 @@ from napari_melanoma.ui.sections import PhotographSection, Section, find_section
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.sections.prediction.section import PredictionSection
-from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
+from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import CollapsibleSection, column, section, section_title
 

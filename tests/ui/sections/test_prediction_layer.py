@@ -51,7 +51,6 @@ class Photographs:
             request = LesionPredictionRequest(session.identity, ClassifierInput("small", "image", "mask"), ())
             session.prediction = LesionPredictionOutcome(request, PREDICTION)
             self.explains(session)
-        self._shown: Any = None
         self.displays(self.first)
 
     def explains(self, session: PhotographSession) -> None:
@@ -63,13 +62,15 @@ class Photographs:
     def displays(self, session: PhotographSession) -> None:
         """Display a photograph as the dock does."""
         photographs.show_only(self.viewer, session.image)
-        self.closes()
-        self._shown = HeatmapLayer(session)  # type: ignore[arg-type]
+        for other in (self.first, self.second):
+            other.displayed.set(False)
+        session.displayed.set(True)
+        session.part(HeatmapLayer)  # type: ignore[arg-type]
         self.waits()
 
     def closes(self) -> None:
-        if self._shown is not None:
-            self._shown.close()
+        for session in (self.first, self.second):
+            session.end_parts()
 
     def waits(self) -> None:
         """Let Qt deliver what is due."""

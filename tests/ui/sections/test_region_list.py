@@ -9,7 +9,7 @@ import pytest
 from canvas_mouse import CanvasMouse
 from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLineEdit
-from region_access import document, opens_section, regions, section, selected, view
+from region_access import document, opens_section, regions, selected, tools, view
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.geometry import PixelSize
@@ -238,7 +238,7 @@ def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when
     clicks_row(person, 451)
     layer = person.viewer.layers[LAYER]
     assert len(layer.selected_data) == 1
-    assert section(person).canvas.layer.selected == (regions(person)[451].id,)
+    assert tools(person).layer.selected == (regions(person)[451].id,)
 
 
 def test_dates_of_earlier_years_have_the_year():

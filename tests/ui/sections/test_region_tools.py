@@ -11,7 +11,7 @@ from canvas_mouse import CanvasMouse
 from fake_slides import MPP, TILE, draw_slide
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDoubleSpinBox
-from region_access import document, opens_section, regions, section, selected, selects, view
+from region_access import document, opens_section, regions, selected, selects, tools, view
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.polygons import to_shape
@@ -108,8 +108,8 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
     presses(person, "region_hole")
     mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
     person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
-    layer = section(person).canvas.layer.layer
-    holed = [one.ring_key[0] == regions(person)[0].id for one in section(person).canvas.layer.outlines]
+    layer = tools(person).layer.layer
+    holed = [one.ring_key[0] == regions(person)[0].id for one in tools(person).layer.outlines]
     assert holed.count(True) == 2
     assert not layer.face_color[holed, 3].any(), "the hole is as dark as its region, or darker"
     person.waits()
@@ -235,7 +235,7 @@ def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(d
 def paints(person, *corners):
     """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
     presses(person, "region_brush")
-    place = section(person).canvas.brush._placement
+    place = tools(person).brush._placement
     (top, left), (bottom, right) = place.to_map(tiles(*corners)).round().astype(int)
     person.viewer.layers[PAINTING].data[top:bottom, left:right] = 1
     return place
@@ -360,7 +360,7 @@ def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(d
     zoom = get_camera(person.viewer).zoom
     mouse.turns_wheel(at, 3, Qt.KeyboardModifier.ShiftModifier)
     assert tolerance.value() == before + 3 * TOLERANCE_PER_NOTCH
-    assert section(person).canvas.wand.tolerance == tolerance.value()
+    assert tools(person).wand.tolerance == tolerance.value()
     mouse.turns_wheel(at, -60, Qt.KeyboardModifier.ShiftModifier)
     assert tolerance.value() == tolerance.minimum()
     assert get_camera(person.viewer).zoom == zoom

@@ -10,7 +10,7 @@ from fake_slides import MPP, TILE, draw_slide
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
-from region_access import are_read, document, opens_section, regions, section, view
+from region_access import are_read, document, opens_section, regions, section, tools, view
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -21,9 +21,10 @@ from napari_melanoma.slides.region_files import REGIONS
 from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
+from napari_melanoma.ui.sections.regions.data_set import CUTTING
 from napari_melanoma.ui.session.regions import export_region_file, import_region_file
 from napari_melanoma.ui.viewer.shape_layers import HALF
-from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.job import is_job_running
 
 from ..slide.test_drawing import box, event
 from ..slide.test_drawing_moments import moves_mouse
@@ -191,7 +192,7 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     layer = person.viewer.layers[PAINTING]
     assert person.viewer.layers.selection.active == layer
     assert layer.ndim == 2
-    place = section(person).canvas.brush._placement
+    place = tools(person).brush._placement
     rows, columns = (int(4 * TILE / place.step_y), int(6 * TILE / place.step_x))
     layer.data[:rows, :rows] = 1
     layer.data[rows:, columns:] = 5
@@ -302,7 +303,7 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         assert list(person.viewer.layers) == [], tool
         assert dock.slide is None
         person.opens_slides(slide_path)
-        person.until(lambda: section(person).controller is not None)
+        person.until(lambda: section(person) is not None)
         assert len(regions(person)) == (tool == "region_brush"), tool
 
 
@@ -394,7 +395,7 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     dialog.folder_field.setText(str(tmp_path / "tiles"))
     person.qtbot.keyClick(dialog.findChild(QAbstractSpinBox, "mpp"), Qt.Key.Key_Return)  # the end of a number, no more
     assert dialog.isVisible()
-    assert tasks.is_idle(section(person).data_sets)
+    assert not is_job_running(dock.status, CUTTING)
     dialog.form.set_values(TileDataOptions(mpp=MPP, tile_px=TILE))
     dialog._on_make()
     person.until(lambda: (tmp_path / "tiles" / "dataset.csv").is_file())

@@ -9,7 +9,7 @@ from fake_slides import LESION, FakeAnalysis, draw_slide
 
 from napari_melanoma.data.bags import write_attention
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.ui.sections.results.resolve import resolve_prediction
+from napari_melanoma.slides.saved_results import describe_slide_score
 from napari_melanoma.ui.session.results import AnalysisResults
 from napari_melanoma.ui.session.run_status import describe_progress, read_heatmap
 
@@ -38,7 +38,7 @@ def test_attention_of_a_whole_slide_model_is_a_heatmap_without_lesions(tmp_path:
     results = AnalysisResults(state="finished", heatmap=heat, content=ATTENTION)
     assert not results.has_lesions
     text = "melanoma 0.12, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.72 without)"
-    assert resolve_prediction(results, None).prediction == text
+    assert describe_slide_score(ATTENTION) == text
 
 
 def test_a_tissue_classifier_has_a_map_of_classes_and_no_suspicious_background(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from napari_melanoma.slides.notes import NotesFile, SlideMeasurement, SlideNotes
 from napari_melanoma.slides.regions import RegionClass, Regions
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
 from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.image import CommitSignal
 from napari_melanoma.ui.session.location import SlideResultLocation
-from napari_melanoma.ui.session.slide import CommitSignal, SlideSession, SlideSessions
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.session.strokes import (
     Command,
     PaintState,

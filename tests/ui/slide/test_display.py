@@ -98,17 +98,6 @@ def cells(person, tmp_path):
     return person
 
 
-def test_each_display_of_a_slide_leaves_no_connection_behind(person, slide_path) -> None:
-    person.opens_slides(slide_path)
-    section, hosted = person.dock.sections.hosted.sections["Display"].section, person.dock.sections.hosted
-    connected, owned = hosted.receivers(hosted.destroyed), len(hosted.children())
-    for _ in range(3):
-        section.close()
-        section.show(person.session)
-    person.until(lambda: len(hosted.children()) == owned)
-    assert hosted.receivers(hosted.destroyed) == connected
-
-
 def test_channels_are_layers_without_controls_of_brightfield(cells, slide_path) -> None:
     assert [layer.name.split()[-1] for layer in cells.dock.slide.layers] == ["DAPI", "FITC"]
     assert "layer controls" in cells.label_text("display_hint")
@@ -130,10 +119,10 @@ def test_channels_are_layers_without_controls_of_brightfield(cells, slide_path) 
 
 
 def test_channels_are_kept_with_the_slide(cells) -> None:
-    cells.overview._memory._timer.setInterval(20)
+    cells.memory._timer.setInterval(20)
     path, folder = cells.dock.slide.info.path, cells.dock.context.location.folder
     first, second = cells.dock.slide.layers
-    cells.overview._memory.save()
+    cells.memory.save()
     cells.waits()
     assert read_notes(folder).layers == {}
     first.visible, second.contrast_limits, second.gamma = False, (100, 900), 0.5
@@ -167,12 +156,12 @@ def test_a_colormap_of_several_colors_is_kept_with_the_slide(cells) -> None:
     second = cells.dock.slide.layers[1]
     assert get_channel_color(second) == (0, 255, 0)
     second.gamma = 0.7
-    cells.overview._memory.save()
+    cells.memory.save()
     cells.waits()
     kept = read_notes(folder).layers["channel FITC"]
     assert (kept.gamma, kept.color, kept.colormap) == (0.7, None, "of a plugin that is gone")
     set_channel_color(second, (10, 200, 30))
-    cells.overview._memory.save()
+    cells.memory.save()
     cells.waits()
     kept = read_notes(folder).layers["channel FITC"]
     assert (kept.color, kept.colormap) == ((10, 200, 30), "")

@@ -212,16 +212,17 @@ def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer
     assert not button.isChecked()
 
 
-def test_the_order_of_the_tables_is_kept_for_the_next_slide(analysed, tmp_path):
-    person = analysed
+def test_the_order_of_the_tables_stays_with_its_slide(analysed, tmp_path):
+    person, session = analysed, analysed.session
     person.opens_section("Regions")
-    tables = ("lesion_table", "region_list")
-    for name in tables:
-        person.finds(QTableView, name).sortByColumn(3, Qt.SortOrder.DescendingOrder)
+    tables = [person.finds(QTableView, name) for name in ("lesion_table", "region_list")]
+    for table in tables:
+        table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    for _ in range(2):  # on the other slide, and on return
-        person.until(lambda: person.session is not None)
-        person.waits()
-        for name in tables:
-            assert person.finds(QTableView, name).order == (3, Qt.SortOrder.DescendingOrder)
-        person.clicks("previous_slide")
+    person.waits()
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is session)
+    for table in tables:
+        assert table.isVisibleTo(person.dock)
+        header = table.horizontalHeader()
+        assert (header.sortIndicatorSection(), header.sortIndicatorOrder()) == (3, Qt.SortOrder.DescendingOrder)

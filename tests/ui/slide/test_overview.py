@@ -13,7 +13,7 @@ from slide_fixtures import FIXTURES
 
 from napari_melanoma.slides.visited import seen_ratios
 from napari_melanoma.ui.sections.overview.picture import Overview
-from napari_melanoma.ui.sections.overview.visited import COLOR, draw_visited
+from napari_melanoma.ui.sections.overview.visited import COLOR, VisitedArea, draw_visited
 from napari_melanoma.ui.session.navigation import rotate
 from napari_melanoma.ui.viewer.camera import get_camera, get_extent, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
@@ -112,7 +112,7 @@ def visitor(reader):
     """A user in the active window, whose visited area was read."""
     window = reader.dock.window()
     window.activateWindow()
-    reader.until(lambda: QApplication.activeWindow() is window and reader.overview._visited.visited is not None)
+    reader.until(lambda: QApplication.activeWindow() is window and reader.session.part(VisitedArea).visited is not None)
     reader.clicks("visited_clear") if reader.finds(QToolButton, "visited_clear").isEnabled() else None
     return reader
 
@@ -125,7 +125,7 @@ def looks_at(person, row, column, width):
 
 def seen(person):
     """Return the highest magnification of each cell, as pixels of the screen for one of the slide."""
-    return seen_ratios(person.overview._visited.visited)
+    return seen_ratios(person.session.part(VisitedArea).visited)
 
 
 def check_records(visitor, patch):
@@ -143,7 +143,7 @@ def check_records(visitor, patch):
     visitor.clicks("close_slide")
     visitor.waits()
     visitor.opens_slides(path)
-    visitor.until(lambda: not visitor.overview._visited.is_empty)
+    visitor.until(lambda: not visitor.session.part(VisitedArea).is_empty)
     assert (seen(visitor) >= area).all()
 
 

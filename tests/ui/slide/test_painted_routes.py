@@ -29,7 +29,7 @@ from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.ui.sections import Section, host
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.sections.paint import section
-from napari_melanoma.ui.sections.results.prediction import SlidePredictionSection
+from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 pytestmark = pytest.mark.slow  # paints, saves a model and analyzes a slide five times: 60 s

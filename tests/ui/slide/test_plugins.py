@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QLabel
 from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.ui.sections import SECTIONS, Section
+from napari_melanoma.ui.sections import SECTIONS
+from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.widgets.style import WrappedLabel
 
@@ -55,13 +54,11 @@ def test_an_export_of_a_plugin_is_in_the_menu(analysed, tmp_path):
     assert len((tmp_path / "areas.txt").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("methods", [("__init__",), ("show", "open", "close")])
-def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch, methods):
+def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch):
     def fail(*_):
         raise KeyError("magnification")
 
-    for name in methods:
-        monkeypatch.setattr(SECTIONS.members["Strokes"], name, fail)
+    monkeypatch.setattr(SECTIONS.members["Strokes"], "__init__", fail)
     hosted = opens_section(person, slide_path)
     label = hosted.sections["Strokes"].widget
     assert isinstance(label, WrappedLabel)
@@ -70,61 +67,44 @@ def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch
     person.until(lambda: hosted.sections["Paint"].is_shown)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("open", lambda *_: None, "expected a QWidget (returned by open), found missing"),
-        ("documents", ("strokes",), "expected a DocumentKind (documents), found a str"),
-    ],
-)
-def test_a_section_with_a_wrong_value_states_what_was_expected(person, slide_path, monkeypatch, name, value, reason):
-    monkeypatch.setattr(SECTIONS.members["Strokes"], name, value)
+def test_a_section_with_a_wrong_value_states_what_was_expected(person, slide_path, monkeypatch):
+    monkeypatch.setattr(SECTIONS.members["Strokes"], "documents", ("strokes",))
     hosted = opens_section(person, slide_path)
-    label = hosted.sections["Strokes"].widget
-    assert reason in label.text()
+    reason = "expected a DocumentKind (documents), found a str"
+    assert reason in hosted.sections["Strokes"].widget.text()
     person.until(lambda: hosted.sections["Paint"].is_shown)
 
 
-class FailingSection(Section):
-    """Fails on a slide until ``fault`` is cleared."""
+class FailingSection(SlideSection):
+    """Fails on a slide until ``fault`` is cleared, and in its tool."""
 
     tools = ("measure",)
     fault = "magnification"
 
-    def show(self, session):
+    def __init__(self, session):
         if self.fault:
             raise KeyError(self.fault)
-
-    def open(self, session):
-        return QLabel("content")
+        super().__init__(session)
 
     def toggle_tool(self, name):
         raise KeyError("tool")
 
-    def close(self):
-        raise KeyError("close")
-
 
 @pytest.mark.path
-def test_a_section_that_failed_on_a_slide_is_available_on_the_next(person, monkeypatch):
+def test_a_section_that_failed_on_a_slide_is_available_on_the_next(person, monkeypatch, qtbot):
     person.until(lambda: "Strokes" in person.dock.sections.hosted.sections)
     section = GuardedSection(SECTIONS.find_plugin("Strokes"), FailingSection)
-    section.show(None)
-    section.close()
-    assert "KeyError: 'magnification'" in section.open(None).text()
+    assert "KeyError: 'magnification'" in section(None).text()
     monkeypatch.setattr(FailingSection, "fault", "")
-    section.show(None)
-    assert section.open(None).text() == "content"
+    qtbot.addWidget(made := section(None))
     with pytest.raises(PluginError, match="KeyError: 'tool'"):
-        section.toggle_tool("measure")
+        made.toggle_tool("measure")
 
 
 def test_a_plugin_does_not_replace_a_section_of_the_dock(person):
     hosted, errors = person.dock.sections.hosted, []
     person.until(lambda: "Strokes" in hosted.sections)
     hosted.failed.connect(errors.append)
-    hosted._on_found(
-        {"Analysis": partial(GuardedSection, SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])}
-    )
+    hosted._on_found({"Analysis": GuardedSection(SECTIONS.find_plugin("Strokes"), SECTIONS.members["Strokes"])})
     assert "Analysis" not in hosted.sections
     assert "expected a new title, found that of the section Analysis" in str(errors[0])

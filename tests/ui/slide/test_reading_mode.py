@@ -16,6 +16,7 @@ from steady import list_message_states, list_moved_controls
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.side_by_side.second_view import NARROW_PX, WIDEN_MS
+from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
@@ -149,16 +150,16 @@ def test_name_and_overview_are_in_the_corner_of_the_image(reader):
     assert inset.pos() == QPoint(8, 8)
     assert inset.width() * inset.height() < central.width() * central.height() / 10
     reader.waits()
-    overview, own = inset.findChild(Overview), reader.finds(Overview, "overview")
+    overview = inset.findChild(Overview)
     assert not overview.grab().toImage().isNull()
-    assert overview._view == own._view
+    assert overview._view[0] == get_visible_region(reader.viewer, dock.slide).center
 
     # A click moves the view and leaves the keys to the image.
     before = get_visible_region(reader.viewer, dock.slide).center
     press(reader, "4")
     QTest.mouseClick(overview, LEFT, NONE, overview.rect().center() + QPoint(20, 20))
     assert get_visible_region(reader.viewer, dock.slide).center[1] > before[1] + 10
-    reader.until(lambda: overview._view == own._view)
+    reader.until(lambda: overview._view[0] == get_visible_region(reader.viewer, dock.slide).center)
     assert reader.canvas.hasFocus()
 
     # It can be hidden, also for later.
@@ -401,7 +402,7 @@ def check_narrow_views(reader, monkeypatch):
     assert status.text == reading_mode.NOT_SHOWN
     assert second.width() == width
     status.begin("finding", "Detecting tissue ...")
-    controls = dock.sections.hosted.sections["Side by side"].section.second
+    controls = dock.sections.hosted.sessions.part(SideBySide).second
     controls.widen()
     reader.qtbot.wait(2 * WIDEN_MS)
     assert status.text == "Detecting tissue ..."

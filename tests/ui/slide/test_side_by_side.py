@@ -16,6 +16,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import alignment
 from napari_melanoma.slides.notes import read_notes
+from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 from napari_melanoma.ui.session.navigation import rotate
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
@@ -30,7 +31,7 @@ def presses(person, name):
 
 
 def controller(person):
-    return person.dock.sections.hosted.sections["Side by side"].section
+    return person.session.sessions.part(SideBySide)
 
 
 def closes_the_second(person):

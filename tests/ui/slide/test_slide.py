@@ -34,6 +34,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.sections.overview.picture import Overview
+from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.analysis import AnalysisController
 from napari_melanoma.ui.viewer.camera import get_camera
 
@@ -303,7 +304,7 @@ def test_the_heatmap_is_shown_after_a_slide_is_analyzed_again_left_and_opened_ag
     analysed, launched, slide_path, tmp_path, monkeypatch
 ):
     person, viewer, dock = analysed, analysed.viewer, analysed.dock
-    monkeypatch.setattr(dock.launcher, "confirm", lambda *_: True)
+    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.confirm", lambda *_: True)
     launched.fingerprint = dock.slide.info.fingerprint
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.clicks("previous_slide")
@@ -401,7 +402,7 @@ def test_results_with_other_options_are_replaced_only_after_confirmation(person,
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.dialogs.exec_question", answered)
     dock.model_picker.model = "tiny"
     dock.model_picker.changed.emit()
     person.clicks("primary")
@@ -547,17 +548,19 @@ def test_no_control_moves_while_a_synoptic_report_is_filled_in_and_signed(person
 
 
 def test_no_control_moves_while_the_class_of_the_heatmap_is_selected(analysed):
-    view = analysed.opens_section("Heatmap")
-    kept, shows = keep_texts(view)
-    analysed.session.results.changed.emit(analysed.session.results.value)
-    assert kept
-    legend = tuple((f"class {number}", "#e69f00") for number in range(9))
+    view, results = analysed.opens_section("Heatmap"), analysed.session.results
+    first, heat = results.value, results.value.heatmap
+    colors = {f"class {number}": "#e69f00" for number in range(9)}
+    classes = ClassMapData(np.ones(heat.values.shape, np.uint8), heat.placement, colors)
+
+    def shows(**changes):
+        results.set(replace(first, **changes))
+
     states = {
         "a class": lambda: None,
-        "all classes": lambda: shows(legend=legend),
+        "all classes": lambda: shows(heatmap=replace(heat, class_map=classes, shows_classes=True)),
         "a class again": lambda: shows(),
-        "no values of tiles": lambda: shows(shows_values=False),
-        "no tiles": lambda: shows(tiles=()),
+        "no tiles": lambda: shows(heatmap=replace(heat, tiles=())),
     }
     moved = list_moved_controls(view, states, analysed.waits)
     assert not moved, moved

@@ -36,8 +36,7 @@ OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Synoptic report", "Regions")
 def opens_sections(person):
     """Expand the sections of daily work; return their frames by title."""
     person.dock.window().resize(*SIZE)
-    for title in person.dock.choice.list_frames():
-        person.dock.choice.choose(title, is_shown=title in OPEN)
+    person.dock.choice.button.setChecked(False)
     for title in OPEN:
         person.opens_section(title)
     person.waits()
@@ -85,25 +84,31 @@ def test_no_section_moves_while_tissue_is_painted(analysed):
 def test_no_section_moves_while_the_heatmap_is_updated(analysed):
     person = analysed
     frames = opens_sections(person)
-    view = person.dock.sections.hosted.sections["Heatmap"].widget
-    kept, show = [], view.show_texts
-    view.show_texts = lambda texts: (kept.append(texts), show(texts))
-    person.session.results.changed.emit(person.session.results.value)
-
-    def shows(**changes):
-        return lambda: show(replace(kept[-1], **changes))
-
-    states = {
-        "a class": shows(),
-        "no tiles": shows(tiles=()),
-        "two classes": shows(legend=(("dermis", "#e69f00"), ("tumor", "#0072b2"))),
-        "a class again": shows(),
-        "no heatmap": shows(missing="There is no heatmap yet."),
-        "the end": shows(),
-    }
+    states = list_heatmap_states(person)
     others = [frame for title, frame in frames.items() if title != "Heatmap"]
     moved = list_moved_controls(person.dock, states, lambda: rests(person), lambda: others)
     assert not moved, moved
+
+
+def list_heatmap_states(person, colors=("#e69f00", "#0072b2")):
+    """Return states of the Heatmap section, such as no tiles, and a map of classes with these colors."""
+    results = person.session.results
+    first = results.value
+
+    def shows(**changes):
+        return lambda: results.set(replace(first, **changes))
+
+    labels = np.ones(first.heatmap.values.shape, np.uint8)
+    named = {f"class {number}": color for number, color in enumerate(colors)}
+    classes = ClassMapData(labels, first.heatmap.placement, named)
+    return {
+        "a class": shows(),
+        "no tiles": shows(heatmap=replace(first.heatmap, tiles=())),
+        "classes": shows(heatmap=replace(first.heatmap, class_map=classes, shows_classes=True)),
+        "a class again": shows(),
+        "no heatmap": shows(heatmap=None),
+        "the end": shows(),
+    }
 
 
 def keep_texts(view):
@@ -116,9 +121,8 @@ def keep_texts(view):
 def list_other_states(person):
     """Return states of Depth, Synoptic report, Regions, Measure and Heatmap, such as with long texts."""
     hosted, session = person.dock.sections.hosted.sections, person.session
-    depth, heatmap = keep_texts(hosted["Depth"].widget), keep_texts(hosted["Heatmap"].widget)
+    depth, heatmap = keep_texts(hosted["Depth"].widget), list_heatmap_states(person, 30 * ("#e69f00",))
     session.depth.refresh()
-    session.results.changed.emit(session.results.value)
     form = hosted["Synoptic report"].widget.form
     return {
         "nothing": lambda: None,
@@ -131,9 +135,7 @@ def list_other_states(person):
         "nothing is missing": lambda: form.check_label.setText(""),
         "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),
         "many points": lambda: person.finds(QLabel, "count_text").setText(2 * LONG_TEXT),
-        "no heatmap": heatmap(missing=2 * LONG_TEXT),
-        "all classes": heatmap(legend=tuple((f"class {number}", "#e69f00") for number in range(30))),
-        "a heatmap": heatmap(),
+        **heatmap,
         "warnings": lambda: person.finds(QLabel, "slide_cautions").setText(LONG_TEXT),
         "no warning": lambda: person.finds(QLabel, "slide_cautions").setText(""),
     }
@@ -242,7 +244,7 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
 def test_results_of_a_slide_have_their_sections_before_they_are_read(person, slide_path, monkeypatch):
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
-    person.dock.settings.set("slide/sections", {})
+    person.dock.choice.button.setChecked(False)
     monkeypatch.setattr(person.dock.run_panel, "set_folder", lambda *_: None)  # which reads the results
     person.opens_slides(slide_path)
     rests(person)

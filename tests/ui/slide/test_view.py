@@ -164,7 +164,7 @@ def test_results_of_another_view_are_replaced_only_after_confirmation(ready, lau
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.dialogs.exec_question", answered)
     center_view(person.viewer, dock.slide, (100, 100), 120)
     person.clicks("analyse_view")
     person.until(lambda: len(requested) == 1)
@@ -235,7 +235,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
         requested.append(box.objectName())
         box.deleteLater()
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", answered)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.dialogs.exec_question", answered)
     person.clicks("primary")
     person.waits()
     assert requested == ["replace_lesions"]
@@ -245,7 +245,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
         box.deleteLater()
         return box.findChild(QPushButton, "replace")
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.analysis.exec_question", agreed)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.dialogs.exec_question", agreed)
     monkeypatch.setattr("napari_melanoma.slides.saved_results.describe_difference", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)

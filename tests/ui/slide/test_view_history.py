@@ -25,7 +25,7 @@ from napari_melanoma.slides.notes import (
     write_notes,
 )
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.ui.sections.overview.section import OverviewSection
+from napari_melanoma.ui.sections.overview.memory import DisplayMemory
 from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.session.tissue import CORRECTED_FILE
 from napari_melanoma.ui.slide import run_manager
@@ -119,14 +119,14 @@ def test_view_and_rotation_are_restored_in_another_session(person, slide_path, q
     assert person.dock.slide is None
 
     # A view that the user has moved is not replaced by one that is restored late.
-    show = OverviewSection.show
+    restore = DisplayMemory._restore
 
-    def move_and_show(section, session):
+    def move_and_restore(memory):
         center_view(person.viewer, person.dock.slide, PLACES[1][:2], PLACES[1][2])
-        show(section, session)
+        restore(memory)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OverviewSection, "show", move_and_show)
+        patch.setattr(DisplayMemory, "_restore", move_and_restore)
         person.opens_slides(slide_path)
         assert place_of(person) == pytest.approx(PLACES[1])
     looks_at(person, *PLACES[2])
@@ -181,10 +181,10 @@ def test_view_is_saved_after_a_while_and_when_the_dock_is_hidden_or_deleted(pers
     assert main_thread() not in threads
     assert stored_place(folder) == pytest.approx(PLACES[0])
     person.dock.show()
-    person.overview._memory._timer.setInterval(20)
+    person.memory._timer.setInterval(20)
     looks_at(person, *PLACES[1])
     person.until(lambda: stored_place(folder) == pytest.approx(PLACES[1]))
-    person.overview._memory._timer.setInterval(60_000)
+    person.memory._timer.setInterval(60_000)
     looks_at(person, *PLACES[2])
     person.viewer.layers.clear()
     person.waits()

@@ -9,8 +9,6 @@ from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.resolve import resolve_mask
 from napari_melanoma.ui.sections.mask.view import MaskControls
-from napari_melanoma.ui.sections.results.heatmap_view import HeatmapView
-from napari_melanoma.ui.session.results import HeatmapDisplay
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
 
 
@@ -51,18 +49,6 @@ def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
     assert controls.threshold == 0.73
     qtbot.keyClick(box, Qt.Key.Key_Return)
     assert box.text() == "0.73"
-
-
-def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
-    view, edits = HeatmapView(slide=None), []
-    view.edited.connect(lambda field, value: edits.append((field, value)))
-    box = focused(qtbot, view, view.threshold_box)
-    for key in "0.73":
-        qtbot.keyClicks(box, key)
-        view.show_display(HeatmapDisplay(threshold=view.threshold_box.value()))
-    view.show_display(HeatmapDisplay(threshold=0.2))  # such as that of results that are restored now
-    view.threshold_timer.flush()
-    assert edits == [("threshold", 0.73)]
 
 
 def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):

@@ -106,7 +106,7 @@ def two_sections(qtbot, home):
         section(name, name, content, DockSettings(), True)
         for name, content in (("Paint", column(QPushButton("brush"), text)), ("Measure", column(button)))
     ]
-    for one in (*sections, QPushButton("Sections ...")):
+    for one in (*sections, QPushButton("More sections")):
         layout.addWidget(one)
     layout.addStretch(1)
     scroll = scroll_area(page, "scroll")

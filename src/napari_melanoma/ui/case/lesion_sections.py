@@ -24,12 +24,17 @@ class LesionSections(SectionHost[LesionSession]):
 
     def show_lesion(self, lesion: CaseLesion | None) -> None:
         """Show a lesion, or its changed values; None for none."""
-        if self.session is not None and lesion is not None and lesion.id == self.session.lesion.id:
-            self.session.update(lesion)
-        elif lesion is not None:
+        previous = self.session
+        if previous is not None and lesion is not None and lesion.id == previous.lesion.id:
+            previous.update(lesion)
+            return
+        if lesion is not None:
             self.show_session(LesionSession(self._controller, lesion, self.dock.settings, self.failed.emit))
-        elif self.session is not None:
+        elif previous is not None:
             self.show_session(None)
+        if previous is not None:
+            self.remove_session(previous)
+            previous.end_parts()
 
     def flush(self) -> None:
         """Apply what is being typed."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.widgets.status_line import StatusLine, Task
+    from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerClient
 
-TASK: Task = "analysing"
+TASK = "analysing"
 
 
 class AnalysisSummary(NamedTuple):

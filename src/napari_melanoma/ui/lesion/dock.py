@@ -149,6 +149,7 @@ class LesionDock(LesionControls):
         self.opener.finished.connect(self._on_opened)
         self.controller.changed.connect(self._on_changed)
         self.sessions.removed.connect(self._on_photograph_removed)
+        self.sessions.removed.connect(self.hosted.remove_session)
         self.controller.message.connect(self.status.show_message)
         self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)

@@ -28,7 +28,7 @@ from napari_melanoma.ui.widgets.file_drop import (
 )
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
+from napari_melanoma.ui.widgets.status_line import CANCELED, StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.library.model import LibraryModel
     from napari_melanoma.ui.library.view import LibraryView
     from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.status_line import Task
 
 MISSING_MS = 300  # delay, after which the dock is drawn and recent folders are looked up
 
@@ -154,7 +153,7 @@ class LibraryDock(QWidget):
         """Show the images of folders and files, which are searched in the background."""
         raise NotImplementedError
 
-    def start(self, task: Task, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> BackgroundJob:
+    def start(self, task: str, message: str, work: JobFunction, on_success: Callable[[Any], None]) -> BackgroundJob:
         """Start a job that can be canceled; it replaces a running one of the same task, which may not stop at once."""
         self.cancel(task)
         self.status.begin(task, message)
@@ -167,7 +166,7 @@ class LibraryDock(QWidget):
         self.destroyed.connect(job.cancel)  # a canceled job emits no signals to the deleted dock
         return job.start(self)
 
-    def cancel(self, task: Task) -> None:
+    def cancel(self, task: str) -> None:
         """Cancel the job of a task, if there is one."""
         job = self._jobs.pop(task, None)
         if job is not None:
@@ -238,9 +237,9 @@ class LibraryDock(QWidget):
         elif link == "slide" and displayed is not None:
             self.open([displayed.parent])
 
-    def _on_cancelled(self, task: Task) -> None:
+    def _on_cancelled(self, task: str) -> None:
         self.cancel(task)
-        self.status.end(task, "Canceled.")
+        self.status.end(task, CANCELED)
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)

@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.data.mask_import import MaskImportReport
     from napari_melanoma.lesion.uncertainty_ratings import CachedRating
-    from napari_melanoma.ui.widgets.status_line import Task
 
 PICTURE_PX = 48
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
@@ -402,7 +401,7 @@ class ReviewDock(LibraryDock):
         self._on_unreadable(path, str(error))
         self.status.show_message(describe_failure(error))
 
-    def _on_cancelled(self, task: Task) -> None:
+    def _on_cancelled(self, task: str) -> None:
         if task == "rating":
             self.rating.cancel()
         elif task == "embedding":

@@ -13,10 +13,10 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from napari_melanoma.core.plugins import PACKAGE, Family
+from napari_melanoma.ui.sections import base as sections_base
+from napari_melanoma.ui.sections.base import ImageSection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.ui.session.case_lesion import LesionSession  # noqa: F401 - in the base class of LesionSection
@@ -79,54 +79,60 @@ class LesionSection(SectionBase["LesionSession"]):
     """A section of the Case dock on the selected lesion."""
 
 
+NEW: Mapping[type[Any], type[ImageSection[Any]]] = {
+    Section: sections_base.SlideSection,
+    PhotographSection: sections_base.PhotographSection,
+    LesionSection: sections_base.LesionSection,
+}
+
 # The sections of this package by dock and title, written as entry points are
 OWN: Mapping[type[SectionBase[Any]], Mapping[str, str]] = {
     Section: {
         "Depth": "napari_melanoma.ui.sections.depth.section:DepthSection",
-        "Display": "napari_melanoma.ui.sections.display.section:DisplaySection",
-        "Heatmap": "napari_melanoma.ui.sections.results.heatmap:HeatmapSection",
+        "Display": "napari_melanoma.ui.sections.display:DisplaySection",
+        "Heatmap": "napari_melanoma.ui.sections.heatmap:HeatmapSection",
         "Lesions": "napari_melanoma.ui.sections.lesions.section:LesionsSection",
         "Measure": "napari_melanoma.ui.sections.measure.section:MeasureSection",
         "Overview": "napari_melanoma.ui.sections.overview.section:OverviewSection",
         "Paint": "napari_melanoma.ui.sections.paint.section:PaintSection",
-        "Prediction": "napari_melanoma.ui.sections.results.prediction:SlidePredictionSection",
+        "Prediction": "napari_melanoma.ui.sections.slide_prediction:SlidePredictionSection",
         "Regions": "napari_melanoma.ui.sections.regions.section:RegionsSection",
         "Side by side": "napari_melanoma.ui.sections.side_by_side.section:SideBySideSection",
-        "Tissue": "napari_melanoma.ui.sections.tissue.section:TissueSection",
+        "Tissue": "napari_melanoma.ui.sections.tissue:TissueSection",
     },
     PhotographSection: {
-        "Corrections": "napari_melanoma.ui.sections.corrections.section:CorrectionsSection",
+        "Corrections": "napari_melanoma.ui.sections.corrections:CorrectionsSection",
         "Mask": "napari_melanoma.ui.sections.mask.section:MaskSection",
-        "Measurements": "napari_melanoma.ui.sections.measurements.section:MeasurementsSection",
-        "Patient": "napari_melanoma.ui.sections.patient.section:PatientSection",
+        "Measurements": "napari_melanoma.ui.sections.measurements:MeasurementsSection",
+        "Patient": "napari_melanoma.ui.sections.patient:PatientSection",
         "Prediction": "napari_melanoma.ui.sections.prediction.section:PredictionSection",
         "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     },
 }
 
 
-def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Callable[[], SectionBase[Session]]]:
-    """Return what creates the installed sections of a base class by title; takes 0.1 s, so call it in a thread."""
+def find_sections(base: type[SectionBase[Session]]) -> Mapping[str, Any]:
+    """Return what creates the installed sections of a dock by title; takes 0.1 s, so call it in a thread."""
     from napari_melanoma.ui.sections.guarded import GuardedSection
 
-    family = LESION_SECTIONS if issubclass(base, LesionSection) else SECTIONS
+    family: Family[Any] = LESION_SECTIONS if issubclass(base, LesionSection) else SECTIONS
     return {title: resolve_name(name) for title, name in OWN.get(base, {}).items()} | {
-        title: create if (plugin := family.find_plugin(title)) is None else partial(GuardedSection, plugin, create)
+        title: create if (plugin := family.find_plugin(title)) is None else GuardedSection(plugin, create)
         for title, create in family.members.items()
-        if issubclass(create, base)
+        if issubclass(create, (base, NEW[base]))
     }
 
 
-def _convert(bases: tuple[type[SectionBase[Any]], ...], title: str, found: object) -> type[SectionBase[Any]]:
-    if not (isinstance(found, type) and issubclass(found, bases)):
-        expected = " or ".join(base.__name__ for base in bases)
-        raise TypeError(f"expected a class derived from {__name__}.{expected}, found {found!r}")
-    if any(title in OWN.get(base, {}) for base in bases if issubclass(found, base)):
+def _convert(bases: tuple[type[Any], ...], title: str, found: object) -> type[Any]:
+    if not (isinstance(found, type) and issubclass(found, (*bases, *(NEW[base] for base in bases)))):
+        expected = " or ".join(NEW[base].__name__ for base in bases)
+        raise TypeError(f"expected a class derived from {sections_base.__name__}.{expected}, found {found!r}")
+    if any(title in OWN.get(base, {}) for base in bases if issubclass(found, (base, NEW[base]))):
         raise ValueError(f"expected a new name, found one that {PACKAGE} uses")
     return found
 
 
-def _create_family(name: str, *bases: type[SectionBase[Any]]) -> Family[type[SectionBase[Any]]]:
+def _create_family(name: str, *bases: type[SectionBase[Any]]) -> Family[type[Any]]:
     return Family(name, dict, partial(_convert, bases), lambda section: "")
 
 

@@ -1,32 +1,21 @@
-"""*Sections ...*: which sections of a dock are shown; the user's choice is stored in the settings."""
+"""Which sections of a dock are shown: those of daily work and those with content; all others with *More sections*."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.ui.widgets.style import (
-    CollapsibleSection,
-    WrappedLabel,
-    named,
-    quiet_label,
-    row,
-    tool_button,
-)
+from napari_melanoma.ui.widgets.style import CollapsibleSection, tool_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-EXPLANATION = (
-    "A section also appears when it has content, and with the shortcut of its tool. "
-    "A section that is not shown keeps what is stored in it."
-)
-CONTENT = "has content"
+TIP = "Show also the sections that are rarely used. One with content is always shown"
 
 
 class SectionDock(QWidget):
@@ -45,7 +34,7 @@ class SectionDock(QWidget):
         raise NotImplementedError
 
     def list_default(self) -> Collection[str]:
-        """Return the titles of the sections that are shown unless the user has hidden them; at first all."""
+        """Return the titles of the sections that are always shown; by default all."""
         return self.list_places()
 
     def add_section(self, frame: CollapsibleSection) -> None:
@@ -54,11 +43,11 @@ class SectionDock(QWidget):
 
 
 class SectionChoice(QObject):
-    """Shows the sections that the user has chosen; ``button`` opens a dialog that lists all.
+    """Shows the sections of daily work, and those with content; ``button`` shows the others, too, and is remembered.
 
-    A hidden section is collapsed, so that nothing opens it; it is shown when a shortcut or a tab of the reading mode
-    expands it. ``find_content``: returns the titles of the sections with stored values, which are shown unless the user
-    has hidden them. ``changed``: other sections are shown.
+    A section that is not shown is collapsed, so that nothing opens it; it is shown when a shortcut or a tab of the
+    reading mode expands it. ``find_content``: returns the titles of the sections with stored values. ``changed``: other
+    sections are shown.
     """
 
     changed = Signal()
@@ -66,20 +55,21 @@ class SectionChoice(QObject):
     def __init__(self, dock: SectionDock) -> None:
         super().__init__(dock)
         self.find_content: Callable[[], Collection[str]] = lambda: ()
-        self.button = tool_button("choose_sections", "Sections", "", "Sections ...")
-        self.button.clicked.connect(self._open_dialog)
-        self._dock = dock
+        self._dock, self._setting = dock, f"{dock.name}/more_sections"
+        self.button = tool_button("more_sections", "More sections", TIP, "More sections", checkable=True)
+        self.button.setChecked(dock.settings.get(self._setting, False))
+        self.button.toggled.connect(self._on_more)
         self._hidden: dict[str, bool] = {}  # by title, whether the section was expanded before
         self._revealed: set[str] = set()  # shown for a shortcut, until the dock is closed
         self._unneeded: set[str] = set()  # not shown for the displayed image
         self._watched: set[str] = set()
 
     def list_frames(self) -> dict[str, CollapsibleSection]:
-        """Return the sections that can be chosen, by title, from top to bottom."""
+        """Return the collapsible sections by title, from top to bottom."""
         return {title: one for title, one in self._dock.list_places().items() if isinstance(one, CollapsibleSection)}
 
     def is_hidden(self, title: str) -> bool:
-        """Whether a section is not shown by the user's choice."""
+        """Whether a section is among those that the button shows, and not shown now."""
         return title in self._hidden
 
     def set_needed(self, title: str, is_needed: bool) -> None:
@@ -87,17 +77,11 @@ class SectionChoice(QObject):
         (self._unneeded.discard if is_needed else self._unneeded.add)(title)
         self.update()
 
-    def choose(self, title: str, is_shown: bool) -> None:
-        """Show or hide a section from now on."""
-        self._dock.settings.set(f"{self._dock.name}/sections", {**self._chosen, title: is_shown})
-        self._revealed.discard(title)
-        self.update()
-
     def update(self) -> None:
-        """Show the chosen sections, and hide the others; call this after sections were added or have new content."""
-        frames, chosen, is_changed = self.list_frames(), self._chosen, False
-        default = {*self._dock.list_default(), *self.find_content()}
-        shown = {title for title in frames if chosen.get(title, title in default)} | self._revealed
+        """Show or hide sections; call this after sections were added or have new content."""
+        frames, is_changed = self.list_frames(), False
+        listed = {*self._dock.list_default(), *self.find_content(), *self._revealed}
+        shown = {title for title in frames if self.button.isChecked() or title in listed}
         for title, frame in frames.items():
             if title not in self._watched:
                 self._watched.add(title)
@@ -110,15 +94,11 @@ class SectionChoice(QObject):
             if is_visible == frame.isHidden():
                 frame.setVisible(is_visible)
                 is_changed = True
-        count = len(self._hidden)
-        self.button.setToolTip(f"Choose which sections are shown; {count} of {len(frames)} are not shown")
+        has_more = not listed >= frames.keys()
+        if has_more == self.button.isHidden() and self.button.parentWidget() is not None:
+            self.button.setVisible(has_more)
         if is_changed:
             self.changed.emit()
-
-    @property
-    def _chosen(self) -> dict[str, bool]:
-        stored: dict[str, Any] = self._dock.settings.get(f"{self._dock.name}/sections", {})
-        return {title: is_shown is True for title, is_shown in stored.items()}
 
     def _hide(self, title: str, frame: CollapsibleSection) -> None:
         if title not in self._hidden:
@@ -134,34 +114,6 @@ class SectionChoice(QObject):
             self._revealed.add(title)
             self.update()
 
-    def _open_dialog(self) -> None:
-        if self._dock.window().findChild(SectionDialog) is not None:
-            return  # clicked twice
-        dialog = SectionDialog(self, self.find_content(), self._dock.window())
-        dialog.setWindowTitle(f"Sections of the {self._dock.accessibleName()} dock")
-        dialog.open()
-
-
-class SectionDialog(QDialog):
-    """Lists the sections of a dock; each check box takes effect at once."""
-
-    def __init__(self, choice: SectionChoice, with_content: Collection[str], window: QWidget) -> None:
-        super().__init__(window)
-        self.setObjectName("sections_dialog")
-        self.boxes = {
-            title: named(QCheckBox(title), f"show_{title}", f"Show {title}") for title in choice.list_frames()
-        }
-        rows = [
-            row(box, quiet_label(CONTENT if title in with_content else ""), stretch=0)
-            for title, box in self.boxes.items()
-        ]
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        buttons.rejected.connect(self.reject)
-        layout = QVBoxLayout(self)
-        for widget in (WrappedLabel(EXPLANATION), *rows, buttons):
-            layout.addWidget(widget)
-        self.setMinimumWidth(320)
-        self.finished.connect(self.deleteLater)
-        for title, box in self.boxes.items():
-            box.setChecked(not choice.is_hidden(title))
-            box.toggled.connect(partial(choice.choose, title))
+    def _on_more(self, is_shown: bool) -> None:
+        self._dock.settings.set(self._setting, is_shown)
+        self.update()

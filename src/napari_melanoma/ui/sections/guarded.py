@@ -3,75 +3,77 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.plugins import describe_plugin_error, expect
-from napari_melanoma.ui.sections import SectionBase
 from napari_melanoma.ui.session.document import DocumentKind
 from napari_melanoma.ui.widgets.style import problem_label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from napari_melanoma.core.plugins import Plugin
+    from napari_melanoma.ui.sections.base import ImageSection
 
 log = logging.getLogger(__name__)
 
 
-class GuardedSection(SectionBase[object]):
-    """Calls the section of a plug-in; ``create``: its class.
+class GuardedSection:
+    """Makes the widgets of a section of a plug-in; after an error, a widget that states it."""
 
-    After an error, it is not available until the next image is displayed.
-    """
+    def __init__(self, plugin: Plugin, create: type[ImageSection[Any]]) -> None:
+        self.plugin, self._create, self._problem = plugin, create, ""
+        self.documents: tuple[DocumentKind[Any], ...] = ()
+        self.awaited: tuple[DocumentKind[Any], ...] = ()
+        self.tools: tuple[str, ...] = ()
+        self.parts = (self._show_parts,)
+        try:
+            self.documents = tuple(expect(kind, DocumentKind, "documents") for kind in create.documents)
+            self.awaited = tuple(expect(kind, DocumentKind, "awaited") for kind in create.awaited)
+            self.tools = tuple(expect(tool, str, "tools") for tool in create.tools)
+        except Exception as error:  # noqa: BLE001 - whatever the code of a plug-in raises
+            self._problem = self._describe(error)
 
-    def __init__(self, plugin: Plugin, create: Callable[[], SectionBase[Any]]) -> None:
-        self.plugin = plugin
-        self._section: SectionBase[Any] = SectionBase()  # if it cannot be created
-        self._problem = ""
-        with self._guarded():
-            created = create()
-            self.documents = tuple(expect(kind, DocumentKind, "documents") for kind in created.documents)
-            self.awaited = tuple(expect(kind, DocumentKind, "awaited") for kind in created.awaited)
-            self.tools = tuple(expect(tool, str, "tools") for tool in created.tools)
-            self.keeps_widget = bool(created.keeps_widget)
-            self._section = created
-        self._lasting_problem = self._problem
+    def __call__(self, session: Any) -> QWidget:  # noqa: ANN401 - of any image
+        """Return the widget for an image."""
+        if self._problem:
+            return problem_label(self._problem)
+        try:
+            for part in self._create.parts:
+                session.part(part)
+            made = self._create(session)
+            toggle = made.toggle_tool
+            made.toggle_tool = partial(self._toggle_tool, toggle)  # type: ignore[method-assign]
+        except Exception as error:  # noqa: BLE001 - whatever the code of a plug-in raises
+            return problem_label(self._describe(error))
+        return made
 
-    def show(self, session: object) -> None:
-        self._problem = self._lasting_problem
-        with self._guarded():
-            self._section.show(session)
+    def has_content(self, session: Any) -> bool:  # noqa: ANN401 - of any image
+        """Whether the section shows stored values of an image; False if that fails."""
+        try:
+            return bool(self._create.has_content(session))
+        except Exception as error:  # noqa: BLE001 - whatever the code of a plug-in raises
+            self._describe(error)
+            return False
 
-    def open(self, session: object) -> QWidget:
-        with self._guarded():
-            if not self._problem:
-                return expect(self._section.open(session), QWidget, "returned by open")
-        return problem_label(self._problem)
+    def _show_parts(self, session: Any) -> None:  # noqa: ANN401 - of any image
+        try:
+            for part in self._create.parts:
+                session.part(part)
+        except Exception as error:  # noqa: BLE001 - shown when the section is expanded, which fails in the same way
+            self._describe(error)
 
-    def has_content(self, session: object) -> bool:
-        with self._guarded():
-            return bool(self._section.has_content(session))
-        return False
-
-    def toggle_tool(self, name: str) -> None:
+    def _toggle_tool(self, toggle: Callable[[str], None], name: str) -> None:
         """Start or stop a tool; raises ``PluginError``, since the widgets are already displayed."""
         try:
-            self._section.toggle_tool(name)
+            toggle(name)
         except Exception as error:
             raise self.plugin.make_error(describe_plugin_error(error)) from error
 
-    def close(self) -> None:
-        with self._guarded():
-            self._section.close()
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever the code of a plug-in raises
-            problem = str(self.plugin.make_error(describe_plugin_error(error)))
-            self._problem = self._problem or problem
-            log.warning("%s", problem, exc_info=True)
+    def _describe(self, error: Exception) -> str:
+        problem = str(self.plugin.make_error(describe_plugin_error(error)))
+        log.warning("%s", problem, exc_info=error)
+        return problem

@@ -1,54 +1,51 @@
-"""A dock as a list of sections: each is opened on the displayed session, and closed before another one is displayed."""
+"""A dock as a list of sections, each with one widget for each open image: a stack that shows those of one image."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.sections import SectionBase, find_sections
+from napari_melanoma.ui.sections.base import ImageSection
 from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
+from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import BackgroundJob, cancel_jobs
 from napari_melanoma.ui.widgets.style import CollapsibleSection, KeptRoom, problem_label, section, section_title
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.session.connections import CommitSignal
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
 
 
-class HostedSession(Protocol):
-    """What the host uses of a session; ``commit_requested`` is emitted before its sections are closed."""
-
-    commit_requested: CommitSignal
-
-
-Session = TypeVar("Session", bound=HostedSession)
+Session = TypeVar("Session", bound=ImageSession)
 
 
 @dataclass
 class HostedSection(Generic[Session]):
     """A section with its place in the dock.
 
-    ``opens_first``: whether it may be expanded at first. ``is_shown``: it shows the session on the canvas.
-    ``widget``: of the open section, None while it is closed.
+    ``section``: creates the widget of an image; a ``SectionBase`` is opened and closed for each. ``opens_first``:
+    whether it may be expanded at first. ``is_shown``: its stored values are shown on the canvas. ``widget``: that is
+    displayed. ``widgets``: those of the open images.
     """
 
     frame: QWidget
-    section: SectionBase[Session]
+    section: Any
     opens_first: bool
     is_shown: bool = False
     widget: QWidget | None = None
+    widgets: dict[Session, QWidget] = field(default_factory=dict)
 
     @property
     def is_expanded(self) -> bool:
@@ -86,17 +83,30 @@ class SectionHost(QObject, Generic[Session]):
         dock.choice.find_content = self._find_content
 
     def show_session(self, session: Session | None) -> None:
-        """Close the sections of the displayed session, and open them on another one."""
+        """Hide the sections of the displayed session, and show those of another one."""
         focused = self._find_focused()
         try:
             self._close_sections()
         finally:
             self.session = session
+            if session is not None:
+                session.displayed.set(True)
             self._open_sections()
         for title, name in focused.items():
             widget = self.sections[title].widget
             if widget is not None and (field := widget.findChild(QWidget, name)) is not None:
                 field.setFocus()
+
+    def remove_session(self, session: Session) -> None:
+        """Delete the sections of an image that was closed, or has another scale."""
+        session.displayed.set(False)  # stops tools
+        for hosted in self.sections.values():
+            if (widget := hosted.widgets.pop(session, None)) is not None:
+                if widget is hosted.widget:
+                    _show_widget(hosted, None)
+                cancel_jobs(widget)
+                widget.setParent(None)  # not found by its name any more
+                widget.deleteLater()
 
     def _find_focused(self) -> dict[str, str]:
         """Return the name of the widget with the keyboard focus by the title of its section, if it is in one."""
@@ -115,19 +125,24 @@ class SectionHost(QObject, Generic[Session]):
                 if isinstance(hosted.frame, CollapsibleSection):
                     hosted.frame.expand()
                 if hosted.is_shown and hosted.widget is not None:
+                    is_old = isinstance(hosted.section, SectionBase)
+                    owner: Any = hosted.section if is_old else hosted.widget
                     try:
-                        hosted.section.toggle_tool(name)
+                        owner.toggle_tool(name)
                     except PluginError as error:
                         self.failed.emit(error)
 
-    def _on_found(self, sections: Mapping[str, Callable[[], SectionBase[Session]]]) -> None:
+    def _on_found(self, sections: Mapping[str, Any]) -> None:
         for title, create in sections.items():
-            self._add(title, create())
+            is_new = isinstance(create, GuardedSection) or (
+                isinstance(create, type) and issubclass(create, ImageSection)
+            )
+            self._add(title, create if is_new else create())
         self.dock.choice.update()
         self._show_defaults()
         self._open_sections()
 
-    def _add(self, title: str, made: SectionBase[Session]) -> None:
+    def _add(self, title: str, made: Any) -> None:  # noqa: ANN401 - of the old or the new kind
         """Add a section to its place; the dock adds a frame if it has none of this title."""
         dock, place = self.dock, self.dock.list_places().get(title)
         if place is not None and isinstance(made, GuardedSection):
@@ -138,7 +153,8 @@ class SectionHost(QObject, Generic[Session]):
             name = f"{dock.name}_{title.lower()}_section"
             place = frame = section(title, name, None, dock.settings, self._is_open_first)
             dock.add_section(frame)
-        self.sections[title] = hosted = HostedSection(place, made, opens_first)
+        hosted: HostedSection[Session] = HostedSection(place, made, opens_first)
+        self.sections[title] = hosted
         if isinstance(place, CollapsibleSection):
             place.toggled.connect(partial(self._on_toggled, hosted))
         for tool in (one for one in made.tools if f"{dock.name}.{one}" in SHORTCUTS):
@@ -159,7 +175,7 @@ class SectionHost(QObject, Generic[Session]):
             (frame.expand if is_open else frame.collapse)()
             frame.blockSignals(False)
 
-    def _find_documents(self, part: SectionBase[Session], session: Session) -> Sequence[Document[Any]]:
+    def _find_documents(self, part: Any, session: Session) -> Sequence[Document[Any]]:  # noqa: ANN401
         """Return the documents that must be read before a section is shown."""
         return ()
 
@@ -191,6 +207,9 @@ class SectionHost(QObject, Generic[Session]):
             return
         own = [document for document in documents if document.kind in part.documents]
         problem = next((document.problem for document in own if document.problem), "")
+        if not isinstance(part, SectionBase):
+            self._show(hosted, session, problem)
+            return
         if not problem and not hosted.is_shown:
             part.show(session)
             hosted.is_shown = True
@@ -203,8 +222,22 @@ class SectionHost(QObject, Generic[Session]):
             if part.keeps_widget:
                 hosted.widget.show()
             _set_tab_order(hosted.frame, hosted.widget)
-            for field in hosted.widget.findChildren(QLineEdit):
-                field.setAcceptDrops(False)  # the dock opens files that are dropped on it
+            _reject_drops(hosted.widget)
+
+    def _show(self, hosted: HostedSection[Session], session: Session, problem: str) -> None:
+        """Show the parts of a section on the canvas, and its widget if it is expanded."""
+        if not problem and not hosted.is_shown:
+            for part in hosted.section.parts:
+                session.part(part)
+            hosted.is_shown = True
+        if hosted.widget is None and hosted.is_expanded:
+            is_made = session in hosted.widgets
+            if not is_made:
+                hosted.widgets[session] = problem_label(problem) if problem else hosted.section(session)
+                _reject_drops(hosted.widgets[session])
+            _show_widget(hosted, hosted.widgets[session])
+            if not is_made:
+                _set_tab_order(hosted.frame, hosted.widgets[session])
 
     def _on_toggled(self, hosted: HostedSection[Session], expanded: bool) -> None:
         if expanded:
@@ -214,6 +247,7 @@ class SectionHost(QObject, Generic[Session]):
         session = self.session
         if session is not None:
             session.commit_requested.emit()
+            session.displayed.set(False)
         with ExitStack() as steps:  # all are closed, also if one fails
             for hosted in self.sections.values():
                 steps.callback(_close, hosted)
@@ -221,7 +255,36 @@ class SectionHost(QObject, Generic[Session]):
                     document.changed.disconnect(self.dock.choice.update)
 
 
+def _reject_drops(widget: QWidget) -> None:
+    for line in widget.findChildren(QLineEdit):
+        line.setAcceptDrops(False)  # the dock opens files that are dropped on it
+
+
+def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None:
+    """Show a widget in the frame of a section instead of the displayed one; with None, state that it is being read."""
+    previous, hosted.widget = hosted.widget, widget
+    if previous is not None:
+        focus = QApplication.focusWidget()
+        if focus is not None and previous.isAncestorOf(focus):
+            focus.clearFocus()  # otherwise Qt gives it to a widget further down, which would be kept in place
+        previous.hide()
+    if widget is None:
+        if isinstance(hosted.frame, KeptRoom):
+            hosted.frame.clear()
+    elif isinstance(hosted.frame, KeptRoom):
+        hosted.frame.add_widget(widget)
+    else:
+        hosted.frame.layout().addWidget(widget)
+    if widget is not None:
+        widget.lower()  # findChild finds it by its name before those of other images
+        widget.show()
+
+
 def _close(hosted: HostedSection[Session]) -> None:
+    if not isinstance(hosted.section, SectionBase):
+        hosted.is_shown = False
+        _show_widget(hosted, None)
+        return
     was_shown, hosted.is_shown = hosted.is_shown, False
     try:
         if was_shown:
@@ -251,7 +314,5 @@ def _set_tab_order(place: QWidget, widget: QWidget) -> None:
             previous = part
 
 
-def _find_sections(
-    base: type[SectionBase[Session]], run: RunContext
-) -> Mapping[str, Callable[[], SectionBase[Session]]]:
+def _find_sections(base: type[SectionBase[Session]], run: RunContext) -> Mapping[str, Any]:
     return find_sections(base)

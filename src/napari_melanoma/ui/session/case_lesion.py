@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from psygnal import Signal
 
 from napari_melanoma.case.model import set_lesion, set_lesion_report
-from napari_melanoma.ui.session.connections import CommitSignal
+from napari_melanoma.ui.session.image import ImageSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +35,10 @@ class OpenCase(Protocol):
         """Change parts of the case that Undo does not change."""
 
 
-class LesionSession:
+class LesionSession(ImageSession):
     """A lesion, with the means to change it.
 
-    ``lesion``: its current values; ``changed``: emitted after each change of the case. ``commit_requested``: connect a
-    function that applies what is being typed now. ``show_error``: shows an error to the user.
+    ``lesion``: its current values; ``changed``: emitted after each change of the case. ``show_error``: shows an error.
     """
 
     changed = Signal()
@@ -51,8 +50,8 @@ class LesionSession:
         settings: DockSettings,
         show_error: Callable[[Exception], object],
     ) -> None:
+        super().__init__(show_error)
         self.lesion, self.settings, self.show_error = lesion, settings, show_error
-        self.commit_requested = CommitSignal(show_error)
         self._case: OpenCase | None = open_case
 
     @property

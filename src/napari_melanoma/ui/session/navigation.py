@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QTimer
 
 from napari_melanoma.slides.notes import Bookmark, SlideView
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.view_memory import (
@@ -68,25 +67,23 @@ class ViewHistory:
 
     changed, recorded, settled = Signal(), Signal(SlideView), Signal(SlideView)
 
-    def __init__(self, slide: ViewerSlide, services: SessionServices) -> None:
-        self._slide, self._viewer = slide, services.viewer
+    def __init__(self, session: SlideSession) -> None:
+        self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self.trail = ViewTrail()
-        self._timer: QTimer | None = None  # while the slide is displayed
+        self._timer: QTimer | None = None  # once the views are recorded
 
-    def start(self, owner: QObject, connections: SectionConnections) -> None:
-        """Record the views of the slide, which was displayed. ``owner``, ``connections``: until ``stop`` is called."""
-        self._timer = timer = QTimer(owner)
+    def start(self) -> None:
+        """Record the views from now on, while the slide is displayed."""
+        session = self._session
+        self._timer = timer = QTimer(session.owner)
         timer.setSingleShot(True)
         timer.setInterval(SETTLE_MS)
         timer.timeout.connect(self._on_settled)
         events = get_camera(self._viewer).events
         for emitter in (events.center, events.zoom):
-            connections.connect(emitter, self._on_camera)
+            session.follow(emitter, self._on_camera)
+        session.follow(session.displayed.changed, self._on_displayed)
         timer.start()
-
-    def stop(self) -> None:
-        """Stop recording."""
-        self._timer = None
 
     def step(self, direction: int) -> None:
         """Show the previous (-1) or next (1) view, unless another image is in view."""
@@ -101,8 +98,12 @@ class ViewHistory:
         if self._timer is not None and self._timer.isActive():
             self._record()
 
-    def _on_camera(self, event: object = None) -> None:
+    def _on_displayed(self, is_displayed: bool) -> None:
         if self._timer is not None:
+            (self._timer.start if is_displayed else self._timer.stop)()
+
+    def _on_camera(self, event: object = None) -> None:
+        if self._timer is not None and self._session.displayed.value:
             self._timer.start()
 
     def _on_settled(self) -> None:

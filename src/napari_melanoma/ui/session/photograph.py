@@ -9,12 +9,13 @@ from operator import is_
 from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from psygnal import Signal, SignalGroupDescriptor
+from qtpy.QtCore import QObject
 
 from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
-from napari_melanoma.ui.session.connections import CommitSignal
+from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.session.prompted import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
@@ -121,17 +122,16 @@ def _is_same_folder(one: Path, other: Path) -> bool:
 
 
 @dataclass(eq=False)
-class PhotographSession:
+class PhotographSession(ImageSession):
     """One open photograph; each field is an immutable value, and ``events`` has a signal for each.
 
-    ``services``: of the window. ``commit_requested``: connect a function that applies what is being typed or drawn now.
-    ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``: whether unsaved corrections
-    and a saved result were searched for. ``lesion``: None until the photograph is analyzed. ``pending_options``: not
-    applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``prompted``: requests for masks
-    by clicks. ``edited_mask``: from which contours and measurements are not derived yet. ``classifier``: the model for
-    its prediction; empty for none. ``patient_changed``: its patient data have changed. ``request``: of the prediction
-    for the current mask, patient data and model. ``prediction``: the last outcome, which may be of an earlier request.
-    ``heatmap``: the last one, which may be of an earlier request, too.
+    ``services``: of the window. ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``:
+    whether unsaved corrections and a saved result were searched for. ``lesion``: None until the photograph is analyzed.
+    ``pending_options``: not applied to the lesion yet. ``recovered``: unsaved corrections that may be restored.
+    ``prompted``: requests for masks by clicks. ``edited_mask``: from which contours and measurements are not derived
+    yet. ``classifier``: the model for its prediction; empty for none. ``patient_changed``: its patient data have
+    changed. ``request``: of the prediction for the current mask, patient data and model. ``prediction``: the last
+    outcome, which may be of an earlier request. ``heatmap``: the last one, which may be of an earlier request, too.
     """
 
     shown = Signal()
@@ -160,7 +160,8 @@ class PhotographSession:
     saved: SavedState = field(default_factory=SavedState)
 
     def __post_init__(self) -> None:
-        self.commit_requested = CommitSignal(partial(show_failure, self.services.status))
+        status = self.services.status
+        super().__init__(partial(show_failure, status), status if isinstance(status, QObject) else None)
 
     @property
     def is_open(self) -> bool:
@@ -292,6 +293,7 @@ class PhotographSessions(Generic[Session]):
         """Remove a session whose photograph was closed."""
         if self._sessions.pop(session.identity, None) is not None:
             self.removed.emit(session)
+            session.end_parts()
 
     def set_saved(self, session: PhotographSession, folder: Path, image_digest: str) -> None:
         """Record that a folder contains the result of a photograph, in place of that of another one."""

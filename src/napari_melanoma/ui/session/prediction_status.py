@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.heatmap_options import HeatmapOptions
     from napari_melanoma.ui.session.lesion_prediction import LesionPredictionRequest
     from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
-    from napari_melanoma.ui.widgets.status_line import StatusLine, Task
+    from napari_melanoma.ui.widgets.status_line import StatusLine
 
-TASK: Task = "predicting"
+TASK = "predicting"
 STATUS_DELAY_MS = 200
 DURATION_PREFIX = "Predicted in"  # followed by the seconds
 

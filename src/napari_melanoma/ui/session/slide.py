@@ -12,15 +12,14 @@ from psygnal import Signal
 from qtpy.compat import isalive
 
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.ui.session.connections import CommitSignal
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
+from napari_melanoma.ui.session.image import ImageSession, PartOwner
 from napari_melanoma.ui.session.navigation import ViewHistory
 from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
 from napari_melanoma.ui.session.tissue import TissueState
-from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -104,7 +103,7 @@ class SessionServices(Protocol):
         """Use the stored scale of the displayed slide if another program has changed it; return whether it has."""
 
 
-class SlideSession:
+class SlideSession(ImageSession):
     """One open slide with all values that sections show and edit; sections meet here and know nothing of each other.
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
@@ -119,7 +118,6 @@ class SlideSession:
     - ``patient_data``: of the case of the slide, and what was edited in a dock
     - ``tissue``: detected and corrected
     - ``results``, ``heatmap_display``: what is shown of the results, and how the heatmap is displayed
-    - ``commit_requested``: connect a function that applies what is being typed or drawn now, because it is saved next
     - ``rotated``: the slide was rotated in the view
     - ``closed``: the slide was closed; emits its identity
     - ``sessions``: those of all open slides
@@ -130,9 +128,9 @@ class SlideSession:
     def __init__(
         self, slide: ViewerSlide, location: SlideResultLocation, services: SessionServices, sessions: SlideSessions
     ) -> None:
+        super().__init__(self._on_pending_error, sessions.parent)
         self.slide, self.services, self.sessions = slide, services, sessions
         self._location = location
-        self.commit_requested = CommitSignal(self._on_pending_error)
         self._documents: dict[str, Document[Any]] = {}
         self.notes: Shared[SlideNotes] = Shared(location.notes)
         self.measures: Edited[tuple[SlideMeasurement, ...]] = Edited(location.notes.measures)
@@ -146,7 +144,7 @@ class SlideSession:
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
         self.run.changed.connect(self._on_run_update)
         self.analysis: Shared[tuple[object, ...]] = Shared(())
-        self.tissue: Shared[TissueState] = Shared(TissueState(stored=location.tissue))
+        self.tissue: Shared[TissueState] = Shared(TissueState(mask=location.tissue))
         self.results = SlideResults(AnalysisResults())
 
     @property
@@ -177,13 +175,7 @@ class SlideSession:
     @property
     def corrected_tissue(self) -> NDArray[np.bool_] | None:
         """The corrected tissue, bool (row, column) of the whole slide; None if it was not corrected."""
-        import numpy as np
-
-        layer, state = slide_layers.find_layer(self.services.viewer, self.slide, "tissue"), self.tissue.value
-        if layer is None:
-            return state.stored
-        mask = np.asarray(layer.data) != 0
-        return None if state.detected is not None and np.array_equal(mask, state.detected.mask) else mask
+        return self.tissue.value.mask if self.tissue.value.is_corrected else None
 
     @property
     def slide_folder(self) -> SlideFolder:
@@ -193,7 +185,7 @@ class SlideSession:
     @cached_property
     def view_history(self) -> ViewHistory:
         """The views of the slide, recorded while it is displayed."""
-        return ViewHistory(self.slide, self.services)
+        return ViewHistory(self)
 
     @property
     def patient_data(self) -> PatientData:
@@ -278,8 +270,8 @@ class SlideSession:
         self._location = location
         self.notes.set(location.notes)
         self.measures.push(location.notes.measures)
-        if slide_layers.find_layer(self.services.viewer, self.slide, "tissue") is None:
-            self.tissue.set(TissueState(self.tissue.value.method, stored=location.tissue))
+        if self.tissue.value.mask is None:
+            self.tissue.set(TissueState(self.tissue.value.method, location.tissue))
 
     def keep_views(self, replaced: SlideSession) -> None:
         """Keep the views of a session of the same file, such as before the folder of the results was changed."""
@@ -307,6 +299,7 @@ class SlideSession:
     def close(self) -> None:
         """Save everything, and stop all tasks: the slide was closed."""
         self.closed.emit(self.identity)
+        self.end_parts()
         for document in self._documents.values():
             document.close()
         self.sessions.keep_closing(self._documents.values())
@@ -330,7 +323,7 @@ class SlideSession:
         self.edit_notes(lambda notes: replace(notes, measures=self.measures.value))
 
 
-class SlideSessions:
+class SlideSessions(PartOwner):
     """The sessions of the open slides.
 
     ``changed``: a session was added or removed, or the strokes of a session have changed. ``parent``: of their tasks.
@@ -340,6 +333,7 @@ class SlideSessions:
     changed = Signal()
 
     def __init__(self, parent: QObject) -> None:
+        super().__init__()
         self.parent = parent
         self.second: Shared[str] = Shared("")
         self._sessions: dict[str, SlideSession] = {}

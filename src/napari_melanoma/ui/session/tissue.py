@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,24 +21,25 @@ DEFAULT_METHOD: TissueMethod = "auto"
 
 
 @dataclass(frozen=True, eq=False)
-class DetectedTissue:
-    """Detected tissue of a slide: a mask, bool (row, column) of the whole slide, and warnings."""
-
-    mask: NDArray[np.bool_]
-    warnings: tuple[str, ...]
-    method: TissueMethod
-
-
-@dataclass(frozen=True, eq=False)
 class TissueState:
-    """The selected method of detection, the detected tissue, and the corrected tissue of a previous analysis.
+    """The tissue of a slide.
 
-    ``stored``: bool (row, column) of the whole slide; it is used until the tissue is shown as a layer.
+    ``method``: that the tissue was detected with, or is to be. ``mask``: bool (row, column) of the whole slide; None if
+    the tissue was neither detected nor corrected. ``detected``: before it was corrected; None if that is not known.
+    ``warnings``: of the detection.
     """
 
     method: TissueMethod = DEFAULT_METHOD
-    detected: DetectedTissue | None = None
-    stored: NDArray[np.bool_] | None = None
+    mask: NDArray[np.bool_] | None = None
+    detected: NDArray[np.bool_] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def is_corrected(self) -> bool:
+        """Whether the user has corrected the mask."""
+        import numpy as np
+
+        return self.mask is not None and (self.detected is None or not np.array_equal(self.mask, self.detected))
 
 
 def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:

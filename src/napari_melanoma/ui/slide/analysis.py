@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QMessageBox
 
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.formatting import format_duration
@@ -19,7 +18,7 @@ from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
-from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -64,20 +63,13 @@ class AnalysisLauncher(QObject):
         self._status.begin("starting", message)
         self._manager.start(request)
 
-    def confirm(self, name: str, question: str, details: str) -> bool:
-        """Ask whether to replace something; return the answer."""
-        box = create_question(self._controls, name, question, details, "Slide")
-        box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        pressed = exec_question(box)
-        return pressed is not None and pressed.objectName() == "replace"
-
     def _on_options_differ(self, request: SlideAnalysisRequest, difference: str) -> None:
         """Ask before results are replaced."""
         self._status.end("starting")
         self._controls.run_panel.clear_pending_command()
         question = f"Replace the results of '{request.info.name}'?"
-        if self.confirm("replace_result", question, f"They were made with other options ({difference})."):
+        details = f"They were made with other options ({difference})."
+        if confirm(self._controls, "replace_result", question, details, "Replace"):
             self.launch(replace(request, force=True))
         else:
             self.not_launched.emit()
@@ -206,7 +198,7 @@ class AnalysisController(QObject):
             "The analysis detects the lesions again and replaces those that you drew or edited. "
             "A backup is saved next to the results."
         )
-        return self._launcher.confirm("replace_lesions", f"Replace your lesions of '{name}'?", details)
+        return confirm(self._controls, "replace_lesions", f"Replace your lesions of '{name}'?", details, "Replace")
 
     def _select_view(self) -> bool:
         """Return whether to show the results of the view: those shown last, or those that exist."""

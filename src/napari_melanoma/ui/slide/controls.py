@@ -202,7 +202,7 @@ class SlideControls(SectionDock):
         return {**frames, "Prediction": self.prediction_area}
 
     def list_default(self) -> set[str]:
-        """Return the titles of the sections that are shown unless the user has hidden them.
+        """Return the titles of the sections that are always shown.
 
         Those of an analysis are among them on a sample slide, and with the first model that is not a demonstration.
         """

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.status_line import Task
 
 
 NO_SLIDE_FOR_REGIONS = "{} holds regions of a slide, but no slide is open. Open the slide, then drop the file again."
@@ -383,7 +382,7 @@ class SlideDock(SlideControls):
         elif not self.reading_mode.open_link(link) and QUrl(link).scheme():  # sections follow links without a scheme
             QDesktopServices.openUrl(QUrl(link))
 
-    def _on_cancelled(self, task: Task) -> None:
+    def _on_cancelled(self, task: str) -> None:
         if task == "opening":
             self.opener.cancel()
 

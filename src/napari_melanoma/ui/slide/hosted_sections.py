@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -14,7 +15,6 @@ from napari_melanoma.ui.viewer import slide_layers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_melanoma.ui.sections import SectionBase
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.slide.context import SlideContext
@@ -43,8 +43,11 @@ class HostedSections(SectionHost[SlideSession]):
 
         For the same slide with another scale, the sections are opened again.
         """
-        known = None if slide is None else self.sessions.get(slide.identity)
+        known, previous = None if slide is None else self.sessions.get(slide.identity), self.session
         self.show_session(None)
+        if known is not None and known is previous:
+            self.remove_session(known)
+            known.end_parts()
         self._remove_closed()
         self.show_session(known if known is not None and known.slide == slide else None)
         self.session_changed.emit(self.session)
@@ -65,7 +68,9 @@ class HostedSections(SectionHost[SlideSession]):
         session = self.session = SlideSession(slide, location, self._context, self.sessions)
         if (replaced := self.sessions.get(slide.identity)) is not None:
             session.keep_views(replaced)
+        session.closed.connect(partial(self._on_closed, session))
         self.sessions.add(session)
+        session.displayed.set(True)
         self.session_changed.emit(session)
         return session
 
@@ -79,7 +84,10 @@ class HostedSections(SectionHost[SlideSession]):
         if self.session is not None:
             self.session.flush()
 
-    def _find_documents(self, part: SectionBase[SlideSession], session: SlideSession) -> Sequence[Document[Any]]:
+    def _on_closed(self, session: SlideSession, identity: str) -> None:
+        self.remove_session(session)
+
+    def _find_documents(self, part: Any, session: SlideSession) -> Sequence[Document[Any]]:  # noqa: ANN401
         return [session.document(kind) for kind in (*part.documents, *part.awaited)]
 
     def _remove_closed(self, _: object = None) -> None:

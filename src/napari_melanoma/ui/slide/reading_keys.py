@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
@@ -205,7 +206,9 @@ class ReadingKeys(QObject):
 
     def _find_tool(self) -> QAbstractButton | None:
         """Return the button of the active tool; None if none is active."""
-        return next((button for button in self._context.tool_buttons if button.isChecked()), None)
+        buttons = [button for button in self._context.tool_buttons if isalive(button)]
+        self._context.tool_buttons[:] = buttons  # without those of slides that were closed
+        return next((button for button in buttons if button.isChecked()), None)
 
     def _on_escape(self) -> bool:
         """End the active tool, or leave the reading mode if there is none."""

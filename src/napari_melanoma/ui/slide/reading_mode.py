@@ -26,7 +26,6 @@ from superqt import QElidingLabel
 
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.overview.view import MagnificationButtons, ViewButtons
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.run_status import describe_progress
 from napari_melanoma.ui.slide.reading_keys import MAGNIFICATIONS
 from napari_melanoma.ui.viewer.camera import find_canvas
@@ -40,6 +39,7 @@ from napari_melanoma.ui.widgets.status_line import NOTICE_OF_USE
 from napari_melanoma.ui.widgets.style import (
     NO_LIMIT_PX,
     CollapsibleSection,
+    follow,
     named,
     quiet_label,
     scroll_area,
@@ -179,11 +179,11 @@ def leave_focus(widget: QWidget) -> None:
 
 
 class SessionSlot(QWidget):
-    """Shows a widget of the displayed slide; ``create``: returns it, and connects it to what outlives it."""
+    """Shows a widget of the displayed slide."""
 
-    def __init__(self, create: Callable[[SlideSession, SectionConnections], QWidget]) -> None:
+    def __init__(self, create: Callable[[SlideSession], QWidget]) -> None:
         super().__init__()
-        self._create, self._connections = create, SectionConnections(self)
+        self._create = create
         self._widget: QWidget | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -191,10 +191,9 @@ class SessionSlot(QWidget):
     def show_session(self, session: SlideSession | None) -> None:
         """Show the widget of a slide, whose clicks leave the keyboard focus on the canvas; None for none."""
         if self._widget is not None:
-            self._connections.close()
             self._widget.setParent(None)  # not found by its name any more
             self._widget.deleteLater()
-        self._widget = None if session is None else self._create(session, self._connections)
+        self._widget = None if session is None else self._create(session)
         if self._widget is not None:
             leave_focus(self._widget)
             self.layout().addWidget(self._widget)
@@ -376,11 +375,11 @@ class OverviewInset(QFrame):
         self._slot.show_session(session)
         self._place()
 
-    def _create_overview(self, session: SlideSession, connections: SectionConnections) -> Overview:
-        overview = Overview(session, connections)
+    def _create_overview(self, session: SlideSession) -> Overview:
+        overview = Overview(session)
         overview.setObjectName("reading_overview_picture")
         overview.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # a click leaves the keyboard focus on the canvas
-        connections.connect(session.rotated, self._place)
+        follow(overview, session.rotated, self._place)
         return overview
 
     def start(self, window: QMainWindow) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from qtpy.QtCore import QEvent, QObject, QTimer
+
 from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.ui.widgets.style import follow
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 COVER_CELLS = 1024  # along the longer side of the view: about one for each pixel of the screen
+CAMERA_MS = 30  # interval at which widgets follow the camera
 WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of a whole slide
 
 
@@ -123,6 +128,34 @@ def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
     """
     rows, columns = (position / side - 0.5 for position, side in zip(point, viewer.canvas.size, strict=True))
     pan_view(viewer, rows, columns)
+
+
+class CameraTimer(QTimer):
+    """Calls a function of a widget at most every ``CAMERA_MS`` while the camera moves, and when the widget is shown.
+
+    A hidden widget, such as that of another image, does not follow the camera.
+    """
+
+    def __init__(self, viewer: Viewer, widget: QWidget, slot: Callable[[], object]) -> None:
+        super().__init__(widget)
+        self._widget = widget
+        self.setSingleShot(True)
+        self.setInterval(CAMERA_MS)
+        self.timeout.connect(slot)
+        events = get_camera(viewer).events
+        for emitter in (events.center, events.zoom):
+            follow(widget, emitter, self._on_camera)
+        widget.installEventFilter(self)
+
+    def _on_camera(self, event: object = None) -> None:
+        if not self.isActive() and self._widget.isVisibleTo(self._widget.window()):
+            self.start()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Follow what the camera has done while the widget was hidden."""
+        if event.type() == QEvent.Type.Show:
+            self.start()
+        return False
 
 
 def find_main_window(widget: QWidget | None) -> QMainWindow | None:

@@ -42,6 +42,15 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
     return pressed[0] if pressed else None
 
 
+def confirm(parent: QWidget, name: str, question: str, details: str, action: str, title: str = "Slide") -> bool:
+    """Ask whether to discard something; return the answer. ``action``: text of the button that does."""
+    box = create_question(parent, name, question, details, title)
+    button = box.addButton(action, QMessageBox.ButtonRole.DestructiveRole)
+    button.setObjectName("replace")
+    box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+    return exec_question(box) is button
+
+
 def choose_color(parent: QWidget, name: str, color: Color, on_chosen: Callable[[Color], object]) -> None:
     """Open a dialog that selects an 8-bit RGB color."""
     dialog = QColorDialog(QColor(*color), parent.window())

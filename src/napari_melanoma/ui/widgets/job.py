@@ -129,10 +129,13 @@ class BackgroundJob(QObject):
     progressed = Signal(object)  # Progress
     succeeded = Signal(object)
     failed = Signal(object)  # Exception
+    canceled = Signal()
     finished = Signal()
 
     def __init__(self, function: JobFunction) -> None:
         super().__init__()
+        self.owner: QObject | None = None  # with ``key``, identifies what replaces the job
+        self.key = ""
         self._function = function  # released on the GUI thread: it may hold Qt objects
         self._post = partial(_events.post, id(self))
         self._context = RunContext(partial(self._post, "progressed"))
@@ -146,8 +149,9 @@ class BackgroundJob(QObject):
         return self
 
     def cancel(self) -> None:
-        """Request the function to stop; from now on only ``finished`` is emitted."""
+        """Request the function to stop; from now on only ``canceled``, and ``finished`` when it has, are emitted."""
         self._context.cancel()
+        self.canceled.emit()
 
     def on_event(self, kind: str, value: object) -> None:
         """Emit the signal for an event that the thread has posted; called on the GUI thread."""
@@ -156,6 +160,41 @@ class BackgroundJob(QObject):
             self.finished.emit()
         elif not self._context.cancelled:
             getattr(self, kind).emit(value)
+
+
+def run_job(
+    owner: QObject,
+    key: str,
+    work: JobFunction,
+    done: Callable[[Any], object],
+    failed: Callable[[Exception], object],
+) -> BackgroundJob:
+    """Run a function off the GUI thread until its owner is deleted; return its job.
+
+    It replaces a running job of the owner with the same key. ``done`` or ``failed`` are called with the result or the
+    error, but not after the job was canceled or replaced, or the owner was deleted.
+    """
+    for other in _running_jobs.values():
+        if other.owner is owner and other.key == key:
+            other.cancel()
+    job = BackgroundJob(work)
+    job.owner, job.key = owner, key
+    job.succeeded.connect(done)
+    job.failed.connect(failed)
+    owner.destroyed.connect(job.cancel)
+    return job.start(owner)
+
+
+def is_job_running(owner: QObject, key: str) -> bool:
+    """Return whether a job of an owner runs, also one that was canceled and has not stopped yet."""
+    return any(job.owner is owner and job.key == key for job in _running_jobs.values())
+
+
+def cancel_jobs(owner: QObject) -> None:
+    """Cancel the jobs of an object that is deleted next, and of its children."""
+    for job in _running_jobs.values():
+        if job.owner is not None and isalive(job.owner) and _is_within(job.owner, (owner,)):
+            job.cancel()
 
 
 class LatestJobQueue(QObject):

@@ -148,12 +148,6 @@ class RowTable(QTableView, Generic[Row, Id]):
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
         return tuple(self.table_model.row_id(self.table_model.rows[row]) for row in rows)
 
-    @property
-    def order(self) -> tuple[int, Qt.SortOrder]:
-        """The column by which the rows are sorted, -1 for none, and the direction."""
-        header = self.horizontalHeader()
-        return header.sortIndicatorSection(), header.sortIndicatorOrder()
-
     def select(self, ids: Collection[Id]) -> None:
         """Select rows, and scroll to the first of them; rows that are selected already stay where they are."""
         self._selected_ids = tuple(ids)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
@@ -23,33 +25,15 @@ from napari_melanoma.ui.widgets.style import (
     tool_button,
 )
 
+if TYPE_CHECKING:
+    from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
+
+CANCELED = "Canceled."
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
 MESSAGE_LINES = 3
 BRIEF_MS = 10_000  # time for which a brief message is shown
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
-Task = Literal[
-    "analysing",
-    "prompting",
-    "adopting",
-    "predicting",
-    "opening",
-    "saving",
-    "storing",
-    "rating",
-    "training",
-    "importing",
-    "starting",
-    "searching",
-    "finding",
-    "cutting",
-    "reporting",
-    "comparing",
-    "reading",
-    "fitting",
-    "embedding",
-    "adapting",
-]
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
 
@@ -73,15 +57,16 @@ class StatusLine(QWidget):
     ``cancel_button`` is enabled while a task can be canceled.
     """
 
-    cancelled = Signal(str)  # Task
+    cancelled = Signal(str)
     link_activated = Signal(str)
     message_changed = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self._tasks: dict[Task, Progress] = {}
+        self._tasks: dict[str, Progress] = {}
+        self._jobs: dict[str, BackgroundJob] = {}  # of ``run``, by task
         self.repeaters: list[QWidget] = []  # widgets that repeat the message while the dock is hidden
-        self._message_task: Task | None = None  # the task whose message is shown; None for other messages
+        self._message_task: str | None = None  # the task whose message is shown; None for other messages
         self._end: _MessageEnd | None = None  # of a message that ends with an event
         self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
@@ -161,19 +146,19 @@ class StatusLine(QWidget):
         if not self._tasks:
             self.show_message("")
 
-    def begin(self, task: Task, message: str) -> None:
+    def begin(self, task: str, message: str) -> None:
         """Show that a task is running; the progress bar appears after a delay."""
         self._tasks.pop(task, None)
         self._tasks[task] = Progress(0, None, message.removesuffix(" ..."))
         self._show()
 
-    def progress(self, task: Task, progress: Progress) -> None:
+    def progress(self, task: str, progress: Progress) -> None:
         """Show the progress of a task."""
         if task in self._tasks:
             self._tasks[task] = progress
             self._show()
 
-    def end(self, task: Task, message: str | None = None) -> None:
+    def end(self, task: str, message: str | None = None) -> None:
         """End a task; the progress bar shows another running task, or is hidden."""
         self._tasks.pop(task, None)
         message_task = self._message_task
@@ -182,6 +167,25 @@ class StatusLine(QWidget):
             self.show_message(message)
         elif not self._tasks and message_task == task:
             self.show_message("")
+
+    def run(self, owner: QObject, message: str, work: JobFunction, done: Callable[[Any], object]) -> BackgroundJob:
+        """Show that a function runs in a thread, its progress and its error, until its owner is deleted.
+
+        Cancel stops it, and so does another one of the owner with the same message. ``done``: called with the result.
+        """
+        job = run_job(owner, message, work, done, partial(show_failure, self))
+        task = f"{message} {id(job)}"
+
+        def finish() -> None:
+            if isalive(self) and self._jobs.pop(task, None) is not None:
+                self.end(task)
+
+        self._jobs[task] = job
+        self.begin(task, message)
+        job.progressed.connect(partial(self.progress, task))
+        for ended in (job.finished, job.canceled):
+            ended.connect(finish)
+        return job
 
     def _show(self) -> None:
         """Show the task that was started last."""
@@ -201,8 +205,14 @@ class StatusLine(QWidget):
             self._timer.start()
 
     def _on_cancel(self) -> None:
-        if self._tasks:
-            self.cancelled.emit(list(self._tasks)[-1])
+        if not self._tasks:
+            return
+        task = list(self._tasks)[-1]
+        if (job := self._jobs.get(task)) is None:
+            self.cancelled.emit(task)
+        else:
+            job.cancel()
+            self.end(task, CANCELED)
 
 
 def remove_option_hints(text: str) -> str:

@@ -6,6 +6,7 @@ import html
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from qtpy.compat import isalive
@@ -300,8 +301,9 @@ class KeptRoom(QFrame):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the content is to come."""
-        return self.content.layout().count() == 0
+        """Whether the content is to come; the widgets of other images are hidden."""
+        items = (self.content.layout().itemAt(index) for index in range(self.content.layout().count()))
+        return all(item.widget().isHidden() for item in items)
 
     def add_widget(self, widget: QWidget) -> None:
         """Add a widget at the end of the content."""
@@ -692,6 +694,21 @@ class FormRows(QWidget):
         needed = self.layout().totalHeightForWidth(self.width())
         if needed > 0 and needed != self.minimumHeight():
             self.setMinimumHeight(needed)
+
+
+def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+    """Call a slot until a Qt object is deleted; for a signal of Qt, the slot is a method of the object.
+
+    Qt disconnects such methods. psygnal and napari keep them as long as Python does, and would call a deleted object.
+    """
+    signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
+    signal.connect(slot)
+    if not type(signal).__module__.startswith(("PyQt", "PySide")):
+        owner.destroyed.connect(partial(_disconnect, signal, slot))
+
+
+def _disconnect(signal: Any, slot: Callable[..., object], _: object = None) -> None:  # noqa: ANN401
+    signal.disconnect(slot)
 
 
 class Connections:

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QMessageBox
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.slides.lesion_edits import add_lesion, refine_lesion
 from napari_melanoma.ui.sections.lesions.resolve import describe_drawn_lesion
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool
 from napari_melanoma.ui.viewer.shape_layers import (
@@ -24,6 +23,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
 )
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.status_line import describe_failure
+from napari_melanoma.ui.widgets.style import Connections, follow
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -50,19 +50,22 @@ class LesionDrawing(QObject):
         self._rejection = ""  # why the pending outline is not a lesion
         self._drawing_mode = ""  # of an unfinished outline
         self._finished_count = 0  # outlines in the layer that became lesions, or can never become one
-        self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
+        self._layer_connections = Connections()
         button.toggled.connect(self._on_toggled)
         panel.class_changed.connect(self._add_next_lesion)
         panel.tool_changed.connect(self._on_tool)
-        self._connections.connect(self._document.changed, self._on_lesions)
-        self._connections.connect(self._document.failed, self._on_failed)
-        self._connections.connect(session.commit_requested, self._end_outline)
-        self._connections.connect(self._viewer.layers.events.removed, self._on_removed)
+        follow(self, self._document.changed, self._on_lesions)
+        follow(self, self._document.failed, self._on_failed)
+        follow(self, session.commit_requested, self._end_outline)
+        follow(self, session.displayed.changed, self._on_displayed)
+        follow(self, self._viewer.layers.events.removed, self._on_removed)
+        self.destroyed.connect(self._layer_connections.close)
 
-    def close(self) -> None:
-        """Stop drawing, also if an outline is not a lesion yet, and disconnect all signals."""
-        self._connections.close()
-        self._stop()
+    def _on_displayed(self, is_displayed: bool) -> None:
+        """Stop drawing before another slide is displayed, also if an outline is not a lesion yet."""
+        if not is_displayed:
+            self._stop()
+            self._button.setChecked(False)
 
     def _find_layer(self) -> Shapes | None:
         """Return the layer of the outlines; None while not drawing."""
@@ -201,14 +204,13 @@ class LesionRefinement(QObject):
         self._tool = OutlineClickTool(session.services.viewer, self, "clicks")
         self._tool.clicked.connect(self._on_click)
         self._tool.left.connect(partial(button.setChecked, False))
-        self._connections = SectionConnections(self)
-        self._connections.connect(session.lesions.changed, self._on_lesions)
+        follow(self, session.lesions.changed, self._on_lesions)
+        follow(self, session.displayed.changed, self._on_displayed)
         button.toggled.connect(self._on_toggled)
 
-    def close(self) -> None:
-        """Stop the tool, and disconnect all signals."""
-        self._connections.close()
-        self._tool.stop()
+    def _on_displayed(self, is_displayed: bool) -> None:
+        if not is_displayed:
+            self._button.setChecked(False)
 
     def _on_click(self, click: OutlineClick) -> None:
         selected = self._session.selected_lesions.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.sections.lesions.view import BENIGN, MALIGNANT
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.lesions import find_lesion_at
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import HALF, is_slide_open, line_width
@@ -35,26 +35,20 @@ class LesionCanvas(QObject):
     split_line_drawn = Signal(object)
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.sessions.parent)
+        super().__init__(session.owner)
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self._drawn: Lesions | None = None  # None before the first time
         self._is_splitting = False
-        self._connections = SectionConnections(self)
-        self._connections.connect(session.lesions.changed, self._show)
-        self._connections.connect(session.results.changed, self._show)
-        self._callback = self._on_press
-        self._viewer.mouse_drag_callbacks.append(self._callback)
+        session.follow(session.lesions.changed, self._show)
+        session.follow(session.results.changed, self._show)
+        callbacks = self._viewer.mouse_drag_callbacks
+        callbacks.append(self._on_press)
+        session.at_end(partial(callbacks.remove, self._on_press))
         self._show()
 
     def start_split(self) -> None:
         """Split a lesion by the next line that is dragged."""
         self._is_splitting = True
-
-    def close(self) -> None:
-        """Disconnect all signals; the layer stays with its slide."""
-        self._connections.close()
-        self._viewer.mouse_drag_callbacks.remove(self._callback)
-        self.deleteLater()
 
     def _find_layer(self) -> Shapes | None:
         layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "lesions")
@@ -97,7 +91,7 @@ class LesionCanvas(QObject):
 
     def _on_press(self, viewer: Viewer, event: Any) -> Iterator[None]:  # noqa: ANN401 - napari's event
         """Select the lesion that is clicked, or emit the line that is dragged to split one."""
-        if event.button != 1:
+        if event.button != 1 or not self._session.displayed.value:
             return
         is_splitting, moved = self._is_splitting, False
         line = [self._slide.to_slide(tuple(event.position[-2:]))]

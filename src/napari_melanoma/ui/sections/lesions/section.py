@@ -6,16 +6,12 @@ from collections.abc import Callable
 from functools import partial, reduce
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QWidget
-
 from napari_melanoma.slides.lesion_edits import merge_lesions, remove_lesion, set_lesion_class, split_lesion
-from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.lesions.drawing import LesionDrawing, LesionRefinement
 from napari_melanoma.ui.sections.lesions.layer import LesionCanvas
 from napari_melanoma.ui.sections.lesions.resolve import LesionFacts, resolve_lesions
 from napari_melanoma.ui.sections.lesions.view import TOOLS, LesionView
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.lesions import LESION_DOCUMENT
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 
@@ -32,72 +28,37 @@ SelectionEdit = Callable[["Lesions", tuple[int, ...], "LesionMaps", "LesionConfi
 SPLIT_HINT = "Press the mouse button on one side of the lesion, release it on the other."
 
 
-class LesionsSection(Section):
-    """Show the lesions of a slide, and change them."""
+class LesionsSection(SlideSection):
+    """Connects the widgets with the lesions of a slide and with the canvas."""
 
     documents = (LESION_DOCUMENT,)
     tools = ("draw", "click")
+    parts = (LesionCanvas,)
 
-    def __init__(self) -> None:
-        self.canvas: LesionCanvas | None = None
-        self.controller: SlideLesionController | None = None
-        # Kept for the next slide:
-        self._drawing_choice = (0, 0)  # the selected class and tool
-        self._order = (-1, Qt.SortOrder.AscendingOrder)  # of the table
-
-    def show(self, session: SlideSession) -> None:
-        """Draw the lesions, which can be selected by clicks also while the section is collapsed."""
-        self.canvas = LesionCanvas(session)
-
-    def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide."""
-        assert self.canvas is not None, "show is called first"
-        self.controller = SlideLesionController(session, self.canvas)
-        self.controller.view.drawing_panel.select(self._drawing_choice)
-        self.controller.view.table.sortByColumn(*self._order)
-        return self.controller.view
-
-    def toggle_tool(self, name: str) -> None:
-        """Start drawing or refining, or stop it."""
-        if self.controller is not None:
-            self.controller.view.buttons["draw" if name == "draw" else "refine"].click()
-
-    def close(self) -> None:
-        """Stop the tools, and disconnect all signals; the layer stays with its slide."""
-        canvas, controller, self.canvas, self.controller = self.canvas, self.controller, None, None
-        if controller is not None:
-            self._drawing_choice = controller.view.drawing_panel.choice
-            self._order = controller.view.table.order
-            controller.close()
-        if canvas is not None:
-            canvas.close()
-
-
-class SlideLesionController(QObject):
-    """Connect the widgets with the lesions of a slide and with the canvas."""
-
-    def __init__(self, session: SlideSession, canvas: LesionCanvas) -> None:
-        super().__init__()
-        self._session, self._document, self._canvas = session, session.lesions, canvas
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session)
+        self._document, self._canvas = session.lesions, session.part(LesionCanvas)
         self.view = view = LesionView()
-        self._tools = (
-            LesionDrawing(session, view.buttons["draw"], view.drawing_panel),
-            LesionRefinement(session, view.buttons["refine"]),
-        )
-        self._connections = SectionConnections(view)
+        self.add(view)
+        LesionDrawing(session, view.buttons["draw"], view.drawing_panel)
+        LesionRefinement(session, view.buttons["refine"])
         session.services.tool_buttons += [view.buttons[name] for name in TOOLS]
         self._connect()
         self._on_lesions(self._document.value)
 
+    def toggle_tool(self, name: str) -> None:
+        """Start drawing or refining, or stop it."""
+        self.view.buttons["draw" if name == "draw" else "refine"].click()
+
     def _connect(self) -> None:
-        session, document, view = self._session, self._document, self.view
+        session, document, view = self.session, self._document, self.view
         for signal, slot in (
             (document.changed, self._on_lesions),
             (document.saved, self._on_saved),
             (session.selected_lesions.changed, self._on_selection),
             (session.results.changed, self._update_texts),
         ):
-            self._connections.connect(signal, slot)
+            self.follow(signal, slot)
         slots: dict[str, Callable[[], object]] = {
             "merge": partial(self._edit, merge_lesions),
             "class": partial(self._edit, _switch_classes),
@@ -112,18 +73,10 @@ class SlideLesionController(QObject):
         view.table.key_pressed.connect(lambda _: self._edit(_remove))
         self._canvas.split_line_drawn.connect(self._on_split_line)
 
-    def close(self) -> None:
-        """Stop the tools, and disconnect all signals that outlive the widgets."""
-        self._connections.close()
-        for tool in self._tools:
-            tool.close()
-        for name in TOOLS:
-            self._session.services.tool_buttons.remove(self.view.buttons[name])
-
     def _on_lesions(self, state: LesionState | None) -> None:
         """Show other lesions; those that no longer exist are deselected."""
         lesions, target = ((), "") if state is None else (state.lesions, state.source.target)
-        selected, numbers = self._session.selected_lesions, {lesion.index for lesion in lesions}
+        selected, numbers = self.session.selected_lesions, {lesion.index for lesion in lesions}
         kept = tuple(index for index in selected.value if index in numbers)
         self.view.table.show_lesions(lesions, target, kept)
         if kept != selected.value:
@@ -135,7 +88,7 @@ class SlideLesionController(QObject):
         self._update_texts()
 
     def _update_texts(self, _: object = None) -> None:
-        document, session = self._document, self._session
+        document, session = self._document, self.session
         facts = LesionFacts(
             document.value,
             session.results.value,
@@ -148,29 +101,29 @@ class SlideLesionController(QObject):
 
     def _on_chosen(self, indices: tuple[int, ...]) -> None:
         """Select the lesions of the selected rows, and zoom to a single one."""
-        self._session.selected_lesions.set(indices)
+        self.session.selected_lesions.set(indices)
         state = self._document.value
         for lesion in () if state is None or len(indices) != 1 else state.lesions:
             if lesion.index in indices:
-                zoom_to_polygons(self._session.services.viewer, self._session.slide, lesion.polygons)
+                zoom_to_polygons(self.session.services.viewer, self.session.slide, lesion.polygons)
 
     def _edit(self, edit: SelectionEdit) -> None:
-        if selected := self._session.selected_lesions.value:
+        if selected := self.session.selected_lesions.value:
             self._document.edit(lambda lesions, maps, config: edit(lesions, selected, maps, config))
 
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
         self._canvas.start_split()
-        self._session.services.status.show_message(SPLIT_HINT)
+        self.session.services.status.show_message(SPLIT_HINT)
 
     def _on_split_line(self, line: NDArray[np.float64]) -> None:
-        self._session.services.status.end_message(SPLIT_HINT)
-        selected = self._session.selected_lesions.value
+        self.session.services.status.end_message(SPLIT_HINT)
+        selected = self.session.selected_lesions.value
         if len(selected) == 1:
             self._document.edit(lambda lesions, maps, config: split_lesion(lesions, *selected, line, maps, config))
 
     def _on_saved(self) -> None:
-        state, services = self._document.value, self._session.services
+        state, services = self._document.value, self.session.services
         if state is not None:
             folder = state.source.folder
             services.status.show_message(f"Saved in {services.icons.link(folder.as_uri(), folder.name)}.")

@@ -181,17 +181,6 @@ class DrawingPanel(QFrame):
         """Mode of napari's Shapes layer."""
         return str(self._tools.currentData())
 
-    @property
-    def choice(self) -> tuple[int, int]:
-        """Indices of the selected class and tool."""
-        return self._classes.currentIndex(), self._tools.currentIndex()
-
-    def select(self, choice: tuple[int, int]) -> None:
-        """Select a class and a tool."""
-        self._classes.setCurrentIndex(choice[0])
-        self._tools.setCurrentIndex(choice[1])
-        self.show_rejection("")
-
     def show_rejection(self, reason: str) -> None:
         """Show why an outline is not a lesion yet; if ``reason`` is empty, show how to draw."""
         hint = f"{DRAWING_MODES[self.mode][1]} Hold the space bar to pan. Press draw again to stop."

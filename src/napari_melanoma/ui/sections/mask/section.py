@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.compat import isalive
-
-from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.mask.click_tool import HINT, LesionClickTool, PromptCanvasTool, PromptTool
 from napari_melanoma.ui.sections.mask.resolve import resolve_mask, resolve_prompts
 from napari_melanoma.ui.sections.mask.view import (
@@ -16,75 +14,74 @@ from napari_melanoma.ui.sections.mask.view import (
     MaskControls,
     RoiControls,
 )
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys
-from napari_melanoma.ui.widgets.style import column
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Labels
-    from qtpy.QtWidgets import QWidget
 
     from napari_melanoma.imaging.prompts import PromptOptions
     from napari_melanoma.ui.session.photograph_services import HostedPhotograph
-    from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 CHOOSE_MESSAGE = "Click the lesion to select."
+
+
+class PromptLayer:
+    """Draws the clicks of the current mask, also of one that undo restored."""
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        self._session = session
+        session.follow(session.shown, self._draw)
+        self._draw()
+
+    def _draw(self) -> None:
+        session = self._session
+        view = resolve_prompts(session.lesion, session.prompted)
+        is_drawn = session.is_open and photographs.find_layer(session.viewer, session.image, "prompts") is not None
+        if is_drawn or (session.is_open and view.lesions):
+            layers.show_prompts(session.viewer, session.image, view.lesions)
 
 
 class MaskSection(PhotographSection):
     """Corrects the mask of a photograph: by options, brushes, strokes, clicks, or a Labels layer."""
 
     tools = ("click", "inside", "outside", "apply", "paint", "erase", "choose")
+    parts = (PromptLayer,)
 
-    def show(self, session: HostedPhotograph) -> None:
-        """Show the clicks of a photograph."""
-        self._session, self._services = session, session.services
-        self._canvas: PromptCanvasTool | None = None
-        session.shown.connect(self._draw_prompts)
-        self._draw_prompts()
-
-    def open(self, session: HostedPhotograph) -> QWidget:
-        """Return the controls of the mask of a photograph."""
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__(session)
+        self._services = session.services
         self._mask = MaskControls()
         self._corrections = CorrectionTools(session)
         self._clicks = PromptTool(self._services.icons)
         self._labels = LabelsTool(session.viewer, self._services.icons)
         self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._switch_clicks_off)
         self._click_tool = LesionClickTool(session.viewer, self._on_chosen)
-        widget = column(self._mask, self._clicks, self._corrections, self._labels)
+        self.column.setSpacing(5)
+        self.add(self._mask, self._clicks, self._corrections, self._labels)
         keys: dict[str, Callable[[], object]] = {
             "lesion.next_mask": partial(self._clicks.step, 1),
             "lesion.previous_mask": partial(self._clicks.step, -1),
             "lesion.leave_clicks": self._switch_clicks_off,
         }
-        self._keys = CanvasKeys(widget, keys)
-        self._flush = partial(flush_timer, self._mask.debounce)
-        self._connections = SectionConnections(widget)
+        self._keys = CanvasKeys(self, keys)
         self._connect(session)
         self._update()
-        self._draw_prompts()
-        return widget
+        self._show_hypotheses()
 
     def toggle_tool(self, name: str) -> None:
         """Press the button of a tool."""
         button = self._clicks.button if name == "click" else self._corrections.buttons[name]
         button.click()
 
-    def close(self) -> None:
-        """Stop the tools, and following the photograph."""
-        self._session.shown.disconnect(self._draw_prompts)
-        if self._canvas is not None:
-            self._connections.close()
-            self._session.commit_requested.disconnect(self._flush)
-            self._keys.set_active(False)
-            self._canvas.stop()
-            self._click_tool.stop()
-            del self._mask, self._corrections, self._clicks, self._labels, self._click_tool, self._keys
-        del self._session, self._services, self._canvas
+    def _on_displayed(self, is_displayed: bool) -> None:
+        """Stop the tools before another photograph is displayed."""
+        if not is_displayed:
+            self._switch_clicks_off()
+            self._corrections.buttons["choose"].setChecked(False)
 
     def _connect(self, session: HostedPhotograph) -> None:
         controller, services, mask = self._services.controller, self._services, self._mask
@@ -101,8 +98,10 @@ class MaskSection(PhotographSection):
         self._clicks.chosen.connect(partial(services.prompts.choose, session))
         self._clicks.find_button.clicked.connect(lambda: services.prompts.add(session, FIND_ALL))
         self._labels.chosen.connect(self._on_labels)
-        session.commit_requested.connect(self._flush)
-        connect, events = self._connections.connect, session.events
+        connect, events = self.follow, session.events
+        connect(session.commit_requested, mask.debounce.flush)
+        connect(session.displayed.changed, self._on_displayed)
+        connect(session.shown, self._show_hypotheses)
         for signal in (session.shown, events.pending_options, services.options.edited):
             connect(signal, self._update)
         connect(services.options.changed, self._on_options)
@@ -111,41 +110,41 @@ class MaskSection(PhotographSection):
             connect(event, self._labels.update_visibility)
 
     def _update(self) -> None:
-        lesion, options = self._session.lesion, self._services.options
+        lesion, options = self.session.lesion, self._services.options
         if lesion is not None:
             options.default_threshold = lesion.result.model.threshold
-        view = resolve_mask(lesion, options.get(self._session), options.default_threshold)
+        view = resolve_mask(lesion, options.get(self.session), options.default_threshold)
         self._mask.show_view(view)
         self._corrections.setEnabled(view.can_correct)
 
     def _on_edited(self) -> None:
         options = self._services.options
         changed = {"threshold": self._mask.threshold, "refinement": self._mask.refinement}
-        options.edit(self._session, options.get(self._session).model_copy(update=changed))
+        options.edit(self.session, options.get(self.session).model_copy(update=changed))
 
     def _on_options(self) -> None:
         self._update()
         if self._clicks.button.isChecked():  # another model may have been selected
-            self._services.prompts.encode(self._session)
+            self._services.prompts.encode(self.session)
 
     def _change(self, change: Callable[[HostedPhotograph], None], *, uncorrected: bool = False) -> None:
         """Change the mask if there is one; ``uncorrected``: only if it was not corrected."""
-        lesion = self._session.masked_lesion
+        lesion = self.session.masked_lesion
         if lesion is not None and not (uncorrected and lesion.corrected):
-            change(self._session)
+            change(self.session)
 
     def _on_choose(self, on: bool) -> None:
         status = self._services.status
-        if on and self._session.masked_lesion is not None:
+        if on and self.session.masked_lesion is not None:
             status.show_message(CHOOSE_MESSAGE)
-            self._click_tool.start(self._session.image)
+            self._click_tool.start(self.session.image)
         else:
             self._click_tool.stop()
             status.end_message(CHOOSE_MESSAGE)
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
         self._corrections.buttons["choose"].setChecked(False)
-        lesion, status = self._session.masked_lesion, self._services.status
+        lesion, status = self.session.masked_lesion, self._services.status
         if lesion is None:
             return
         if not lesion.result.is_predicted:
@@ -156,7 +155,7 @@ class MaskSection(PhotographSection):
             )
         else:
             status.show_message("")
-            self._services.controller.rederive(self._session, point)
+            self._services.controller.rederive(self.session, point)
 
     def _on_clicks(self, on: bool) -> None:
         status = self._services.status
@@ -164,8 +163,8 @@ class MaskSection(PhotographSection):
             self._corrections.stop()
             status.show_message(HINT)
             self._start_clicks()
-            self._services.prompts.encode(self._session)
-        elif self._canvas is not None:
+            self._services.prompts.encode(self.session)
+        else:
             self._canvas.stop()
             status.end_message(HINT)
 
@@ -173,33 +172,27 @@ class MaskSection(PhotographSection):
         self._clicks.button.setChecked(False)
 
     def _start_clicks(self) -> None:
-        strokes = None if self._canvas is None else self._canvas.start(self._session.image)
+        strokes = self._canvas.start(self.session.image)
         if strokes is not None:
             self._services.controller.watcher.watch(strokes)
 
     def _on_prompt(self, prompt: PromptOptions) -> None:
-        self._services.prompts.add(self._session, PendingPrompt(prompt, self._clicks.new_button.isChecked()))
+        self._services.prompts.add(self.session, PendingPrompt(prompt, self._clicks.new_button.isChecked()))
         self._clicks.new_button.setChecked(False)
 
-    def _draw_prompts(self) -> None:
-        """Draw the clicks of the current mask, also of one that undo restored, and list its hypotheses."""
-        session = self._session
-        view = resolve_prompts(session.lesion, session.prompted)
-        is_drawn = session.is_open and photographs.find_layer(session.viewer, session.image, "prompts") is not None
-        if is_drawn or (session.is_open and view.lesions):
-            layers.show_prompts(session.viewer, session.image, view.lesions)
-        if self._canvas is not None:
-            self._clicks.show_hypotheses(view)
-            if self._clicks.button.isChecked():
-                self._start_clicks()
+    def _show_hypotheses(self) -> None:
+        """List the hypotheses of the current mask."""
+        self._clicks.show_hypotheses(resolve_prompts(self.session.lesion, self.session.prompted))
+        if self._clicks.button.isChecked():
+            self._start_clicks()
 
     def _on_labels(self, labels: Labels) -> None:
         self._switch_clicks_off()
-        self._services.labels.adopt(self._session, labels)
+        self._services.labels.adopt(self.session, labels)
 
     def _on_adopted(self, session: HostedPhotograph, message: str) -> None:
         """Report the new mask, and select it, so that Ctrl+Z undoes the step."""
-        if session is self._session:
+        if session is self.session:
             session.viewer.layers.selection.active = session.mask
             self._services.status.show_message(message)
 
@@ -207,55 +200,34 @@ class MaskSection(PhotographSection):
 class RoiSection(PhotographSection):
     """Shows the region of interest of a photograph, and its options."""
 
-    def show(self, session: HostedPhotograph) -> None:
-        """Use the session of a photograph."""
-        self._session = session
-        self._roi: RoiControls | None = None
-
-    def open(self, session: HostedPhotograph) -> QWidget:
-        """Return the controls of the region of interest."""
-        options, self._roi = session.services.options, (roi := RoiControls(session.services.settings))
-        roi.edited.connect(partial(self._on_edited, roi))
-        roi.changed.connect(self._on_changed)
-        self._flush = partial(flush_timer, roi.debounce)
-        session.commit_requested.connect(self._flush)
-        self._connections = SectionConnections(roi)
-        self._connections.connect(session.shown, self._show_picture)
-        for signal in (session.shown, session.events.pending_options, options.edited, options.changed):
-            self._connections.connect(signal, self._update)
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__(session)
+        self._options = session.services.options
+        self._roi = RoiControls(session.services.settings)
+        self.add(self._roi)
+        self._roi.edited.connect(self._on_edited)
+        self._roi.changed.connect(self._on_changed)
+        self.follow(session.commit_requested, self._roi.debounce.flush)
+        self.follow(session.shown, self._show_picture)
+        for signal in (session.shown, session.events.pending_options):
+            self.follow(signal, self._update)
+        for signal in (self._options.edited, self._options.changed):
+            self.follow(signal, self._update)
         self._update()
         self._show_picture()
-        return roi
-
-    def close(self) -> None:
-        """Stop following the photograph."""
-        if self._roi is not None:
-            self._connections.close()
-            self._session.commit_requested.disconnect(self._flush)
-        del self._session, self._roi
 
     def _update(self) -> None:
-        session, options = self._session, self._session.services.options
-        shown = options.get(session)
-        if self._roi is not None:
-            self._roi.show_config(shown.roi)
+        self._roi.show_config(self._options.get(self.session).roi)
 
     def _show_picture(self) -> None:
         """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
-        lesion = self._session.lesion
-        if self._roi is not None:
-            self._roi.show_roi(None if lesion is None else lesion.result.roi)
+        lesion = self.session.lesion
+        self._roi.show_roi(None if lesion is None else lesion.result.roi)
 
-    def _on_edited(self, roi: RoiControls) -> None:
-        options = self._session.services.options
-        options.edit(self._session, options.get(self._session).model_copy(update={"roi": roi.config}))
+    def _on_edited(self) -> None:
+        options, session = self._options, self.session
+        options.edit(session, options.get(session).model_copy(update={"roi": self._roi.config}))
 
     def _on_changed(self) -> None:
-        if self._session.masked_lesion is not None:
-            self._session.services.controller.remeasure(self._session)
-
-
-def flush_timer(timer: DebounceTimer) -> None:
-    """Apply a pending change, unless the window is being closed."""
-    if isalive(timer):
-        timer.flush()
+        if self.session.masked_lesion is not None:
+            self.session.services.controller.remeasure(self.session)

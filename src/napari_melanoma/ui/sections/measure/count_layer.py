@@ -8,7 +8,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.sections.measure.points import COUNT_CLASSES
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import HALF, bind_keys, get_data_action, to_rgba
@@ -35,14 +34,14 @@ class CountLayer(QObject):
     left = Signal()
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.sessions.parent)
-        self._slide, self._viewer = session.slide, session.services.viewer
+        super().__init__(session.owner)
+        self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self._settings, self._document = session.services.settings, session.document(COUNT_DOCUMENT)
         self._is_active = self._is_writing = False  # the tool is active; changes of the layer are those of this class
         self._next_class = ""
-        self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
-        self._connections.connect(self._document.changed, self.show)
-        self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
+        session.follow(self._document.changed, self.show)
+        session.follow(session.displayed.changed, self.stop_tool)
+        session.follow(self._viewer.layers.selection.events.active, self._on_active)
         if (layer := self._find_layer()) is not None:
             self._connect_layer(layer)
         self.show()
@@ -96,13 +95,6 @@ class CountLayer(QObject):
             layer.feature_defaults = {CLASS_FEATURE: region_class.name}
             self._is_writing = False
 
-    def close(self) -> None:
-        """Stop the tool, and disconnect all signals; the layer stays with its slide."""
-        self.stop_tool()
-        self._connections.close()
-        self._layer_connections.close()
-        self.deleteLater()
-
     def _find_layer(self) -> Points | None:
         layer: Points | None = slide_layers.find_layer(self._viewer, self._slide, ROLE)
         return layer
@@ -114,9 +106,8 @@ class CountLayer(QObject):
         return layer
 
     def _connect_layer(self, layer: Points) -> None:
-        self._layer_connections.close()
-        self._layer_connections.connect(layer.events.data, self._on_data)
-        self._layer_connections.connect(layer.events.mode, self._on_mode)
+        self._session.follow(layer.events.data, self._on_data)
+        self._session.follow(layer.events.mode, self._on_mode)
         bind_keys(layer, {"Control-Z": self._document.undo, "Control-Shift-Z": self._document.redo})
 
     def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event

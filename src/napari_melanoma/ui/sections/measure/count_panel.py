@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,13 @@ from napari_melanoma.ui.sections.measure.points import (
     find_area,
     list_areas,
 )
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.camera import CameraTimer
 from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, follow, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -68,7 +68,6 @@ class CountPanel(QWidget):
             self.result_label,
         )
         self._result_timer = DebounceTimer(self)
-        self._connections = SectionConnections(self)
         self._connect()
         self._on_changed()
         self._show_results()
@@ -78,14 +77,8 @@ class CountPanel(QWidget):
         """The selected area: a key of ``AREAS``, or ``OF_CLASS`` with the name of a class."""
         return str(self.area_combo.currentData() or VIEW)
 
-    def close_session(self) -> None:
-        """Disconnect all signals that outlive the widgets."""
-        self._result_timer.stop()
-        self._connections.close()
-        self._services.tool_buttons.remove(self.tool)
-
     def _connect(self) -> None:
-        session, services, camera = self._session, self._services, get_camera(self._services.viewer)
+        session, services = self._session, self._services
         services.tool_buttons.append(self.tool)
         self.class_list.class_selected.connect(lambda: self._layer.set_class(self.class_list.current))
         self.class_list.class_edited.connect(self._on_class_edited)
@@ -97,15 +90,14 @@ class CountPanel(QWidget):
             button.clicked.connect(lambda _=False, step=step: self._document.step(step))
         self._result_timer.timeout.connect(self._show_results)
         self._layer.left.connect(self._on_left)
-        connect = self._connections.connect
+        connect = partial(follow, self)
         connect(self._document.changed, self._on_changed)
         connect(self._document.ready, self._on_changed)
         connect(session.measures.changed, self._update_buttons)  # lengths can be exported without counts
         connect(session.regions.changed, self._result_timer.start)
         connect(session.selected_regions.changed, self._result_timer.start)
         connect(services.class_key_pressed, self._on_class_key)
-        connect(camera.events.center, self._on_camera)
-        connect(camera.events.zoom, self._on_camera)
+        CameraTimer(services.viewer, self, self._on_camera)
 
     def _on_changed(self) -> None:
         self.class_list.add_named_classes(point.class_name for point in self._document.value)
@@ -152,7 +144,7 @@ class CountPanel(QWidget):
         self._layer.show()
         self._layer.set_class(self.class_list.current)
 
-    def _on_camera(self, event: object) -> None:
+    def _on_camera(self) -> None:
         if self.area == VIEW and self._document.value:
             self._result_timer.start()
 

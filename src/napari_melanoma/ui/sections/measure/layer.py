@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import camera, slide_layers
 from napari_melanoma.ui.viewer.shape_layers import (
     HALF,
@@ -48,18 +47,18 @@ class MeasureLayer(QObject):
     tool_changed = Signal(str)
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.sessions.parent)
+        super().__init__(session.owner)
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self.tool = ""
         self._drawing_mode = ""  # of an unfinished shape
         self._is_writing = False
-        self._connections, self._layer_connections = SectionConnections(self), SectionConnections(self)
         self._settle_timer = DebounceTimer(self, SETTLED_MS)
         self._settle_timer.timeout.connect(self._read)
-        self._connections.connect(session.measures.changed, self._show)
-        self._connections.connect(session.commit_requested, self.flush)
-        self._connections.connect(session.rotated, self._update_labels)
-        self._connections.connect(self._viewer.layers.selection.events.active, self._on_active)
+        session.follow(session.measures.changed, self._show)
+        session.follow(session.commit_requested, self.flush)
+        session.follow(session.rotated, self._update_labels)
+        session.follow(session.displayed.changed, self._on_displayed)
+        session.follow(self._viewer.layers.selection.events.active, self._on_active)
         if (layer := self._find_layer()) is not None:
             self._connect_layer(layer)
         self._show(session.measures.value)
@@ -102,16 +101,10 @@ class MeasureLayer(QObject):
         if (layer := self._find_layer()) is not None:
             label_measures(layer, self.describe_measures())
 
-    def close(self) -> None:
-        """Stop the tool, and disconnect all signals; the layer stays with its slide."""
+    def _on_displayed(self) -> None:
+        """Stop the tool before another slide is displayed."""
         if self.tool:
             self.set_tool("")
-        self._connections.close()
-        self._layer_connections.close()
-        layer = self._find_layer()
-        if layer is not None and self._on_press in layer.mouse_drag_callbacks:
-            layer.mouse_drag_callbacks.remove(self._on_press)
-        self.deleteLater()
 
     def _find_layer(self) -> Shapes | None:
         layer: Shapes | None = slide_layers.find_layer(self._viewer, self._slide, "measures")
@@ -124,11 +117,10 @@ class MeasureLayer(QObject):
         return layer
 
     def _connect_layer(self, layer: Shapes) -> None:
-        self._layer_connections.close()
-        events = layer.events
-        self._layer_connections.connect(events.data, self._on_data)
-        self._layer_connections.connect(events.mode, self._on_mode)
+        self._session.follow(layer.events.data, self._on_data)
+        self._session.follow(layer.events.mode, self._on_mode)
         layer.mouse_drag_callbacks.append(self._on_press)
+        self._session.at_end(partial(layer.mouse_drag_callbacks.remove, self._on_press))
 
     @property
     def _line_width(self) -> float:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QListWidget, QWidget
 
-from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.measure.count_layer import CountLayer
 from napari_melanoma.ui.sections.measure.count_panel import CountPanel
 from napari_melanoma.ui.sections.measure.layer import MODES, MeasureLayer, bounding_box
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
-from napari_melanoma.ui.widgets.style import column, fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, follow, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideMeasurement
@@ -32,35 +31,21 @@ DEFAULT_HINT = "Saved with the results of the slide. You can move or delete shap
 LIST_PX = 90
 
 
-class MeasureSection(Section):
+class MeasureSection(SlideSection):
     """Measure lengths, areas and angles, and count points by class."""
 
     tools = tuple(MODES)
+    parts = (MeasureLayer, CountLayer)
 
-    def __init__(self) -> None:
-        self._panels: tuple[MeasurePanel, CountPanel] | tuple[()] = ()
-
-    def show(self, session: SlideSession) -> None:
-        """Draw the measurements and points of a slide."""
-        self._measures, self._counts = MeasureLayer(session), CountLayer(session)
-
-    def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide."""
-        self._panels = MeasurePanel(session, self._measures), CountPanel(session, self._counts)
-        return column(*self._panels)
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session)
+        self._measures = session.part(MeasureLayer)
+        self.column.setSpacing(5)
+        self.add(MeasurePanel(session, self._measures), CountPanel(session, session.part(CountLayer)))
 
     def toggle_tool(self, name: str) -> None:
         """Start a tool that measures, or stop it if it is active."""
         self._measures.toggle_tool(name)
-
-    def close(self) -> None:
-        """Stop the tools, and disconnect all signals; the layers stay with their slide."""
-        panels, self._panels = self._panels, ()
-        for panel in panels:
-            panel.close_session()
-        self._measures.close()
-        self._counts.close()
-        del self._measures, self._counts  # with the session and the layers of a slide that may be closed
 
 
 class MeasurePanel(QWidget):
@@ -80,7 +65,6 @@ class MeasurePanel(QWidget):
         self.list = named(QListWidget(), "measures", "Measurements", "Click to go there, Delete to remove")
         self.list.setFixedHeight(LIST_PX)
         fill_column(self, row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list)
-        self._connections = SectionConnections(self)
         self._connect()
         self._show_tool(layer.tool)
         self._show_measures()
@@ -96,7 +80,7 @@ class MeasurePanel(QWidget):
         self.list.currentRowChanged.connect(session.selected_measure.set)
         self.list.installEventFilter(self)
         layer.tool_changed.connect(self._show_tool)
-        self._connections.connect(session.measures.changed, self._show_measures)
+        follow(self, session.measures.changed, self._show_measures)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Handle the Delete key in the list."""
@@ -104,12 +88,6 @@ class MeasurePanel(QWidget):
             self._session.measures.apply(partial(_remove, self.list.currentRow()))
             return True
         return False
-
-    def close_session(self) -> None:
-        """Disconnect all signals that outlive the widgets."""
-        self._connections.close()
-        for button in self.tools.values():
-            self._session.services.tool_buttons.remove(button)
 
     def _show_tool(self, kind: str) -> None:
         for name, button in self.tools.items():

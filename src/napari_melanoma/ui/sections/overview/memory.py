@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QTimer
 
 from napari_melanoma.slides.notes import LayerDisplay, SlideView
 from napari_melanoma.ui.viewer import slide_layers
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_melanoma.slides.notes import SlideNotes
-    from napari_melanoma.ui.session.connections import SectionConnections
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.viewer.slide_layers import Role
 
@@ -50,26 +49,26 @@ def _name_slide_layer(layer: Image) -> str:
 class DisplayMemory:
     """Save the view and the display of the layers in the notes of a slide, and restore them when it is opened again."""
 
-    def __init__(self, session: SlideSession, owner: QObject, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self._view: SlideView | None = session.notes.value.view  # last recorded view; None for the whole slide
         # By the keys of the layers in the notes:
         self._initial: dict[str, LayerDisplay] = {}  # when the slide was displayed, or the layers were added
         self._removed: dict[str, LayerDisplay] = {}  # when the layers were removed
         self._pending: dict[str, LayerDisplay] = {}  # stored displays of layers that have not been added yet
-        self._timer = QTimer(owner)
+        self._timer = QTimer(session.owner)
         self._timer.setSingleShot(True)
         self._timer.setInterval(SAVE_MS)
         self._timer.timeout.connect(self.save)
         events = self._viewer.layers.events
-        connections.connect(events.inserted, self._on_inserted)
-        connections.connect(events.removing, self._on_removing)
-        connections.connect(session.commit_requested, self.save)
-        connections.connect(session.view_history.recorded, self._on_recorded)
+        session.follow(events.inserted, self._on_inserted)
+        session.follow(events.removing, self._on_removing)
+        session.follow(session.commit_requested, self.save)
+        session.follow(session.view_history.recorded, self._on_recorded)
         for layer in () if self._slide.layers[0].rgb else self._slide.layers:
             own = layer.events
             for emitter in (own.visible, own.opacity, own.contrast_limits, own.gamma, own.colormap):
-                connections.connect(emitter, self._on_display)
+                session.follow(emitter, self._on_display)
         self._restore()
 
     def save(self) -> None:

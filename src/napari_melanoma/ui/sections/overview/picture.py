@@ -6,16 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QShowEvent, QTransform
+from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QTransform
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_melanoma.ui.session.connections import CameraTimer
-from napari_melanoma.ui.viewer.camera import get_extent, get_visible_region
+from napari_melanoma.ui.viewer.camera import CameraTimer, get_extent, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
-from napari_melanoma.ui.widgets.style import named
+from napari_melanoma.ui.widgets.style import follow, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.session.connections import SectionConnections
     from napari_melanoma.ui.session.slide import SlideSession
 
 MAX_HEIGHT_PX = 160
@@ -33,7 +31,7 @@ ARROWS = {  # directions (rows, columns)
 class Overview(QWidget):
     """Thumbnail of a slide with a frame around the view; click or drag to move the view."""
 
-    def __init__(self, session: SlideSession, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         super().__init__()
         tip = "The whole slide; the frame marks the view. Click or drag to move it"
         named(self, "overview", "Overview of the slide", tip)
@@ -45,10 +43,10 @@ class Overview(QWidget):
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
-        CameraTimer(self._viewer, self, connections, self.update_view)
-        connections.connect(session.rotated, self._on_rotated)
+        CameraTimer(self._viewer, self, self.update_view)
+        follow(self, session.rotated, self._on_rotated)
         for shown in (session.thumbnail, session.visited):
-            connections.connect(shown.changed, lambda _: self.update())
+            follow(self, shown.changed, self._on_picture)
         self.update_view()
 
     def update_view(self) -> None:
@@ -60,10 +58,8 @@ class Overview(QWidget):
             self._view = view
             self.update()
 
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Show the view, which may have moved while the overview was hidden."""
-        super().showEvent(event)
-        self.update_view()
+    def _on_picture(self, _: object) -> None:
+        self.update()
 
     def _on_rotated(self) -> None:
         """Rotate with the slide, which changes the shape of the overview."""

@@ -27,7 +27,6 @@ from napari_melanoma.ui.sections.overview.resolve import (
     resolve_magnification,
     resolve_position,
 )
-from napari_melanoma.ui.session.connections import CameraTimer
 from napari_melanoma.ui.session.navigation import (
     add_bookmark,
     get_magnification,
@@ -38,16 +37,21 @@ from napari_melanoma.ui.session.navigation import (
     show_actual_pixels,
     show_bookmark,
 )
-from napari_melanoma.ui.viewer.camera import find_canvas, format_position, get_scale_bar, get_visible_region
+from napari_melanoma.ui.viewer.camera import (
+    CameraTimer,
+    find_canvas,
+    format_position,
+    get_scale_bar,
+    get_visible_region,
+)
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.status_line import describe_failure
-from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, follow, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.notes import Bookmark, SlideNotes
-    from napari_melanoma.ui.session.connections import SectionConnections
     from napari_melanoma.ui.session.slide import SessionServices, SlideSession
 
 MAX_ROWS = 5  # visible bookmarks
@@ -59,7 +63,7 @@ SCALE_BAR_SETTING = "slide/scale_bar"
 class NavigationPanel(QWidget):
     """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
 
-    def __init__(self, session: SlideSession, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         super().__init__()
         self._session, self._services, self._slide = session, session.services, session.slide
         self._bookmarks: tuple[Bookmark, ...] = ()  # that the list shows
@@ -91,8 +95,8 @@ class NavigationPanel(QWidget):
         self.list.itemActivated.connect(self._on_chosen)
         self.list.itemChanged.connect(self._on_renamed)
         self.list.installEventFilter(self)
-        CameraTimer(self._services.viewer, self, connections, self._show_position)
-        connections.connect(session.notes.changed, self._on_notes)
+        CameraTimer(self._services.viewer, self, self._show_position)
+        follow(self, session.notes.changed, self._on_notes)
         self._on_notes(session.notes.value)
         self.list.setCurrentRow(-1)
 
@@ -178,7 +182,7 @@ def update_scale_bar(services: SessionServices) -> None:
 class ViewButtons(QWidget):
     """Buttons for 1:1, the previous and the next view."""
 
-    def __init__(self, session: SlideSession, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         super().__init__()
         self._history = history = session.view_history
         layout = QHBoxLayout(self)
@@ -196,7 +200,7 @@ class ViewButtons(QWidget):
         for direction, button in self._buttons.items():
             button.clicked.connect(lambda _=False, direction=direction: history.step(direction))
             layout.addWidget(button)
-        connections.connect(history.changed, self._on_changed)
+        follow(self, history.changed, self._on_changed)
         self._on_changed()
 
     def _on_changed(self) -> None:
@@ -207,7 +211,7 @@ class ViewButtons(QWidget):
 class MagnificationButtons(QWidget):
     """Buttons for magnifications, and the magnification of the view."""
 
-    def __init__(self, session: SlideSession, connections: SectionConnections, steps: Sequence[int] = STEPS) -> None:
+    def __init__(self, session: SlideSession, steps: Sequence[int] = STEPS) -> None:
         super().__init__()
         named(self, "magnification", "Magnification")
         self._services, self._slide = session.services, session.slide
@@ -225,7 +229,7 @@ class MagnificationButtons(QWidget):
             layout.addWidget(button)
         layout.addStretch(1)
         layout.addWidget(self._value_label)
-        CameraTimer(self._services.viewer, self, connections, self._show_magnification)
+        CameraTimer(self._services.viewer, self, self._show_magnification)
         self._show_magnification()
 
     def _on_clicked(self, step: int, checked: bool = False) -> None:
@@ -246,7 +250,7 @@ class MagnificationButtons(QWidget):
 class RotationControls(QWidget):
     """Buttons for quarter turns, and a field for the angle in degrees clockwise from the scanned orientation."""
 
-    def __init__(self, session: SlideSession, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         super().__init__()
         named(self, "rotation", "Rotation of the view")
         self._session = session
@@ -269,7 +273,7 @@ class RotationControls(QWidget):
         left.clicked.connect(lambda: rotate(session, self._angle.value() - QUARTER_TURN))
         right.clicked.connect(lambda: rotate(session, self._angle.value() + QUARTER_TURN))
         self._angle.valueChanged.connect(partial(rotate, session))
-        connections.connect(session.rotated, self._show_angle)
+        follow(self, session.rotated, self._show_angle)
         self._show_angle()
 
     def _show_angle(self) -> None:

@@ -12,21 +12,19 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.session.navigation import get_native_magnification
 from napari_melanoma.ui.viewer.camera import get_extent
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.settings import get_user_folder
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import named, tool_button
+from napari_melanoma.ui.widgets.style import follow, named, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
-    from qtpy.QtCore import QObject
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.notes import SlideView
-    from napari_melanoma.ui.session.connections import SectionConnections
     from napari_melanoma.ui.session.slide import SlideSession
 
 SHOWN_SETTING = "slide/visited"
@@ -46,18 +44,15 @@ class VisitedArea:
 
     changed = Signal()
 
-    def __init__(self, session: SlideSession, owner: QObject, connections: SectionConnections) -> None:
+    def __init__(self, session: SlideSession) -> None:
         self._session, self._slide, self._services = session, session.slide, session.services
         self.visited: NDArray[np.uint8] | None = None
         self._is_changed = False
-        connections.connect(session.view_history.settled, self._on_settled)
-        connections.connect(session.commit_requested, self.save)
-        self._queue = LatestJobQueue(owner)
-        self._queue.succeeded.connect(self._on_read)
-        self._queue.failed.connect(partial(show_failure, self._services.status))
+        session.follow(session.view_history.settled, self._on_settled)
+        session.follow(session.commit_requested, self.save)
         if self._slide.info.fingerprint:
             work = partial(_read_visited, self._path, self._slide.size)
-            self._queue.submit("read", lambda: work)
+            run_job(session.owner, "visited", work, self._on_read, partial(show_failure, self._services.status))
 
     @property
     def is_shown(self) -> bool:
@@ -98,10 +93,6 @@ class VisitedArea:
         except (OSError, SaveError) as error:
             show_failure(self._services.status, error)
 
-    def close(self) -> None:
-        """Stop reading the map."""
-        self._queue.cancel()
-
     def _on_read(self, visited: NDArray[np.uint8]) -> None:
         self.visited = visited
         self._show()
@@ -130,7 +121,7 @@ class VisitedArea:
 class VisitedControls(QWidget):
     """Check box and button of the visited area."""
 
-    def __init__(self, area: VisitedArea, connections: SectionConnections) -> None:
+    def __init__(self, area: VisitedArea) -> None:
         super().__init__()
         tip = (
             "Show where you have looked at the slide at 2x and above, darker at higher magnification. "
@@ -147,7 +138,7 @@ class VisitedControls(QWidget):
         shown_check.setChecked(area.is_shown)
         shown_check.toggled.connect(area.set_shown)
         self._clear.clicked.connect(lambda: area.clear())
-        connections.connect(area.changed, self._on_changed)
+        follow(self, area.changed, self._on_changed)
         self._on_changed()
 
     def _on_changed(self) -> None:

@@ -9,7 +9,6 @@ from qtpy.QtCore import QTimer
 from napari_melanoma.ui.sections.prediction.resolve import HeatmapLayerView, resolve_layer
 from napari_melanoma.ui.session.heatmap_options import PERCENT
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -29,26 +28,24 @@ class HeatmapLayer:
         self._view = HeatmapLayerView()
         self._layer: Image | None = None  # of which changes are followed
         self._is_visible = False  # after the last update
-        self._timer = QTimer()  # later, as the photograph is hidden or removed with its layers, in any order
+        self._timer = QTimer(
+            session.owner
+        )  # later, as the photograph is hidden or removed with its layers, in any order
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._follow_layer)
-        self._connections = Connections()
-        self._connections.connect(session.viewer.layers.events.removed, self._on_removed)
-        self._signals = (session.events.prediction, session.events.heatmap, self._options.changed)
-        for signal in self._signals:
-            signal.connect(self._update)
+        session.follow(session.viewer.layers.events.removed, self._on_removed)
+        for signal in (session.events.prediction, session.events.heatmap, self._options.changed):
+            session.follow(signal, self._update)
+        session.follow(session.displayed.changed, self._on_displayed)
         self._update()
 
-    def close(self) -> None:
-        """Stop following the photograph; the layer stays."""
-        self._timer.stop()
-        self._connections.close()
-        for signal in self._signals:
-            signal.disconnect(self._update)
+    def _on_displayed(self) -> None:
+        self._view = HeatmapLayerView()  # shows the layer again, which was hidden with the photograph
+        self._update()
 
     def _update(self) -> None:
         session, options = self._session, self._options.value
-        if not session.is_open:
+        if not (session.is_open and session.displayed.value):
             return
         previous, view = self._view, resolve_layer(session.prediction, session.heatmap, options)
         self._view = view
@@ -63,7 +60,7 @@ class HeatmapLayer:
         if layer is not None and layer != self._layer:
             self._layer = layer
             for event in (layer.events.visible, layer.events.opacity):
-                self._connections.connect(event, self._on_layer)
+                session.follow(event, self._on_layer)
         if view.request is not None and view != previous:
             session.services.predictions.queue.submit(view.request)
 
@@ -77,7 +74,7 @@ class HeatmapLayer:
     def _follow_layer(self) -> None:
         """Change the options as the user has changed the layer; one that is hidden with its photograph is no choice."""
         session, opacity = self._session, self._options.value.opacity
-        if not session.is_open or not session.image.visible:
+        if not (session.is_open and session.displayed.value and session.image.visible):
             return
         layer = photographs.find_layer(session.viewer, session.image, "heatmap")
         changes: dict[str, Any] = {}

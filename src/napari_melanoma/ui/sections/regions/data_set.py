@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout
 
@@ -15,8 +15,8 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_folder
-from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.status_line import describe_failure, show_failure
+from napari_melanoma.ui.widgets.job import is_job_running
+from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "test", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
 MAX_NOTES = 3  # notes about single slides that the status line shows
+CUTTING = "Cutting tiles ..."
 TRAIN_LINK = "train-tiles"
 
 
@@ -100,65 +101,40 @@ class TileDataDialog(QDialog):
         self.options_accepted.emit(folder, options)
 
 
-class TileDataMaker(QObject):
-    """Make data sets of tiles, one at a time."""
+def open_data_set_dialog(services: SessionServices, root: Path) -> None:
+    """Show the dialog, and make a data set of all annotated slides below ``root`` when it is accepted."""
+    dialog = TileDataDialog(services, root)
+    dialog.options_accepted.connect(partial(create_data_set, services, root))
+    dialog.finished.connect(dialog.deleteLater)
+    dialog.open()
 
-    def __init__(self, services: SessionServices) -> None:
-        super().__init__(services.status)
-        self._services = services
-        self._job: BackgroundJob | None = None
-        self._out: Path | None = None
-        services.status.cancelled.connect(self._on_cancelled)
-        services.status.link_activated.connect(self._on_link)
 
-    def open_dialog(self, root: Path) -> None:
-        """Show the dialog, and make a data set of all annotated slides below ``root`` when it is accepted."""
-        dialog = TileDataDialog(self._services, root)
-        dialog.options_accepted.connect(partial(self.create_data_set, root))
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+def create_data_set(services: SessionServices, root: Path, out: Path, options: TileDataOptions) -> None:
+    """Make a data set in the background, unless another one is being made."""
+    status, link = services.status, f"{TRAIN_LINK} {out}"
+    if is_job_running(status, CUTTING):
+        status.show_message("The previous data set is still being made or canceled. Try again soon.")
+        return
 
-    def create_data_set(self, root: Path, out: Path, options: TileDataOptions) -> None:
-        """Start making a data set, unless another one is being made."""
-        status = self._services.status
-        if self._job is not None:
-            status.show_message("The previous data set is still being made or canceled. Try again soon.")
-            return
-        self._out = out
-        job = self._job = BackgroundJob(partial(_create_tile_data, root, out, options))
-        status.begin("cutting", "Cutting tiles ...")
-        job.progressed.connect(partial(status.progress, "cutting"))
-        job.succeeded.connect(self._on_data_set_created)
-        job.failed.connect(partial(show_failure, status))
-        job.finished.connect(self._on_finished)
-        job.start(self)
-
-    def _on_data_set_created(self, report: TileReport) -> None:
-        link = self._services.icons.link
+    def show(report: TileReport) -> None:
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{subject}: {note}" for subject, note in (*report.faults, *report.notes)]
         omitted = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
         counts = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
-        text = f"{counts}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
-        self._services.status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
+        text = f"{counts}: {classes}. {services.icons.link(link, 'Train on them')}. "
+        status.show_message(text + ". ".join(notes[:MAX_NOTES]) + omitted)
 
-    def _on_finished(self) -> None:
-        self._job = None
-        self._services.status.end("cutting")
+    def follow_link(followed: str) -> None:
+        """Open the Train dock with the data set."""
+        from napari_melanoma.ui.viewer.docking import show_dock
 
-    def _on_cancelled(self, task: str) -> None:
-        if task == "cutting" and self._job is not None:
-            self._job.cancel()
-            self._services.status.end("cutting", "Canceled.")
-
-    def _on_link(self, link: str) -> None:
-        """Open the Train dock with the data set if the link asks for it."""
-        if link == TRAIN_LINK and self._out is not None:
-            from napari_melanoma.ui.viewer.docking import show_dock
-
-            dock: Any = show_dock(self._services.viewer, "Train")
+        if followed == link:
+            dock: Any = show_dock(services.viewer, "Train")
             if dock is not None:
-                dock.data.use([str(self._out)], ())
+                dock.data.use([str(out)], ())
+
+    status.link_activated.connect(follow_link)
+    status.run(status, CUTTING, partial(_create_tile_data, root, out, options), show)
 
 
 def _parse_options(values: dict[str, object]) -> TileDataOptions:

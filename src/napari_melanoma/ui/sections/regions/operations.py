@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
     RegionEdit = Callable[[Regions], Regions]
 
@@ -36,9 +36,9 @@ class CopiedRegions:
 
 
 class RegionMemory:
-    """What the section keeps from one slide to the next: the selected class, and the copied regions."""
+    """What the slides of a window share: the class that was selected last, and the copied regions."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: SlideSessions) -> None:
         self.class_name = ""
         self.copied = Shared(CopiedRegions())
 

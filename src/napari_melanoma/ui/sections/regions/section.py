@@ -6,17 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QWidget
-
 from napari_melanoma.io.results import OUTLINES
-from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.regions.data_set import TileDataMaker
-from napari_melanoma.ui.sections.regions.operations import RegionMemory
+from napari_melanoma.ui.sections.base import SlideSection
+from napari_melanoma.ui.sections.regions.data_set import open_data_set_dialog
 from napari_melanoma.ui.sections.regions.resolve import RegionFacts, resolve_regions
 from napari_melanoma.ui.sections.regions.tools import RegionTools
 from napari_melanoma.ui.sections.regions.view import RegionView
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.regions import (
     REGION_DOCUMENT,
     export_region_file,
@@ -34,73 +29,38 @@ if TYPE_CHECKING:
 SELECT_FIRST = "Select regions first: in the list, or press select and click them on the slide."
 
 
-class RegionsSection(Section):
-    """Draw and change the regions of a slide."""
+class RegionsSection(SlideSection):
+    """Connects the widgets with the regions of a slide and with the tools on the canvas."""
 
     documents = (REGION_DOCUMENT,)
+    parts = (RegionTools,)
 
-    def __init__(self) -> None:
-        self._memory = RegionMemory()
-        self._order = (-1, Qt.SortOrder.AscendingOrder)  # of the table, kept for the next slide
-        self.data_sets: TileDataMaker | None = None  # continues when another slide is displayed
-        self.canvas: RegionTools | None = None
-        self.controller: RegionController | None = None
-
-    def show(self, session: SlideSession) -> None:
-        """Show the regions on the canvas, where they can be changed also while the section is collapsed."""
-        self.canvas = RegionTools(session, self._memory)
-
-    def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide."""
-        assert self.canvas is not None, "show is called first"
-        if self.data_sets is None:
-            self.data_sets = TileDataMaker(session.services)
-        self.controller = RegionController(session, self.canvas, self._memory, self.data_sets)
-        self.controller.view.region_list.table.sortByColumn(*self._order)
-        return self.controller.view
-
-    def close(self) -> None:
-        """Keep what was drawn, end the tool, and disconnect all signals; the layer stays with its slide."""
-        canvas, controller, self.canvas, self.controller = self.canvas, self.controller, None, None
-        if canvas is not None:
-            canvas.close()
-        if controller is not None:
-            self._order = controller.view.region_list.table.order
-            controller.close()
-
-
-class RegionController(QObject):
-    """Connect the widgets with the regions of a slide and with the tools on the canvas."""
-
-    def __init__(
-        self, session: SlideSession, canvas: RegionTools, memory: RegionMemory, data_sets: TileDataMaker
-    ) -> None:
-        super().__init__()
-        self._session, self._services = session, session.services
-        self._canvas, self._memory, self._data_sets = canvas, memory, data_sets
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session)
+        self._services, self._canvas = session.services, session.part(RegionTools)
         unit = "px" if session.slide.info.pixel_size is None else "µm"
         self.view = RegionView(session.services.settings, session.services.icons, unit)
-        self._connections = SectionConnections(self.view)
+        self.add(self.view)
         names = [one.name for one in self.view.class_list.classes]
-        if canvas.region_class.name in names:
-            self.view.class_list.select_class(names.index(canvas.region_class.name) + 1)
-        canvas.set_class(self.view.class_list.current)
+        if self._canvas.region_class.name in names:
+            self.view.class_list.select_class(names.index(self._canvas.region_class.name) + 1)
+        self._canvas.set_class(self.view.class_list.current)
         self._connect()
         self._connect_view()
         self._on_wand()
         self._on_regions(session.regions.value)
 
     def _connect(self) -> None:
-        session, services = self._session, self._services
+        session, services = self.session, self._services
         for signal, slot in (
             (session.regions.changed, self._on_regions),
             (session.selected_regions.changed, self._on_selection),
             (session.commit_requested, self._on_reader),
-            (self._memory.copied.changed, self._update_texts),
+            (self._canvas.memory.copied.changed, self._update_texts),
             (services.class_key_pressed, self._on_class_key),
             (services.reader_changed, self.view.reader_field.show_name),
         ):
-            self._connections.connect(signal, slot)
+            self.follow(signal, slot)
         services.tool_buttons += self.view.tools.values()
         self._canvas.tool_changed.connect(self.view.show_tool)
         self._canvas.added.connect(self.view.region_list.table.scroll_to)
@@ -113,32 +73,25 @@ class RegionController(QObject):
         view.reader_field.editingFinished.connect(self._on_reader)
         for name, button in view.tools.items():
             button.clicked.connect(partial(self._on_tool, name))
-        undo, redo = self._session.regions.undo, self._session.regions.redo
+        undo, redo = self.session.regions.undo, self.session.regions.redo
         slots = {"class": self._on_change_class, "remove": self._on_remove, "undo": undo, "redo": redo}
         for name, slot in slots.items():
             view.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
         table = view.region_list.table
         table.chosen.connect(self._on_chosen)
-        view.region_list.filtered.connect(partial(select_regions, self._session.selected_regions))
+        view.region_list.filtered.connect(partial(select_regions, self.session.selected_regions))
         table.key_pressed.connect(lambda key: self._on_remove() if key == "remove" else self._on_operation(key))
         table.table_model.renamed.connect(self._on_renamed)
         view.operations.requested.connect(self._on_operation)
         view.settings_view.wand_changed.connect(self._on_wand)
         view.import_requested.connect(self._on_import)
         view.export_button.clicked.connect(self._on_export)
-        view.data_set_button.clicked.connect(lambda: self._data_sets.open_dialog(self._session.location.out))
-
-    def close(self) -> None:
-        """Disconnect all signals that outlive the widgets."""
-        self._on_reader()
-        self._connections.close()
-        for button in self.view.tools.values():
-            self._services.tool_buttons.remove(button)
+        view.data_set_button.clicked.connect(self._on_data_set)
 
     def _on_regions(self, regions: Regions) -> None:
         """Show other regions."""
         self.view.class_list.add_missing_classes(_list_classes(regions))
-        pixel_size, selected = self._session.slide.info.pixel_size, self._session.selected_regions.value
+        pixel_size, selected = self.session.slide.info.pixel_size, self.session.selected_regions.value
         self.view.region_list.show_regions(regions, pixel_size, selected)
         self._update_texts()
 
@@ -147,14 +100,14 @@ class RegionController(QObject):
         self._update_texts()
 
     def _update_texts(self) -> None:
-        session, document = self._session, self._session.regions
+        session, document = self.session, self.session.regions
         facts = RegionFacts(
             document.value,
             session.selected_regions.value,
             drawn=len({one.ring_key[0] for one in self._canvas.layer.outlines}),
             can_undo=document.can_undo,
             can_redo=document.can_redo,
-            can_paste=bool(self._memory.copied.value.regions),
+            can_paste=bool(self._canvas.memory.copied.value.regions),
             has_scale=session.slide.info.pixel_size is not None,
         )
         self.view.show_texts(resolve_regions(facts))
@@ -181,7 +134,7 @@ class RegionController(QObject):
 
     def _on_chosen(self, ids: tuple[str, ...]) -> None:
         """Select the regions of the selected rows on the slide, and zoom to a single one; keep the active tool."""
-        session, layer, viewer = self._session, self._canvas.layer, self._services.viewer
+        session, layer, viewer = self.session, self._canvas.layer, self._services.viewer
         if ids and not self._canvas.tool and viewer.layers.selection.active in session.slide.layers:
             # napari highlights selected shapes in the active layer only
             layer.set_mode("pan_zoom", self._canvas.region_class)
@@ -194,7 +147,7 @@ class RegionController(QObject):
     def _on_renamed(self, region_id: str, name: str) -> None:
         from napari_melanoma.slides.regions import rename_region
 
-        self._session.regions.apply(lambda regions: rename_region(regions, region_id, name))
+        self.session.regions.apply(lambda regions: rename_region(regions, region_id, name))
 
     def _on_operation(self, name: str) -> None:
         self._on_reader()
@@ -204,23 +157,23 @@ class RegionController(QObject):
         from napari_melanoma.slides.regions import set_region_class
 
         selected, region_class = self._require_selection(), self.view.class_list.current
-        self._session.regions.apply(lambda regions: set_region_class(regions, selected, region_class))
+        self.session.regions.apply(lambda regions: set_region_class(regions, selected, region_class))
 
     def _on_remove(self) -> None:
         from napari_melanoma.slides.regions import remove_regions
 
         selected = self._require_selection()
-        self._session.regions.apply(lambda regions: remove_regions(regions, selected))
+        self.session.regions.apply(lambda regions: remove_regions(regions, selected))
 
     def _require_selection(self) -> tuple[str, ...]:
         """Return the ids of the selected regions; if there are none, show a message that explains how to select."""
-        selected = self._session.selected_regions.value
+        selected = self.session.selected_regions.value
         if not selected:
             self._services.status.show_briefly(SELECT_FIRST)
         return selected
 
     def _on_import(self, kind: str) -> None:
-        session = self._session
+        session = self.session
         add = partial(import_region_file, session)
         if kind == "lesions":
             add(session.folder / OUTLINES)
@@ -228,8 +181,11 @@ class RegionController(QObject):
             window, title = self._services.window, "Regions of this slide"
             choose_file(window, "region_import_dialog", title, OUTLINE_FILTERS, add, session.folder)
 
+    def _on_data_set(self) -> None:
+        open_data_set_dialog(self._services, self.session.location.out)
+
     def _on_export(self) -> None:
-        session, window = self._session, self._services.window
+        session, window = self.session, self._services.window
         suggested = Path(f"{session.slide.info.name}-regions.geojson")
         write = partial(export_region_file, session.regions)
         choose_new_file(window, "region_export_dialog", "Export the regions as GeoJSON", "GeoJSON", write, suggested)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.ui.sections.regions.layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
-from napari_melanoma.ui.sections.regions.operations import RegionOperations
+from napari_melanoma.ui.sections.regions.operations import RegionMemory, RegionOperations
 from napari_melanoma.ui.sections.regions.view import SNAP_SETTING
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.regions import select_regions
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.widgets.class_list import REGION_CLASSES, load_classes
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.regions import RegionClass, Regions, ShapesState
     from napari_melanoma.ui.sections.regions.layer import Painting
-    from napari_melanoma.ui.sections.regions.operations import RegionMemory
     from napari_melanoma.ui.session.slide import SlideSession
 
 NOT_IN_VIEW = "The slide is not in view: press Home to show it, then select the brush again."
@@ -46,9 +44,10 @@ class RegionTools(QObject):
     tool_changed = Signal(str)
     added = Signal(str)  # the id of the last new region
 
-    def __init__(self, session: SlideSession, memory: RegionMemory) -> None:
-        super().__init__(session.services.status)  # which is in the dock that its tasks belong to
-        self._session, self._services, self._memory = session, session.services, memory
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session.owner)
+        self._session, self._services = session, session.services
+        self.memory = memory = session.sessions.part(RegionMemory)
         viewer, slide, document = session.services.viewer, session.slide, session.regions
         classes = load_classes(session.services.settings, REGION_CLASSES)
         self.region_class = next((one for one in classes if one.name == memory.class_name), classes[0])
@@ -60,16 +59,17 @@ class RegionTools(QObject):
         self.brush = RegionBrush(viewer, slide, self)
         self.wand = RegionWand(viewer, self)
         self.clicks = OutlineClickTool(viewer, self, "painting")
-        self._connections = SectionConnections(self)
         self._connect()
         self._on_regions(document.value)
 
     def _connect(self) -> None:
         session, status = self._session, self._services.status
-        self._connections.connect(session.regions.changed, self._on_regions)
-        self._connections.connect(session.selected_regions.changed, self.layer.select)
-        self._connections.connect(session.commit_requested, self.layer.flush)
-        self._connections.connect(session.commit_requested, self.brush.flush)
+        session.follow(session.regions.changed, self._on_regions)
+        session.follow(session.selected_regions.changed, self.layer.select)
+        session.follow(session.commit_requested, self.layer.flush)
+        session.follow(session.commit_requested, self.brush.flush)
+        session.follow(session.displayed.changed, self._on_displayed)
+        session.at_end(self.layer.close)
         self.layer.changed.connect(self._on_shapes)
         self.layer.line_drawn.connect(lambda line: session.regions.apply(self.operations.make_split_edit(line)))
         self.layer.selection_changed.connect(partial(select_regions, session.selected_regions))
@@ -81,16 +81,14 @@ class RegionTools(QObject):
         for tool in (self.layer, self.wand, self.clicks):
             tool.left.connect(partial(self.set_tool, "", is_left=True))
 
-    def close(self) -> None:
-        """Keep what was drawn, end the tool, and disconnect all signals."""
-        self.set_tool("")
-        self.layer.close()
-        self._connections.close()
-        self.deleteLater()
+    def _on_displayed(self) -> None:
+        """Keep what was drawn, and end the tool before another slide is displayed."""
+        if self.tool:
+            self.set_tool("")
 
     def set_class(self, region_class: RegionClass) -> None:
         """Draw regions of another class."""
-        self.region_class, self._memory.class_name = region_class, region_class.name
+        self.region_class, self.memory.class_name = region_class, region_class.name
         self.layer.set_class(region_class)
         self.layer.select(self._session.selected_regions.value)
         self.brush.set_class(region_class)

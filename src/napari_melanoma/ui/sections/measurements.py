@@ -1,23 +1,92 @@
-"""The widgets of the Measurements section: the table of measurements, and the list of several lesions."""
+"""The Measurements section of a photograph: a table for the mask, and a list of several lesions."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QPalette
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QTableWidget, QTableWidgetItem
 
+from napari_melanoma.imaging.measurements import MEASUREMENTS
+from napari_melanoma.ui.sections.base import PhotographSection
+from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.sections.measurements.resolve import LesionMeasurementRow, MeasurementRow
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 HEADERS = ("Measurement", "pixels", "mm")
 MAX_LESION_ROWS = 6  # without scrolling
 ROW_PX = 22
+# Measurements for statistics, which are in the tables that are saved
+UNLISTED = ("equivalent_diameter_px", "compactness", "eccentricity", "axis_ratio", "solidity", "fractal_dimension")
+
+
+class MeasurementRow(NamedTuple):
+    """One quantity; ``cells``: its name, the value in pixels or without unit, and in mm (empty if unknown)."""
+
+    cells: tuple[str, str, str]
+    tooltip: str
+
+
+class LesionRow(NamedTuple):
+    """One of several lesions; ``cells``: number, area, diameter and probability (empty if not predicted)."""
+
+    cells: tuple[str, str, str, str]
+    is_in_mask: bool
+
+
+def list_lesions(result: LesionResult, predictions: Sequence[ClassPrediction]) -> list[LesionRow]:
+    """Return a row for each of several lesions; ``predictions``: one for each, or others, which are not shown."""
+    measured, in_mask = result.lesion_measurements, len(result.mask_parts)
+    texts = [""] * len(measured)
+    if len(predictions) == len(measured):
+        texts = [_format_prediction(prediction) for prediction in predictions]
+    return [
+        LesionRow((f"{index + 1}", *_format_size(values), text), index < in_mask)
+        for index, (values, text) in enumerate(zip(measured, texts, strict=True))
+    ]
+
+
+def list_measurements(values: Mapping[str, float]) -> list[MeasurementRow]:
+    """Arrange the measurements that readers use, by name, with one row for each quantity."""
+    physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
+    rows = []
+    for item in MEASUREMENTS:
+        is_one_part = item.name == "parts" and values.get("parts") == 1
+        if item.name in UNLISTED or item.name.startswith("color_std_") or is_one_part:
+            continue
+        if item.name in values and not item.unit.startswith("mm"):
+            in_mm = physical.get(item.label)
+            value = "" if in_mm is None or in_mm.name not in values else format_value(values[in_mm.name], in_mm.unit)
+            cells = item.label, format_value(values[item.name], item.unit), value
+            rows.append(MeasurementRow(cells, f"{item.label}: {item.explanation}"))
+    return rows
+
+
+def format_value(value: float, unit: str) -> str:
+    """Format a value with three or four significant digits and the unit."""
+    if not math.isfinite(value):
+        return "–"
+    number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{number} {unit}".strip()
+
+
+def _format_size(values: Mapping[str, float]) -> tuple[str, str]:
+    unit, area = ("mm", "area_mm2") if "area_mm2" in values else ("px", "area_px")
+    return format_value(values[area], f"{unit}²"), format_value(values[f"max_diameter_{unit}"], unit)
+
+
+def _format_prediction(prediction: ClassPrediction) -> str:
+    """Return the probability of the positive class with its 95 % interval."""
+    interval = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
+    return f"{prediction.probability:.2f}{interval}"
 
 
 class MeasurementModel(QAbstractTableModel):
@@ -105,8 +174,6 @@ class MeasurementTable(QTableView):
 class LesionList(QTableWidget):
     """Lists several lesions, the largest first and those outside the mask last, in gray; hidden for a single lesion."""
 
-    chosen = Signal(int)  # index of the lesion
-
     def __init__(self) -> None:
         super().__init__(0, 4)
         named(self, "lesions", "Lesions", "Several lesions: a click brings one into view")
@@ -119,10 +186,9 @@ class LesionList(QTableWidget):
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
-        self.cellClicked.connect(lambda row, _: self.chosen.emit(row))
         self.hide()
 
-    def show_rows(self, rows: Sequence[LesionMeasurementRow], positive: str) -> None:
+    def show_rows(self, rows: Sequence[LesionRow], positive: str) -> None:
         """Show the lesions; ``positive``: the class whose probability is listed."""
         self.setVisible(bool(rows))
         self.setHorizontalHeaderLabels(["", "area", "diameter", positive])
@@ -137,3 +203,31 @@ class LesionList(QTableWidget):
                 self.setItem(index, column, item)
         rows_px = ROW_PX * min(len(rows), MAX_LESION_ROWS)
         self.setFixedHeight(self.horizontalHeader().sizeHint().height() + rows_px + 4)
+
+
+class MeasurementsSection(PhotographSection):
+    """Shows the measurements of the mask, and a list of several lesions, in which a click shows one."""
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__(session)
+        self._lesions, self._table = LesionList(), MeasurementTable()
+        self.column.setSpacing(5)
+        self.add(self._lesions, self._table)
+        self._lesions.cellClicked.connect(self._on_lesion)
+        for signal in (session.shown, session.events.request, session.events.prediction):
+            self.follow(signal, self._update)
+        self._update()
+
+    def _update(self) -> None:
+        lesion, outcome = self.session.lesion, self.session.current_prediction
+        predictions = () if outcome is None else outcome.lesions
+        self._table.show_rows([] if lesion is None else list_measurements(lesion.result.measurements))
+        rows = [] if lesion is None else list_lesions(lesion.result, predictions)
+        is_predicted = bool(rows) and bool(rows[0].cells[3])
+        self._lesions.show_rows(rows, predictions[0].positive if is_predicted else "")
+
+    def _on_lesion(self, index: int, _: int) -> None:
+        """Bring a lesion into view."""
+        session = self.session
+        if session.lesion is not None:
+            layers.show_box(session.viewer, session.image, session.lesion.result.lesion_boxes[index])

@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.imaging.measurements import measure_lesion
-from napari_melanoma.ui.sections.measurements.resolve import (
-    MeasurementsView,
-    format_value,
-    measurement_rows,
-    resolve_measurements,
-)
+from napari_melanoma.ui.sections.measurements import format_value, list_lesions, list_measurements
 
 IN_PIXELS = {"area_px": 1600.0, "max_diameter_px": 51.25}
 IN_MM = {"area_mm2": 14.2, "max_diameter_mm": 5.123}
@@ -34,23 +29,20 @@ class Case(NamedTuple):
     predictions: tuple[Any, ...]
     lesions: tuple[tuple[str, ...], ...]
     in_mask: tuple[bool, ...]
-    positive: str
 
 
 TWO = result(IN_PIXELS | IN_MM, IN_PIXELS)
 PIXELS = ("2", "1,600 px²", "51.2 px")
 CASES = [
-    Case("not analyzed", None, (), (), (), ""),
-    Case("no lesion", result(), (), (), (), ""),
-    Case("one lesion has no list", result(IN_PIXELS), (), (), (), ""),
-    Case("not predicted yet", TWO, (), (("1", "14.2 mm²", "5.12 mm", ""), (*PIXELS, "")), (True, False), ""),
+    Case("no lesion", result(), (), (), ()),
+    Case("one lesion has no list", result(IN_PIXELS), (), (), ()),
+    Case("not predicted yet", TWO, (), (("1", "14.2 mm²", "5.12 mm", ""), (*PIXELS, "")), (True, False)),
     Case(
         "a prediction for each",
         TWO,
         (MELANOMA, WITHOUT_INTERVAL),
         (("1", "14.2 mm²", "5.12 mm", "0.31 (0.20–0.44)"), (*PIXELS, "0.04")),
         (True, False),
-        "melanoma",
     ),
     Case(
         "predictions of another number of lesions",
@@ -58,39 +50,36 @@ CASES = [
         (MELANOMA,),
         (("1", *PIXELS[1:], ""), (*PIXELS, "")),
         (True, True),
-        "",
     ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_list_of_lesions(case: Case) -> None:
-    view = resolve_measurements(case.result, case.predictions)
-    assert tuple(row.cells for row in view.lesions) == case.lesions
-    assert tuple(row.is_in_mask for row in view.lesions) == case.in_mask
-    assert view.positive == case.positive
+    rows = list_lesions(case.result, case.predictions)
+    assert tuple(row.cells for row in rows) == case.lesions
+    assert tuple(row.is_in_mask for row in rows) == case.in_mask
 
 
 def test_measurements_for_statistics_are_not_listed() -> None:
     mask = np.zeros((80, 80), bool)
     mask[20:60, 30:70] = True
     values = measure_lesion(mask, np.full((80, 80, 3), 120, np.uint8), None)
-    names = [row.cells[0] for row in measurement_rows(values)]
+    names = [row.cells[0] for row in list_measurements(values)]
     assert names == [
         *("Area", "Perimeter", "Maximum diameter", "Minimum diameter", "Asymmetry, long axis"),
         *("Asymmetry, short axis", "Border irregularity", "Colors", "Contrast to the skin"),
     ]
     mask[5:10, 5:10] = True
-    assert "Parts" in [row.cells[0] for row in measurement_rows(measure_lesion(mask, None, None))], "more than one"
+    assert "Parts" in [row.cells[0] for row in list_measurements(measure_lesion(mask, None, None))], "more than one"
 
 
 def test_a_row_for_each_quantity() -> None:
-    rows = {row.cells[0]: row.cells[1:] for row in measurement_rows(IN_PIXELS | IN_MM)}
+    rows = {row.cells[0]: row.cells[1:] for row in list_measurements(IN_PIXELS | IN_MM)}
     assert rows["Area"] == ("1,600 px²", "14.2 mm²")
-    without_scale = measurement_rows(IN_PIXELS)
+    without_scale = list_measurements(IN_PIXELS)
     assert [row.cells[2] for row in without_scale] == ["", ""]
     assert all(row.tooltip.startswith(f"{row.cells[0]}: ") for row in without_scale)
-    assert resolve_measurements(None, ()) == MeasurementsView()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,256 @@
+"""The Corrections section of a photograph: store it with its mask and diagnosis for training, or reject it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QInputDialog,
+    QLabel,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+
+from napari_melanoma.core.formatting import format_time_ago
+from napari_melanoma.ui.sections.base import PhotographSection
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
+
+if TYPE_CHECKING:
+    from napari_melanoma.data.dataset import Review
+    from napari_melanoma.lesion.analysis import LesionResult
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import ReviewState
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+
+ADD_KEY = format_key("lesion.correct")
+ADD_TIP = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {{}}"
+REJECT_TIP = "Store the photograph as rejected. It is not used for training."
+UNDO_TIP = "Undo the last change of the corrections"
+NOT_ANALYZED_TIP = "Analyze a photograph first"
+STATE_TIPS: dict[Review | None, str] = {
+    None: "",
+    "accepted": "The predicted mask is unchanged: accepted.",
+    "corrected": "The mask was changed: corrected. The predicted mask is stored with it.",
+}
+REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
+INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
+
+
+class CorrectionsSection(PhotographSection):
+    """The diagnosis, the review state, and buttons to store, reject and undo."""
+
+    tools = ("correct",)
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__(session)
+        self._corrections = corrections = session.services.corrections
+        self._settings = corrections.settings
+        self._diagnosis_combo = self._create_diagnosis_combo()
+        self._state_label = named(QLabel(), "review_state", "Review state")
+        self._add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
+        self._reject_button = tool_button("reject", "Reject", REJECT_TIP, "reject")
+        self._undo_button = tool_button("undo_correction", UNDO_TIP, UNDO_TIP, "undo")
+        self._stored_label = named(WrappedLabel(), "storage_state", "How the photograph is stored")
+        self._stored_label.setToolTip("")
+        self._stored_label.setProperty("quiet", True)
+        self.add(
+            row(QLabel("diagnosis"), self._diagnosis_combo, self._state_label, stretch=1),
+            row(self._add_button, self._reject_button, self._undo_button, self._create_menu_button(), stretch=0),
+            self._stored_label,
+        )
+        timer = QTimer(self)
+        timer.setInterval(REFRESH_MS)
+        timer.timeout.connect(self._update_age)
+        timer.start()
+        self._add_button.clicked.connect(self._on_add)
+        self._reject_button.clicked.connect(lambda: corrections.reject(session))
+        self._undo_button.clicked.connect(lambda: corrections.store.undo())
+        services, events = session.services, session.events
+        for signal in (corrections.store.changed, session.shown, events.review, services.hidden.changed):
+            self.follow(signal, self._update)
+        self._update()
+
+    def toggle_tool(self, name: str) -> None:
+        """Store the photograph by its keyboard shortcut."""
+        self._add_button.click()
+
+    def _on_add(self) -> None:
+        """Store the photograph with its mask, after a question if it has lesions outside the mask."""
+        lesion, review = self.session.masked_lesion, self.session.review
+        if lesion is None:
+            return
+        is_confirmed = review.confirmed_digest == lesion.mask_digest
+        if lesion.result.other_masks and not is_confirmed:
+            callback = partial(self._corrections.confirm, self.session, lesion.mask_digest)
+            confirm_other_lesions(self, lesion.result, callback)
+        else:
+            self._corrections.add(self.session, with_others=review.with_others and is_confirmed)
+
+    def _update(self) -> None:
+        session, store = self.session, self._corrections.store
+        lesion, review, hidden = session.masked_lesion, session.review, session.services.hidden.value
+        stored_row = self._corrections.find_row(session)
+        self._folder_action.setText(f"Corrections folder ({store.index.total}) ...")
+        self._folder_action.setToolTip(str(store.folder))
+        self._undo_button.setEnabled(store.folder.is_dir())
+        state = find_review(lesion)
+        text = describe_state(lesion, review, stored_row)
+        self._state_label.setText(text)
+        self._state_label.setVisible(bool(text))
+        self._state_label.setToolTip(STATE_TIPS[state])
+        tip = ADD_TIP.format(STATE_TIPS[state])
+        enable(self._add_button, tip, hidden or (NOT_ANALYZED_TIP if state is None else ""))
+        enable(self._reject_button, REJECT_TIP, hidden)
+        self._update_diagnoses(find_diagnosis(review, stored_row))
+        self._update_age()
+
+    def _update_diagnoses(self, diagnosis: str) -> None:
+        """List diagnoses: those in the corrections, and common ones; show that of the photograph."""
+        box = self._diagnosis_combo
+        words = list(dict.fromkeys(["", *self._corrections.store.index.diagnoses, *DIAGNOSES]))
+        box.blockSignals(True)
+        if words != [box.itemText(index) for index in range(box.count())]:
+            current = box.currentText()
+            box.clear()
+            box.addItems(words)
+            box.setEditText(current)
+        if diagnosis != box.currentText().strip():
+            box.setEditText(diagnosis)
+        box.blockSignals(False)
+
+    def _update_age(self) -> None:
+        stored_row = self._corrections.find_row(self.session)
+        self._stored_label.setVisible(stored_row is not None)
+        if stored_row is not None:
+            self._stored_label.setText(describe_correction(stored_row, time.time()))
+
+    def _on_diagnosis(self, diagnosis: str) -> None:
+        self._corrections.set_diagnosis(self.session, diagnosis)
+
+    def _create_diagnosis_combo(self) -> QComboBox:
+        box = named(NoWheelComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
+        box.setEditable(True)
+        box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        box.setMinimumContentsLength(8)
+        box.lineEdit().setPlaceholderText("unknown")
+        box.lineEdit().setAcceptDrops(False)  # otherwise the path of a dropped photograph would be inserted
+        box.editTextChanged.connect(self._on_diagnosis)
+        box.textActivated.connect(
+            self._on_diagnosis
+        )  # also without a change of the text: the empty word clears a stored diagnosis
+        return box
+
+    def _create_menu_button(self) -> QToolButton:
+        button = tool_button("corrections_menu", "Corrections settings", "Reviewer and corrections folder")
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(button)
+        menu.setToolTipsVisible(True)
+        self._reviewer_action = menu.addAction("")
+        self._reviewer_action.setObjectName("reviewer")
+        self._folder_action = menu.addAction("Corrections folder ...")
+        self._folder_action.setObjectName("corrections_folder")
+        self._reviewer_action.triggered.connect(self._edit_reviewer)
+        self._folder_action.triggered.connect(self._choose_folder)
+        menu.aboutToShow.connect(self._update_reviewer)
+        button.setMenu(menu)
+        self.session.services.icons.add(button, "chevron_down")
+        self._update_reviewer()
+        return button
+
+    def _update_reviewer(self) -> None:
+        self._reviewer_action.setText(f"Reviewer: {self._settings.reviewer or 'not set'} ...")
+
+    def _edit_reviewer(self) -> None:
+        dialog = named(QInputDialog(self.window()), "reviewer_dialog", "Reviewer")
+        dialog.setWindowTitle("Corrections")
+        dialog.setLabelText("Name or initials stored with your corrections:")
+        dialog.setTextValue(self._settings.reviewer)
+        dialog.textValueSelected.connect(self._on_reviewer)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_reviewer(self, name: str) -> None:
+        self._settings.reviewer = name
+        self._update_reviewer()
+
+    def _choose_folder(self) -> None:
+        folder = self._settings.corrections
+        choose_folder(self, "corrections_dialog", "Corrections folder", folder, self._corrections.set_folder)
+
+
+def find_review(lesion: AnalyzedLesion | None) -> Review | None:
+    """Return what storing a lesion would state; None without a mask."""
+    return None if lesion is None else "corrected" if lesion.is_user_edited else "accepted"
+
+
+def find_diagnosis(review: ReviewState, stored_row: Mapping[str, str] | None) -> str:
+    """Return the diagnosis that the user has entered, or the stored one."""
+    stored = "" if stored_row is None else stored_row.get("diagnosis", "")
+    return stored if review.diagnosis is None else review.diagnosis
+
+
+def describe_state(lesion: AnalyzedLesion | None, review: ReviewState, stored_row: Mapping[str, str] | None) -> str:
+    """Describe whether the current mask is stored, is being stored, or is not stored."""
+    state = find_review(lesion)
+    if lesion is None or state is None:
+        return ""
+    if review.storing_digest:
+        return "storing ..."
+    is_current = not lesion.is_user_edited or review.stored_digest == lesion.mask_digest
+    is_stored = stored_row is not None and stored_row.get("review") == state and is_current
+    return state if is_stored else "not stored"
+
+
+def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
+    """Ask whether to include the other lesions before storing a photograph.
+
+    Stored as background, they would harm training. ``callback``: called with whether to include them, unless the user
+    cancels.
+    """
+    others = len(result.other_masks)
+    pronoun, noun = ("it", "lesion") if others == 1 else ("them", "lesions")
+    details = (
+        f"{others} other {noun} found (thin outlines) would be stored as background, so that models trained on "
+        f"this photograph tend to miss {pronoun}. Include {pronoun} if the outlines are correct, or correct the mask "
+        "first."
+    )
+    box = create_question(parent, "other_lesions", "The mask does not contain all lesions", details)
+    box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE_OTHERS)
+    box.addButton("Not lesions", QMessageBox.ButtonRole.DestructiveRole).setObjectName(NO_LESIONS)
+    box.setDefaultButton(box.addButton("Do not store", QMessageBox.ButtonRole.RejectRole))
+
+    def on_clicked(button: QAbstractButton) -> None:
+        if button.objectName() in (INCLUDE_OTHERS, NO_LESIONS):
+            callback(button.objectName() == INCLUDE_OTHERS)
+
+    box.buttonClicked.connect(on_clicked)
+    box.finished.connect(box.deleteLater)
+    box.open()
+
+
+def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
+    """Describe how a photograph is stored, such as ``in corrections: corrected by Ana, 2 minutes ago``.
+
+    ``now``: Unix time in seconds.
+    """
+    reviewer = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
+    text = f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
+    try:
+        then = datetime.fromisoformat(correction_row.get("reviewed_at", "")).timestamp()
+    except ValueError:  # missing or edited manually
+        return text
+    return f"{text}, {format_time_ago(max(0.0, now - then))}"

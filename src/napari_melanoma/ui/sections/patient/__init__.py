@@ -1,1 +1,0 @@
-"""The patient data of a photograph that its classifier uses."""

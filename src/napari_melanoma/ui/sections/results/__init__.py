@@ -1,1 +1,0 @@
-"""The results of an analysis of a slide: its prediction and its heatmap."""

@@ -1,1 +1,0 @@
-"""The Tissue section of a slide: detection of tissue, and its manual correction in a layer."""

@@ -1,0 +1,99 @@
+"""What the sessions of slides, photographs and lesions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Self, TypeVar
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject
+
+from napari_melanoma.ui.session.document import Shared
+
+Part = TypeVar("Part")
+
+
+class CommitSignal:
+    """Asks sections to apply what is being typed or drawn, also after an error of one of them."""
+
+    def __init__(self, on_error: Callable[[Exception], object]) -> None:
+        self._functions: list[Callable[[], object]] = []
+        self._on_error = on_error
+
+    def connect(self, function: Callable[[], object]) -> None:
+        """Call a function each time, until it is disconnected."""
+        self._functions.append(function)
+
+    def disconnect(self, function: Callable[[], object]) -> None:
+        """Do not call a function any more."""
+        self._functions.remove(function)
+
+    def emit(self) -> None:
+        """Call all functions."""
+        for function in tuple(self._functions):
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
+                self._on_error(error)
+
+
+class PartOwner:
+    """Has one object of each class that follows it, such as the layer of a section; made when first requested."""
+
+    def __init__(self) -> None:
+        self._parts: dict[object, Any] = {}
+
+    def part(self, kind: Callable[[Self], Part]) -> Part:
+        """Return the object of a class."""
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        part: Part = self._parts[kind]
+        return part
+
+
+class ImageSession(PartOwner):
+    """An open image; its parts call ``follow`` instead of connecting signals.
+
+    ``displayed``: whether its dock displays it. ``commit_requested``: connect a function that applies what is being
+    typed or drawn now, because it is saved next, or another image is displayed. ``owner``: of the timers and jobs of
+    the parts, with which they are deleted.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], object], parent: QObject | None = None) -> None:
+        super().__init__()
+        self._parent = parent
+        self.displayed: Shared[bool] = Shared(False)
+        self.commit_requested = CommitSignal(on_error)
+        self._ends: list[Callable[[], object]] = []
+        self.owner = self._create_owner()
+
+    def follow(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+        """Call a slot until the image is closed."""
+        signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
+        signal.connect(slot)
+        self.at_end(partial(signal.disconnect, slot))
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when the parts are removed."""
+        self._ends.append(function)
+
+    def end_parts(self) -> None:
+        """Remove all parts: the image was closed, or has another scale."""
+        self._end()
+        self._parts.clear()
+        if isalive(self.owner):
+            self.owner.deleteLater()
+            self.owner = self._create_owner()
+
+    def _create_owner(self) -> QObject:
+        owner = QObject(self._parent)
+        owner.destroyed.connect(self._end)  # the dock was closed: napari would keep the connections
+        return owner
+
+    def _end(self) -> None:
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with suppress(RuntimeError, TypeError):  # the sender of a signal of Qt was deleted with the dock
+                end()

@@ -1,0 +1,220 @@
+"""The Tissue section: detect, correct, detect again; each slide has its own, also while another one is displayed."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import numpy as np
+import pytest
+from fake_slides import draw_fluorescence, draw_slide
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
+from slide_fixtures import UNSEEN
+
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.slides import tissue
+from napari_melanoma.slides.tissue import read_overview
+from napari_melanoma.ui.sections.tissue import KEPT, NOT_BRIGHTFIELD
+from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE
+from napari_melanoma.ui.widgets import dialogs
+
+user, launched, slide_path, person, _ = map(pytest.fixture, UNSEEN)
+LAYER = "section tissue"
+
+
+def presses(person, name):
+    """Click a button regardless of the scroll position."""
+    button = person.finds(QAbstractButton, name)
+    assert button.isEnabled()
+    button.click()
+
+
+def finds_tissue(person, name="tissue_find"):
+    presses(person, name)
+    person.until(lambda: LAYER in person.viewer.layers)
+    person.waits()
+
+
+def chooses_method(person, name):
+    combo = person.dock.sections.hosted.sections["Tissue"].widget.findChild(QComboBox, "tissue_method")
+    combo.setCurrentText(name)
+    combo.textActivated.emit(name)
+
+
+def corrects(person):
+    """Paint what is not tissue, and erase what is; return the corrected labels."""
+    layer = person.viewer.layers[LAYER]
+    layer.data = 1 - np.array(layer.data)
+    return np.array(layer.data)
+
+
+def ends(person, launched):
+    launched.last.finishes()
+    person.until(person.dock.analyze_button.isEnabled)
+    person.waits()
+
+
+@pytest.fixture
+def opened(person, slide_path):
+    person.opens_slides(slide_path)
+    person.opens_section("Tissue")
+    return person
+
+
+@pytest.fixture
+def slow_overview(monkeypatch):
+    """Detection that waits; returns whether it has begun, and lets it go on."""
+    begun, goes_on = Event(), Event()
+
+    def read_slowly(slide):
+        begun.set()
+        assert goes_on.wait(30)
+        return read_overview(slide)
+
+    monkeypatch.setattr(tissue, "read_overview", read_slowly)
+    yield begun, goes_on
+    goes_on.set()
+
+
+@pytest.mark.path
+def test_corrected_tissue_is_saved_analyzed_and_restored_until_it_is_detected_again(
+    opened, launched, slide_path, monkeypatch
+):
+    person, dock, questions = opened, opened.dock, []
+    launched.fingerprint = dock.slide.info.fingerprint
+    finds_tissue(person)
+    assert dock.status.text == "Tissue detected."
+    assert "Paint or erase" in person.label_text("tissue_summary")
+    assert person.session.corrected_tissue is None
+    detected = np.array(person.viewer.layers[LAYER].data)
+    drawn = corrects(person)
+    person.waits()
+    file = person.session.folder / CORRECTED_FILE
+    np.testing.assert_array_equal(read_mask(file), drawn != 0)  # also if napari is killed now
+
+    person.viewer.layers.clear()
+    person.until(lambda: dock.slide is None)
+    person.opens_slides(slide_path)
+    assert LAYER not in person.viewer.layers
+    assert "corrected by you" in person.label_text("tissue_summary")
+    person.analyses()
+    np.testing.assert_array_equal(read_mask(launched.options[-1].tissue_mask), drawn != 0)
+    ends(person, launched)
+    finds_tissue(person)
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, drawn)
+
+    def answers(box):
+        questions.append(box.text())
+        box.deleteLater()
+        return box.findChild(QWidget, "replace") if len(questions) > 1 else None
+
+    monkeypatch.setattr(dialogs, "exec_question", answers)
+    for mask in (drawn, detected):
+        chooses_method(person, "auto")
+        person.waits()
+        np.testing.assert_array_equal(person.viewer.layers[LAYER].data, mask)
+    assert questions == ["Detect the tissue again?"] * 2
+    assert not file.exists()
+    np.testing.assert_array_equal(read_mask(file.with_name(BACKUP_FILE)), drawn != 0)
+    presses(person, "primary")
+    person.until(lambda: len(launched.options) == 2)
+    ends(person, launched)
+    assert launched.options[-1].tissue_mask is None
+
+
+def test_undone_corrections_are_not_restored(opened, slide_path):
+    person = opened
+    finds_tissue(person)
+    detected = np.array(person.viewer.layers[LAYER].data)
+    corrects(person)
+    person.waits()
+    person.viewer.layers[LAYER].data = detected
+    person.waits()
+    assert person.session.corrected_tissue is None
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert "Detect it now" in person.label_text("tissue_summary")
+
+
+def test_a_canceled_detection_changes_nothing_and_corrections_since_its_start_are_kept(opened, slow_overview):
+    person, (begun, goes_on) = opened, slow_overview
+    goes_on.set()
+    chooses_method(person, "otsu")
+    finds_tissue(person)
+    assert person.session.tissue.value.method == "otsu"
+    shown = np.array(person.viewer.layers[LAYER].data)
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, "entropy")
+    person.until(begun.is_set)
+    assert person.dock.status.text == "Detecting tissue ..."
+    presses(person, "cancel")
+    goes_on.set()
+    person.waits()
+    assert person.dock.status.text == "Canceled."
+    assert not person.dock.status.cancel_button.isEnabled()
+    assert person.session.tissue.value.method == "otsu"
+    assert person.finds(QComboBox, "tissue_method").currentText() == "otsu"
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data, shown)
+
+    begun.clear()
+    goes_on.clear()
+    presses(person, "tissue_anew")
+    person.until(begun.is_set)
+    drawn = corrects(person)
+    goes_on.set()
+    person.waits()
+    assert person.dock.status.text == KEPT
+    np.testing.assert_array_equal(person.session.corrected_tissue, drawn != 0)
+
+
+def test_a_detection_ends_in_its_own_section_and_with_its_slide(opened, tmp_path, slow_overview):
+    person, dock, (begun, goes_on) = opened, opened.dock, slow_overview
+    session = person.session
+    person.opens_slides(draw_slide(tmp_path / "other.tif"))
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is session)
+    presses(person, "tissue_find")
+    person.until(begun.is_set)
+    person.clicks("next_slide")
+    person.until(lambda: person.session not in (None, session))
+    assert dock.status.cancel_button.isEnabled()
+    active = person.viewer.layers.selection.active
+    goes_on.set()
+    person.until(lambda: not dock.status.is_busy)
+    person.waits()
+    assert not person.viewer.layers[LAYER].visible
+    assert person.viewer.layers.selection.active == active
+    assert "Detect it now" in dock.sections.hosted.sections["Tissue"].widget._text.text()
+    person.clicks("previous_slide")
+    person.until(lambda: person.session is session)
+    person.waits()
+    assert person.viewer.layers[LAYER].visible
+    np.testing.assert_array_equal(person.viewer.layers[LAYER].data != 0, session.tissue.value.mask)
+
+    begun.clear()
+    goes_on.clear()
+    chooses_method(person, "entropy")
+    person.until(begun.is_set)
+    person.viewer.layers.clear()
+    person.until(lambda: dock.slide is None)
+    goes_on.set()
+    person.waits()
+    assert LAYER not in person.viewer.layers
+    assert not dock.status.is_busy
+
+
+def test_unreadable_correction_is_reported(person, slide_path):
+    dock = person.dock
+    person.opens_slides(slide_path)
+    dock.result_location.folder.mkdir(parents=True, exist_ok=True)
+    (dock.result_location.folder / CORRECTED_FILE).write_bytes(b"no picture")
+    person.viewer.layers.clear()
+    person.opens_slides(slide_path)
+    assert CORRECTED_FILE in dock.status.text
+    assert person.session.corrected_tissue is None
+
+
+def test_no_tissue_is_detected_on_a_fluorescence_slide(person, tmp_path):
+    person.opens_slides(draw_fluorescence(tmp_path / "fluorescence.ome.tif"))
+    assert not person.opens_section("Tissue").isEnabled()
+    assert person.label_text("tissue_summary") == NOT_BRIGHTFIELD
