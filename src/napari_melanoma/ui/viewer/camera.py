@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.widgets.style import follow
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QMainWindow, QWidget
+    from qtpy.QtGui import QShowEvent
+    from qtpy.QtWidgets import QMainWindow
 
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
@@ -130,32 +131,34 @@ def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
     pan_view(viewer, rows, columns)
 
 
-class CameraTimer(QTimer):
-    """Calls a function of a widget at most every ``CAMERA_MS`` while the camera moves, and when the widget is shown.
+class CameraWidget(QWidget):
+    """A widget that is updated at most every ``CAMERA_MS`` while the camera moves, and when it is shown.
 
-    A hidden widget, such as that of another image, does not follow the camera.
+    A hidden one, such as that of another image, does not follow the camera.
     """
 
-    def __init__(self, viewer: Viewer, widget: QWidget, slot: Callable[[], object]) -> None:
-        super().__init__(widget)
-        self._widget = widget
-        self.setSingleShot(True)
-        self.setInterval(CAMERA_MS)
-        self.timeout.connect(slot)
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._camera_timer = QTimer(self)
+        self._camera_timer.setSingleShot(True)
+        self._camera_timer.setInterval(CAMERA_MS)
+        self._camera_timer.timeout.connect(self.update_view)
         events = get_camera(viewer).events
         for emitter in (events.center, events.zoom):
-            follow(widget, emitter, self._on_camera)
-        widget.installEventFilter(self)
+            follow(self, emitter, self._on_camera)
+
+    def update_view(self) -> None:
+        """Show what depends on the camera."""
+        raise NotImplementedError
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Follow what the camera has done while the widget was hidden."""
+        super().showEvent(event)
+        self._camera_timer.start()
 
     def _on_camera(self, event: object = None) -> None:
-        if not self.isActive() and self._widget.isVisibleTo(self._widget.window()):
-            self.start()
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Follow what the camera has done while the widget was hidden."""
-        if event.type() == QEvent.Type.Show:
-            self.start()
-        return False
+        if not self._camera_timer.isActive() and self.isVisibleTo(self.window()):
+            self._camera_timer.start()
 
 
 def find_main_window(widget: QWidget | None) -> QMainWindow | None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel
 
 from napari_melanoma.ui.sections.measure.points import (
     COUNT_CLASSES,
@@ -18,7 +18,7 @@ from napari_melanoma.ui.sections.measure.points import (
     list_areas,
 )
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.viewer.camera import CameraTimer
+from napari_melanoma.ui.viewer.camera import CameraWidget
 from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -41,11 +41,11 @@ COUNTING_STOPPED = "Counting has stopped, because another tool or layer was sele
 NOTHING_MEASURED = "Nothing has been measured or counted yet."
 
 
-class CountPanel(QWidget):
+class CountPanel(CameraWidget):
     """Count the points of a session by class, and export them with the measurements."""
 
     def __init__(self, session: SlideSession, layer: CountLayer) -> None:
-        super().__init__()
+        super().__init__(session.services.viewer)
         services = session.services
         self._session, self._services, self._layer = session, services, layer
         self._document, self._counter = session.document(COUNT_DOCUMENT), PointCounter(session)
@@ -97,7 +97,6 @@ class CountPanel(QWidget):
         connect(session.regions.changed, self._result_timer.start)
         connect(session.selected_regions.changed, self._result_timer.start)
         connect(services.class_key_pressed, self._on_class_key)
-        CameraTimer(services.viewer, self, self._on_camera)
 
     def _on_changed(self) -> None:
         self.class_list.add_named_classes(point.class_name for point in self._document.value)
@@ -144,7 +143,8 @@ class CountPanel(QWidget):
         self._layer.show()
         self._layer.set_class(self.class_list.current)
 
-    def _on_camera(self) -> None:
+    def update_view(self) -> None:
+        """Count the points in the view again."""
         if self.area == VIEW and self._document.value:
             self._result_timer.start()
 

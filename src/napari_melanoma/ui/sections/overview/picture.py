@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QTransform
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy
 
-from napari_melanoma.ui.viewer.camera import CameraTimer, get_extent, get_visible_region
+from napari_melanoma.ui.viewer.camera import CameraWidget, get_extent, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.style import follow, named
 
@@ -28,11 +28,11 @@ ARROWS = {  # directions (rows, columns)
 }
 
 
-class Overview(QWidget):
+class Overview(CameraWidget):
     """Thumbnail of a slide with a frame around the view; click or drag to move the view."""
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__()
+        super().__init__(session.services.viewer)
         tip = "The whole slide; the frame marks the view. Click or drag to move it"
         named(self, "overview", "Overview of the slide", tip)
         self._session, self._slide = session, session.slide
@@ -43,7 +43,6 @@ class Overview(QWidget):
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
-        CameraTimer(self._viewer, self, self.update_view)
         follow(self, session.rotated, self._on_rotated)
         for shown in (session.thumbnail, session.visited):
             follow(self, shown.changed, self._on_picture)

@@ -38,7 +38,7 @@ from napari_melanoma.ui.session.navigation import (
     show_bookmark,
 )
 from napari_melanoma.ui.viewer.camera import (
-    CameraTimer,
+    CameraWidget,
     find_canvas,
     format_position,
     get_scale_bar,
@@ -60,11 +60,11 @@ QUARTER_TURN = 90.0  # degrees
 SCALE_BAR_SETTING = "slide/scale_bar"
 
 
-class NavigationPanel(QWidget):
+class NavigationPanel(CameraWidget):
     """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__()
+        super().__init__(session.services.viewer)
         self._session, self._services, self._slide = session, session.services, session.slide
         self._bookmarks: tuple[Bookmark, ...] = ()  # that the list shows
         texts, has_scale = resolve_position(self._slide.info), self._slide.info.pixel_size is not None
@@ -95,7 +95,6 @@ class NavigationPanel(QWidget):
         self.list.itemActivated.connect(self._on_chosen)
         self.list.itemChanged.connect(self._on_renamed)
         self.list.installEventFilter(self)
-        CameraTimer(self._services.viewer, self, self._show_position)
         follow(self, session.notes.changed, self._on_notes)
         self._on_notes(session.notes.value)
         self.list.setCurrentRow(-1)
@@ -109,14 +108,14 @@ class NavigationPanel(QWidget):
             self._edit((*self._bookmarks[:index], *self._bookmarks[index + 1 :]))
         return True
 
-    def _show_position(self) -> None:
+    def update_view(self) -> None:
         """Show the position of the view, unless the slide is hidden."""
         if self._slide.is_shown:
             center = get_visible_region(self._services.viewer, self._slide).center
             self._position_label.setText(format_position(self._slide, center))
 
     def _on_notes(self, notes: SlideNotes) -> None:
-        self._show_position()  # which may be rotated
+        self.update_view()  # which may be rotated
         if notes.bookmarks == self._bookmarks:
             return
         was_added, self._bookmarks = notes.bookmarks[:-1] == self._bookmarks, notes.bookmarks
@@ -208,11 +207,11 @@ class ViewButtons(QWidget):
             button.setEnabled(self._history.trail.can_step(direction))
 
 
-class MagnificationButtons(QWidget):
+class MagnificationButtons(CameraWidget):
     """Buttons for magnifications, and the magnification of the view."""
 
     def __init__(self, session: SlideSession, steps: Sequence[int] = STEPS) -> None:
-        super().__init__()
+        super().__init__(session.services.viewer)
         named(self, "magnification", "Magnification")
         self._services, self._slide = session.services, session.slide
         self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
@@ -229,14 +228,14 @@ class MagnificationButtons(QWidget):
             layout.addWidget(button)
         layout.addStretch(1)
         layout.addWidget(self._value_label)
-        CameraTimer(self._services.viewer, self, self._show_magnification)
-        self._show_magnification()
+        self.update_view()
 
     def _on_clicked(self, step: int, checked: bool = False) -> None:
         magnify(self._services, self._slide, step)
-        self._show_magnification()
+        self.update_view()
 
-    def _show_magnification(self) -> None:
+    def update_view(self) -> None:
+        """Show the magnification of the view."""
         native, magnification = get_native_magnification(self._slide), get_magnification(self._services, self._slide)
         texts = resolve_magnification(native, magnification, tuple(self._buttons))
         self._value_label.setText(texts.value)
