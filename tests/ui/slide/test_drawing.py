@@ -215,14 +215,15 @@ def test_clicks_refine_a_lesion_in_single_steps_and_drawing_stops_with_its_layer
 def test_the_order_of_the_tables_stays_with_its_slide(analysed, tmp_path):
     person, session = analysed, analysed.session
     person.opens_section("Regions")
-    tables = [person.finds(QTableView, name) for name in ("lesion_table", "region_list")]
-    for table in tables:
+    tables = {name: person.finds(QTableView, name) for name in ("lesion_table", "region_list")}
+    for table in tables.values():
         table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.waits()
     person.clicks("previous_slide")
     person.until(lambda: person.session is session)
-    for table in tables:
-        assert table.isVisibleTo(person.dock)
+    person.waits()
+    for name, table in tables.items():
+        assert person.finds(QTableView, name) is table
         header = table.horizontalHeader()
         assert (header.sortIndicatorSection(), header.sortIndicatorOrder()) == (3, Qt.SortOrder.DescendingOrder)

@@ -661,11 +661,12 @@ def test_tabs_that_appear_later_are_below_the_others(reader):
     def list_tops():
         return {label: button.y() for label, button in tabs.buttons.items() if not button.isHidden()}
 
-    dock.choice.choose("Tissue", is_shown=False)
+    dock.choice.button.setChecked(False)
     reader.qtbot.wait(50)
     before = list_tops()
     assert "Tissue" not in before
-    dock.choice.choose("Tissue", is_shown=True)
+    dock.choice.find_content = lambda: ["Tissue"]
+    dock.choice.update()
     reader.qtbot.wait(50)
     after = list_tops()
     assert after.pop("Tissue") > max(before.values())
