@@ -43,7 +43,8 @@ from napari_melanoma.training.augmentation_config import AUGMENTATIONS, Augmenta
 from napari_melanoma.training.losses import LOSSES, make_class_loss, make_loss
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import SCHEDULES, ScheduleSteps
-from napari_melanoma.ui.sections import LESION_SECTIONS, SECTIONS, LesionSection, PhotographSection, Section
+from napari_melanoma.ui.sections import LESION_SECTIONS, SECTIONS, LesionSection, Section
+from napari_melanoma.ui.sections.base import ImageSection
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples/plugin"
@@ -333,19 +334,13 @@ def test_the_section_of_reports_and_one_that_fails(
 
 
 def test_contract_of_sections(installed_plugin: Path) -> None:
-    for title, section in SECTIONS.members.items():
-        assert title[0].isupper()
-        made = section()
-        assert isinstance(made, (Section, PhotographSection))
-        assert list(signature(made.open).parameters) == ["session"]
-
-
-def test_contract_of_sections_of_the_case_dock(installed_plugin: Path) -> None:
-    for title, section in LESION_SECTIONS.members.items():
-        assert title[0].isupper()
-        made = section()
-        assert isinstance(made, LesionSection)
-        assert list(signature(made.open).parameters) == ["session"]
+    """Those of one image are tested with all others in ``tests/ui/sections/test_contract.py``."""
+    for family, kinds in ((SECTIONS, (Section, ImageSection)), (LESION_SECTIONS, (LesionSection, ImageSection))):
+        for title, section in family.members.items():
+            assert title[0].isupper()
+            assert issubclass(section, kinds)
+            opens = section.__init__ if issubclass(section, ImageSection) else section.open
+            assert list(signature(opens).parameters) == ["self", "session"]
 
 
 def test_a_metric_that_fails_is_not_a_number(
