@@ -1,4 +1,4 @@
-"""The film strip of the tutorial on adapting a classifier: phantom lesions, labeled with the keys."""
+"""The film strip of the tutorial on adapting a classifier: phantom lesions are labeled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.library.review import ReviewDock
 
 COUNT = 44
-SIZE = (1460, 1000)  # of the window in pixels
+SIZE = (1640, 1000)  # of the window in pixels
 LABELED = (1, 20, 32, 40)  # numbers of labels after which a picture is taken
 DIAGNOSES = ("melanoma", "nevus", "nevus")  # of phantoms in their order, repeated
 TRAITS = {
@@ -47,7 +47,7 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
     take(dock, frames)
     for count in range(1, LABELED[-1] + 1):
         label(dock, diagnoses)
-        wait_until(tasks.is_idle)
+        wait_until(lambda count=count: len(dock.records.labels) == count and tasks.is_idle())
         if count in LABELED:
             take(dock, frames)
     QTest.mouseClick(dock.diagnosis.use_button, Qt.MouseButton.LeftButton)
@@ -58,12 +58,12 @@ def label_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def label(dock: ReviewDock, diagnoses: dict[str, str]) -> None:
-    """Press the key of the diagnosis of the photograph in view."""
-    path = dock.list_view.path
+    """Click the diagnosis of the photograph in view."""
+    path, classes = dock.list_view.path, dock.diagnosis.class_list
     assert path is not None
-    number = dock.diagnosis.class_list.classes.index(diagnoses[path.stem]) + 1
-    dock.list_view.setFocus()
-    QTest.keyClick(dock.list_view, getattr(Qt.Key, f"Key_{number}"))
+    item = classes.list.item(classes.classes.index(diagnoses[path.stem]))
+    place = classes.list.visualItemRect(item).center()
+    QTest.mouseClick(classes.list.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     process_events(0.2)
 
 
@@ -86,6 +86,8 @@ def write_photographs(folder: Path) -> dict[str, str]:
 
     diagnoses = {f"lesion{seed:02}": DIAGNOSES[seed % len(DIAGNOSES)] for seed in range(COUNT)}
     for seed, (name, diagnosis) in enumerate(diagnoses.items()):
-        config = LesionPhantomConfig.parse({"seed": seed, "lesion": TRAITS[diagnosis]}, "the script")
+        config = LesionPhantomConfig.parse(
+            {"seed": seed, "size": (360, 480), "lesion": TRAITS[diagnosis]}, "the script"
+        )
         write_rgb(folder / f"{name}.png", lesion_phantom(config).rgb)
     return diagnoses
