@@ -58,7 +58,7 @@ def lesion(
     options: Annotated[
         OptionValues,
         ConfigOptions(
-            "lesion.options:BatchOptions",
+            "lesion.batch_options:BatchOptions",
             without=(
                 *("lesion.refinement.min_area_fraction", "classify.rule", "classify.neighbours", "form"),
                 *("lesion.prompts.include", "lesion.prompts.exclude", "lesion.prompts.box"),
@@ -87,7 +87,7 @@ def lesion(
     """Analyze photographs."""
     from napari_melanoma.io.discovery import note_without_suffix
     from napari_melanoma.lesion.batch import analyze_files, find_inputs
-    from napari_melanoma.lesion.options import BatchOptions
+    from napari_melanoma.lesion.batch_options import BatchOptions
     from napari_melanoma.models import PROMPTED_BUNDLE
 
     patient = drop_unset(age=age, sex=sex, site=site)

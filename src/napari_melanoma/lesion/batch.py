@@ -43,9 +43,10 @@ from napari_melanoma.lesion.analysis import (
     several_lesions_note,
 )
 from napari_melanoma.lesion.batch_classifier import BatchClassifier
+from napari_melanoma.lesion.batch_options import BatchOptions
 from napari_melanoma.lesion.loaded_models import report_loading
 from napari_melanoma.lesion.mask_record import describe_mask, find_mask_model, is_made_by_prompts
-from napari_melanoma.lesion.options import BatchOptions, LesionOptions
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.results import (
     ResultFolders,

@@ -1,0 +1,34 @@
+"""The options of a batch of photographs; apart from ``batch`` and ``options``, so that help and docks open at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from napari_melanoma.classification.prediction import ClassifyOptions
+from napari_melanoma.core.config import Config
+from napari_melanoma.io.formats import Modality
+from napari_melanoma.lesion.options import LesionOptions
+
+
+class BatchOptions(Config):
+    """Options of a batch of photographs."""
+
+    lesion: LesionOptions = LesionOptions()
+    classify: ClassifyOptions | None = Field(None, description="classification of the lesions; none: no classification")
+    form: dict[str, str] = Field(default_factory=dict, description="clinical metadata of all photographs, by column")
+    metadata: Path | None = Field(
+        None, description="CSV with image_id (the file name without suffix), age, sex, site ..."
+    )
+    pixel_size_um: float | None = Field(
+        None,
+        gt=0,
+        description="micrometers per pixel, for measurements in mm; by default as stated in each file",
+    )
+    modality: Modality | None = Field(
+        None, description="type of the photographs; by default as stated by the table or each file, else recognized"
+    )
+    batch_size: int = Field(8, ge=1, le=512, description="photographs in one forward pass")
+    workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")
+    force: bool = Field(False, description="replace existing results, except manually corrected ones")
