@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COUNT = 44
 SIZE = (1640, 1000)  # of the window in pixels
-LABELED = (1, 20, 32, 40)  # numbers of labels after which a picture is taken
+LABELED = (1, 40)  # numbers of labels after which a picture is taken
 DIAGNOSES = ("melanoma", "nevus", "nevus")  # of phantoms in their order, repeated
 TRAITS = {
     "melanoma": {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0},
@@ -29,7 +29,7 @@ TRAITS = {
 
 
 def label_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the folder, the first label, the first fits, and the decision on the adapted model."""
+    """Picture the folder, the first label, a fit, and the decision on the adapted model."""
     from screenshots import open_dock, wait_until
 
     from napari_melanoma.ui.session.corrections_store import ReviewSettings
