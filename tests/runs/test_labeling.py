@@ -21,6 +21,7 @@ from napari_melanoma.runs import labeling
 from napari_melanoma.runs.adapting import plan_adaptation
 from napari_melanoma.runs.clinic_photographs import AdaptOptions
 from napari_melanoma.runs.labeling import FolderPhotograph, Labeling, LabelingState, PhotographFiles
+from napari_melanoma.ui.library.resolve import describe_advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,7 +159,8 @@ def test_mixed_types_of_photographs_are_not_fitted(clinic: Clinic) -> None:
     assert "not fitted: the photographs are of several types (24 dermoscopic, 6 macroscopic)" in state.notice
     assert state.fit is None
     assert not state.adapted
-    assert len(state.labels) == 30  # nothing is lost
+    assert len(state.labels) == state.counts.photographs == 30  # nothing is lost
+    assert describe_advice(state, None).startswith("30 labels of this folder, 12 of melanoma. Labels are stored, but")
 
 
 def test_labels_that_cannot_be_read_are_stated_and_kept(clinic: Clinic) -> None:

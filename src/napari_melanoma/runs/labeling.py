@@ -330,11 +330,11 @@ class Labeling:
         by_key = {row.sample.key: path for path, row in known.items() if row.sample is not None and path in embedded}
         found, types = self._select({key: known[path] for key, path in by_key.items()}, by_key, embedded, run)
         state = replace(state, notice=_describe_left_out(found, known.values()))
-        if types.mixture:
-            return replace(state, notice=SEVERAL_TYPES.format(counts=types.mixture))
         classes, labels = choose_classes(config, found.labels, found.positive)
         index, groups = classes.index(positive), [sample.group for sample in found.samples]
         state = replace(state, counts=LabelCounts.of(labels, groups, index))
+        if types.mixture:
+            return replace(state, notice=SEVERAL_TYPES.format(counts=types.mixture))
         if state.counts.describe_missing(positive):
             return state
         used = [by_key[sample.key] for sample in found.samples]

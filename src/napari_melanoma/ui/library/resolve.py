@@ -344,6 +344,8 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
     labels = f"{format_count(counts.photographs, 'label')} of this folder, {counts.positives} of {positive}."
     if missing := counts.describe_missing(positive):
         text = f"{labels} Before the first fit: {missing}."
+    elif state.fit is None:  # the notice states why
+        text = labels
     elif limits := counts.describe_limits(positive):
         text = f"{labels} Only the calibration is fitted; for more: {limits}."
     elif curve is None:
