@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,7 +340,7 @@ def test_contract_of_sections(installed_plugin: Path) -> None:
         for title, section in family.members.items():
             assert title[0].isupper()
             assert issubclass(section, kinds)
-            opens = section.__init__ if issubclass(section, ImageSection) else section.open
+            opens: Any = section.__init__ if issubclass(section, ImageSection) else section.open
             assert list(signature(opens).parameters) == ["self", "session"]
 
 

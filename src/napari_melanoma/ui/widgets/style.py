@@ -345,6 +345,7 @@ class KeptRoom(QFrame):
         return layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
 
     def _keep(self) -> None:
+        self._update_empty()  # content in nested layouts may have changed its height since the last event
         needed = self._needed_height
         if needed and self.is_expanded and self.isVisible() and not self.is_waiting:
             self._expected, self._kept = needed, needed + self._empty
