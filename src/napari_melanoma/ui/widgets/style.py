@@ -710,6 +710,7 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
 
 def _disconnect(signal: Any, slot: Callable[..., object], _: object = None) -> None:  # noqa: ANN401
     signal.disconnect(slot)
+    QTimer.singleShot(0, partial(id, slot))  # released later: the last reference to an object must outlast its deletion
 
 
 class Connections:
