@@ -41,6 +41,34 @@ def test_holes_belong_to_the_part_around_them() -> None:
     assert sum(part.area for part in parts) == pytest.approx(48.0)
 
 
+def test_sides_that_coincide_neither_add_nor_lose_an_area() -> None:
+    ring: Ring = (
+        (4.0, 6.0),
+        (4.0, 3.0),
+        (6.0, 6.0),
+        (5.0, 6.0),
+        (2.0, 6.0),
+        (5.0, 7.0),
+        (7.0, 2.0),
+        (1.0, 6.0),
+        (7.0, 2.0),
+        (5.0, 6.0),
+    )
+    parts = untangle_polygon(Polygon(ring))
+    assert sum(part.area for part in parts) == pytest.approx(124.508928571 / 25)  # 190.99 / 25 by shapely.make_valid
+    points = [(4.5, 5.0), (5.45, 5.5), (3.0, 4.0), (6.5, 3.2)]
+    assert points_within(points, parts).tolist() == [winding(ring, point) != 0 for point in points]
+
+
+def test_sides_that_nearly_coincide_give_valid_areas() -> None:
+    random = np.random.default_rng(3)
+    for jitter in (1e-7, 1e-9, 1e-12):
+        there = np.cumsum(random.normal(0, 3, (40, 2)), axis=0) + 1e5
+        back = there[::-1] + random.normal(0, jitter, there.shape)
+        parts = untangle_polygon(Polygon(tuple(map(tuple, np.concatenate([there, back]).tolist()))))
+        assert all(untangle_polygon(part) == (part,) for part in parts)
+
+
 def test_a_ring_without_an_area_gives_nothing() -> None:
     assert untangle_polygon(Polygon(((0.0, 0.0), (5.0, 5.0), (0.0, 0.0), (5.0, 5.0)))) == ()
 

@@ -19,7 +19,6 @@ Ring = tuple[Point, ...]
 SLIVER = 1e-9  # square pixels: smaller areas are rounding errors
 MERGE_TOLERANCE = 1e-9  # share of the area; smaller overlaps are rounding errors
 MIN_VERTICES = 3  # of a ring that can have an area
-ROUNDING_PX = (0.0, 1e-9, 1e-8, 1e-7, 1e-6)  # grids to which vertices are rounded, until a repair succeeds
 MAX_COORDINATE = 1e100  # areas of larger ones overflow
 
 
@@ -110,21 +109,26 @@ def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
 
 
 def _untangle_ring(ring: Ring) -> Geometry:
-    """Return the valid area that a ring encloses, by the winding number.
+    """Return the valid area that a ring encloses: the faces of its sides around which it winds.
 
-    If sides nearly coincide, GEOS may compute an invalid area; rounding the vertices first then helps.
+    ``shapely.make_valid`` loses or adds whole faces if sides coincide.
     """
     import shapely
 
-    whole = shapely.polygons(as_array(ring))
-    for grid_px in ROUNDING_PX:
-        rounded = shapely.set_precision(whole, grid_px, mode="pointwise") if grid_px else whole
-        area = shapely.make_valid(rounded, method="structure", keep_collapsed=False)
-        if shapely.is_valid(area):
-            return area
-    # Always valid, but a region that is surrounded twice becomes a hole. Collapsed parts are lines, which are left out.
-    parts = shapely.get_parts(shapely.make_valid(whole, method="linework"))
-    return shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    vertices = as_array(ring)
+    sides = shapely.unary_union(shapely.linestrings([*vertices, vertices[0]]))  # noded, unlike by ``node`` in all cases
+    faces = shapely.get_parts(shapely.polygonize([sides]))
+    within = shapely.get_coordinates(shapely.point_on_surface(faces))
+    return shapely.union_all([face for face, point in zip(faces, within, strict=True) if _winds(vertices, point)])
+
+
+def _winds(vertices: NDArray[np.float64], point: NDArray[np.float64]) -> bool:
+    """Return whether a ring winds around a point that is not on it, by the directions in which its sides pass it."""
+    start = vertices - point
+    end = np.roll(start, -1, axis=0)
+    turn = np.sign(start[:, 1] * end[:, 0] - start[:, 0] * end[:, 1])
+    passes = (start[:, 0] < 0).astype(np.int64) - (end[:, 0] < 0)  # 1 downwards, -1 upwards
+    return bool(passes[turn == passes].sum())
 
 
 def merge_overlapping(polygons: Iterable[Polygon]) -> tuple[Polygon, ...]:

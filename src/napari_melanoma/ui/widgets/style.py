@@ -705,12 +705,30 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
     signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
     signal.connect(slot)
     if not type(signal).__module__.startswith(("PyQt", "PySide")):
-        owner.destroyed.connect(partial(_disconnect, signal, slot))
+        followed = getattr(owner, "_followed", None)
+        if followed is None:
+            followed = Followed()
+            setattr(owner, "_followed", followed)  # noqa: B010 - of any Qt object
+            owner.destroyed.connect(followed.end)
+        followed.slots.append((signal, slot))
 
 
-def _disconnect(signal: Any, slot: Callable[..., object], _: object = None) -> None:  # noqa: ANN401
-    signal.disconnect(slot)
-    QTimer.singleShot(0, partial(id, slot))  # released later: the last reference to an object must outlast its deletion
+class Followed:
+    """The slots of a Qt object that ``follow`` has connected.
+
+    ``end`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
+    emptied it, together with the object, which crashes.
+    """
+
+    def __init__(self) -> None:
+        self.slots: list[tuple[Any, Callable[..., object]]] = []
+
+    def end(self) -> None:
+        """Disconnect all slots."""
+        ended, self.slots = self.slots, []
+        for signal, slot in ended:
+            signal.disconnect(slot)
+        QTimer.singleShot(0, partial(id, ended))  # the last reference to an object must outlast its deletion
 
 
 class Connections:
