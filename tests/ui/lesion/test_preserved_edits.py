@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import weakref
 
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.session import recovery
 from napari_melanoma.ui.session.recovery import save_unsaved
+from napari_melanoma.ui.viewer.garbage import COLLECT_MS
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
@@ -244,8 +244,7 @@ def test_a_removed_photograph_is_freed_and_only_its_corrections_kept(person, qtb
     person.viewer.layers.clear()  # before anything could follow the stroke
     person.waits()
     assert not list(person.dock.sessions)
-    gc.collect()
-    assert [found() for found in probabilities] == [None, None]
+    qtbot.waitUntil(lambda: not any(found() is not None for found in probabilities), timeout=3 * COLLECT_MS)
     person.opens()
     offered(person, qtbot).click()
     person.waits()

@@ -24,7 +24,7 @@ def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
 
 
 def show_threshold(controls, threshold):
-    controls.show_view(resolve_mask(None, LesionOptions(threshold=threshold), LesionOptions(), 0.5))
+    controls.show_view(resolve_mask(None, LesionOptions(threshold=threshold), 0.5))
 
 
 @pytest.fixture
