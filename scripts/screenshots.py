@@ -89,7 +89,7 @@ def main() -> int:
         "--only",
         choices=(
             *("lesion", "clicks", "prediction", "tools", "review", "train", "body", "case", "changes"),
-            *("slide", "channels", "side-by-side", "tray", "depth", "risk", "paint", "label"),
+            *("slide", "side-by-side", "tray", "depth", "risk", "paint", "label"),
         ),
         help="pictures of one dock only",
     )
@@ -398,6 +398,8 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     """Picture the sample slide beside a turned copy in other colors, after their registration."""
+    from napari_melanoma.ui.sections.side_by_side.section import SideBySide
+
     viewer, dock = open_dock("Slide", theme, (1600, 900))
     dock.opener.open_sample()
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
@@ -410,8 +412,8 @@ def side_by_side_pictures(folder: Path, out: Path, theme: str) -> None:
     for name in ("side_by_side_show", "side_by_side_register"):
         dock.findChild(QAbstractButton, name).click()
         wait_until(tasks.is_idle)
-    section = dock.sections.hosted.sections["Side by side"].section
-    wait_until(lambda: section.comparison.alignment != "")
+    compared = dock.sections.hosted.session.sessions.part(SideBySide)
+    wait_until(lambda: compared.comparison.alignment != "")
     row, column = first.size[0] * 0.45, first.size[1] * 0.5
     center_view(viewer, first, (row, column), first.size[1] / 3)
     show_part(dock, "slide_side_by_side_section")
