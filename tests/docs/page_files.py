@@ -413,11 +413,12 @@ def photo_results(target: Path) -> None:
     run("lesion", target.parent / "photographs" / f"{NAMES[0]}.jpg", "--out", target)
 
 
-@once
 def case(target: Path) -> None:
-    photographs_of_lesions(target.parent / "photographs")
+    """A case beside its photographs, to which its paths are relative."""
+    photographs = target.with_name(f"{target.name}-photographs")
+    photographs_of_lesions(photographs)
     with within(target.parent):
-        run("case", target.name, "--from", "photographs")
+        run("case", target.name, "--from", photographs.name)
 
 
 def depth_readings(target: Path, readers: tuple[str, ...] = ("A. Meyer", "B")) -> None:
