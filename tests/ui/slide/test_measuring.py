@@ -76,8 +76,9 @@ def test_lines_and_areas_are_labeled_saved_restored_and_undone(person, slide_pat
     person.waits()
     person.until(lambda: kept(person) == (LINE, AREA))
 
-    person.viewer.layers.clear()
-    person.waits()  # as tomorrow
+    person.viewer.layers.remove(person.dock.slide.layers[0])  # as the button below napari's list of layers does
+    person.until(lambda: not person.viewer.layers)  # the measurements go with the slide, and come back with it
+    person.waits()
     person.opens_slides(slide_path)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
     assert read_measures(layer_of(person)) == (LINE, AREA)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 
 from napari_melanoma.ui.sections import Section
 from napari_melanoma.ui.sections.host import SectionHost
@@ -96,3 +96,5 @@ class HostedSections(SectionHost[SlideSession]):
         for session in self.sessions:
             if session is not self.session and session.identity not in open_slides:
                 self.sessions.remove(session.identity)
+                # Later, since napari may be removing several layers.
+                QTimer.singleShot(0, partial(slide_layers.remove_left, self._context.viewer, session.identity))

@@ -362,6 +362,16 @@ def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
                 viewer.layers.remove(layer)
 
 
+def remove_left(viewer: Viewer, identity: str) -> None:
+    """Remove what is left of a slide whose image the user has removed from the list of layers.
+
+    It would stay visible beside other slides, and below the same slide if that is opened again.
+    """
+    if identity not in {slide.identity for slide in list_slides(viewer)}:
+        for layer in find_layers(viewer, identity):
+            viewer.layers.remove(layer)
+
+
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
     """Open a slide, and return its layer data; call this in a thread."""
     from napari_melanoma.slides.reading.layers import make_slide_layers
