@@ -185,10 +185,10 @@ class HeatmapSection(SlideSection):
             self._of_class,
             self._legend,
         )
-        self._area.layout().addStretch(1)  # takes the space that a text has left
         self.column.setSpacing(5)
         self.add(self._missing_label, self._area)
-        self.column.addStretch(1)
+        for layout in (self._of_class.layout(), self._area.layout(), self.column):
+            layout.addStretch(1)  # takes the space that tiles or a text have left
 
     def _connect(self) -> None:
         self._visible_check.toggled.connect(lambda on: self._display.edit(visible=on))

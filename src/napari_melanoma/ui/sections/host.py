@@ -215,10 +215,7 @@ class SectionHost(QObject, Generic[Session]):
             hosted.is_shown = True
         if hosted.widget is None and hosted.is_expanded:
             hosted.widget = problem_label(problem) if problem else part.open(session)
-            if isinstance(hosted.frame, KeptRoom):
-                hosted.frame.add_widget(hosted.widget)
-            else:
-                hosted.frame.layout().addWidget(hosted.widget)
+            _place(hosted, hosted.widget)
             if part.keeps_widget:
                 hosted.widget.show()
             _set_tab_order(hosted.frame, hosted.widget)
@@ -260,22 +257,31 @@ def _reject_drops(widget: QWidget) -> None:
         line.setAcceptDrops(False)  # the dock opens files that are dropped on it
 
 
+def _place(hosted: HostedSection[Session], widget: QWidget) -> None:
+    if isinstance(hosted.frame, KeptRoom):
+        hosted.frame.add_widget(widget)
+    else:
+        hosted.frame.layout().addWidget(widget)
+
+
+def _take_focus(widget: QWidget) -> None:
+    """Take the focus from a widget that is hidden next: Qt would give it to one below, which would be kept in place."""
+    focus = QApplication.focusWidget()
+    if focus is not None and widget.isAncestorOf(focus):
+        focus.clearFocus()
+
+
 def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None:
     """Show a widget in the frame of a section instead of the displayed one; with None, state that it is being read."""
     previous, hosted.widget = hosted.widget, widget
     if previous is not None:
-        focus = QApplication.focusWidget()
-        if focus is not None and previous.isAncestorOf(focus):
-            focus.clearFocus()  # otherwise Qt gives it to a widget further down, which would be kept in place
+        _take_focus(previous)
         previous.hide()
     if widget is None:
         if isinstance(hosted.frame, KeptRoom):
             hosted.frame.clear()
-    elif isinstance(hosted.frame, KeptRoom):
-        hosted.frame.add_widget(widget)
     else:
-        hosted.frame.layout().addWidget(widget)
-    if widget is not None:
+        _place(hosted, widget)
         widget.lower()  # findChild finds it by its name before those of other images
         widget.show()
 
@@ -291,9 +297,8 @@ def _close(hosted: HostedSection[Session]) -> None:
             hosted.section.close()
     finally:
         widget, hosted.widget = hosted.widget, None
-        focus = QApplication.focusWidget()
-        if widget is not None and focus is not None and widget.isAncestorOf(focus):
-            focus.clearFocus()  # otherwise Qt gives it to a widget further down, which would be kept in place
+        if widget is not None:
+            _take_focus(widget)
         if widget is not None and hosted.section.keeps_widget and was_shown:  # otherwise it states a problem
             widget.hide()
         elif widget is not None:

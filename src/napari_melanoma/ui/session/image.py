@@ -84,6 +84,7 @@ class ImageSession(PartOwner):
         self._end()
         self._parts.clear()
         if isalive(self.owner):
+            self.owner.destroyed.disconnect(self._end)  # it is deleted later, when other parts may follow signals
             self.owner.deleteLater()
             self.owner = self._create_owner()
 

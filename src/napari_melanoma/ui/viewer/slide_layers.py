@@ -357,19 +357,18 @@ def close_slides(viewer: Viewer, paths: Iterable[Path]) -> None:
             viewer.layers.selection.active = slide.layers[-1]  # deactivates tools, which requires the open slide
         for layer in slide.layers:
             viewer.layers.remove(layer)
-        for layer in find_layers(viewer, slide.identity):  # some may have been removed together with the slide
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+        remove_left(viewer, slide.identity)
 
 
 def remove_left(viewer: Viewer, identity: str) -> None:
-    """Remove what is left of a slide whose image the user has removed from the list of layers.
+    """Remove what is derived from a slide whose image was removed, also by the user from the list of layers.
 
     It would stay visible beside other slides, and below the same slide if that is opened again.
     """
     if identity not in {slide.identity for slide in list_slides(viewer)}:
         for layer in find_layers(viewer, identity):
-            viewer.layers.remove(layer)
+            if layer in viewer.layers:  # some are removed together with others
+                viewer.layers.remove(layer)
 
 
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:

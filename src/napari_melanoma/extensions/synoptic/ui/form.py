@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
@@ -437,22 +437,19 @@ class SynopticForm(QWidget):
         if not self.sign_button.isEnabled():
             return
         question = f"Sign the synoptic report as {self.reader_field.name}?"
-        box = create_question(self, "synoptic_sign_question", question, _describe_signing(self._report), "Sign")
-        box.addButton("Sign", QMessageBox.ButtonRole.AcceptRole)
-        box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.accepted.connect(self.sign_requested)
-        self._other_shown.connect(box.reject)
-        box.finished.connect(box.deleteLater)
-        box.open()
+        self._ask("Sign", question, _describe_signing(self._report), self.sign_requested.emit)
 
     def _on_reopen(self) -> None:
-        signed_by = self._report.signed_by
-        question = f"Reopen the report that {signed_by} signed?"
+        question = f"Reopen the report that {self._report.signed_by} signed?"
         details = "The signature is removed, which is recorded. The report counts as unsigned until it is signed again."
-        box = create_question(self, "synoptic_reopen_question", question, details, "Reopen")
-        box.addButton("Reopen", QMessageBox.ButtonRole.AcceptRole)
+        self._ask("Reopen", question, details, self.reopen_requested.emit)
+
+    def _ask(self, action: str, question: str, details: str, on_confirmed: Callable[[], object]) -> None:
+        """Ask before an action; the question is withdrawn when another report is shown."""
+        box = create_question(self, f"synoptic_{action.lower()}_question", question, details, action)
+        box.addButton(action, QMessageBox.ButtonRole.AcceptRole)
         box.setEscapeButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.accepted.connect(self.reopen_requested)
+        box.accepted.connect(on_confirmed)
         self._other_shown.connect(box.reject)
         box.finished.connect(box.deleteLater)
         box.open()
