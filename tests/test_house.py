@@ -203,6 +203,12 @@ def test_no_other_module_writes_or_reads_csv() -> None:
     assert [f"{path.name}:{found}" for path in others for found in examine(path).tables] == []
 
 
+def test_only_methods_are_connected_to_the_deletion_of_an_object() -> None:
+    """PyQt calls a partial or a lambda after Python has emptied it; ``at_end`` of ``ui/widgets/style.py`` is safe."""
+    emptied = re.compile(r"destroyed\.connect\((lambda|partial|gc)\b")
+    assert [path.name for path in (PACKAGE / "ui").rglob("*.py") if emptied.search(path.read_text("utf-8"))] == []
+
+
 def test_texts_that_do_not_fit_are_cut_by_one_rule() -> None:
     """At their end, by ``style.elide`` or superqt's label."""
     others = [path for path in PACKAGE.rglob("ui/**/*.py") if path.name != "style.py"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.formatting import (
+    count_digits,
     format_class,
     format_count,
     format_duration,
@@ -60,6 +61,14 @@ def test_a_count_has_the_plural_of_its_noun(count: int, what: str, expected: str
 )
 def test_a_time_span_is_given_in_its_largest_unit(seconds: float, expected: str) -> None:
     assert format_time_ago(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "digits"),
+    [(0.31, 0.2, 2), (0.0771, 0.0812, 3), (0.07991, 0.08, 4), (0.08, 0.08, 2), (0.08, 0.08 + 1e-12, 6)],
+)
+def test_a_value_is_distinguished_from_its_limit(value: float, limit: float, digits: int) -> None:
+    assert count_digits(value, limit) == digits
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.formatting import count_digits, format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
 from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
@@ -195,7 +195,12 @@ class ClassPrediction:
     @property
     def probability_text(self) -> str:
         """Probability of the positive class with its interval, such as "melanoma 0.31 (95 % interval 0.20–0.44)"."""
-        return f"{self.positive} {format_probability(self.probability, self.interval)}"
+        return f"{self.positive} {format_probability(self.probability, self.interval, self.digits)}"
+
+    @property
+    def digits(self) -> int:
+        """Number of digits that distinguishes the probability from the decision threshold."""
+        return 2 if self.operating_point is None else count_digits(self.probability, self.operating_point.threshold)
 
     @property
     def threshold_text(self) -> str:
@@ -208,7 +213,7 @@ class ClassPrediction:
             return ""
         relation = "at or above" if self.is_above_threshold else "below"
         return (
-            f"{relation} the decision threshold ({point.threshold:.2f}) for {self.positive}: sensitivity "
+            f"{relation} the decision threshold ({point.threshold:.{self.digits}f}) for {self.positive}: sensitivity "
             f"{_format_share(point.sensitivity, point.sensitivity_interval)}, specificity "
             f"{_format_share(point.specificity, point.specificity_interval)} on the calibration "
             f"cases{self._age_group_text()}"
@@ -350,9 +355,9 @@ def format_rarity(name: str, coverage: float) -> str:
     return f"at most {100 * (1 - coverage):.3g} of 100 {name} cases have such a low probability"
 
 
-def format_probability(probability: float, interval: tuple[float, float] | None) -> str:
+def format_probability(probability: float, interval: tuple[float, float] | None, digits: int = 2) -> str:
     interval_text = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
-    return f"{probability:.2f}{interval_text}"
+    return f"{probability:.{digits}f}{interval_text}"
 
 
 def _format_share(value: float, interval: tuple[float, float]) -> str:

@@ -35,6 +35,13 @@ def format_names(names: Collection[object], max_names: int = MAX_NAMED) -> str:
     return f"{first} and {len(names) - max_names:,} more" if len(names) > max_names else first
 
 
+def count_digits(value: float, limit: float, least: int = 2, most: int = 6) -> int:
+    """Return the number of decimal digits that distinguishes a value from its limit; ``least`` if they are equal."""
+    if value == limit:
+        return least
+    return next((count for count in range(least, most) if f"{value:.{count}f}" != f"{limit:.{count}f}"), most)
+
+
 def distinct_names(paths: Collection[Path]) -> dict[Path, str]:
     """Return a short distinct name for each path: its last part, with as many parent folders as are necessary."""
     names, depth = {path: path.name for path in paths}, 1

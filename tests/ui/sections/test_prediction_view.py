@@ -121,6 +121,17 @@ def test_sentences():
     assert prediction_view.format_short_verdict(replace(strange, validity=other)) == "Not valid"
 
 
+def test_a_probability_close_to_the_threshold_has_more_digits():
+    close = replace(ANSWER, probabilities=(0.8, 0.19961, 0.00039), possible=("melanoma",))
+    probability = close.probability
+    assert (f"{probability:.2f}", close.is_above_threshold) == ("0.20", False)
+    assert "melanoma 0.1996 (" in prediction_view.format_verdict(close).lower()
+    assert prediction_view.format_operating_point(close).startswith("Below the decision threshold (0.2000)")
+    (bar,) = (row for row in prediction_view.class_bars(close) if row.name == "Melanoma")
+    assert bar.text == "0.1996"
+    assert "decision threshold 0.2000" in bar.tip
+
+
 @pytest.fixture
 def stage(qtbot):
     made = Stage(qtbot)

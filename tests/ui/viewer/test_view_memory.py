@@ -102,6 +102,22 @@ def test_a_slide_is_fitted_at_first_and_its_view_restored(shown_viewer, several)
     assert len(viewer.layers) == 3
 
 
+def test_a_photograph_that_napari_has_fitted_is_fitted_again_after_a_slide(
+    shown_viewer, shared_client, qtbot, tmp_path
+):
+    viewer = shown_viewer
+    viewer.add_image(np.zeros((120, 160, 3), np.uint8), rgb=True, name="mole")  # before a dock narrows the canvas
+    docks = [viewer.window.add_plugin_dock_widget("napari-melanoma", name)[1] for name in ("Lesion", "Slide")]
+    lesion, slide = docks
+    wait_until_idle(qtbot, *docks)
+    slide.show_file(plain_slide(tmp_path / "large.tif", 1024, 4.0))
+    wait_until_idle(qtbot, *docks)
+    assert get_current_picture(viewer)[0].name == "large"
+    lesion.hidden_notice.linkActivated.emit("show")
+    assert get_current_picture(viewer)[0].name == "mole"
+    assert is_fitted(viewer)
+
+
 def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several):
     viewer, dock = several.viewer, several.dock
     # A slide without a scale has no scale bar and no positions in mm.

@@ -29,6 +29,7 @@ from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import at_end
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -63,7 +64,7 @@ class CaseDock(CaseControls):
         self._on_opened()
         self.deferred.start()
         self.destroyed.connect(self.connections.close)
-        self.destroyed.connect(partial(_remove_patient_data, id(self)))
+        at_end(self, partial(_remove_patient_data, id(self)))
 
     def _connect(self) -> None:
         for area in (self.welcome, self.drops):
@@ -357,7 +358,7 @@ def collect_prior_metadata(case: Case, lesion: CaseLesion | None) -> dict[str, s
     return {name: text for name, text in row.items() if text}
 
 
-def _remove_patient_data(source_id: int, _: object = None) -> None:
+def _remove_patient_data(source_id: int) -> None:
     """Remove the patient data of a closed Case dock."""
     with suppress(RuntimeError):  # at exit Qt may delete its part of the object before the dock
         case_rows().set_rows(source_id, "", {})

@@ -43,6 +43,7 @@ from napari_melanoma.ui.widgets.file_drop import RECENT_PHOTOGRAPHS, RecentFiles
 from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import at_end
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
@@ -110,15 +111,11 @@ class LesionDock(LesionControls):
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.recent.find_missing)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections.store.refresh)
-        # Not methods of the dock, which is already deleted when they are called.
-        for callback in (
-            self.connections.close,
-            self.controller.watcher.connections.close,
-            partial(remove_saved_recoveries, self.sessions),
-        ):
-            self.destroyed.connect(callback)
+        at_end(self, self.connections.close)
+        at_end(self, self.controller.watcher.connections.close)
+        at_end(self, partial(remove_saved_recoveries, self.sessions))
         if client is None:
-            self.destroyed.connect(release_worker)
+            at_end(self, release_worker)
 
     def _connect(self) -> None:
         self.analyze_button.clicked.connect(self._on_analyze)

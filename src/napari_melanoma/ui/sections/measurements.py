@@ -86,7 +86,7 @@ def _format_size(values: Mapping[str, float]) -> tuple[str, str]:
 def _format_prediction(prediction: ClassPrediction) -> str:
     """Return the probability of the positive class with its 95 % interval."""
     interval = "" if prediction.interval is None else " ({:.2f}–{:.2f})".format(*prediction.interval)
-    return f"{prediction.probability:.2f}{interval}"
+    return f"{prediction.probability:.{prediction.digits}f}{interval}"
 
 
 class MeasurementModel(QAbstractTableModel):

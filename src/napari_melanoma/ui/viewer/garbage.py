@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
+from napari_melanoma.ui.widgets.style import at_end
+
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.utils.events import Event
@@ -42,7 +44,7 @@ class LibraryFreeze(QObject):
         self._timer.setInterval(COLLECT_MS)
         self._timer.timeout.connect(self._collect)
         connections.connect(viewer.layers.events.removed, self._on_removed)
-        dock.destroyed.connect(lambda: gc.unfreeze())
+        at_end(dock, gc.unfreeze)
 
     def freeze(self) -> None:
         """Exclude all existing objects."""

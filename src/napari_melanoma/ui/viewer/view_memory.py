@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
     from napari.viewer import Viewer
+    from numpy.typing import NDArray
 
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.notes import SlideView
@@ -107,9 +108,7 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
         return
     if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
         # reset_view(layers=...) fails if another layer has more dimensions (napari 0.9).
-        corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
-        half = np.array(_scale(picture)) / 2  # napari's extents end at pixel centers
-        low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
+        low, high = _find_extent(picture)
         camera = get_camera(viewer)
         camera.center = (*tuple(camera.center)[:-2], *(float(middle) for middle in (low + high) / 2))
         camera.zoom = FIT_SHARE * float(np.min(np.array(viewer.canvas.size) / (high - low)))
@@ -216,7 +215,13 @@ class ViewMemory(QObject):
             self._watch_layer(layer)
         shown = get_current_picture(viewer)
         if shown is not None:
-            _set_state(shown, {**_state(shown), "current": True})  # keeps the user's view
+            state = {**_state(shown), "current": True}  # keeps the user's view
+            center = np.mean(_find_extent(shown), axis=0)
+            if "fitted" not in state and np.allclose(
+                get_camera(viewer).center[-2:], center, atol=max(_scale(shown)) / 2
+            ):
+                state["fitted"] = _current_view(viewer)  # by napari, which centers an image when it is opened
+            _set_state(shown, state)
         if hasattr(viewer, "canvas"):  # since napari 0.9
             connections.connect(viewer.canvas.events.size, self._on_size)
 
@@ -249,6 +254,13 @@ class ViewMemory(QObject):
         shown = get_current_picture(self.viewer)
         if shown is not None:
             restore_view(self.viewer, shown)
+
+
+def _find_extent(picture: Picture) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the first and the last corner (row, column) of an image, in world units."""
+    corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
+    half = np.array(_scale(picture)) / 2  # napari's extents end at pixel centers
+    return corners.min(axis=0) - half, corners.max(axis=0) + half
 
 
 def _current_view(viewer: Viewer) -> tuple[tuple[float, ...], float]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from qtpy.compat import isalive
 
+from napari_melanoma.ui.widgets.style import at_end
+
 if TYPE_CHECKING:
     from qtpy.QtCore import QObject
 
@@ -50,7 +52,7 @@ class LatestStateWriter(Generic[WrittenState, Result]):
         self._on_written, self._on_failed = on_written, on_failed
         self._writing = Lock()
         self._pending: dict[Path, WrittenState] = {}
-        owner.destroyed.connect(lambda: self.flush())  # the lambda keeps the writer until then
+        at_end(owner, self.flush)
 
     def save(self, state: WrittenState) -> None:
         """Write a state in a background thread."""

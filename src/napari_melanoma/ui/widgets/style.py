@@ -705,29 +705,34 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
     signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
     signal.connect(slot)
     if not type(signal).__module__.startswith(("PyQt", "PySide")):
-        followed = getattr(owner, "_followed", None)
-        if followed is None:
-            followed = Followed()
-            setattr(owner, "_followed", followed)  # noqa: B010 - of any Qt object
-            owner.destroyed.connect(followed.end)
-        followed.slots.append((signal, slot))
+        at_end(owner, partial(signal.disconnect, slot))
 
 
-class Followed:
-    """The slots of a Qt object that ``follow`` has connected.
+def at_end(owner: QObject, function: Callable[[], object]) -> None:
+    """Call a function when a Qt object is deleted, which it must not use; those added first are called first."""
+    ends = getattr(owner, "_ends_of_owner", None)
+    if ends is None:
+        ends = _Ends()
+        setattr(owner, "_ends_of_owner", ends)  # noqa: B010 - of any Qt object
+        owner.destroyed.connect(ends.run)
+    ends.functions.append(function)
 
-    ``end`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
+
+class _Ends:
+    """What is called when a Qt object is deleted.
+
+    ``run`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
     emptied it, together with the object, which crashes.
     """
 
     def __init__(self) -> None:
-        self.slots: list[tuple[Any, Callable[..., object]]] = []
+        self.functions: list[Callable[[], object]] = []
 
-    def end(self) -> None:
-        """Disconnect all slots."""
-        ended, self.slots = self.slots, []
-        for signal, slot in ended:
-            signal.disconnect(slot)
+    def run(self) -> None:
+        """Call all functions."""
+        ended, self.functions = self.functions, []
+        for function in ended:
+            function()
         QTimer.singleShot(0, partial(id, ended))  # the last reference to an object must outlast its deletion
 
 

@@ -283,17 +283,18 @@ def _class_bar(prediction: ClassPrediction, name: str, probability: float) -> Ba
     is_positive, possible = name == prediction.positive, name in prediction.possible
     point = prediction.operating_point if is_positive else None
     interval = prediction.interval if is_positive else None
-    lines = [f"{class_title(name)}: probability {probability:.3f}"]
+    digits = prediction.digits if is_positive else 2
+    lines = [f"{class_title(name)}: probability {probability:.{max(3, digits)}f}"]
     if interval is not None:
         lines[0] += f" ({interval[0]:.3f} to {interval[1]:.3f})"
     if prediction.calibrated:
         lines.append(_describe_membership(class_title(name).lower(), possible, prediction.coverage))
     if point is not None:
-        lines.append(f"Dotted line: decision threshold {point.threshold:.2f}.")
+        lines.append(f"Dotted line: decision threshold {point.threshold:.{digits}f}.")
     mark = None if point is None else point.threshold
     faint = prediction.calibrated and not possible
     tip = "\n".join(lines)
-    return Bar(class_title(name), f"{probability:.2f}", probability, interval, mark, is_positive, faint, tip)
+    return Bar(class_title(name), f"{probability:.{digits}f}", probability, interval, mark, is_positive, faint, tip)
 
 
 def _describe_membership(name: str, possible: bool, coverage: float) -> str:
