@@ -14,7 +14,6 @@ from napari_melanoma.io.pillow_images import ExifHints, read_exif
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.io.tables import detect_dialect
 from napari_melanoma.io.thumbnails import read_thumbnail
-from napari_melanoma.lesion.uncertainty_ratings import RatingCache
 from napari_melanoma.slides.reading.detection import find_slides, is_slide
 from napari_melanoma.slides.reading.opening import open_slide
 
@@ -36,9 +35,8 @@ def pipe(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         read_labels,
         detect_dialect,
         lambda path: read_thumbnail(path, 50),
-        lambda path: RatingCache(path.with_name("ratings.sqlite")).find(path, "model", "entropy"),
     ],
-    ids=["photograph", "slide", "mask", "labels", "table", "thumbnail", "rating"],
+    ids=["photograph", "slide", "mask", "labels", "table", "thumbnail"],
 )
 def test_a_pipe_is_refused(read, pipe: Path) -> None:
     with pytest.raises(InputError, match=f"{pipe.name}.*a pipe or a device, not a file"):

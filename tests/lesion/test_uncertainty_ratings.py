@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.uncertainty_ratings import UNCERTAINTY_MEASURES, rate_photograph, score_pixels
+from napari_melanoma.lesion.uncertainty_ratings import (
+    UNCERTAINTY_MEASURES,
+    Rating,
+    load_ratings,
+    rate_photograph,
+    score_pixels,
+    store_rating,
+)
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
@@ -116,3 +124,25 @@ def test_uncertain_masks_of_real_photographs_have_more_errors(shared_data: Path)
         errors.append(1 - overlap_metrics(mask, read_mask(sample.mask))["DI"])
         scores.append(score_pixels(model, rgb, "entropy")[0])
     assert spearmanr(scores, errors).statistic > 0.5  # 0.80 over all 141
+
+
+def test_stored_ratings_are_found_by_path_time_model_and_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    assert load_ratings("weights", "entropy") == {}
+    rating = Rating(0.25, "entropy", True, "f" * 64, "model", "weights")
+    store_rating(Path("mole.png"), 1.5, rating)
+    with (tmp_path / "cache" / "ratings.jsonl").open("a") as file:
+        file.write('{"path": "torn.png", "modif\n')  # by a session that was killed
+    newer = replace(rating, score=0.5)
+    store_rating(Path("mole.png"), 1.5, newer)
+    store_rating(Path("mole.png"), 2.5, rating)
+    store_rating(Path("mole.png"), 3.5, replace(rating, how="disagreement"))
+    store_rating(Path("mole.png"), 4.5, replace(rating, model_fingerprint="other weights"))
+    assert load_ratings("weights", "entropy") == {("mole.png", 1.5): newer, ("mole.png", 2.5): rating}
+
+
+def test_without_write_access_no_rating_is_stored(tmp_path, monkeypatch):
+    (tmp_path / "a file").write_text("in the way")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "a file")
+    store_rating(Path("mole.png"), 1.5, Rating(0.25, "entropy", True, "f" * 64, "model", "weights"))
+    assert load_ratings("weights", "entropy") == {}

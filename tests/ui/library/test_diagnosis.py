@@ -151,7 +151,11 @@ def test_number_keys_store_diagnoses_and_open_the_next(labeler, corrections):
         assert (label.diagnosis, label.reader) == (row["diagnosis"], "Ana")
         assert label.at.startswith("20")
         assert (row["review"], row["mask_path"]) == ("unreviewed", "")
-    assert "with the predicted mask" in labeler.dock.status.text
+    assert f"{second}.png: " in labeler.dock.status.text
+    assert "stored by Ana, without a mask." in labeler.dock.status.text
+    # The list shows the progress.
+    assert labeler.dock.count_label.text() == f"{COUNT - 2} to do, 2 labeled"
+    assert not {first, second} & {*labeler.shown()}
     # A digit works while the dock has the focus, one that is no class does nothing
     labeler.presses_key(NEVUS, "review.class_keys")
     assert len(corrections.rows()) == 3
@@ -179,10 +183,22 @@ def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):
     labeler.clicks_on(first)
     labeler.presses_key(MELANOMA)
     assert corrections.rows()[0]["diagnosis"] == "melanoma"
-    assert "predicted mask" not in labeler.dock.status.text
+    assert "without a mask" not in labeler.dock.status.text
     undo.activated.emit()
     labeler.waits()
     assert corrections.rows() == [row | {"diagnosis_labels": ""}]
+
+
+def test_the_list_is_scrolled_to_the_photograph_of_an_undone_label(labeler):
+    view = labeler.dock.list_view
+    view.setFixedHeight(150)
+    (name,) = labeler.labels(1)
+    view.scrollToBottom()
+    labeler.section.findChild(QAbstractButton, "undo_label").click()
+    labeler.waits()
+    assert labeler.sees() == name
+    assert len(view.list_visible()) < 5
+    assert name in {image.path.stem for image in view.list_visible()}
 
 
 def test_labels_and_embeddings_are_there_after_a_restart(labeler, corrections, viewer, qtbot, photographs):
@@ -199,7 +215,9 @@ def test_labels_and_embeddings_are_there_after_a_restart(labeler, corrections, v
     assert "embed_photograph" not in requests
     assert {path.stem for path in again.records.labels} == set(labeled)
     assert "3 labels" in user.text("label_advice")
-    assert set(user.shown()[-3:]) == set(labeled)
+    assert not set(user.shown()) & set(labeled)
+    user.lists("labeled")
+    assert set(user.shown()) == set(labeled)
     del again._client.request
     viewer.window.remove_dock_widget(again)
     again.deleteLater()
@@ -224,20 +242,6 @@ def test_the_fit_changes_predictions_order_and_texts(labeled, labeler, correctio
     assert "\nyours so far: melanoma 0." in live
 
 
-def test_the_row_under_the_pointer_and_the_photograph_in_view_do_not_move(labeler, monkeypatch):
-    view, model = labeler.dock.list_view, labeler.dock.list_model
-    name, shown = labeler.shown()[2], labeler.sees()
-    monkeypatch.setattr(view, "_find_hovered", lambda: (model.rows[2], 2))
-    labeler.labels(1)
-    assert labeler.shown()[2] == name
-    before, seen = labeler.shown(), labeler.sees()
-    labeler.dock.records.ranks = {path: -rank for path, rank in labeler.dock.records.ranks.items()}
-    labeler.section.updated.emit()
-    assert labeler.shown() != before
-    assert labeler.shown()[2] == name
-    assert labeler.sees() == seen != shown
-
-
 def test_a_second_reader_is_kept_apart(labeler, corrections):
     (name,) = labeler.labels(1)
     row = corrections.rows()[0]
@@ -256,6 +260,7 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     assert "1 photograph (the readers disagree)" in labeler.text("label_advice")
     assert "≠ Ana:" in labeler.state_of(name)
     # They agree
+    labeler.lists("labeled")
     labeler.clicks_on(name)
     labeler.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
     assert corrections.rows()[0]["diagnosis"] in ("melanoma", "nevus")
@@ -340,6 +345,7 @@ def request_embeddings(dock, monkeypatch):
 def test_a_photograph_with_a_corrected_mask_is_embedded_again(labeler, corrections, monkeypatch):
     (name,) = labeler.labels(1)
     requests = request_embeddings(labeler.dock, monkeypatch)
+    labeler.lists("labeled")
     labeler.clicks_on(name)
     labeler.presses("Alt+A")
     assert requests == []  # the accepted mask is the predicted one

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from napari_melanoma.io.discovery import natural_key
-from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+from napari_melanoma.lesion.uncertainty_ratings import Rating
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.resolve import (
+    INFORMATIVE,
     ImageState,
     LibraryImage,
     Query,
@@ -21,8 +22,6 @@ from napari_melanoma.ui.library.resolve import (
     describe_image,
     describe_selection,
     find_next_to_do,
-    pin,
-    rearrange,
     resolve_rate_button,
     resolve_state,
     resolve_tray_buttons,
@@ -72,7 +71,7 @@ def records(**scores: float | None) -> tuple[ReviewRecords, list[LibraryImage]]:
     made.set_images(images)
     for name, score in scores.items():
         if score is not None:
-            made.set_rating(Path(name), CachedRating(score, lesion_found=score < 1, image_sha256=f"digest of {name}"))
+            made.set_rating(Path(name), Rating(score, "entropy", score < 1, f"digest of {name}", "model", "weights"))
     return made, images
 
 
@@ -89,7 +88,7 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
         ("to do", "fairly certain 0.20", "fairly certain 0.20"),
     ]
     assert [made.find_state(one).score for one in images] == [0.1, 0.3, 1.0, None, None, 0.2]
-    assert made.list_unrated(images) == [Path("d")]
+    assert made.list_unrated(images) == [images[3]]
     assert count_states(made.counts, "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
 
     # Reviews stay when ratings are cleared.
@@ -100,6 +99,16 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     made.set_digest(Path("e"), "digest of b")
     assert made.find_state(images[4]).state == "rejected"
     assert count_states(made.counts) == "3 to do, 1 accepted, 2 rejected"
+
+
+def test_photographs_labeled_by_the_reader_are_not_to_do() -> None:
+    made, images = records(a=0.1, b=0.3, c=0.2, d=0.4)
+    made.set_reviews({"digest of b": "accepted"})
+    made.set_labels({Path(name): "nevus" for name in "abc"}, order=[Path("d"), Path("c")])  # c by another reader
+    assert [made.find_state(one).state for one in images] == ["labeled", "accepted", "to do", "to do"]
+    assert [made.find_state(one).mark for one in images] == ["● nevus", "✓ nevus", "● nevus", ""]
+    assert count_states(made.counts, "to do") == "2 to do, 1 labeled, 1 accepted"
+    assert [one.name for one in arrange(images, Query(kind="all", sort=INFORMATIVE), made.find_state)] == list("dcab")
 
 
 def test_a_photograph_that_has_changed_on_disk_is_reviewed_again() -> None:
@@ -150,37 +159,7 @@ def test_uncertain_photographs_come_before_unrated_and_unreadable_ones() -> None
     assert [one.name for one in rows] == ["uncertain", "alike", "certain", "unrated", "broken"]
 
 
-@pytest.mark.parametrize("sort", ["uncertainty", "name", "date"])
-@pytest.mark.parametrize("kind", ["to do", "all", "accepted"])
-def test_rows_of_changed_photographs_are_found_as_if_all_were_sorted(kind: str, sort: str) -> None:
-    made, images = records(**{f"p{number}": None if number % 3 else number / 30 for number in range(30)})
-    query, looked_at = Query(kind=kind, sort=sort), []
-    rows = arrange(images, query, made.find_state)
-
-    def find(one: LibraryImage) -> ImageState:
-        looked_at.append(one)
-        return made.find_state(one)
-
-    made.set_reviews({"digest of p6": "accepted", "new": "accepted"})
-    made.set_rating(Path("p7"), CachedRating(0.35, lesion_found=True, image_sha256="new"))
-    made.set_error(Path("p9"), "damaged")
-    moved = [images[number] for number in (6, 7, 9)]
-    changed = {one: rows.index(one) if one in rows else None for one in moved}
-    rows = rearrange(rows, changed, query, find)
-    assert rows == arrange(images, query, made.find_state)
-    assert len(looked_at) <= 24  # not all of the photographs
-
-
 A, B, C, D = map(image, "abcd")
-
-
-@pytest.mark.parametrize(
-    ("pinned", "row", "expected"),
-    [(None, 0, [A, B, C]), (C, 0, [C, A, B]), (A, 9, [B, C, A]), (D, 0, [A, B, C])],
-    ids=["none", "stays in its row", "fewer rows than before", "no longer listed"],
-)
-def test_the_row_under_the_mouse_stays(pinned: LibraryImage | None, row: int, expected: list[LibraryImage]) -> None:
-    assert pin([A, B, C], pinned, row) == expected
 
 
 @pytest.mark.parametrize(("row", "expected"), [(0, "b"), (1, "b"), (2, "d"), (4, "b"), (-1, "b")])

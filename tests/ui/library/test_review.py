@@ -20,11 +20,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.uncertainty_ratings import RatingCache
+from napari_melanoma.lesion.uncertainty_ratings import load_ratings
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.library.review_photographs import RatingQueue
+from napari_melanoma.ui.library.review_photographs import RatingQueue, list_photographs
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 
 
@@ -270,9 +270,9 @@ def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
 
 
 def find_rated(paths, model):
-    """The names of the photographs for which a rating by a model is cached."""
-    ratings = RatingCache().find_all(paths, find_bundle(model).fingerprint, "entropy", run=RunContext())
-    return [paths[number].name for number in ratings]
+    """The names of the photographs for which a rating by a model is stored."""
+    stored = load_ratings(find_bundle(model).fingerprint, "entropy")
+    return [path.name for path in paths if (str(path), path.stat().st_mtime) in stored]
 
 
 def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(reviewer, tmp_path):
@@ -312,9 +312,9 @@ def test_the_reason_why_a_model_cannot_rate_is_reported_last(qtbot, corrections,
     requests, queue = [], RatingQueue(client, owner)
     queue.finished.connect(lambda done, seconds: events.append(done))
     queue.failed.connect(events.append)
-    paths = sorted(folder_of(tmp_path / "photos", "a-10", "b-20").iterdir())
-    queue.start(paths, "one", "fingerprint")
-    qtbot.waitUntil(lambda: requests == ["rate"], timeout=PATIENCE_MS)
+    listed = list_photographs([folder_of(tmp_path / "photos", "a-10", "b-20")], "lesion-small", RunContext())
+    queue.start(listed.images, "one")
+    assert requests == ["rate"]
     error = BundleError("it is a classification model.")
     request.failed.emit(error)
     assert events == [0, error]

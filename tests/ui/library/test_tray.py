@@ -15,9 +15,7 @@ import tifffile
 from fake_case import write_case
 from fake_slides import LABEL_COLOR, FakeAnalysis, draw_labeled_slide, draw_slide, draw_tiled_photograph
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, QPointF, Qt, QTimer, QUrl
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtTest import QTest
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import user as make_user
 from steady import list_message_states, list_moved_controls
@@ -37,7 +35,6 @@ from napari_melanoma.slides.slide_table import WorkItemReader
 from napari_melanoma.slides.synoptic_files import save_synoptic
 from napari_melanoma.ui.library import listing, tray
 from napari_melanoma.ui.library.listing import list_images, read_label
-from napari_melanoma.ui.library.model import DRAG_FORMAT
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS
 from napari_melanoma.ui.library.tray import CACHED_PICTURES
 from napari_melanoma.ui.sections.side_by_side.section import SideBySide
@@ -188,12 +185,6 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     pictures = [model.index(row).data(Qt.ItemDataRole.DecorationRole) for row in range(4)]
     assert [picture is None for picture in pictures] == [False, False, False, True]
     assert "Damaged: torn.svs" in model.index(3).data(Qt.ItemDataRole.ToolTipRole)
-
-    # Dragged files are URLs.
-    data = model.mimeData([model.index(1), model.index(0)])
-    assert data.urls() == [QUrl.fromLocalFile(str(folder / name)) for name in ("mole.png", "s2.tif")]
-    assert data.hasFormat(DRAG_FORMAT)
-    assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
     # A slide without a label says so.
     person.selects("s2.tif")
@@ -358,43 +349,7 @@ def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     assert sorted(person.open_files) == ["mole.png", "s2.tif"]
 
 
-def drags(person, start, target):
-    """Drag from a position of the list to the center of a widget with the mouse."""
-    viewport = person.list.viewport()
-    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, start)
-    window = target.window().windowHandle()
-    place = target.mapTo(target.window(), target.rect().center())
-
-    def finish():
-        for step in (place, place):
-            QTest.mouseMove(window, step)
-            QTest.qWait(50)
-        QTest.mouseRelease(window, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
-
-    QTimer.singleShot(200, finish)
-    for offset in (4, 12, 20):
-        at = QPointF(start.x() + offset, start.y())
-        whole = QPointF(viewport.mapToGlobal(at.toPoint()))
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-        event = QMouseEvent(QEvent.Type.MouseMove, at, whole, none, left, Qt.KeyboardModifier.NoModifier)
-        QApplication.sendEvent(viewport, event)
-
-
-@pytest.mark.path
-@pytest.mark.both_qts
-def test_a_tile_is_dragged_into_the_view(person, folder):
-    person.shows(folder)
-    start = person.list.visualRect(person.dock.list_model.find_index(folder / "s2.tif")).center()
-    person.selects("s2.tif")
-    drags(person, start, person.viewer.window._qt_viewer)
-    person.until(lambda: person.open_files == ["s2.tif"])
-    person.waits_for_all()
-    docks = {dock.objectName(): dock for dock in person.viewer.window.dock_widgets.values()}
-    assert docks["slide_dock"].slide.info.path == folder / "s2.tif"
-    assert person.dock.content.chosen == (folder,)  # the Tray itself does not take it as a new folder
-
-
-def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, folder, two_cases, qtbot):
+def test_side_by_side_view_shows_another_slide_and_closes_with_its_case(person, folder, two_cases, qtbot):
     draw_slide(folder / "s3.tif", tint=3)
     person.shows(folder)
     person.selects("s2.tif")
@@ -412,8 +367,7 @@ def test_side_by_side_view_follows_a_drag_and_the_closing_of_its_case(person, fo
     assert "Open another slide first" not in person.dock.status.text
     qtbot.wait(300)
     person.selects("s3.tif")
-    start = person.list.visualRect(person.dock.list_model.find_index(folder / "s3.tif")).center()
-    drags(person, start, controls.canvas)
+    person.dock.side_by_side_button.click()
     person.until(lambda: [layer.name for layer in controls.model.layers] == ["s3"])
     person.waits_for_all()
     assert slide_dock.slide.info.name == "s2"

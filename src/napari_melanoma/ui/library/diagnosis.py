@@ -78,7 +78,7 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
 )
 VISIBLE_CLASSES = 4
 NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
-NO_MASK = ", with the predicted mask"
+NO_MASK = ", without a mask"
 NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
@@ -212,6 +212,8 @@ class DiagnosisSection(CollapsibleSection):
         self._fitted: object = None  # what the state was computed from
         self._skipped: set[Path] = set()
         self._labeled: Path | None = None  # after which the next photograph is to be opened
+        self._labeled_row = 0  # in the list, which it may leave
+        self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._digests: dict[str, str] = {}  # of rows, by image id
         self._shown: Path | None = None
@@ -337,7 +339,7 @@ class DiagnosisSection(CollapsibleSection):
             self._given.add(path)
             self._outcome = ""
             self._shown = None  # it is not skipped
-            self._labeled = path
+            self._labeled, self._labeled_row = path, max(0, self._dock.list_model.find_index(path).row())
             self._next_timer.start()
 
     def _find_drawn(self) -> Path | None:
@@ -352,7 +354,7 @@ class DiagnosisSection(CollapsibleSection):
         if path is None or self._dock.list_view.path != path:
             return
         listed = [image.path for image in self._dock.list_model.rows]
-        rank = listed.index(path) + 1 if path in listed else 0
+        rank = listed.index(path) + 1 if path in listed else self._labeled_row
         is_informative = self._dock.list_model.query.sort == INFORMATIVE
         ordered = listed if is_informative else [*listed[rank:], *listed[:rank]]
         waiting = set(listed if self.state is None else self.state.order) - self._given
@@ -389,7 +391,7 @@ class DiagnosisSection(CollapsibleSection):
         path = next((one.path for one in self._images if self._parts.records.find_digest(one.path) == digest), None)
         if self.is_expanded and digest and path is not None:
             self._given.discard(path)
-            self._shown = None
+            self._shown, self._undone = None, path
             self._dock.status.show_message(f"{path.name}: the last change was undone.")
             self._dock.list_view.select_path(path)
             self._parts.opener.open(path)
@@ -467,11 +469,14 @@ class DiagnosisSection(CollapsibleSection):
         """Show labels, order and predictions, and compute the embeddings that are missing."""
         self.state, records = state, self._parts.records
         self._given &= {*state.order}
-        ordered = [*state.order, *state.labels]
-        records.labels, records.ranks = state.labels, {path: rank for rank, path in enumerate(ordered)}
-        missing = {path: state.missing[path] for path in (*ordered, *state.missing) if path in state.missing}
+        records.set_labels(state.labels, state.order)
+        ordered = (*state.order, *state.labels, *state.missing)
+        missing = {path: state.missing[path] for path in ordered if path in state.missing}
         live_predictions().set_texts(texts if self.is_expanded else {})
         self.updated.emit()
+        if self._undone == self._dock.list_view.path:
+            self._dock.list_view.select_path(self._undone)
+        self._undone = None
         if self._labeled in state.labels:
             self._open_next()
         self._mark_own_class()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractListModel, QMimeData, QModelIndex, QObject, QRect, QSize, Qt, QUrl
+from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
@@ -18,8 +18,6 @@ from napari_melanoma.ui.library.resolve import (
     ReviewRecords,
     arrange,
     describe_image,
-    pin,
-    rearrange,
     resolve_state,
 )
 from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons, elide
@@ -32,7 +30,6 @@ TILE_PICTURE_PX, TILE_PX = 112, 132
 LINES = 2  # lines of text below the picture of a tile, or beside that of a row
 ROW_PX, GAP_PX = 160, 8  # minimum width of a row; gap around its picture
 BAR_PX = 5  # height of the bar that shows the score
-DRAG_FORMAT = "application/x-napari-melanoma-tray"  # marks a drag that began in the Tray
 NO_INDEX = QModelIndex()
 ALIGN_TOP, ALIGN_LEFT, ALIGN_RIGHT = Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
 
@@ -53,25 +50,14 @@ class LibraryModel(QAbstractListModel):
         records: ReviewRecords | None = None,
     ) -> None:
         super().__init__(parent)
-        self._images: Sequence[LibraryImage] = ()
-        self._image_by_path: dict[Path, LibraryImage] = {}
+        self.images: Sequence[LibraryImage] = ()  # all images, also those that the query does not list
         self.query = Query()
         self.rows: list[LibraryImage] = []
         self.displayed: Path | None = None  # file of the image in view
         self._thumbnails, self._states, self._records = thumbnails, states, records
         self._row_by_path: dict[Path, int] = {}
-        self._pinned: LibraryImage | None = None  # may be out of order
         for cache in filter(None, (thumbnails, states)):
             cache.value_read.connect(self.update_row)
-
-    @property
-    def images(self) -> Sequence[LibraryImage]:
-        """All images, also those that the query does not list."""
-        return self._images
-
-    @images.setter
-    def images(self, images: Sequence[LibraryImage]) -> None:
-        self._images, self._image_by_path = images, {image.path: image for image in images}
 
     def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
         """Return the number of rows."""
@@ -91,27 +77,6 @@ class LibraryModel(QAbstractListModel):
         if role == Qt.ItemDataRole.AccessibleTextRole:
             return ", ".join((image.name, *self._describe(image)))
         return None
-
-    def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Make images selectable and draggable."""
-        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemNeverHasChildren
-        return flags | Qt.ItemFlag.ItemIsDragEnabled if index.isValid() else Qt.ItemFlag.NoItemFlags
-
-    def mimeTypes(self) -> list[str]:  # noqa: N802 - Qt's name
-        """Return the formats of dragged images."""
-        return ["text/uri-list", DRAG_FORMAT]
-
-    def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:  # noqa: N802 - Qt's name
-        """Return the files of dragged images, marked as those of the Tray."""
-        images = [image for image in map(self.image, sorted(indexes)) if image is not None]
-        data = QMimeData()
-        data.setUrls([QUrl.fromLocalFile(str(image.path)) for image in images])
-        data.setData(DRAG_FORMAT, b"1")
-        return data
-
-    def supportedDragActions(self) -> Qt.DropAction:  # noqa: N802 - Qt's name
-        """Allow copying only: files are never moved."""
-        return Qt.DropAction.CopyAction
 
     def image(self, index: QModelIndex) -> LibraryImage | None:
         """Return the image of a row; None if there is no such row."""
@@ -140,31 +105,15 @@ class LibraryModel(QAbstractListModel):
         """Return the type of a problem of the file; empty if there is none or it is not known yet."""
         return self._thumbnails.get_fault(image.path)
 
-    def update_order(
-        self, pinned: tuple[LibraryImage, int] | None = None, changed: Iterable[Path] | None = None
-    ) -> bool:
-        """Filter and sort the rows again; return whether they have changed.
-
-        Selected images stay selected unless the number of rows changes. ``pinned``: an image that stays in its row.
-        ``changed``: only the states of these files have changed since.
-        """
-        if changed is None:
-            rows = arrange(self._images, self.query, self.get_state)
-        else:
-            moved = {*changed, *(image.path for image in (self._pinned, pinned and pinned[0]) if image is not None)}
-            known = {path: self._row_by_path.get(path) for path in moved if path in self._image_by_path}
-            images = {self._image_by_path[path] if row is None else self.rows[row]: row for path, row in known.items()}
-            rows = rearrange(self.rows, images, self.query, self.get_state)
-        self._pinned = pinned and pinned[0]
-        rows = rows if pinned is None else pin(rows, *pinned)
+    def update_order(self) -> bool:
+        """Filter and sort the rows again; return whether they have changed, in which case no row is selected."""
+        rows = arrange(self.images, self.query, self.get_state)
         if rows == self.rows:
             return False
-        if len(rows) == len(self.rows):
-            self._reorder(rows)
-        else:
-            self.beginResetModel()
-            self._set_rows(rows)
-            self.endResetModel()
+        self.beginResetModel()
+        self.rows = rows
+        self._row_by_path = {image.path: row for row, image in enumerate(rows)}
+        self.endResetModel()
         return True
 
     def set_displayed(self, path: Path | None) -> None:
@@ -183,19 +132,6 @@ class LibraryModel(QAbstractListModel):
         index = self.find_index(path)
         if index.isValid():
             self.dataChanged.emit(index, index)
-
-    def _reorder(self, rows: list[LibraryImage]) -> None:
-        """Replace the same number of rows; persistent indices, such as those of the selection, follow their images."""
-        self.layoutAboutToBeChanged.emit()
-        indices = self.persistentIndexList()
-        paths = [self.rows[index.row()].path for index in indices]
-        self._set_rows(rows)
-        self.changePersistentIndexList(indices, [self.find_index(path) for path in paths])
-        self.layoutChanged.emit()
-
-    def _set_rows(self, rows: list[LibraryImage]) -> None:
-        self.rows = rows
-        self._row_by_path = {image.path: row for row, image in enumerate(rows)}
 
     def _describe(self, image: LibraryImage) -> list[str]:
         fault = self._thumbnails.get_fault(image.path)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,22 +13,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import Rating
     from napari_melanoma.runs.labeling import LabelingState, LearningCurve
     from napari_melanoma.slides.slide_table import WorkItem
 
-NOT_ANALYZED, TO_DO, UNREADABLE = "not analyzed", "to do", "unreadable"
+NOT_ANALYZED, TO_DO, LABELED, UNREADABLE = "not analyzed", "to do", "labeled", "unreadable"
 REVIEWED = ("accepted", "corrected", "rejected")
 MARKS = {"▶": ["running"], "■": ["stopped"], "○": [NOT_ANALYZED], "!": [UNREADABLE]}
-MARKS |= {"✓": ["done", "accepted"], "✕": ["failed", "rejected"], "✎": ["signed", "corrected"]}
+MARKS |= {"●": [LABELED], "✓": ["done", "accepted"], "✕": ["failed", "rejected"], "✎": ["signed", "corrected"]}
 STATE_MARKS = {state: mark for mark, states in MARKS.items() for state in states}
-STATE_ORDER = ("running", "failed", "stopped", NOT_ANALYZED, TO_DO, "done", *REVIEWED, UNREADABLE, "signed", "")
+STATE_ORDER = (
+    *("running", "failed", "stopped", NOT_ANALYZED, TO_DO, LABELED),
+    *("done", *REVIEWED, UNREADABLE, "signed", ""),
+)
 ALL, SLIDES, PHOTOGRAPHS, UNCERTAINTY = "all", "slides", "photographs", "uncertainty"
 INFORMATIVE = "most informative next"  # for diagnoses
 KEPT = "Keep the shipped model: no candidate predicts these photographs better."
 FILTERS = (ALL, SLIDES, PHOTOGRAPHS, "running", "failed", "stopped", NOT_ANALYZED, "done", "signed")
 SORT_KEYS = ("name", "status", "date")
-REVIEW_FILTERS = (TO_DO, ALL, *REVIEWED, UNREADABLE)
+REVIEW_FILTERS = (TO_DO, ALL, LABELED, *REVIEWED, UNREADABLE)
 REVIEW_SORT_KEYS = (UNCERTAINTY, INFORMATIVE, "name", "date")
 # Upper limits of the score, and the words up to them
 CERTAINTY_WORDS = ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain"))
@@ -72,7 +74,7 @@ class ImageState(NamedTuple):
     def mark(self) -> str:
         """The diagnosis, else the state with its symbol; empty for states without a symbol."""
         if self.label:
-            return f"{STATE_MARKS.get(self.state, '●')} {self.label}"
+            return f"{STATE_MARKS.get(self.state, STATE_MARKS[LABELED])} {self.label}"
         return f"{STATE_MARKS[self.state]} {self.state}" if self.state in STATE_MARKS else ""
 
 
@@ -113,19 +115,20 @@ def resolve_state(image: LibraryImage, item: WorkItem | None) -> ImageState:
 
 
 class ReviewRecords:
-    """Ratings and reviews of photographs.
+    """Ratings, diagnoses and reviews of photographs.
 
-    ``errors``: why files cannot be read. ``counts``: the number of
+    ``errors``: why files cannot be read. ``labels``: diagnoses in words. ``counts``: the number of
     listed photographs in each state, kept up to date, since there may be thousands.
     """
 
     def __init__(self) -> None:
         self.errors: dict[Path, str] = {}
         self.counts: Counter[str] = Counter()
-        self.labels: Mapping[Path, str] = {}  # diagnoses in words
-        self.ranks: Mapping[Path, int] = {}  # positions in the order to label
+        self.labels: Mapping[Path, str] = {}
+        self._labeled: Set[Path] = set()  # by the reader
+        self._ranks: Mapping[Path, int] = {}  # positions in the order to label
         self._reviews: Mapping[str, str] = {}  # by the digest of the pixels, by which corrections identify a photograph
-        self._ratings: dict[Path, CachedRating] = {}
+        self._ratings: dict[Path, Rating] = {}
         self._digests: dict[Path, str] = {}
         self._modified: dict[Path, float] = {}  # of the listed photographs
         self._states: dict[Path, str] = {}  # of the listed photographs
@@ -145,7 +148,13 @@ class ReviewRecords:
         self._reviews = reviews
         self._count_all()
 
-    def set_rating(self, path: Path, rating: CachedRating) -> None:
+    def set_labels(self, labels: Mapping[Path, str], order: Sequence[Path]) -> None:
+        """Set the diagnoses in words, and the photographs that the reader has not labeled, in the order to label."""
+        self.labels, self._labeled = labels, labels.keys() - set(order)
+        self._ranks = {path: rank for rank, path in enumerate(dict.fromkeys((*order, *labels)))}
+        self._count_all()
+
+    def set_rating(self, path: Path, rating: Rating) -> None:
         """Set the rating of a photograph."""
         self._ratings[path] = rating
         self.set_digest(path, rating.image_sha256)
@@ -169,9 +178,9 @@ class ReviewRecords:
         """Clear all ratings, after a change of model."""
         self._ratings.clear()
 
-    def list_unrated(self, images: Iterable[LibraryImage]) -> list[Path]:
+    def list_unrated(self, images: Iterable[LibraryImage]) -> list[LibraryImage]:
         """Return the photographs without a rating, except unreadable files."""
-        return [image.path for image in images if image.path not in self._ratings and image.path not in self.errors]
+        return [image for image in images if image.path not in self._ratings and image.path not in self.errors]
 
     def find_state(self, image: LibraryImage) -> ImageState:
         """Return whether a photograph is reviewed, and its uncertainty in words and as a number."""
@@ -179,7 +188,7 @@ class ReviewRecords:
         if path in self.errors:
             return ImageState(UNREADABLE, UNREADABLE, self.errors[path])
         state, rating = self._find_review(path), self._ratings.get(path)
-        label, rank = self.labels.get(path, ""), self.ranks.get(path, float("inf"))
+        label, rank = self.labels.get(path, ""), self._ranks.get(path, float("inf"))
         if rating is None:
             return ImageState(state, "not rated yet", "not rated yet", None, label, rank)
         words = next(words for limit, words in CERTAINTY_WORDS if rating.score < limit)
@@ -190,7 +199,7 @@ class ReviewRecords:
         if path in self.errors:
             return UNREADABLE
         review = self._reviews.get(self._digests.get(path, ""), "")
-        return review if review in REVIEWED else TO_DO
+        return review if review in REVIEWED else LABELED if path in self._labeled else TO_DO
 
     def _count(self, path: Path) -> None:
         if path in self._states:
@@ -206,25 +215,6 @@ class ReviewRecords:
 def arrange(images: Iterable[LibraryImage], query: Query, find_state: StateFinder) -> list[LibraryImage]:
     """Filter and sort images."""
     return sorted((one for one in images if _matches(one, query, find_state)), key=_sort_key(query, find_state))
-
-
-def rearrange(
-    rows: Sequence[LibraryImage],
-    changed: Mapping[LibraryImage, int | None],
-    query: Query,
-    find_state: StateFinder,
-) -> list[LibraryImage]:
-    """Return arranged rows after the states of a few images have changed; ``changed``: their rows, None if not listed.
-
-    Only these images are looked at, because thousands of photographs may be listed while they are rated.
-    """
-    arranged, key = list(rows), _sort_key(query, find_state)
-    for row in sorted((row for row in changed.values() if row is not None), reverse=True):
-        del arranged[row]
-    for image in changed:
-        if _matches(image, query, find_state):
-            insort(arranged, image, key=key)
-    return arranged
 
 
 def _matches(image: LibraryImage, query: Query, find_state: StateFinder) -> bool:
@@ -250,14 +240,6 @@ def _sort_key(query: Query, find_state: StateFinder) -> Callable[[LibraryImage],
 
 def _uncertainty_key(state: ImageState) -> tuple[bool, float]:
     return state.state == UNREADABLE, 1.0 if state.score is None else -state.score
-
-
-def pin(rows: list[LibraryImage], image: LibraryImage | None, row: int) -> list[LibraryImage]:
-    """Return the rows with an image in the row where it was before, if it is still listed."""
-    others = [other for other in rows if other != image]
-    if image is None or len(others) == len(rows):
-        return rows
-    return [*others[:row], image, *others[row:]]
 
 
 def find_next_to_do(rows: Sequence[LibraryImage], row: int, find_state: StateFinder) -> LibraryImage | None:
@@ -308,8 +290,8 @@ def resolve_tray_buttons(selected: Sequence[LibraryImage], open_key: str, second
     count = len(selected)
     no_slide = "" if count == 1 and selected[0].is_slide else "Select one slide"
     no_image = "" if count else "Select a slide or photograph"
-    opening = f"Open in the viewer ({open_key}, double click, or drag to the image)"
-    second_view = f"Show the slide in a second view ({second_key}, or drag it there)"
+    opening = f"Open in the viewer ({open_key} or double click)"
+    second_view = f"Show the slide in a second view ({second_key})"
     return {
         "open": Button(opening, no_image, "Open" if count < 2 else f"Open {count:,}"),
         "side_by_side": Button(second_view, no_slide),

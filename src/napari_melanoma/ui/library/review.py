@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.data.mask_import import MaskImportReport
-    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import Rating
 
 PICTURE_PX = 48
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
@@ -288,7 +288,7 @@ class ReviewDock(LibraryDock):
             self._find_ratings()
         elif unrated and tasks.is_idle(self.rating):
             self.status.begin("rating", "Rating ...")
-            self.rating.start(unrated, self._rated.model, self._rated.fingerprint)
+            self.rating.start(unrated, self._rated.model)
         self._refresh()
 
     def _on_model(self) -> None:
@@ -303,7 +303,7 @@ class ReviewDock(LibraryDock):
         work = partial(find_ratings, [image.path for image in self.list_model.images], self.model.model)
         self.start("finding", "Searching for ratings ...", work, self._on_ratings)
 
-    def _on_rated(self, path: Path, rating: CachedRating) -> None:
+    def _on_rated(self, path: Path, rating: Rating) -> None:
         self.records.set_rating(path, rating)
         self._update_image(path)
 
@@ -313,7 +313,7 @@ class ReviewDock(LibraryDock):
 
     def _update_image(self, path: Path) -> None:
         self.list_model.update_row(path)
-        self.list_view.schedule_order(path)
+        self.list_view.schedule_order()
 
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.records.list_unrated(self.list_model.images))

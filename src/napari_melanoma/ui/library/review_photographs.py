@@ -1,4 +1,4 @@
-"""The photographs of a review: cached ratings, ratings and embeddings by the worker, and the one in the viewer."""
+"""The photographs of a review: ratings and embeddings by the worker, and the one in the viewer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layer
 from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import GuiTaskQueue, LatestJobQueue, tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.lesion.uncertainty_ratings import CachedRating
+    from napari_melanoma.lesion.uncertainty_ratings import Rating
     from napari_melanoma.runs.labeling import PhotographFiles
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.library.resolve import LibraryImage
@@ -200,30 +200,30 @@ MEASURE = "entropy"  # of the uncertainty by which photographs are ranked
 
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with their cached ratings by a model."""
+    """Photographs with their stored ratings by a model."""
 
     model: str
-    fingerprint: str
     images: Sequence[LibraryImage]
-    ratings: Mapping[Path, CachedRating]
+    ratings: Mapping[Path, Rating]
 
 
 def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> PhotographList:
-    """Find the selected photographs and those in selected folders, in natural order, with their cached ratings."""
+    """Find the selected photographs and those in selected folders, in natural order, with their stored ratings."""
     from napari_melanoma.io.discovery import find_photographs
 
     return find_ratings([path.absolute() for path in find_photographs(chosen)], model, run)
 
 
 def find_ratings(paths: Sequence[Path], model: str, run: RunContext) -> PhotographList:
-    """Find the cached ratings of photographs as they are now."""
-    from napari_melanoma.lesion.uncertainty_ratings import RatingCache
+    """Find the stored ratings of photographs as they are now."""
+    from napari_melanoma.lesion.uncertainty_ratings import load_ratings
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    fingerprint = find_bundle(model).fingerprint
     images = [create_image(path, is_slide=False) for path in paths]
-    ratings = RatingCache().find_all(paths, fingerprint, MEASURE, run=run)
-    return PhotographList(model, fingerprint, images, {paths[number]: rating for number, rating in ratings.items()})
+    run.check()
+    stored = load_ratings(find_bundle(model).fingerprint, MEASURE)
+    ratings = {image.path: stored.get((str(image.path), image.modified)) for image in images}
+    return PhotographList(model, images, {path: rating for path, rating in ratings.items() if rating is not None})
 
 
 EMBEDDED_BEFORE_ORDER = 10  # embeddings between two orders
@@ -236,7 +236,7 @@ class RatingQueue(QObject):
     ``finished``: all photographs were rated, or rating was canceled.
     """
 
-    rated = Signal(object, object)  # Path, CachedRating
+    rated = Signal(object, object)  # Path, Rating
     rating_failed = Signal(object, str)  # Path, reason
     progressed = Signal(object)  # Progress
     failed = Signal(object)  # the exception, which ends rating
@@ -245,78 +245,61 @@ class RatingQueue(QObject):
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._pending: deque[Path] = deque()
-        self._stage: BackgroundJob | WorkerRequest | None = None
-        self._current = Path()
-        self._model, self._fingerprint = "", ""
-        self._content = ""  # digest of the current file
+        self._pending: deque[LibraryImage] = deque()
+        self._request: WorkerRequest | None = None
+        self._model = ""
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
-    def start(self, paths: Sequence[Path], model: str, fingerprint: str) -> None:
-        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
-        self._pending = deque(paths)
-        self._model, self._fingerprint = model, fingerprint
-        self._total, self._done, self._crashes, self._start_time = len(paths), 0, 0, time.monotonic()
+    def start(self, images: Sequence[LibraryImage], model: str) -> None:
+        """Rate photographs; must not be called while others are being rated."""
+        self._pending, self._model = deque(images), model
+        self._total, self._done, self._crashes, self._start_time = len(images), 0, 0, time.monotonic()
         self._rate_next()
 
     def cancel(self) -> None:
         """Cancel rating; existing ratings are kept, and the result of the current photograph is ignored."""
         self._pending.clear()
-        stage, self._stage = self._stage, None
+        request, self._request = self._request, None
         tasks.set_running(self, False)
-        if stage is not None:
-            for signal in (stage.succeeded, stage.failed):
+        if request is not None:
+            for signal in (request.succeeded, request.failed):
                 signal.disconnect()
             self.finished.emit(self._done, time.monotonic() - self._start_time)
 
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
-        """Start the next stage of the current photograph: search the cache, request a rating, or store it."""
-        self._stage = stage
-        stage.succeeded.connect(on_success)
-        stage.failed.connect(self._on_failed)
-        if isinstance(stage, BackgroundJob):
-            stage.start()
-
     def _rate_next(self) -> None:
-        self._stage = None
+        self._request = None
         tasks.set_running(self, bool(self._pending))
-        if not self._pending:
-            self.finished.emit(self._done, time.monotonic() - self._start_time)
-            return
-        self._current = self._pending.popleft()
-        done = self._total - len(self._pending) - 1
         seconds = time.monotonic() - self._start_time
+        if not self._pending:
+            self.finished.emit(self._done, seconds)
+            return
+        image = self._pending.popleft()
+        done = self._total - len(self._pending) - 1
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        work = partial(_find_rating, self._current, self._fingerprint, MEASURE)
-        self._start_stage(BackgroundJob(work), self._on_cache_searched)
+        self._request = self._client.request("rate", model=self._model, image=str(image.path), how=MEASURE)
+        self._request.succeeded.connect(partial(self._on_rated, image))
+        self._request.failed.connect(partial(self._on_failed, image.path))
 
-    def _on_cache_searched(self, content_and_rating: tuple[str, CachedRating | None]) -> None:
-        self._content, rating = content_and_rating
-        if rating is not None:
-            self._set_rating(rating)
-            return
-        arguments = {"model": self._model, "image": str(self._current), "how": MEASURE}
-        self._start_stage(self._client.request("rate", **arguments), self._on_response)
+    def _on_rated(self, image: LibraryImage, response: dict[str, Any]) -> None:
+        from napari_melanoma.lesion.uncertainty_ratings import Rating, store_rating
 
-    def _on_response(self, response: dict[str, Any]) -> None:
-        self._start_stage(BackgroundJob(partial(_store_rating, self._content, response)), self._set_rating)
-
-    def _set_rating(self, rating: CachedRating) -> None:
+        rating = Rating(**response)
+        store_rating(image.path, image.modified, rating)
         self._crashes = 0
         self._done += 1
-        self.rated.emit(self._current, rating)
+        self.rated.emit(image.path, rating)
         self._rate_next()
 
-    def _on_failed(self, error: Exception) -> None:
+    def _on_failed(self, path: Path, error: Exception) -> None:
         self._crashes = self._crashes + 1 if isinstance(error, WorkerTerminated) else 0
         if isinstance(error, BundleError) or self._crashes == MAX_CRASHES:
             self._pending.clear()
             self._rate_next()
             self.failed.emit(error)  # last, so that the reason stays in the status line
         else:
-            self.rating_failed.emit(self._current, str(error))
+            self.rating_failed.emit(path, str(error))
             self._rate_next()
 
 
@@ -390,22 +373,3 @@ class EmbeddingQueue(QObject):
         if not self._pending or self.done % EMBEDDED_BEFORE_ORDER == 0:
             self.advanced.emit()
         self.resume()
-
-
-def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> tuple[str, CachedRating | None]:
-    """Return the digest of the file, and its cached rating."""
-    from napari_melanoma.lesion.uncertainty_ratings import RatingCache
-
-    run.check()
-    cache = RatingCache()
-    return cache.identify(path), cache.find(path, fingerprint, method)
-
-
-def _store_rating(content: str, response: dict[str, Any], run: RunContext) -> CachedRating:
-    """Store a rating for the content, model and measure that it was computed with."""
-    from napari_melanoma.lesion.uncertainty_ratings import CachedRating, Rating, RatingCache
-
-    made = Rating(**response)
-    rating = CachedRating(made.score, made.lesion_found, made.image_sha256)
-    RatingCache().save(content, made.model_fingerprint, made.how, rating)
-    return rating

@@ -209,7 +209,7 @@ class TrayDock(LibraryDock):
 
     def _on_state_changed(self, path: Path) -> None:
         if self.list_model.query.needs_states:
-            self.list_view.schedule_order(path)
+            self.list_view.schedule_order()
 
     def _on_case_changed(self, content: LibraryContent | None) -> None:
         if content is not None and self.content is not None and content.chosen == self.content.chosen:
@@ -280,10 +280,6 @@ class TrayDock(LibraryDock):
 
         if self.isVisible():
             LabelDialog(label, self.window()).show()
-
-    def _on_dropped(self, paths: list[Path]) -> None:
-        if not self.list_view.is_dragging:  # not for the tiles of this list
-            self.open(paths)
 
     def _on_reading_failed(self, error: Exception) -> None:
         self.status.show_message(describe_failure(error))  # no notification, since reading is tried again soon

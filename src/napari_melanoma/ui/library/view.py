@@ -1,19 +1,17 @@
-"""The views of the lists of images: selection, keys and order; tiles also with a menu and dragging onto slides."""
+"""The views of the lists of images: selection, keys and order; tiles also with a menu."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QObject, QPoint, Qt, Signal
-from qtpy.QtGui import QContextMenuEvent, QDrag, QDropEvent, QKeyEvent, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QListView, QMenu, QWidget
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
+from qtpy.QtGui import QContextMenuEvent, QKeyEvent
+from qtpy.QtWidgets import QAbstractItemView, QListView, QMenu
 
-from napari_melanoma.ui.library.model import DRAG_FORMAT, TILE_PICTURE_PX, LibraryModel, RowDelegate, TileDelegate
+from napari_melanoma.ui.library.model import LibraryModel, RowDelegate, TileDelegate
 from napari_melanoma.ui.library.resolve import LibraryImage
-from napari_melanoma.ui.viewer.camera import find_main_window
-from napari_melanoma.ui.viewer.docking import find_frame
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
@@ -39,9 +37,8 @@ class LibraryView(QListView):
         named(self, name, "Slides and photographs").setToolTip("")
         self.path: Path | None = None  # of the image under review
         self._model, self._opening = model, opening
-        self._changed: set[Path] = set()  # files whose states have changed since the last sorting
         self._order_timer = DebounceTimer(self, ORDER_MS)
-        self._order_timer.timeout.connect(self._update_changed)
+        self._order_timer.timeout.connect(self.update_order)
         self.setModel(model)
         self.setItemDelegate(RowDelegate(icons, picture_px, self) if picture_px else TileDelegate(icons, self))
         self.setUniformItemSizes(True)
@@ -90,43 +87,25 @@ class LibraryView(QListView):
         current = indexes[0] if indexes else QModelIndex()
         self.selectionModel().setCurrentIndex(current, QItemSelectionModel.SelectionFlag.NoUpdate)
 
-    def schedule_order(self, path: Path) -> None:
-        """Filter and sort a row again after a delay: the state of the file has changed."""
-        self._changed.add(path)
+    def schedule_order(self) -> None:
+        """Filter and sort the rows again after a delay: states have changed."""
         if not self._order_timer.isActive():
             self._order_timer.start()
 
     def update_order(self) -> None:
-        """Filter and sort the rows; selected images stay selected.
-
-        The row under the mouse does not move, otherwise the position of the image under review in the view does not.
-        """
-        self._update_rows(None)
-
-    def _update_changed(self) -> None:
-        self._update_rows(self._changed)
-
-    def _update_rows(self, changed: Collection[Path] | None) -> None:
-        """Filter and sort all rows, or those of changed files."""
+        """Filter and sort the rows; selected images stay selected, and the current row keeps its position."""
         self._order_timer.stop()
-        self._changed = set()
-        pinned, top = self._find_hovered(), self._find_top()
+        top = self._find_top()
         selected: list[Path | None] = [image.path for image in self.selected_images]
         if self._opening == "selection":  # the image under review may not have been listed
             selected = [self.path]
         scroll = self.verticalScrollBar().value()
-        if self._model.update_order(pinned, changed):
+        if self._model.update_order():
             self.select_paths(selected)
             self.doItemsLayout()
             new_top = self._find_top()
-            moved = 0 if top is None or new_top is None or pinned is not None else new_top - top
-            self.verticalScrollBar().setValue(scroll + moved)
+            self.verticalScrollBar().setValue(scroll + (0 if top is None or new_top is None else new_top - top))
         self.order_updated.emit()
-
-    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Sort again, since the row under the mouse may have been kept out of order."""
-        super().leaveEvent(event)
-        self._order_timer.start()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Open the selected images with Enter."""
@@ -134,13 +113,6 @@ class LibraryView(QListView):
             self._request_opening()
         else:
             super().keyPressEvent(event)
-
-    def _find_hovered(self) -> tuple[LibraryImage, int] | None:
-        """Return the image and the row under the mouse; None if there is none."""
-        viewport = self.viewport()
-        index = self.indexAt(viewport.mapFromGlobal(self.cursor().pos())) if viewport.underMouse() else QModelIndex()
-        image = self._model.image(index)
-        return None if image is None else (image, index.row())
 
     def _find_top(self) -> int | None:
         """Return the top of the current row in the viewport; None if it is not visible."""
@@ -165,9 +137,7 @@ class LibraryView(QListView):
 
 
 class TileView(LibraryView):
-    """Shows images as tiles, in rows that fill the width; several can be selected, and dragged.
-
-    Images that are dropped on a view of napari are opened by the docks for them, not by napari's readers.
+    """Shows images as tiles, in rows that fill the width; several can be selected.
 
     ``side_by_side_requested``: the ``LibraryImage`` of the slide for the second view. ``label_requested``: path of the
     slide whose label is to be shown.
@@ -178,13 +148,10 @@ class TileView(LibraryView):
 
     def __init__(self, model: LibraryModel, icons: ThemedIcons, name: str) -> None:
         super().__init__(model, icons, name, opening="double click")
-        self.is_dragging = False
-        self._dropped_on: Literal["first", "second"] | None = None  # the view on which images were dropped
         self.setFlow(QListView.Flow.LeftToRight)
         self.setWrapping(True)
         self.setResizeMode(QListView.ResizeMode.Adjust)
         self.setSpacing(SPACING_PX)
-        self.setDragEnabled(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
 
     @property
@@ -229,60 +196,6 @@ class TileView(LibraryView):
         """Request the label of the selected slide."""
         if self.selected_slide is not None:
             self.label_requested.emit(self.selected_slide.path)
-
-    def startDrag(self, supported: Qt.DropAction) -> None:  # noqa: N802 - Qt's name
-        """Drag the selected images; the views of this window accept them until the drag ends."""
-        indexes = sorted(self.selectedIndexes())
-        drag = QDrag(self)
-        drag.setMimeData(self._model.mimeData(indexes))
-        picture = self._model.data(indexes[0], int(Qt.ItemDataRole.DecorationRole)) if indexes else None
-        if isinstance(picture, QPixmap):
-            small = picture.scaled(TILE_PICTURE_PX, TILE_PICTURE_PX, Qt.AspectRatioMode.KeepAspectRatio)
-            drag.setPixmap(small)
-            drag.setHotSpot(small.rect().center())
-        targets = list(self._find_drop_targets())
-        for target in targets:
-            target.installEventFilter(self)
-        self.is_dragging = True
-        try:
-            drag.exec(Qt.DropAction.CopyAction)
-        finally:
-            self.is_dragging = False
-            for target in targets:
-                target.removeEventFilter(self)
-        view, self._dropped_on = self._dropped_on, None
-        if view is not None:  # after the end of the drag, because opening may show a dialog
-            self._open_dropped(self._get_images(indexes), view)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Accept images of this list on a view, and record on which view they are dropped."""
-        if event.type() not in (QEvent.Type.DragEnter, QEvent.Type.DragMove, QEvent.Type.Drop):
-            return bool(super().eventFilter(watched, event))
-        assert isinstance(event, QDropEvent)
-        if not event.mimeData().hasFormat(DRAG_FORMAT):
-            return False
-        event.setDropAction(Qt.DropAction.CopyAction)
-        event.accept()
-        if event.type() == QEvent.Type.Drop:
-            is_second = isinstance(watched, QWidget) and find_frame(watched) is not None
-            self._dropped_on = "second" if is_second else "first"  # which is in the middle of the window
-        return True
-
-    def _open_dropped(self, images: list[LibraryImage], view: Literal["first", "second"]) -> None:
-        slides = [image for image in images if image.is_slide]
-        if view == "second" and slides:
-            self.side_by_side_requested.emit(slides[0])
-        else:
-            self.open_requested.emit(images)
-
-    def _find_drop_targets(self) -> Iterator[QWidget]:
-        """Yield the views of the window, and the widgets in them that accept drops."""
-        from napari.qt import QtViewer
-
-        window = find_main_window(self)
-        for view in () if window is None else window.findChildren(QtViewer):
-            yield view
-            yield from (part for part in view.findChildren(QWidget) if part.acceptDrops())
 
 
 def _find_single_slide(images: Sequence[LibraryImage]) -> LibraryImage | None:
