@@ -140,14 +140,20 @@ def read_torch(path: Path, names: Names) -> object:
 
 
 def read_onnx(path: Path, names: Names) -> object:
-    """Operations, weights and metadata of a network."""
+    """Operations, weights and metadata of a network; of weights in another file, where they are."""
     import onnx
-    from onnx import numpy_helper
+    from onnx import external_data_helper, numpy_helper
 
-    model = onnx.load(str(path))
+    model = onnx.load(str(path), load_external_data=False)
+
+    def value(weight: onnx.TensorProto) -> object:
+        if external_data_helper.uses_external_data(weight):
+            return {entry.key: entry.value for entry in weight.external_data}
+        return numpy_helper.to_array(weight)
+
     return {
         "operations": [node.op_type for node in model.graph.node],
-        "weights": {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer},
+        "weights": {weight.name: value(weight) for weight in model.graph.initializer},
         "metadata": {entry.key: _parsed(names.clean(entry.value), names) for entry in model.metadata_props},
     }
 
