@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.ui.sections.regions.tools import RegionTools
-from napari_melanoma.ui.session.regions import select_regions
+from napari_melanoma.ui.session.annotations import select_regions
 
 
 def document(person):

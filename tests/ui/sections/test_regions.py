@@ -22,7 +22,7 @@ from napari_melanoma.slides.regions import region_date
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.sections.regions.data_set import CUTTING
-from napari_melanoma.ui.session.regions import export_region_file, import_region_file
+from napari_melanoma.ui.session.annotations import export_region_file, import_region_file
 from napari_melanoma.ui.viewer.shape_layers import HALF
 from napari_melanoma.ui.widgets.job import is_job_running
 

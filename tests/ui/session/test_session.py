@@ -20,7 +20,7 @@ from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides.notes import NotesFile, SlideMeasurement, SlideNotes
 from napari_melanoma.slides.regions import RegionClass, Regions
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
-from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.document import DocumentKind, Edited, JointHistory, SlideFolder, Stored
 from napari_melanoma.ui.session.image import CommitSignal
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
@@ -176,6 +176,28 @@ def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_pat
     assert (document.problem, session.services.messages) == ("a is broken", ["A is broken"])
     document.apply(lambda value: value + 1)
     assert document.value == 0
+
+
+def test_steps_of_several_values_are_undone_in_their_order() -> None:
+    numbers, words = Edited((1,)), Edited(("a",))
+    history = JointHistory(numbers, words)
+    numbers.apply(lambda value: (*value, 2))
+    words.apply(lambda value: (*value, "b"))
+    numbers.apply(lambda value: (*value, 3))
+    history.undo()
+    history.undo()
+    assert (numbers.value, words.value) == ((1, 2), ("a",))
+    history.redo()
+    assert (numbers.value, words.value) == ((1, 2), ("a", "b"))
+    words.apply(lambda value: (*value, "c"))
+    assert not history.can_redo, "a new step discards the undone ones of all values"
+
+    # A locked step is refused, and the ones before it are not undone in its place.
+    errors: list[Exception] = []
+    words.failed.connect(errors.append)
+    words.find_lock = lambda: "signed"
+    history.undo()
+    assert (numbers.value, words.value, [str(error) for error in errors]) == ((1, 2), ("a", "b", "c"), ["signed"])
 
 
 def test_pending_input_is_applied_although_a_section_fails() -> None:

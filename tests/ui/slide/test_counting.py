@@ -13,7 +13,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.counts import read_counts
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
-from napari_melanoma.ui.sections.measure.points import OF_CLASS, SELECTED, SLIDE
+from napari_melanoma.ui.sections.measure.counting import OF_CLASS, SELECTED, SLIDE
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.viewer.camera import get_camera
 
@@ -82,11 +82,18 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     assert f"2 points of 3 in {area:.3g} mm²" in within(person, SELECTED)
     assert f"TIL: 1, {1 / area:.3g} per mm² (95 % interval" in within(person, f"{OF_CLASS}Melanoma")
 
-    presses(person, "count_undo")
-    assert len(points(person)) == 2
-    assert len(layer.data) == 2
-    presses(person, "count_redo")
-    assert len(layer.data) == 3
+    # Undo goes back over everything that is drawn, states what has changed, and shows it.
+    presses(person, "measure_undo")
+    assert (document(person).value, len(points(person))) == ((), 3)
+    assert "Undone: 1 region removed." in dock.status.text
+    camera.center = (-9000.0, 0.0)
+    presses(person, "measure_undo")
+    assert (len(points(person)), len(layer.data)) == (2, 2)
+    assert "Undone: 1 point removed." in dock.status.text
+    assert tuple(camera.center[-2:]) == pytest.approx(dock.slide.to_world((400, 100)), abs=4)
+    presses(person, "measure_redo")
+    presses(person, "measure_redo")
+    assert (document(person).value, len(layer.data)) == ((made,), 3)
     presses(person, "count_points")
     assert str(layer.mode) == "pan_zoom"
     person.waits()
@@ -127,7 +134,7 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     layer.selected_data = {0}
     layer.remove_selected()
     person.until(lambda: points(person) == ())
-    presses(person, "count_undo")
+    presses(person, "measure_undo")
     assert len(layer.data) == 1
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not person.finds(QAbstractButton, "count_points").isChecked()

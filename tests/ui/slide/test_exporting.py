@@ -24,7 +24,7 @@ from napari_melanoma.io.results import describe_scanned_area, read_table
 from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.synoptic_files import save_synoptic
-from napari_melanoma.ui.session.regions import import_region_file
+from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.slide.controls import IMPORT
 
 from .test_drawing import box, goes_around

@@ -46,11 +46,11 @@ def test_labels_stay_next_to_their_lines(person, slide_path):
     layer.add(np.array([[100.0, 100.0], [100.0, 300.0]]), shape_type="line")
     person.until(lambda: len(person.session.measures.value) == 1)
     person.waits()
-    assert str(layer.features["shown"][0]).endswith("\n ")  # above the line
+    assert str(layer.features["label"][0]).endswith("\n ")  # above the line
     person.finds(QAbstractButton, "rotate_right").click()
-    assert str(layer.features["shown"][0]).startswith(LABEL_PADDING)  # to the right of the line
+    assert str(layer.features["label"][0]).startswith(LABEL_PADDING)  # to the right of the line
     person.finds(QAbstractButton, "rotate_left").click()
-    assert str(layer.features["shown"][0]).endswith("\n ")
+    assert str(layer.features["label"][0]).endswith("\n ")
 
 
 def test_positions_agree_with_napari_the_angle_is_kept_and_the_view_fitted(person, slide_path, tmp_path):

@@ -50,11 +50,13 @@ class Shared(Generic[Value]):
 class Edited(Shared[Value]):
     """A value that users edit, with undo.
 
-    ``edited``: the user has made, undone or redone a step. ``failed``: why an edit was not possible. ``find_lock``:
-    returns why the value must not be changed now, such as a signature; empty if it may.
+    ``edited``: the user has made, undone or redone a step. ``stepped``: a step was undone or redone; emits which of
+    both, and the value before. ``failed``: why an edit was not possible. ``find_lock``: returns why the value must not
+    be changed now, such as a signature; empty if it may.
     """
 
     edited = Signal()
+    stepped = Signal(str, object)
     failed = Signal(Exception)
 
     def __init__(self, value: Value) -> None:
@@ -110,7 +112,10 @@ class Edited(Shared[Value]):
             restored: History[Value] = getattr(history, direction)()
             return history if restored is history else self._restore(history, restored)
 
+        previous = self._history
         self._change(restore)
+        if self._history is not previous:
+            self.stepped.emit(direction, previous.current)
 
     def push(self, value: Value) -> None:
         """Change the value as a step that can be undone, but is not the user's, such as a change by another program."""
@@ -148,6 +153,48 @@ class Edited(Shared[Value]):
 
     def _save(self) -> None:
         """Store the value, which has changed by a step."""
+
+
+class JointHistory:
+    """One undo and redo over several values, in the order in which their steps were made.
+
+    ``changed``: there may be other steps.
+    """
+
+    changed = Signal()
+
+    def __init__(self, *values: Edited[Any]) -> None:
+        self._values = values
+        for value in values:
+            value.edited.connect(partial(self._on_edited, value))
+            value.changed.connect(self._on_changed)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to undo."""
+        return any(value.can_undo for value in self._values)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an undone step to redo."""
+        return any(value.can_redo for value in self._values)
+
+    def undo(self) -> None:
+        """Undo the last step of all values."""
+        if self.can_undo:
+            max(self._values, key=lambda value: value.last_step).undo()
+
+    def redo(self) -> None:
+        """Redo the step that was undone last."""
+        if self.can_redo:
+            min((value for value in self._values if value.can_redo), key=lambda value: value.undone_step).redo()
+
+    def _on_edited(self, edited: Edited[Any]) -> None:
+        for value in self._values:
+            value.discard_older_redo(edited)
+
+    def _on_changed(self, _: object) -> None:
+        self.changed.emit()
 
 
 @dataclass(frozen=True)

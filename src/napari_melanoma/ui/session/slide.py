@@ -12,10 +12,11 @@ from psygnal import Signal
 from qtpy.compat import isalive
 
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.session.annotations import REGION_DOCUMENT, Annotations
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.image import ImageSession, PartOwner
 from napari_melanoma.ui.session.navigation import ViewHistory
-from napari_melanoma.ui.session.regions import REGION_DOCUMENT
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
 from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
     from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.slides.counts import CountedPoints
     from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument
@@ -108,7 +110,8 @@ class SlideSession(ImageSession):
 
     - ``notes``: bookmarks, measurements, angle, colors ...; change them with ``edit_notes``
     - ``measures``, ``selected_measure``: the measurements of the notes, with undo; the index of the selected one or -1
-    - ``painted``, ``regions``, ``depth``, ``synoptic``, and others by ``document``: values with files of their own
+    - ``painted``, ``regions``, ``points``, ``depth``, ``synoptic``, and others by ``document``: values with files of
+      their own; ``annotations``: the common undo of regions, measurements and points
     - ``lesions``: in the shown results
     - ``selected_regions``, ``selected_lesions``: the ids of the selected regions, the numbers of the selected lesions
     - ``view_history``: the views of the slide; ``is_display_restored``: view and layers are as in the notes
@@ -208,6 +211,16 @@ class SlideSession(ImageSession):
     def regions(self) -> Document[Regions]:
         """The regions of the slide."""
         return self.document(REGION_DOCUMENT)
+
+    @property
+    def points(self) -> Document[CountedPoints]:
+        """The counted points of the slide."""
+        return self.document(COUNT_DOCUMENT)
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """Undo and redo of everything that is drawn on the slide."""
+        return Annotations(self)
 
     @property
     def lesions(self) -> LesionDocument:

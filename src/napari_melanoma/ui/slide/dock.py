@@ -15,9 +15,9 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
+from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import add_bookmark
-from napari_melanoma.ui.session.regions import import_region_file
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.shared_state import models_changed

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.sections.regions.resolve import are_locked
+from napari_melanoma.ui.session.annotations import select_regions
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.session.regions import select_regions
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.widgets.status_line import show_failure
 

@@ -12,7 +12,7 @@ from napari_melanoma.ui.sections.regions.data_set import open_data_set_dialog
 from napari_melanoma.ui.sections.regions.resolve import RegionFacts, resolve_regions
 from napari_melanoma.ui.sections.regions.tools import RegionTools
 from napari_melanoma.ui.sections.regions.view import RegionView
-from napari_melanoma.ui.session.regions import (
+from napari_melanoma.ui.session.annotations import (
     REGION_DOCUMENT,
     export_region_file,
     import_region_file,
@@ -57,6 +57,7 @@ class RegionsSection(SlideSection):
             (session.selected_regions.changed, self._on_selection),
             (session.commit_requested, self._on_reader),
             (self._canvas.memory.copied.changed, self._update_texts),
+            (session.annotations.changed, self._update_texts),
             (services.class_key_pressed, self._on_class_key),
             (services.reader_changed, self.view.reader_field.show_name),
         ):
@@ -73,7 +74,7 @@ class RegionsSection(SlideSection):
         view.reader_field.editingFinished.connect(self._on_reader)
         for name, button in view.tools.items():
             button.clicked.connect(partial(self._on_tool, name))
-        undo, redo = self.session.regions.undo, self.session.regions.redo
+        undo, redo = self.session.annotations.undo, self.session.annotations.redo
         slots = {"class": self._on_change_class, "remove": self._on_remove, "undo": undo, "redo": redo}
         for name, slot in slots.items():
             view.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
@@ -105,8 +106,8 @@ class RegionsSection(SlideSection):
             document.value,
             session.selected_regions.value,
             drawn=len({one.ring_key[0] for one in self._canvas.layer.outlines}),
-            can_undo=document.can_undo,
-            can_redo=document.can_redo,
+            can_undo=session.annotations.can_undo,
+            can_redo=session.annotations.can_redo,
             can_paste=bool(self._canvas.memory.copied.value.regions),
             has_scale=session.slide.info.pixel_size is not None,
         )

@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.ui.sections.regions.layer import LINE_MODE, RegionBrush, RegionLayer, get_snap_distance
 from napari_melanoma.ui.sections.regions.operations import RegionMemory, RegionOperations
 from napari_melanoma.ui.sections.regions.view import SNAP_SETTING
-from napari_melanoma.ui.session.regions import select_regions
+from napari_melanoma.ui.session.annotations import select_regions
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.widgets.class_list import REGION_CLASSES, load_classes
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -53,7 +53,7 @@ class RegionTools(QObject):
         self.region_class = next((one for one in classes if one.name == memory.class_name), classes[0])
         self.tool = ""
         self.operations = RegionOperations(session, memory)
-        self._undo_keys = {"Control-Z": document.undo, "Control-Shift-Z": document.redo}
+        self._undo_keys = {"Control-Z": session.annotations.undo, "Control-Shift-Z": session.annotations.redo}
         keys = {**self._undo_keys, "Control-C": self.operations.copy, "Control-V": self.operations.paste}
         self.layer = RegionLayer(viewer, slide, keys, session.services.status.show_message, self)
         self.brush = RegionBrush(viewer, slide, self)

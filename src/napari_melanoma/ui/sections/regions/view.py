@@ -36,7 +36,7 @@ TOOL_ROWS = (("rectangle", "ellipse", "add_polygon"), ("add_polygon_lasso", "bru
 EDITS = {  # text and tooltip
     "class": ("class", "Assign the class that is selected in the list to the selected regions"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
-    "undo": ("↶", "Undo the last change of the regions (Ctrl+Z on the canvas)"),
+    "undo": ("↶", "Undo the last change of regions, measurements or counted points (Ctrl+Z on the canvas)"),
     "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
 }
 EXPORT_TIP = "Write the regions as GeoJSON for QuPath"

@@ -1,22 +1,66 @@
-"""The regions of a slide: their file, the selected ones, and the import and export of other files."""
+"""The annotations of a slide: one undo of all kinds, the selected regions, and the import and export of other files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.session.document import DocumentKind, SlideFolder, Stored
+from napari_melanoma.core.polygons import joint_box
+from napari_melanoma.ui.session.document import DocumentKind, JointHistory, SlideFolder, Stored
+from napari_melanoma.ui.viewer.camera import get_visible_region
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.document import Document, Shared
+    from napari_melanoma.ui.session.document import Document, HistoryStep, Shared
     from napari_melanoma.ui.session.slide import SlideSession
+
+
+class Annotations(JointHistory):
+    """Undo and redo of everything that is drawn on a slide: regions, measurements and counted points.
+
+    What a step has changed is stated, and brought into view.
+    """
+
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session.regions, session.measures, session.points)
+        self._session = session
+        for noun, value in (("region", session.regions), ("measurement", session.measures), ("point", session.points)):
+            value.stepped.connect(partial(self._on_stepped, noun, value))
+
+    def _on_stepped(self, noun: str, value: Shared[Any], direction: HistoryStep, before: tuple[Any, ...]) -> None:
+        session, after = self._session, value.value
+        if not session.displayed.value:
+            return
+        changed = _find_new(after, before) or _find_new(before, after)
+        change = "removed" if len(after) < len(before) else "restored" if len(after) > len(before) else "changed"
+        done = "Undone" if direction == "undo" else "Redone"
+        session.services.status.show_briefly(f"{done}: {format_count(len(changed), noun)} {change}.")
+        view = get_visible_region(session.services.viewer, session.slide)
+        corners = [corner for one in changed for corner in _list_corners(one)]
+        (top, left), (bottom, right) = (tuple(map(find, zip(*corners, strict=True))) for find in (min, max))
+        is_below, is_right = top > view.top + view.height, left > view.left + view.width
+        if is_below or is_right or bottom < view.top or right < view.left:
+            center_view(session.services.viewer, session.slide, ((top + bottom) / 2, (left + right) / 2))
+
+
+def _find_new(annotations: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Return the annotations that are not among others; regions are compared by identity, as they are not hashable."""
+    known = {id(one) if hasattr(one, "polygons") else one for one in others}
+    return [one for one in annotations if (id(one) if hasattr(one, "polygons") else one) not in known]
+
+
+def _list_corners(annotation: Any) -> Sequence[tuple[float, float]]:  # noqa: ANN401 - region, measurement or point
+    if not hasattr(annotation, "polygons"):
+        return (annotation.at,) if hasattr(annotation, "at") else annotation.points
+    box = joint_box(annotation.polygons)
+    return (box.top, box.left), (box.top + box.height, box.left + box.width)
 
 
 def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> None:
