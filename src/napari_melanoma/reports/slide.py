@@ -21,6 +21,7 @@ from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity, read_slide_validity
 from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import (
+    DEPTH_FILE,
     FINDINGS,
     MODEL_READER,
     UNKNOWN_READER,
@@ -34,7 +35,8 @@ from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, format_s
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
 from napari_melanoma.figures.page import Block, Notice, Report, Section, Table, Text, fields, write_report
-from napari_melanoma.io.results import RESULT
+from napari_melanoma.io.results import RESULT, RISK_FILE
+from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.collector import ChangeRow, change_order
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings, show_times
@@ -47,6 +49,7 @@ from napari_melanoma.reports.pictures import (
     make_figure,
 )
 from napari_melanoma.reports.report_sections import READINGS, SlidePart, add_slide_sections, collect_depth_report
+from napari_melanoma.slides.counts import COUNTS
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -56,13 +59,13 @@ from napari_melanoma.slides.depth_readings import (
     read_proposals,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
-from napari_melanoma.slides.notes import SlideNotes
+from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.saved_results import describe_other_scale, describe_other_scores, describe_prediction
-from napari_melanoma.slides.synoptic_files import format_sourced_scale, read_depth
+from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, format_sourced_scale, read_depth
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage
@@ -464,10 +467,15 @@ NO_FOLDER = "No result folder of this slide was found or specified: its analysis
 NO_READING = "its readings or its synoptic report are damaged, and are not shown."
 
 
+def is_slide_folder(folder: Path) -> bool:
+    """Return whether a folder contains results of a slide, of any type."""
+    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE, COUNTS)
+    has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
+    return has_file or bool(read_notes(folder).measures)
+
+
 def is_slide_result(folder: Path) -> bool:
     """Return whether a folder contains results, readings or a risk of a slide."""
-    from napari_melanoma.reports.slide_export import is_slide_folder
-
     return is_slide_folder(folder) or "slide" in read_object_or_empty(folder / RESULT)
 
 

@@ -37,6 +37,7 @@ from napari_melanoma.reports.dicom_photograph_report import (
 )
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError
 from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
+from napari_melanoma.reports.slide import is_slide_folder, write_slide_report
 from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
@@ -322,8 +323,6 @@ def _write_counts_json(path: Path, exported: ExportedSlide) -> None:
 
 def _write_report(path: Path, exported: ExportedSlide) -> None:
     """Write the report of depth and risk."""
-    from napari_melanoma.reports.slide import write_slide_report
-
     write_slide_report(path, exported.folder, exported.slide, lesion=exported.lesion)
 
 
@@ -489,19 +488,6 @@ def _is_case(folder: Path) -> bool:
     from napari_melanoma.case.store import CASE
 
     return (folder / CASE).is_file()
-
-
-def is_slide_folder(folder: Path) -> bool:
-    """Return whether a folder contains results of a slide, of any type."""
-    from napari_melanoma.depth.readings import DEPTH_FILE
-    from napari_melanoma.io.results import RISK_FILE
-    from napari_melanoma.slides.counts import COUNTS
-    from napari_melanoma.slides.notes import read_notes
-    from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE
-
-    files = (DEPTH_FILE, RISK_FILE, SYNOPTIC_FILE, COUNTS)
-    has_file = (folder / STORE).is_dir() or any((folder / name).is_file() for name in files)
-    return has_file or bool(read_notes(folder).measures)
 
 
 def export_results(
