@@ -248,7 +248,7 @@ def measure_all(
         start_training(data, run)
         dock.run_controller.show_run(run)
         wait(lambda: learning(run), STARTED_S)
-        wait(lambda: bool(dock.run_page.run_view.curves.plots), STARTED_S)
+        wait(lambda: dock.run_page.curves is not None, STARTED_S)
         found = {what: measure(f"{what}, training", gaps, frames, arguments.seconds, *moves) for what, moves in phases}
         learning(run)  # still running at the end
     finally:

@@ -254,8 +254,8 @@ def train_pictures(folder: Path, out: Path, theme: str) -> None:
     dock.recipe_form.changed.emit()
     wait_until(lambda: dock.start_button.isEnabled())
     dock.start_button.click()
-    view = dock.run_page.run_view
-    wait_until(lambda: view.report is not None and view.report.epoch >= EPOCHS - 1)
+    view = dock.run_page
+    wait_until(lambda: view.status is not None and view.status.epoch >= EPOCHS - 1)
     picture(dock, out / "train-dock-run.webp")
     viewer.close()
 

@@ -190,7 +190,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     launched.last.works(40)
     person.until(lambda: "section heatmap" in viewer.layers)
     heat = viewer.layers["section heatmap"]
-    assert "40 / 224 tiles  ·  212/s  ·  3" in person.label_text("run_state")
+    person.until(lambda: "40 / 224 tiles  ·  212/s  ·  3" in person.label_text("run_state"))
     assert np.isfinite(heat.data[:, :-2]).all()
     assert np.isnan(heat.data[:, -2:]).all()
     np.testing.assert_allclose(heat.scale, (TILE * MPP, TILE * MPP))

@@ -40,7 +40,7 @@ def tiny(recipe: TrainRecipe) -> TrainRecipe:
 
 
 def state(trainer) -> str:
-    report = trainer.dock.run_page.run_view.report
+    report = trainer.dock.run_page.status
     return "" if report is None else str(report.state)
 
 
@@ -60,14 +60,14 @@ def test_from_the_menu_to_the_new_model(trainer, home, qtbot):
     trainer.dock._check_recipe()
     trainer.waits()
     trainer.starts()
-    run = trainer.dock.run_page.path
+    run = trainer.dock.run_page.watch.path
     assert run.name == "tiny-01"
     until(lambda: state(trainer) in ("finished", "failed", "lost"))
-    assert state(trainer) == "finished", trainer.dock.run_page.run_view.report.message
+    assert state(trainer) == "finished", trainer.dock.run_page.status.message
     until(lambda: trainer.dock.run_page.comparison_view.isVisible())
     pid = json.loads((run / "process.json").read_text())["pid"]
     until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
-    assert len(trainer.dock.run_page.run_view.report.metrics) == 2
+    assert len(trainer.dock.run_page.status.metrics) == 2
     until(trainer.dock.run_page.comparison_view.activate_button.isEnabled)
     qtbot.mouseClick(trainer.dock.run_page.comparison_view.activate_button, Qt.MouseButton.LeftButton)
     until(lambda: "is in use" in trainer.dock.status.text)

@@ -39,7 +39,7 @@ def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypat
     """First the download, which may fail, then the check, then the process."""
     from napari_melanoma.models import hub
     from napari_melanoma.runs import launching
-    from napari_melanoma.ui.train.start import _launch_run
+    from napari_melanoma.ui.train.start import launch_run
 
     done: list[str] = []
     start = f"hf:clinic/lesion@{'a' * 40}"
@@ -48,7 +48,7 @@ def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypat
     monkeypatch.setattr(launching, "create_run_folder", lambda name: tmp_path)
     monkeypatch.setattr(launching, "launch", lambda *_: done.append("launch"))
     recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test")
-    assert _launch_run(recipe, RunContext()) == tmp_path
+    assert launch_run(recipe, RunContext()) == tmp_path
     assert done == [f"download {start}", "check", "launch"]
 
 

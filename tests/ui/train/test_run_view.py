@@ -11,22 +11,25 @@ from stage import Stage
 
 from conftest import PATIENCE_MS, until, wait_until_idle
 from napari_melanoma.ui.train import run_reader
-from napari_melanoma.ui.train.run_reader import MAX_POINTS
-from napari_melanoma.ui.train.run_view import RunView
-from napari_melanoma.ui.widgets import run_watch
+from napari_melanoma.ui.train.plot import PLOTS
+from napari_melanoma.ui.train.run_view import TrainingPage
+from napari_melanoma.ui.widgets import run_panel
 
 
 @pytest.fixture
 def stage(home, qtbot, monkeypatch):
-    monkeypatch.setattr(run_watch, "INTERVAL_MS", 10)
+    monkeypatch.setattr(run_panel, "INTERVAL_MS", 10)
     made = Stage(qtbot)
     yield made
     made.close()
 
 
 @pytest.fixture
-def view(stage, qtbot):
-    made = stage.show(RunView(stage.icons, stage.settings))
+def view(stage, qtbot, monkeypatch):
+    monkeypatch.setattr(
+        TrainingPage, "_write_command", lambda *_: None
+    )  # the process of a fake run is that of the test
+    made = stage.show(TrainingPage(stage.icons, stage.settings))
     yield made
     wait_until_idle(qtbot, made)
 
@@ -35,9 +38,14 @@ def text(view, name):
     return view.findChild(QLabel, name).text()
 
 
+def values(view, label, number):
+    data = view.curves.curves[label][number].getOriginalDataset()[1]
+    return () if data is None else data
+
+
 def show(view, qtbot, run):
-    with qtbot.waitSignal(view.watch.changed, timeout=PATIENCE_MS):
-        view.set_run(run.path)
+    with qtbot.waitSignal(view.updated, timeout=PATIENCE_MS):
+        view.set_folder(run.path)
 
 
 WORDS = {
@@ -108,7 +116,7 @@ COMMANDS = [  # state, button, command, text
 
 def test_a_command_is_shown_at_once_and_sent_once(stage, view, qtbot, tmp_path):
     wishes = []
-    view.command_requested.connect(wishes.append)
+    view.buttons.command_requested.connect(wishes.append)
     for number, (state, button, wish, answer) in enumerate(COMMANDS):
         wishes.clear()
         show(view, qtbot, fake_run(tmp_path, state, f"run-{number}"))
@@ -118,7 +126,7 @@ def test_a_command_is_shown_at_once_and_sent_once(stage, view, qtbot, tmp_path):
         assert not pressed.isEnabled()
         pressed.click()  # of somebody who is impatient
         assert wishes == [wish]
-        with qtbot.waitSignal(view.watch.changed, timeout=PATIENCE_MS):
+        with qtbot.waitSignal(view.updated, timeout=PATIENCE_MS):
             pass
         assert text(view, "run_state") == answer, "nothing has happened yet"
 
@@ -147,10 +155,8 @@ def test_a_resumed_run_is_followed_again(stage, view, qtbot, tmp_path):
     run = fake_run(tmp_path, "cancelled")
     show(view, qtbot, run)
     until(qtbot, lambda: not view.watch.is_watching)
-    resumed = []
-    view.resume_requested.connect(resumed.append)
-    stage.clicks(view.buttons.resume)
-    assert resumed == [run.path]
+    with qtbot.waitSignal(view.resume_requested):
+        stage.clicks(view.buttons.resume)
     assert text(view, "run_state") == "Resuming ..."
     run.alive().tell("started", resumed=True).step(3, 1)
     until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
@@ -161,7 +167,7 @@ def test_detach_does_not_change_the_run(stage, view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running"))
     with qtbot.waitSignal(view.detached):
         stage.clicks(view.buttons.detach)
-    view.set_run(None)
+    view.set_folder(None)
     assert "No run is shown" in text(view, "run_more")
     assert not view.buttons.cancel.isEnabled()
     assert not (tmp_path / "run-running" / "control.json").exists()
@@ -179,7 +185,7 @@ def test_notices_are_listed_with_the_newest_first(view, qtbot, tmp_path):
     assert view.findChild(QLabel, "run_more").toolTip() == "The number format is fp32."
     run.tell("notice", message="stopped early.")
     until(qtbot, lambda: notices.text().startswith("• Stopped early."))
-    view.set_run(fake_run(tmp_path, "paused").path)
+    view.set_folder(fake_run(tmp_path, "paused").path)
     assert notices.text() == ""
     assert not notices.isVisible()
 
@@ -229,13 +235,13 @@ def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path)
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
     threads, heard = set(), []
-    real = run_reader.RunFolderReader.read_new
+    real = run_reader.TrainingReader.read_new
     monkeypatch.setattr(
-        run_reader.RunFolderReader,
+        run_reader.TrainingReader,
         "read_new",
         lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1],
     )
-    view.watch.events.connect(heard.extend)
+    view.updated.connect(lambda snapshot: heard.extend(snapshot.events))
     run = fake_run(tmp_path, "running")
     show(view, qtbot, run)
     run.step(3, 13).tell("notice", message="once")
@@ -246,27 +252,13 @@ def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_
 
 def test_an_incomplete_line_is_read_later(view, qtbot, tmp_path):
     run, heard = fake_run(tmp_path, "running"), []
-    view.watch.events.connect(heard.extend)
+    view.updated.connect(lambda snapshot: heard.extend(snapshot.events))
     run._append("events.jsonl", '{"time": 1, "kind": "not')
     show(view, qtbot, run)
     assert all(event["kind"] != "notice" for event in heard)
     run._append("events.jsonl", 'ice", "message": "whole"}\n')
     until(qtbot, lambda: heard[-1]["kind"] == "notice")
     assert heard[-1]["message"] == "whole"
-
-
-def test_ten_thousand_events_become_few_points(view, qtbot, tmp_path):
-    run = FakeRun(tmp_path, epochs=200).alive().begin()
-    line = '{{"time": 1, "kind": "step", "epoch": {}, "batch": {}, "batches": 50, "loss": {}}}\n'
-    steps = (line.format(n // 50, n % 50 + 1, 1 / (1 + n)) for n in range(10_000))
-    run._append("events.jsonl", "".join(steps))
-    sights = []
-    view.watch.snapshot_taken.connect(sights.append)
-    show(view, qtbot, run)
-    losses = sights[0].losses
-    assert MAX_POINTS / 2 <= len(losses.values) <= MAX_POINTS
-    assert losses.epochs[-1] > 190
-    assert [event["kind"] for event in sights[0].events] == ["started"]
 
 
 def test_hidden_or_ended_runs_are_not_read(stage, view, qtbot, tmp_path):
@@ -288,7 +280,7 @@ def test_a_finished_run_is_watched_until_its_comparison_is_there(view, qtbot, tm
     show(view, qtbot, run)
     assert view.watch.is_watching
     run.compare()
-    until(qtbot, lambda: view.report.comparison is not None)
+    until(qtbot, lambda: view.status.comparison is not None)
     until(qtbot, lambda: not view.watch.is_watching)
 
 
@@ -304,10 +296,11 @@ def test_a_missing_folder_is_lost(view, qtbot, tmp_path):
 
 def test_another_run_clears_the_view(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "running").log("of the first\n"))
-    assert None not in view.curves.values_at().values()
-    view.set_run(fake_run(tmp_path, "queued").path)
-    assert view.log.text == ""
-    assert set(view.curves.values_at().values()) == {None}
+    until(qtbot, lambda: view.curves is not None)
+    assert all(len(values(view, label, number)) for label in PLOTS for number in (0, 1))
+    view.set_folder(fake_run(tmp_path, "queued").path)
+    assert view.log.toPlainText() == ""
+    assert not any(len(values(view, label, number)) for label in PLOTS for number in (0, 1))
     assert text(view, "run_name") == "run-queued"
     until(qtbot, lambda: text(view, "run_state") == "Queued")
-    assert view.log.text == ""
+    assert view.log.toPlainText() == ""

@@ -140,10 +140,8 @@ def test_resume_is_requested(stage, listed, folder, qtbot):
 
 def test_the_list_updates_and_keeps_the_selection(listed, folder, qtbot, monkeypatch):
     threads = set()
-    real = runs_list._list_runs_timed
-    monkeypatch.setattr(
-        runs_list, "_list_runs_timed", lambda *of: (threads.add(threading.current_thread()), real(*of))[1]
-    )
+    real = runs_list._list_runs
+    monkeypatch.setattr(runs_list, "_list_runs", lambda *of: (threads.add(threading.current_thread()), real(*of))[1])
     run = fake_run(folder, "running")
     runs = listed()
     runs.select(run.path)
@@ -193,7 +191,7 @@ def test_removing_requires_confirmation(stage, listed, folder, qtbot, pressed):
     stage.clicks(runs.remove_button)
     press_button(qtbot, "remove_run", pressed)
     if pressed == "Cancel":
-        assert tasks.is_idle(runs) or runs._removing is None
+        assert not runs._removals.busy
         assert run.path.exists()
     else:
         until(qtbot, lambda: removed == [run.path])

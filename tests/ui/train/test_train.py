@@ -356,17 +356,17 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     assert (shown.data.datasets, shown.data.replay) == ((str(blobs),), (str(replay),))
     assert shown.model.start == "lesion-small"
     assert ready.dock.is_run_page_shown
-    assert ready.dock.run_page.path == launched.paths[0] == launching.runs_folder() / "mine-01"
+    assert ready.dock.run_page.watch.path == launched.paths[0] == launching.runs_folder() / "mine-01"
     assert ready.dock.status.text == "mine-01 continues if you close napari."
     # Commands reach the run.
     for wish in ("pause", "cancel", "run"):
-        ready.dock.run_page.run_view.command_requested.emit(wish)
+        ready.dock.run_page.buttons.command_requested.emit(wish)
         ready.waits()
         assert wish_of(launched.paths[0]) == wish
     # A second run waits for it.
     ready.clicks("back")
     ready.waits()
-    assert "mine-01" in ready.says("runs_at_work")
+    assert [report.name for report in ready.dock.run_list.reports] == ["mine-01"]
     first = launched.last
     ready.starts()
     assert ready.dock.status.text == f"{launched.paths[1].name} waits for mine-01."
@@ -375,10 +375,10 @@ def test_one_run_is_started_as_shown_and_gets_commands_and_a_second_one_waits(re
     ready.until(lambda: ready.dock.status.text == "")
     # A run that continues in the background is not changed.
     ready.dock.run_controller.show_run(first.path)
-    ready.dock.run_page.run_view.detached.emit()
+    ready.dock.run_page.detached.emit()
     ready.waits()
     assert not ready.dock.is_run_page_shown
-    assert ready.dock.run_page.path is None
+    assert ready.dock.run_page.watch.path is None
     assert wish_of(first.path) == "run"
     assert "continues in the background" in ready.dock.status.text
 
@@ -499,7 +499,7 @@ def test_a_running_run_is_found_again_and_finished_runs_are_listed_and_left_with
     run = fake_run(launching.runs_folder(), "running")
     trainer = opens_dock()
     assert trainer.dock.is_run_page_shown
-    assert trainer.dock.run_page.path.name == "run-running"
+    assert trainer.dock.run_page.watch.path.name == "run-running"
     trainer.dock.run_controller.resume(run.path)  # its process does not end: there is nothing to wait for
     trainer.waits()
     assert "is already running" in trainer.dock.status.text
@@ -507,7 +507,7 @@ def test_a_running_run_is_found_again_and_finished_runs_are_listed_and_left_with
     assert [report.name for report in trainer.dock.run_list.reports] == ["run-running", "run-finished"]
     trainer.dock.run_list.chosen.emit(finished.path)
     assert trainer.dock.is_run_page_shown
-    assert trainer.dock.run_page.path == finished.path
+    assert trainer.dock.run_page.watch.path == finished.path
     # A stopped run is resumed.
     launched = Launched()
     monkeypatch.setattr(launching, "launch", launched)
@@ -515,7 +515,7 @@ def test_a_running_run_is_found_again_and_finished_runs_are_listed_and_left_with
     trainer.dock.run_list.resume_requested.emit(stopped.path)
     trainer.until(lambda: launched.resumed == [True])
     trainer.waits()
-    assert trainer.dock.run_page.path == stopped.path
+    assert trainer.dock.run_page.watch.path == stopped.path
 
 
 def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monkeypatch):
@@ -525,7 +525,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     monkeypatch.setattr(launching, "build_command", lambda out, **options: [sys.executable, "-S", "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.run_controller.show_run(run.path)
-    trainer.until(trainer.dock.run_page.run_view.buttons.resume.isEnabled)
+    trainer.until(trainer.dock.run_page.buttons.resume.isEnabled)
     trainer.clicks("run_resume")
     assert trainer.says("run_state") == "Resuming ..."
     trainer.until(lambda: trainer.dock.status.text == "Waiting for the process of run-cancelled to end ...")
@@ -577,7 +577,7 @@ def test_closing_during_a_run_offers_three_choices_unless_it_is_detached(ready, 
     assert wish_of(run) == "run"
     assert close(ready, "Stop after this batch") == (True, question)
     assert wish_of(run) == "cancel"
-    ready.dock.run_page.run_view.detached.emit()
+    ready.dock.run_page.detached.emit()
     ready.waits()
     assert close(ready, "Stay in napari") == (True, [])
 

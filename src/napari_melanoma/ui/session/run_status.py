@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.ui.widgets.run_watch import RunSnapshot
+from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.train.data_sets import DataPicker
 from napari_melanoma.ui.train.recipe import RecipeForm, RecipePicker
 from napari_melanoma.ui.train.run_list import RunList
-from napari_melanoma.ui.train.run_view import ActiveRunNotice, RunPage
+from napari_melanoma.ui.train.run_view import TrainingPage
 from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -25,7 +25,6 @@ from napari_melanoma.ui.widgets.style import (
     Connections,
     ThemedIcons,
     WrappedLabel,
-    column,
     form_layout,
     named,
     quiet_label,
@@ -54,13 +53,12 @@ class TrainControls(QWidget):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = TrainWelcome(self.icons)
-        self.run_notice = ActiveRunNotice(self.icons)
         self.data_picker = DataPicker(self.settings, self.icons)
         self.start_picker = StartPicker(self.icons)
         self.recipe_picker = RecipePicker(self.icons)
         self.recipe_form = RecipeForm(self.settings, self.icons)
         self.run_list = RunList(self.icons)
-        self.run_page = RunPage(self.icons, self.settings)
+        self.run_page = TrainingPage(self.icons, self.settings)
         self.start_hint = named(WrappedLabel(), "start_offer", "Classes that the starting model does not have")
         self.start_hint.setToolTip("")
         self.counts_label = named(quiet_label(), "image_counts", "Images of the training")
@@ -128,8 +126,7 @@ class TrainControls(QWidget):
     def show_page(self, is_run_page: bool) -> None:
         """Show the page of a run, or the settings."""
         self._pages.setCurrentIndex(int(is_run_page))
-        for part in (self._run_notices, self._footer):
-            part.setVisible(not is_run_page)
+        self._footer.setVisible(not is_run_page)
 
     @property
     def is_run_page_shown(self) -> bool:
@@ -170,8 +167,6 @@ class TrainControls(QWidget):
         bottom_column = QVBoxLayout(bottom)
         bottom_column.setContentsMargins(6, 0, 6, 6)
         bottom_column.addStretch(0)
-        self._run_notices = column(self.run_notice)
-        bottom_column.addWidget(self._run_notices)
         bottom_column.addWidget(self._footer)
         bottom_column.addWidget(self.status)
         whole = QVBoxLayout(self)

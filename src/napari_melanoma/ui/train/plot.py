@@ -1,128 +1,166 @@
-"""A plot of curves over the epochs; a module of its own, so that pyqtgraph is imported only when it is needed."""
+"""The curves of a training; a module of its own, so that pyqtgraph is imported only when it is needed."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyqtgraph as pg
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QFont, QWheelEvent
 
+from napari_melanoma.training.monitor import monitor_from_values
+from napari_melanoma.ui.train.run_text import find_best_row, parse_number
+from napari_melanoma.ui.widgets.style import ThemedIcons, named
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from napari_melanoma.training.monitor import Monitor
+    from napari_melanoma.ui.train.run_reader import LossTrace
 
-    from napari_melanoma.ui.train.run_reader import CurveStyle
-    from napari_melanoma.ui.widgets.style import Palette
-
-HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32  # of the plot; of its axes
-TOP_PX = 8  # margin: half the height of a tick label at the top
+HEIGHT_PX, LEFT_PX, BOTTOM_PX = 298, 46, 32  # of both plots; of the axes
 MARKERS_UP_TO = 2  # curves with at most this number of points are drawn with markers
 MAX_TICKS = 8
+MAX_POINTS = 1200  # of a loss curve; more than a plot of 340 pixels can show
 TICK_STEPS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
-LABEL_OVERHANG_PX = 5  # by which pyqtgraph's axis labels extend beyond the plot
+SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
 
-class CurvePlot(pg.PlotWidget):
-    """Curves over the epochs of a run, a mark at the best epoch, and a cursor line.
+class Curve(NamedTuple):
+    """Style of a curve: colors on a dark and a light background, a symbol, and dashes."""
 
-    The plot cannot be dragged or zoomed, so that the mouse wheel scrolls the dock.
+    dark: str
+    light: str
+    symbol: str | None = None
+    is_dashed: bool = False
+
+
+# Colors of Okabe and Ito (2008), darker on a light background: safe with color vision deficiency; symbols differ, too.
+PLOTS = {  # title of the vertical axis, and curves
+    "loss": (Curve("#e69f00", "#b35c00"), Curve("#56b4e9", "#0066a8", "o")),
+    "0 to 1": (Curve("#56b4e9", "#0066a8", "o"), Curve("#d98cb8", "#9c3f77", "s", is_dashed=True)),
+}
+TIP = (
+    "Loss on the training and validation set (lower is better), and metrics on the validation set at the network's "
+    "input size. The dashed line marks the best epoch, which is kept"
+)
+
+
+class TrainingCurves(pg.GraphicsLayoutWidget):
+    """Two plots over the epochs, of losses and of metrics; their titles are legends with the last values.
+
+    The plots cannot be dragged or zoomed, so that the mouse wheel scrolls the dock.
     """
 
-    pointed = Signal(float)  # epoch under the mouse; NaN when the mouse leaves the plot
-
-    def __init__(self, label: str, curves: Sequence[CurveStyle]) -> None:
+    def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self._label = label
-        self._curves = {curve.name: curve for curve in curves}
-        plot = self.getPlotItem()
-        plot.setMenuEnabled(False)
-        plot.setMouseEnabled(False, False)
-        plot.hideButtons()
-        plot.layout.setContentsMargins(LABEL_OVERHANG_PX, TOP_PX, 6, LABEL_OVERHANG_PX)
-        plot.getAxis("left").setWidth(LEFT_PX)
-        for side in ("left", "bottom"):  # before setting the labels, which would scale them again
-            plot.getAxis(side).enableAutoSIPrefix(False)
-        self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
-        self._best = pg.InfiniteLine(angle=90)
-        self._cursor = pg.InfiniteLine(angle=90)
-        for line in (self._best, self._cursor):
-            line.setZValue(-10)
-            line.hide()
-            plot.addItem(line, ignoreBounds=True)
+        named(self, "curves", "Curves of the training", TIP)
+        self._icons = icons
+        self._names = dict.fromkeys(PLOTS, ("", ""))
+        self.plots: dict[str, pg.PlotItem] = {}
+        self.curves: dict[str, list[pg.PlotDataItem]] = {}
+        self.best: dict[str, pg.InfiniteLine] = {}
+        for row, (label, styles) in enumerate(PLOTS.items()):
+            plot = self.plots[label] = self.addPlot(row=row, col=0)
+            plot.setMenuEnabled(False)
+            plot.setMouseEnabled(False, False)
+            plot.hideButtons()
+            plot.getAxis("left").setWidth(LEFT_PX)
+            plot.getAxis("bottom").setHeight(BOTTOM_PX)
+            for side in ("left", "bottom"):
+                plot.getAxis(side).enableAutoSIPrefix(False)
+            self.best[label] = pg.InfiniteLine(angle=90)
+            plot.addItem(self.best[label], ignoreBounds=True)
+            self.curves[label] = [plot.plot(antialias=True) for _ in styles]
         self.setFixedHeight(HEIGHT_PX)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setMouseTracking(True)
-        self.scene().sigMouseMoved.connect(self._on_moved)
+        icons.changed.connect(self._update_colors)
+        self._update_colors()
 
-    def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
-        self._items[name].setData(_to_float_array(epochs), _to_float_array(values))
-        if self._curves[name].symbol is None:
-            self._items[name].setSymbol("o" if len(values) <= MARKERS_UP_TO else None)
-        if any(len(self.points(curve)[0]) for curve in self._items):
-            self.getPlotItem().enableAutoRange(y=True)
+    def show_run(
+        self, losses: LossTrace, metrics: Sequence[dict[str, float]], epochs: int, monitor: Monitor | None = None
+    ) -> None:
+        """Show the curves of a run.
+
+        ``metrics``: a row for each epoch. ``epochs``: planned number, 0 if unknown. ``monitor``: selects the best
+        epoch; by default, the metric of the task.
+        """
+        metric = monitor_from_values(metrics[-1] if metrics else {})
+        if len(losses.values) < len(metrics):
+            training = _metric_column(metrics, "loss")
+        else:
+            training = _thin(losses.epochs), _thin(losses.values)
+        (first, first_title), (second, second_title) = metric.measures
+        self._show("loss", "training", training, "validation", _metric_column(metrics, "validation_loss"))
+        titles = _metric_column(metrics, first), second_title, _metric_column(metrics, second)
+        self._show("0 to 1", first_title, *titles)
+        best = find_best_row(metrics, monitor or metric)
+        end = max(epochs, len(metrics), 1)
+        step = next(step for step in TICK_STEPS if step * MAX_TICKS >= end or step == TICK_STEPS[-1])
+        for label, plot in self.plots.items():
+            plot.setXRange(0, end, padding=0.02)
+            plot.getAxis("bottom").setTickSpacing(levels=[(step, 0)])
+            self.best[label].setVisible(best is not None)
+            self.best[label].setValue(0.0 if best is None else float(best["epoch"]) + 1)
+
+    def _show(
+        self,
+        label: str,
+        first: str,
+        first_points: tuple[Sequence[float], Sequence[float]],
+        second: str,
+        second_points: tuple[Sequence[float], Sequence[float]],
+    ) -> None:
+        """Show the names and points (epochs and values) of the two curves of a plot."""
+        self._names[label] = (first, second)
+        for curve, style, (epochs, values) in zip(
+            self.curves[label], PLOTS[label], (first_points, second_points), strict=True
+        ):
+            curve.setData(np.asarray(epochs, dtype=np.float64), np.asarray(values, dtype=np.float64))
+            curve.setSymbol(style.symbol or ("o" if len(values) <= MARKERS_UP_TO else None))
+        if first_points[1] or second_points[1]:
+            self.plots[label].enableAutoRange(y=True)
         else:  # otherwise the range of the previous run would remain
-            self.getPlotItem().setYRange(0, 1)
+            self.plots[label].setYRange(0, 1)
+        self._update_legend(label)
 
-    def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the epochs and values of a curve, float64 (point,)."""
-        epochs, values = self._items[name].getData()
-        return _to_float_array(() if epochs is None else epochs), _to_float_array(() if values is None else values)
+    def _update_legend(self, label: str) -> None:
+        """Write symbol, color, name and last value of each curve of a plot."""
+        parts = []
+        for curve, style, name in zip(self.curves[label], PLOTS[label], self._names[label], strict=True):
+            values = curve.getOriginalDataset()[1]
+            last = "–" if values is None or not len(values) else f"{values[-1]:.3f}"
+            mark = f"<span style='color: {self._color(style)}'>{SYMBOLS[style.symbol]}</span>"
+            parts.append(f"{mark} {html.escape(name)} {last}")
+        self.plots[label].setTitle("&nbsp; ".join(parts), size="9pt", color=self._icons.palette.text)
 
-    def set_epochs(self, epochs: float) -> None:
-        """Set the range of the horizontal axis to the epochs of a run."""
-        self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
-        major = next(step for step in TICK_STEPS if step * MAX_TICKS >= epochs or step == TICK_STEPS[-1])
-        self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
+    def _color(self, style: Curve) -> str:
+        return style.dark if self._icons.palette.dark else style.light
 
-    def set_best(self, epoch: float | None) -> None:
-        """Mark the best epoch; None removes the mark."""
-        self._best.setVisible(epoch is not None)
-        self._best.setValue(epoch or 0.0)
-
-    @property
-    def best(self) -> float | None:
-        """The marked epoch; None if there is no mark."""
-        return float(self._best.value()) if self._best.isVisible() else None
-
-    def show_cursor(self, epoch: float | None) -> None:
-        """Draw the cursor line at an epoch; None hides it."""
-        self._cursor.setVisible(epoch is not None)
-        self._cursor.setValue(epoch or 0.0)
-
-    def set_palette(self, palette: Palette) -> None:
-        """Apply the colors of a theme."""
+    def _update_colors(self) -> None:
+        palette, font = self._icons.palette, QFont(self.font())
+        font.setPointSizeF(8.0)
         self.setBackground(palette.background)
-        tick_font = QFont(self.font())
-        tick_font.setPointSizeF(8.0)
-        for side, label in (("left", self._label), ("bottom", "epoch")):
-            axis = self.getPlotItem().getAxis(side)
-            axis.setPen(palette.highlight)
-            axis.setTextPen(palette.text)
-            axis.setStyle(tickFont=tick_font, tickLength=-4, autoExpandTextSpace=False)
-            axis.setLabel(label, color=palette.faint, **{"font-size": "8pt"})
-        self.getPlotItem().getAxis("bottom").setHeight(BOTTOM_PX)
-        self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
-        self._cursor.setPen(pg.mkPen(palette.highlight, width=1))
-        for name, curve in self._curves.items():
-            color = curve.color(palette)
-            style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
-            self._items[name].setPen(pg.mkPen(color, width=curve.width, style=style))
-            if curve.symbol is not None:
-                self._items[name].setSymbol(curve.symbol)
-            self._items[name].setSymbolSize(5)
-            self._items[name].setSymbolPen(color)
-            self._items[name].setSymbolBrush(color)
+        for label, plot in self.plots.items():
+            for side, text in (("left", label), ("bottom", "epoch")):
+                axis = plot.getAxis(side)
+                axis.setPen(palette.highlight)
+                axis.setTextPen(palette.text)
+                axis.setStyle(tickFont=font, tickLength=-4, autoExpandTextSpace=False)
+                axis.setLabel(text, color=palette.faint, **{"font-size": "8pt"})
+            self.best[label].setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
+            for curve, style in zip(self.curves[label], PLOTS[label], strict=True):
+                line = Qt.PenStyle.DashLine if style.is_dashed else Qt.PenStyle.SolidLine
+                curve.setPen(pg.mkPen(self._color(style), width=1.5, style=line))
+                curve.setSymbolSize(5)
+                curve.setSymbolPen(self._color(style))
+                curve.setSymbolBrush(self._color(style))
+            self._update_legend(label)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Pass the wheel event on to the parent."""
         event.ignore()
-
-    def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Emit NaN when the mouse leaves."""
-        super().leaveEvent(event)
-        self.pointed.emit(float("nan"))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Return a small minimum width."""
@@ -132,9 +170,18 @@ class CurvePlot(pg.PlotWidget):
         """Return a width that suits the dock."""
         return QSize(300, HEIGHT_PX)
 
-    def _on_moved(self, position: object) -> None:
-        self.pointed.emit(float(self.getPlotItem().vb.mapSceneToView(position).x()))
+
+def _thin(values: list[float]) -> list[float]:
+    """Return at most ``MAX_POINTS`` means of neighboring values; the painting of more is slow (3 s for 100,000)."""
+    step = -(-len(values) // MAX_POINTS)
+    if step <= 1:
+        return values
+    means: list[float] = np.asarray(values[: len(values) // step * step]).reshape(-1, step).mean(axis=1).tolist()
+    return means
 
 
-def _to_float_array(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)
+def _metric_column(rows: Sequence[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Return the epochs, counted from 1, and the values of a metric; rows without a value are left out."""
+    pairs = [(parse_number(row, "epoch"), parse_number(row, name)) for row in rows]
+    points = [(epoch + 1, value) for epoch, value in pairs if epoch is not None and value is not None]
+    return [epoch for epoch, _ in points], [value for _, value in points]

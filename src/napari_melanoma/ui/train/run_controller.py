@@ -12,16 +12,16 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.processes import send_command_or_stop
-from napari_melanoma.ui.train.start import RunLauncher
+from napari_melanoma.ui.train.start import launch_run, resume_run
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.train.controls import TrainControls
+    from napari_melanoma.ui.widgets.job import JobFunction
+    from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 
 
 CLOSE_DETAILS = (
@@ -42,43 +42,26 @@ class RunController(QObject):
         self._is_listed = False  # True after the runs were listed for the first time
         self._start_message = self._decision_message = ""
         self._reports: list[RunReport] = []
-        self._launcher = RunLauncher(self)
-        self._command_sender = LatestJobQueue(self)
+        self._launch: BackgroundJob | None = None
         self.guard = RunCloseGuard(controls)
-        self._connect_runs()
-        self._connect_page()
-        QTimer.singleShot(0, controls.run_list.refresh)
-
-    def _connect_runs(self) -> None:
-        controls, launcher = self._controls, self._launcher
-        launcher.changed.connect(self.changed)
-        launcher.started.connect(self._on_started)
-        launcher.failed.connect(self._on_start_failed)
-        launcher.progressed.connect(partial(controls.status.progress, "starting"))
-        controls.run_notice.chosen.connect(self.show_run)
-        controls.run_list.chosen.connect(self.show_run)
-        controls.run_list.resume_requested.connect(self.resume)
-        controls.run_list.listed.connect(self._on_listed)
-        controls.run_list.removed.connect(self._on_removed)
-        for source in (controls.run_list, controls.run_page.run_view.watch, self.guard):
-            source.failed.connect(self.failed)
-
-    def _connect_page(self) -> None:
-        page = self._controls.run_page
+        page, runs = controls.run_page, controls.run_list
+        runs.chosen.connect(self.show_run)
+        runs.resume_requested.connect(self.resume)
+        runs.listed.connect(self._on_listed)
+        runs.removed.connect(self._on_removed)
         page.back_requested.connect(self.show_settings)
-        page.run_view.watch.changed.connect(self._on_report)
-        page.run_view.command_requested.connect(self._on_command_requested)
-        page.run_view.resume_requested.connect(self.resume)
-        page.run_view.detached.connect(self._on_detached)
+        page.updated.connect(self._on_updated)
+        page.resume_requested.connect(self._on_resume)
+        page.detached.connect(self._on_detached)
         page.comparison_view.decided.connect(self._on_decided)
-        page.comparison_view.failed.connect(self.failed)
-        self._command_sender.succeeded.connect(self._on_command_sent)
-        self._command_sender.failed.connect(self._on_command_failed)
+        for source in (runs, page, page.comparison_view, self.guard):
+            source.failed.connect(self.failed)
+        QTimer.singleShot(0, runs.refresh)
 
     @property
     def starting(self) -> bool:
         """Whether a run is being launched."""
-        return not tasks.is_idle(self._launcher)
+        return self._launch is not None
 
     @property
     def active_runs(self) -> list[RunReport]:
@@ -87,23 +70,40 @@ class RunController(QObject):
 
     def start(self, recipe: TrainRecipe) -> None:
         """Launch a run, unless one is being launched."""
-        if not self.starting:
-            self._controls.status.begin("starting", "Starting ...")
-            self._launcher.start(recipe)
+        self._run_launch("Starting ...", partial(launch_run, recipe))
 
     def resume(self, run: Path) -> None:
         """Resume a stopped run, unless one is being launched."""
-        if not self.starting:
-            self._controls.status.begin("starting", f"Restarting {run.name} ...")
-            self._launcher.resume(run)
+        self._run_launch(f"Restarting {run.name} ...", partial(resume_run, run))
+
+    def _on_resume(self) -> None:
+        if self._controls.run_page.watch.path is not None:
+            self.resume(self._controls.run_page.watch.path)
+
+    def _run_launch(self, message: str, work: JobFunction) -> None:
+        if self._launch is not None:
+            return
+        self._controls.status.begin("starting", message)
+        self._launch = BackgroundJob(work)
+        self._launch.progressed.connect(partial(self._controls.status.progress, "starting"))
+        self._launch.succeeded.connect(self._on_started)
+        self._launch.failed.connect(self._on_start_failed)
+        self._launch.finished.connect(self._on_launched)
+        self._launch.start(self)
+        self.changed.emit()
+
+    def _on_launched(self) -> None:
+        self._launch = None
+        self.changed.emit()
 
     def show_run(self, run: Path) -> None:
-        if run != self._controls.run_page.path:
+        """Show the page of a run."""
+        page = self._controls.run_page
+        if run != page.watch.path:
             self._controls.status.end_message(self._decision_message)
-        self._controls.run_page.set_run(run)
+        page.set_folder(run)
         self._controls.show_page(True)
-        # so that Escape works: the list that had the focus is hidden now
-        self._controls.run_page.setFocus(Qt.FocusReason.OtherFocusReason)
+        page.setFocus(Qt.FocusReason.OtherFocusReason)  # so that Escape works: the list that had the focus is hidden
 
     def show_settings(self) -> None:
         """Show the settings and the list of runs."""
@@ -119,65 +119,44 @@ class RunController(QObject):
         self.show_run(run)
         self._controls.run_list.refresh()
 
-    def _on_report(self, report: RunReport) -> None:
+    def _on_updated(self, snapshot: RunSnapshot) -> None:
         """Remove the message about the start when the run has ended."""
-        if not report.state.active:
+        if not snapshot.status.state.active:
             self._controls.status.end_message(self._start_message)
 
     def _on_start_failed(self, error: Exception) -> None:
         self._controls.status.end("starting")
-        self._controls.run_page.run_view.clear_pending_command()
+        self._controls.run_page.clear_pending_command()
         self.failed.emit(error)
 
     def _on_listed(self, reports: list[RunReport]) -> None:
         self._reports = reports
-        self._controls.run_notice.show_runs(reports)
-        if not self._is_listed:
+        if not self._is_listed:  # the dock was opened: show the last active run
             self._is_listed = True
-            self._show_active_run()
+            running = [report for report in self.active_runs if str(report.state) != "queued"]
+            if self.active_runs and not self.starting:
+                self.show_run((running or self.active_runs)[-1].path)
         self.changed.emit()
 
-    def _show_active_run(self) -> None:
-        """Show the last active run when the dock is opened."""
-        if self.active_runs and not self.starting:
-            running = [report for report in self.active_runs if str(report.state) != "queued"]
-            self.show_run((running or self.active_runs)[-1].path)
-
     def _on_removed(self, run: Path) -> None:
-        if run == self._controls.run_page.path:
-            self._controls.run_page.set_run(None)
+        if run == self._controls.run_page.watch.path:
+            self._controls.run_page.set_folder(None)
             self.show_settings()
         self._controls.status.show_message(f"{run.name} was moved to the trash.")
 
     def _on_detached(self) -> None:
-        run = self._controls.run_page.path
+        run = self._controls.run_page.watch.path
         if run is not None:
             self.guard.keep_in_background(run)
             self._controls.status.show_message(f"{run.name} continues in the background; it stays in the list of runs.")
-        self._controls.run_page.set_run(None)
+        self._controls.run_page.set_folder(None)
         self.show_settings()
-
-    def _on_command_requested(self, command: RunCommand) -> None:
-        run = self._controls.run_page.path
-        if run is not None:
-            self._command_sender.submit(str(run), lambda: partial(_send_command, run, command))
-
-    def _on_command_sent(self, result: object) -> None:
-        self._controls.run_page.run_view.watch.refresh()
-
-    def _on_command_failed(self, error: Exception) -> None:
-        self._controls.run_page.run_view.clear_pending_command()
-        self.failed.emit(error)
 
     def _on_decided(self, message: str) -> None:
         self._decision_message = message
         self._controls.status.show_message(message)
-        self._controls.run_page.run_view.watch.refresh()
+        self._controls.run_page.watch.refresh()
         self._controls.run_list.refresh()
-
-
-def _send_command(path: Path, command: RunCommand, run: RunContext) -> None:
-    send_command_or_stop(path, command)
 
 
 class RunCloseGuard(WindowGuard):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +13,14 @@ from qtpy.QtWidgets import QAbstractButton, QFrame, QListWidget, QMessageBox, QP
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.launching import RunReport
 
-INTERVAL_MS = 2000
-REFRESH_FACTOR = 10  # ratio of the pause between two readings to the time that reading took
+INTERVAL_MS = 2000  # between two readings
 MAX_VISIBLE_ROWS = 5
 STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
 ENDED_MARK = "✕"
@@ -45,9 +43,12 @@ class RunList(QWidget):
         super().__init__()
         named(self, "runs_list", "Runs").setToolTip("")
         self._folder = folder
-        self._reading: BackgroundJob | None = None
-        self._removing: BackgroundJob | None = None
-        self._refresh_pending = False
+        self._readings, self._removals = LatestJobQueue(self), LatestJobQueue(self)
+        self._readings.succeeded.connect(self._on_listed)
+        self._removals.succeeded.connect(self.removed)
+        self._removals.idle.connect(self.refresh)
+        for queue in (self._readings, self._removals):
+            queue.failed.connect(self.failed)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(INTERVAL_MS)
@@ -90,16 +91,8 @@ class RunList(QWidget):
 
     def refresh(self) -> None:
         """Read the list again in a thread."""
-        if self._reading is not None:
-            self._refresh_pending = True
-            return
-        self._refresh_pending = False
         self._timer.stop()
-        self._reading = BackgroundJob(partial(_list_runs_timed, self._folder))
-        self._reading.succeeded.connect(self._on_listed)
-        self._reading.failed.connect(self.failed)
-        self._reading.finished.connect(self._on_read)
-        self._reading.start(self)
+        self._readings.submit("list", lambda: partial(_list_runs, self._folder))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Start updating the list."""
@@ -111,18 +104,11 @@ class RunList(QWidget):
         super().hideEvent(event)
         self._timer.stop()
 
-    def _on_listed(self, reports_and_time: tuple[list[RunReport], float]) -> None:
-        reports, seconds = reports_and_time
+    def _on_listed(self, reports: list[RunReport]) -> None:
         self._show(reports)
-        self._timer.setInterval(max(INTERVAL_MS, round(1000 * REFRESH_FACTOR * seconds)))
-        self.listed.emit(reports)
-
-    def _on_read(self) -> None:
-        self._reading = None
-        if self._refresh_pending:
-            self.refresh()
-        elif self.isVisible():
+        if self.isVisible():
             self._timer.start()
+        self.listed.emit(reports)
 
     def _show(self, reports: list[RunReport]) -> None:
         selected = self.selected
@@ -161,7 +147,7 @@ class RunList(QWidget):
             ),
             (
                 self.remove_button,
-                report is not None and not active and self._removing is None,
+                report is not None and not active and not self._removals.busy,
                 "Move the folder of this run to the trash",
                 "The run is active: cancel it first" if active else no_selection,
             ),
@@ -195,26 +181,15 @@ class RunList(QWidget):
         box.open()
 
     def _on_remove_confirmed(self, path: Path, button: QAbstractButton) -> None:
-        if button.objectName() != "remove" or self._removing is not None:
-            return
-        self._removing = BackgroundJob(partial(_remove, path))
-        self._removing.succeeded.connect(self.removed)
-        self._removing.failed.connect(self.failed)
-        self._removing.finished.connect(self._on_removed)
-        self._removing.start(self)
-        self._update_buttons()
-
-    def _on_removed(self) -> None:
-        self._removing = None
-        self.refresh()
+        if button.objectName() == "remove":
+            self._removals.submit(str(path), lambda: partial(_remove, path))
+            self._update_buttons()
 
 
-def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
-    """Read the list of runs; return it with the number of seconds that reading took."""
+def _list_runs(folder: Path | None, run: RunContext) -> list[RunReport]:
     from napari_melanoma.runs.launching import list_runs
 
-    started = time.monotonic()
-    return list_runs(folder), time.monotonic() - started
+    return list_runs(folder)
 
 
 def _remove(path: Path, run: RunContext) -> Path:

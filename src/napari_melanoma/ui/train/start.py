@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -18,7 +17,6 @@ from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_
 from napari_melanoma.models.weights_files import SUFFIXES, find_weights_file
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.model_picker import show_model_card
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
@@ -245,43 +243,7 @@ def _find_bundle_or_none(name: str) -> BundleInfo | None:
         return None
 
 
-class RunLauncher(QObject):
-    """Launch runs, one at a time."""
-
-    changed = Signal()
-    started = Signal(object)  # Path of the run
-    failed = Signal(object)  # the exception
-    progressed = Signal(object)  # Progress
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._job: BackgroundJob | None = None
-
-    def start(self, recipe: TrainRecipe) -> None:
-        """Launch a new run, unless one is being launched."""
-        self._run_job(partial(_launch_run, recipe))
-
-    def resume(self, run: Path) -> None:
-        """Resume a stopped run, unless one is being launched."""
-        self._run_job(partial(_resume_run, run))
-
-    def _run_job(self, work: partial[Path]) -> None:
-        if self._job is not None:
-            return
-        self._job = BackgroundJob(work)
-        self._job.progressed.connect(self.progressed)
-        self._job.succeeded.connect(self.started)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start(self)
-        self.changed.emit()
-
-    def _on_finished(self) -> None:
-        self._job = None
-        self.changed.emit()
-
-
-def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
+def launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     """Download its models if necessary, check a recipe again, as files may have changed, and launch it."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.models.hub import download_named
@@ -297,7 +259,7 @@ def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     return path
 
 
-def _resume_run(path: Path, run: RunContext) -> Path:
+def resume_run(path: Path, run: RunContext) -> Path:
     """Launch a stopped run again with its own recipe."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
