@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_melanoma.ui.sections.regions.tools import RegionTools
+from napari_melanoma.ui.sections.regions.canvas import RegionCanvas
 from napari_melanoma.ui.session.annotations import select_regions
 
 
@@ -35,7 +35,7 @@ def section(person):
 
 
 def view(person):
-    return section(person).view
+    return section(person)
 
 
 def opens_section(person):
@@ -47,4 +47,4 @@ def opens_section(person):
 
 def tools(person):
     """The tools on the canvas."""
-    return person.session.part(RegionTools)
+    return person.session.part(RegionCanvas)

@@ -238,7 +238,7 @@ def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when
     clicks_row(person, 451)
     layer = person.viewer.layers[LAYER]
     assert len(layer.selected_data) == 1
-    assert tools(person).layer.selected == (regions(person)[451].id,)
+    assert tools(person).selected == (regions(person)[451].id,)
 
 
 def test_dates_of_earlier_years_have_the_year():

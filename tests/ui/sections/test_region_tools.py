@@ -108,8 +108,8 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
     presses(person, "region_hole")
     mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
     person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
-    layer = tools(person).layer.layer
-    holed = [one.ring_key[0] == regions(person)[0].id for one in tools(person).layer.outlines]
+    layer = tools(person).layer
+    holed = [one.ring_key[0] == regions(person)[0].id for one in tools(person).outlines]
     assert holed.count(True) == 2
     assert not layer.face_color[holed, 3].any(), "the hole is as dark as its region, or darker"
     person.waits()

@@ -8,64 +8,62 @@ import pytest
 
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.slides.regions import set_locked
-from napari_melanoma.ui.sections.regions.resolve import (
+from napari_melanoma.slides.regions import Regions, set_locked
+from napari_melanoma.ui.sections.regions.operations import are_locked
+from napari_melanoma.ui.sections.regions.section import (
     NEEDS_SCALE,
     NO_REGIONS,
     NOTHING_COPIED,
-    OPERATIONS,
     SELECTION_HINTS,
-    UNLOCK,
-    RegionFacts,
-    resolve_regions,
+    describe_regions,
+    find_blockers,
 )
 
 RING = Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0)))
 TWO = tuple(Annotation((RING,), name, id=name) for name in ("Melanoma", "Nevus"))
 LOCKED = set_locked(TWO, ids=("Nevus",), locked=True)
-SHOWN = RegionFacts(TWO, drawn=2)
-SELECTED = replace(SHOWN, selected=("Melanoma", "Nevus"))
+BOTH = ("Melanoma", "Nevus")
 
 
 @dataclass(frozen=True)
 class Case:
     name: str
-    facts: RegionFacts
+    regions: Regions
     blocked: dict[str, str]
     enabled: tuple[str, ...] = field(default=())
+    selected: tuple[str, ...] = ()
+    can_paste: bool = False
+    has_scale: bool = True
 
 
 CASES = [
-    Case("nothing can be done with no regions", RegionFacts(), {"class": NO_REGIONS, "export": NO_REGIONS}),
-    Case("regions are exported and cut to tiles", SHOWN, {"undo": "Nothing to undo."}, ("export", "data", "remove")),
-    Case("a step is undone", replace(SHOWN, can_undo=True), {"redo": "Nothing to redo."}, ("undo",)),
-    Case("an undone step is redone", replace(SHOWN, can_redo=True), {"undo": "Nothing to undo."}, ("redo",)),
-    Case("operations need a selection", SHOWN, {"grow": SELECTION_HINTS[1], "union": SELECTION_HINTS[2]}),
-    Case("one is not united", replace(SHOWN, selected=("Nevus",)), {"union": SELECTION_HINTS[2]}, ("fill", "copy")),
-    Case("two regions are united", SELECTED, {"paste": NOTHING_COPIED}, ("union", "subtract", "intersect", "grow")),
-    Case("copies are pasted without selection", RegionFacts(can_paste=True), {"copy": SELECTION_HINTS[1]}, ("paste",)),
+    Case("nothing can be done with no regions", (), {"class": NO_REGIONS, "export": NO_REGIONS}),
+    Case("regions are exported and cut to tiles", TWO, {}, ("export", "data", "remove")),
+    Case("operations need a selection", TWO, {"grow": SELECTION_HINTS[1], "union": SELECTION_HINTS[2]}),
+    Case("one is not united", TWO, {"union": SELECTION_HINTS[2]}, ("fill", "copy"), ("Nevus",)),
+    Case("two regions are united", TWO, {"paste": NOTHING_COPIED}, ("union", "subtract", "intersect", "grow"), BOTH),
+    Case("copies are pasted without selection", (), {"copy": SELECTION_HINTS[1]}, ("paste",), can_paste=True),
     Case(
         "distances need a scale",
-        replace(SELECTED, has_scale=False),
+        TWO,
         {"grow": NEEDS_SCALE, "shrink": NEEDS_SCALE},
         ("simplify", "lock"),
+        BOTH,
+        has_scale=False,
     ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_disabled_buttons_say_why(case):
-    blockers = resolve_regions(case.facts).blockers
+    blockers = find_blockers(case.regions, case.selected, can_paste=case.can_paste, has_scale=case.has_scale)
     assert {name: blockers[name] for name in case.blocked} == case.blocked
     assert [name for name in case.enabled if blockers[name]] == []
 
 
-@pytest.mark.parametrize(
-    ("selected", "expected"),
-    [((), OPERATIONS["lock"]), (("Melanoma", "Nevus"), OPERATIONS["lock"]), (("Nevus",), UNLOCK)],
-)
+@pytest.mark.parametrize(("selected", "expected"), [((), False), (BOTH, False), (("Nevus",), True)])
 def test_only_locked_regions_are_unlocked(selected, expected):
-    assert resolve_regions(RegionFacts(LOCKED, selected)).lock == expected
+    assert are_locked(LOCKED, selected) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,4 +77,4 @@ def test_only_locked_regions_are_unlocked(selected, expected):
     ],
 )
 def test_the_summary_counts_regions_by_class(regions, drawn, summary):
-    assert resolve_regions(RegionFacts(regions, drawn=drawn)).summary == summary
+    assert describe_regions(regions, drawn) == summary

@@ -106,6 +106,16 @@ def test_points_are_clicked_counted_and_restored(counting, slide_path):
     assert len(person.viewer.layers[LAYER].data) == 3
 
 
+def test_the_circle_of_1_mm2_looks_the_same_before_and_after_another_slide_is_displayed(counting):
+    person = counting
+    presses(person, "count_field")
+    layer = person.viewer.layers["section regions"]
+    assert len(person.session.selected_regions.value) == 1
+    assert not layer.selected_data, "napari's thin line of a selected shape would cover that of the circle"
+    person.viewer.layers.selection.active = layer
+    assert layer.selected_data == {0}
+
+
 def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, tmp_path, monkeypatch):
     person, dock = counting, counting.dock
     export = person.finds(QAbstractButton, "measure_export")

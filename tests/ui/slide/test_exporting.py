@@ -10,7 +10,7 @@ import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QApplication, QLineEdit
-from region_access import opens_section, regions, view
+from region_access import opens_section, regions
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
@@ -47,7 +47,7 @@ def test_missing_suffix_is_added(analysed, tmp_path):
 
     # Also to exported regions.
     opens_section(analysed)
-    view(analysed).import_requested.emit("lesions")
+    analysed.dock.findChild(QAction, "region_import_lesions").trigger()
     analysed.waits()
     analysed.clicks("region_export")
     types_name(analysed, "region_export_dialog", tmp_path / "regions")

@@ -31,8 +31,13 @@ class Annotations(JointHistory):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session.regions, session.measures, session.points)
         self._session = session
+        session.regions.changed.connect(self._deselect_removed)
         for noun, value in (("region", session.regions), ("measurement", session.measures), ("point", session.points)):
             value.stepped.connect(partial(self._on_stepped, noun, value))
+
+    def _deselect_removed(self, regions: Regions) -> None:
+        selected, ids = self._session.selected_regions, {region.id for region in regions}
+        select_regions(selected, [one for one in selected.value if one in ids])
 
     def _on_stepped(self, noun: str, value: Shared[Any], direction: HistoryStep, before: tuple[Any, ...]) -> None:
         session, after = self._session, value.value

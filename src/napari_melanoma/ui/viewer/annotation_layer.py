@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.slides.regions import RegionClass
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import (
     bind_keys,
@@ -18,6 +19,7 @@ from napari_melanoma.ui.viewer.shape_layers import (
     line_width,
     repair_features,
 )
+from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class AnnotationLayer(QObject):
     annotations in it (``draw``), and applies the user's changes (``read``) when napari has finished them and no shape
     is unfinished.
 
-    ``modes``: of napari's layer, by the name of a tool. ``tool``: that is active, empty for none; ``tool_changed``
-    emits it. ``stays_selected``: the layer stays selected when its tool ends.
+    ``region_class``: of what is drawn. ``modes``: of napari's layer, by the name of a tool. ``tool``: that is active,
+    empty for none; ``tool_changed`` emits it. ``stays_selected``: the layer stays selected when its tool ends.
     """
 
     tool_changed = Signal(str)
@@ -45,6 +47,7 @@ class AnnotationLayer(QObject):
         super().__init__(session.owner)
         self.session, self.slide, self.viewer = session, session.slide, session.services.viewer
         self.document, self.tool = document, ""
+        self.region_class = RegionClass("", DEFAULT_COLOR)
         self.keys: dict[str, Callable[[], None]] = {
             "Control-Z": session.annotations.undo,
             "Control-Shift-Z": session.annotations.redo,
@@ -112,6 +115,13 @@ class AnnotationLayer(QObject):
             self._end_shape()
             with self.writing():
                 self.draw(layer)
+                self.prepare(layer)
+
+    def set_class(self, region_class: RegionClass) -> None:
+        """Draw annotations of another class."""
+        self.region_class = region_class
+        if (layer := self.layer) is not None:
+            with self.writing():
                 self.prepare(layer)
 
     @contextmanager
@@ -186,5 +196,7 @@ class AnnotationLayer(QObject):
 
     def _on_active(self, _: object) -> None:
         """Stop the tool when another layer is selected."""
-        if self.tool in self.modes and self.viewer.layers.selection.active != self.layer:
+        if self.viewer.layers.selection.active == self.layer:
+            self.set_class(self.region_class)
+        elif self.tool in self.modes:
             self.set_tool("")

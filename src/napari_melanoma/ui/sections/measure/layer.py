@@ -153,7 +153,6 @@ class CountLayer(AnnotationLayer):
     role, modes = "counts", {"count": "add"}
 
     def __init__(self, session: SlideSession) -> None:
-        self._next = RegionClass("", DEFAULT_COLOR)  # class of the points that are added next
         super().__init__(session, session.points)
         self.show()
 
@@ -187,20 +186,13 @@ class CountLayer(AnnotationLayer):
     def prepare(self, layer: Points) -> None:
         """Set the class of the points that are added next."""
         layer.selected_data = set()  # otherwise napari also changes the selected points
-        layer.current_border_color = to_rgba(self._next.color)
-        layer.feature_defaults = {"class": self._next.name}
+        layer.current_border_color = to_rgba(self.region_class.color)
+        layer.feature_defaults = {"class": self.region_class.name}
 
     def read(self, layer: Points) -> None:
         """Apply what the user has added, moved or removed."""
         points = _read_points(layer)
         self.document.apply(lambda _: points)
-
-    def set_class(self, region_class: RegionClass) -> None:
-        """Set the class of the points that are added next."""
-        self._next = region_class
-        if (layer := self.layer) is not None:
-            with self.writing():
-                self.prepare(layer)
 
 
 def _read_points(layer: Points) -> CountedPoints:
