@@ -301,8 +301,8 @@ def main() -> int:
         until = time.monotonic() + AFTER_S
         longest = [stall_of(stalls, "after opening", lambda: wait(lambda: time.monotonic() > until))]
         viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
-        was_shown = dock.heatmap_options.value.is_shown
-        dock.heatmap_options.edit(is_shown=True)
+        was_shown = dock.predictions.heatmap_options.value.is_shown
+        dock.predictions.heatmap_options.edit(is_shown=True)
         if arguments.cold:
             wait(dock.analyze_button.isEnabled)
         else:
@@ -313,7 +313,7 @@ def main() -> int:
             stall_of(stalls, f"Analyze {repeat + 1}, until everything is shown", partial(press_analyze, dock))
             for repeat in range(arguments.repeats)
         ]
-        dock.heatmap_options.edit(is_shown=was_shown)  # the dock saves this setting
+        dock.predictions.heatmap_options.edit(is_shown=was_shown)  # the dock saves this setting
         viewer.close()
     found = {"opening the dock": (open_ms, OPEN_MS), "the longest stall": (max(longest), STALL_MS)}
     broken = [

@@ -173,7 +173,7 @@ def prediction_pictures(folder: Path, out: Path, theme: str) -> None:
         logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
         return
     viewer, dock = open_dock("Lesion", theme, (1400, 900))
-    dock.heatmap_options.edit(is_shown=True)
+    dock.predictions.heatmap_options.edit(is_shown=True)
     for name, rgb, age in subjects():
         viewer.add_image(rgb, name=name, rgb=True)
         for _ in range(2):  # again, for the times with loaded models

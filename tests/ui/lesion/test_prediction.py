@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDialog, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
@@ -29,10 +27,7 @@ from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.sections.measurements import MeasurementTable
-from napari_melanoma.ui.sections.prediction.view import PredictionPanel
-from napari_melanoma.ui.session import lesion_updates
-from napari_melanoma.ui.session.lesion_prediction import ClassifierInput, LesionPredictionRequest
-from napari_melanoma.ui.session.prediction_status import STATUS_DELAY_MS
+from napari_melanoma.ui.sections.prediction import PredictionPanel
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
@@ -69,12 +64,13 @@ def text_of(person, name="prediction_verdict"):
     return label.text() if label.isVisibleTo(person.dock) else ""
 
 
-def types(person, text, name="patient_age"):
+def types(person, text, name="patient_age", wait=True):
     line = person.finds(QLineEdit, name)
     line.selectAll()
     person.qtbot.keyClick(line, Qt.Key.Key_Delete)
     person.qtbot.keyClicks(line, text)
-    person.waits()
+    if wait:
+        person.waits()
 
 
 def chooses(person, word, name="patient_sex"):
@@ -229,7 +225,7 @@ def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_
     assert all(part.isVisibleTo(dock) for part in parts), "the photograph covers the slide"
 
 
-def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person, monkeypatch, qtbot):
+def test_the_prediction_follows_the_mask(person):
     analyzed(person)
     before = prediction_of(person)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
@@ -240,31 +236,7 @@ def test_the_prediction_follows_the_mask_without_waiting_for_measurements(person
     person.layer("mask").undo()
     person.waits()
     assert prediction_of(person).probability == pytest.approx(before.probability)
-    # It does not wait for measurements.
-    before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
-    go_on = threading.Event()
-    derive = lesion_updates.update_from_mask
-
-    def follow(*arguments):
-        go_on.wait(PATIENCE_MS / 1000)
-        return derive(*arguments)
-
-    monkeypatch.setattr(lesion_updates, "update_from_mask", follow)
-    person.draws(person.layer("mask"), [(60, 80), (10, 80)], brush=20)  # still one lesion
-    try:
-        qtbot.waitUntil(lambda: text_of(person) != verdict and prediction_of(person) is not None, timeout=PATIENCE_MS)
-        early = prediction_of(person)
-        assert person.lesion.result.measurements["area_px"] == area
-    finally:
-        go_on.set()
-    person.waits()
-    assert early.probability > before.probability
-    assert prediction_of(person) is early  # not requested again
-    assert person.lesion.result.measurements["area_px"] == person.mask.sum() > area
     # It is outdated as soon as the threshold changes.
-    monkeypatch.setattr(lesion_updates, "update_from_mask", derive)
-    person.layer("mask").undo()
-    person.waits()
     section = panel_of(person)
     worker = psutil.Process(prediction_of(person).provenance["pid"])
     worker.suspend()
@@ -316,17 +288,16 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     chooses(person, "cam", "heatmap_method")
     # Selecting the same model again reuses it.
     layer, queue, requested = person.layer("heatmap"), person.dock.predictions.queue, []
-    submit = queue.submit
-    monkeypatch.setattr(queue, "submit", lambda request: (requested.append(request.method), submit(request)))
+    queue.started.connect(lambda key: requested.append(key.split()[0]))
     chooses_model(person, "")
     assert not layer.visible
     chooses_model(person, "melanoma-test")
     assert prediction_of(person) is not None
     assert layer.visible
-    assert requested == [""]  # the prediction, and no heatmap
+    assert requested == ["predict"]  # the prediction, and no heatmap
     models_changed().changed.emit("melanoma-test")  # the model may have been replaced
     person.waits()
-    assert requested == ["", "", "cam"]
+    assert requested == ["predict", "predict", "explain"]
     # It explains the predicted class, unless another one is selected.
     combo = person.finds(QComboBox, "heatmap_class")
     assert [combo.itemText(place) for place in range(combo.count())] == ["Melanoma (predicted)", "Other", "Melanoma"]
@@ -630,16 +601,17 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
 
 
 def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
-    person.opens()
-    status, predictions = person.dock.status, person.dock.predictions
-    removed = LesionPredictionRequest("a removed photograph", ClassifierInput("", "", ""), ())
-    for message in ("The mask now comes from 'cells'.", ""):
+    analyzed(person)
+    status, worker = person.dock.status, psutil.Process(prediction_of(person).provenance["pid"])
+    for age, message in (("70", "The mask now comes from 'cells'."), ("80", "")):
         status.show_message("Saved.")
-        predictions.queue.started.emit(None)
-        QTest.qWait(STATUS_DELAY_MS + 50)
-        assert status.text.endswith("...")
-        if message:
-            status.show_message(message)
-        predictions.queue.predicted.emit(removed, {})
-        predictions.queue.idle.emit()
+        worker.suspend()
+        try:
+            types(person, age, wait=False)
+            person.qtbot.waitUntil(lambda: status.text.startswith("Predicting"), timeout=PATIENCE_MS)
+            if message:
+                status.show_message(message)
+        finally:
+            worker.resume()
+        person.waits()
         assert status.text.startswith(f"{message or 'Saved.'} Predicted in")

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWid
 from napari_melanoma.ui.sections import PhotographSection, Section, find_sections
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
-from napari_melanoma.ui.sections.prediction.section import PredictionSection
+from napari_melanoma.ui.sections.prediction import PredictionSection
 from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import CollapsibleSection, column, section, section_title

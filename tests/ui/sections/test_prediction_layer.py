@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_melanoma.ui.sections.prediction.layer import HeatmapLayer
-from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
-from napari_melanoma.ui.session.lesion_prediction import (
-    ClassifierInput,
-    LesionPredictionOutcome,
-    LesionPredictionRequest,
-    PredictionHeatmap,
-)
+from napari_melanoma.ui.sections.prediction import HeatmapLayer
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.photograph_predictions import (
+    HeatmapKey,
+    PredictionHeatmap,
+    PredictionKey,
+    PredictionOutcome,
+    SharedHeatmapOptions,
+)
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -38,9 +38,8 @@ class Photographs:
 
     def __init__(self, qtbot: QtBot) -> None:
         self.viewer, self.options, self._qtbot = ViewerModel(), SharedHeatmapOptions(DockSettings()), qtbot
-        self.submitted: list[LesionPredictionRequest] = []
-        queue = SimpleNamespace(submit=self.submitted.append)
-        predictions = SimpleNamespace(heatmap_options=self.options, queue=queue)
+        self.requested: list[HeatmapKey | None] = []
+        predictions = SimpleNamespace(heatmap_options=self.options, request_heatmap=self._request)
         services: Any = SimpleNamespace(predictions=predictions, status=None)
         for name in ("first", "second"):
             self.viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
@@ -48,16 +47,18 @@ class Photographs:
         self.first, self.second = sessions.update()
         self.options.edit(is_shown=True)
         for session in (self.first, self.second):
-            request = LesionPredictionRequest(session.identity, ClassifierInput("small", "image", "mask"), ())
-            session.prediction = LesionPredictionOutcome(request, PREDICTION)
+            session.prediction = PredictionOutcome(PredictionKey("small", "image", "mask"), PREDICTION)
             self.explains(session)
         self.displays(self.first)
 
+    def _request(self, session: PhotographSession) -> None:
+        self.requested.append(self.options.value.make_key(session.prediction))
+
     def explains(self, session: PhotographSession) -> None:
         """Set the current heatmap of a photograph."""
-        request = self.options.value.make_request(session.prediction)
-        assert request is not None
-        session.heatmap = PredictionHeatmap(request, np.ones(SHAPE, np.float32))
+        key = self.options.value.make_key(session.prediction)
+        assert key is not None
+        session.heatmap = PredictionHeatmap(key, np.ones(SHAPE, np.float32))
 
     def displays(self, session: PhotographSession) -> None:
         """Display a photograph as the dock does."""
@@ -96,7 +97,7 @@ def test_the_heatmap_of_the_displayed_photograph_is_shown(shown: Photographs) ->
         assert layer.visible
         assert hidden is None or not hidden.visible
     assert shown.options.value.is_shown
-    assert not shown.submitted
+    assert not shown.requested
 
 
 def test_a_heatmap_that_was_hidden_stays_hidden_until_it_is_shown_again(shown: Photographs) -> None:
@@ -165,13 +166,13 @@ def test_the_opacity_applies_to_all_photographs(shown: Photographs) -> None:
 def test_an_outdated_heatmap_is_hidden_when_the_new_one_is_canceled(shown: Photographs) -> None:
     session, layer = shown.first, shown.heatmap(shown.first)
     assert layer is not None
-    edited = LesionPredictionRequest(session.identity, ClassifierInput("small", "image", "edited"), ())
-    session.prediction = LesionPredictionOutcome(edited, PREDICTION)
-    (request,) = shown.submitted
+    session.prediction = PredictionOutcome(PredictionKey("small", "image", "edited"), PREDICTION)
+    (key,) = shown.requested
+    assert key is not None
     assert layer.visible, "until the new one has been computed, which is fast"
-    session.heatmap = PredictionHeatmap(request)  # canceled
+    session.heatmap = PredictionHeatmap(key)  # canceled
     shown.waits()
     assert not layer.visible
     assert shown.options.value.is_shown
     session.heatmap = None
-    assert shown.submitted == [request, request]
+    assert shown.requested == [key, key]

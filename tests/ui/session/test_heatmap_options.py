@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_melanoma.ui.session.heatmap_options import HeatmapOptions, SharedHeatmapOptions
+from napari_melanoma.ui.session.photograph_predictions import HeatmapOptions, SharedHeatmapOptions
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:

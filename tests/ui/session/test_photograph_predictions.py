@@ -1,4 +1,4 @@
-"""Predictions and heatmaps of photographs without a dock: what is canceled and what has failed."""
+"""Predictions and heatmaps of photographs without a dock: what is dropped, canceled, and what has failed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from qtpy.QtCore import Signal as QtSignal
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize
-from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
-from napari_melanoma.ui.session.lesion_prediction import LesionPredictionOutcome, PredictionHeatmap
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
-from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
+from napari_melanoma.ui.session.photograph_predictions import (
+    HeatmapKey,
+    PhotographPredictions,
+    PredictionHeatmap,
+    PredictionOutcome,
+)
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -30,20 +33,24 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
-    from napari_melanoma.ui.session.lesion_prediction import LesionPredictionRequest
-
 SHAPE = (6, 8)
-PREDICTION: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma", predicted="nevus")
+PREDICTION: Any = SimpleNamespace(
+    classes=("nevus", "melanoma"), positive="melanoma", predicted="nevus", unused=(), used_columns=frozenset()
+)
 ERROR = InputError("there is not enough memory")
 
 
 class Request(QObject):
-    """A request that the worker never answers."""
+    """A request that is answered by the test."""
 
     progressed, succeeded, failed = (QtSignal(object) for _ in range(3))
 
+    def __init__(self, verb: str) -> None:
+        super().__init__()
+        self.verb, self.is_canceled = verb, False
+
     def cancel(self) -> None:
-        """Nothing is to be stopped."""
+        self.is_canceled = True
 
     def ignore(self) -> None:
         self.blockSignals(True)
@@ -69,68 +76,110 @@ class Classifier(QObject):
         return "small"
 
 
+class Status(QObject):
+    """A status line that shows nothing."""
+
+    cancelled = QtSignal(str)
+    text = ""
+
+    def begin(self, *_: object) -> None: ...
+
+    def progress(self, *_: object) -> None: ...
+
+    def end(self, *_: object) -> None: ...
+
+
 class Predictions:
     """Two photographs with predictions, whose heatmaps are shown."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, qtbot: QtBot) -> None:
         viewer = ViewerModel()
         for name in ("first", "second"):
             viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
         sessions = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
         self.first, self.second = sessions.update()
-        self.parent, self.controller = QObject(), Controller(sessions)
+        self.parent, self._qtbot, self.folder = QObject(), qtbot, folder
         self.sent: list[Request] = []  # to the worker
         client: Any = SimpleNamespace(folder=folder, request=self._send)
-        self.options = SharedHeatmapOptions(DockSettings())
-        parts: tuple[Any, Any] = (self.controller, client)
-        self.predictions = PhotographPredictions(*parts, Classifier(self.parent), self.options, self.parent)  # type: ignore[arg-type]
+        parts: tuple[Any, ...] = (Controller(sessions), client, Classifier(self.parent), Status(self.parent))
+        self.predictions = PhotographPredictions(*parts, DockSettings(), self.parent)
+        self.options, self.controller = self.predictions.heatmap_options, parts[0]
         self.failures: list[Exception] = []
         self.predictions.failed.connect(self.failures.append)
         self.options.edit(is_shown=True)
         for session in (self.first, self.second):
             session.lesion = make_lesion()
             self.predictions.refresh(session)
-            assert session.request is not None
-            session.prediction = LesionPredictionOutcome(session.request, PREDICTION)
-        self.predictions.queue.cancel()
+            assert session.prediction_key is not None
+            session.prediction = PredictionOutcome(session.prediction_key, PREDICTION)
+        wait_until_idle(qtbot)
+        assert not self.sent, "they are up to date"
 
     def _send(self, verb: str, **arguments: object) -> Request:
-        self.sent.append(Request())
+        self.sent.append(Request(verb))
         return self.sent[-1]
 
-    def requests(self, session: PhotographSession) -> LesionPredictionRequest:
-        """Request the heatmap of a photograph as its layer does."""
-        request = self.options.value.make_request(session.prediction)
-        assert request is not None
-        self.predictions.queue.submit(request)
-        return request
+    def requests(self, session: PhotographSession) -> HeatmapKey:
+        """Request the heatmap of a photograph as its layer does, until the worker has the request."""
+        key = self.options.value.make_key(session.prediction)
+        assert key is not None
+        count = len(self.sent)
+        self.predictions.request_heatmap(session)
+        self._qtbot.waitUntil(lambda: len(self.sent) > count)
+        return key
 
     def fails(self, session: PhotographSession) -> None:
         """The worker cannot compute a heatmap."""
-        self.predictions.queue.failed.emit(self.requests(session), ERROR)
+        self.requests(session)
+        self.sent[-1].failed.emit(ERROR)
 
 
-def make_lesion() -> Any:
+def make_lesion(mask_digest: str = "mask") -> Any:
     photograph = SimpleNamespace(rgb=np.zeros((*SHAPE, 3), np.uint8), modality=None, damage=None)
     result = SimpleNamespace(mask=np.ones(SHAPE, bool), photograph=photograph, lesions_found=1, modality=None)
-    return SimpleNamespace(result=result, image_digest="image", mask_digest="mask")
+    return SimpleNamespace(result=result, image_digest="image", mask_digest=mask_digest)
 
 
 @pytest.fixture
 def predictions(qtbot: QtBot, home: Path, tmp_path: Path) -> Iterator[Predictions]:
-    made = Predictions(tmp_path)
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    made = Predictions(folder, qtbot)
     yield made
     made.predictions.cancel()
     wait_until_idle(qtbot)
     made.parent.deleteLater()
 
 
+def test_a_result_whose_key_has_changed_is_dropped(predictions: Predictions, qtbot: QtBot) -> None:
+    session = predictions.first
+    before, session.lesion = session.prediction, make_lesion("edited")
+    predictions.predictions.refresh(session)
+    qtbot.waitUntil(lambda: len(predictions.sent) == 1)
+    session.lesion = make_lesion("edited again")
+    predictions.predictions.refresh(session)
+    predictions.sent[0].failed.emit(ERROR)
+    assert session.prediction is before
+    qtbot.waitUntil(lambda: len(predictions.sent) == 2)
+    predictions.sent[1].failed.emit(ERROR)
+    assert session.current_prediction is not None
+    assert (session.current_prediction.key.mask_digest, session.current_prediction.error) == (
+        "edited again",
+        str(ERROR),
+    )
+    wait_until_idle(qtbot)
+    assert [request.verb for request in predictions.sent] == ["classify", "classify"]
+    written = sorted(path.name for path in predictions.folder.iterdir())
+    assert written == ["edited again-mask.npy", "image-image.npy"], "only those of the last lesion"
+
+
 def test_a_canceled_heatmap_is_not_computed_before_it_is_requested_again(predictions: Predictions) -> None:
     first, second = predictions.first, predictions.second
-    request = predictions.requests(first)
+    key = predictions.requests(first)
     predictions.predictions.cancel()
+    assert predictions.sent[-1].is_canceled
     assert first.heatmap is not None
-    assert (first.heatmap.request, first.heatmap.values, first.heatmap.error) == (request, None, "")
+    assert (first.heatmap.key, first.heatmap.values, first.heatmap.error) == (key, None, "")
     assert second.heatmap is None, "it was not requested"
     assert first.prediction is not None
     assert first.prediction.prediction is PREDICTION
@@ -165,11 +214,8 @@ def test_a_failed_heatmap_is_that_of_one_photograph(predictions: Predictions) ->
     assert first.heatmap is None
 
 
-def test_a_failed_heatmap_is_tried_again_on_request_and_with_a_replaced_model(predictions: Predictions) -> None:
+def test_a_failed_heatmap_is_tried_again_with_a_replaced_model(predictions: Predictions) -> None:
     first = predictions.first
-    predictions.fails(first)
-    predictions.predictions.repeat_heatmap(first)
-    assert first.heatmap is None
     predictions.fails(first)
     assert first.heatmap is not None
     models_changed().changed.emit("small")
@@ -192,16 +238,14 @@ def test_a_model_that_is_not_found_is_searched_once_until_the_models_change(
 
 def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Predictions) -> None:
     first = predictions.first
-    request = predictions.requests(first)
+    predictions.requests(first)
     predictions.options.edit(method="occlusion")
-    predictions.predictions.queue.failed.emit(request, ERROR)
+    predictions.sent[-1].failed.emit(ERROR)
     assert (first.heatmap, predictions.failures) == (None, [])
 
 
 def test_the_response_of_a_model_that_was_replaced_meanwhile_is_ignored(predictions: Predictions, qtbot: QtBot) -> None:
-    predictions.sent.clear()
     predictions.requests(predictions.first)
-    qtbot.waitUntil(lambda: len(predictions.sent) == 1)
     models_changed().changed.emit("small")
     qtbot.waitUntil(lambda: len(predictions.sent) == 2)
     first, second = predictions.sent

@@ -28,7 +28,7 @@ from napari_melanoma.ui.case.comparison import ComparisonView
 from napari_melanoma.ui.case.controller import CaseSettings
 from napari_melanoma.ui.case.tree import NEW_LESION, NO_LESION, PICTURE_PX, CaseTree, format_site
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.sections.prediction.view import PredictionPanel
+from napari_melanoma.ui.sections.prediction import PredictionPanel
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart

@@ -26,7 +26,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.ui.sections.prediction.view import format_short_verdict, format_verdict
+from napari_melanoma.ui.sections.prediction import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure

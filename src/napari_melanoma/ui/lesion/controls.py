@@ -14,7 +14,6 @@ from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.session.heatmap_options import SharedHeatmapOptions
 from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
@@ -88,7 +87,6 @@ class LesionControls(SectionDock):
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)
         self.classifier = ClassifierPicker(self.icons)
-        self.heatmap_options = SharedHeatmapOptions(self.settings)
         self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")

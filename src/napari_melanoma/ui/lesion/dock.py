@@ -29,7 +29,6 @@ from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.photograph import PhotographOptions
 from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
-from napari_melanoma.ui.session.prediction_status import PredictionStatus
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
 from napari_melanoma.ui.shared_state import models_changed
@@ -81,9 +80,8 @@ class LesionDock(LesionControls):
         self.hosted = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
         self.predictions = PhotographPredictions(
-            self.controller, self._client, self.classifier, self.heatmap_options, self
+            self.controller, self._client, self.classifier, self.status, self.settings, self
         )
-        self._prediction_status = PredictionStatus(self.status, self.predictions, self)
         self.deferred.add_task(self.predictions.refresh_all)
         self.deferred.add_task(self.show_classifier)
         self.opener = PhotographOpener(napari_viewer, self)
@@ -153,7 +151,6 @@ class LesionDock(LesionControls):
         models_changed().changed.connect(self.show_classifier)
         for source in (
             self.analysis_controller,
-            self.predictions,
             self.prompts,
             self.labels,
             self.classifier,
@@ -168,6 +165,7 @@ class LesionDock(LesionControls):
             self.hosted,
         ):
             source.failed.connect(self._on_failed)
+        self.predictions.failed.connect(self._on_heatmap_failed)
 
     def _start_preparing(self) -> None:
         for signal in (self.picker.changed, self.model.changed, self.classifier.changed):
@@ -337,6 +335,9 @@ class LesionDock(LesionControls):
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)
+
+    def _on_heatmap_failed(self, error: Exception) -> None:
+        show_failure(self.status, error, self.predictions.heatmap_options.changed)
 
 
 class LesionDockLink(QObject):

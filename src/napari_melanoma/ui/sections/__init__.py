@@ -105,7 +105,7 @@ OWN: Mapping[type[SectionBase[Any]], Mapping[str, str]] = {
         "Mask": "napari_melanoma.ui.sections.mask.section:MaskSection",
         "Measurements": "napari_melanoma.ui.sections.measurements:MeasurementsSection",
         "Patient": "napari_melanoma.ui.sections.patient:PatientSection",
-        "Prediction": "napari_melanoma.ui.sections.prediction.section:PredictionSection",
+        "Prediction": "napari_melanoma.ui.sections.prediction:PredictionSection",
         "Region of interest": "napari_melanoma.ui.sections.mask.section:RoiSection",
     },
 }

@@ -214,7 +214,7 @@ class MeasurementsSection(PhotographSection):
         self.column.setSpacing(5)
         self.add(self._lesions, self._table)
         self._lesions.cellClicked.connect(self._on_lesion)
-        for signal in (session.shown, session.events.request, session.events.prediction):
+        for signal in (session.shown, session.events.prediction_key, session.events.prediction):
             self.follow(signal, self._update)
         self._update()
 

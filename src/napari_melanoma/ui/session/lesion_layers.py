@@ -112,7 +112,6 @@ class LayerWatcher(QObject):
     Each signal carries the session of the photograph. ``edits_finished``: after a pause in editing the mask.
     """
 
-    mask_edited = Signal(object)
     edits_finished = Signal(object)
     scribbles_edited = Signal(object)
     removed = Signal(object, object)  # also the layers that were removed with a photograph, by role
@@ -145,7 +144,6 @@ class LayerWatcher(QObject):
         """Mark a mask as edited."""
         self._edited.add(session)
         self._idle_timer.start()
-        self.mask_edited.emit(session)
 
     def flush(self) -> None:
         """Emit pending edits at once."""

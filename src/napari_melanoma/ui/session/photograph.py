@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
     from napari_melanoma.ui.session.corrections_store import StoredCorrection
-    from napari_melanoma.ui.session.lesion_prediction import (
-        EditedMask,
-        LesionPredictionOutcome,
-        LesionPredictionRequest,
+    from napari_melanoma.ui.session.photograph_predictions import (
         PredictionHeatmap,
+        PredictionKey,
+        PredictionOutcome,
         SavedPrediction,
     )
     from napari_melanoma.ui.widgets.settings import DockSettings
@@ -128,10 +127,9 @@ class PhotographSession(ImageSession):
     ``services``: of the window. ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``:
     whether unsaved corrections and a saved result were searched for. ``lesion``: None until the photograph is analyzed.
     ``pending_options``: not applied to the lesion yet. ``recovered``: unsaved corrections that may be restored.
-    ``prompted``: requests for masks by clicks. ``edited_mask``: from which contours and measurements are not derived
-    yet. ``classifier``: the model for its prediction; empty for none. ``patient_changed``: its patient data have
-    changed. ``request``: of the prediction for the current mask, patient data and model. ``prediction``: the last
-    outcome, which may be of an earlier request. ``heatmap``: the last one, which may be of an earlier request, too.
+    ``prompted``: requests for masks by clicks. ``classifier``: the model for its prediction; empty for none.
+    ``patient_changed``: its patient data have changed. ``prediction_key``: of the current mask, patient data and model.
+    ``prediction``: the last outcome, which may be of another key. ``heatmap``: the last one, which may be so, too.
     """
 
     shown = Signal()
@@ -148,10 +146,9 @@ class PhotographSession(ImageSession):
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None
     pending_options: LesionOptions | None = None
-    edited_mask: EditedMask | None = None
     classifier: str = ""
-    request: LesionPredictionRequest | None = None
-    prediction: LesionPredictionOutcome | None = None
+    prediction_key: PredictionKey | None = None
+    prediction: PredictionOutcome | None = None
     saved_prediction: SavedPrediction | None = None
     heatmap: PredictionHeatmap | None = None
     prompted: PromptedPhotograph = field(default_factory=PromptedPhotograph)
@@ -215,16 +212,10 @@ class PhotographSession(ImageSession):
         return not have_equal_fields(options, lesion.result.options, MASK_OPTIONS)
 
     @property
-    def current_prediction(self) -> LesionPredictionOutcome | None:
+    def current_prediction(self) -> PredictionOutcome | None:
         """The outcome for the current mask, patient data and model; None if there is none."""
-        return self.prediction if self.prediction is not None and self.prediction.request == self.request else None
-
-    @property
-    def drawn_digest(self) -> str | None:
-        """The digest of the mask as it is drawn, from which the result may not be derived yet; None before analysis."""
-        if self.lesion is None:
-            return None
-        return self.lesion.mask_digest if self.edited_mask is None else self.edited_mask.digest
+        outcome = self.prediction
+        return outcome if outcome is not None and outcome.key == self.prediction_key else None
 
     @property
     def mask_digest(self) -> str | None:

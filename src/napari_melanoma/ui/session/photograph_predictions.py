@@ -1,43 +1,175 @@
-"""The predictions of photographs: requested after each change of mask, patient data or model."""
+"""The predictions and heatmaps of photographs: each is keyed by what it depends on, and dropped if that has changed."""
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.session.lesion_prediction import (
-    ClassifierInput,
-    EditedMask,
-    LesionPredictionOutcome,
-    LesionPredictionRequest,
-    PredictionHeatmap,
-    read_saved_prediction,
-)
-from napari_melanoma.ui.session.prediction_queue import PredictionQueue
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.shared_state import case_rows, models_changed
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import describe_failure
+from napari_melanoma.ui.worker_client import remove_array
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.heatmap_options import HeatmapOptions, SharedHeatmapOptions
-    from napari_melanoma.ui.session.lesion_prediction import SavedPrediction
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.widgets.job import Stages
     from napari_melanoma.ui.widgets.model_picker import ClassifierPicker
+    from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerClient
 
-STROKE_DELAY_MS = 20  # napari emits several events for one stroke
+TASK = "predicting"
+STATUS_DELAY_MS = 200
+DURATION_PREFIX = "Predicted in"  # followed by the seconds
+PERCENT = 100
+HEATMAP_METHODS = {
+    "cam": ("CAM", "Output of the network's head for each region of the last feature map. Fast."),
+    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
+}
+HEATMAP_SETTINGS = {
+    "is_shown": "lesion/heatmap",
+    "method": "lesion/heatmap_method",
+    "opacity": "lesion/heatmap_opacity",
+}
+
+
+class PredictionKey(NamedTuple):
+    """What a prediction depends on: the model, the digests of photograph and mask, and the patient data.
+
+    ``lesions``: their number; if there are several, each is also classified separately. ``modality``: the stated type
+    of photograph. ``row``: sorted (column, text) of the harmonized table, only of columns that the model uses.
+    """
+
+    model: str
+    image_digest: str
+    mask_digest: str
+    lesions: int = 1
+    modality: str | None = None
+    row: tuple[tuple[str, str], ...] = ()
+
+
+class PredictionOutcome(NamedTuple):
+    """A prediction, and one for each of several lesions, or an error message; without both, it was canceled."""
+
+    key: PredictionKey
+    prediction: ClassPrediction | None = None
+    error: str = ""
+    lesions: tuple[ClassPrediction, ...] = ()
+
+
+class HeatmapKey(NamedTuple):
+    """What a heatmap depends on; ``target``: the class that it explains."""
+
+    prediction: PredictionKey
+    method: str
+    target: str
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionHeatmap:
+    """A heatmap, ``values``, float32 (row, column) in [0, 1], or an error message; without both, it was canceled."""
+
+    key: HeatmapKey
+    values: NDArray[np.float32] | None = None
+    error: str = ""
+
+    def applies_to(self, key: HeatmapKey) -> bool:
+        """Return whether it is the outcome for a key; what has failed is not repeated after each edit."""
+        if self.error:
+            return (self.key.prediction.model, self.key[1:]) == (key.prediction.model, key[1:])
+        return self.key == key
+
+
+@dataclass(frozen=True)
+class HeatmapOptions:
+    """How the heatmaps of all photographs are computed and displayed.
+
+    ``target``: the class that is explained; empty for the predicted class. ``opacity``: in percent.
+    """
+
+    is_shown: bool = False
+    method: str = "cam"
+    target: str = ""
+    opacity: int = 60
+
+    def make_key(self, outcome: PredictionOutcome | None) -> HeatmapKey | None:
+        """Return the key of the heatmap of a prediction; None if it is not shown, or without a prediction.
+
+        It explains the selected class if the model has it, else the predicted one.
+        """
+        prediction = None if outcome is None else outcome.prediction
+        if outcome is None or prediction is None or not self.is_shown:
+            return None
+        target = self.target if self.target in prediction.classes else prediction.predicted
+        return HeatmapKey(outcome.key, self.method, target)
+
+
+class SharedHeatmapOptions(Shared[HeatmapOptions]):
+    """The heatmap options, which are stored in the settings."""
+
+    def __init__(self, settings: DockSettings) -> None:
+        default = HeatmapOptions()
+        values: dict[str, Any] = {
+            name: settings.get(key, getattr(default, name)) for name, key in HEATMAP_SETTINGS.items()
+        }
+        if values["method"] not in HEATMAP_METHODS:
+            values["method"] = default.method
+        super().__init__(HeatmapOptions(**values))
+        self._settings = settings
+
+    def edit(self, **changes: Any) -> None:  # noqa: ANN401 - of any field
+        """Change options."""
+        for name in changes.keys() & HEATMAP_SETTINGS.keys():
+            self._settings.set(HEATMAP_SETTINGS[name], changes[name])
+        self.set(replace(self.value, **changes))
+
+
+class SavedPrediction(NamedTuple):
+    """A saved prediction, with the digest of its mask.
+
+    ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
+    """
+
+    prediction: ClassPrediction
+    form: dict[str, str]
+    mask_digest: str
+    is_same_model: bool
+
+    def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
+        """Describe when the prediction was saved, and what has changed since then.
+
+        For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
+        """
+        changes = {
+            "the mask": mask_digest not in (None, self.mask_digest),
+            "the model": bool(model) and (model != self.prediction.model.name or not self.is_same_model),
+            "the patient data": any(row.get(name) != self.form.get(name) for name in self.prediction.used_columns),
+        }
+        changed = ", ".join(name for name, has_changed in changes.items() if has_changed)
+        created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
+        saved = f"Saved on {created} UTC." if created else "Saved earlier."
+        return f"{saved} Outdated. Changed since then: {changed}." if changed else saved
 
 
 class PhotographPredictions(QObject):
@@ -54,32 +186,26 @@ class PhotographPredictions(QObject):
         controller: LesionController,
         client: WorkerClient,
         classifier: ClassifierPicker,
-        heatmap_options: SharedHeatmapOptions,
+        status: StatusLine,
+        settings: DockSettings,
         parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self.heatmap_options = heatmap_options
-        self.edited_masks = EditedMasks(controller, self)
-        self.queue = PredictionQueue(client, self._find_result, self)
+        self.heatmap_options = SharedHeatmapOptions(settings)
+        self.queue = LatestJobQueue(self)
         self._controller, self._sessions, self._classifier = controller, controller.sessions, classifier
+        self._worker = _ClassificationWorker(client)
+        self._status = _PredictionStatus(status, self)
         self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
         self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
-        self._saved = LatestJobQueue(self)
-        self._saved.succeeded.connect(lambda done: done())
-        self._connect()
-
-    def _connect(self) -> None:
-        for signal in (self.edited_masks.changed, self._controller.changed):
-            signal.connect(self.refresh)
+        self._controller.changed.connect(self.refresh)
         self._classifier.changed.connect(self.refresh_all)
         self.heatmap_options.changed.connect(self._on_heatmap_options)
         models_changed().changed.connect(self._on_models)
         case_rows().changed.connect(self._on_cases)
         self._sessions.removed.connect(self._on_removed)
-        self.queue.predicted.connect(self._on_predicted)
-        self.queue.failed.connect(self._on_failed)
-        self.queue.started.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
-        tasks.idle.connect(self._run_pending)
+        self.queue.failed.connect(self.failed)
+        tasks.idle.connect(self._run_pending, Qt.ConnectionType.QueuedConnection)
 
     @property
     def has_models(self) -> bool:
@@ -88,7 +214,7 @@ class PhotographPredictions(QObject):
 
     def current_prediction(self, session: PhotographSession) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
-        session.request = self._make_request(session)
+        session.prediction_key = self._make_key(session)
         outcome = session.current_prediction
         return None if outcome is None else outcome.prediction
 
@@ -98,7 +224,7 @@ class PhotographPredictions(QObject):
         Without a current prediction, none of these is added.
         """
         prediction, outcome = self.current_prediction(session), session.prediction
-        if prediction is None or outcome is None or outcome.request.classifier_input.mask_digest != lesion.mask_digest:
+        if prediction is None or outcome is None or outcome.key.mask_digest != lesion.mask_digest:
             return lesion.result
         has_all = len(outcome.lesions) == len(lesion.result.lesion_measurements)
         return replace(
@@ -112,10 +238,10 @@ class PhotographPredictions(QObject):
     def _find_heatmap(self, session: PhotographSession) -> LesionHeatmap | None:
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
-        heatmap, request = session.heatmap, self.heatmap_options.value.make_request(session.prediction)
-        if heatmap is None or heatmap.values is None or request != heatmap.request:
+        heatmap, key = session.heatmap, self.heatmap_options.value.make_key(session.prediction)
+        if heatmap is None or heatmap.values is None or key is None or key != heatmap.key:
             return None
-        return LesionHeatmap(heatmap.values, request.method, request.target)
+        return LesionHeatmap(heatmap.values, key.method, key.target)
 
     def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
@@ -127,11 +253,12 @@ class PhotographPredictions(QObject):
     def refresh(self, session: PhotographSession) -> None:
         """Request the prediction for a photograph, unless the current one is up to date."""
         session.classifier = self._select_model(session)
-        session.request = self._make_request(session)
-        if session.request is None:
+        session.prediction_key = self._make_key(session)
+        if session.prediction_key is None:
             session.prediction = None
         elif session.current_prediction is None:
-            self.queue.submit(session.request)
+            prepare, done = partial(self._prepare, session), partial(self._on_predicted, session)
+            self.queue.submit(f"predict {session.identity}", prepare, done)
         elif session.prediction is not None:
             session.prediction = _state_unused(session.prediction, session.patient_data.row)
 
@@ -140,26 +267,27 @@ class PhotographPredictions(QObject):
         for session in sorted(self._sessions, key=lambda session: not session.image.visible):
             self.refresh(session)
 
+    def request_heatmap(self, session: PhotographSession) -> None:
+        """Request the heatmap of the current prediction."""
+        prepare, done = partial(self._prepare_heatmap, session), partial(self._on_explained, session)
+        self.queue.submit(f"explain {session.identity}", prepare, done)
+
     def repeat(self, session: PhotographSession) -> None:
         """Request a prediction again that has failed or was canceled."""
         session.prediction = None
         self.refresh(session)
 
-    def repeat_heatmap(self, session: PhotographSession) -> None:
-        """Request a heatmap again that has failed or was canceled."""
-        session.heatmap = None
-
     def cancel(self) -> None:
         """Cancel all requests; they are not repeated before their input changes."""
-        requested = [session for session in self._sessions if self.queue.has_requests(session.identity)]
+        explained = [session for session in self._sessions if self.queue.has(f"explain {session.identity}")]
         self.queue.cancel()
         for session in self._sessions:
-            if session.request is not None and session.current_prediction is None:
-                session.prediction = LesionPredictionOutcome(session.request)
-        for session in requested:
-            heatmap, request = session.heatmap, self.heatmap_options.value.make_request(session.prediction)
-            if request is not None and (heatmap is None or not heatmap.applies_to(request)):
-                session.heatmap = PredictionHeatmap(request)
+            if session.prediction_key is not None and session.current_prediction is None:
+                session.prediction = PredictionOutcome(session.prediction_key)
+        for session in explained:
+            key = self.heatmap_options.value.make_key(session.prediction)
+            if key is not None and (session.heatmap is None or not session.heatmap.applies_to(key)):
+                session.heatmap = PredictionHeatmap(key)
 
     def follow_patient_data(self, session: PhotographSession) -> None:
         """Show changed patient data, and request the prediction for them."""
@@ -168,110 +296,79 @@ class PhotographPredictions(QObject):
 
     def load_saved(self, session: PhotographSession, folder: Path) -> None:
         """Read the saved prediction of a photograph, which is shown until there is a new one."""
-        source = session.source
 
-        def read() -> JobFunction:
-            return lambda run: partial(self._on_saved, session, read_saved_prediction(source, folder, run))
+        def show(saved: SavedPrediction | None) -> None:
+            data = session.patient_data
+            if saved is None or not session.is_open:
+                return
+            session.saved_prediction = saved
+            if not data.case and not data.has_edits:
+                data.set_row(saved.form)
+                self.follow_patient_data(session)
 
-        self._saved.submit(session.identity, read)
-
-    def _on_saved(self, session: PhotographSession, saved: SavedPrediction | None) -> None:
-        data = session.patient_data
-        if saved is None or not session.is_open:
-            return
-        session.saved_prediction = saved
-        if not data.case and not data.has_edits:
-            data.set_row(saved.form)
-            self.follow_patient_data(session)
+        read = partial(read_saved_prediction, session.source, folder)
+        run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
 
     def _select_model(self, session: PhotographSession) -> str:
         """Return the model for a photograph; empty for none."""
         return self._classifier.model_for(None if session.lesion is None else session.lesion.result.modality)
 
-    def _make_request(self, session: PhotographSession) -> LesionPredictionRequest | None:
-        """Return the request for the current mask, patient data and model; None without analysis or model."""
+    def _make_key(self, session: PhotographSession) -> PredictionKey | None:
+        """Return the key for the current mask, patient data and model; None without analysis or model."""
         lesion = session.lesion
         model = "" if lesion is None else self._select_model(session)
         if lesion is None or not model:
             return None
-        digest = session.drawn_digest or lesion.mask_digest
-        lesions = lesion.result.lesions_found if digest == lesion.mask_digest else 1  # unknown while it is edited
-        classifier_input = ClassifierInput(
-            model, lesion.image_digest, digest, max(1, lesions), lesion.result.photograph.modality
-        )
         used = self._find_used_columns(model)
         row = (item for item in session.patient_data.row.items() if used is None or item[0] in used)
-        return LesionPredictionRequest(session.identity, classifier_input, tuple(sorted(row)))
+        lesions, modality = max(1, lesion.result.lesions_found), lesion.result.photograph.modality
+        return PredictionKey(model, lesion.image_digest, lesion.mask_digest, lesions, modality, tuple(sorted(row)))
 
     def _find_used_columns(self, model: str) -> frozenset[str] | None:
         """Return the columns of patient data that change the predictions of a model; None if the model is not found."""
         from napari_melanoma.models.installed_bundles import find_bundle
 
         if model not in self._used_columns:
-            try:
+            self._used_columns[model] = None  # the worker reports the error with the prediction
+            with suppress(MelanomaError):
                 self._used_columns[model] = find_bundle(model).used_columns
-            except MelanomaError:
-                self._used_columns[model] = None  # the worker reports the error with the prediction
         return self._used_columns[model]
 
-    def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:
-        """Return the result with the mask of a request; None if the mask has changed since.
-
-        Other values of the result may be derived from the previous mask.
-        """
-        session = self._sessions.find(request.identity)
-        if session is None or session.lesion is None or session.drawn_digest != request.classifier_input.mask_digest:
+    def _prepare(self, session: PhotographSession) -> Stages | None:
+        key, lesion = session.prediction_key, session.lesion
+        if session not in self._sessions or key is None or lesion is None or session.current_prediction is not None:
             return None
-        result, edited = session.lesion.result, session.edited_mask
-        return result if edited is None else replace(result, mask=edited.mask)
+        return self._worker.classify(key, lesion.result)
 
-    def _on_predicted(self, request: LesionPredictionRequest, response: object) -> None:
-        """``response``: for a heatmap float32 (row, column) in [0, 1]."""
-        import numpy as np
+    def _on_predicted(self, session: PhotographSession, outcome: PredictionOutcome) -> None:
+        session.prediction_key = self._make_key(session)
+        if outcome.key == session.prediction_key:
+            self._status.has_result = outcome.prediction is not None
+            session.prediction = _state_unused(outcome, session.patient_data.row)
 
-        from napari_melanoma.classification.prediction import ClassPrediction
+    def _prepare_heatmap(self, session: PhotographSession) -> Stages | None:
+        key, lesion = self.heatmap_options.value.make_key(session.prediction), session.lesion
+        if session not in self._sessions or key is None or lesion is None:
+            return None
+        is_current = key.prediction.mask_digest == lesion.mask_digest
+        return self._worker.explain(key, lesion.result) if is_current else None
 
-        session = self._sessions.find(request.identity)
-        if session is None:
-            return
-        if request.method:
-            if self._set_heatmap(session, PredictionHeatmap(request, np.asarray(response, np.float32))):
-                self.explained.emit(session)
-            return
-        assert isinstance(response, Mapping)
-        prediction = ClassPrediction.from_json(response["prediction"])
-        lesions = tuple(ClassPrediction.from_json(values) for values in response.get("lesions", ()))
-        outcome = LesionPredictionOutcome(request, prediction, lesions=lesions)
-        self._set_outcome(session, _state_unused(outcome, session.patient_data.row))
-
-    def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
-        session = self._sessions.find(request.identity)
-        if session is None:
-            return
-        if not request.method:
-            self._set_outcome(session, LesionPredictionOutcome(request, error=str(error)))
-        elif self._set_heatmap(session, PredictionHeatmap(request, error=describe_failure(error))):
+    def _on_explained(self, session: PhotographSession, explained: tuple[PredictionHeatmap, Exception | None]) -> None:
+        heatmap, error = explained
+        if heatmap.key != self.heatmap_options.value.make_key(session.prediction) or session not in self._sessions:
+            return  # prediction or options have changed since
+        session.heatmap = heatmap
+        self._status.has_result = error is None
+        if error is None:
+            self.explained.emit(session)
+        else:
             self.failed.emit(error)
-
-    def _set_outcome(self, session: PhotographSession, outcome: LesionPredictionOutcome) -> None:
-        session.request = self._make_request(session)
-        if outcome.request == session.request:
-            session.prediction = outcome
-
-    def _set_heatmap(self, session: PhotographSession, heatmap: PredictionHeatmap) -> bool:
-        """Set a heatmap from the worker, unless prediction or options have changed since; return whether it was set."""
-        is_current = heatmap.request == self.heatmap_options.value.make_request(session.prediction)
-        if is_current:
-            session.heatmap = heatmap
-        return is_current
 
     def _on_heatmap_options(self, options: HeatmapOptions) -> None:
         """Remove failed and canceled heatmaps that are not requested any more, so that they can be requested again."""
         for session in self._sessions:
-            heatmap, request = session.heatmap, options.make_request(session.prediction)
-            if heatmap is None or heatmap.values is not None:
-                continue
-            if request is None or not heatmap.applies_to(request):
+            heatmap, key = session.heatmap, options.make_key(session.prediction)
+            if heatmap is not None and heatmap.values is None and (key is None or not heatmap.applies_to(key)):
                 session.heatmap = None
 
     def _on_cases(self) -> None:
@@ -281,7 +378,8 @@ class PhotographPredictions(QObject):
 
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
-        self.queue.discard()
+        self.queue.ignore()
+        self._worker.last_input = None
         self._used_columns.clear()
         for session in self._sessions:
             session.prediction = session.heatmap = None
@@ -289,21 +387,165 @@ class PhotographPredictions(QObject):
         self.refresh_all()
 
     def _on_removed(self, session: PhotographSession) -> None:
-        for queue in (self.queue, self.edited_masks, self._saved):
-            queue.drop(session.identity)
+        for name in ("predict", "explain"):
+            self.queue.drop(f"{name} {session.identity}")
         self._callbacks.pop(session, None)
         self._run_pending()
 
     def _run_pending(self) -> None:
         """Run the callbacks whose predictions are up to date."""
-        is_idle = tasks.is_idle(self._controller, self.edited_masks)
-        for session in list(self._callbacks) if is_idle else ():
-            if not self.queue.has_requests(session.identity):
+        for session in list(self._callbacks) if tasks.is_idle(self._controller) else ():
+            if not any(self.queue.has(f"{name} {session.identity}") for name in ("predict", "explain")):
                 self._callbacks.pop(session)()
         tasks.set_running(self, bool(self._callbacks))
 
 
-def _state_unused(outcome: LesionPredictionOutcome, row: Mapping[str, str]) -> LesionPredictionOutcome:
+class _ClassificationWorker:
+    """Sends lesions to the worker; the files of the last one are kept, since further requests need them.
+
+    ``last_input``: the key without patient data that the worker has classified last.
+    """
+
+    def __init__(self, client: WorkerClient) -> None:
+        self._client = client
+        self.last_input: tuple[object, ...] | None = None
+        self._files: dict[str, Path] = {}  # by name of the array
+
+    def classify(self, key: PredictionKey, result: LesionResult) -> Stages:
+        """Return the outcome for a key; ``result``: with its mask."""
+        from napari_melanoma.classification.prediction import ClassPrediction
+
+        try:
+            response = yield from self._request_classes(key, result)
+        except Exception as error:  # noqa: BLE001 - shown in the section
+            return PredictionOutcome(key, error=str(error))
+        prediction, *lesions = map(ClassPrediction.from_json, (response["prediction"], *response.get("lesions", ())))
+        return PredictionOutcome(key, prediction, lesions=tuple(lesions))
+
+    def _request_classes(self, key: PredictionKey, result: LesionResult) -> Stages:
+        """Send only the patient data if the worker still has the same lesion."""
+        model, photograph, row = key.model, result.photograph, dict(key.row)
+        if self.last_input == key[:-1]:
+            with suppress(MelanomaError):  # the worker has restarted
+                return (yield self._client.request("reclassify", model=model, row=row))
+        self.last_input = None
+        files = yield from self._write(key, result)
+        about = {"modality": photograph.modality, "damage": photograph.damage}
+        response = yield self._client.request("classify", model=model, row=row, **files, **about)
+        self.last_input = key[:-1]
+        return response
+
+    def explain(self, key: HeatmapKey, result: LesionResult) -> Stages:
+        """Return the heatmap for a key, and the exception if it cannot be computed; ``result``: with its mask."""
+        array = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
+        arguments = {"method": key.method, "class": key.target, "out": str(array)}
+        try:
+            files = yield from self._write(key.prediction, result)
+            row = dict(key.prediction.row)
+            yield self._client.request("explain", model=key.prediction.model, row=row, **files, **arguments)
+            values = yield partial(_read_array, array)
+        except Exception as error:  # noqa: BLE001 - shown in the section
+            return PredictionHeatmap(key, error=describe_failure(error)), error
+        return PredictionHeatmap(key, values), None
+
+    def _write(self, key: PredictionKey, result: LesionResult) -> Stages:
+        """Write the arrays that are not in files yet, and remove those of earlier requests; return the paths."""
+        arrays = {
+            f"{key.image_digest}-image": result.photograph.rgb,
+            f"{key.mask_digest}-mask": result.mask,
+        }
+        if key.lesions > 1:
+            arrays[f"{key.mask_digest}-{key.lesions}-lesions"] = result.lesion_labels
+        files = {name.rpartition("-")[2]: self._client.folder / f"{name}.npy" for name in arrays}
+        previous, self._files = self._files, {}
+        yield partial(_write_arrays, dict(zip(files.values(), arrays.values(), strict=True)), set(previous.values()))
+        self._files = files
+        return {name: str(path) for name, path in files.items()}
+
+
+class _PredictionStatus(QObject):
+    """Shows the progress and duration of predictions in the status line, which cancels them.
+
+    ``has_result``: whether the last request has had one.
+    """
+
+    def __init__(self, status: StatusLine, predictions: PhotographPredictions) -> None:
+        super().__init__(predictions)
+        self.has_result = False
+        self._status, self._predictions = status, predictions
+        self._start_time = 0.0
+        self._previous_text: str | None = None  # before the prediction; None while it is not shown
+        self._progress: Progress | None = None
+        self._timer = DebounceTimer(self, STATUS_DELAY_MS)
+        self._timer.timeout.connect(self._show)
+        status.cancelled.connect(self._on_cancelled)
+        predictions.queue.started.connect(self._on_started)
+        predictions.queue.progressed.connect(self._on_progress)
+        predictions.queue.idle.connect(self._on_idle)
+
+    def _on_cancelled(self, task: str) -> None:
+        if task == TASK:
+            self._predictions.cancel()
+
+    def _on_started(self) -> None:
+        self.has_result = False
+        if not self._timer.isActive() and self._previous_text is None:
+            self._start_time, self._progress = time.monotonic(), None
+            self._timer.start()
+
+    def _show(self) -> None:
+        self._previous_text = self._status.text
+        self._status.begin(TASK, "Predicting the diagnosis ...")
+        if self._progress is not None:
+            self._status.progress(TASK, self._progress)
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._progress = progress
+        self._status.progress(TASK, progress)
+
+    def _on_idle(self) -> None:
+        """Add the duration to the message before the prediction, or to another one that has followed."""
+        self._timer.stop()
+        text, previous, self._previous_text = self._status.text, self._previous_text, None
+        if previous is None:
+            return
+        text = previous if text.endswith("...") else text
+        message = "" if text.endswith("...") else text.partition(DURATION_PREFIX)[0].strip()
+        if self.has_result:
+            message = f"{message} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip()
+        self._status.end(TASK, message)
+
+
+def read_saved_prediction(source: LayerPhotographSource, folder: Path, run: RunContext) -> SavedPrediction | None:
+    """Read the prediction of a saved result; call this in a thread.
+
+    Returns None if there is no result or prediction, or if it is damaged or of another image.
+    """
+    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.core.provenance import array_fingerprint
+    from napari_melanoma.io.results import RESULT, read_mask
+    from napari_melanoma.lesion.results import read_result
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    if not (folder / RESULT).is_file():
+        return None
+    try:
+        values = read_result(folder)
+        if "prediction" not in values or values["image_sha256"] != array_fingerprint(source.read().rgb):
+            return None
+        run.check()
+        prediction = ClassPrediction.from_json(values["prediction"])
+        form = {str(name): str(value) for name, value in values["form"].items()}
+        digest = array_fingerprint(read_mask(folder / "mask.png"))
+    except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # optional: without it, the photograph is analyzed like any other
+    is_same = False
+    with suppress(MelanomaError):
+        is_same = find_bundle(prediction.model.name).fingerprint == prediction.model.fingerprint
+    return SavedPrediction(prediction, form, digest, is_same)
+
+
+def _state_unused(outcome: PredictionOutcome, row: Mapping[str, str]) -> PredictionOutcome:
     """State in predictions which patient data have no effect on them, as those are not sent to the worker."""
     from napari_melanoma.data.tabular_encoding import find_unused
 
@@ -315,35 +557,21 @@ def _state_unused(outcome: LesionPredictionOutcome, row: Mapping[str, str]) -> L
     return outcome._replace(prediction=prediction, lesions=tuple(map(state, outcome.lesions)))
 
 
-class EditedMasks(LatestJobQueue):
-    """Updates the edited masks of photographs, before contours, ROI and measurements are derived from them."""
+def _write_arrays(arrays: dict[Path, NDArray[Any]], previous: set[Path], run: RunContext) -> None:
+    """Write arrays for the worker, unless they are in files of previous requests, and remove the other files."""
+    import numpy as np
 
-    changed = Signal(object)  # PhotographSession
+    for path in previous - arrays.keys():
+        remove_array(path)
+    for path, array in arrays.items():
+        if path not in previous or not path.is_file():
+            np.save(path, array)
 
-    def __init__(self, controller: LesionController, parent: QObject) -> None:
-        super().__init__(parent, STROKE_DELAY_MS)
-        self.succeeded.connect(lambda done: done())
-        controller.watcher.mask_edited.connect(self._on_mask_edited)
-        controller.changed.connect(self._on_lesion_changed)
 
-    def _on_mask_edited(self, session: PhotographSession) -> None:
-        def prepare() -> JobFunction | None:
-            labels = session.mask
-            if labels is None:
-                return None
-            mask = labels.data != 0
-            return lambda run: partial(self._set_edited, session, EditedMask(array_fingerprint(mask), mask))
+def _read_array(path: Path, run: RunContext) -> NDArray[np.float32]:
+    """Read an array written by the worker, and remove the file."""
+    import numpy as np
 
-        self.submit(session.identity, prepare)
-
-    def _set_edited(self, session: PhotographSession, edited: EditedMask) -> None:
-        previous, lesion = session.drawn_digest, session.lesion
-        session.edited_mask = None if lesion is None or lesion.mask_digest == edited.digest else edited
-        if session.drawn_digest != previous:
-            self.changed.emit(session)
-
-    def _on_lesion_changed(self, session: PhotographSession) -> None:
-        """Remove an edited mask when the result is up to date with it."""
-        edited, lesion = session.edited_mask, session.lesion
-        if edited is not None and (lesion is None or lesion.mask_digest == edited.digest):
-            session.edited_mask = None
+    array = np.load(path)
+    remove_array(path)
+    return np.asarray(array, np.float32)

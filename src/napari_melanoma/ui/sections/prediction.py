@@ -1,11 +1,12 @@
-"""The widgets of the Prediction section: texts, charts and heatmap controls."""
+"""The Prediction section of a photograph: its verdict, charts and heatmap controls, or why there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import html
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -19,23 +20,194 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.core.formatting import to_sentence
+from napari_melanoma.core.formatting import capitalize, format_class, to_sentence
 from napari_melanoma.data.table_schema import field_title, format_field_value
-from napari_melanoma.ui.sections.prediction.resolve import class_title
-from napari_melanoma.ui.session.heatmap_options import HEATMAP_METHODS, PERCENT
+from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.ui.sections.base import PhotographSection
+from napari_melanoma.ui.session.photograph_predictions import HEATMAP_METHODS, PERCENT
+from napari_melanoma.ui.shared_state import live_predictions, models_changed
+from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, row
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
-    from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
-    from napari_melanoma.ui.sections.prediction.resolve import HeatmapView, PredictionView
+    from napari.layers import Image
+    from napari.utils.events import Event
 
+    from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
+    from napari_melanoma.ui.session.photograph_predictions import HeatmapKey, PredictionHeatmap
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+
+NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
+NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
+OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
+STOPPED = "Canceled. There is no prediction for this lesion."
+HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
 MIN_ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
 MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
+
+
+class HeatmapLayer:
+    """Shows the heatmap of the prediction in one layer, and requests it.
+
+    A layer that the user hides, removes or fades in napari's list of layers changes the options.
+    """
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        self._session, self._options = session, session.services.predictions.heatmap_options
+        self._shown: PredictionHeatmap | None = None
+        self._requested: HeatmapKey | None = None
+        self._layer: Image | None = None  # of which changes are followed
+        self._is_visible = False  # after the last update
+        # Later, as the photograph is hidden or removed with its layers, in any order.
+        self._timer = DebounceTimer(session.owner, 0)
+        self._timer.timeout.connect(self._follow_layer)
+        session.follow(session.viewer.layers.events.removed, self._on_removed)
+        for signal in (session.events.prediction, session.events.heatmap, self._options.changed):
+            session.follow(signal, self._update)
+        session.follow(session.displayed.changed, self._on_displayed)
+        self._update()
+
+    def _on_displayed(self) -> None:
+        self._shown = self._requested = None  # shows the layer again, which was hidden with the photograph
+        self._update()
+
+    def _update(self) -> None:
+        session, options, heatmap = self._session, self._options.value, self._session.heatmap
+        if not (session.is_open and session.displayed.value):
+            return
+        key = options.make_key(session.prediction)
+        is_known = key is not None and heatmap is not None and heatmap.applies_to(key)
+        previous, self._shown = self._shown, heatmap if is_known else None
+        values = None if self._shown is None else self._shown.values
+        layer = photographs.find_layer(session.viewer, session.image, "heatmap")
+        if values is not None and (layer is None or self._shown is not previous):
+            layer = layers.show_heatmap(session.viewer, session.image, values, options.opacity / PERCENT)
+        elif layer is not None and values is None and (is_known or key is None or key.method != "cam"):
+            layer.visible = False  # kept, to be shown again for the same prediction; until a fast one it stays visible
+        layers.fade_heatmaps(session.viewer, options.opacity / PERCENT)
+        self._is_visible = layer is not None and layer.visible
+        if layer is not None and layer != self._layer:
+            self._layer = layer
+            for event in (layer.events.visible, layer.events.opacity):
+                session.follow(event, self._on_layer)
+        requested, self._requested = self._requested, None if is_known else key
+        if self._requested is not None and self._requested != requested:
+            session.services.predictions.request_heatmap(session)
+
+    def _on_layer(self, event: Event) -> None:
+        self._timer.start()
+
+    def _on_removed(self, event: Event) -> None:
+        if event.value == self._layer:
+            self._timer.start()
+
+    def _follow_layer(self) -> None:
+        """Change the options as the user has changed the layer; one that is hidden with its photograph is no choice."""
+        session, opacity = self._session, self._options.value.opacity
+        if not (session.is_open and session.displayed.value and session.image.visible):
+            return
+        layer = photographs.find_layer(session.viewer, session.image, "heatmap")
+        changes: dict[str, Any] = {}
+        if (is_visible := layer is not None and layer.visible) != self._is_visible:
+            changes["is_shown"] = is_visible
+        if layer is not None and layer.opacity != opacity / PERCENT:
+            changes["opacity"] = round(PERCENT * layer.opacity)
+        if changes:
+            self._options.edit(**changes)
+
+
+class PredictionSection(PhotographSection):
+    """Shows the prediction of a photograph, and the controls of its heatmap."""
+
+    parts = (HeatmapLayer,)
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__(session)
+        self._predictions, self._icons = session.services.predictions, session.services.icons
+        self._heatmap = HeatmapControls(session, self._explain_missing_heatmap)
+        self._panel = PredictionPanel(self._icons, self._heatmap)
+        self.add(self._panel)
+        for label in (self._panel.hint, self._heatmap.notice.label):
+            label.linkActivated.connect(self._on_link)
+        events = session.events
+        for signal in (events.prediction, events.prediction_key, events.saved_prediction, events.pending_options):
+            self.follow(signal, self._update)
+        for signal in (events.classifier, session.patient_changed, session.shown):
+            self.follow(signal, self._update)
+        self.follow(models_changed().changed, self._update)
+        self.follow(live_predictions().changed, self._update_live)
+        for signal in (events.prediction, events.heatmap, self._predictions.heatmap_options.changed):
+            self.follow(signal, self._heatmap.update_options)
+        self._update()
+        self._update_live()
+
+    def _update(self) -> None:
+        """Show the last prediction, also one that is outdated; else a saved one, and why there is none."""
+        session, panel, outcome = self.session, self._panel, self.session.prediction
+        is_current = session.current_prediction is not None and not session.is_mask_changing
+        is_of_model = session.prediction_key is not None and session.prediction_key.model == session.classifier
+        if (
+            outcome is not None
+            and outcome.prediction is not None
+            and (is_current or (is_of_model and outcome.key.model == session.classifier))
+        ):
+            panel.show_prediction(
+                outcome.prediction, is_pending=not is_current, outdated="" if is_current else OUTDATED
+            )
+            return
+        reason, saved = self._explain_missing(is_current=is_current), session.saved_prediction
+        if saved is None:
+            panel.show_message(reason)
+        else:
+            digest = None if session.prediction_key is None else session.prediction_key.mask_digest
+            note = saved.describe_status(session.classifier, digest, session.patient_data.row)
+            panel.show_saved_prediction(saved.prediction, note, reason)
+
+    def _explain_missing(self, *, is_current: bool) -> str:
+        """Explain why there is no prediction, as rich text."""
+        session, link = self.session, self._icons.link
+        if not session.classifier:
+            add = f"{link('train', 'Train one')}, or add one with <i>napari-melanoma models import</i>"
+            is_any = self._predictions.has_models
+            return NO_MODEL_SELECTED if is_any else f"No classification model is installed. {add}."
+        if session.prediction_key is None:
+            return NOT_ANALYZED
+        if not is_current or session.prediction is None:
+            return "Predicting ..."
+        return f"{html.escape(capitalize(session.prediction.error)) or STOPPED} {link('again', 'Predict again')}"
+
+    def _explain_missing_heatmap(self, heatmap: PredictionHeatmap) -> str:
+        """Explain why no heatmap can be seen, as rich text; empty if there is one."""
+        from napari_melanoma.classification.prediction import EMPTY_HEATMAP
+
+        if heatmap.values is None:
+            error = html.escape(to_sentence(heatmap.error)) or HEATMAP_STOPPED
+            return f"{error} {self._icons.link('heatmap', 'Compute again')}"
+        target = class_title(heatmap.key.target).lower()
+        return "" if heatmap.values.any() else html.escape(to_sentence(EMPTY_HEATMAP.format(target=target)))
+
+    def _update_live(self) -> None:
+        _set_label_text(self._panel.live, live_predictions().find(self.session.path))
+
+    def _on_link(self, link: str) -> None:
+        if link == "again":
+            self._predictions.repeat(self.session)
+        elif link == "heatmap":
+            self.session.heatmap = None  # its layer requests it again
+        else:
+            self.session.services.status.link_activated.emit(link)
+
+
+def class_title(word: str) -> str:
+    """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
+    taxonomy = load_taxonomy("diagnosis")
+    return taxonomy.title(word) if word in taxonomy.entries else capitalize(format_class(word.replace("_", " ")))
 
 
 class NearestCasesTable(QTreeWidget):
@@ -126,24 +298,9 @@ class PredictionPanel(QWidget):
         column.addWidget(self.live)
         column.addWidget(self.details)
         self._outdated = ""
-        self._delay_timer = QTimer(self)
-        self._delay_timer.setSingleShot(True)
-        self._delay_timer.setInterval(OUTDATED_DELAY_MS)
-        self._delay_timer.timeout.connect(lambda: self.saved_notice.set_text(self._outdated))
+        self._delay_timer = DebounceTimer(self, OUTDATED_DELAY_MS)
+        self._delay_timer.timeout.connect(self._show_outdated)
         self.show_message("")
-
-    def show_view(self, view: PredictionView) -> None:
-        """Show a prediction, a saved one, or why there is none."""
-        if view.prediction is None:
-            self.show_message(view.reason)
-        elif view.reason:
-            self.show_saved_prediction(view.prediction, view.note, view.reason)
-        else:
-            self.show_prediction(view.prediction, is_pending=not view.is_current, outdated=view.note)
-
-    def show_live(self, text: str) -> None:
-        """Show the predictions of a photograph that is being labeled; empty for others."""
-        _set_label_text(self.live, text)
 
     def show_message(self, message: str) -> None:
         """Show why there is no prediction."""
@@ -180,6 +337,9 @@ class PredictionPanel(QWidget):
         self.nearest.show_cases(prediction.neighbours)
         self.details.show()
 
+    def _show_outdated(self) -> None:
+        self.saved_notice.set_text(self._outdated)
+
     def _mark_outdated(self, outdated: str) -> None:
         """Show a note that the prediction is outdated after a delay; empty removes it."""
         if outdated and outdated == self._outdated:
@@ -205,22 +365,24 @@ def _set_label_text(label: WrappedLabel, text: str) -> None:
 
 
 class HeatmapControls(QWidget):
-    """Check box, method, class and opacity of the heatmap; ``edited``: name and value of a field of the options."""
+    """Check box, method, class and opacity of the heatmap.
 
-    edited = Signal(str, object)
+    ``explain``: returns why no heatmap can be seen, as rich text, as an empty one looks as if it were missing.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, session: HostedPhotograph, explain: Callable[[PredictionHeatmap], str]) -> None:
         super().__init__()
+        self._session, self._options, self._explain = session, session.services.predictions.heatmap_options, explain
         named(self, "heatmap_controls", "Heatmap").setToolTip("")
         tip = "Show the image regions that contribute to the prediction as a layer"
         self._check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
         self._methods = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
-        self._methods.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for index, (name, (title, tooltip)) in enumerate(HEATMAP_METHODS.items()):
             self._methods.addItem(title, name)
             self._methods.setItemData(index, tooltip, Qt.ItemDataRole.ToolTipRole)
         self._classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
-        self._classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for combo in (self._methods, self._classes):
+            combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._class_row = row(QLabel("for"), self._classes, stretch=1)
         self._shown_classes: dict[str, str] = {}  # name to text
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
@@ -231,34 +393,38 @@ class HeatmapControls(QWidget):
         rows = (row(self._check, self._methods, stretch=1), self._class_row)
         fill_column(self, *rows, row(QLabel("opacity"), self._slider, stretch=1), self.notice, spacing=4)
         self.layout().setContentsMargins(0, 2, 0, 0)
-        self._check.toggled.connect(lambda on: self.edited.emit("is_shown", on))
-        self._methods.activated.connect(lambda _: self.edited.emit("method", self._methods.currentData()))
-        self._classes.activated.connect(lambda _: self.edited.emit("target", self._classes.currentData()))
-        self._slider.valueChanged.connect(lambda value: self.edited.emit("opacity", value))
+        edit = self._options.edit
+        self._check.toggled.connect(lambda on: edit(is_shown=on))
+        self._methods.activated.connect(lambda _: edit(method=self._methods.currentData()))
+        self._classes.activated.connect(lambda _: edit(target=self._classes.currentData()))
+        self._slider.valueChanged.connect(lambda value: edit(opacity=value))
+        self.update_options()
 
-    def show_view(self, view: HeatmapView) -> None:
+    def update_options(self) -> None:
         """Show the options, the classes to choose from, and why there is no heatmap."""
-        options = view.options
+        options, outcome, heatmap = self._options.value, self._session.prediction, self._session.heatmap
         blockers = [QSignalBlocker(part) for part in (self._check, self._slider)]
         self._check.setChecked(options.is_shown)
         self._slider.setValue(options.opacity)
         for blocker in blockers:
             blocker.unblock()
         self._methods.setCurrentIndex(self._methods.findData(options.method))
-        classes = {
-            "": f"{class_title(view.predicted)} (predicted)",
-            **{name: class_title(name) for name in view.classes},
-        }
+        prediction = None if outcome is None else outcome.prediction
+        names = () if prediction is None else prediction.classes
+        predicted = "" if prediction is None else class_title(prediction.predicted)
+        classes = {"": f"{predicted} (predicted)"} | {name: class_title(name) for name in names}
         if classes != self._shown_classes:
             self._shown_classes = classes
             self._classes.clear()
             for name, title in classes.items():
                 self._classes.addItem(title, name)
         self._classes.setCurrentIndex(max(0, self._classes.findData(options.target)))
-        self._class_row.setVisible(bool(view.classes))
+        self._class_row.setVisible(bool(names))
         for part in (self._methods, self._classes, self._slider):
             part.setEnabled(options.is_shown)
-        self.notice.set_text(view.notice)
+        key = options.make_key(outcome)
+        is_known = heatmap is not None and key is not None and heatmap.applies_to(key)
+        self.notice.set_text(self._explain(heatmap) if heatmap is not None and is_known else "")
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:

@@ -1,14 +1,18 @@
-"""The charts and texts of a prediction."""
+"""The Prediction section: its charts and texts, which prediction and notice it shows, and why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QColor, QHelpEvent
-from qtpy.QtWidgets import QApplication, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QToolTip, QVBoxLayout, QWidget
 from stage import Stage
 
 from napari_melanoma.classification.prediction import (
@@ -20,9 +24,35 @@ from napari_melanoma.classification.prediction import (
 )
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.ui.sections.prediction import view as prediction_view
+from napari_melanoma.ui.sections import prediction as prediction_view
+from napari_melanoma.ui.sections.prediction import (
+    HEATMAP_STOPPED,
+    NO_MODEL_SELECTED,
+    NOT_ANALYZED,
+    OUTDATED,
+    STOPPED,
+    PredictionSection,
+)
+from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.photograph_predictions import (
+    HeatmapKey,
+    HeatmapOptions,
+    PredictionHeatmap,
+    PredictionKey,
+    PredictionOutcome,
+    SavedPrediction,
+    SharedHeatmapOptions,
+)
 from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
 
 POINT = OperatingPoint(
     target_sensitivity=0.9,
@@ -185,7 +215,8 @@ def test_bars_have_accessible_texts_and_tooltips(stage):
 
 
 def test_texts_that_change_with_the_patient_data_do_not_move_the_heatmap_controls(qtbot):
-    heatmap = prediction_view.HeatmapControls()
+    heatmap = QWidget()
+    heatmap.setFixedHeight(60)
     window = QWidget()
     qtbot.addWidget(window)
     panel = prediction_view.PredictionPanel(ThemedIcons(ViewerModel(), window, Connections()), heatmap)
@@ -202,3 +233,160 @@ def test_texts_that_change_with_the_patient_data_do_not_move_the_heatmap_control
     qtbot.waitUntil(lambda: panel.operating_point_text.height() > 10 and panel.warning.isVisible())
     assert panel.warning.mapTo(panel, QPoint(0, 0)).y() > before.y()
     assert heatmap.mapTo(panel, QPoint(0, 0)) == before
+
+
+KEY = PredictionKey("small", "image", "mask")
+EDITED, LARGE = KEY._replace(mask_digest="edited"), KEY._replace(model="large")
+DONE, CANCELED = PredictionOutcome(KEY, ANSWER), PredictionOutcome(KEY)
+FAILED = PredictionOutcome(KEY, error="no <lesion> found.")
+OLD = replace(ANSWER, provenance={"created": "2026-11-20T14:05:09+00:00"})
+SAVED_TEXT = "Saved on 2026-11-20 14:05 UTC."
+
+
+class Shown:
+    """The section of a photograph whose values a test sets."""
+
+    def __init__(self, qtbot: QtBot) -> None:
+        viewer, self.window = ViewerModel(), QWidget()
+        qtbot.addWidget(self.window)
+        icons = ThemedIcons(viewer, self.window, Connections())
+        self.options = SharedHeatmapOptions(DockSettings())
+        self.predictions = SimpleNamespace(heatmap_options=self.options, has_models=True)
+        services: Any = SimpleNamespace(predictions=self.predictions, icons=icons, status=None)
+        viewer.add_image(np.zeros((6, 8, 3), np.uint8), rgb=True, name="mole")
+        self.session: Any = PhotographSessions(viewer, partial(PhotographSession, services=services)).update()[0]
+        self.session.classifier = "small"
+        self.section = PredictionSection(self.session)
+        self.section.setParent(self.window)
+
+    def text(self, name: str) -> str:
+        label = self.section.findChild(QLabel, name)
+        assert label is not None
+        return label.text() if label.isVisibleTo(self.section) else ""
+
+
+@pytest.fixture
+def shown(qtbot: QtBot, home: Path) -> Iterator[Shown]:
+    made = Shown(qtbot)
+    yield made
+    made.session.end_parts()
+
+
+class Case(NamedTuple):
+    name: str
+    outcome: PredictionOutcome | None
+    key: PredictionKey | None
+    reason: str  # empty if a prediction is shown
+    is_current: bool = False
+    classifier: str = "small"
+
+
+CASES = [
+    Case("not analyzed", None, None, NOT_ANALYZED),
+    Case("no classifier", None, None, NO_MODEL_SELECTED, classifier=""),
+    Case("predicting", None, KEY, "Predicting ..."),
+    Case("canceled", CANCELED, KEY, STOPPED),
+    Case("canceled, then edited", CANCELED, EDITED, "Predicting ..."),
+    Case("predicted", DONE, KEY, "", is_current=True),
+    Case("the mask was edited", DONE, EDITED, ""),
+    Case("another model", DONE, LARGE, "Predicting ...", classifier="large"),
+    Case("failed", FAILED, KEY, "No &lt;lesion&gt; found."),
+    Case("failed, then edited", FAILED, EDITED, "Predicting ..."),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_shown_prediction(shown: Shown, qtbot: QtBot, case: Case) -> None:
+    shown.session.classifier, shown.session.prediction_key = case.classifier, case.key
+    shown.session.prediction = case.outcome
+    details = shown.section.findChild(QWidget, "prediction_verdict").parentWidget()
+    assert shown.text("prediction_hint").startswith(case.reason)
+    assert bool(shown.text("prediction_hint")) is bool(case.reason)
+    assert ("Predict again" in shown.text("prediction_hint")) is (case.reason in (STOPPED, "No &lt;lesion&gt; found."))
+    assert details.isEnabledTo(shown.section) is (case.is_current or bool(case.reason))
+    if not case.reason and not case.is_current:
+        qtbot.waitUntil(lambda: shown.text("prediction_saved") == OUTDATED)
+
+
+def test_a_model_can_be_trained_if_none_is_installed(shown: Shown) -> None:
+    shown.predictions.has_models = False
+    shown.session.classifier = ""
+    assert shown.text("prediction_hint").startswith("No classification model is installed.")
+
+
+def test_a_prediction_is_outdated_while_the_mask_follows_a_control(shown: Shown, monkeypatch: Any) -> None:
+    shown.session.prediction_key, shown.session.prediction = KEY, DONE
+    monkeypatch.setattr(PhotographSession, "is_mask_changing", True)
+    shown.session.shown.emit()
+    assert not shown.section.findChild(QWidget, "prediction_verdict").isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "changed"),
+    [
+        (None, {}, ""),
+        (KEY, {}, ""),
+        (KEY, {"localization": "x"}, ""),
+        (EDITED, {"age": "54"}, "the mask, the patient data"),
+    ],
+)
+def test_a_saved_prediction_until_there_is_a_new_one(
+    shown: Shown, key: PredictionKey | None, row: dict[str, str], changed: str
+) -> None:
+    session = shown.session
+    session.saved_prediction = SavedPrediction(OLD, {}, "mask", is_same_model=True)
+    session.patient_data.set_row(row)
+    session.prediction_key = key
+    session.patient_changed.emit()
+    note = f"{SAVED_TEXT} Outdated. Changed since then: {changed}." if changed else SAVED_TEXT
+    assert shown.text("prediction_saved") == note
+    assert shown.text("prediction_hint") == (NOT_ANALYZED if key is None else "Predicting ...")
+    session.prediction_key, session.prediction = KEY, DONE
+    assert (shown.text("prediction_saved"), shown.text("prediction_hint")) == ("", "")
+
+
+CAM, NEVUS = HeatmapKey(KEY, "cam", "nevus"), HeatmapKey(KEY, "cam", "melanoma")
+OCCLUSION = HeatmapKey(KEY, "occlusion", "nevus")
+FAILED_HEATMAP, EMPTY = PredictionHeatmap(OCCLUSION, error="this <network> has none."), np.zeros((6, 8), np.float32)
+FAILED_TEXT = "This &lt;network&gt; has none."
+EMPTY_TEXT = "The heatmap is empty: the method found no image region that increases the probability of nevus."
+
+
+class HeatmapCase(NamedTuple):
+    name: str
+    heatmap: PredictionHeatmap
+    options: dict[str, Any]
+    notice: str
+    key: PredictionKey = KEY
+
+
+HEATMAP_CASES = [
+    HeatmapCase("an empty heatmap", PredictionHeatmap(CAM, EMPTY), {}, EMPTY_TEXT),
+    HeatmapCase("an empty heatmap of another class", PredictionHeatmap(NEVUS, EMPTY), {}, ""),
+    HeatmapCase("shown", PredictionHeatmap(CAM, EMPTY + 1), {}, ""),
+    HeatmapCase("failed", FAILED_HEATMAP, {"method": "occlusion"}, FAILED_TEXT),
+    HeatmapCase("failed, then edited", FAILED_HEATMAP, {"method": "occlusion"}, FAILED_TEXT, EDITED),
+    HeatmapCase("failed with another model", FAILED_HEATMAP, {"method": "occlusion"}, "", LARGE),
+    HeatmapCase("failed, and hidden", FAILED_HEATMAP, {"method": "occlusion", "is_shown": False}, ""),
+    HeatmapCase("another method failed", FAILED_HEATMAP, {}, ""),
+    HeatmapCase("canceled", PredictionHeatmap(CAM), {}, HEATMAP_STOPPED),
+    HeatmapCase("canceled, then edited", PredictionHeatmap(CAM), {}, "", EDITED),
+]
+
+
+@pytest.mark.parametrize("case", HEATMAP_CASES, ids=lambda case: case.name)
+def test_why_no_heatmap_can_be_seen(shown: Shown, case: HeatmapCase) -> None:
+    shown.options.edit(**{"is_shown": True, "method": "cam", **case.options})
+    shown.session.classifier, shown.session.prediction_key = case.key.model, case.key
+    shown.session.prediction = PredictionOutcome(case.key, ANSWER)
+    shown.session.heatmap = case.heatmap
+    assert shown.text("heatmap_notice").startswith(case.notice)
+    assert bool(shown.text("heatmap_notice")) is bool(case.notice)
+
+
+@pytest.mark.parametrize(("selected", "explained"), [("", "nevus"), ("melanoma", "melanoma"), ("wart", "nevus")])
+def test_a_heatmap_explains_the_predicted_class_unless_another_is_selected(selected: str, explained: str) -> None:
+    options = HeatmapOptions(is_shown=True, target=selected)
+    assert options.make_key(DONE) == HeatmapKey(KEY, "cam", explained)
+    assert replace(options, is_shown=False).make_key(DONE) is None
+    assert options.make_key(CANCELED) is None

@@ -1,1 +1,0 @@
-"""The class prediction of a photograph: its verdict, charts and heatmap controls, or why there is none."""
