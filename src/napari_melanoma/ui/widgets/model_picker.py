@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
@@ -15,7 +14,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -43,15 +42,13 @@ class ModelPicker(QWidget):
         super().__init__()
         self._combo = named(NoWheelComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self._is_listed = False
-        self._installed: set[str] = set()  # names of the listed models that were installed
+        self._installed: set[str] = set()  # names of the listed models
         self._stored_model: str | None = None
         card_tip = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
         self.icons = icons
         icons.add(self._card_button, "info")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self._combo, self._card_button, stretch=0))
+        fill_column(self, row(self._combo, self._card_button, stretch=0))
         self._combo.activated.connect(self._on_activated)
         self._combo.opening.connect(self._on_opening)
         self._card_button.clicked.connect(self._on_card)
@@ -82,19 +79,23 @@ class ModelPicker(QWidget):
 
     @property
     def model(self) -> str:
-        """Name or path of the selected model."""
+        """Name or path of the selected model; empty if none is selected."""
         if not self._is_listed and self._stored_model is not None:
             return self._stored_model
         return str(self.combo.currentData() or "")
 
     @model.setter
     def model(self, name: str) -> None:
-        index = self.combo.findData(name)
-        if index < 0:
-            reason = _explain_unusable(name, self.task)
-            self.combo.addItem(f"{name} ({reason})" if reason else name, name)
-            index = self.combo.count() - 1
-        self.combo.setCurrentIndex(index)
+        if self.combo.findData(name) < 0 and (text := self.display_name(name)):
+            index = self.combo.count() - len(self.list_last([]))
+            self.combo.insertItem(index, text, name)
+            self.combo.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
+        self.combo.setCurrentIndex(self.combo.findData(name))
+
+    def display_name(self, name: str) -> str | None:
+        """Return the text for a model that is not listed yet; None if it cannot be selected."""
+        reason = _explain_unusable(name, self.task)
+        return f"{name} ({reason})" if reason else name
 
     def select_stored(self, name: str) -> None:
         """Select the model of stored options, now or when the models are listed."""
@@ -108,33 +109,41 @@ class ModelPicker(QWidget):
         """The model whose card is shown."""
         return self.model
 
-    def refresh(self) -> None:
-        """Add newly installed models to the list, and remove those that are no longer installed."""
+    def list_models(self) -> list[BundleInfo]:
+        """Return the installed models to select from."""
         from napari_melanoma.models.installed_bundles import list_photograph_models
 
-        self._add_bundles(list_photograph_models(self.task))
+        return list_photograph_models(self.task)
 
-    def _add_bundles(self, bundles: list[BundleInfo]) -> None:
-        for bundle in bundles:
-            if self.combo.findData(bundle.name) < 0:
-                self.combo.addItem(bundle.name, bundle.name)
-                self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        add_unusable_models(self.combo)
-        self._update_installed({bundle.name for bundle in bundles})
+    def list_first(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
+        """Return the entries above the models: text, data and tooltip."""
+        return []
 
-    def _update_installed(self, names: set[str]) -> None:
-        """Remove models that are no longer installed; a selected one stays, and is named as not found."""
-        for name in self._installed | names:
-            index = self.combo.findData(name)
-            if index < 0:
-                continue
-            if name in names:
-                self.combo.setItemText(index, name)  # it may have been added as not found
-            elif index == self.combo.currentIndex():
-                self.combo.setItemText(index, f"{name} (not found)")
-            else:
-                self.combo.removeItem(index)
+    def list_last(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
+        """Return the entries below all others."""
+        return []
+
+    def refresh(self) -> None:
+        """List the models that are installed now; a selected one that was removed stays, named as not found."""
+        bundles, combo = self.list_models(), self._combo
+        selected, text = combo.currentData(), combo.currentText()
+        names = {bundle.name for bundle in bundles}
+        if selected in self._installed - names:
+            text = f"{selected} (not found)"
         self._installed = names
+        combo.blockSignals(True)
+        combo.clear()
+        models = [(bundle.name, bundle.name, bundle.config.title) for bundle in bundles]
+        last = self.list_last(bundles)
+        for label, data, tip in (*self.list_first(bundles), *models, *last):
+            combo.addItem(label, data)
+            combo.setItemData(combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        if selected is not None and combo.findData(selected) < 0:
+            combo.insertItem(combo.count() - len(last), text, selected)
+        add_unusable_models(combo, len(last))
+        if selected is not None or last:
+            combo.setCurrentIndex(combo.findData(selected))
+        combo.blockSignals(False)
 
     def _on_opening(self) -> None:
         """Refresh the list: another program may have installed or removed a model."""
@@ -197,19 +206,20 @@ class ClassifierPicker(ModelPicker):
             name = "".join(bundle.name for bundle in self._defaults)
         super().select_stored(name)
 
-    def _add_bundles(self, bundles: list[BundleInfo]) -> None:
-        """Add models after the choices for no model and for an automatic one."""
+    def list_first(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
+        """Return the choices for no model and for an automatic one."""
         from napari_melanoma.models.installed_bundles import list_default_classifiers
 
-        if self.combo.findData("") < 0:
-            self.combo.insertItem(0, "", "")
         self._defaults = list_default_classifiers(bundles)
-        if len(self._defaults) > 1 and self.combo.findData(AUTOMATIC) < 0:
-            self.combo.insertItem(1, "automatic", AUTOMATIC)
+        entries = [("no prediction" if bundles else "none installed", "", "")]
+        if len(self._defaults) > 1:
             names = " or ".join(bundle.name for bundle in self._defaults)
-            self.combo.setItemData(1, f"{names}, by the type of photograph", Qt.ItemDataRole.ToolTipRole)
-        super()._add_bundles(bundles)
-        self.combo.setItemText(0, "no prediction" if self.has_models else "none installed")
+            entries.append((self._automatic_text, AUTOMATIC, f"{names}, by the type of photograph"))
+        return entries
+
+    def refresh(self) -> None:
+        """List the models that are installed now."""
+        super().refresh()
         self._update_card_button()
 
     @property
@@ -220,27 +230,27 @@ class ClassifierPicker(ModelPicker):
     @property
     def card_model(self) -> str:
         """The model whose card is shown: the selected one, or the one in use for the photograph in view."""
-        return self._automatic if self._is_automatic else self.model
+        return self._automatic if self.model == AUTOMATIC else self.model
 
     def model_for(self, modality: str | None) -> str:
         """Return the selected model, or if automatic, the default model for a type of photograph; empty for none."""
         from napari_melanoma.models.installed_bundles import select_classifier
 
-        if not self._is_automatic:
+        if self.model != AUTOMATIC:
             return self.model
         self.ensure_listed()
         return select_classifier(self._defaults, modality).name if self._defaults else ""
 
     def show_automatic(self, name: str) -> None:
         """Show the name of the model for the photograph in view, if the model is selected automatically."""
-        if self._is_automatic and name != self._automatic:
+        if self.model == AUTOMATIC and name != self._automatic:
             self._automatic = name
-            self.combo.setItemText(self.combo.currentIndex(), f"{name} (auto)" if name else "automatic")
+            self.combo.setItemText(self.combo.currentIndex(), self._automatic_text)
             self._update_card_button()
 
     @property
-    def _is_automatic(self) -> bool:
-        return self.model == AUTOMATIC
+    def _automatic_text(self) -> str:
+        return f"{self._automatic} (auto)" if self._automatic else "automatic"
 
     def _update_card_button(self) -> None:
         self._card_button.setEnabled(bool(self.card_model))
@@ -311,35 +321,20 @@ class ExtensibleModelPicker(ModelPicker):
 
     @model.setter
     def model(self, name: str) -> None:
-        shown = self.display_name(name) if name else None
-        if shown is None or not self._is_offered(name):
-            return
-        index = self.combo.findData(name)
-        if index < 0:
-            index = self.combo.count() - 1
-            self.combo.insertItem(index, shown, name)
-            self.combo.setItemData(index, name, Qt.ItemDataRole.ToolTipRole)
-        self.combo.setCurrentIndex(index)
-        self._last_model = name
+        if name and self._is_offered(name) and self.display_name(name) is not None:
+            ModelPicker.model.fset(self, name)  # type: ignore[attr-defined]
+            self._last_model = name
 
-    def refresh(self) -> None:
-        """List the installed models."""
-        if self.combo.findData(OTHER) < 0:
-            self.combo.addItem("", OTHER)
+    def list_models(self) -> list[BundleInfo]:
+        """Return the accepted models; demonstrations only if they are offered."""
         accepted = list(filter(self.accepts, self.list_installed()))
         own = [bundle for bundle in accepted if not bundle.config.is_demonstration]
-        self.has_own_models, bundles = bool(own), accepted if self._offers_demonstrations else own
-        for position, bundle in enumerate(bundles):
-            if self.combo.findData(bundle.name) < 0:
-                self.combo.insertItem(min(position, self.combo.count() - 1), bundle.name, bundle.name)
-            index = self.combo.findData(bundle.name)
-            self.combo.setItemData(index, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        add_unusable_models(self.combo, last_entries=1)
-        self._update_installed({bundle.name for bundle in bundles})
-        last = self.combo.count() - 1
-        self.combo.setItemText(last, self.other_texts[0] if last else self.other_texts[1])
-        if self.model:
-            self._last_model = self.model
+        self.has_own_models = bool(own)
+        return accepted if self._offers_demonstrations else own
+
+    def list_last(self, bundles: list[BundleInfo]) -> list[tuple[str, str, str]]:
+        """Return the entry for another model."""
+        return [(self.other_texts[0 if bundles else 1], OTHER, "")]
 
     def open_other_dialog(self) -> None:
         """Ask for another model; call ``_restore_selection`` if the user cancels."""
@@ -354,28 +349,23 @@ class ExtensibleModelPicker(ModelPicker):
 
     def _restore_selection(self) -> None:
         """Select the previous model again."""
-        index = self.combo.findData(self._last_model)
-        if index >= 0:
-            self.combo.setCurrentIndex(index)
+        self.combo.setCurrentIndex(self.combo.findData(self._last_model))
 
 
-def add_unusable_models(combo: QComboBox, last_entries: int = 0) -> None:
-    """Show the unusable models of the user's folder, disabled and with the reason as tooltip.
+def add_unusable_models(combo: QComboBox, last_entries: int) -> None:
+    """List the unusable models of the user's folder, disabled and with the reason as tooltip.
 
     ``last_entries``: number of entries that stay below them.
     """
     from napari_melanoma.models.installed_bundles import list_unusable_bundles
 
-    items, unusable = combo.model(), list_unusable_bundles()
-    for index in reversed(range(combo.count())):
-        if isinstance(combo.itemData(index), Path) and combo.itemData(index) not in unusable:
-            combo.removeItem(index)
-    for folder, reason in unusable.items():
-        if combo.findData(folder) < 0 and isinstance(items, QStandardItemModel):
-            index = combo.count() - last_entries
-            combo.insertItem(index, f"{folder.name} (not usable)", folder)
-            items.item(index).setEnabled(False)
-            combo.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
+    items = combo.model()
+    assert isinstance(items, QStandardItemModel)
+    for folder, reason in list_unusable_bundles().items():
+        index = combo.count() - last_entries
+        combo.insertItem(index, f"{folder.name} (not usable)", folder)
+        items.item(index).setEnabled(False)
+        combo.setItemData(index, reason, Qt.ItemDataRole.ToolTipRole)
 
 
 def _explain_unusable(name: str, task: ArchitectureTask) -> str:
