@@ -29,7 +29,14 @@ def test_the_full_budget_has_the_epochs_of_the_paper() -> None:
     draft = ReproductionPlan(paper="P4", budget="full", data={"M": ("m",)})
     (planned,) = complete_plan(draft, (read_paper("P4").rows["unet"],), data, {}, RunContext()).rows
     assert planned.epochs == 124
-    assert planned.parameters == planned.whole_parameters
+    assert planned.parameters
+
+
+def test_rows_that_train_nothing_have_no_number_of_parameters() -> None:
+    data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 100, 20)})
+    draft = ReproductionPlan(paper="P2", budget="small", data={"HAM10000": ("ham",)})
+    (planned,) = complete_plan(draft, (read_paper("P2").rows["constant-negative"],), data, {}, RunContext()).rows
+    assert planned.parameters is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -31,7 +30,6 @@ class PlannedRow(Config):
     epochs: int | None = Field(None, description="none: no training")
     start: str = Field("", description="initial weights in words; empty: no training")
     parameters: int | None = Field(None, description="of the network that is trained")
-    whole_parameters: int | None = Field(None, description="of the network that the full budget trains")
 
 
 class ReproductionPlan(Config):
@@ -282,20 +280,19 @@ def _plan_row(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> Pl
     """Describe a row in the plan; a network without parameters is not trained."""
     from napari_melanoma.models.zoo import count_parameters
 
-    about: dict[str, Any] = {"name": row.name, "recipe": row.digest(draft.budget)}
+    about = {"name": row.name, "recipe": row.digest(draft.budget)}
     if not row.file.train or row.file.predictor != "network":
         return PlannedRow(**about)
-    recipe, full = row.recipe(draft.budget, **ANY_DATA), row.values["full"]["model"]
-    about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
-    about["whole_parameters"] = count_parameters(full["architecture"], full.get("options", {}))
-    if not about["parameters"]:
+    recipe = row.recipe(draft.budget, **ANY_DATA)
+    parameters = count_parameters(recipe.model.architecture, recipe.model.options)
+    if not parameters:
         return PlannedRow(**about)
     steps = max(1, _count_training_images(row, recipe, data, draft.paper) // images_per_step(recipe))
     epochs, budget = recipe.epochs, BUDGETS[draft.budget]
     if budget.steps is not None and (not row.kind.cross_validated or row.kind.needs_masks):
         least = max(budget.epochs, math.ceil(budget.steps / steps))
         epochs = max(recipe.epochs, least) if row.kind.cross_validated else least
-    return PlannedRow(**about, steps=steps, epochs=epochs, start=_describe_start(draft, row))
+    return PlannedRow(**about, parameters=parameters, steps=steps, epochs=epochs, start=_describe_start(draft, row))
 
 
 def _count_training_images(row: Row, recipe: TrainRecipe, data: ReproductionImages, paper: str) -> int:
