@@ -82,7 +82,7 @@ class Pathologist(Person):
     @property
     def lesion_table(self):
         """The open table of lesions."""
-        return self.dock.sections.hosted.sections["Lesions"].widget.view.table
+        return self.dock.sections.hosted.sections["Lesions"].widget.table
 
     @property
     def memory(self):

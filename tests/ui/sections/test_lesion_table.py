@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_melanoma.ui.sections.lesions.view import LesionTable
+from napari_melanoma.ui.sections.lesions.section import LesionTable
 
 from .test_lesions_resolve import find_example
 

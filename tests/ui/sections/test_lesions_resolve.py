@@ -1,9 +1,9 @@
-"""What the Lesions section shows: summary, buttons, cells of the table and their order."""
+"""What the Lesions section states: summary, cells of the table and their order."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, build_lesion_maps, find_lesions
 from napari_melanoma.ui.sections.lesions.resolve import (
     LESIONS_LATER,
     LESIONS_NOW,
     NO_LESIONS,
     NOT_ASSESSED,
-    LesionFacts,
     describe_lesion,
+    describe_lesions,
     format_cells,
-    resolve_lesions,
     sort_key,
 )
 from napari_melanoma.ui.session.lesions import LesionSource, LesionState
@@ -52,65 +50,41 @@ P_TEXT = "p: probability of malignancy"
 @dataclass
 class Case:
     name: str
-    facts: LesionFacts
+    state: LesionState | None
     summary: str
-    enabled: str = ""
+    results: AnalysisResults = field(default_factory=AnalysisResults)
+    is_corrected: bool = False
 
 
 CASES = [
-    Case("before an analysis", LesionFacts(), NO_LESIONS),
-    Case("while it runs", LesionFacts(results=AnalysisResults(is_running=True, heatmap=HEATMAP)), LESIONS_LATER),
-    Case("while they are detected", LesionFacts(results=AnalysisResults(content=TARGET, heatmap=HEATMAP)), LESIONS_NOW),
-    Case("a model without lesions", LesionFacts(results=AnalysisResults(content={"score": 1})), NOT_ASSESSED),
-    Case(
-        "classified ones",
-        LesionFacts(STATE),
-        f"3 lesions, 2 malignant, 1.49 mm² in total. {P_TEXT}, malignant from 0.65.",
-        "draw refine",
-    ),
+    Case("before an analysis", None, NO_LESIONS),
+    Case("while it runs", None, LESIONS_LATER, AnalysisResults(is_running=True, heatmap=HEATMAP)),
+    Case("while they are detected", None, LESIONS_NOW, AnalysisResults(content=TARGET, heatmap=HEATMAP)),
+    Case("a model without lesions", None, NOT_ASSESSED, AnalysisResults(content={"score": 1})),
+    Case("classified ones", STATE, f"3 lesions, 2 malignant, 1.49 mm² in total. {P_TEXT}, malignant from 0.65."),
     Case(
         "of a class without a scale",
-        LesionFacts(replace(STATE, lesions=(replace(LESIONS[0], label="nevus", area_mm2=None, malignancy=math.nan),))),
+        replace(STATE, lesions=(replace(LESIONS[0], label="nevus", area_mm2=None, malignancy=math.nan),)),
         "1 lesion. p: probability of melanoma, malignant from 0.65.",
-        "draw refine",
     ),
-    Case("none at this threshold", LesionFacts(EMPTY), "No lesion at this threshold.", "draw refine"),
+    Case("none at this threshold", EMPTY, "No lesion at this threshold."),
     Case(
         "all removed",
-        LesionFacts(replace(EMPTY, removed=LESIONS[:2]), can_undo=True, is_corrected=True),
+        replace(EMPTY, removed=LESIONS[:2]),
         "No lesions left: 2 lesions were removed manually.",
-        "draw refine undo",
+        is_corrected=True,
     ),
     Case(
         "one removed, others not detected",
-        LesionFacts(replace(EMPTY, removed=LESIONS[:1]), can_redo=True),
+        replace(EMPTY, removed=LESIONS[:1]),
         "No lesion at this threshold; 1 lesion was removed manually.",
-        "draw refine redo",
     ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_summary_and_buttons(case):
-    texts = resolve_lesions(case.facts)
-    assert texts.summary == case.summary
-    assert " ".join(name for name, on in texts.enabled.items() if on) == case.enabled
-    assert texts.has_lesions == (case.facts.state is not None)
-
-
-@pytest.mark.parametrize(
-    ("selected", "enabled"), [((), ""), ((1,), "split class remove"), ((1, 2), "merge class remove")]
-)
-def test_edits_of_the_selected_lesions(selected, enabled):
-    texts = resolve_lesions(LesionFacts(STATE, selected=selected))
-    assert " ".join(name for name, on in texts.enabled.items() if on) == f"draw refine {enabled}".strip()
-
-
-def test_numbers_that_are_not_valid_are_hidden_unless_they_are_requested():
-    content = {**TARGET, "validity": ValidityInputs("tiny", demonstration=True).check().to_json()}
-    for shows_invalid in (False, True):
-        results = AnalysisResults(content=content, heatmap=HEATMAP, shows_invalid=shows_invalid)
-        assert resolve_lesions(LesionFacts(STATE, results)).shows_numbers is shows_invalid
+def test_summary(case):
+    assert describe_lesions(case.state, case.results, is_corrected=case.is_corrected) == case.summary
 
 
 def test_malignant_lesions_come_first_by_size():

@@ -10,7 +10,9 @@ from fake_session import open_session, reopens
 from fake_slides import FakeAnalysis
 
 from conftest import wait_until_idle
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.lesion_edits import remove_lesion, set_lesion_class
 from napari_melanoma.ui.session.run_status import SlideRunUpdate, read_heatmap
@@ -157,6 +159,25 @@ def test_undo_of_an_edit_at_a_new_threshold_is_saved(qtbot, session):
     session.lesions.redo()
     waits(qtbot, session)
     assert not session.lesions.is_saved, "a threshold is saved only on request"
+
+
+def test_steps_of_lesions_and_thresholds_are_undone_in_the_order_of_all_annotations(qtbot, session):
+    region = Annotation((Polygon(((1.0, 1.0), (1.0, 9.0), (9.0, 9.0))),), id="r")
+    qtbot.waitUntil(lambda: session.regions.is_ready)
+    history = session.annotations
+    switches(session, 2)
+    waits(qtbot, session)
+    session.regions.apply(lambda regions: (*regions, region))
+    for value in (0.95, 0.99):
+        threshold(qtbot, session, value)
+    history.undo()
+    waits(qtbot, session)
+    assert (session.lesions.value.config.high, session.regions.value) == (0.6, (region,))
+    history.undo()
+    assert (session.regions.value, labels(session)) == ((), ["malignant", "benign"])
+    history.undo()
+    waits(qtbot, session)
+    assert (labels(session), history.can_undo) == (["malignant"] * 2, False)
 
 
 def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is_analyzed_again(qtbot, session):

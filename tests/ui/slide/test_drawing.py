@@ -132,7 +132,7 @@ def answers(monkeypatch, name):
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.sections.lesions.drawing.exec_question", answered)
+    monkeypatch.setattr("napari_melanoma.ui.sections.lesions.section.exec_question", answered)
     return requested
 
 

@@ -18,32 +18,41 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.document import Document, HistoryStep, Shared
+    from napari_melanoma.ui.session.document import Document, Edited, HistoryStep, Shared
     from napari_melanoma.ui.session.slide import SlideSession
+UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
+REDO_TIP = "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"
 
 
 class Annotations(JointHistory):
-    """Undo and redo of everything that is drawn on a slide: regions, measurements and counted points.
+    """Undo and redo of everything that is drawn on a slide: regions, measurements, counted points and lesions.
 
     What a step has changed is stated, and brought into view.
     """
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.regions, session.measures, session.points)
+        kinds: dict[str, Edited[Any]] = {
+            "region": session.regions,
+            "measurement": session.measures,
+            "point": session.points,
+            "lesion": session.lesions,
+        }
+        super().__init__(*kinds.values())
         self._session = session
         session.regions.changed.connect(self._deselect_removed)
-        for noun, value in (("region", session.regions), ("measurement", session.measures), ("point", session.points)):
+        for noun, value in kinds.items():
             value.stepped.connect(partial(self._on_stepped, noun, value))
 
     def _deselect_removed(self, regions: Regions) -> None:
         selected, ids = self._session.selected_regions, {region.id for region in regions}
         select_regions(selected, [one for one in selected.value if one in ids])
 
-    def _on_stepped(self, noun: str, value: Shared[Any], direction: HistoryStep, before: tuple[Any, ...]) -> None:
-        session, after = self._session, value.value
-        if not session.displayed.value:
-            return
+    def _on_stepped(self, noun: str, value: Shared[Any], direction: HistoryStep, previous: Any) -> None:  # noqa: ANN401
+        session = self._session
+        before, after = (getattr(one, "lesions", one) or () for one in (previous, value.value))
         changed = _find_new(after, before) or _find_new(before, after)
+        if not session.displayed.value or not changed:
+            return
         change = "removed" if len(after) < len(before) else "restored" if len(after) > len(before) else "changed"
         done = "Undone" if direction == "undo" else "Redone"
         session.services.status.show_briefly(f"{done}: {format_count(len(changed), noun)} {change}.")
@@ -56,7 +65,7 @@ class Annotations(JointHistory):
 
 
 def _find_new(annotations: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """Return the annotations that are not among others; regions are compared by identity, as they are not hashable."""
+    """Return the annotations that are not among others; areas are compared by identity, as they are not hashable."""
     known = {id(one) if hasattr(one, "polygons") else one for one in others}
     return [one for one in annotations if (id(one) if hasattr(one, "polygons") else one) not in known]
 

@@ -85,7 +85,7 @@ class LesionDocument(Document[LesionState | None]):
     saved = Signal()
 
     def __init__(self, session: SlideSession) -> None:
-        self._next: dict[str, Callable[[], JobFunction | None]] = {}  # waits for edits of the lesions that it replaces
+        self._waiting: list[Callable[[], object]] = []  # until edits of the lesions that are replaced are saved
         super().__init__(LESION_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session = session
         self.is_ready = True  # which lesions are read depends on the results that are shown
@@ -137,6 +137,9 @@ class LesionDocument(Document[LesionState | None]):
         heatmap = self._session.results.value.heatmap
         if heatmap is None or not heatmap.is_probability:
             return
+        if self._waiting:
+            self._waiting.append(partial(self.detect, target, threshold))
+            return
         source, config = self._make_source(target), make_lesion_config(threshold)
 
         def prepare() -> JobFunction:
@@ -147,22 +150,26 @@ class LesionDocument(Document[LesionState | None]):
                 history = self._other_classes.pop(source, LesionHistory(None))
             return lambda run: partial(self._show, recompute_lesions(source, config, history), self._stored)
 
-        self._replace(f"detect {source.folder}", prepare)
+        self.queue.submit(f"detect {source.folder}", prepare)
 
     def read(self, target: str, config: LesionConfig) -> None:
         """Read the saved lesions with all edits; if none were saved, detect the lesions."""
+        if self._waiting:
+            self._waiting.append(partial(self.read, target, config))
+            return
         source = self._make_source(target)
 
         def read_new() -> Callable[[], None]:
             state, is_stored = read_lesions(source, config)
             return partial(self._show, LesionHistory(state), Stored(state if is_stored else None))
 
-        self._replace("read", lambda: lambda run: read_new())
+        self.queue.submit("read", lambda: lambda run: read_new())
 
     def save(self) -> None:
         """Write the lesions to their results folder, after pending edits."""
         self._has_pending_save = True
-        self.submit(lambda run: None, lambda _: self._save_shown())
+        save = super()._save
+        self.submit(lambda run: None, lambda _: save())
 
     def refresh(self) -> None:
         """Emit ``changed``, and show the threshold of the lesions, which undo may have changed."""
@@ -179,11 +186,8 @@ class LesionDocument(Document[LesionState | None]):
         self._analysis = ()
         state = self.value
         is_left = state is not None and state.source.folder != self._session.result_location.folder
-        if self._next or (is_left and (self._has_pending_edits or self._has_pending_save)):
-            for key in self._next:
-                self.queue.drop(key)
-            self._next = {"clear": self._show_none}
-            self._submit_next()
+        if self._waiting or (is_left and (self._has_pending_edits or self._has_pending_save)):
+            self._waiting = [self._show_none]
             return
         self.flush()
         self.queue.cancel()
@@ -191,27 +195,14 @@ class LesionDocument(Document[LesionState | None]):
         self._show_none()
 
     def _show_none(self) -> None:
-        self._next = {}
         self._other_classes = {}
         self._show(LesionHistory(None), Stored(None))
 
-    def _replace(self, key: str, prepare: Callable[[], JobFunction | None]) -> None:
-        """Submit a function that shows other lesions; those of other results, once the lesions are cleared."""
-        if self._next:
-            self._next[key] = prepare
-        self.queue.submit(key, prepare)
-
-    def _submit_next(self) -> None:
-        """Submit again what waits for edits, after those that were added."""
-        for key, prepare in self._next.items():
-            self.queue.submit(key, prepare)
-
-    def _submit(self, prepare: Callable[[], JobFunction], on_done: Callable[[Any], object]) -> None:
-        super()._submit(prepare, on_done)
-        self._submit_next()
-
     def _on_idle(self) -> None:
         self._has_pending_edits = self._has_pending_save = False
+        waiting, self._waiting = self._waiting, []
+        for action in waiting:
+            action()
 
     def _save(self) -> None:
         """Write the lesions after a step or its undo, unless only the threshold differs from what is stored."""
@@ -219,12 +210,7 @@ class LesionDocument(Document[LesionState | None]):
         if self.is_saved or state is None:
             return
         if not state.is_recomputed or previous is None or not previous.is_stored_as(self._stored.value):
-            self._save_shown()
-
-    def _save_shown(self) -> None:
-        """Write the shown lesions."""
-        super()._save()
-        self._submit_next()  # the written file may be read next
+            super()._save()
 
     def _write(self, unsaved: Unsaved[LesionState | None]) -> Stored[LesionState | None]:
         """Write lesions, which may be those of results that are not shown any more."""
@@ -287,13 +273,14 @@ def recompute_lesions(source: LesionSource, config: LesionConfig, previous: Lesi
     if previous.current is None:
         return LesionHistory(found)
     # Start from the edited state, not from a result at another threshold, at which some edits may have had no effect
-    past, edited = previous.past, previous.current
-    if edited.is_recomputed and past and past[-1] is not None:
-        edited, past = past[-1], past[:-1]
+    history, edited = previous, previous.current
+    if edited.is_recomputed and previous.past and previous.past[-1] is not None:
+        history, edited = previous.undo(), previous.past[-1]
     maps = source.read_maps()
     edited = replace(edited, removed=_find_removed(edited, maps))
     lesions = apply_edits(found.lesions, edited.lesions, edited.removed or (), maps, config)
-    return LesionHistory(replace(edited, lesions=lesions, config=config, is_recomputed=True), (*past, edited))
+    recomputed = replace(edited, lesions=lesions, config=config, is_recomputed=True)
+    return replace(history, current=edited).push(recomputed)
 
 
 def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:

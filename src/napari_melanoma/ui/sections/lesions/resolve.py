@@ -1,19 +1,17 @@
-"""What the Lesions section shows, as pure functions of lesions and results: texts, and which buttons are enabled."""
+"""The texts of the Lesions section, as pure functions of lesions and results."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_class, format_count
-from napari_melanoma.ui.session.results import AnalysisResults
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.ui.session.lesions import LesionState
+    from napari_melanoma.ui.session.results import AnalysisResults
 
 NO_LESIONS = "No lesions yet. Analyze the slide first."
 LESIONS_LATER = "Lesions are detected when the analysis has finished."
@@ -21,51 +19,11 @@ LESIONS_NOW = "Detecting lesions ..."
 NOT_ASSESSED = "Not assessed: the model of these results does not detect lesions."
 
 
-@dataclass(frozen=True)
-class LesionFacts:
-    """What the section depends on.
-
-    ``selected``: numbers of the selected lesions. ``is_corrected``: lesions were edited since the
-    threshold was changed.
-    """
-
-    state: LesionState | None = None
-    results: AnalysisResults = field(default_factory=AnalysisResults)
-    selected: tuple[int, ...] = ()
-    can_undo: bool = False
-    can_redo: bool = False
-    is_corrected: bool = False
-
-
-@dataclass(frozen=True)
-class LesionTexts:
-    """What the section shows. ``enabled``: whether each button is, by its name."""
-
-    summary: str
-    has_lesions: bool
-    shows_numbers: bool
-    enabled: Mapping[str, bool]
-
-
-def resolve_lesions(facts: LesionFacts) -> LesionTexts:
-    """Return what the section shows."""
-    state, count = facts.state, len(facts.selected)
-    has_lesions = state is not None
-    enabled = {
-        **dict.fromkeys(("draw", "refine"), has_lesions),
-        "merge": count > 1,
-        "split": count == 1,
-        **dict.fromkeys(("class", "remove"), count > 0),
-        "undo": has_lesions and facts.can_undo,
-        "redo": has_lesions and facts.can_redo,
-    }
+def describe_lesions(state: LesionState | None, results: AnalysisResults, *, is_corrected: bool) -> str:
+    """Describe the lesions in one line; ``is_corrected``: lesions were edited since the threshold was changed."""
     if state is None:
-        summary = _explain_missing_lesions(facts.results)
-    elif state.lesions:
-        summary = _summarize(state)
-    else:
-        summary = _describe_no_lesions(state, is_corrected=facts.is_corrected)
-    return LesionTexts(summary, has_lesions, facts.results.shows_numbers, enabled)
+        return _explain_missing_lesions(results)
+    return _summarize(state) if state.lesions else _describe_no_lesions(state, is_corrected=is_corrected)
 
 
 def _explain_missing_lesions(results: AnalysisResults) -> str:

@@ -1,60 +1,109 @@
-"""The Lesions section of a slide: list, draw, change and classify the lesions."""
+"""The Lesions section of a slide: the table, the edits of the selected lesions, and the tools that draw and refine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from typing import TYPE_CHECKING
 
-from napari_melanoma.slides.lesion_edits import merge_lesions, remove_lesion, set_lesion_class, split_lesion
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFrame, QHeaderView, QLabel, QMessageBox, QVBoxLayout
+
+from napari_melanoma.slides.lesion_edits import (
+    merge_lesions,
+    refine_lesion,
+    remove_lesion,
+    set_lesion_class,
+    split_lesion,
+)
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.sections.lesions.drawing import LesionDrawing, LesionRefinement
-from napari_melanoma.ui.sections.lesions.layer import LesionCanvas
-from napari_melanoma.ui.sections.lesions.resolve import LesionFacts, resolve_lesions
-from napari_melanoma.ui.sections.lesions.view import TOOLS, LesionView
+from napari_melanoma.ui.sections.lesions.canvas import BENIGN, MALIGNANT, LesionDrawing, LesionOutlines
+from napari_melanoma.ui.sections.lesions.resolve import describe_lesion, describe_lesions, format_cells, sort_key
+from napari_melanoma.ui.session.annotations import REDO_TIP, UNDO_TIP
 from napari_melanoma.ui.session.lesions import LESION_DOCUMENT
+from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool
+from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
+from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.row_table import AnyIndex, Column, RowTable, RowTableModel
+from napari_melanoma.ui.widgets.style import WrappedLabel, column, named, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.slides.lesion_edits import Lesions
-    from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
+    from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
+    from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
 
-SelectionEdit = Callable[["Lesions", tuple[int, ...], "LesionMaps", "LesionConfig"], "Lesions"]
+    SelectionEdit = Callable[[Lesions, tuple[int, ...], LesionMaps, LesionConfig], Lesions]
+
 SPLIT_HINT = "Press the mouse button on one side of the lesion, release it on the other."
+TOOLS = {  # on the canvas, which stay active until their button is pressed again; text and tooltip
+    "draw": ("draw", f"Draw a new lesion on the slide; press again to stop ({format_key('slide.draw')})"),
+    "refine": ("refine", f"{CLICK_HINT} ({format_key('slide.click')})"),
+}
+EDITS = {  # text and tooltip
+    "merge": ("merge", "Merge the selected lesions into one"),
+    "split": ("split", "Split a lesion by a line that you draw across it"),
+    "class": ("class", "Switch the class of the selected lesions"),
+    "remove": ("remove", "Remove the selected lesions (Delete)"),
+    "undo": ("↶", UNDO_TIP),
+    "redo": ("↷", REDO_TIP),
+}
+CLASSES = {"": "from the model", "malignant": "malignant", "benign": "benign"}
+DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
+    "add_polygon_lasso": (
+        "freehand",
+        "Hold down the mouse button, draw around the lesion, and release the button where you started.",
+    ),
+    "add_polygon": ("corner by corner", "Click each corner; finish with a double click or Escape."),
+}
+REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press draw again to discard it."
+CLASS_COLUMN = 1
 
 
 class LesionsSection(SlideSection):
-    """Connects the widgets with the lesions of a slide and with the canvas."""
+    """The widgets, connected with the lesions of a slide and with the canvas."""
 
     documents = (LESION_DOCUMENT,)
     tools = ("draw", "click")
-    parts = (LesionCanvas,)
+    parts = (LesionOutlines, LesionDrawing)
 
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
-        self._document, self._canvas = session.lesions, session.part(LesionCanvas)
-        self.view = view = LesionView()
-        self.add(view)
-        LesionDrawing(session, view.buttons["draw"], view.drawing_panel)
-        LesionRefinement(session, view.buttons["refine"])
-        session.services.tool_buttons += [view.buttons[name] for name in TOOLS]
+        self._document, self._drawing = session.lesions, session.part(LesionDrawing)
+        self._clicks = OutlineClickTool(session.services.viewer, self, "clicks")
+        self.summary_label = named(WrappedLabel(), "lesion_count", "Number of lesions")
+        self.summary_label.setProperty("quiet", True)
+        self.table = LesionTable()
+        self.buttons = {
+            name: tool_button(f"lesion_{name}", tip, tip, text, checkable=name in TOOLS)
+            for name, (text, tip) in {**TOOLS, **EDITS}.items()
+        }
+        self.drawing_panel = DrawingPanel()
+        self._table_area, self._edit_row = column(self.table), row(*(self.buttons[name] for name in EDITS))
+        self._edit_row.layout().setSpacing(2)
+        summary = row(self.summary_label, *(self.buttons[name] for name in TOOLS), stretch=0)
+        self.add(summary, self._table_area, self._edit_row, self.drawing_panel)
+        session.services.tool_buttons += [self.buttons[name] for name in TOOLS]
         self._connect()
+        self._connect_tools()
         self._on_lesions(self._document.value)
 
     def toggle_tool(self, name: str) -> None:
         """Start drawing or refining, or stop it."""
-        self.view.buttons["draw" if name == "draw" else "refine"].click()
+        self.buttons["draw" if name == "draw" else "refine"].click()
 
     def _connect(self) -> None:
-        session, document, view = self.session, self._document, self.view
+        session, annotations = self.session, self.session.annotations
         for signal, slot in (
-            (document.changed, self._on_lesions),
-            (document.saved, self._on_saved),
+            (self._document.changed, self._on_lesions),
+            (self._document.saved, self._on_saved),
+            (annotations.changed, self._update_texts),
             (session.selected_lesions.changed, self._on_selection),
             (session.results.changed, self._update_texts),
         ):
@@ -64,40 +113,64 @@ class LesionsSection(SlideSection):
             "class": partial(self._edit, _switch_classes),
             "remove": partial(self._edit, _remove),
             "split": self._on_split,
-            "undo": document.undo,
-            "redo": document.redo,
+            "undo": annotations.undo,
+            "redo": annotations.redo,
         }
         for name, action in slots.items():
-            view.buttons[name].clicked.connect(lambda _=False, action=action: action())
-        view.table.chosen.connect(self._on_chosen)
-        view.table.key_pressed.connect(lambda _: self._edit(_remove))
-        self._canvas.split_line_drawn.connect(self._on_split_line)
+            self.buttons[name].clicked.connect(lambda _=False, action=action: action())
+        self.table.chosen.connect(self._on_chosen)
+        self.table.key_pressed.connect(lambda _: self._edit(_remove))
+        session.part(LesionOutlines).split_line_drawn.connect(self._on_split_line)
+
+    def _connect_tools(self) -> None:
+        drawing, panel = self._drawing, self.drawing_panel
+        drawing.mode, drawing.label = panel.mode, panel.label
+        panel.mode_changed.connect(lambda: drawing.set_mode(panel.mode))
+        panel.class_changed.connect(lambda: drawing.set_label(panel.label))
+        drawing.tool_changed.connect(self._show_drawing)
+        drawing.rejected.connect(panel.show_rejection)
+        self.buttons["draw"].toggled.connect(self._on_draw)
+        self.buttons["refine"].toggled.connect(self._on_refine)
+        self._clicks.clicked.connect(self._on_click)
+        self._clicks.left.connect(partial(self.buttons["refine"].setChecked, False))
+        self.follow(self.session.displayed.changed, lambda _: self.buttons["refine"].setChecked(False))
+        self._show_drawing(drawing.tool)
 
     def _on_lesions(self, state: LesionState | None) -> None:
         """Show other lesions; those that no longer exist are deselected."""
         lesions, target = ((), "") if state is None else (state.lesions, state.source.target)
         selected, numbers = self.session.selected_lesions, {lesion.index for lesion in lesions}
         kept = tuple(index for index in selected.value if index in numbers)
-        self.view.table.show_lesions(lesions, target, kept)
+        self.table.show_lesions(lesions, target, kept)
         if kept != selected.value:
             selected.set(kept)
+        if state is None:
+            self.buttons["refine"].setChecked(False)
         self._update_texts()
 
     def _on_selection(self, selected: tuple[int, ...]) -> None:
-        self.view.table.select(selected)
+        self.table.select(selected)
         self._update_texts()
 
     def _update_texts(self, _: object = None) -> None:
-        document, session = self._document, self.session
-        facts = LesionFacts(
-            document.value,
-            session.results.value,
-            session.selected_lesions.value,
-            can_undo=document.can_undo,
-            can_redo=document.can_redo,
-            is_corrected=document.is_corrected,
-        )
-        self.view.show_texts(resolve_lesions(facts))
+        """Update the summary and the buttons that are possible; hide predicted numbers that are not valid."""
+        document, results, annotations = self._document, self.session.results.value, self.session.annotations
+        has_lesions, count = document.value is not None, len(self.session.selected_lesions.value)
+        summary = describe_lesions(document.value, results, is_corrected=document.is_corrected)
+        self.summary_label.setText(summary)
+        self.summary_label.setVisible(results.shows_numbers)
+        self._table_area.setVisible(results.shows_numbers)
+        self.table.setVisible(has_lesions)
+        self._edit_row.setVisible(has_lesions)
+        for name in TOOLS:
+            self.buttons[name].setEnabled(has_lesions)
+            self.buttons[name].setVisible(has_lesions)
+        self.buttons["merge"].setEnabled(count > 1)
+        self.buttons["split"].setEnabled(count == 1)
+        self.buttons["class"].setEnabled(count > 0)
+        self.buttons["remove"].setEnabled(count > 0)
+        self.buttons["undo"].setEnabled(annotations.can_undo)
+        self.buttons["redo"].setEnabled(annotations.can_redo)
 
     def _on_chosen(self, indices: tuple[int, ...]) -> None:
         """Select the lesions of the selected rows, and zoom to a single one."""
@@ -113,7 +186,7 @@ class LesionsSection(SlideSection):
 
     def _on_split(self) -> None:
         """Let the user draw a line across the selected lesion."""
-        self._canvas.start_split()
+        self.session.part(LesionOutlines).start_split()
         self.session.services.status.show_message(SPLIT_HINT)
 
     def _on_split_line(self, line: NDArray[np.float64]) -> None:
@@ -121,6 +194,43 @@ class LesionsSection(SlideSection):
         selected = self.session.selected_lesions.value
         if len(selected) == 1:
             self._document.edit(lambda lesions, maps, config: split_lesion(lesions, *selected, line, maps, config))
+
+    def _on_draw(self, on: bool) -> None:
+        """Start or stop drawing; ask before an outline that is not a lesion yet is discarded."""
+        drawing = self._drawing
+        if on == bool(drawing.tool):
+            return
+        if not on and drawing.has_rejected_outline:
+            question, details = "Discard the outline that you drew?", f"It is not a lesion yet: {drawing.rejection}"
+            box = create_question(self.session.services.window, "drop_outline", question, details, "Slide")
+            box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole).setObjectName("drop")
+            box.setDefaultButton(box.addButton("Keep", QMessageBox.ButtonRole.RejectRole))
+            pressed = exec_question(box)
+            if pressed is None or pressed.objectName() != "drop":
+                self._show_drawing(drawing.tool)
+                return
+        drawing.set_tool("draw" if on else "")
+
+    def _show_drawing(self, tool: str) -> None:
+        self.buttons["draw"].setChecked(bool(tool))
+        self.drawing_panel.setVisible(bool(tool))
+
+    def _on_refine(self, on: bool) -> None:
+        """Start or stop refining the outlines of lesions by clicks; each click is one undo step."""
+        session = self.session
+        if not on:
+            self._clicks.stop()
+            session.services.status.end_message(CLICK_HINT)
+        elif self._document.value is None:
+            self.buttons["refine"].setChecked(False)
+        else:
+            keys = {"Control-Z": session.annotations.undo, "Control-Shift-Z": session.annotations.redo}
+            self._clicks.start(session.slide, keys)
+            session.services.status.show_message(CLICK_HINT)
+
+    def _on_click(self, click: OutlineClick) -> None:
+        selected = self.session.selected_lesions.value
+        self._document.edit(lambda lesions, maps, config: refine_lesion(lesions, selected, click, maps, config))
 
     def _on_saved(self) -> None:
         state, services = self._document.value, self.session.services
@@ -139,3 +249,117 @@ def _switch_classes(lesions: Lesions, selected: tuple[int, ...], maps: LesionMap
     for index in selected:
         lesions = set_lesion_class(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
     return lesions
+
+
+class LesionTableModel(RowTableModel["SlideLesion", int]):
+    """Table model of lesions; ``target``: class of the probabilities."""
+
+    columns = (
+        Column("#", "Number: malignant lesions first, the largest first"),
+        Column(
+            "class",
+            "Malignant or benign, if the model distinguishes them; an asterisk marks lesions that you drew or changed",
+        ),
+        Column(
+            "p",
+            "Probability that the lesion is malignant, for benign lesions too; if the model does not distinguish "
+            "these, of the class that the heatmap shows",
+            largest_first=True,
+        ),
+        Column("area", "Area; in mm² if the slide has a scale", largest_first=True),
+        Column("tissue", "Share of the slide's tissue", largest_first=True),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target = ""
+
+    def row_id(self, row: SlideLesion) -> int:
+        """Return the number of a lesion."""
+        return row.index
+
+    def sort_key(self, row: SlideLesion, column: int) -> tuple[bool, object]:
+        """Return the key by which a column is sorted."""
+        return sort_key(row, column)
+
+    def data(self, index: AnyIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """Return text, color, alignment or tooltip of a cell."""
+        lesion, is_class = self.rows[index.row()], index.column() == CLASS_COLUMN
+        if role == Qt.ItemDataRole.DisplayRole:
+            return format_cells(lesion)[index.column()]
+        if role == Qt.ItemDataRole.ForegroundRole and is_class:
+            return BENIGN if lesion.label == "benign" else MALIGNANT
+        if role == Qt.ItemDataRole.TextAlignmentRole and not is_class:
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return describe_lesion(lesion, self.target)
+        return None
+
+
+class LesionTable(RowTable["SlideLesion", int]):
+    """Table of lesions; several can be selected."""
+
+    table_model: LesionTableModel
+
+    def __init__(self) -> None:
+        super().__init__(LesionTableModel(), least_rows=1)
+        named(self, "lesion_table", "Lesions of the slide").setToolTip("")
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(CLASS_COLUMN, QHeaderView.ResizeMode.Stretch)
+
+    def show_lesions(self, lesions: Sequence[SlideLesion], target: str, selected: Sequence[int]) -> None:
+        """Show lesions; ``target``: class of the probabilities."""
+        self.table_model.target = target
+        self.show_rows(lesions, selected)
+
+
+class DrawingPanel(QFrame):
+    """Select the class and the drawing tool of the next lesion; hidden while no lesion is drawn."""
+
+    class_changed = Signal()
+    mode_changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "notice", "Draw a lesion").setToolTip("")
+        tip = "Class of the drawn lesion. 'from the model' uses the predicted probability of the tiles that it covers."
+        self._classes = named(NoWheelComboBox(), "draw_class", "Class of the drawn lesion", tip)
+        for value, text in CLASSES.items():
+            self._classes.addItem(text, value)
+        self._tools = named(NoWheelComboBox(), "draw_tool", "How to draw", "How to draw")
+        for mode, (text, _) in DRAWING_MODES.items():
+            self._tools.addItem(text, mode)
+        self._hint_label = named(WrappedLabel(), "draw_hint", "How to draw")  # a plain one is squeezed
+        self._hint_label.setProperty("quiet", True)
+        self._hint_label.setToolTip("")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.setSpacing(4)
+        layout.addWidget(row(QLabel("class"), self._classes, stretch=1))
+        layout.addWidget(row(QLabel("draw"), self._tools, stretch=1))
+        layout.addWidget(self._hint_label)
+        self._classes.currentIndexChanged.connect(self.class_changed)
+        self._tools.currentIndexChanged.connect(self._on_tool)
+        self.show_rejection("")
+        self.hide()
+
+    @property
+    def label(self) -> LesionClass | None:
+        """Malignant or benign; None for the class that the model predicts."""
+        label: LesionClass | None = self._classes.currentData() or None
+        return label
+
+    @property
+    def mode(self) -> str:
+        """Mode of napari's Shapes layer."""
+        return str(self._tools.currentData())
+
+    def show_rejection(self, reason: str) -> None:
+        """Show why an outline is not a lesion yet; if ``reason`` is empty, show how to draw."""
+        hint = f"{DRAWING_MODES[self.mode][1]} Hold the space bar to pan. Press draw again to stop."
+        self._hint_label.setText(REJECTED_OUTLINE.format(reason) if reason else hint)
+
+    def _on_tool(self, _: int) -> None:
+        self.show_rejection("")
+        self.mode_changed.emit()

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QListWidget
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.measure.counting import CountPanel
 from napari_melanoma.ui.sections.measure.layer import CountLayer, MeasureLayer
+from napari_melanoma.ui.session.annotations import REDO_TIP, UNDO_TIP
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 TOOLS = {"line": "Measure a length", "area": "Measure an area", "angle": "Measure an angle by three clicks"}
 STEPS = {
-    "undo": ("↶", "Undo the last change of regions, measurements or counted points (Ctrl+Z on the canvas)"),
-    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
+    "undo": ("↶", UNDO_TIP),
+    "redo": ("↷", REDO_TIP),
 }
 HINTS = {
     "angle": "Click the end of one leg, the vertex, and the end of the other leg.",

@@ -20,7 +20,9 @@ from napari_melanoma.ui.sections.regions.data_set import open_data_set_dialog
 from napari_melanoma.ui.sections.regions.operations import OPERATIONS, UNLOCK, RegionMemory, are_locked, run_operation
 from napari_melanoma.ui.sections.regions.region_list import RegionListView
 from napari_melanoma.ui.session.annotations import (
+    REDO_TIP,
     REGION_DOCUMENT,
+    UNDO_TIP,
     export_region_file,
     import_region_file,
     select_regions,
@@ -52,8 +54,8 @@ TOOLS = {  # text, icon and tooltip
 EDITS = {  # text and tooltip
     "class": ("class", "Assign the class that is selected in the list to the selected regions"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
-    "undo": ("↶", "Undo the last change of regions, measurements or counted points (Ctrl+Z on the canvas)"),
-    "redo": ("↷", "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"),
+    "undo": ("↶", UNDO_TIP),
+    "redo": ("↷", REDO_TIP),
 }
 EXPORT_TIP = "Write the regions as GeoJSON for QuPath"
 DATA_SET_TIP = "Cut training tiles from the regions of all annotated slides"
