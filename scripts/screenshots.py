@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.ui.sections.depth.section import DepthController
-    from napari_melanoma.ui.sections.depth.view import DepthFields
+    from napari_melanoma.ui.sections.depth.section import DepthSection
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.train.dock import TrainDock
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
@@ -488,19 +487,19 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     dock.depth_section.collapse()
     dock.sections.hosted.session.patient_data.set_row({"age": "64", "sex": "male", "site": "lower extremity"})
     dock.risk_section.expand()
-    page = dock.sections.hosted.sections["Risk"].section.controller
-    page.view.model_picker.model = model
-    page.view.model_picker.changed.emit()
-    wait_until(lambda: tasks.is_idle() and page.view.estimate_button.isEnabled())
-    page.view.estimate_button.click()
+    page = dock.sections.hosted.sections["Risk"].widget
+    page.model_picker.model = model
+    page.model_picker.changed.emit()
+    wait_until(lambda: tasks.is_idle() and page.estimate_button.isEnabled())
+    page.estimate_button.click()
     wait_until(tasks.is_idle)
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
-    page.view.validity.show_anyway_button.setChecked(True)
+    page.validity.show_anyway_button.setChecked(True)
     if slide is None:
         viewer.reset_view()
     else:
-        page.view.patch_label.linkActivated.emit("0")
+        page.patch_label.linkActivated.emit("0")
     for _ in range(2):  # what comes into sight grows
         show_part(dock, "slide_risk_section")
     picture(dock.window(), out / "slide-dock-risk.webp")
@@ -512,13 +511,12 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
     viewer, dock = open_dock("Slide", theme, (1400, 1100))
     dock.opener.open_sample()
     wait_until(lambda: dock.slide is not None and tasks.is_idle())
-    controller = measure_automatically(dock)
-    measure_twice(dock, controller)
+    measure_twice(dock, measure_automatically(dock))
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_section), title).collapse()
     show_part(dock, "slide_depth_section")
     picture(dock.window(), out / "slide-dock-depth.webp")
-    controller.view.move_button.click()
+    dock.findChild(QWidget, "depth_move").click()
     dock.depth_section.collapse()
     fill_in_synoptic(dock)
     show_part(dock, "slide_synoptic_section")
@@ -533,49 +531,47 @@ def fill_in_synoptic(dock: SlideDock) -> None:
     dock.synoptic_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Synoptic report" in hosted.sections and hosted.sections["Synoptic report"].widget is not None)
-    section = hosted.sections["Synoptic report"].section.controller
+    report = hosted.session.synoptic
     wait_until(tasks.is_idle)
-    section.confirm()
+    report.confirm()
     answers = {"procedure": "excision", "laterality": "left", "site": "posterior torso", "subtype": "nodular"}
     for name, word in (answers | {"extent": "invasive"}).items():
-        section.set_answer(name, SynopticAnswer(value=word))
-    section.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
+        report.set_answer(name, SynopticAnswer(value=word))
+    report.set_answer("mitotic_rate", SynopticAnswer(state="not assessed"))
     wait_until(tasks.is_idle)
 
 
-def measure_automatically(dock: SlideDock) -> DepthController:
-    """Let the model measure the depth, and return the controller of the section."""
+def measure_automatically(dock: SlideDock) -> DepthSection:
+    """Let the model measure the depth, and return the section."""
     dock.depth_section.expand()
     hosted = dock.sections.hosted
     wait_until(lambda: "Depth" in hosted.sections and hosted.sections["Depth"].widget is not None)
-    controller = hosted.sections["Depth"].section.controller
-    wait_until(lambda: bool(controller.analysis.models) and tasks.is_idle())
-    controller.view.automatic_button.click()
+    section: DepthSection = hosted.sections["Depth"].widget
+    wait_until(lambda: bool(section.analysis.models) and tasks.is_idle())
+    section.analysis.start()
     wait_until(lambda: bool(hosted.session.depth.state.proposals.proposals) and tasks.is_idle())
-    return controller
+    return section
 
 
-def measure_twice(dock: SlideDock, controller: DepthController) -> None:
+def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     """Let one reader accept the model's line and another move its end, as with mouse and keys."""
-    depth, view, fields = dock.sections.hosted.session.depth, controller.view, controller.view.fields
-    view.proposal_list.itemClicked.emit(view.proposal_list.item(0))
+    depth = dock.sections.hosted.session.depth
     for name in ("A. Meyer", "B. Kaya"):
         dock.context.set_reader(name)
-        view.accept_button.click()
-        choose_finding(fields, "clark", "IV")
+        depth.accept_proposal()
+        choose_finding(section, "clark", "IV")
     surface, deepest = depth.state.reading.line
     depth.set_line((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
-    choose_finding(fields, "ulceration", "not identified")
-    view.move_button.click()
+    choose_finding(section, "ulceration", "not identified")
+    section.layer.set_tool("move")
     wait_until(tasks.is_idle)
 
 
-def choose_finding(fields: DepthFields, name: str, item: str) -> None:
+def choose_finding(section: DepthSection, name: str, item: str) -> None:
     """Choose an item of a finding, as with the mouse."""
-    combo = fields.combos[name]
+    combo = section.findChild(QComboBox, f"depth_{name}")
     combo.setCurrentText(item)
     combo.activated.emit(combo.currentIndex())
-    fields.flush()
 
 
 def show_part(dock: QWidget, name: str) -> None:

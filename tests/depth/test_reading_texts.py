@@ -14,7 +14,6 @@ from napari_melanoma.depth.reading_texts import (
     format_headline,
     format_mitoses,
     format_proposal,
-    parse_length,
     reader_rows,
     reading_warnings,
 )
@@ -140,17 +139,6 @@ def test_description_of_depth_proposals() -> None:
     assert message.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
     assert message.endswith("No interval: not tried.")
     assert format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
-
-
-@pytest.mark.parametrize(("text", "value"), [("2,5", 2.5), (" 3 mm ", 3.0), ("", None), ("0", 0.0)])
-def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -> None:
-    assert parse_length(text) == value
-
-
-@pytest.mark.parametrize("text", ["much", "-1", "1e9", "nan", "2.5 cm"])
-def test_invalid_lengths_are_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        parse_length(text)
 
 
 @pytest.mark.parametrize(

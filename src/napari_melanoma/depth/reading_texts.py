@@ -71,12 +71,37 @@ def describe_origin(reading: DepthReading) -> str:
     return ", ".join(part for part in (method, reading.reader, format_time(reading.when)) if part)
 
 
-def format_line_label(reading: DepthReading) -> str:
-    """Format the label of the line of a reading; empty if the thickness is unknown."""
-    if reading.mm is None:
+def format_line_label(reading: DepthReading, size: PixelSize | None) -> str:
+    """Format the label of the line of a reading: its length, also if another thickness was entered.
+
+    ``size``: pixel size of the slide. If the line was measured at another one, the label states that. The label is
+    empty if the thickness or the length is unknown.
+    """
+    entered = find_length_of_entered(reading, size)
+    mm = reading.mm if entered is None or reading.mm is None else entered
+    if mm is None or (reading.um_per_px is None and size is None):
         return ""
     model = "model: " if is_predicted_line(reading) else ""
-    return f"{model}{format_thickness(reading.mm, at_least=reading.at_least)}"
+    label = f"{model}{format_thickness(mm, at_least=reading.at_least and entered is None)}"
+    if size is None or reading.um_per_px in (None, (size.y_um, size.x_um)):
+        return label
+    return f"{label}\nat {format_scale(*reading.um_per_px)} µm/px"
+
+
+def find_length_of_entered(reading: DepthReading, size: PixelSize | None) -> float | None:
+    """Return the length of the line in mm if another thickness was entered; None otherwise."""
+    if reading.mm is None or reading.line is None or reading.um_per_px is not None or size is None:
+        return None
+    length = line_length_mm(reading.line, size)
+    return length if abs(length - reading.mm) >= SAME_LENGTH_MM else None
+
+
+def describe_entered_thickness(reading: DepthReading, size: PixelSize | None) -> str:
+    """Describe that a thickness was entered that differs from the length of the line; empty if it does not."""
+    length = find_length_of_entered(reading, size)
+    if length is None or reading.mm is None:
+        return ""
+    return f"The line measures {format_thickness(length)}; {format_thickness(reading.mm)} was entered."
 
 
 def is_predicted_line(reading: DepthReading) -> bool:
@@ -94,8 +119,8 @@ def format_time(when: str) -> str:
 
 def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str, ...]:
     """List warnings about the thickness and the Clark level; ``size`` is the current pixel size of the slide."""
-    contradiction = describe_contradiction(reading.mm, reading.clark)
-    warnings = [contradiction] if contradiction else []
+    first = describe_entered_thickness(reading, size), describe_contradiction(reading.mm, reading.clark)
+    warnings = [text for text in first if text]
     findings = {"ulcerated": "ulceration", "clark": "the Clark level"} if reading.when else {}
     predicted = [name for field, name in findings.items() if reading.author(field) == "model"]
     if predicted:
@@ -119,10 +144,6 @@ def reading_warnings(reading: DepthReading, size: PixelSize | None) -> tuple[str
         warnings.append(
             f"The category has no letter: ulceration is {_format_or_reason(reading, 'ulcerated', 'unknown')}."
         )
-    if reading.line is not None and reading.um_per_px is None and size is not None:
-        length = line_length_mm(reading.line, size)
-        if abs(length - reading.mm) >= SAME_LENGTH_MM:
-            warnings.append(f"The line measures {length:.2f} mm; {reading.mm:.2f} mm was entered.")
     if reading.at_least:
         warnings.append("The melanoma may be thicker: it reaches the edge of the section.")
     measured_at = reading.um_per_px
@@ -243,17 +264,6 @@ def _reader_row(name: str, reading: DepthReading) -> tuple[str, ...]:
 def _format_or_reason(reading: DepthReading, field: str, text: str) -> str:
     """Return a formatted value, or why there is none."""
     return text if getattr(reading, field) is not None else next(iter(reading.absences(field)), text)
-
-
-def parse_length(text: str) -> float | None:
-    """Parse a length in mm with a decimal point or comma, with or without ``mm``; None if empty."""
-    plain = text.strip().lower().removesuffix("mm").strip().replace(",", ".")
-    if not plain:
-        return None
-    value = float(plain)
-    if not 0 <= value < 1000:
-        raise ValueError(f"expected a length in mm from 0 to 1000, found {text}")
-    return value
 
 
 def format_proposals(lines: Sequence[DepthProposal]) -> list[str]:

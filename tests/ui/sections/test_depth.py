@@ -43,7 +43,7 @@ from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.counts import CountedPoint
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
 from napari_melanoma.slides.synoptic_files import read_depth
-from napari_melanoma.ui.sections.depth.line_layer import LINE_COLOR, MODEL_COLOR, TEXT_COLOR
+from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR
 from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
@@ -75,7 +75,7 @@ def opens(person):
     """Open the section."""
     person.until(lambda: is_read(person))
     person.dock.depth_section.expand()
-    person.until(lambda: controller(person) is not None)
+    person.until(lambda: section(person) is not None)
     person.waits()
 
 
@@ -94,12 +94,8 @@ def reading(person):
 
 
 def section(person):
-    return person.dock.sections.hosted.sections["Depth"].section
-
-
-def controller(person):
-    """The controller of the expanded section."""
-    return section(person).controller
+    """The section of the displayed slide; None before it was expanded."""
+    return person.dock.sections.hosted.sections["Depth"].widget
 
 
 def presses(person, name):
@@ -117,9 +113,8 @@ def line_style(person):
     """Return the label of the line and the color of both."""
     layer = line_layer(person)
     color = transform_color(layer.edge_color[0])[0]
-    text = {LINE_COLOR: TEXT_COLOR, MODEL_COLOR: MODEL_COLOR}
-    (name,) = (one for one in text if np.allclose(transform_color(one)[0], color))
-    np.testing.assert_allclose(layer.text.color(layer.features), transform_color(text[name])[0], atol=1e-6)
+    (name,) = (one for one in (LINE_COLOR, MODEL_COLOR) if np.allclose(transform_color(one)[0], color))
+    np.testing.assert_allclose(layer.text.color(layer.features), transform_color(name)[0], atol=1e-6)
     return layer.features["shown"][0].strip(), name
 
 
@@ -154,7 +149,7 @@ def picks(person, name, text):
 
 
 def types(person, name, text):
-    line = person.finds(QLineEdit, name)
+    line = person.finds(QComboBox, name).lineEdit()
     line.setText(text)
     line.setModified(True)
     line.editingFinished.emit()
@@ -245,7 +240,7 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     def shown():
         return person.label_text("depth_network")
 
-    assert not person.finds(QLabel, "depth_network").isVisibleTo(controller(person).view)
+    assert not person.finds(QLabel, "depth_network").isVisibleTo(section(person))
     # The depth at a lesion is not compared.
     lesion = "Predicted by risk-test from a patch at a lesion: "
     predicts(person, 0.5, what="lesion")
@@ -266,7 +261,7 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     predicts(person, 0.5, reason, known=mm)
     assert shown() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
     predicts(person, None, known=mm)
-    assert not person.finds(QLabel, "depth_network").isVisibleTo(controller(person).view)
+    assert not person.finds(QLabel, "depth_network").isVisibleTo(section(person))
 
     # For another line it is outdated.
     predicts(person, 0.5, known=mm, reader="Reader A")
@@ -366,7 +361,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     person.viewer.layers.remove(person.viewer.layers["section"])
     person.waits()
-    assert controller(person) is None
+    assert section(person) is None
 
 
 def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
@@ -429,10 +424,9 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     picks(person, "depth_ulceration", "present")
     assert person.label_text("depth_head") == "0.20 mm   T1b"
     picks(person, "depth_clark", "IV")
-    types(person, "depth_lateral_mm", "3,5 mm")
-    types(person, "depth_deep_mm", "much")
-    assert "'much' is not a length" in person.dock.status.text
-    assert person.finds(QLineEdit, "depth_deep_mm").text() == ""
+    types(person, "depth_peripheral_distance_invasive", "3,5 mm")
+    types(person, "depth_deep_distance_invasive", "much")
+    assert "found 'much'" in person.label_text("depth_deep_distance_invasive_fault")
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("two levels")
     person.until(lambda: reading(person).notes == "two levels")
     person.waits()
@@ -442,15 +436,15 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert {one.reader for one in stored.history} == {"Reader A"}
 
     # A margin is taken from the ruler.
-    presses(person, "depth_deep_mm_ruler")
+    presses(person, "depth_deep_distance_invasive_ruler")
     assert "no line to use" in person.dock.status.text
     person.opens_section("Measure")
     presses(person, "measure_line")
     ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
     ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
     person.until(lambda: len(person.session.measures.value) == 1)
-    presses(person, "depth_deep_mm_ruler")
-    assert person.finds(QLineEdit, "depth_deep_mm").text() == "0.1"
+    presses(person, "depth_deep_distance_invasive_ruler")
+    assert person.finds(QComboBox, "depth_deep_distance_invasive").currentText() == "0.1"
     person.waits()
 
     presses(person, "depth_report")
@@ -625,13 +619,15 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     assert line_style(person) == ("0.12 mm", LINE_COLOR)
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
     assert kept(person).all_authors() == {"mm": "reader"}
-    findings = (("ulceration", "ulcerated", "model: not identified", False), ("clark", "clark", "model: IV", 4))
-    for name, field, text, value in findings:
-        suggestion = person.finds(QAbstractButton, f"depth_{name}_suggestion")
-        assert (suggestion.text(), getattr(kept(person), field)) == (text, None)
-        presses(person, f"depth_{name}_suggestion")
-        assert (suggestion.isHidden(), getattr(reading(person), field)) == (True, value)
-    assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "reader"}
+    assert (person.finds(QComboBox, "depth_ulceration").currentText(), kept(person).ulcerated) == (
+        "not identified",
+        None,
+    )
+    suggestion = person.finds(QAbstractButton, "depth_ulceration_confirm")
+    assert "Suggested by the model, not confirmed" in suggestion.toolTip()
+    presses(person, "depth_ulceration_confirm")
+    assert (suggestion.isHidden(), reading(person).ulcerated) == (True, False)
+    assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader"}
     presses(person, "depth_move")
     layer = line_layer(person)
     drags(person, layer, (300.0, 150.0), (460.0, 150.0))
@@ -677,12 +673,11 @@ def test_suggestions_fit_the_narrowest_dock_and_confirming_them_moves_nothing(pe
     person.opens_slides(slide_path)
     proposes(person.dock.result_location.folder, 0.2)
     opens(person)
-    fields = controller(person).view.fields
+    fields = section(person)._form
     states = {
         "without suggestions": lambda: person.dock.resize(MIN_WIDTH_PX, person.dock.height()),
         "with suggestions": document(person).reload_predictions,
-        "ulceration answered": lambda: presses(person, "depth_ulceration_suggestion"),
-        "Clark level answered": lambda: presses(person, "depth_clark_suggestion"),
+        "ulceration answered": lambda: presses(person, "depth_ulceration_confirm"),
     }
     widths = []
 
@@ -692,7 +687,7 @@ def test_suggestions_fit_the_narrowest_dock_and_confirming_them_moves_nothing(pe
         widths.append(page.widget().width() - page.viewport().width())
 
     assert list_moved_controls(person.dock, states, waits, lambda: [fields]) == ""
-    assert (reading(person).ulcerated, reading(person).clark) == (False, 4)
+    assert reading(person).ulcerated is False
     assert max(widths) == 0, "content is cut at the right"
 
 
@@ -770,21 +765,19 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     dock.depth_section.collapse()
     dock.sections.hosted.show_slide(dock.slide)  # as when the slide is displayed again
     opens(person)
-    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    person.until(lambda: section(person).analysis.models == ("skin-demo",))
     person.waits()
     presses(person, "depth_automatic")
-    person.until(lambda: controller(person).analysis.active and launched.last is not None)
+    person.until(lambda: section(person).analysis.is_running and launched.last is not None)
     assert launched.last.path == dock.result_location.folder / "depth" / "section"
     assert launched.options[0].model == "skin-demo"
-    person.until(
-        lambda: person.finds(QLabel, "run_state") is not None and not controller(person).view.run_panel.isHidden()
-    )
+    person.until(lambda: person.finds(QLabel, "run_state") is not None and not section(person).analysis.isHidden())
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     launched.last.works(20)
     launched.last.finishes()
     proposes(launched.last.path, 0.2)
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15 to 0.25)"))
-    assert controller(person).view.run_panel.isHidden()
+    assert section(person).analysis.isHidden()
     assert dock.run_panel.isHidden()
     person.waits()
 
@@ -805,10 +798,10 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     third = draw_slide(tmp_path / "third.tif", tint=20)
     person.opens_slides(third)
     opens(person)
-    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    person.until(lambda: section(person).analysis.models == ("skin-demo",))
     launched.fingerprint = dock.slide.info.fingerprint
     presses(person, "depth_automatic")
-    person.until(lambda: launched.last.path.name == "third" and controller(person).analysis.active)
+    person.until(lambda: launched.last.path.name == "third" and section(person).analysis.is_running)
     person.waits()
     measured = person.dock.slide.identity
     person.clicks("previous_slide")
@@ -838,7 +831,7 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     other = dock.slide.identity
     dock.picker.select_slide(measured)
     opens(person)
-    person.until(lambda: controller(person).analysis.models == ("skin-demo",))
+    person.until(lambda: section(person).analysis.models == ("skin-demo",))
     launched.fingerprint = dock.slide.info.fingerprint
     presses(person, "depth_automatic")
     person.until(begun.is_set)
@@ -847,10 +840,10 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     for identity in (other, measured):
         dock.picker.select_slide(identity)
         person.until(lambda identity=identity: person.session is not None and person.session.identity == identity)
-    person.until(lambda: controller(person) is not None and controller(person).analysis.models is not None)
+    person.until(lambda: section(person) is not None and section(person).analysis.models is not None)
     assert not person.finds(QAbstractButton, "depth_automatic").isEnabled()
     may_continue.set()
-    person.until(lambda: not controller(person).view.run_panel.isHidden())
+    person.until(lambda: not section(person).analysis.isHidden())
     assert dock.status.text.startswith("Measuring the depth")
 
     # It ends while another slide is displayed: this is said on return, also if the section was collapsed meanwhile.

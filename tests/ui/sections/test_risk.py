@@ -41,17 +41,13 @@ def waiting(models, shared_client, person, slide_path):
     return person
 
 
-def section(person):
-    return person.dock.sections.hosted.sections["Risk"].section
-
-
 def view(person):
-    return section(person).controller.view
+    """The section of the displayed slide; None before it was expanded."""
+    return person.dock.sections.hosted.sections["Risk"].widget
 
 
 def is_opened(person):
-    controller = section(person).controller
-    return controller is not None and controller.document.is_ready
+    return view(person) is not None and view(person).document.is_ready
 
 
 def opens(person):
@@ -107,7 +103,7 @@ def test_bundle_is_selected_by_folder_and_others_are_rejected(person, slide_path
     other, wrong = add_risk(tmp_path / "mine", "risk-mine", phantom=False), add_classifier(tmp_path / "mine", "naevi")
     person.opens_slides(slide_path)
     opens(person)
-    assert section(person).requests._client is None  # no request yet
+    assert view(person).requests._client is None  # no request yet
     picker = view(person).model_picker
     listed = [picker.combo.itemText(index) for index in range(picker.combo.count())]
     assert listed == ["risk-test", "risk-demo", "a folder ..."]  # the user's own first, and picked
@@ -193,7 +189,7 @@ def check_cancel(person, shared_client):
     presses(person, "risk_estimate")
     button = view(person).estimate_button
     assert not button.isEnabled()
-    section(person).controller.estimate()  # as a second click of a double click would
+    view(person).estimate()  # as a second click of a double click would
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
     pid = shared_client.pid
     person.finds(QAbstractButton, "cancel").click()

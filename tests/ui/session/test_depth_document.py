@@ -160,7 +160,7 @@ def test_a_reading_is_shown_and_locked_if_the_report_cannot_be_read(session: Sli
     again.depth.set_values(clark=4)
     assert again.depth.state.reading.clark == 3
     assert "the synoptic report cannot be read" in again.services.status.text
-    assert DepthSection().has_content(again)
+    assert DepthSection.has_content(again)
 
 
 def test_a_report_is_no_content_of_the_depth_section(session: SlideSession, qtbot: QtBot) -> None:
@@ -170,7 +170,7 @@ def test_a_report_is_no_content_of_the_depth_section(session: SlideSession, qtbo
     again = reopens(session)
     waits(again, qtbot)
     wait_until_idle(qtbot, again.synoptic.queue)
-    assert not DepthSection().has_content(again)
+    assert not DepthSection.has_content(again)
 
 
 def test_proposals_are_read_after_each_analysis_and_hidden_from_blind_readers(

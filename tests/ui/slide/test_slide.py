@@ -38,9 +38,9 @@ from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.analysis import AnalysisController
 from napari_melanoma.ui.viewer.camera import get_camera
 
-from ..sections.test_depth import controller as depth_controller
-from ..sections.test_depth import document, draws
+from ..sections.test_depth import draws
 from ..sections.test_depth import opens as opens_depth
+from ..sections.test_depth import section as depth_section
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
@@ -489,37 +489,38 @@ def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path)
     assert not moved, moved
 
 
-def keep_texts(view):
-    """Return the last texts that a view was told to show, which is told no others from now on."""
-    kept, show = [], view.show_texts
-    view.show_texts = lambda texts: (kept.append(texts), show(texts))
-    return kept, lambda **changes: show(replace(kept[-1], **changes))
-
-
 def test_no_control_moves_while_the_depth_is_measured(person, slide_path):
     person.opens_slides(slide_path)
     opens_depth(person)
-    view = depth_controller(person).view
-    kept, shows = keep_texts(view)
-    document(person).refresh()
-    person.until(lambda: bool(kept))
+    view = depth_section(person)
+
+    def shows(name, text):
+        label = person.finds(QLabel, name)
+        label.setText(text)
+        label.setVisible(bool(text))
+
+    def proposes(summary, *labels):
+        shows("depth_found", summary)
+        view._proposal_list.addItems(labels)
+        view._proposal_list.setVisible(bool(labels))
+
     states = {
         "not measured": lambda: None,
         "measured": lambda: draws(person),
         "the ends are moved": lambda: person.clicks("depth_move"),
         "no tool": lambda: person.clicks("depth_move"),
-        "a long headline": lambda: shows(headline=LONG_TEXT),
-        "warnings": lambda: shows(warnings=(LONG_TEXT, LONG_TEXT)),
-        "no scale": lambda: shows(needs_scale=True),
-        "a source": lambda: shows(source=LONG_TEXT),
-        "the depth of a network": lambda: shows(network=LONG_TEXT),
-        "locked": lambda: shows(lock=LONG_TEXT),
-        "other readers": lambda: shows(rows=(("A", *" " * 5), ("B", *" " * 5)), others=LONG_TEXT),
-        "a model has found nothing": lambda: shows(summary="Nothing was found."),
-        "a run": view.run_panel.show,
-        "no run": view.run_panel.hide,
-        "a prediction": lambda: shows(summary=LONG_TEXT, labels=("0.20 mm", "0.10 mm"), tips=("", "")),
-        "another text": lambda: shows(summary="One line.", labels=("0.20 mm", "0.10 mm"), tips=("", "")),
+        "a long headline": lambda: shows("depth_head", LONG_TEXT),
+        "warnings": lambda: shows("depth_warning", f"{LONG_TEXT}<br>{LONG_TEXT}"),
+        "a source": lambda: shows("depth_origin", LONG_TEXT),
+        "the depth of a network": lambda: shows("depth_network", LONG_TEXT),
+        "locked": lambda: shows("depth_lock", LONG_TEXT),
+        "other readers": lambda: view._reader_table.show_rows((("A", *" " * 5), ("B", *" " * 5))),
+        "their differences": lambda: shows("depth_others", LONG_TEXT),
+        "a model has found nothing": lambda: proposes("Nothing was found."),
+        "a run": view.analysis.show,
+        "no run": view.analysis.hide,
+        "a prediction": lambda: proposes(LONG_TEXT, "0.20 mm", "0.10 mm"),
+        "another text": lambda: proposes("One line."),
     }
     moved = list_moved_controls(view, states, person.waits)
     assert not moved, moved
@@ -532,16 +533,20 @@ def test_no_control_moves_while_a_synoptic_report_is_filled_in_and_signed(person
     measured = empty.set_answer("breslow", SynopticAnswer(value=1.3), "A", time)
     suggested = measured.set_answer("ulceration", SynopticAnswer(value="present", suggested_by="case"), "A", time)
     signed = measured.sign("A", time, {})
+
+    def shows(report, *changes):
+        form.show_report(report, "A", changes, is_editable=True)
+
     states = {
-        "empty": lambda: form.show_report(empty, "A"),
-        "a thickness": lambda: form.show_report(measured, "A"),
-        "suggestions": lambda: form.show_report(suggested, "A"),
-        "confirmed": lambda: form.show_report(measured, "A"),
-        "signed": lambda: form.show_report(signed, "A"),
-        "changed since": lambda: form.show_changes([LONG_TEXT, LONG_TEXT]),
-        "unchanged": lambda: form.show_changes([]),
-        "an addendum": lambda: form.show_report(signed.add_addendum(LONG_TEXT, "A", time), "A"),
-        "reopened": lambda: form.show_report(measured, "A"),
+        "empty": lambda: shows(empty),
+        "a thickness": lambda: shows(measured),
+        "suggestions": lambda: shows(suggested),
+        "confirmed": lambda: shows(measured),
+        "signed": lambda: shows(signed),
+        "changed since": lambda: shows(signed, LONG_TEXT, LONG_TEXT),
+        "unchanged": lambda: shows(signed),
+        "an addendum": lambda: shows(signed.add_addendum(LONG_TEXT, "A", time)),
+        "reopened": lambda: shows(measured),
     }
     moved = list_moved_controls(view, states, person.waits)
     assert not moved, moved

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from fake_slides import draw_slide
 from message_boxes import press_button
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QRect, Qt
 from qtpy.QtGui import QFocusEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -41,7 +41,8 @@ from napari_melanoma.depth.readings import (
     write_depth,
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, merge_findings
-from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.extensions.synoptic.ui.form import ReportForm
+from napari_melanoma.extensions.synoptic.ui.slide_section import SynopticSection
 from napari_melanoma.io.results import RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
@@ -80,7 +81,8 @@ def reporting(person, slide_path: Path):
 
 
 def section(person):
-    return person.dock.sections.hosted.sections["Synoptic report"].section.controller
+    """The section of the displayed slide; None before it was expanded."""
+    return person.dock.sections.hosted.sections["Synoptic report"].widget
 
 
 def expands(person) -> None:
@@ -137,7 +139,9 @@ def stored(person):
 
 
 def is_shown(person, name: str) -> bool:
-    return not person.finds(QWidget, name).isHidden()
+    """Whether a widget is shown; what few fields need is created when it is first shown."""
+    widget = person.dock.findChild(QWidget, name)
+    return widget is not None and widget.isVisibleTo(person.dock)
 
 
 @pytest.mark.path
@@ -202,7 +206,7 @@ def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> 
     other.setCurrentIndex(other.findText("not assessed"))
     other.activated.emit(other.currentIndex())
     assert own.currentText() == "not assessed"
-    other.setCurrentIndex(other.findText("unknown"))
+    other.setCurrentIndex(other.findText("–"))
     other.activated.emit(other.currentIndex())
     assert own.currentText() == "–", "never chosen"
     chooses(person, "clark", "III")
@@ -219,7 +223,7 @@ def test_a_finding_is_one_value_in_the_form_and_the_depth_section(reporting) -> 
     assert person.finds(QComboBox, "synoptic_procedure").currentText() == "–"
     assert person.finds(QComboBox, "synoptic_clark").currentText() == "III"
     presses(person, "synoptic_undo")
-    assert person.finds(QComboBox, "depth_clark").currentText() == "unknown"
+    assert person.finds(QComboBox, "depth_clark").currentText() == "–"
     for _ in range(3):
         presses(person, "synoptic_redo")
     assert (stored(person).value("clark"), stored(person).value("procedure")) == ("III", "excision")
@@ -341,7 +345,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert read_synoptic(person.session.folder)[1] == (), "another process reads the same values"
 
     # The reading is locked: nothing that the dock or the layer does changes it.
-    depth, line_tool = document(person), depth_section(person).canvas.line_layer
+    depth, line_tool = document(person), depth_section(person).layer
     before = depth.state.reading
     assert text(person, "depth_lock").startswith("The reading is locked: A. Reader has signed")
     assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
@@ -464,17 +468,19 @@ MARKS = {"points": ((70.0, 80.0),), "areas": (((0.0, 0.0), (0.0, 90.0), (90.0, 9
 # What a reader does to each value that the signature rests on, as far as the dock locks it
 LOCKED = {
     "scale": lambda person: person.dock._on_pixel_size(PixelSize(1.0, 1.0, "given")),
-    "line": lambda person: depth_section(person).canvas.line_layer.line_drawn.emit((TOP, (260.0, 100.0))),
-    "breslow": lambda person: section(person).set_answer("breslow", SynopticAnswer(value=9.0)),
+    "line": lambda person: depth_section(person).layer.line_drawn.emit((TOP, (260.0, 100.0))),
+    "breslow": lambda person: person.session.synoptic.set_answer("breslow", SynopticAnswer(value=9.0)),
     "ulceration": lambda person: document(person).set_findings({"ulceration": SynopticAnswer(value="present")}),
-    "clark": lambda person: depth_section(person).controller.view.fields.edited.emit("clark", {"value": "V"}),
-    "mitoses": lambda person: section(person).set_answer("mitotic_rate", SynopticAnswer(value=9.0)),
-    "mitosis_marks": lambda person: depth_section(person).controller.view.fields.mitoses_requested.emit(True),
-    "mitosis_areas": lambda person: depth_section(person).controller.view.fields.mitoses_requested.emit(True),
-    "lateral_margin": lambda person: section(person).set_answer(
+    "clark": lambda person: depth_section(person)._form.answered.emit("clark", SynopticAnswer(value="V")),
+    "mitoses": lambda person: person.session.synoptic.set_answer("mitotic_rate", SynopticAnswer(value=9.0)),
+    "mitosis_marks": lambda person: depth_section(person).count_mitoses(none_found=True),
+    "mitosis_areas": lambda person: depth_section(person).count_mitoses(none_found=True),
+    "lateral_margin": lambda person: person.session.synoptic.set_answer(
         "peripheral_distance_invasive", SynopticAnswer(value=9.0)
     ),
-    "deep_margin": lambda person: section(person).set_answer("deep_distance_invasive", SynopticAnswer(value=9.0)),
+    "deep_margin": lambda person: person.session.synoptic.set_answer(
+        "deep_distance_invasive", SynopticAnswer(value=9.0)
+    ),
 }
 
 
@@ -567,7 +573,7 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     person.dock._on_root_chosen(other)
     labels = partial(person.dock.synoptic_section.findChildren, QLabel)
     person.until(lambda: any(str(damaged) in label.text() for label in labels()))
-    assert section(person) is None
+    assert not isinstance(section(person), SynopticSection)
     person.session.synoptic.apply(lambda report: report.set_answer("procedure", SynopticAnswer(value="punch"), "", ""))
     person.session.flush()
     assert damaged.read_text(encoding="utf-8") == "{"
@@ -589,12 +595,12 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
 
 
 def test_long_labels_are_above_their_fields(qtbot) -> None:
-    form = SynopticForm()
+    form = ReportForm()
     qtbot.addWidget(form)
     form.resize(MIN_WIDTH_PX - 40, 1800)
     form.show()
     qtbot.wait(50)
-    editors = form.editors.values()
+    editors = form.findings.editors.values()
     lines = {editor.field.name: editor.label.height() / editor.label.fontMetrics().height() for editor in editors}
     assert max(lines.values()) < 3
     above = {editor.field.name for editor in editors if editor.label.geometry().bottom() <= editor.control.y()}
@@ -605,29 +611,30 @@ def test_long_labels_are_above_their_fields(qtbot) -> None:
 
 @pytest.mark.parametrize(("mm", "shown"), [(1.4234, "1.42"), (2.0482, "2.04"), (0.8, "0.80")])
 def test_thickness_is_shown_with_two_digits(qtbot, mm: float, shown: str) -> None:
-    form = SynopticForm()
+    form = ReportForm()
     qtbot.addWidget(form)
-    editor = form.editors["breslow"]
+    editor = form.findings.editors["breslow"]
     editor.show_answer(SynopticAnswer(value=mm))
     assert editor.control.currentText() == shown
 
 
-def test_the_form_is_created_once_and_edits_only_the_displayed_slide(person, slide_path, tmp_path):
+def test_each_slide_has_its_own_form(person, slide_path, tmp_path):
     person.opens_slides(slide_path)
     form = person.opens_section("Synoptic report")
     first = person.session
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     second = person.session
-    assert person.opens_section("Synoptic report") is form
+    other = person.opens_section("Synoptic report")
+    assert other is not form
     person.until(lambda: second.synoptic.is_ready)
-    form.form.answered.emit("procedure", SynopticAnswer(value="punch"))
+    other.form.findings.answered.emit("procedure", SynopticAnswer(value="punch"))
     assert first.synoptic.value.answer("procedure") is None
     assert second.synoptic.value.answer("procedure").value == "punch"
     person.waits()
     person.clicks("previous_slide")
     person.until(lambda: person.session is first)
     assert person.opens_section("Synoptic report") is form
-    assert form.form.editors["procedure"].control.currentData() is None
+    assert form.form.findings.editors["procedure"].control.currentData() is None
     assert form.isVisibleTo(person.dock)
 
 
@@ -772,15 +779,15 @@ def test_items_that_are_passed_with_the_keyboard_are_no_changes(reporting) -> No
 
 
 def test_a_step_too_far_in_a_list_sets_no_finding(qtbot) -> None:
-    form = SynopticForm()
+    form = ReportForm()
     qtbot.addWidget(form)
-    for editor in form.editors.values():
+    for editor in form.findings.editors.values():
         if isinstance(editor.control, QComboBox):
             words = [editor.control.itemData(index) for index in range(editor.control.count())]
             assert words[0] is None, editor.field.name
             harmless = {*editor.field.absent, "not_specified"} & {*words}
             assert {*words[1 : 1 + len(harmless)]} == harmless, editor.field.name
-    margin = form.editors["peripheral_margin_invasive"].control
+    margin = form.findings.editors["peripheral_margin_invasive"].control
     words = [margin.itemText(index) for index in range(margin.count())]
     assert words == ["–", "not assessed", "cannot be determined", "free", "involved"]
 
@@ -856,20 +863,20 @@ def test_a_report_is_not_signed_with_values_that_another_program_has_replaced(re
 @pytest.fixture
 def form(qtbot):
     """Shown form with an active window and a thickness; edits are stored as a section does."""
-    made = SynopticForm()
+    made = ReportForm()
     qtbot.addWidget(made)
     made.resize(MIN_WIDTH_PX, 1800)
     made.show()
     made.activateWindow()
     qtbot.waitUntil(lambda: QApplication.activeWindow() is made)
     report = SynopticReport(answers={"breslow": SynopticAnswer(value=0.57)})
-    made.show_report(report, "A. Reader")
+    made.show_report(report, "A. Reader", (), is_editable=True)
     return made
 
 
 def test_spaces_keep_a_value_and_escape_restores_it(form, qtbot) -> None:
-    editor, answers = form.editors["breslow"], []
-    form.answered.connect(lambda name, answer: answers.append((name, answer)))
+    editor, answers = form.findings.editors["breslow"], []
+    form.findings.answered.connect(lambda name, answer: answers.append((name, answer)))
     line = editor.control.lineEdit()
     for key, leave in ((" ", Qt.Key.Key_Tab), ("1.2", Qt.Key.Key_Escape), ("thick", Qt.Key.Key_Escape)):
         editor.control.setFocus()
@@ -886,9 +893,8 @@ def test_spaces_keep_a_value_and_escape_restores_it(form, qtbot) -> None:
     qtbot.keyClick(editor.control, Qt.Key.Key_Escape)
     assert (line.text(), editor.has_fault) == ("0.57", False)
 
-    notes = next(one for one in form.editors.values() if one.field.kind == "text")
-    stored = SynopticAnswer(value="a scar")
-    notes.show_answer(stored)
+    notes = next(one for one in form.findings.editors.values() if one.field.kind == "text")
+    notes.show_answer(SynopticAnswer(value="a scar"))
     for key, leave in ((" ", Qt.Key.Key_Tab), ("wrong", Qt.Key.Key_Escape)):
         notes.control.setFocus()
         notes.control.selectAll()
@@ -904,13 +910,13 @@ def test_spaces_keep_a_value_and_escape_restores_it(form, qtbot) -> None:
 
 
 def test_confirming_by_the_keyboard_keeps_the_focus_in_the_row(form, qtbot) -> None:
-    editor, suggested = form.editors["breslow"], SynopticAnswer(value=0.57, suggested_by="reading")
+    editor, suggested = form.findings.editors["breslow"], SynopticAnswer(value=0.57, suggested_by="reading")
 
     def confirm(name: str) -> None:
-        form.show_report(SynopticReport(answers={name: SynopticAnswer(value=0.57)}), "A. Reader", is_other=False)
+        form.show_report(SynopticReport(answers={name: SynopticAnswer(value=0.57)}), "A. Reader", (), is_editable=True)
 
     form.confirm_requested.connect(confirm)
-    form.show_report(SynopticReport(answers={"breslow": suggested}), "A. Reader")
+    form.show_report(SynopticReport(answers={"breslow": suggested}), "A. Reader", (), is_editable=True)
     editor.confirm_button.setFocus()
     qtbot.keyClick(editor.confirm_button, Qt.Key.Key_Space)
     assert editor.confirm_button.isHidden()
@@ -942,16 +948,16 @@ def test_every_change_after_the_signature_can_be_read(analysed) -> None:
 
 
 def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
-    form = SynopticForm()
+    form = ReportForm()
     qtbot.addWidget(form)
     form.resize(MIN_WIDTH_PX, 900)
     form.show()
     report = SynopticReport().sign("A. Reader", LATER, {})
-    form.show_report(report, "A. Reader")
-    form.show_changes(())
+    form.show_report(report, "A. Reader", (), is_editable=True)
     qtbot.wait(50)
     before = form.stage_label.pos()
-    form.show_changes([f"Changed after signature: {name}: 1 when signed, now 2." for name in BASIS])
+    changes = [f"Changed after signature: {name}: 1 when signed, now 2." for name in BASIS]
+    form.show_report(report, "A. Reader", changes, is_editable=True)
     area, label = form.change_area, form.change_label
     qtbot.waitUntil(lambda: area.verticalScrollBar().maximum() > 0)
     area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
@@ -960,3 +966,55 @@ def test_the_list_of_changes_scrolls_and_moves_no_control(qtbot) -> None:
     assert label.height() >= label.heightForWidth(label.width())
     assert form.stage_label.pos() == before
     assert f"Since then, {len(BASIS)} values changed" in form.signature_label.text()
+
+
+def test_a_typed_thickness_is_marked_and_the_question_before_signing_states_it(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    types(person, "synoptic_breslow", "1.23")
+    layer = line_layer(person)
+    assert [label.strip() for label in layer.text.values] == ["0.20 mm"], "the length of the line"
+    entered = "The line measures 0.20 mm; 1.23 mm was entered."
+    label, area = person.finds(QLabel, "depth_warning"), person.finds(QScrollArea, "depth_warning_area")
+    person.dock.resize(MIN_WIDTH_PX, person.dock.height())
+    person.waits()
+    assert label.text().startswith(entered)
+    box = QRect(0, 0, label.width(), 10**6)
+    needed = label.fontMetrics().boundingRect(box, Qt.TextFlag.TextWordWrap, entered).height()
+    assert label.height() >= label.heightForWidth(label.width())
+    assert needed <= area.viewport().height(), "it is not cut"
+    presses(person, "synoptic_confirm")
+    presses(person, "synoptic_sign")
+    question = person.dock.window().findChild(QMessageBox, "synoptic_sign_question")
+    assert entered in question.informativeText()
+    press_button(person.qtbot, "synoptic_sign_question", "Sign")
+    person.waits()
+    assert stored(person).value("breslow") == 1.23
+
+
+@pytest.mark.both_qts
+def test_a_click_on_a_signed_field_says_why_it_cannot_be_changed(reporting) -> None:
+    person = reporting
+    opens(person)
+    types(person, "synoptic_reader", "A. Reader")
+    draws(person)
+    chooses(person, "ulceration", "not identified")
+    presses(person, "synoptic_confirm")
+    signs(person)
+    before = stored(person)
+    person.viewer.window._qt_window.show()
+    for name, reason in (
+        ("synoptic_ulceration", "The report is locked: A. Reader has signed it."),
+        ("synoptic_breslow", "The report is locked"),
+        ("depth_ulceration", "The reading is locked: A. Reader has signed."),
+        ("depth_notes", "The reading is locked"),
+    ):
+        person.dock.status.clear()
+        widget = person.finds(QWidget, name)
+        target = widget.viewport() if isinstance(widget, QPlainTextEdit) else widget
+        person.qtbot.mouseClick(target, Qt.MouseButton.LeftButton)
+        assert reason in person.dock.status.text, name
+    assert "The reading is locked" in person.finds(QAbstractButton, "depth_draw").toolTip()
+    assert stored(person) == before

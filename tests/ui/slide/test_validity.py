@@ -17,14 +17,13 @@ from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
 from napari_melanoma.case.results import save_risk
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.viewer.slide_layers import find_layer
 from napari_melanoma.ui.viewer.view_memory import show_photograph
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
-from ..sections.test_depth import controller, document
+from ..sections.test_depth import document, section
 from ..sections.test_depth import opens as opens_depth
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -82,41 +81,41 @@ def test_lesions_of_a_demonstration_model_are_hidden(person, slide_path):
 
 def test_invalid_risk_is_not_shown_in_slides_and_cases(person, tmp_path):
     from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.extensions.risk.ui.resolve import RiskFacts, resolve_risk
-    from napari_melanoma.extensions.risk.ui.view import RiskView
     from napari_melanoma.ui.case.controls import CaseRiskSection
 
     def shows(prediction):
-        view.show_texts(resolve_risk(RiskFacts(StoredRisk(prediction=prediction))))
+        view.show_prediction(prediction, "")
 
-    view = RiskView(person.dock.icons)
-    person.qtbot.addWidget(view)
+    person.opens_slides(draw_slide(tmp_path / "section.tif"))
+    person.until(lambda: "Risk" in person.dock.sections.hosted.sections)
+    view = person.opens_section("Risk")
+    person.waits()
+    view.result_area.show()
     result = make_risk_prediction(0.08, {}, {"model": "risk-test"}, None, "f")
     result |= {
         "verdict": "Risk of metastasis 0.08; at most 10 of 100 metastasis cases have such a low probability",
         "interval": [0.0, 0.25],
     }
     shows({**result, "validity": DEMO.to_json()})
-    texts = visible(view._result_area)
+    texts = visible(view.result_area)
     assert texts[0].startswith(HEADLINE)
     assert not [one for one in texts if REASSURING.search(one)], texts
-    assert not view.risk_bar.isVisibleTo(view._result_area)
+    assert not view.risk_bar.isVisibleTo(view.result_area)
     view.validity.show_anyway_button.click()
     assert view.verdict_label.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
-    assert view.risk_bar.isVisibleTo(view._result_area)
+    assert view.risk_bar.isVisibleTo(view.result_area)
     shows(result)
     assert view.verdict_label.text() == result["verdict"]
-    view.deleteLater()
 
     # A case does not show it either.
     result["validity"] = DEMO.to_json()
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
     with CaseStore.create(tmp_path / "P", case) as store:
         kept = save_risk(store, store.case, "I1", result)
-    section = CaseRiskSection(person.dock.icons)
-    person.qtbot.addWidget(section)
-    assert section.show_lesion(kept, kept.lesions[0])
-    texts = visible(section)
+    risk = CaseRiskSection(person.dock.icons)
+    person.qtbot.addWidget(risk)
+    assert risk.show_lesion(kept, kept.lesions[0])
+    texts = visible(risk)
     assert texts[0].startswith(HEADLINE)
     assert not [one for one in texts if REASSURING.search(one)], texts
 
@@ -142,14 +141,14 @@ def test_invalid_thickness_is_not_shown(person, tmp_path):
         document(person).reload_predictions()
         person.waits()
         person.until(lambda: person.label_text("depth_validity").startswith(HEADLINE))
-        view = controller(person).view
+        view = section(person)
         texts = visible(view)
         assert person.label_text("depth_head").startswith("Not valid: ")
         assert not [one for one in texts if REASSURING.search(one)], texts
-        assert not view.proposal_list.isVisibleTo(view)
-        view.validity.show_anyway_button.click()
-        assert view.proposal_label.isVisibleTo(view)
-        assert view.proposal_list.isVisibleTo(view) is found
+        assert not view._proposal_list.isVisibleTo(view)
+        view._validity.show_anyway_button.click()
+        assert view._proposal_label.isVisibleTo(view)
+        assert view._proposal_list.isVisibleTo(view) is found
 
 
 def test_a_photograph_in_view_hides_the_numbers_of_the_slide(analysed):

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.extensions.risk.ui.view import RiskModelPicker
+from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.models import (
     AUTOMATIC,
     DEFAULT_BUNDLE,

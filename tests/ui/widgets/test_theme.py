@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from napari._qt.qt_resources import get_stylesheet
 from napari.utils.theme import get_theme
+from qtpy.QtCore import QPoint, QRect
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QApplication,
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
 from stage import Stage
 
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.extensions.synoptic.ui.form import SynopticForm
+from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.ui.widgets.model_picker import show_model_card
 from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
@@ -125,15 +126,21 @@ def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):
 def test_values_of_a_signed_report_are_readable(theme, qtbot):
     stage = Stage(qtbot)
     stage.viewer.theme = theme
-    form = stage.show(SynopticForm())
+    form = stage.show(ReportForm())
     stage.page.setStyleSheet(get_stylesheet(theme) + stage.page.styleSheet())  # as in napari's window
     values = {"breslow": 0.57, "ulceration": "not_identified", "comment": "a scar"}
     answers = {name: SynopticAnswer(value=value) for name, value in values.items()}
-    form.show_report(SynopticReport(answers=answers).sign("A. Reader", "2026-01-02T10:00:00+00:00"), "A. Reader")
+    form.show_report(
+        SynopticReport(answers=answers).sign("A. Reader", "2026-01-02T10:00:00+00:00"),
+        "A. Reader",
+        (),
+        is_editable=True,
+    )
     for name in values:
-        control = form.editors[name].control
+        control = form.findings.editors[name].control
         assert not control.isEnabled()
-        image = control.grab().toImage()
+        qtbot.waitUntil(lambda control=control: control.width() > 60)  # laid out
+        image = stage.page.grab(QRect(control.mapTo(stage.page, QPoint()), control.size())).toImage()
         size = range(6, image.width() - 40), range(6, image.height() - 6)  # without its border and arrow
         colors = Counter(image.pixelColor(x, y).rgb() for x in size[0] for y in size[1])
         ground = QColor(colors.most_common(1)[0][0])

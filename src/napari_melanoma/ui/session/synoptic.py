@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.depth.readings import FINDINGS, DepthReading
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.results import OUTLINES, RESULT
 from napari_melanoma.slides.synoptic_files import (
@@ -23,10 +23,13 @@ from napari_melanoma.slides.synoptic_files import (
     read_stored_synoptic,
     store_synoptic,
 )
-from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
+from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, SlideFolder, Stored
 from napari_melanoma.ui.session.open_case import find_slide_lesion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_melanoma.depth.synoptic import SynopticAnswer
     from napari_melanoma.ui.session.history import History
     from napari_melanoma.ui.session.slide import SlideSession
 
@@ -56,6 +59,71 @@ class SynopticDocument(Document[SynopticReport]):
         if lesions is None or lesions.source.folder != self._session.folder:
             return False
         return not target or lesions.source.target == target
+
+    @property
+    def shown(self) -> SynopticReport:
+        """The report with the findings of the reading, and with suggestions from it and from the lesion in the case."""
+        return self._prefill(self.value)
+
+    @property
+    def shown_findings(self) -> SynopticReport:
+        """The findings of the current reader: as signed, or as in ``shown`` also if another reader has signed."""
+        report = self.value
+        is_other = report.is_signed and report.signed_by != self._session.depth.reader
+        return self._prefill(SynopticReport() if is_other else report)
+
+    def _prefill(self, report: SynopticReport) -> SynopticReport:
+        lesion, depth = find_slide_lesion(self._services.window, self._session.slide), self._session.depth.state
+        reading, model, validity = depth.reading, depth.automatic_reading, depth.predicted.proposals.validity
+        if validity.valid and not reading.author("ulcerated"):  # suggested also after the reader has measured
+            authors = {**reading.all_authors(), "ulcerated": "model"}
+            reading = reading.model_copy(update={"ulcerated": model.ulcerated, "authors": authors})
+        return report.prefill(reading, lesion, validity)
+
+    def set_answer(self, name: str, answer: SynopticAnswer | None) -> None:
+        """Set or clear (None) a field, as one undo step."""
+        self.edit(lambda report: report.set_answer(name, answer, self._services.reader, utc_time()))
+
+    def confirm(self, *names: str) -> None:
+        """Confirm the suggested answers of fields, or all suggestions if none is named."""
+        self.edit(lambda report: report.confirm(*names, reader=self._services.reader, when=utc_time()))
+
+    def edit(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
+        """Edit the report with its suggestions; findings are set in the depth reading."""
+        self._move_findings()
+        before, findings = self.shown, {}
+
+        def change(report: SynopticReport) -> SynopticReport:
+            edited = edit(before)
+            if edited.is_signed:
+                return edited
+            for name in FINDINGS:
+                if (answer := edited.answers.get(name)) != before.answers.get(name):
+                    findings[name] = answer
+            is_unchanged = edited.without_findings().answers == before.without_findings().answers
+            return report if is_unchanged else report.with_form(edited)
+
+        self.apply(change)
+        if findings:
+            self._session.depth.set_findings(findings)
+            self.set_reader(self._services.reader)
+
+    def _move_findings(self) -> None:
+        """Save findings that earlier versions stored in a draft with the reading, which contains them already."""
+        report, depth = self.value, self._session.depth
+        if report.is_signed or report.answers.keys().isdisjoint(FINDINGS) or not depth.is_ready or depth.problem:
+            return
+        depth.save()
+        depth.flush()
+        self.complete(lambda one: one if one.is_signed else one.without_findings())
+        self.save()
+
+    def find_steps(self) -> tuple[Edited[Any] | None, Edited[Any] | None]:
+        """Return the documents of the report and its findings whose steps to undo and redo are next; None for none."""
+        documents: tuple[Edited[Any], ...] = (self, self._session.depth)
+        undone = max((one for one in documents if one.can_undo), key=lambda one: one.last_step, default=None)
+        redone = min((one for one in documents if one.can_redo), key=lambda one: one.undone_step, default=None)
+        return undone, redone
 
     def read_basis(self, reader: str) -> SignatureBasis:
         """Return what a report that a reader signs rests on, as the window shows it."""

@@ -50,6 +50,11 @@ QLabel[loud="true"] {{ font-weight: bold; }}
 QLabel:disabled {{ color: {faint}; }}
 *[legible="true"] QComboBox:disabled, *[legible="true"] QLineEdit:disabled, *[legible="true"] QPlainTextEdit:disabled,
 *[legible="true"] QCheckBox:disabled, *[legible="true"] QLabel:disabled {{ color: {text}; }}
+*[legible="true"] QComboBox:disabled, *[legible="true"] QLineEdit:disabled, *[legible="true"] QPlainTextEdit:disabled {{
+    background-color: transparent; }}
+*[legible="true"] QComboBox::drop-down:disabled, *[legible="true"] QComboBox::down-arrow:disabled {{
+    image: none; background-color: transparent; }}
+*[suggested="true"] QComboBox:enabled, *[suggested="true"] QLineEdit:enabled {{ color: {faint}; font-style: italic; }}
 QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
 QToolButton:hover {{ background-color: {highlight}; }}
 QToolButton:checked {{ background-color: {primary}; color: white; }}

@@ -18,7 +18,8 @@ from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, relea
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from napari_melanoma.ui.session.slide import SessionServices, SlideSession, SlideSessions
+    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+    from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerRequest
 
 
@@ -55,18 +56,17 @@ RISK_DOCUMENT = DocumentKind("risk", StoredRisk(), _read, _write, RiskDocument)
 class RiskRequests(QObject):
     """Sends one request at a time to the worker, which writes the risk to the folder of its slide.
 
-    A request continues when another slide is displayed. ``changed``: a request was submitted or has ended.
+    A request continues when another slide is displayed, or its slide is closed. ``changed``: a request was submitted or
+    has ended.
     """
 
     changed = Signal()
 
-    def __init__(self, services: SessionServices, sessions: SlideSessions) -> None:
-        super().__init__(services.status)
-        self._status, self._sessions = services.status, sessions
+    def __init__(self, sessions: SlideSessions) -> None:
+        super().__init__(sessions.parent)
+        self._sessions = sessions
         self._client: WorkerClient | None = None
         self._request: WorkerRequest | None = None
-        self._is_done = False  # whether the request has succeeded
-        self._status.cancelled.connect(self._on_cancelled)
 
     @property
     def is_busy(self) -> bool:
@@ -77,19 +77,20 @@ class RiskRequests(QObject):
         """Submit a request, unless the risk of a slide is being estimated."""
         if self.is_busy:
             return
+        status, info = session.services.status, session.slide.info
         if self._client is None:
             self._client = acquire_worker()
             self.destroyed.connect(release_worker)
-        self._is_done = False
+            status.cancelled.connect(self._on_cancelled)
         tasks.set_running(self, True)
-        info = session.slide.info
         paths = {"slide": str(info.path), "folder": str(session.folder)}
-        self._request = self._client.request("predict_slide_risk", **paths, **arguments)
-        self._request.progressed.connect(partial(self._status.progress, "predicting"))
-        self._request.succeeded.connect(self._on_succeeded)
-        self._request.failed.connect(partial(show_failure, self._status))
-        self._request.finished.connect(partial(self._on_finished, session.identity, slide_display_name(info)))
-        self._status.begin("predicting", "Estimating the risk ...")
+        request = self._request = self._client.request("predict_slide_risk", **paths, **arguments)
+        outcome = list[str]()  # the message; empty after an error, whose message stays visible
+        request.progressed.connect(partial(status.progress, "predicting"))
+        request.succeeded.connect(lambda _: outcome.append(f"The risk of {slide_display_name(info)} was estimated."))
+        request.failed.connect(partial(show_failure, status))
+        request.finished.connect(lambda: self._on_finished(session.identity, status, *outcome))
+        status.begin("predicting", "Estimating the risk ...")
         self.changed.emit()
 
     def _on_cancelled(self, task: str) -> None:
@@ -97,15 +98,11 @@ class RiskRequests(QObject):
         if task == "predicting" and self._request is not None:
             self._request.cancel()
 
-    def _on_succeeded(self, _: object) -> None:
-        self._is_done = True
-
-    def _on_finished(self, identity: str, name: str) -> None:
+    def _on_finished(self, identity: str, status: StatusLine, message: str | None = None) -> None:
         """Show the result, also of a slide that is no longer displayed."""
         self._request = None
         tasks.set_running(self, False)
-        # None: an error message stays visible
-        self._status.end("predicting", f"The risk of {name} was estimated." if self._is_done else None)
+        status.end("predicting", message)
         session = self._sessions.get(identity)
         if session is not None:
             cast("RiskDocument", session.document(RISK_DOCUMENT)).reload()

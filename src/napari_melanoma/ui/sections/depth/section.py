@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QListWidget, QPushButton
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.depth.reading_texts import format_headline
-from napari_melanoma.depth.readings import FINDINGS, count_mitoses
+from napari_melanoma.depth.reading_texts import (
+    NOT_MEASURED,
+    describe_mitoses,
+    describe_origin,
+    describe_other_readings,
+    describe_proposals,
+    format_headline,
+    format_proposals,
+    reader_rows,
+    reading_warnings,
+)
+from napari_melanoma.depth.readings import count_mitoses
 from napari_melanoma.depth.synoptic import SynopticAnswer
+from napari_melanoma.depth.t_category import describe_contradiction
 from napari_melanoma.slides.counts import list_mitoses
 from napari_melanoma.slides.notes import measure_shape
-from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis, DepthLauncher
-from napari_melanoma.ui.sections.depth.canvas import NO_SCALE, DepthCanvas
-from napari_melanoma.ui.sections.depth.export import add_to_case, export_report
-from napari_melanoma.ui.sections.depth.resolve import DepthFacts, resolve_depth
-from napari_melanoma.ui.sections.depth.view import HINTS, DepthView
-from napari_melanoma.ui.session.connections import SectionConnections
+from napari_melanoma.ui.sections.base import SlideSection
+from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
+from napari_melanoma.ui.sections.depth.layer import NO_SCALE, DepthLayer
+from napari_melanoma.ui.sections.depth.widgets import NotesField, ReaderTable
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
-from napari_melanoma.ui.session.report_file import ReportFile
+from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
+from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.viewer.camera import ViewRectangle
+from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
+from napari_melanoma.ui.widgets.editors import ReaderField
+from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
+from napari_melanoma.ui.widgets.style import (
+    WrappedLabel,
+    column,
+    enable,
+    named,
+    quiet_label,
+    reserve_space,
+    row,
+    scroll_area,
+    tool_button,
+)
+from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
+    from qtpy.QtGui import QMouseEvent
+
+    from napari_melanoma.case.model import CaseLesion
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.ui.session.depth import DepthState
     from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.widgets.job import JobFunction
 
+NEEDS_SCALE = "A depth requires a scale: set it first, with the ruler next to the slide's name."
+NEEDS_BRIGHTFIELD = "The models were trained on brightfield stains: measure manually."
+RUNNING = "The analysis is running."
+NO_MODEL = "No model that segments the epidermis is installed: measure manually."
+LISTING_MODELS = "The installed models are being listed."
+AUTOMATIC_TIP = "Segment the tissue of the whole slide with '{}' and find the thickest positions, in the background"
 MODEL_MEASURED = "The model has measured the depth. Review its line, then accept it, move it or draw your own."
 MODEL_HIDDEN = "The model's result is hidden until you have measured, because 'blind' is selected."
 MODEL_FOUND_NOTHING = "The model found nothing to measure: see the reason in the Depth section. Measure manually."
@@ -41,185 +78,296 @@ MODEL_NOT_VALID = "The result of the model is not valid: see the reason in the D
 NO_MITOSES = "No mitosis is counted there: count mitoses in Measure, or press 'none found'."
 HOLES = "the selected regions have holes, which a counted area cannot have. Select regions without holes."
 NO_RULER = "there is no line to use: open Measure, draw a line from the melanoma to the edge, then press ruler again."
+DRAW_TIP = f"Draw a line ({format_key('slide.depth')})"
+ACCEPT_TIP = "Accept the selected line of the model as your reading"
+HINTS = {
+    "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
+    "draw": "Press the mouse button at the top of the granular layer (or the ulcer's base), release it at the deepest "
+    "invasive cell. Hold the space bar to pan.",
+    "move": "Drag either end of the line; the thickness is updated.",
+}
+NETWORK_TIP = (
+    "For comparison only: the network of the Risk section predicts a depth from a patch. It does not measure a "
+    "line, and cannot see cells below the patch. In parentheses, its difference from your reading, if the patch is at "
+    "the deepest position of that reading"
+)
+MARGINS = ("peripheral_distance_invasive", "deep_distance_invasive")
+FIELDS = ("ulceration", "clark", "mitotic_rate", *MARGINS)  # of the synoptic report
+MITOSES = {  # text and tooltip
+    "mitoses_measured": (
+        "use counts",
+        "Use the mitoses that are counted in Measure, within the selected regions, such as its circle of 1 mm²",
+    ),
+    "none_found": ("none found", "Record 0 mitoses: you have searched the selected regions, and there are none"),
+}
+STEPS: dict[HistoryStep, tuple[str, str]] = {
+    "undo": ("↶", "Undo the last change in this section"),
+    "redo": ("↷", "Redo"),
+}
+LIST_PX, WARNINGS_PX = 66, 54  # the list of warnings scrolls
 
 
-class DepthSection(Section):
+class DepthSection(SlideSection):
     """Measure the Breslow thickness of a slide, and edit the reading."""
 
     documents = (DEPTH_DOCUMENT,)
     awaited = (SYNOPTIC_DOCUMENT, COUNT_DOCUMENT)  # a signed report locks the reading
     tools = ("depth",)
+    parts = (DepthLayer,)
 
-    def __init__(self) -> None:
-        self.canvas: DepthCanvas | None = None
-        self.controller: DepthController | None = None
-        self._report_file: ReportFile | None = None  # continues when another slide is displayed
-        self._launcher: DepthLauncher | None = None  # as well
-
-    def show(self, session: SlideSession) -> None:
-        """Show the reading on the slide."""
-        session.depth.follow_reader()
-        session.depth.follow_scale()
-        if self._launcher is not None and session.folder in self._launcher.unfinished:
-            session.depth.reload_predictions()  # it may have finished while another slide was displayed
-        self.canvas = DepthCanvas(session)
-
-    def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide."""
-        assert self.canvas is not None, "show is called first"
-        if self._report_file is None:
-            self._report_file = ReportFile(session.services)
-        if self._launcher is None:
-            self._launcher = DepthLauncher(session.services.status)
-        self.controller = DepthController(session, self.canvas, self._report_file, self._launcher)
-        return self.controller.view
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session)
+        self._services, self._document = session.services, session.depth
+        self.layer = session.part(DepthLayer)
+        self.analysis = DepthAnalysis(session)
+        self.column.setSpacing(5)
+        self._create_measurement()
+        self._create_findings()
+        self._create_proposals()
+        tip = "Saved with your readings; each reader has separate readings"
+        self._reader_field = ReaderField("depth_reader", tip)
+        self._reader_field.show_name(self._document.reader)
+        self._history_buttons = {
+            step: tool_button(f"depth_{step}", tip, tip, text) for step, (text, tip) in STEPS.items()
+        }
+        tip = "Save a report of the reading, with an image of the line and the record of changes"
+        self._report_button = tool_button("depth_report", tip, tip, "Report ...")
+        tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
+        self._case_button = tool_button("depth_case", tip, tip, "Add to case")
+        self._lock_label = named(WrappedLabel(), "depth_lock", "Why the reading cannot be changed")
+        self._network_label = named(quiet_label(), "depth_network", "Depth predicted by a network", NETWORK_TIP)
+        self._reader_table = ReaderTable()
+        self._others_label = named(quiet_label(), "depth_others", "Other readers")
+        history = self._history_buttons.values()
+        self.add(
+            row(QLabel("reader"), self._reader_field, self._reader_field.change_button, *history, stretch=1),
+            row(self._report_button, self._case_button),
+            self._validity,
+            self.analysis,  # what comes and goes moves nothing below
+            self._lock_label,
+            self._network_label,
+            self._reader_table,
+            self._others_label,
+        )
+        self.column.addStretch(1)  # takes the space that a text has left
+        self._connect()
+        self._update()
 
     def toggle_tool(self, name: str) -> None:
         """Start drawing a line, or stop it."""
-        if self.controller is not None:
-            self.controller.toggle_drawing()
-
-    def close(self) -> None:
-        """End the tools, and disconnect all signals; the layers stay with their slide."""
-        canvas, controller, self.canvas, self.controller = self.canvas, self.controller, None, None
-        if controller is not None:
-            controller.close()
-        if canvas is not None:
-            canvas.close()
-
-
-class DepthController(QObject):
-    """Connect the widgets with the readings of a slide, with the tools on the canvas and with the analysis."""
-
-    def __init__(
-        self, session: SlideSession, canvas: DepthCanvas, report_file: ReportFile, launcher: DepthLauncher
-    ) -> None:
-        self.view = view = DepthView(session.services.icons)
-        super().__init__(view)
-        self._session, self._services, self._document = session, session.services, session.depth
-        self._canvas, self._connections = canvas, SectionConnections(view)
-        self.analysis = DepthAnalysis(session, view.run_panel, launcher)
-        view.blind_check.setChecked(self._document.state.is_blind)
-        view.reader_field.show_name(self._document.reader)
-        self._connect()
-        self._connect_view()
-        view.report_button.clicked.connect(lambda: export_report(session, report_file))
-        view.case_button.clicked.connect(lambda: show_outcome(self._services.status, partial(add_to_case, session)))
-        self._update()
-
-    def _connect(self) -> None:
-        view, session, canvas = self.view, self._session, self._canvas
-        self._connections.connect(self._document.changed, self._update)
-        self._connections.connect(session.commit_requested, view.fields.flush)
-        self._connections.connect(self._services.reader_changed, view.reader_field.show_name)
-        self._services.tool_buttons += view.tool_buttons
-        canvas.tool_changed.connect(self._update_tools)
-        canvas.line_moving.connect(self._on_moving)
-        self.analysis.changed.connect(self._update)
-        self.analysis.finished.connect(self._on_analysis_finished)
-
-    def _connect_view(self) -> None:
-        view, document, canvas = self.view, self._document, self._canvas
-        view.tool_requested.connect(canvas.set_tool)
-        view.automatic_button.clicked.connect(self.analysis.start)
-        view.blind_check.toggled.connect(lambda on: document.set_blind(on))
-        view.validity.show_anyway_button.toggled.connect(lambda on: document.show_invalid(on))
-        view.accept_button.clicked.connect(lambda: document.accept_proposal())
-        view.proposal_selected.connect(self._on_proposal_selected)
-        for step, button in view.history_buttons.items():
-            button.clicked.connect(lambda _, step=step: self._step(step))
-        view.reader_changed.connect(self._on_reader)
-        view.fields.edited.connect(self._on_edited)
-        view.fields.input_rejected.connect(self._on_input_rejected)
-        view.fields.ruler_requested.connect(self._on_ruler)
-        view.fields.mitoses_requested.connect(self._on_mitoses)
-        view.warning_label.linkActivated.connect(lambda _: self._services.scale_requested.emit())
-
-    def close(self) -> None:
-        """Disconnect all signals that outlive the widgets."""
-        self._connections.close()
-        self.analysis.close()
-        for button in self.view.tool_buttons:
-            self._services.tool_buttons.remove(button)
-
-    def toggle_drawing(self) -> None:
-        """Start drawing a line, or stop it."""
-        self._canvas.set_tool("" if self._canvas.line_layer.tool == "draw" else "draw")
-        if self._canvas.line_layer.tool == "draw":  # the section may not be in sight
+        self.layer.set_tool("" if self.layer.tool == "draw" else "draw")
+        if self.layer.tool == "draw":  # the section may not be in sight
             self._services.status.show_briefly(HINTS["draw"])
 
-    def _update(self) -> None:
-        """Show the current state."""
-        document, info = self._document, self._session.slide.info
-        facts = DepthFacts(
-            document.state,
-            is_brightfield=info.kind == "brightfield",
-            lock=document.find_lock(),
-            changes=self._session.synoptic.list_changes(),
-            can_undo=document.can_undo,
-            can_redo=document.can_redo,
-            models=self.analysis.models,
-            is_running=self.analysis.active,
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """State why the reading cannot be changed: Qt passes clicks on disabled controls to the section."""
+        super().mousePressEvent(event)
+        if lock := self._document.find_lock():
+            self._services.status.show_message(lock)
+
+    def _create_measurement(self) -> None:
+        self._warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
+        self._warning_label.setProperty("fault", True)
+        self._thickness_label = named(
+            WrappedLabel(NOT_MEASURED, lines=2), "depth_head", "Breslow thickness and T category"
         )
-        self.view.show_texts(resolve_depth(facts))
+        self._thickness_label.setProperty("loud", True)
+        self._thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
+        self._source_label = named(quiet_label(lines=2), "depth_origin", "Source of the thickness")
+        reserve_space(self._source_label)
+        draw = named(QPushButton("Measure manually"), "depth_draw", "Measure manually", DRAW_TIP)
+        move = named(QPushButton("Move the ends"), "depth_move", "Move the ends", "Drag the line by its ends")
+        self._tool_buttons = {"draw": draw, "move": move}
+        for tool, button in self._tool_buttons.items():
+            button.setCheckable(True)
+            button.clicked.connect(lambda on, tool=tool: self.layer.set_tool(tool if on else ""))
+        self._services.tool_buttons += self._tool_buttons.values()
+        tip = "Hide the lines and results of the model until you have measured"
+        self._blind_check = named(QCheckBox("blind"), "depth_blind", "Blind reading", tip)
+        self._blind_check.setChecked(self._document.state.is_blind)
+        self._hint_label = named(quiet_label(HINTS[""], lines=4), "depth_hint", "How to measure")
+        self._automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
+        self._blocker_label = named(quiet_label(lines=2), "depth_blocker", "Why the model cannot measure")
+        self.add(
+            scroll_area(column(self._warning_label), "depth_warning_area", WARNINGS_PX),
+            self._thickness_label,
+            self._source_label,
+            row(*self._tool_buttons.values(), self._blind_check),
+            self._hint_label,
+            self._automatic_button,
+            self._blocker_label,
+        )
+
+    def _create_findings(self) -> None:
+        self._form = FindingsForm("depth", FIELDS)
+        for name in MARGINS:
+            tip = "Use the length of the line that is selected in Measure, or of the last one"
+            ruler = tool_button(f"depth_{name}_ruler", tip, tip, "ruler")
+            ruler.clicked.connect(lambda _=False, name=name: self._use_ruler(name))
+            self._form.editors[name].add_button(ruler)
+        self._mitosis_buttons = {
+            name: tool_button(f"depth_{name}", tip, tip, text) for name, (text, tip) in MITOSES.items()
+        }
+        for name, button in self._mitosis_buttons.items():
+            button.clicked.connect(lambda _=False, name=name: self.count_mitoses(none_found=name == "none_found"))
+        self._mitosis_label = named(quiet_label(lines=3), "depth_mitoses", "Mitoses")
+        self._mitosis_label.setToolTip("")
+        self._notes = NotesField()
+        mitoses = row(QLabel("mitoses"), *self._mitosis_buttons.values(), stretch=0)
+        notes = column(QLabel("notes"), self._notes)
+        notes.setProperty("legible", True)
+        self.add(self._form, mitoses, self._mitosis_label, notes)
+
+    def _create_proposals(self) -> None:
+        self._proposal_label = named(quiet_label(lines=3), "depth_found", "Result of the model")
+        self._proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
+        self._proposal_list.setFixedHeight(LIST_PX)
+        self._accept_button = tool_button("depth_take", ACCEPT_TIP, ACCEPT_TIP, "accept this line")
+        proposals = (self._proposal_label, self._proposal_list, row(self._accept_button))
+        self._validity = ValidityNotice(self._services.icons, "depth", *proposals)
+
+    def _connect(self) -> None:
+        session, document, services = self.session, self._document, self._services
+        self.follow(document.changed, self._update)
+        self.follow(session.synoptic.changed, self._update)
+        self.follow(session.commit_requested, self._flush)
+        self.follow(services.reader_changed, self._reader_field.show_name)
+        self.layer.tool_changed.connect(self._update_tools)
+        self.layer.line_moving.connect(self._on_moving)
+        self.analysis.changed.connect(self._update)
+        self.analysis.finished.connect(self._on_analysis_finished)
+        self._automatic_button.clicked.connect(self.analysis.start)
+        self._blind_check.toggled.connect(document.set_blind)
+        self._validity.show_anyway_button.toggled.connect(document.show_invalid)
+        self._accept_button.clicked.connect(document.accept_proposal)
+        self._proposal_list.itemClicked.connect(lambda item: self._select_proposal(self._proposal_list.row(item)))
+        for step, button in self._history_buttons.items():
+            button.clicked.connect(lambda _=False, step=step: self._step(step))
+        self._reader_field.editingFinished.connect(lambda: services.set_reader(self._reader_field.name))
+        self._form.answered.connect(lambda name, answer: document.set_findings({name: answer}))
+        self._form.confirm_requested.connect(self._confirm)
+        self._notes.edited.connect(lambda text: document.set_values(notes=text))
+        self._warning_label.linkActivated.connect(lambda _: services.scale_requested.emit())
+        self._report_button.clicked.connect(self._choose_report)
+        self._case_button.clicked.connect(lambda: show_outcome(services.status, partial(_add_to_case, session)))
+
+    def _update(self, _: object = None) -> None:
+        """Show the reading, what the model has measured, and other readers."""
+        document, state, lock = self._document, self._document.state, self._document.find_lock()
+        reading, proposals = state.reading, state.proposals
+        # The thickness of a model is not shown if its result is not valid
+        is_hidden = not proposals.validity.valid and not reading.when
+        shown = reading.model_copy(update={"mm": None}) if is_hidden else reading
+        warnings = [*self.session.synoptic.list_changes(), *reading_warnings(shown, state.size)]
+        if state.size is None:
+            link = self._services.icons.link("scale", "Set the scale")
+            warnings.insert(0, f"No scale: a depth requires one. {link}.")
+        self._thickness_label.setText(format_headline(reading, proposals.validity))
+        for label, text in (
+            (self._source_label, describe_origin(shown)),
+            (
+                self._network_label,
+                "" if state.network is None else state.network.describe(state.risk_reading, state.size),
+            ),
+            (self._warning_label, "<br>".join(warnings)),
+            (self._lock_label, lock),
+            (self._others_label, describe_other_readings(state.readings, state.reader)),
+        ):
+            label.setText(text)
+            label.setVisible(bool(text))
+        self._form.show_report(self.session.synoptic.shown_findings, lock)
+        self._mitosis_label.setText(describe_mitoses(reading))
+        self._notes.show_text(reading.notes, lock)
+        for name, button in self._mitosis_buttons.items():
+            enable(button, MITOSES[name][1], lock)
+            button.setEnabled(not lock and (name != "none_found" or reading.mitoses.counted is None))
+        enable(self._tool_buttons["draw"], DRAW_TIP, lock)
+        enable(self._accept_button, ACCEPT_TIP, lock)
+        self._tool_buttons["move"].setEnabled(reading.line is not None and not lock)
+        self._history_buttons["undo"].setEnabled(document.can_undo and not lock)
+        self._history_buttons["redo"].setEnabled(document.can_redo and not lock)
+        for button in (self._report_button, self._case_button):
+            button.setEnabled(bool(reading.when))
+        blocker = find_blocker(self.session.slide.info, self.analysis.models, is_running=self.analysis.is_running)
+        enable(self._automatic_button, AUTOMATIC_TIP.format((self.analysis.models or ("",))[0]), blocker)
+        self._blocker_label.setText(blocker)
+        self._show_proposals(state)
+        rows = reader_rows(state.readings, state.reader, state.automatic_reading, proposals.validity)
+        self._reader_table.show_rows(rows)
         self._update_tools()
 
+    def _show_proposals(self, state: DepthState) -> None:
+        """List the lines measured by the model."""
+        proposals, shown = state.proposals, self._proposal_list
+        labels = format_proposals(proposals.proposals)
+        summary = describe_proposals(proposals, state.reading, state.selected)
+        self._proposal_label.setText(summary)
+        self._proposal_label.setVisible(bool(summary))
+        for widget in (shown, self._accept_button):
+            widget.setVisible(bool(labels))
+        if [shown.item(index).text() for index in range(shown.count())] != labels:
+            shown.clear()
+            shown.addItems(labels)
+            for index, proposal in enumerate(proposals.proposals):
+                shown.item(index).setToolTip("; ".join(proposal.notes) or shown.toolTip())
+        shown.setCurrentRow(state.selected if labels else -1)
+        self._validity.show_validity(proposals.validity, None)
+        self._validity.show_anyway_button.setChecked(state.shows_invalid)
+
     def _update_tools(self) -> None:
-        """Show the active tool."""
-        self.view.show_tool(self._canvas.line_layer.tool)
+        """Show the active tool, and how to use it; without a line, there is no end to drag."""
+        tool = self.layer.tool if self.layer.tool != "move" or self._tool_buttons["move"].isEnabled() else ""
+        for name, button in self._tool_buttons.items():
+            button.setChecked(name == tool)
+        self._hint_label.setText(HINTS[tool])
 
     def _on_moving(self, moved: DepthReading) -> None:
         if moved.mm:
-            self.view.thickness_label.setText(format_headline(moved))
+            self._thickness_label.setText(format_headline(moved))
 
     def _on_analysis_finished(self, has_proposals: bool, is_valid: bool) -> None:
         """Show the outcome of the depth analysis."""
         outcome = MODEL_NOT_VALID if not is_valid else MODEL_MEASURED if has_proposals else MODEL_FOUND_NOTHING
         message = MODEL_HIDDEN if self._document.state.hides_model else outcome
-        self._services.status.show_until(message, self._canvas.line_layer.line_drawn)
+        self._services.status.show_until(message, self.layer.line_drawn)
 
-    def _on_proposal_selected(self, index: int) -> None:
+    def _select_proposal(self, index: int) -> None:
         """Select a line of the model, which is the reading unless the reader has set a value, and zoom to it."""
         proposals = self._document.state.proposals.proposals
         self._document.select_proposal(index)
         (top, left), (bottom, right) = proposals[index].line
         box = ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
-        zoom_to_box(self._services.viewer, self._session.slide, box)
+        zoom_to_box(self._services.viewer, self.session.slide, box)
+
+    def _flush(self) -> None:
+        """Store what is being typed."""
+        self._form.flush()
+        self._notes.flush()
 
     def _step(self, step: HistoryStep) -> None:
         """Undo or redo a step, after pending input."""
-        self.view.fields.flush()
+        self._flush()
         self._document.step(step)
 
-    def _on_reader(self, name: str) -> None:
-        """Switch to another reader."""
-        self._services.set_reader(name)
+    def _confirm(self, name: str) -> None:
+        """Accept a suggested value as the reader's finding."""
+        if (answer := self.session.synoptic.shown_findings.answer(name)) is not None:
+            self._document.set_findings({name: answer.confirm()})
 
-    def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Set a finding, as values of an answer or None, or the notes."""
-        if field in FINDINGS:
-            answer = None if value is None else SynopticAnswer(**value)
-            self._document.set_findings({field: answer})
-        else:
-            self._document.set_values(**{field: value})
-
-    def _on_input_rejected(self, message: str) -> None:
-        self._services.status.show_message(message)
-        self._document.refresh()
-
-    def _on_ruler(self, field: str) -> None:
+    def _use_ruler(self, field: str) -> None:
         """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
-        line, size = self._session.ruler_line, self._document.state.size
+        line, size = self.session.ruler_line, self._document.state.size
         if size is None:
             show_failure(self._services.status, ScaleMissing(NO_SCALE.format("This slide")))
         elif line is None:
             show_failure(self._services.status, InputError(NO_RULER))
         else:
-            self._on_edited(field, {"value": round(measure_shape(line, size), 4)})
+            self._form.editors[field].discard_typed()
+            self._document.set_findings({field: SynopticAnswer(value=round(measure_shape(line, size), 4))})
 
-    def _on_mitoses(self, none_found: bool) -> None:
+    def count_mitoses(self, *, none_found: bool) -> None:
         """Record the mitoses that are counted in Measure, within the selected regions or on the whole slide."""
-        session, document = self._session, self._document
+        session, document = self.session, self._document
         selected = set(session.selected_regions.value)
         polygons = [part for region in session.regions.value if region.id in selected for part in region.polygons]
         if any(polygon.holes for polygon in polygons):
@@ -231,3 +379,54 @@ class DepthController(QObject):
             self._services.status.show_briefly(NO_MITOSES)
         else:
             document.set_values(mitoses=mitoses)
+
+    def _choose_report(self) -> None:
+        """Ask for a file, and write the report of the reading."""
+        session = self.session
+        info = session.slide.info
+
+        def prepare(path: Path) -> JobFunction:
+            lesion = find_slide_lesion(session.services.window, session.slide)
+            return partial(_write_report, path, info, session.depth.state, session.folder, lesion)
+
+        title = "Save the report of the reading"
+        choose_report_file(self._services, "depth_report_dialog", title, f"{info.name}-depth.html", prepare)
+
+
+def find_blocker(info: SlideInfo, models: tuple[str, ...] | None, *, is_running: bool) -> str:
+    """Return why a model cannot measure the depth now; empty if it can.
+
+    ``models``: names of those that can; None until they are listed.
+    """
+    if info.pixel_size is None:
+        return NEEDS_SCALE
+    if info.kind != "brightfield":
+        return NEEDS_BRIGHTFIELD
+    if is_running:
+        return RUNNING
+    return LISTING_MODELS if models is None else "" if models else NO_MODEL
+
+
+def _add_to_case(session: SlideSession) -> str:
+    """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the open case; return a message."""
+    from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
+
+    reading = session.depth.state.reading
+    if contradiction := describe_contradiction(reading.mm, reading.clark):
+        raise InputError(f"the reading was not added to the case. {contradiction}")
+    controller, image = find_open_case(session.services.window, session.slide)
+    changed = set_lesion_reading(controller.case, image.id, reading)
+    save_readings_to_case(controller.store.folder, image.id, session.depth.value)
+    controller.edit(changed, "what was read from the slide")
+    return f"Added to the case, with {image.path.name}: depth, ulceration, Clark level, mitoses, as far as known."
+
+
+def _write_report(
+    path: Path, info: SlideInfo, state: DepthState, folder: Path, lesion: CaseLesion | None, run: RunContext
+) -> Path:
+    """Write the report, with the risk if it was estimated; ``lesion``: of the slide in the open case."""
+    from napari_melanoma.reports.report_sections import SlidePart
+    from napari_melanoma.reports.slide import write_depth_report
+
+    part = SlidePart.from_folder(folder, lesion, info.path)
+    return write_depth_report(path, info, state.readings, state.reading, state.automatic_reading, part)

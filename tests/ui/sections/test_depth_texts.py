@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from napari.layers import Shapes
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.reading_texts import format_line_label
+from napari_melanoma.depth.reading_texts import (
+    describe_entered_thickness,
+    describe_other_readings,
+    format_headline,
+    format_line_label,
+    reader_rows,
+    reading_warnings,
+)
 from napari_melanoma.depth.readings import (
     DepthProposal,
     SlideDepthProposals,
@@ -18,16 +26,15 @@ from napari_melanoma.depth.readings import (
     set_values,
     values_for_line,
 )
-from napari_melanoma.ui.sections.depth.resolve import (
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
+from napari_melanoma.ui.sections.depth.section import (
     LISTING_MODELS,
     NEEDS_BRIGHTFIELD,
     NEEDS_SCALE,
     NO_MODEL,
     RUNNING,
-    DepthFacts,
-    resolve_compared_lines,
-    resolve_depth,
-    resolve_line_label,
+    find_blocker,
 )
 from napari_melanoma.ui.session.depth import DepthPredictions, DepthState
 from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING, offset_label
@@ -125,76 +132,83 @@ CASES = [
 ]
 
 
+def label(state: DepthState) -> str:
+    return format_line_label(state.reading, state.size)
+
+
 def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
     state = replace(TWO_READERS, readings=measured("B"), reader="B")
-    assert resolve_line_label(state) == "0.20 mm"
+    assert label(state) == "0.20 mm"
     reading = state.readings.readings[0].model_copy(update={"um_per_px": (0.5, 0.5)})
     readings = state.readings.model_copy(update={"readings": (reading,)})
-    assert resolve_line_label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
-    label = resolve_line_label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
-    assert label == "0.20 mm\nat 0.5 µm/px"
-    padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", label).split("\n")
+    assert label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
+    text = label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
+    assert text == "0.20 mm\nat 0.5 µm/px"
+    padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", text).split("\n")
     assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
 
 
 def test_the_line_of_the_model_is_labeled_as_such_and_as_a_bound() -> None:
     bound = DepthProposal(line=MODEL, mm=0.55, at_least=True)
     state = replace(PROPOSED, predicted=DepthPredictions(SlideDepthProposals(proposals=(bound,))))
-    assert resolve_line_label(state) == "model: at least 0.55 mm"
+    assert label(state) == "model: at least 0.55 mm"
     moved = state.reading.model_copy(update=values_for_line(state.reading, HAND, SIZE))
-    assert format_line_label(moved) == "at least 0.20 mm"
+    assert format_line_label(moved, SIZE) == "at least 0.20 mm"
+
+
+def test_a_thickness_that_was_entered_is_not_the_label_of_a_line_of_another_length() -> None:
+    size = PixelSize(0.5, 0.5)
+    drawn = DepthState().reading.model_copy(update=values_for_line(DepthState().reading, ((0, 0), (1096, 0)), size))
+    typed = drawn.model_copy(update={"mm": 1.23, "um_per_px": None, "when": WHEN})
+    entered = "The line measures 0.54 mm; 1.23 mm was entered."  # 0.548 mm, which is recorded as 0.5 mm
+    assert format_line_label(drawn, size) == format_line_label(typed, size) == "0.54 mm"
+    assert (describe_entered_thickness(drawn, size), describe_entered_thickness(typed, size)) == ("", entered)
+    assert entered in reading_warnings(typed, size)
+    assert format_line_label(typed, None) == "", "the length of the line is unknown"
+    same = typed.model_copy(update={"mm": 0.55})
+    assert (format_line_label(same, size), describe_entered_thickness(same, size)) == ("0.55 mm", "")
+
+
+@pytest.mark.parametrize("color", [LINE_COLOR, MODEL_COLOR, READER_COLOR])
+@pytest.mark.parametrize("ground", ["#ffffff", "#e3a6c6", "#000000"], ids=["glass", "eosin", "beside the slide"])
+def test_labels_can_be_read_on_all_grounds(color: str, ground: str) -> None:
+    def luminance(text: str) -> float:
+        parts = [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(color), luminance(ground)))
+    assert (high + 0.05) / (low + 0.05) >= 3, "WCAG 2.1 for large letters"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_thickness_proposals_and_other_readers(case: Case) -> None:
-    texts = resolve_depth(DepthFacts(case.state))
-    assert (texts.headline, len(texts.labels)) == (case.headline, case.labels)
-    assert tuple(row[0] for row in texts.rows) == case.rows
-    assert texts.others.startswith(case.others)
-    assert bool(texts.others) == bool(case.others)
-    assert resolve_line_label(case.state) == case.line
-    assert tuple(one.label for one in resolve_compared_lines(case.state)) == case.compared
+    state, validity = case.state, case.state.proposals.validity
+    others = describe_other_readings(state.readings, state.reader)
+    assert (format_headline(state.reading, validity), len(state.proposals.proposals)) == (case.headline, case.labels)
+    rows = reader_rows(state.readings, state.reader, state.automatic_reading, validity)
+    assert tuple(row[0] for row in rows) == case.rows
+    assert others.startswith(case.others)
+    assert bool(others) == bool(case.others)
+    assert label(case.state) == case.line
+    assert tuple(one.label for one in list_compared_lines(case.state)) == case.compared
 
 
-FACTS = DepthFacts(EMPTY, models=("skin",))
-
-
-@pytest.mark.parametrize(
-    ("facts", "blocker"),
-    [
-        (FACTS, ""),
-        (replace(FACTS, models=None), LISTING_MODELS),
-        (replace(FACTS, models=()), NO_MODEL),
-        (replace(FACTS, is_running=True), RUNNING),
-        (replace(FACTS, is_brightfield=False), NEEDS_BRIGHTFIELD),
-        (replace(FACTS, state=DepthState()), NEEDS_SCALE),
-    ],
-)
-def test_the_disabled_button_states_why_the_model_cannot_measure(facts: DepthFacts, blocker: str) -> None:
-    texts = resolve_depth(facts)
-    assert texts.blocker == blocker
-    assert texts.automatic_tip.startswith(blocker or "Segment the tissue of the whole slide with 'skin'")
-    assert texts.needs_scale == (blocker == NEEDS_SCALE)
+INFO = SlideInfo(Path("a.tif"), "a", "tiff", (), SIZE)
 
 
 @pytest.mark.parametrize(
-    ("facts", "history", "can_move", "can_export"),
+    ("info", "models", "is_running", "blocker"),
     [
-        (FACTS, (False, False), False, False),
-        (replace(FACTS, state=PROPOSED), (False, False), True, False),
-        (replace(FACTS, state=TWO_READERS, can_undo=True), (True, False), True, True),
-        (replace(FACTS, state=TWO_READERS, can_redo=True), (False, True), True, True),
-        (replace(FACTS, state=TWO_READERS, can_undo=True, lock="signed"), (False, False), False, True),
+        (INFO, ("skin",), False, ""),
+        (INFO, None, False, LISTING_MODELS),
+        (INFO, (), False, NO_MODEL),
+        (INFO, ("skin",), True, RUNNING),
+        (replace(INFO, kind="fluorescence"), ("skin",), False, NEEDS_BRIGHTFIELD),
+        (replace(INFO, pixel_size=None), ("skin",), False, NEEDS_SCALE),
     ],
 )
-def test_a_lock_disables_what_changes_the_reading(
-    facts: DepthFacts, history: tuple[bool, bool], can_move: bool, can_export: bool
+def test_why_the_model_cannot_measure(
+    info: SlideInfo, models: tuple[str, ...] | None, is_running: bool, blocker: str
 ) -> None:
-    texts = resolve_depth(facts)
-    assert (texts.history["undo"], texts.history["redo"]) == history
-    assert (texts.can_move, texts.can_export, texts.lock) == (can_move, can_export, facts.lock)
-
-
-def test_values_of_the_model_are_suggested_only_if_they_are_valid() -> None:
-    assert resolve_depth(DepthFacts(PROPOSED)).predicted.clark == 4
-    assert resolve_depth(DepthFacts(replace(EMPTY, predicted=DepthPredictions(INVALID)))).predicted is None
+    assert find_blocker(info, models, is_running=is_running) == blocker

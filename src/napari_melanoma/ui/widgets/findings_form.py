@@ -1,0 +1,421 @@
+"""The form of findings: fields of the synoptic report, shown in the Depth, Synoptic report and Case sections.
+
+It is made from the table of fields. It emits answers, but stores nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+from qtpy.QtCore import QEvent, QObject, QRect, Qt, Signal
+from qtpy.QtGui import QKeyEvent, QMouseEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFrame,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, SynopticReport
+from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, FIELDS_BY_NAME, OTHER, SynopticField
+from napari_melanoma.depth.t_category import round_measured_thickness
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import (
+    HEIGHT_EVENTS,
+    NO_LIMIT_PX,
+    FormRows,
+    WrappedLabel,
+    named,
+    quiet_label,
+    reserve_space,
+    tool_button,
+)
+
+EMPTY = "–"  # not filled in
+LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
+LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
+LABEL_PADDING_PX = 6  # of napari's theme, both sides
+NOT_SPECIFIED = "not_specified"
+LOCATED = ("site",)  # fields that have a line for details also before they are answered
+DETAILS: Mapping[str, str] = {"site": "exact location", "breslow": "reason"}  # placeholders, by field
+
+
+class FindingEditor(QWidget):
+    """The controls of one field: its answer, its details, and the button that confirms a suggestion.
+
+    What few fields need is created when it is first shown. ``prefix``: of the names of the controls.
+    """
+
+    answered = Signal(str, object)  # field, SynopticAnswer or None
+    confirmed = Signal(str)  # field
+    fault_changed = Signal()
+
+    def __init__(self, field: SynopticField, prefix: str) -> None:
+        super().__init__()
+        self.field, self._name = field, f"{prefix}_{field.name}"
+        self.setProperty("legible", True)  # also when it is locked, because a signed report is read
+        self._answer: SynopticAnswer | None = None
+        self._fault = ""
+        self.label = WrappedLabel(field.label)
+        self.label.setProperty("quiet", True)
+        self.control = named(self._create_control(), self._name, field.label, _tip(field))
+        self.control.installEventFilter(self)
+        self.unit_label = quiet_label(field.unit) if field.unit else None
+        self.at_least_check: QCheckBox | None = None
+        self.detail_line: QLineEdit | None = None
+        self.confirm_button: QToolButton | None = None
+        self.fault_label: WrappedLabel | None = None
+        self._buttons: list[QToolButton] = []
+        grid = self._grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(4)
+        grid.setVerticalSpacing(2)
+        grid.setColumnStretch(1, 1)
+        grid.addWidget(self.control, 1, 1)
+        if self.unit_label is not None:
+            self.unit_label.setWordWrap(False)
+            grid.addWidget(self.unit_label, 1, 2)
+        if field.name == "breslow":
+            tip = "The melanoma may be thicker"
+            self.at_least_check = named(QCheckBox("at least"), f"{self._name}_at_least", "At least", tip)
+            self.at_least_check.clicked.connect(self._on_at_least)
+            reserve_space(self.at_least_check)
+            grid.addWidget(self.at_least_check, 2, 1)
+        self._place_label()
+        self.show_answer(None)
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether a number that was typed is not accepted."""
+        return bool(self._fault)
+
+    def add_button(self, button: QToolButton) -> None:
+        """Add a button that is another way to answer the field."""
+        self._buttons.append(button)
+        self._grid.addWidget(button, 1, 4)
+
+    def set_locked(self, locked: bool) -> None:
+        """Let the answer be read only, or edited; a click on a control is then one on the form."""
+        for part in (self.control, self.at_least_check, self.confirm_button, *self._buttons):
+            if part is not None:
+                part.setEnabled(not locked)
+
+    def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = False) -> None:
+        """Show an answer; ``replace_typed``: also instead of a number or text that is being typed."""
+        self._answer = answer
+        if replace_typed:
+            self._show_fault("")
+        if isinstance(self.control, QPlainTextEdit):
+            if (replace_typed or not self.control.hasFocus()) and self.control.toPlainText() != self._shown_text:
+                self.control.setPlainText(self._shown_text)
+        elif self.field.kind == "number":
+            line = self.control.lineEdit()
+            is_typed = (line.hasFocus() and line.isModified()) or self.has_fault or self.control.is_passing
+            if replace_typed or not is_typed:
+                line.setModified(False)
+                self.control.setEditText(_number_text(self.field, answer))
+                line.setCursorPosition(0)
+        elif replace_typed or not self.control.is_passing:
+            word = None if answer is None else answer.value if answer.state == ANSWERED else answer.state
+            self.control.setCurrentIndex(max(0, self.control.findData(word)))
+        if self.at_least_check is not None:
+            self.at_least_check.setChecked(answer is not None and answer.at_least)
+            self.at_least_check.setVisible(answer is not None and bool(answer.value))
+        if self.unit_label is not None:  # hidden for a state, which needs the space
+            self.unit_label.setVisible(answer is None or answer.value is not None)
+        self._show_detail(answer, replace_typed=replace_typed)
+        self._show_source("" if answer is None else SOURCE_NAMES.get(answer.suggested_by, ""))
+
+    def _show_detail(self, answer: SynopticAnswer | None, *, replace_typed: bool) -> None:
+        has_detail = answer is not None and (
+            bool(answer.detail)
+            or answer.value == OTHER
+            or (self.field.name in LOCATED and answer.value is not None)
+            or (self.field.name == "breslow" and answer.state == CANNOT)
+        )
+        line = self.detail_line
+        if line is None:
+            if not has_detail and self.field.name not in LOCATED:
+                return
+            line = self.detail_line = named(QLineEdit(), f"{self._name}_detail", f"{self.field.label}: details")
+            line.setPlaceholderText(DETAILS.get(self.field.name, "describe"))
+            line.setAcceptDrops(False)  # the dock opens files that are dropped on it
+            line.editingFinished.connect(self._on_detail)
+            line.installEventFilter(self)
+            self._grid.addWidget(line, 3, 1, 1, 2)
+        if replace_typed or not (line.hasFocus() and line.isModified()):
+            line.setText("" if answer is None else answer.detail)
+        line.setVisible(has_detail or self.field.name in LOCATED)  # so that the fields below stay in place
+        line.setEnabled(has_detail and self.control.isEnabled())
+
+    def _show_source(self, source: str) -> None:
+        """Mark a suggestion by its source (empty if it is none), with a button that confirms it."""
+        button = self.confirm_button
+        if button is None:
+            if not source:
+                return
+            button = tool_button(f"{self._name}_confirm", f"Confirm {self.field.label}", "", "?")
+            button.setFixedWidth(CONFIRM_PX)
+            button.clicked.connect(self._on_confirm)
+            self.confirm_button = button
+            self._grid.addWidget(button, 1, 3)
+        button.setVisible(bool(source))
+        button.setEnabled(self.control.isEnabled())
+        if source:
+            button.setToolTip(f"Suggested by {source}, not confirmed. Press to confirm.")
+        if bool(source) != bool(self.property("suggested")):
+            self.setProperty("suggested", bool(source))
+            for part in (self.control, *self.control.findChildren(QLineEdit)):
+                part.style().unpolish(part)  # Qt applies a rule for a property only then
+                part.style().polish(part)
+
+    def discard_typed(self) -> None:
+        """Show the stored answer instead of what is being typed."""
+        self.show_answer(self._answer, replace_typed=True)
+
+    def flush(self) -> None:
+        """Emit the text that is being typed, or the item of the list that is being passed."""
+        if isinstance(self.control, QPlainTextEdit):
+            self._on_text()
+        else:
+            self.control.flush()
+        if self.field.kind == "number":
+            self._on_number()
+        if self.detail_line is not None:
+            self._on_detail()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Place the label after a change of font or style."""
+        super().changeEvent(event)
+        if event.type() in HEIGHT_EVENTS:
+            self._place_label()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Emit the text when its field loses the focus, and restore the stored value by Escape."""
+        if event is None:
+            return False
+        is_text = watched is self.control and isinstance(self.control, QPlainTextEdit)
+        if is_text and event.type() in (QEvent.Type.FocusOut, QEvent.Type.Hide):
+            self._on_text()
+        is_key = event.type() in (QEvent.Type.KeyPress, QEvent.Type.ShortcutOverride)
+        if not (is_key and isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape and self._is_typed):
+            return False
+        if event.type() == QEvent.Type.KeyPress:
+            self.discard_typed()
+        event.accept()  # before a shortcut gets the key
+        return True
+
+    @property
+    def _is_typed(self) -> bool:
+        """Whether a text differs from the stored answer."""
+        if isinstance(self.control, QPlainTextEdit):
+            return bool(self.control.toPlainText() != self._shown_text)
+        is_number_typed = self.field.kind == "number" and self.control.lineEdit().isModified()
+        is_detail_typed = self.detail_line is not None and self.detail_line.isModified()
+        return is_number_typed or self.has_fault or is_detail_typed
+
+    @property
+    def _shown_text(self) -> str:
+        return "" if self._answer is None else str(self._answer.value)
+
+    def _create_control(self) -> NoWheelComboBox | QPlainTextEdit:
+        if self.field.kind == "text":
+            text = QPlainTextEdit()
+            text.setFixedHeight(TEXT_PX)
+            text.setTabChangesFocus(True)
+            text.setFrameShape(QFrame.Shape.StyledPanel)
+            return text
+        combo = NoWheelComboBox()
+        combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        combo.addItem("" if self.field.kind == "number" else EMPTY, None)
+        choices = sorted(self.field.choices.items(), key=lambda item: item[0] != NOT_SPECIFIED)
+        # What states no finding is beside the empty item, so that a step too far does no harm
+        for word, label in (*((state, state) for state in self.field.absent), *choices):
+            combo.addItem(label, word)
+        if self.field.kind == "number":
+            combo.setEditable(True)
+            combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
+            combo.lineEdit().setPlaceholderText(EMPTY)
+            combo.lineEdit().editingFinished.connect(self._on_number)
+        combo.settled.connect(self._on_chosen)
+        return combo
+
+    def _place_label(self) -> None:
+        """Place the label beside the field, or above it if it needs more than two lines there."""
+        grid, text, wrap = self._grid, self.label.fontMetrics(), Qt.TextFlag.TextWordWrap
+        label_rect = QRect(0, 0, LABEL_PX - LABEL_PADDING_PX, 0)
+        one_line = text.boundingRect(label_rect, wrap, "X").height()
+        if text.boundingRect(label_rect, wrap, self.field.label).height() > LABEL_LINES * one_line:
+            self.label.setMinimumWidth(0)
+            self.label.setMaximumWidth(NO_LIMIT_PX)
+            self.label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            grid.addWidget(self.label, 0, 0, 1, 4)
+        else:
+            self.label.setFixedWidth(LABEL_PX)
+            grid.addWidget(self.label, 1, 0, Qt.AlignmentFlag.AlignVCenter)
+
+    def _emit(self, answer: SynopticAnswer | None) -> None:
+        self._show_fault("")
+        if answer != self._answer:
+            self.answered.emit(self.field.name, answer)
+
+    def _show_fault(self, text: str) -> None:
+        if text == self._fault:
+            return
+        self._fault = text
+        if self.fault_label is None:
+            self.fault_label = named(WrappedLabel(), f"{self._name}_fault", f"Error in {self.field.label}")
+            self.fault_label.setProperty("fault", True)
+            self._grid.addWidget(self.fault_label, 4, 0, 1, 4)
+        self.fault_label.setText(text)
+        self.fault_label.setVisible(bool(text))
+        self.fault_changed.emit()
+
+    def _on_chosen(self, index: int) -> None:
+        """Emit the selected word or state; the details of another one are dropped."""
+        word = self.control.itemData(index)
+        if self.field.kind == "number":
+            self.control.lineEdit().setModified(False)
+        if word is None:
+            self._emit(None)
+            return
+        answer = SynopticAnswer(state=word) if word in self.field.absent else SynopticAnswer(value=word)
+        previous = self._answer
+        if previous is not None and (previous.state, previous.value) == (answer.state, answer.value):
+            answer = previous.model_copy(update={"suggested_by": ""})  # selected again: confirmed, with its details
+        self._emit(answer)
+
+    def _on_number(self) -> None:
+        """Emit the typed number or state; other input stays, with an error message."""
+        line = self.control.lineEdit()
+        if not line.isModified():
+            return
+        text = line.text().strip()
+        if line.text().isspace():  # only spaces, such as of a space bar that was to press a button
+            self.discard_typed()
+            return
+        line.setModified(False)
+        state = next((state for state in self.field.absent if text.lower() == state), None)
+        if state is not None:
+            self._emit(SynopticAnswer(state=state))
+            return
+        if not text:
+            self._emit(None)
+            return
+        try:
+            number = float(text.removesuffix(self.field.unit).replace(",", "."))
+        except ValueError:
+            number = math.nan
+        if not 0 <= number <= self.field.most or (self.field.is_integer and not number.is_integer()):
+            kind = "a whole number" if self.field.is_integer else "a number"
+            unit = f" {self.field.unit}" if self.field.unit else ""
+            self._show_fault(f"Expected {kind} from 0 to {self.field.most:g}{unit}, found '{text}'.")
+        else:
+            previous = self._answer
+            at_least = bool(previous and previous.at_least and number > 0)
+            self._emit(SynopticAnswer(value=number, at_least=at_least))
+
+    def _on_at_least(self, checked: bool) -> None:
+        if self._answer is not None:
+            self._emit(self._answer.model_copy(update={"at_least": checked}))
+
+    def _on_detail(self) -> None:
+        line = self.detail_line
+        if line is not None and line.isModified() and self._answer is not None:
+            line.setModified(False)
+            if line.text().isspace():
+                line.setText(self._answer.detail)
+            self._emit(self._answer.model_copy(update={"detail": line.text().strip()}))
+
+    def _on_text(self) -> None:
+        if self.control.toPlainText().isspace():
+            self.control.setPlainText(self._shown_text)
+        text = self.control.toPlainText().strip()
+        if text != self._shown_text:
+            self._emit(SynopticAnswer(value=text) if text else None)
+
+    def _on_confirm(self) -> None:
+        """Confirm the suggestion; the focus stays in the row when the button is hidden."""
+        self.control.setFocus()
+        self.confirmed.emit(self.field.name)
+
+
+class FindingsForm(FormRows):
+    """Fields of the synoptic report below each other; it emits answers, but stores nothing.
+
+    ``prefix``: of the names of the controls. ``names``: of the fields. ``has_groups``: their groups are headings.
+    ``lock_pressed``: the user has clicked a field that must not be changed; with the reason.
+    """
+
+    answered = Signal(str, object)  # field, SynopticAnswer or None
+    confirm_requested = Signal(str)  # a field
+    fault_changed = Signal()
+    lock_pressed = Signal(str)
+
+    def __init__(self, prefix: str, names: Iterable[str] = FIELDS_BY_NAME, *, has_groups: bool = False) -> None:
+        super().__init__()
+        self._lock = ""
+        shown = {*names}
+        self.editors = {field.name: FindingEditor(field, prefix) for field in FIELDS if field.name in shown}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for group, editors in groupby(self.editors.values(), key=lambda editor: editor.field.group):
+            if has_groups:
+                heading = QLabel(group)
+                heading.setProperty("loud", True)
+                layout.addSpacing(4)
+                layout.addWidget(heading)
+            for editor in editors:
+                layout.addWidget(editor)
+        for editor in self.editors.values():
+            editor.answered.connect(self.answered)
+            editor.confirmed.connect(self.confirm_requested)
+            editor.fault_changed.connect(self.fault_changed)
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether a number that was typed is not accepted."""
+        return any(editor.has_fault for editor in self.editors.values())
+
+    def show_report(self, report: SynopticReport, lock: str = "") -> None:
+        """Show answers; what is being typed stays. ``lock``: why they must not be changed; empty if they may."""
+        self._lock = lock
+        for name, editor in self.editors.items():
+            editor.set_locked(bool(lock))
+            editor.show_answer(report.answer(name), replace_typed=bool(lock))
+
+    def flush(self) -> None:
+        """Emit the input that is being typed."""
+        for editor in self.editors.values():
+            if not self._lock:
+                editor.flush()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """State why the fields cannot be changed: Qt passes clicks on disabled controls to the form."""
+        super().mousePressEvent(event)
+        if self._lock:
+            self.lock_pressed.emit(self._lock)
+
+
+def _number_text(field: SynopticField, answer: SynopticAnswer | None) -> str:
+    if answer is None:
+        return ""
+    if field.name == "breslow" and isinstance(answer.value, float):
+        return f"{round_measured_thickness(answer.value):.2f}"
+    return answer.state if answer.value is None else f"{answer.value:.4g}"
+
+
+def _tip(field: SynopticField) -> str:
+    """Return a tooltip with the range of a number and the accepted words."""
+    limits = f"0 to {field.most:g} {field.unit}".strip() if field.kind == "number" else ""
+    parts = (field.label, limits, " or ".join(field.absent) if field.kind == "number" else "", field.help)
+    return "; ".join(part for part in parts if part)
