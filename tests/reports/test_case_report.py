@@ -111,8 +111,8 @@ def reported(stored: ReportedCase, tmp_path: Path) -> ReportedCase:
     return ReportedCase(*moved)
 
 
-def collect(*paths: Path, personal: bool = False) -> CollectedReport:
-    return collect_report(paths, personal=personal, run=RunContext())
+def collect(*paths: Path, case: Path | None = None, personal: bool = False) -> CollectedReport:
+    return collect_report(paths, case=case, personal=personal, run=RunContext())
 
 
 @pytest.fixture(scope="module")
@@ -477,6 +477,16 @@ def test_results_without_a_case(stored: ReportedCase, tmp_path: Path) -> None:
     assert "Imaging report 3 results" in text
     for expected in ("Photograph 1", "Photograph 2", "Slide 1", "Contour; scale bar 2 mm."):
         assert expected in text
+
+
+def test_a_slide_is_shown_with_the_lesion_of_a_case_that_is_not_reported(stored: ReportedCase, tmp_path: Path) -> None:
+    alone, found = (collect(stored.results, case=case) for case in (None, stored.folder))
+    assert "upper back" not in text_of(alone, tmp_path / "alone.html")
+    text = text_of(found, tmp_path / "page.html")
+    assert not found.problems
+    for expected in ("Slide 1", "Site Left upper back", "Diagnosis Melanoma"):
+        assert expected in text
+    assert "Patient" not in text
 
 
 def test_several_cases_are_sections(stored: ReportedCase, reported: ReportedCase, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def report(
         typer.Argument(metavar="CASE|RESULT...", help="Case folders, result folders, or folders that contain them."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The report, a file that ends with .html.")],
+    case: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Case that is not reported, but whose lesions its slides are shown with."),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write it as PDF, beside the HTML file.")] = False,
     personal: Annotated[
         bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
@@ -45,7 +49,7 @@ def report(
 
     current.after_stop = "Nothing was written."
     _check_output(out, pdf=pdf)
-    collected = collect_report(paths, personal=personal, strokes=strokes, run=current.run)
+    collected = collect_report(paths, case=case, personal=personal, strokes=strokes, run=current.run)
     current.run.check()
     write_report(out, collected.report)
     written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.case.changes import compare_images, list_follow_ups
 from napari_melanoma.case.fusion import fuse_lesion
-from napari_melanoma.case.model import FINDINGS, CaseImage, CaseLesion, number_lesions
+from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
 from napari_melanoma.core.context import BATCH_ERRORS
@@ -55,6 +55,7 @@ from napari_melanoma.reports.pictures import draw_photograph, make_figure
 from napari_melanoma.reports.report_sections import SlidePart, add_lesion_sections
 from napari_melanoma.reports.slide import LINE_CAPTION, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.slides.depth import describe_depth
+from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.saved_results import describe_prediction
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
@@ -102,9 +103,16 @@ class ReportInputs:
 
 
 def collect_report(
-    paths: Sequence[Path], *, personal: bool = False, strokes: bool = False, run: RunContext
+    paths: Sequence[Path],
+    *,
+    case: Path | None = None,
+    personal: bool = False,
+    strokes: bool = False,
+    run: RunContext,
 ) -> CollectedReport:
     """Collect the report of cases and results.
+
+    ``case``: folder of a case that is not reported, but whose lesions are those of slides among the results.
 
     Without ``personal``, the report contains no dates, file names, names of readers or ages above 89, and no free text
     except that written for reports. ``strokes``: list those that were painted on slides, by class and reader.
@@ -116,7 +124,8 @@ def collect_report(
         raise InputError(f"there is nothing to report: {EXPECTED}; found: {details}")
     images = [image for store in inputs.cases for _, image in store.case.iterate_images()]
     notices = [Notice(f"{one.about}: {one.text}") for one in collector.problems]
-    slides, unassigned_slides = _collect_slides(inputs)
+    owners = {} if case is None else _find_slide_lesions(CaseStore.open_read_only(case).case)
+    slides, unassigned_slides = _collect_slides(inputs, owners)
     collector.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
     names = [name for part in (*slides.values(), *unassigned_slides) for name in part.reader_names]
@@ -125,7 +134,7 @@ def collect_report(
     blocks = [
         *notices,
         *_case_sections(inputs.cases, slides, collector),
-        *_result_sections(inputs.photographs, unassigned_slides, collector),
+        *_result_sections(inputs.photographs, unassigned_slides, owners, collector),
         *agreement_sections((*slides.values(), *unassigned_slides), collector.readers),
         *collector.history(),
         *collector.provenance(),
@@ -206,8 +215,23 @@ def _case_sections(
     collector.case = ""
 
 
-def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
-    """Read the slides of cases, by case number and image id, and the slides that belong to no case."""
+def _find_slide_lesions(case: Case) -> dict[Path, CaseLesion]:
+    """Return the lesions of a case by the files of their slides."""
+    images = case.iterate_images()
+    return {real_path(image.path): lesion for lesion, image in images if lesion is not None and image.is_slide}
+
+
+def _find_owner(slide: Path | None, owners: Mapping[Path, CaseLesion]) -> CaseLesion | None:
+    return None if slide is None else owners.get(real_path(slide))
+
+
+def _collect_slides(
+    inputs: ReportInputs, owners: Mapping[Path, CaseLesion]
+) -> tuple[dict[tuple[int, str], SlidePart], list[SlidePart]]:
+    """Read the slides of cases, by case number and image id, and the slides of other results.
+
+    ``owners``: lesions of the latter, by file.
+    """
     slides: dict[tuple[int, str], SlidePart] = {}
     unassigned = list(inputs.slides)
     for number, store in enumerate(inputs.cases):
@@ -218,7 +242,7 @@ def _collect_slides(inputs: ReportInputs) -> tuple[dict[tuple[int, str], SlidePa
                     part = replace(part, synoptic=None)  # it is shown with the lesion
                 unassigned = [folder for folder in unassigned if folder != part.folder]
                 slides[number, image.id] = part
-    return slides, [SlidePart.from_folder(folder) for folder in unassigned]
+    return slides, [SlidePart.from_folder(one, _find_owner(recorded_slide(one), owners)) for one in unassigned]
 
 
 def _case_blocks(store: CaseStore, slides: Mapping[str, SlidePart], collector: Collector) -> list[Block]:
@@ -421,12 +445,18 @@ def _describe_time(image: CaseImage, first: str, collector: Collector) -> str:
     return ", ".join(filter(None, (image.path.name, image.taken_on, later)))
 
 
-def _result_sections(photographs: Sequence[Path], slides: Sequence[SlidePart], collector: Collector) -> Iterator[Block]:
-    """Yield a section for each result that belongs to no case."""
+def _result_sections(
+    photographs: Sequence[Path],
+    slides: Sequence[SlidePart],
+    owners: Mapping[Path, CaseLesion],
+    collector: Collector,
+) -> Iterator[Block]:
+    """Yield a section for each result that belongs to no reported case; ``owners``: lesions of slides, by file."""
     for number, folder in enumerate(photographs, start=1):
         yield _collect_result(f"Photograph {number}", folder, partial(_photograph_section, folder), collector)
     for number, part in enumerate(slides, start=1):
-        yield _collect_result(f"Slide {number}", part.folder, partial(_slide_result_section, part), collector)
+        collect = partial(_slide_result_section, part, _find_owner(part.path, owners))
+        yield _collect_result(f"Slide {number}", part.folder, collect, collector)
 
 
 def _collect_result(
@@ -450,9 +480,14 @@ def _photograph_section(folder: Path, name: str, collector: Collector) -> Sectio
     return Section(name, blocks, folder.name if collector.personal else "")
 
 
-def _slide_result_section(part: SlidePart, name: str, collector: Collector) -> Section:
+def _slide_result_section(part: SlidePart, lesion: CaseLesion | None, name: str, collector: Collector) -> Section:
     subtitle = part.folder.name if part.folder and collector.personal else ""
-    return slide_section(part, name, subtitle, name, collector)
+    section = slide_section(part, name, subtitle, name, collector)
+    if lesion is None:
+        return section
+    site = site_title(site_word(lesion.site, lesion.sub_site), lesion.laterality)
+    values = {"Site": site, **_list_known_fields(lesion, LESION_FIELDS, personal=collector.personal)}
+    return replace(section, blocks=(fields("Lesion of the case", values), *section.blocks))
 
 
 def _list_known_fields(part: CasePart, names: Sequence[str], *, personal: bool) -> dict[str, str]:

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QAbstractButton,
     QCheckBox,
     QComboBox,
+    QDialog,
     QLabel,
     QLineEdit,
     QListWidget,
@@ -896,6 +897,14 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
+
+    # The report of the slide shows it with its lesion.
+    presses(person, "slide_report")
+    person.until(lambda: person.dock.window().findChild(QDialog, "report_dialog") is not None)
+    dialog = person.dock.window().findChild(QDialog, "report_dialog")
+    command = dialog.options.make_command(tmp_path / "report.html")
+    assert command[command.index("--case") + 1] == str(tmp_path / "P-1")
+    dialog.reject()
     case_dock.controller.undo()
     assert case_dock.controller.case.lesions[0].depth_mm is None
     wait_until_idle(person.qtbot)

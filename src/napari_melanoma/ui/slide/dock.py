@@ -18,6 +18,7 @@ from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import add_bookmark
+from napari_melanoma.ui.session.open_case import find_open_case
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
 from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.shared_state import models_changed
@@ -394,8 +395,14 @@ class SlideDock(SlideControls):
         self.run_manager.flush_notes()
         if folder is None or not folder.is_dir():
             self._on_failed(InputError(NO_RESULTS))
+            return
+        ask = partial(self.report_writer.ask, (folder,), folder.parent, f"{folder.name}-report")
+        try:
+            case, _ = find_open_case(self.context.window, self.context.session.slide)
+        except InputError:  # without the lesion of the slide
+            ask()
         else:
-            self.report_writer.ask((folder,), folder.parent, f"{folder.name}-report")
+            case.saver.run_when_saved(partial(ask, case=case.store.folder), "report")
 
     def _on_folder(self) -> None:
         choose_folder(self, "folder_dialog", "Folder for slide results", self.run_manager.root, self._on_root_chosen)

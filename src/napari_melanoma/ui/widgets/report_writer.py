@@ -35,6 +35,7 @@ class ReportOptions(NamedTuple):
     """Sources and options of a report.
 
     ``paths``: case folders and result folders. ``find_more``: returns further result folders; it may read from disk.
+    ``case``: folder of a case that is not reported, but whose lesions are those of slides.
     """
 
     paths: tuple[Path, ...]
@@ -42,6 +43,7 @@ class ReportOptions(NamedTuple):
     pdf: bool = True
     personal: bool = False
     strokes: bool = False
+    case: Path | None = None
 
     def make_command(self, out: Path) -> list[str]:
         """Return the command that writes the report."""
@@ -50,6 +52,7 @@ class ReportOptions(NamedTuple):
         options = ["--pdf"] if self.pdf else []
         options += ["--personal"] if self.personal else []
         options += ["--strokes"] if self.strokes else []
+        options += ["--case", str(self.case)] if self.case is not None else []
         paths = map(str, (*self.paths, *self.find_more()))
         return python_command("report", *paths, "--out", str(out), *options, "--json")
 
@@ -133,12 +136,19 @@ class ReportWriter(QObject):
         self._processes: list[subprocess.Popen[str]] = []  # of the job
         status.cancelled.connect(self._on_cancelled)
 
-    def ask(self, paths: Sequence[Path], folder: Path, name: str, find_more: FindPaths = list) -> None:
+    def ask(
+        self,
+        paths: Sequence[Path],
+        folder: Path,
+        name: str,
+        find_more: FindPaths = list,
+        case: Path | None = None,
+    ) -> None:
         """Ask for the options and the file.
 
-        ``paths`` and ``find_more``: as in ``ReportOptions``. ``folder``, ``name``: where the file is suggested.
+        ``paths``, ``find_more``, ``case``: as in ``ReportOptions``. ``folder``, ``name``: where the file is suggested.
         """
-        source = ReportOptions(tuple(paths), find_more)
+        source = ReportOptions(tuple(paths), find_more, case=case)
         dialog = ReportDialog(self._dock.window(), source, self._settings)
         dialog.accepted.connect(lambda: self._choose_file(dialog.options, folder / f"{name}.html"))
         dialog.finished.connect(dialog.deleteLater)
