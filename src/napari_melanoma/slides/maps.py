@@ -383,11 +383,12 @@ def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
 
 
 def stitched_shape(grid: TileGrid) -> tuple[int, int]:
-    """Return rows and columns of the stitched map, which covers the tiled area, in pixels of the network's input."""
-    return (
-        max(1, round(grid.area.height * grid.side_px / grid.read_px[0])),
-        max(1, round(grid.area.width * grid.side_px / grid.read_px[1])),
-    )
+    """Return rows and columns of the stitched map in pixels of the network's input.
+
+    It covers the tiled area; its last row and column may extend beyond.
+    """
+    rows, columns = grid.area.height * grid.side_px, grid.area.width * grid.side_px
+    return -(-rows // grid.read_px[0]), -(-columns // grid.read_px[1])
 
 
 def _ramp(side: int, overlap: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_re
 from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
-from napari_melanoma.slides.maps import MAX_MAP_SIDE, SlideMaps, stitched_shape, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
 from napari_melanoma.slides.options import hashed_tile_settings
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
@@ -210,7 +210,7 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     if len(maps) != len(result.spec.classes) or grid is None:
         return None
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
-    step = -(-max(stitched_shape(cells)) // MAX_MAP_SIDE)
+    step = round(max(stitched_shape(cells)) / max(maps.shape[1:]))  # as it was written: by an earlier version, too
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
     return SlideMaps(maps, coarse_place, result.spec.size)
