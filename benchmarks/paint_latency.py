@@ -67,12 +67,12 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
     start = {"first": bench.time_stroke()}
     before = bench.memory_mb()
     if side <= SMALL:
-        bench.loop.pause()
+        bench.loop.set_paused(True)
     seconds = {"known": [bench.time_stroke(options.pause) for _ in range(options.strokes)], "new": []}
     for center in others:
         bench.look_at(center)
         seconds["new"].append(bench.time_stroke())
-    bench.loop.resume()
+    bench.loop.set_paused(False)
     bench.rest(options.follow)
     report: dict[str, Any] = {"side": side, "strokes": len(seconds["known"]), "views": len(seconds["new"])}
     for name, times in (start | seconds).items():
@@ -80,7 +80,7 @@ def measure(path: Path, side: int, options: argparse.Namespace) -> bool:
         if len(values):
             report |= {f"{name}_p50_s": np.median(values), f"{name}_p95_s": np.quantile(values, 0.95)}
     report |= {"memory_start_mb": before, "memory_peak_mb": max(bench.memory), "memory_end_mb": bench.memory_mb()}
-    report |= {"blocks": bench.loop.state.done, "of": bench.loop.state.total, "load": os.getloadavg()[0]}
+    report |= {"blocks": bench.loop.done, "of": bench.loop.total, "load": os.getloadavg()[0]}
     sys.stdout.write(json.dumps({key: round(float(value or 0), 2) for key, value in report.items()}) + "\n")
     sys.stdout.flush()
     bench.viewer.close()
@@ -113,7 +113,7 @@ class PaintBench:
         """Open a slide in the dock, and the Paint section."""
         import napari
 
-        from napari_melanoma.ui.sections.paint.loop import PaintLoop
+        from napari_melanoma.ui.sections.paint.mapping import PaintLoop
         from napari_melanoma.ui.slide.dock import SlideDock
 
         viewer = napari.Viewer()
@@ -128,7 +128,7 @@ class PaintBench:
         bench.loop.map_changed.connect(bench.add_parts)
         return bench
 
-    def forget_map(self, fit: object) -> None:
+    def forget_map(self) -> None:
         """Start a new map."""
         self.shown = set()
 

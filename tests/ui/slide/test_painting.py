@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
+from threading import Event
 from time import sleep
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +19,11 @@ from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
-from napari_melanoma.slides.tissue_classifier.feature_sources import SHIPPED_SOURCES
+from napari_melanoma.slides.tissue_classifier.fitting import KINDS
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
 from napari_melanoma.ui.sections import host
-from napari_melanoma.ui.sections.paint import saving, section
-from napari_melanoma.ui.sections.paint.resolve import NO_SCALE, name_features
-from napari_melanoma.ui.sections.paint.saving import NOT_SAVED
+from napari_melanoma.ui.sections.paint import mapping, saving, section
+from napari_melanoma.ui.sections.paint.section import NO_SCALE
 from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -55,16 +54,18 @@ def paints(person, start, class_number, tool="brush", end=None):
 
 
 def opened(person):
-    return person.dock.sections.hosted.sections["Paint"].section._controller
+    return person.dock.sections.hosted.sections["Paint"].widget
 
 
 def strokes(person):
-    return opened(person)._session.painted.value.strokes
+    return opened(person).session.painted.value.strokes
 
 
 def shown_map(person):
-    shown = opened(person)._map
-    return shown.count(np.argwhere(np.ones(shown.labels.shape)) // BLOCK_CELLS)
+    """Return the number of cells of each class."""
+    shown = opened(person).map
+    counts = np.bincount(shown.labels.ravel(), minlength=len(shown._names) + 1)[1:].tolist()
+    return {name: count for name, count in zip(shown._names, counts, strict=True) if count}
 
 
 def is_open(person):
@@ -91,7 +92,7 @@ def test_strokes_make_a_map_that_follows_them_and_are_restored(painting, slide_p
     paints(person, DARK, 5)
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
     person.waits()
-    assert sum(shown_map(person).values()) == opened(person)._map.labels.size
+    assert sum(shown_map(person).values()) == opened(person).map.labels.size
     layer = person.viewer.layers["section class map"]
     corner, dark = (layer.get_value(layer.world_to_data(person.dock.slide.to_world(at))) for at in (PALE, DARK))
     assert corner != dark
@@ -214,7 +215,7 @@ def test_an_area_is_clicked_corner_by_corner(painting):
     person, controller = painting, opened(painting)
     person.canvas = person.mouse.canvas
     person.clicks("paint_polygon")
-    tool = controller._tool
+    tool = controller.tool
     corners = (PALE, (PALE[0], PALE[1] + 100), (PALE[0] + 100, PALE[1] + 100), (PALE[0] + 100, PALE[1]))
 
     def clicks(*points):
@@ -258,31 +259,38 @@ def test_an_area_is_clicked_corner_by_corner(painting):
     assert not controller._tool_name
 
 
-def test_another_slide_closes_the_section_without_a_trace(painting, tmp_path):
+def test_the_strokes_of_two_slides_train_one_classifier(painting, tmp_path):
     person, dock = painting, painting.dock
     first, slide = opened(person), dock.slide
     paints(person, PALE, 1)
-    buttons = set(first.view.tools.values())
     dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
     person.until(lambda: is_open(person) and opened(person) is not first)
     person.waits()
-    assert not find_layers(person.viewer, slide.identity)
-    assert not buttons & set(dock.context.tool_buttons)
-    assert len(first._session.painted.changed) == 1, "only the list of sessions follows a session that is not shown"
+    assert first.isHidden()
+    assert not any(button.isChecked() for button in first.view.tools.values())
+    assert not any(layer.visible for layer in find_layers(person.viewer, slide.identity))
     assert not strokes(person)
-    assert len(opened(person)._session.sessions.get(slide.identity).painted.value.strokes) == 1
+    assert len(first.session.painted.value.strokes) == 1
     paints(person, PALE, 2)
     person.until(lambda: bool(shown_map(person)))  # of the strokes of both slides
     person.waits()
-    rows = opened(person).view.panel.chart.rows
+    rows = opened(person).view.chart.rows
     assert {row.name: row.text for row in rows if row.value is None} == {"Epidermis": "1 stroke", "Dermis": "1 stroke"}
-    close_slides(person.viewer, [slide.info.path])  # it is not displayed
-    assert opened(person)._session.sessions.get(slide.identity) is None
+    assert not first.map.labels.any(), "a hidden slide is not computed"
+    dock.picker.select_slide(slide.identity)
+    person.until(lambda: opened(person) is first and bool(shown_map(person)))
+    assert person.viewer.layers["section class map"].visible
+    person.waits()
+    other = next(one for one in first.session.sessions if one is not first.session)
+    close_slides(person.viewer, [other.slide.info.path])  # it is not displayed
+    person.until(lambda: not shown_map(person))
+    assert list(first.session.sessions) == [first.session]
 
 
 @pytest.mark.slow
 def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tmp_path):
-    person, dock, view = painting, painting.dock, opened(painting).view
+    person, dock, part = painting, painting.dock, opened(painting)
+    view = part.view
     save, use = (person.finds(QAbstractButton, name) for name in ("paint_save", "paint_apply"))
     assert not save.isEnabled()
     for row in (2, 9, 13):
@@ -291,23 +299,23 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
         paints(person, (5 * TILE, column * TILE), 5)
     person.waits()
     assert person.label_text("paint_progress_text") == "The map of the slide is complete."
-    assert view.panel.chart.rows[0].name == "Accuracy"
-    assert [row.name for row in view.panel.chart.rows[1:]] == ["Dermis", "Tumor"]
-    assert view.panel.chart.rows[1].text.startswith("3 strokes")
+    assert view.chart.rows[0].name == "Accuracy"
+    assert [row.name for row in view.chart.rows[1:]] == ["Dermis", "Tumor"]
+    assert view.chart.rows[1].text.startswith("3 strokes")
     assert "one slide" in person.label_text("paint_warnings")
     assert "would help most" in person.label_text("paint_advice")
 
     # A key accepts the class of a suggested cell, a digit assigns another one.
-    assert view.suggestions.cells
-    first = view.suggestions.cells[0]
+    assert part.suggestions.cells
+    first = part.suggestions.cells[0]
     person.clicks("paint_suggestion_1")
-    assert person.sees(tuple(opened(person)._grid.center_of(first.cell)))
-    person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_Return)
+    assert person.sees(first.center)
+    person.qtbot.keyClick(part.suggestions.buttons[0], Qt.Key.Key_Return)
     assert strokes(person)[-1].class_name == first.class_name
     assert strokes(person)[-1].kind == "cells"
     person.clicks("paint_undo")
     person.waits()
-    person.qtbot.keyClick(view.suggestions.buttons[0], Qt.Key.Key_1)
+    person.qtbot.keyClick(part.suggestions.buttons[0], Qt.Key.Key_1)
     assert strokes(person)[-1].class_name == "Epidermis"
     person.clicks("paint_undo")
     person.waits()
@@ -334,28 +342,47 @@ def test_accuracy_suggestions_and_a_model_that_is_applied(painting, launched, tm
     assert person.finds(QAbstractButton, "paint_apply").isEnabled(), "a saved model can be applied to other slides"
 
 
-def test_the_saved_model_has_the_features_of_the_map_that_is_shown(painting):
+def wait_forever(*values):
+    while True:
+        values[-1].check()
+        sleep(0.01)
+
+
+def test_the_saved_model_has_the_features_of_the_map_that_is_shown(painting, monkeypatch):
     person, part = painting, opened(painting)
     note = person.finds(QLabel, "paint_save_note")
     assert note.text() == ""
+    monkeypatch.setattr(mapping, "assess", wait_forever)  # these features are not compared with others yet
+    part.loop.choice = mapping.Choice("texture")
     paints(person, PALE, 2)
     paints(person, DARK, 5)
-    person.waits()
-    shown = part._loop.options
-    assert note.text().startswith(f"Saved as shown, with the features of this map: {name_features(shown.source)}")
-    # As if these features were not compared with others yet, which would predict left-out strokes better.
-    other = next(source for source in SHIPPED_SOURCES if source != shown.source)
-    part._loop.set_options(replace(shown, source=other))
-    person.waits()
-    assert f"the features of this map: {name_features(other)}" in note.text()
+    person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
+    shown = "Saved as shown, with the features of this map: texture"
+    assert note.text() == f"{shown}. The features are still being compared, so the map may change."
     person.clicks("paint_save")
     dialog = next(w for w in QApplication.topLevelWidgets() if w.objectName() == "paint_model_dialog" and w.isVisible())
     dialog.name_field.setText("as shown")
     person.qtbot.mouseClick(dialog.save_button, Qt.MouseButton.LeftButton)
     person.until(person.finds(QAbstractButton, "paint_apply").isEnabled)
-    person.waits()
     tissue = find_bundle("as-shown").config.tissue
-    assert (tissue.source, tissue.kind) == (other, shown.kind)
+    assert (tissue.source, tissue.kind) == ("texture", KINDS[0])
+    person.dock.close_slide()
+
+
+def test_a_stroke_while_another_is_assessed_replaces_its_map(painting, monkeypatch):
+    person, part, assess = painting, opened(painting), mapping.assess
+    monkeypatch.setattr(mapping, "assess", wait_forever)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
+    monkeypatch.setattr(mapping, "assess", assess)
+    outdated = part.loop.fit
+    paints(person, (13 * TILE, 3 * TILE), 1)
+    person.until(lambda: "Epidermis" in shown_map(person))
+    person.waits()
+    assert part.loop.fit is not outdated
+    assert part.loop.assessment.strokes == frozenset(strokes(person))
+    assert set(part.loop.assessment.chosen.classes) == {"Epidermis", "Dermis", "Tumor"}
 
 
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
@@ -372,19 +399,22 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
 
 
-def test_another_slide_cancels_saving_with_a_message(painting, tmp_path, monkeypatch):
-    def wait(*values):
-        while True:
-            values[-1].check()
-            sleep(0.01)
+def test_a_model_is_saved_while_another_slide_is_displayed(painting, tmp_path, monkeypatch):
+    may_end, part = Event(), opened(painting)
 
-    monkeypatch.setattr(saving, "save_model", wait)
-    part = opened(painting)
-    part._saver._start((), None, part.view.options.fit, "mine", {})
+    def save(*values):
+        assert may_end.wait(60)
+        return SimpleNamespace(name="mine")
+
+    monkeypatch.setattr(saving, "save_model", save)
+    part._save((), "mine", {})
+    assert "A model is being saved." in part.view.save_button.toolTip()
     painting.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
-    painting.until(lambda: is_open(painting) and opened(painting) not in (None, part))
-    painting.waits()
-    assert painting.dock.status.text == NOT_SAVED
+    painting.until(lambda: is_open(painting) and opened(painting) is not part)
+    assert not opened(painting).view.apply_button.isEnabled()
+    may_end.set()
+    painting.until(opened(painting).view.apply_button.isEnabled)
+    assert painting.dock.status.text.startswith("Saved as model 'mine'.")
 
 
 @pytest.mark.usefixtures("shown_viewer")
@@ -462,6 +492,16 @@ def test_keys_select_the_class_wherever_the_focus_is_and_the_cursor_has_its_colo
     person.until(lambda: person.mouse.canvas.cursor().shape() != Qt.CursorShape.BitmapCursor)
 
 
+def test_keys_select_the_class_after_a_slide_was_closed(painting, tmp_path):
+    person = painting
+    person.dock.close_slide()
+    person.waits()
+    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
+    person.until(lambda: is_open(person))
+    person.dock.context.class_key_pressed.emit(3)
+    assert opened(person).view.class_list.current.name == "Fat"
+
+
 def colors_of(cursor):
     """The colors in the picture of a mouse cursor."""
     picture = cursor.pixmap().toImage()
@@ -484,8 +524,8 @@ def test_another_slide_keeps_the_class_and_the_tab_of_the_reading_mode(painting,
     assert tabs.buttons["Paint"].isChecked()
     assert opened(person).view.isVisibleTo(dock.window())
     # Also back to the first slide, which is hidden.
-    dock.picker.select_slide(first._session.identity)
-    person.until(lambda: is_open(person) and opened(person)._session is first._session)
+    dock.picker.select_slide(first.session.identity)
+    person.until(lambda: is_open(person) and opened(person).session is first.session)
     person.waits()
     assert opened(person).view.class_list.current.name == name
     assert tabs.buttons["Paint"].isChecked()

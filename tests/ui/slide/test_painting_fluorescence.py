@@ -9,8 +9,8 @@ from slide_fixtures import UNSEEN
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
-from napari_melanoma.ui.sections.paint.loop import list_paintable
-from napari_melanoma.ui.sections.paint.resolve import FLUORESCENCE
+from napari_melanoma.ui.sections.paint.mapping import list_paintable
+from napari_melanoma.ui.sections.paint.section import FLUORESCENCE
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 

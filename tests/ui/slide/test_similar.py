@@ -11,7 +11,7 @@ from slide_fixtures import PAINT_SECTION, UNSEEN
 
 from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import section
-from napari_melanoma.ui.sections.paint.similar import INVITATION, SEARCHING
+from napari_melanoma.ui.sections.paint.cell_lists import INVITATION, SEARCHING
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
@@ -41,7 +41,7 @@ def searching(person, tmp_path):
 
 
 def opened(person):
-    return person.dock.sections.hosted.sections["Paint"].section._controller
+    return person.dock.sections.hosted.sections["Paint"].widget
 
 
 def is_open(person):
@@ -50,11 +50,11 @@ def is_open(person):
 
 
 def strokes(person):
-    return opened(person)._session.painted.value.strokes
+    return opened(person).session.painted.value.strokes
 
 
 def thumbnails(person):
-    return opened(person).view.similar.strip.cells
+    return opened(person).similar.strip.cells
 
 
 def text(person):
@@ -79,31 +79,30 @@ def test_similar_cells_of_two_slides_are_found_visited_and_painted(searching, tm
     person.waits()
     found = thumbnails(person)
     assert found[0].text == "clicked"
-    assert found[0].cell.center == tuple(opened(person)._grid.center_of(found[0].cell.cell))
     assert all(thumbnail.image is not None for thumbnail in found)
     assert "1 slide of the folder has no features yet: second.tif." in text(person)
     assert not strokes(person)
 
     # A thumbnail leads to its cell.
     cell_button(person, 1).click()
-    assert person.sees(found[1].cell.center)
+    assert person.sees(found[1].center)
 
     # Features of the other slide are computed on request, then it is searched, too.
     person.clicks("paint_similar_compute")
     person.until(lambda: is_found(person, "2 slides"))
     person.waits()
     assert not person.finds(QToolButton, "paint_similar_compute").isVisible()
-    others = [index for index, thumbnail in enumerate(thumbnails(person)) if thumbnail.cell.slide.name == "second.tif"]
+    others = [index for index, thumbnail in enumerate(thumbnails(person)) if thumbnail.slide.name == "second.tif"]
     assert others
     thumbnail = thumbnails(person)[others[0]]
-    assert thumbnail.tip.startswith(f"Similarity {thumbnail.cell.similarity:.2f}, second.tif.")
+    assert thumbnail.tip.startswith(f"Similarity {thumbnail.text}, second.tif.")
 
     # A digit paints a class on it: its slide is opened, and the list stays.
     person.qtbot.keyClick(cell_button(person, others[0]), Qt.Key.Key_5)
     person.until(lambda: person.dock.slide is not None and person.dock.slide.info.name == "second")
     person.until(lambda: is_open(person) and bool(strokes(person)))
-    assert (strokes(person)[0].class_name, strokes(person)[0].points) == ("Tumor", (thumbnail.cell.center,))
-    assert person.sees(thumbnail.cell.center)
+    assert (strokes(person)[0].class_name, strokes(person)[0].points) == ("Tumor", (thumbnail.center,))
+    assert person.sees(thumbnail.center)
     assert thumbnail in thumbnails(person)
     person.waits()
 
@@ -113,24 +112,24 @@ def test_similar_cells_of_two_slides_are_found_visited_and_painted(searching, tm
     person.until(lambda: person.dock.slide.identity == first.identity and is_open(person))
     person.until(lambda: bool(strokes(person)))
     assert strokes(person)[0].class_name == "Dermis"
-    sessions = {one.slide.info.name: len(one.painted.value.strokes) for one in opened(person)._session.sessions}
+    sessions = {one.slide.info.name: len(one.painted.value.strokes) for one in opened(person).session.sessions}
     assert sessions == {"first": 1, "second": 1}
 
     # Escape removes the list.
     person.waits()
     person.qtbot.keyClick(cell_button(person, 0), Qt.Key.Key_Escape)
-    assert not opened(person).view.similar.isVisible()
+    assert not opened(person).similar.isVisible()
     assert not thumbnails(person)
 
 
 def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
     person, dock = searching, searching.dock
     person.clicks("paint_similar")
-    assert not opened(person).view.similar.isVisible()
+    assert not opened(person).similar.isVisible()
     person.clicks("paint_similar")
-    opened(person)._similar.search(opened(person)._loop.make_request().slides[0], (-900.0, 5.0), "imagenet")
+    opened(person).similar.search((-900.0, 5.0))
     person.until(lambda: "There is no cell at row -900" in dock.status.text)
-    assert not opened(person).view.similar.strip.cells
+    assert not opened(person).similar.strip.cells
     person.mouse.clicks(PALE)
     person.until(lambda: text(person) == SEARCHING or is_found(person, "1 slide"))
     dock.close_slide()
@@ -142,4 +141,4 @@ def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     person.opens_slides(draw_slide(tmp_path / "elsewhere" / "third.tif", tint=5))
     person.until(lambda: is_open(person))
-    assert not opened(person).view.similar.isVisible()
+    assert not opened(person).similar.isVisible()

@@ -46,7 +46,7 @@ def opens_sections(person):
 
 
 def paints(person, start, class_number):
-    controller = person.dock.sections.hosted.sections["Paint"].section._controller
+    controller = person.dock.sections.hosted.sections["Paint"].widget
     if controller._tool_name != "brush":
         person.clicks("paint_brush")
     controller.view.class_list.select_class(class_number)

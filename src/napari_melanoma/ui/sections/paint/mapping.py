@@ -1,27 +1,30 @@
 """From strokes to a map of classes: fit a classifier on painted cells, predict the cells of a slide, nearest first.
 
-Nothing here depends on a window. ``update_map`` runs in a thread, and reports its results as they are computed.
+``update_map`` runs in a thread, and reports its results as they are computed; ``PaintLoop`` runs it after each change.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
-from napari_melanoma.slides.tissue_classifier.classifier import compute_painted, join_painted
+from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES, compute_painted, join_painted
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
+    KINDS,
     CellClassifier,
     ClassifierKind,
     TrainingCells,
@@ -29,17 +32,26 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_classifier,
     load_classifiers,
 )
-from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
+from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import follow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.slides.reading.slide import Slide
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
+    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+    from napari_melanoma.slides.tissue_classifier.validation import Validation
+    from napari_melanoma.ui.session.slide import SlideSession
 
 VIEW = "Features of the view: {:,} of {:,} blocks"
 REPORT_S = 0.15  # interval between reports of the map, each of which redraws its layer
+VIEW_DELAY_MS = 300  # after which the features of another view are computed
+SAMPLED_BLOCKS, SAMPLED_EVERY = 64, 4  # to find slides that are out of distribution: blocks, and step of their cells
 
 
 @dataclass(frozen=True)
@@ -55,67 +67,6 @@ class PaintedSlide:
     pixel_size: PixelSize | None
     folder: Path
     strokes: tuple[Stroke, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A classifier with the cells that it was fitted on."""
-
-    cells: TrainingCells
-    classifier: CellClassifier
-
-    def with_temperature(self, temperature: float) -> Fit:
-        """Return the same classifier with another temperature."""
-        return replace(self, classifier=replace(self.classifier, temperature=temperature))
-
-
-@dataclass(frozen=True, eq=False)
-class MapRequest:
-    """What to compute for the displayed slide.
-
-    ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
-    ``view``: the visible part in pixels of the finest level. ``fit``: the classifier if no stroke has changed
-    since, and ``predicted``: the blocks that it has predicted. ``whole``: also compute features beyond the view;
-    ``ahead``: also before there is a classifier. ``temperature``: of the classifier.
-    """
-
-    slides: tuple[PaintedSlide, ...]
-    classes: tuple[str, ...]
-    source: str
-    kind: ClassifierKind
-    view: Box
-    fit: Fit | None = None
-    predicted: frozenset[tuple[int, int]] = frozenset()
-    whole: bool = True
-    ahead: bool = False
-    temperature: float = 1.0
-
-
-@dataclass(frozen=True, eq=False)
-class MapPart:
-    """The classes of the cells of a box: ``probability``: float16 (row, column, class)."""
-
-    cells: Box
-    probability: NDArray[np.float16]
-
-
-@dataclass(frozen=True, eq=False)
-class FitReport(Progress):
-    """A classifier was fitted, unless strokes are missing; ``notes``: messages about the strokes."""
-
-    fit: Fit | None
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class MapReport(Progress):
-    """Cells were predicted; ``done`` and ``total`` count the blocks of tissue whose features are known.
-
-    ``tissue``: these blocks, int32 (block, 2); None until they are known.
-    """
-
-    parts: tuple[MapPart, ...] = ()
-    tissue: NDArray[np.int32] | None = None
 
 
 @cache
@@ -153,73 +104,238 @@ class FeatureCache:
                 self._stores.pop(key).close()
 
 
+class Choice(NamedTuple):
+    """Features and kind of a classifier, and its temperature."""
+
+    source: str = DEFAULT_SOURCES[0]
+    kind: ClassifierKind = KINDS[0]
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """The validations of all candidates on strokes that were left out, and the chosen one.
+
+    ``strokes``: those of all slides, and ``cells``: the painted cells with the chosen features, computed by ``source``.
+    ``notice``: that the displayed slide is out of distribution; empty if it is not.
+    """
+
+    strokes: frozenset[Stroke]
+    cells: TrainingCells
+    source: FeatureSource
+    chosen: Validation
+    candidates: tuple[Validation, ...]
+    notice: str = ""
+
+    @property
+    def choice(self) -> Choice:
+        """How the classifier of the map is fitted."""
+        return Choice(self.chosen.source, self.chosen.kind, self.chosen.temperature)
+
+    def make_classifier(self, slides: Sequence[PaintedSlideFile]) -> TissueClassifier:
+        """Return the classifier that ``fit_tissue_classifier`` would fit on the same strokes of slides."""
+        from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier, merge_colors
+
+        classifier = TissueClassifier.fit(self.source, self.cells, self.chosen)
+        return replace(classifier, candidates=self.candidates, colors=merge_colors(slides))
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A classifier with the cells that it was fitted on."""
+
+    choice: Choice
+    cells: TrainingCells
+    classifier: CellClassifier
+
+
+@dataclass(frozen=True, eq=False)
+class MapRequest:
+    """What to compute for the displayed slide.
+
+    ``slides``: the displayed slide first, then other open slides with strokes. ``classes``: in the order of the user.
+    ``view``: the visible part in pixels of the finest level. ``choice``: how to fit, until the strokes are assessed.
+    ``fit``, ``assessment``: of these strokes, if they are known; ``predicted``: the blocks that ``fit`` has predicted.
+    ``whole``: also compute features beyond the view; ``ahead``: also before there is a classifier.
+    """
+
+    slides: tuple[PaintedSlide, ...]
+    classes: tuple[str, ...]
+    view: Box
+    choice: Choice = Choice()  # noqa: RUF009 - immutable
+    fit: Fit | None = None
+    assessment: Assessment | None = None
+    predicted: frozenset[tuple[int, int]] = frozenset()
+    whole: bool = True
+    ahead: bool = False
+
+    @property
+    def strokes(self) -> tuple[tuple[Stroke, ...], ...]:
+        """The strokes of each slide."""
+        return tuple(slide.strokes for slide in self.slides)
+
+
+class MapPart(NamedTuple):
+    """The classes of the cells of a box: ``probability``: float16 (row, column, class)."""
+
+    cells: Box
+    probability: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
+class FitReport(Progress):
+    """A classifier was fitted, unless strokes are missing; ``notes``: messages about the strokes."""
+
+    fit: Fit | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class AssessmentReport(Progress):
+    """The strokes were assessed."""
+
+    assessment: Assessment
+
+
+@dataclass(frozen=True, eq=False)
+class MapReport(Progress):
+    """Cells were predicted; ``done`` and ``total`` count the blocks of tissue whose features are known.
+
+    ``tissue``: these blocks, int32 (block, 2); None until they are known.
+    """
+
+    parts: tuple[MapPart, ...] = ()
+    tissue: NDArray[np.int32] | None = None
+
+
 def update_map(request: MapRequest, stores: FeatureCache, run: RunContext) -> None:
-    """Fit a classifier, then predict the view, then the rest of the slide; reports ``FitReport`` and ``MapReport``."""
-    features = stores.get(request.slides[0], request.source)
-    fit = request.fit
+    """Fit a classifier, predict the view, assess the strokes, and predict the rest of the slide.
+
+    If other features or another classifier predict left-out strokes better, they are used from then on. Reports
+    ``FitReport``, ``AssessmentReport`` and ``MapReport``.
+    """
+    fit, notes = request.fit, tuple[str, ...]()
     if fit is None:
         fit, notes = fit_strokes(request, stores, run)
         run.report(FitReport(0, None, "", fit, notes))
-    predictor = _Predictor(features, fit, request, run)
-    cells = features.grid.cells_in(request.view)
-    center = cells.top + cells.height / 2, cells.left + cells.width / 2
-    predictor.view = view = features.grid.blocks_by_distance(features.grid.blocks_of(list_cells(cells)), center)
-    predictor.predict_known(view)
-    features.compute(view, run, predictor.add)
-    predictor.flush()
+    predictor = _Predictor(request, stores, fit, run)
+    predictor.predict_view()
     if fit is None:
         load_classifiers()  # so that the first map does not wait for it
-    if fit is None and not request.ahead:
+        if request.ahead:
+            predictor.predict_rest()
         return
-    # Tissue is detected only now: that takes a second on a large slide.
-    rest = features.grid.blocks_by_distance(features.tissue_blocks, center)
-    predictor.tissue = rest
-    # Also beyond tissue: blocks that were in view would keep the classes of the previous classifier.
-    predictor.predict_known(features.grid.blocks_by_distance(features.known_blocks, center))
-    if request.whole:
-        features.compute(rest, run, predictor.add)
-    predictor.flush()
+    if request.assessment is None:
+        assessment = assess(fit, request, stores, run)
+        run.report(AssessmentReport(0, None, "", assessment))
+        if (choice := assessment.choice) != fit.choice:
+            is_same = choice[:2] == fit.choice[:2]
+            classifier = (
+                replace(fit.classifier, temperature=choice.temperature)
+                if is_same
+                else fit_classifier(assessment.cells, choice.kind, choice.temperature)
+            )
+            fit = Fit(choice, assessment.cells, classifier)
+            run.report(FitReport(0, None, "", fit, notes))
+            predictor = _Predictor(replace(request, predicted=frozenset()), stores, fit, run)
+            predictor.predict_view()
+    predictor.predict_rest()
 
 
 def fit_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[Fit | None, tuple[str, ...]]:
     """Fit a classifier on the strokes of all slides, None if more are needed; return it with messages about them."""
-    if advise_painting({stroke.class_name for slide in request.slides for stroke in slide.strokes}):
+    if advise_painting({stroke.class_name for strokes in request.strokes for stroke in strokes}):
         return None, ()
-    cells, notes = gather_strokes(request, stores, run)
+    choice = request.choice
+    cells, notes = gather_strokes(request, choice.source, stores, run)
     if advise_painting({cells.classes[label] for label in np.unique(cells.labels)}):
         return None, notes  # the other strokes are beyond the slide, or in a damaged part
-    return Fit(cells, fit_classifier(cells, request.kind, request.temperature)), notes
+    return Fit(choice, cells, fit_classifier(cells, choice.kind, choice.temperature)), notes
 
 
-def gather_strokes(request: MapRequest, stores: FeatureCache, run: RunContext) -> tuple[TrainingCells, tuple[str, ...]]:
+def gather_strokes(
+    request: MapRequest, source: str, stores: FeatureCache, run: RunContext
+) -> tuple[TrainingCells, tuple[str, ...]]:
     """Compute the features of the painted cells of all slides; return these cells, and messages about the strokes."""
-    painted = [compute_painted(slide.strokes, stores.get(slide, request.source), run) for slide in request.slides]
+    painted = [compute_painted(slide.strokes, stores.get(slide, source), run) for slide in request.slides]
     cells, damaged = join_painted(painted, request.classes)
     names = [f"{slide.slide.info.name}: " if len(request.slides) > 1 else "" for slide in request.slides]
     notes = [name + note for name, (one, _) in zip(names, painted, strict=True) for note in one.notes]
     return cells, (*notes, *damaged)
 
 
-class _Predictor:
-    """Predicts blocks whose features are known, and reports them a few times a second."""
+def assess(fit: Fit, request: MapRequest, stores: FeatureCache, run: RunContext) -> Assessment:
+    """Validate all kinds of classifiers on the features of all sources; features are computed at the strokes only."""
+    from napari_melanoma.slides.tissue_classifier.validation import choose, validate
 
-    def __init__(self, features: SlideFeatures, fit: Fit | None, request: MapRequest, run: RunContext) -> None:
-        self._features, self._fit, self._run = features, fit, run
+    cells_by_source = {fit.choice.source: fit.cells}
+    candidates: list[Validation] = []
+    for source in DEFAULT_SOURCES:
+        run.check()
+        if source not in cells_by_source:
+            cells_by_source[source] = gather_strokes(request, source, stores, run)[0]
+        candidates += validate(cells_by_source[source], KINDS, source, run)
+    chosen = choose(candidates)
+    features, cells = stores.get(request.slides[0], chosen.source), cells_by_source[chosen.source]
+    strokes = frozenset(stroke for strokes in request.strokes for stroke in strokes)
+    return Assessment(strokes, cells, features.source, chosen, tuple(candidates), find_novelty(cells, features))
+
+
+def find_novelty(cells: TrainingCells, features: SlideFeatures) -> str:
+    """Return the advice for a slide that differs from all strokes, by its known features; empty for others."""
+    from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
+
+    blocks = features.tissue_blocks
+    known = blocks[features.known(blocks * BLOCK_CELLS)]
+    novelty = CellNovelty.fit(cells) if len(known) else None
+    if novelty is None:
+        return ""
+    chosen = known[np.linspace(0, len(known) - 1, min(len(known), SAMPLED_BLOCKS)).round().astype(int)]
+    offsets = np.mgrid[0:BLOCK_CELLS:SAMPLED_EVERY, 0:BLOCK_CELLS:SAMPLED_EVERY].reshape(2, -1).T
+    values = features.read((chosen[:, None] * BLOCK_CELLS + offsets).reshape(-1, 2))
+    values = values[np.isfinite(values).all(axis=1)]  # others are beyond the slide
+    return novelty.advise(float(novelty.is_out_of_distribution(values).mean())) if len(values) else ""
+
+
+class _Predictor:
+    """Predicts the blocks of the displayed slide whose features are known, and reports them a few times a second."""
+
+    def __init__(self, request: MapRequest, stores: FeatureCache, fit: Fit | None, run: RunContext) -> None:
+        self._features = stores.get(request.slides[0], (request.choice if fit is None else fit.choice).source)
+        self._fit, self._run, self._is_whole = fit, run, request.whole
         self._predicted = set(request.predicted)
         self._parts: list[MapPart] = []
         self._reported = 0.0  # the first part is reported at once
-        self.view = np.empty((0, 2), np.int32)  # blocks of the view
-        self.tissue: NDArray[np.int32] | None = None  # blocks with tissue; None until they are known
+        grid = self._features.grid
+        cells = grid.cells_in(request.view)
+        self._center = cells.top + cells.height / 2, cells.left + cells.width / 2
+        self._view = grid.blocks_by_distance(grid.blocks_of(list_cells(cells)), self._center)
+        self._tissue: NDArray[np.int32] | None = None  # blocks with tissue; None until they are known
 
-    def predict_known(self, blocks: NDArray[np.int32]) -> None:
-        """Predict the blocks whose features are known."""
-        known = blocks[self._features.known(blocks * BLOCK_CELLS)]
-        for block in known:
+    def predict_view(self) -> None:
+        """Predict the view; features that are not known are computed."""
+        self._predict_known(self._view)
+        self._features.compute(self._view, self._run, self._add)
+        self._flush()
+
+    def predict_rest(self) -> None:
+        """Predict the rest of the slide, as far as features are known or shall be computed."""
+        features, grid = self._features, self._features.grid
+        # Tissue is detected only now: that takes a second on a large slide.
+        self._tissue = grid.blocks_by_distance(features.tissue_blocks, self._center)
+        # Also beyond tissue: blocks that were in view would keep the classes of the previous classifier.
+        self._predict_known(grid.blocks_by_distance(features.known_blocks, self._center))
+        if self._is_whole:
+            features.compute(self._tissue, self._run, self._add)
+        self._flush()
+
+    def _predict_known(self, blocks: NDArray[np.int32]) -> None:
+        for block in blocks[self._features.known(blocks * BLOCK_CELLS)]:
             self._run.check()
-            self.add(block)
-        self.flush()
+            self._add(block)
+        self._flush()
 
-    def add(self, block: NDArray[np.int32]) -> None:
+    def _add(self, block: NDArray[np.int32]) -> None:
         """Predict a block, unless it was predicted before."""
         key = int(block[0]), int(block[1])
         values = None if self._fit is None or key in self._predicted else self._features.read_block(block)
@@ -232,17 +348,168 @@ class _Predictor:
             self._predicted.add(key)
             self._parts.append(MapPart(box, probability.reshape(box.height, box.width, -1)))
         if monotonic() - self._reported >= REPORT_S:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Report the predicted blocks."""
         self._reported = monotonic()
-        done, total = (0, None) if self.tissue is None else self._features.progress
-        self._run.report(MapReport(done, total, self._describe_view(), tuple(self._parts), self.tissue))
+        done, total = (0, None) if self._tissue is None else self._features.progress
+        blocks = len(self._view)
+        known = blocks if self._tissue is not None else int(self._features.known(self._view * BLOCK_CELLS).sum())
+        message = VIEW.format(known, blocks) if known < blocks else ""
+        self._run.report(MapReport(done, total, message, tuple(self._parts), self._tissue))
         self._parts = []
 
-    def _describe_view(self) -> str:
-        """Return how many blocks of the view are known; empty if all are, or the rest of the slide is computed."""
-        total = len(self.view)
-        known = total if self.tissue is not None else int(self._features.known(self.view * BLOCK_CELLS).sum())
-        return VIEW.format(known, total) if known < total else ""
+
+class PaintLoop(QObject):
+    """Compute the map of the displayed slide, and compute it again after each change of strokes and view.
+
+    One job at a time, which a change replaces; the features that it has computed are kept. ``fitted``: there is another
+    classifier, or none. ``map_changed``: tuple of ``MapPart``.
+
+    ``fit``, ``assessment``: of the current strokes; None until they are known. ``notes``: messages about the strokes.
+    ``tissue``: blocks with tissue, int32 (block, 2), and ``done``, ``total``: number of those with features, and of
+    all; None until they are known. ``activity``: what takes long now; empty if nothing does.
+    """
+
+    fitted = Signal()
+    map_changed = Signal(object)
+    changed = Signal()
+    failed = Signal(object)  # Exception
+
+    def __init__(self, session: SlideSession, stores: FeatureCache, parent: QObject) -> None:
+        super().__init__(parent)
+        self._session, self._stores = session, stores
+        self.choice = Choice()
+        self.fit: Fit | None = None
+        self.assessment: Assessment | None = None
+        self.notes: tuple[str, ...] = ()
+        self.tissue: NDArray[np.int32] | None = None
+        self.done, self.activity = 0, ""
+        self.total: int | None = None
+        self.is_running = self.is_paused = False
+        self._is_warm = self._is_whole = False
+        self._strokes: object = None  # that ``fit`` belongs to
+        self._predicted: set[tuple[int, int]] = set()  # blocks in the map of ``fit``
+        self._timer, self._view_timer = DebounceTimer(self, 0), DebounceTimer(self, VIEW_DELAY_MS)
+        for timer in (self._timer, self._view_timer):
+            timer.timeout.connect(self._run)
+        camera = get_camera(session.services.viewer)
+        for event in (camera.events.center, camera.events.zoom):
+            follow(self, event, self._on_camera)
+        follow(self, session.sessions.changed, self.update)
+        follow(self, session.displayed.changed, self.update)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the features of all tissue are known."""
+        return self.total is not None and self.done >= self.total
+
+    def set_needs(self, *, is_warm: bool, is_whole: bool) -> None:
+        """Set whether features of the view, and of the whole slide, are computed also without a classifier."""
+        if (is_warm, is_whole) != (self._is_warm, self._is_whole):
+            self._is_warm, self._is_whole = is_warm, is_whole
+            self.update()
+
+    def set_paused(self, is_paused: bool) -> None:
+        """Compute the map of the view only, or that of the whole slide."""
+        self.is_paused = is_paused
+        self.update()
+
+    def update(self) -> None:
+        """Compute the map as it is needed now; call this after each change."""
+        self._view_timer.stop()
+        if not self._session.displayed.value:
+            self._stop()
+            return
+        request = self.make_request()
+        if (strokes := (request.strokes, request.classes)) != self._strokes:
+            self._strokes, self.fit, self.assessment = strokes, None, None
+            self._predicted.clear()
+        self.is_running = True
+        self._timer.start()
+        self.changed.emit()
+
+    def make_request(self) -> MapRequest:
+        """Return what the next job computes."""
+        session = self._session
+        others = [one for one in list_paintable(session)[1:] if one.painted.value.strokes]
+        slides = tuple(
+            PaintedSlide(
+                one.slide.identity, one.slide.slide, one.slide.info.pixel_size, one.folder, one.painted.value.strokes
+            )
+            for one in (session, *others)
+        )
+        view, (height, width) = get_visible_region(session.services.viewer, session.slide), session.slide.size
+        top, left = max(0, int(view.top)), max(0, int(view.left))
+        bottom, right = min(height, int(view.top + view.height) + 1), min(width, int(view.left + view.width) + 1)
+        return MapRequest(
+            slides,
+            tuple(one.name for one in session.painted.value.classes),
+            Box(top, left, max(0, bottom - top), max(0, right - left)),
+            self.choice,
+            self.fit,
+            self.assessment,
+            frozenset(self._predicted),
+            not self.is_paused,
+            self._is_whole,
+        )
+
+    def _on_camera(self, event: object = None) -> None:
+        if self._session.displayed.value and (self._is_warm or self.fit is not None):
+            self._view_timer.start()
+
+    def _run(self) -> None:
+        request = self.make_request()
+        if advise_painting({stroke.class_name for strokes in request.strokes for stroke in strokes}):
+            self._set_fit(None)
+            if not (self._is_warm or self._is_whole):
+                self._stop()
+                return
+        self.is_running = True
+        job = run_job(self, "map", partial(update_map, request, self._stores), self._on_done, self._on_failed)
+        job.progressed.connect(self._on_report)
+
+    def _stop(self) -> None:
+        self._timer.stop()
+        cancel_jobs(self)
+        self._on_done()
+
+    def _on_report(self, report: Progress) -> None:
+        self.activity = report.message
+        if isinstance(report, FitReport):
+            self._set_fit(report.fit, report.notes)
+        elif isinstance(report, AssessmentReport):
+            self.assessment, self.choice = report.assessment, report.assessment.choice
+        elif isinstance(report, MapReport):
+            self._predicted |= {
+                (part.cells.top // BLOCK_CELLS, part.cells.left // BLOCK_CELLS) for part in report.parts
+            }
+            self.tissue = self.tissue if report.tissue is None else report.tissue
+            self.done, self.total = report.done, report.total
+            if report.parts:
+                self.map_changed.emit(report.parts)
+        self.changed.emit()
+
+    def _set_fit(self, fit: Fit | None, notes: tuple[str, ...] = ()) -> None:
+        self.fit, self.notes = fit, notes
+        self._predicted.clear()
+        self.fitted.emit()
+
+    def _on_done(self, _: object = None) -> None:
+        self.is_running, self.activity = False, ""
+        self.changed.emit()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._on_done()
+        self.failed.emit(error)
+
+
+def list_paintable(session: SlideSession) -> list[SlideSession]:
+    """Return the sessions of brightfield slides, whose strokes train one classifier; that of ``session`` first."""
+    return [session, *(one for one in session.sessions if one is not session and one.slide.info.is_rgb)]
+
+
+def list_strokes(slides: Iterable[PaintedSlideFile]) -> frozenset[Stroke]:
+    """Return the strokes of several slides, in no order."""
+    return frozenset(stroke for slide in slides for stroke in slide.strokes)

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.formatting import format_count, format_names
-from napari_melanoma.ui.sections.paint.assessment import list_strokes
-from napari_melanoma.ui.sections.paint.loop import list_paintable
-from napari_melanoma.ui.sections.paint.save_dialog import SaveModelDialog
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.slides.tissue_classifier.roles import ROLES, guess_roles
+from napari_melanoma.ui.sections.paint.mapping import list_paintable, list_strokes
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import WrappedLabel, form_layout, named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.prediction_config import TissueRole
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-    from napari_melanoma.ui.sections.paint.assessment import Assessment
+    from napari_melanoma.ui.sections.paint.mapping import Assessment
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.widgets.status_line import StatusLine
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
-    ShownModel = tuple[Assessment | None, TissueFitOptions]
-
+ROLES_SETTING = "paint/roles"
 DEFAULT_NAME = "tissue"
-SAVED = (
-    "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
-    "more."
+NAME_NOTE = "The model contains no image, and no names of slides and readers."
+ROLES_NOTE = (
+    "Lesions are detected in the tumor. With tumor, epidermis and background, the Depth section suggests a Breslow "
+    "thickness."
 )
-NOT_SAVED = "The model was not saved: the displayed slide or its scale has changed. Save it again."
+TIPS = {
+    "tumor": "Lesions and the suggested Breslow thickness are measured of this class",
+    "epidermis": "The suggested Breslow thickness is measured from the upper side of this class",
+    "background": "Glass without tissue, beyond the surface of the skin",
+    "nevus": "Counts as benign: its depth is not measured",
+}
 
 
 def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
@@ -48,12 +51,6 @@ def list_painted_slides(session: SlideSession) -> tuple[PaintedSlideFile, ...]:
         for info, state, folder in painted
         if state.strokes
     )
-
-
-def describe_slides(slides: Sequence[PaintedSlideFile]) -> str:
-    """State which slides are used, and how to add others."""
-    names = format_names([slide.path.name for slide in slides])
-    return f"Strokes of {format_count(len(slides), 'slide')}: {names}. To include another slide, display it first."
 
 
 def save_model(
@@ -80,72 +77,83 @@ def save_model(
         return install_bundle(write_tissue_bundle(Path(folder) / DEFAULT_NAME, classifier), name)
 
 
-class ModelSaver(QObject):
-    """Ask for a name, and save a model in the background. ``saved``: the name of the model."""
+class SaveModelDialog(QDialog):
+    """Ask for the name of a model and the roles of its classes. ``confirmed``: the name, and the class of each role.
 
-    saved = Signal(str)
-    failed = Signal(object)
-    changed = Signal()  # it was started, or has ended
+    ``slides``: whose strokes are used.
+    """
 
-    def __init__(self, status: StatusLine, parent: QObject) -> None:
-        super().__init__(parent)
-        self._status = status
-        self._job: BackgroundJob | None = None
-        status.cancelled.connect(self._on_cancelled)
+    confirmed = Signal(str, object)
+
+    def __init__(self, window: QWidget, settings: DockSettings, slides: Sequence[PaintedSlideFile]) -> None:
+        super().__init__(window)
+        self._settings = settings
+        painted = {stroke.class_name for stroke in list_strokes(slides)}
+        classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
+        named(self, "paint_model_dialog", "Save as model").setWindowTitle("Save as model")
+        self.setToolTip("")
+        self.name_field = named(QLineEdit(DEFAULT_NAME), "paint_model_name", "Name of the model", NAME_NOTE)
+        shown = choose_shown_roles(classes, settings.get(ROLES_SETTING, dict[str, str]()))
+        self.role_boxes: dict[str, NoWheelComboBox] = {}
+        fields = QWidget()
+        rows = form_layout(fields)
+        rows.addRow(QLabel("name"), self.name_field)
+        for role in ROLES:
+            box = self.role_boxes[role] = named(NoWheelComboBox(), f"paint_role_{role}", f"Class of {role}", TIPS[role])
+            for text, name in (("none", ""), *((name, name) for name in classes)):
+                box.addItem(text, name)
+            box.setCurrentIndex(max(0, box.findData(shown.get(role, ""))))
+            box.currentIndexChanged.connect(self._update)
+            rows.addRow(QLabel(role), box)
+        self.warning_label = named(WrappedLabel(), "paint_model_warning", "Why the model cannot be saved")
+        self.warning_label.setProperty("fault", True)
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.save_button = self.buttons.addButton("Save", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.save_button.setObjectName("paint_model_save")
+        names = format_names([slide.path.name for slide in slides])
+        used = f"Strokes of {format_count(len(slides), 'slide')}: {names}. To include another slide, display it first."
+        notes = [quiet_label(text) for text in (used, NAME_NOTE, ROLES_NOTE)]
+        column = QVBoxLayout(self)
+        for widget in (*notes[:2], fields, notes[2], self.warning_label, self.buttons):
+            column.addWidget(widget)
+        column.addStretch(1)
+        self.setMinimumWidth(380)
+        self.name_field.textChanged.connect(self._update)
+        self.buttons.accepted.connect(self._on_accepted)
+        self.buttons.rejected.connect(self.reject)
+        self.finished.connect(self.deleteLater)
+        self._update()
 
     @property
-    def is_running(self) -> bool:
-        """Whether a model is being saved."""
-        return self._job is not None
+    def roles(self) -> dict[str, str]:
+        """The class of each role; empty for none."""
+        return {role: box.currentData() or "" for role, box in self.role_boxes.items()}
 
-    def ask(self, window: QWidget, session: SlideSession, find_shown: Callable[[], ShownModel]) -> None:
-        """Ask for the name of the model and the roles of its classes, then save it.
+    def _update(self) -> None:
+        blocker = find_blocker(self.name_field.text(), self.roles)
+        self.warning_label.setText(blocker)
+        self.warning_label.setVisible(bool(blocker))
+        self.save_button.setEnabled(not blocker)
+        self.adjustSize()  # otherwise the fields shrink while the warning is shown
 
-        ``find_shown``: returns the assessment and the options of the map that is shown then, see ``save_model``.
-        """
-        slides = list_painted_slides(session)
-        painted = {stroke.class_name for slide in slides for stroke in slide.strokes}
-        classes = list(dict.fromkeys(name for slide in slides for name in slide.classes if name in painted))
-        dialog = SaveModelDialog(window, session.services.settings, classes, DEFAULT_NAME, describe_slides(slides))
-        dialog.confirmed.connect(lambda name, roles: self._start(slides, *find_shown(), name, roles))
-        dialog.open()
+    def _on_accepted(self) -> None:
+        if self.save_button.isEnabled():
+            self._settings.set(ROLES_SETTING, {**self._settings.get(ROLES_SETTING, dict[str, str]()), **self.roles})
+            self.confirmed.emit(self.name_field.text().strip(), self.roles)
+            self.accept()
 
-    def close(self) -> None:
-        """Cancel saving, and disconnect."""
-        self._status.cancelled.disconnect(self._on_cancelled)
-        if self._job is not None:
-            self._job.cancel()
-            self._status.end("fitting", NOT_SAVED)
 
-    def _start(
-        self,
-        slides: Sequence[PaintedSlideFile],
-        assessment: Assessment | None,
-        options: TissueFitOptions,
-        name: str,
-        roles: Mapping[TissueRole, str],
-    ) -> None:
-        if self._job is not None:
-            return
-        options = options.model_copy(update={"roles": roles})
-        self._job = BackgroundJob(partial(save_model, slides, assessment, name, options))
-        self._job.progressed.connect(partial(self._status.progress, "fitting"))
-        self._job.succeeded.connect(self._on_saved)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._status.begin("fitting", "Saving the model ...")
-        self._job.start(self)
-        self.changed.emit()
+def choose_shown_roles(classes: Sequence[str], latest: Mapping[str, str]) -> dict[str, str]:
+    """Return the class of each role at first: that of the latest model if it is painted, else that with its name."""
+    known = {role: name for role, name in latest.items() if name in classes}
+    taken = {*known.values()}
+    return {**{role: name for role, name in guess_roles(classes).items() if name not in taken}, **known}
 
-    def _on_saved(self, bundle: BundleInfo) -> None:
-        self._status.end("fitting", SAVED.format(bundle.name))
-        self.saved.emit(bundle.name)
 
-    def _on_finished(self) -> None:
-        self._job = None
-        self._status.end("fitting")
-        self.changed.emit()
-
-    def _on_cancelled(self, task: str) -> None:
-        if task == "fitting" and self._job is not None:
-            self._job.cancel()
+def find_blocker(name: str, roles: Mapping[str, str]) -> str:
+    """Return why a model cannot be saved; empty if it can."""
+    if not name.strip():
+        return "Enter a name."
+    chosen = [one for one in roles.values() if one]
+    twice = next((one for one in chosen if chosen.count(one) > 1), "")
+    return f"'{twice}' is selected twice: each class has at most one role." if twice else ""

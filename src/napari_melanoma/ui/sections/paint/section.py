@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, cast, get_args
 from uuid import uuid4
 
-from qtpy.QtCore import QObject
-from qtpy.QtWidgets import QWidget
+from qtpy.compat import isalive
 
-from napari_melanoma.slides.tissue_classifier.fitting import KINDS
-from napari_melanoma.ui.sections import Section
-from napari_melanoma.ui.sections.paint.assessment import Assessment, Assessor
-from napari_melanoma.ui.sections.paint.loop import LoopOptions, PaintLoop, list_paintable
-from napari_melanoma.ui.sections.paint.map_layer import ClassMap, ClassMapLayer
-from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, MapPart
-from napari_melanoma.ui.sections.paint.resolve import (
-    FLUORESCENCE,
-    NO_SCALE,
-    count_strokes,
-    resolve_advice,
-    resolve_apply_blocker,
-    resolve_panel,
-    resolve_progress,
-    resolve_save_blocker,
-    resolve_save_note,
-)
-from napari_melanoma.ui.sections.paint.saving import ModelSaver
-from napari_melanoma.ui.sections.paint.similar import SimilarMemory, SimilarSearch, SimilarThumbnail
-from napari_melanoma.ui.sections.paint.stroke_tool import (
-    NOT_IN_VIEW,
-    DrawnPath,
-    StrokeShape,
-    StrokeTool,
-    StrokeToolName,
-)
-from napari_melanoma.ui.sections.paint.strokes_layer import StrokesLayer
-from napari_melanoma.ui.sections.paint.suggestions import (
+from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
+from napari_melanoma.ui.sections.base import SlideSection
+from napari_melanoma.ui.sections.paint import saving
+from napari_melanoma.ui.sections.paint.cell_lists import (
     CANDIDATES,
-    SuggestedCell,
-    SuggestionRequest,
+    SUGGESTED,
+    SUGGESTION_HINT,
+    CellStrip,
+    SimilarMemory,
+    SimilarPanel,
     find_suggestions,
+    show_cell,
 )
-from napari_melanoma.ui.sections.paint.view import APPLY_TIP, EDITS, SAVE_TIP, PaintView
+from napari_melanoma.ui.sections.paint.layers import ClassMap, ClassMapLayer, StrokesLayer
+from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintLoop, list_paintable
+from napari_melanoma.ui.sections.paint.stroke_tool import NOT_IN_VIEW, StrokeTool, StrokeToolName, simplify_path
+from napari_melanoma.ui.sections.paint.view import (
+    APPLY_TIP,
+    EDITS,
+    SAVE_TIP,
+    PaintView,
+    advise,
+    describe_choice,
+    describe_confusions,
+    describe_features,
+    describe_progress,
+    list_bars,
+)
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.strokes import (
     STROKE_DOCUMENT,
     add_class,
@@ -54,380 +49,325 @@ from napari_melanoma.ui.session.strokes import (
     remove_class,
     remove_stroke,
 )
-from napari_melanoma.ui.viewer.shape_layers import bind_keys
-from napari_melanoma.ui.viewer.view_memory import center_view
-from napari_melanoma.ui.widgets.job import GuiTaskQueue
+from napari_melanoma.ui.widgets.job import GuiTaskQueue, is_job_running, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import enable, problem_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_melanoma.core.polygons import Point
-    from napari_melanoma.slides.regions import RegionClass
-    from napari_melanoma.slides.tissue_classifier.similar import SimilarCell
+    from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
     from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
-    from napari_melanoma.ui.sections.paint.saving import ShownModel
-    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.sections.paint.cell_lists import ShownCell
+    from napari_melanoma.ui.sections.paint.mapping import MapPart
+    from napari_melanoma.ui.sections.paint.stroke_tool import DrawnPath
+    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
     from napari_melanoma.ui.session.strokes import PaintState
 
-SUGGESTION_CELLS = 40  # width of the view of a suggested cell
 FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
+SAVING = "Saving the model ..."
+SAVED = (
+    "Saved as model '{}'. Apply it to this slide, or open another slide and apply it there. Save again after painting "
+    "more."
+)
+FLUORESCENCE = (
+    "Only brightfield slides are painted here. Classifiers of fluorescence slides are fitted with 'napari-melanoma "
+    "tissue fit --channels'."
+)
+NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
 
-class PaintSection(Section):
+class PaintMemory:
+    """What the sections of all open slides share: features, and what was found, selected and saved last.
+
+    ``model``: name of the model that was saved last, to be applied to any slide; empty if there is none.
+    """
+
+    def __init__(self, sessions: SlideSessions) -> None:
+        self.features, self.similar = FeatureCache(), SimilarMemory()
+        self.class_name, self.model = "", Shared("")
+
+
+class PaintSection(SlideSection):
     """Train a tissue classifier by painting on the slide."""
 
     documents = (STROKE_DOCUMENT,)
 
-    def __init__(self) -> None:
-        self._stores, self._similar = FeatureCache(), SimilarMemory()
-        self._controller: PaintController | None = None
-        self._model = ""  # that was saved last, to be applied to other slides
-        self._class_name = ""  # that was selected last
-
-    def open(self, session: SlideSession) -> QWidget:
-        """Return the widgets for a slide, or why it cannot be painted."""
+    def __init__(self, session: SlideSession) -> None:
+        super().__init__(session)
         info = session.slide.info
-        if not info.is_rgb:
-            return problem_label(FLUORESCENCE)
-        if info.pixel_size is None:
-            return problem_label(NO_SCALE)
-        session.closed.connect(self._stores.release, unique=True)
-        self._controller = PaintController(session, self._stores, self._similar, self._model)
-        self._controller.view.class_list.select_named(self._class_name)
-        return self._controller.view
-
-    def close(self) -> None:
-        """Disconnect all signals, stop all tasks and remove all layers."""
-        controller, self._controller = self._controller, None
-        if controller is not None:
-            self._model = controller.model
-            self._class_name = controller.view.class_list.current.name
-            controller.close()
-
-
-class PaintController(QObject):
-    """Connect the widgets and layers of the section with a session and with the loop that computes the map.
-
-    ``model``: the name of the model that was saved last; empty if there is none.
-    """
-
-    def __init__(self, session: SlideSession, stores: FeatureCache, similar: SimilarMemory, model: str = "") -> None:
-        from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
-
-        services = session.services
-        self.view = view = PaintView(services.settings, services.icons)
-        super().__init__(view)
-        self._session, self._services, self._stores = session, services, stores
+        if not info.is_rgb or info.pixel_size is None:
+            self.add(problem_label(NO_SCALE if info.is_rgb else FLUORESCENCE))
+            return
+        services, viewer, slide = session.services, session.services.viewer, session.slide
+        self._memory = memory = session.sessions.part(PaintMemory)
+        self.loop = PaintLoop(session, memory.features, self)
+        self.similar = SimilarPanel(session, memory.features, memory.similar, self.loop)
+        self.suggestions = CellStrip("paint_suggestion", "Suggested cells", SUGGESTION_HINT, SUGGESTED)
+        self.view = PaintView(services.settings, services.icons, self.similar, self.suggestions)
+        self.add(self.view)
         self._tool_name = ""  # empty if no tool is active
-        self._grid = CellGrid.plan(session.slide.info, FEATURES_MPP)
-        self._cell_px = CELL_UM / min(session.slide.pixel_um)
-        self._map = ClassMap(self._grid.shape)
-        self._map_layer = ClassMapLayer(services.viewer, session.slide)
-        self._strokes_layer = StrokesLayer(services.viewer, session.slide)
-        self._tool = StrokeTool(services.viewer, view, self._cell_px)
-        self._tool.set_size(view.size_slider.value())
-        self._layer_queue = GuiTaskQueue(self)
-        sources = view.options.fit.sources
-        self._loop = PaintLoop(session, self, stores, LoopOptions(sources[0], KINDS[0]))
-        self._assessor = Assessor(self, stores, sources)
-        self._saver = ModelSaver(services.status, self)
-        self._similar = SimilarSearch(session, view.similar, stores, similar)
-        self.model = model
-        self._areas_mm2: dict[str, float] = {}  # of the classes, when the map was last complete
+        cell_px = CELL_UM / min(slide.pixel_um)
+        self.map = ClassMap(CellGrid.plan(info, FEATURES_MPP))
+        self._map_layer = ClassMapLayer(viewer, slide, self.map)
         self._undo_keys = {"Control-Z": session.painted.undo, "Control-Shift-Z": session.painted.redo}
-        self._connect()
-        palette = view.class_list.classes
+        self._strokes_layer = StrokesLayer(viewer, slide, self._undo_keys, cell_px)
+        for layer in (self._strokes_layer.layer, self._map_layer.layer):
+            if layer is not None:  # of a section with another scale or folder
+                viewer.layers.remove(layer)
+        self.tool = StrokeTool(viewer, self.view, cell_px)
+        self.tool.set_size(self.view.size_slider.value())
+        self._layer_queue = GuiTaskQueue(self)
+        self._areas = ""  # of the classes, when the map was last updated
+        palette = self.view.class_list.classes
         session.painted.complete(lambda state: replace(state, classes=join_classes(palette, state.classes)))
+        self._connect()
         self._on_state(session.painted.value)
-        self._similar.restore()
-        self._loop.start()
+        self._on_displayed()
 
     def _connect(self) -> None:
-        view, session, services = self.view, self._session, self._services
-        session.painted.changed.connect(self._on_state)
-        session.sessions.changed.connect(self._update_texts)
-        services.class_key_pressed.connect(self._on_class_key)
+        view, session, services = self.view, self.session, self.session.services
         services.tool_buttons += view.tools.values()
-        view.tool_clicked.connect(self._on_tool)
+        self.follow(session.painted.changed, self._on_state)
+        self.follow(session.sessions.changed, self._update_texts)
+        self.follow(session.displayed.changed, self._on_displayed)
+        self.follow(self._memory.model.changed, self._update_texts)
+        self.follow(services.class_key_pressed, self._on_class_key)
+        session.closed.connect(self._memory.features.release, unique=True)
+        view.tool_clicked.connect(lambda name: self._set_tool("" if name == self._tool_name else name))
         view.display_changed.connect(self._style_map)
-        view.size_slider.valueChanged.connect(self._tool.set_size)
-        view.pause_button.clicked.connect(lambda: self._on_pause())
+        view.size_slider.valueChanged.connect(self.tool.set_size)
+        view.pause_button.clicked.connect(lambda: self.loop.set_paused(not self.loop.is_paused))
         view.edit_buttons["undo"].clicked.connect(lambda: session.painted.undo())
         view.edit_buttons["redo"].clicked.connect(lambda: session.painted.redo())
         classes = view.class_list
         classes.class_selected.connect(self._on_class_selected)
         classes.class_added.connect(lambda added: session.sessions.apply(add_class(added)))
-        classes.class_edited.connect(self._on_class_edited)
+        classes.class_edited.connect(lambda before, edited: session.sessions.apply(edit_class(before, edited)))
         classes.class_removed.connect(lambda removed: session.sessions.apply(remove_class(removed.name)))
-        self._tool.drawn.connect(self._on_drawn)
-        self._tool.left.connect(partial(self._set_tool, ""))
-        self._tool.size_changed.connect(view.show_size)
-        self._tool.corners_changed.connect(self._update_texts)
-        self._loop.fitted.connect(self._on_fitted)
-        self._loop.map_changed.connect(self._on_map)
-        self._loop.state_changed.connect(self._on_loop)
-        self._assessor.assessed.connect(self._on_assessed)
-        self._assessor.failed.connect(self._update_texts)
-        self._saver.saved.connect(self._on_saved)
-        self._saver.changed.connect(self._update_texts)
-        view.suggestions.cell_clicked.connect(self._on_suggestion)
-        view.suggestions.cell_assigned.connect(self._on_assigned)
+        self.tool.drawn.connect(self._on_drawn)
+        self.tool.left.connect(partial(self._set_tool, ""))
+        self.tool.size_changed.connect(view.show_size)
+        self.tool.corners_changed.connect(self._update_texts)
+        self.loop.fitted.connect(self._on_fitted)
+        self.loop.map_changed.connect(self._on_map)
+        self.loop.changed.connect(self._on_loop)
+        self.loop.failed.connect(partial(show_failure, services.status))
+        self.suggestions.cell_clicked.connect(lambda shown: show_cell(session, shown.center))
+        self.suggestions.cell_assigned.connect(self._on_assigned)
+        self.similar.changed.connect(self._on_similar)
+        self.similar.cell_painted.connect(self._on_cell)
+        self.similar.strip.cell_assigned.connect(self._on_similar_assigned)
         view.save_button.clicked.connect(self._on_save)
-        view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self.model))
-        self._similar.changed.connect(self._on_similar)
-        self._similar.cell_painted.connect(self._on_similar_painted)
-        self._similar.message.connect(services.status.show_message)
-        self._similar.view.strip.cell_assigned.connect(self._on_similar_assigned)
-        view.options.changed.connect(self._on_options)
-        for source in (self._loop, self._assessor, self._saver, view.suggestions, self._similar):
-            source.failed.connect(partial(show_failure, services.status))
+        view.apply_button.clicked.connect(lambda: services.analysis_requested.emit(self._memory.model.value))
 
-    def close(self) -> None:
-        """Disconnect all signals, stop all tasks and remove all layers."""
-        self._set_tool("")
-        self._loop.close()
-        self._assessor.close()
-        self._saver.close()
-        self._similar.close()
-        self.view.suggestions.clear()
-        self._session.painted.changed.disconnect(self._on_state)
-        self._session.sessions.changed.disconnect(self._update_texts)
-        self._services.class_key_pressed.disconnect(self._on_class_key)
-        for button in self.view.tools.values():
-            self._services.tool_buttons.remove(button)
-        self._layer_queue.clear()
-        self._tool.close(self._session.slide)
-        self._map_layer.remove()
-        self._strokes_layer.remove()
+    def _on_displayed(self) -> None:
+        """Continue where the sections of other slides have ended, or stop tool and search of a hidden slide."""
+        if self.session.displayed.value:
+            self.view.class_list.select_named(self._memory.class_name)
+            self.similar.restore()
+            self.loop.update()
+            self._style_map()
+        else:
+            self._memory.class_name = self.view.class_list.current.name
+            self._set_tool("")
+            self._layer_queue.clear()
+            self.similar.stop()
+            self.tool.close(self.session.slide)
 
     def _on_state(self, state: PaintState) -> None:
         """Show another state of the session."""
         self.view.class_list.show_classes(state.classes)
-        self._strokes_layer.show(state.strokes, state.colors, self._cell_px)
-        layer = self._strokes_layer.layer
-        if layer is not None:
-            bind_keys(layer, self._undo_keys)
-        self._map_layer.set_colors(self._map, state.colors)
-        self._tool.set_color(self.view.class_list.current.color)
+        self._strokes_layer.show(state)
+        self._map_layer.set_colors(state.colors)
+        self.tool.set_color(self.view.class_list.current.color)
         self._update_texts()
 
-    def _update_texts(self, _: object = None) -> None:
+    def _update_texts(self) -> None:
         """Show what was painted, and what to do next."""
-        view, session = self.view, self._session
-        painted = count_strokes([one.painted.value.strokes for one in list_paintable(session)])
+        view, session, loop = self.view, self.session, self.loop
+        if not session.displayed.value:
+            return
+        strokes = Counter(stroke.class_name for one in list_paintable(session) for stroke in one.painted.value.strokes)
         selected = view.class_list.current.name
-        assessment = self._assessor.latest
-        validation = None if assessment is None else assessment.chosen
-        best = "" if validation is None else validation.advice
-        corners = self._tool.corner_count
-        advice = resolve_advice(painted, self._loop.state, selected, self._tool_name, best, corners)
-        view.advice_label.setText(advice)
-        shown = resolve_panel(painted, assessment, self._areas_mm2, self._loop.notes)
-        view.panel.show_view(shown)
-        view.show_results(bool(painted.classes))
-        view.options.choice_label.setText(shown.choice)
-        source, is_assessing = self._loop.options.source, self._assessor.is_running
-        view.save_note.setText(resolve_save_note(self._loop.state, source, assessment, is_assessing=is_assessing))
-        enable(view.save_button, SAVE_TIP, resolve_save_blocker(painted, is_saving=self._saver.is_running))
-        enable(view.apply_button, APPLY_TIP, resolve_apply_blocker(self.model))
+        view.advice_label.setText(advise(tuple(strokes), loop, selected, self._tool_name, self.tool.corner_count))
+        assessment = loop.assessment
+        chosen = None if assessment is None else assessment.chosen
+        notices = () if assessment is None else (assessment.notice, *assessment.chosen.warnings)
+        warnings = "\n".join(filter(None, (*loop.notes, *notices)))
+        confusions = "" if chosen is None else describe_confusions(chosen)
+        view.show_results(list_bars(strokes, chosen), confusions, self._areas, warnings)
+        view.show_results_area(bool(strokes))
+        view.save_note.setText(describe_features(loop))
+        view.save_note.setToolTip("" if assessment is None else describe_choice(assessment))
+        blocker = "" if len(strokes) > 1 else "Paint at least two classes first."
+        if is_job_running(self, SAVING):
+            blocker = "A model is being saved."
+        enable(view.save_button, SAVE_TIP, blocker)
+        enable(view.apply_button, APPLY_TIP, "" if self._memory.model.value else "Save a model first.")
         enable(view.edit_buttons["undo"], EDITS["undo"][1], "" if session.painted.can_undo else "Nothing to undo.")
         enable(view.edit_buttons["redo"], EDITS["redo"][1], "" if session.painted.can_redo else "Nothing to redo.")
 
-    def _on_tool(self, name: str) -> None:
-        """Activate a tool, or deactivate it if it is active."""
-        self._set_tool("" if name == self._tool_name else name)
-
     def _set_tool(self, name: str) -> None:
-        session, tool = self._session, self._tool
-        tool.finish()
+        """Activate a tool, or none (empty)."""
+        self.tool.finish()
         self._tool_name = ""
         if not name:
-            tool.stop()
+            self.tool.stop()
         elif name in get_args(StrokeToolName):
-            tool.set_color(self.view.class_list.current.color)
-            if tool.start(session.slide, cast("StrokeToolName", name), self._undo_keys):
+            self.tool.set_color(self.view.class_list.current.color)
+            if self.tool.start(self.session.slide, cast("StrokeToolName", name), self._undo_keys):
                 self._tool_name = name
                 self._layer_queue.add(self._strokes_layer.prepare, self._prepare_map)
             else:
-                self._services.status.show_briefly(NOT_IN_VIEW)
+                self.session.services.status.show_briefly(NOT_IN_VIEW)
         self.view.show_tool(self._tool_name)
-        if name == "similar":
-            self._similar.invite()
-        else:
-            self._similar.withdraw()
+        self.similar.invite(self._tool_name == "similar")
         self._on_similar()
         self._update_texts()
 
     def _on_similar(self) -> None:
         """Show either similar or suggested cells, so that none of them move."""
-        self._update_loop()
-        if not self.view.similar.isHidden():
-            self.view.suggestions.clear()
-
-    def _update_loop(self) -> None:
-        """Compute features ahead for tools, and those of the whole slide for a search."""
-        options = replace(self._loop.options, is_warm=bool(self._tool_name), is_whole=self._similar.is_active)
-        self._loop.set_options(options)
-
-    def _on_options(self) -> None:
-        """Compute the map with the features that the user has selected."""
-        sources = self.view.options.fit.sources
-        self._assessor.set_sources(sources)
-        self.view.suggestions.clear()
-        self._loop.use_features(LoopOptions(sources[0], KINDS[0]))
-        self._update_loop()
+        self.loop.set_needs(is_warm=bool(self._tool_name), is_whole=self.similar.is_active)
+        if not self.similar.isHidden():
+            self.suggestions.show_cells(())
 
     def _on_class_key(self, number: int) -> None:
         """Select a class, also before the brush is, unless a tool of another section is active."""
-        if self._tool_name or not any(button.isChecked() for button in self._services.tool_buttons):
+        buttons = filter(isalive, self.session.services.tool_buttons)  # without those of slides that were closed
+        is_other_tool = any(button.isChecked() for button in buttons)
+        if self.session.displayed.value and (self._tool_name or not is_other_tool):
             self.view.class_list.select_class(number)
 
-    def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
-        """Give the strokes of all slides, and the map, the new name and color of a class."""
-        self._map.rename_class(previous.name, edited.name)  # until the map is computed again
-        self._session.sessions.apply(edit_class(previous, edited))
-
     def _on_class_selected(self) -> None:
-        self._tool.set_color(self.view.class_list.current.color)
+        self.tool.set_color(self.view.class_list.current.color)
         self._update_texts()
 
     def _on_drawn(self, drawn: DrawnPath) -> None:
         """Add the drawn stroke, remove the stroke that was clicked with the eraser, or search for similar cells."""
         if drawn.tool == "similar":
             row, column = drawn.points[0].tolist()
-            self._similar.search(self._loop.make_request().slides[0], (row, column), self._loop.options.source)
+            self.similar.search((row, column))
         elif drawn.tool == "erase":
             stroke = self._find_stroke(drawn)
             if stroke is not None:
-                self._session.painted.apply(remove_stroke(stroke.id))
+                self.session.painted.apply(remove_stroke(stroke.id))
             else:
-                self._services.status.show_briefly("There is no stroke at this position.")
+                self.session.services.status.show_briefly("There is no stroke at this position.")
         else:
-            shape = StrokeShape.of_path(drawn, self._grid)
-            self._session.painted.apply(add_stroke(self._new_stroke(shape.kind, shape.points, shape.radius_px)))
+            self._add_stroke(self.view.class_list.current.name, *simplify_path(drawn, self.map.grid))
 
-    def _new_stroke(
-        self, kind: StrokeKind, points: tuple[Point, ...], radius_px: float = 0.0, class_name: str = ""
-    ) -> Stroke:
-        """Return a stroke with the name of the reader and the time; by default of the selected class."""
+    def _add_stroke(self, class_name: str, kind: StrokeKind, points: Sequence[Point], radius_px: float = 0.0) -> None:
+        """Add a stroke with the name of the reader and the time."""
         from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
-        name = class_name or self.view.class_list.current.name
         rounded = tuple((round(row, 2), round(column, 2)) for row, column in points)
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        return Stroke(uuid4().hex, name, kind, rounded, round(radius_px, 2), self._services.reader, date)
+        date, reader = datetime.now(UTC).isoformat(timespec="seconds"), self.session.services.reader
+        stroke = Stroke(uuid4().hex, class_name, kind, rounded, round(radius_px, 2), reader, date)
+        self.session.painted.apply(add_stroke(stroke))
 
     def _find_stroke(self, drawn: DrawnPath) -> Stroke | None:
         """Return the latest stroke below the start of a path; None if there is none."""
         from napari_melanoma.slides.tissue_classifier.strokes import cells_of_stroke
 
-        cell = self._grid.cell_of(drawn.points[0])
-        strokes = reversed(self._session.painted.value.strokes)
-        return next((one for one in strokes if (cells_of_stroke(one, self._grid) == cell).all(axis=1).any()), None)
+        grid = self.map.grid
+        cell = grid.cell_of(drawn.points[0])
+        strokes = reversed(self.session.painted.value.strokes)
+        return next((one for one in strokes if (cells_of_stroke(one, grid) == cell).all(axis=1).any()), None)
 
-    def _on_pause(self) -> None:
-        if self._loop.state.is_paused:
-            self._loop.resume()
-        else:
-            self._loop.pause()
-
-    def _on_fitted(self, fit: Fit | None) -> None:
-        """Assess a new classifier; without one, remove the map."""
-        self._assessor.update(fit, self._loop.make_request())
-        if fit is None:
-            self.view.suggestions.clear()
-            if self._map.labels.any():
-                self._map.clear()
-                self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
-        self._update_texts()
-
-    def _on_assessed(self, assessment: Assessment) -> None:
-        """Show an assessment, and use the chosen features and classifier."""
-        chosen = assessment.chosen
-        options = replace(self._loop.options, source=chosen.source, kind=chosen.kind)
-        self._loop.set_options(replace(options, temperature=chosen.temperature))
-        self._update_texts()
-
-    def _suggest(self) -> None:
-        """Find uncertain cells of the map."""
-        fit, request = self._loop.fit, self._loop.make_request()
-        if fit is not None and self.view.similar.isHidden():
-            cells = self._map.find_uncertain(CANDIDATES)
-            wanted = SuggestionRequest(fit, request.slides[0], request.source, cells)
-            self.view.suggestions.update_cells(partial(find_suggestions, wanted, self._stores))
-
-    def _on_suggestion(self, suggestion: SuggestedCell) -> None:
-        """Show a suggested cell in its surroundings."""
-        center = self._grid.center_of(suggestion.cell).tolist()
-        width = SUGGESTION_CELLS * self._cell_px
-        center_view(self._services.viewer, self._session.slide, (center[0], center[1]), width)
-
-    def _on_assigned(self, suggestion: SuggestedCell, number: int) -> None:
+    def _on_assigned(self, shown: ShownCell, number: int) -> None:
         """Paint a suggested cell with its predicted class, or with that of a number."""
-        if name := self._find_class(number, suggestion.class_name):
-            center = tuple(self._grid.center_of(suggestion.cell).tolist())
-            self._session.painted.apply(add_stroke(self._new_stroke("cells", (center,), class_name=name)))
+        if name := self._find_class(number, shown.class_name):
+            self._on_cell(shown, name)
+
+    def _on_cell(self, shown: ShownCell, name: str) -> None:
+        self._add_stroke(name, "cells", [shown.center])
 
     def _find_class(self, number: int, default: str) -> str:
         """Return the name of a class by its number; ``default`` for 0, empty if there is none."""
         classes = self.view.class_list.classes
         if number > len(classes):
-            self._services.status.show_briefly(f"There is no class {number}.")
+            self.session.services.status.show_briefly(f"There is no class {number}.")
             return ""
         return classes[number - 1].name if number else default
 
-    def _on_similar_assigned(self, thumbnail: SimilarThumbnail, number: int) -> None:
+    def _on_similar_assigned(self, shown: ShownCell, number: int) -> None:
         """Paint a similar cell with the selected class, or with that of a number; its slide is displayed first."""
         if name := self._find_class(number, self.view.class_list.current.name):
-            self._similar.assign(thumbnail, name)
+            self.similar.assign(shown, name)
 
-    def _on_similar_painted(self, cell: SimilarCell, name: str) -> None:
-        self._session.painted.apply(add_stroke(self._new_stroke("cells", (cell.center,), class_name=name)))
-
-    def _on_save(self) -> None:
-        self._saver.ask(self.view.window(), self._session, self._find_shown)
-
-    def _find_shown(self) -> ShownModel:
-        """Return the assessment and the options of the map that is shown, of which the saved model is made."""
-        shown, latest = self._loop.options, self._assessor.latest
-        options = self.view.options.fit.model_copy(update={"sources": (shown.source,), "kinds": (shown.kind,)})
-        is_shown = latest is not None and (latest.chosen.source, latest.chosen.kind) == (shown.source, shown.kind)
-        return latest if is_shown else None, options
-
-    def _on_saved(self, model: str) -> None:
-        self.model = model
+    def _on_fitted(self) -> None:
+        """Remove the map and the suggestions if there is no classifier."""
+        if self.loop.fit is None:
+            self.suggestions.show_cells(())
+            if self.map.labels.any():
+                self.map.clear()
+                self._show_map()
 
     def _on_map(self, parts: tuple[MapPart, ...]) -> None:
-        fit = self._loop.fit
-        if fit is None:
-            return
+        if (fit := self.loop.fit) is not None:
+            self.map.add(parts, fit.classifier.classes)
+            self._show_map()
+
+    def _show_map(self) -> None:
         is_new = self._map_layer.layer is None
-        self._map.add(parts, fit.classifier.classes)
-        self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
+        self._map_layer.show(self.session.painted.value.colors)
         if is_new:
             self._style_map()
 
     def _prepare_map(self) -> None:
         """Add the layer of the map ahead, while nothing is computed: napari takes 0.3 to 0.8 s for it."""
         if self._map_layer.layer is None:
-            self._map_layer.show(self._map, self._grid, self._session.painted.value.colors)
-            self._style_map()
+            self._show_map()
 
     def _style_map(self) -> None:
         self._map_layer.style(visible=self.view.visible_check.isChecked(), opacity=self.view.opacity)
 
     def _on_loop(self) -> None:
-        """Show the progress of the map."""
-        state = self._loop.state
-        self._similar.update_progress(state)
-        is_done = state.total is None or state.done >= state.total
-        share = None if is_done or state.total is None else state.done / state.total
-        self.view.show_progress(resolve_progress(state), share, is_paused=state.is_paused)
-        if not state.is_running:
-            cell_mm2 = self._grid.placement.cell_area_mm2 or 0.0
-            tissue = self._loop.tissue
-            counts = {} if tissue is None else self._map.count(tissue)
-            names = [one.name for one in self._session.painted.value.classes if one.name in counts]
-            self._areas_mm2 = {name: counts[name] * cell_mm2 for name in names}
+        """Show the progress of the map; when it is complete, its areas and uncertain cells."""
+        loop = self.loop
+        share = None if loop.total is None or loop.is_complete else loop.done / loop.total
+        self.view.show_progress(describe_progress(loop), share, is_paused=loop.is_paused)
+        if not loop.is_running and self.session.displayed.value:
+            areas = {} if loop.tissue is None else self.map.measure_areas(loop.tissue, self.session.slide.size)
+            order = [one.name for one in self.session.painted.value.classes if one.name in areas]
+            listed = ", ".join(f"{name} {areas[name]:.3g} mm²" for name in order)
+            self._areas = f"Areas of the tissue on the map: {listed}" if listed else ""
             self._suggest()
         self._update_texts()
+
+    def _suggest(self) -> None:
+        """Find uncertain cells of the map that are worth painting."""
+        fit, slide = self.loop.fit, self.loop.make_request().slides[0]
+        if fit is not None and self.similar.isHidden():
+            cells = self.map.find_uncertain(CANDIDATES)
+            work = partial(find_suggestions, fit, slide, cells, self._memory.features)
+            run_job(self, "suggestions", work, self._show_suggestions, self.loop.failed.emit)
+
+    def _show_suggestions(self, cells: tuple[ShownCell, ...]) -> None:
+        if self.similar.isHidden() and self.loop.fit is not None:
+            self.suggestions.show_cells(cells)
+
+    def _on_save(self) -> None:
+        slides, services = saving.list_painted_slides(self.session), self.session.services
+        dialog = saving.SaveModelDialog(self.window(), services.settings, slides)
+        dialog.confirmed.connect(partial(self._save, slides))
+        dialog.open()
+
+    def _save(self, slides: tuple[PaintedSlideFile, ...], name: str, roles: dict[str, str]) -> None:
+        """Save a model with the features and the kind of classifier of the map that is shown."""
+        from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
+
+        choice = self.loop.choice if self.loop.fit is None else self.loop.fit.choice
+        options = TissueFitOptions.model_validate(
+            {"sources": (choice.source,), "kinds": (choice.kind,), "roles": roles}
+        )
+        work = partial(saving.save_model, slides, self.loop.assessment, name, options)
+        self.session.services.status.run(self, SAVING, work, self._on_saved).finished.connect(self._update_texts)
+        self._update_texts()
+
+    def _on_saved(self, bundle: BundleInfo) -> None:
+        self.session.services.status.show_message(SAVED.format(bundle.name))
+        self._memory.model.set(bundle.name)

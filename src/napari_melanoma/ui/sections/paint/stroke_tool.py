@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import Qt, Signal
@@ -54,31 +53,22 @@ class DrawnPath(NamedTuple):
     tolerance_px: float
 
 
-@dataclass(frozen=True)
-class StrokeShape:
-    """Kind and geometry of a stroke, see ``Stroke``."""
+def simplify_path(drawn: DrawnPath, grid: CellGrid) -> tuple[StrokeKind, list[Point], float]:
+    """Return kind, points and radius of the stroke of a path, without points that make no difference on the screen."""
+    import numpy as np
+    import shapely
 
-    kind: StrokeKind
-    points: tuple[Point, ...]
-    radius_px: float
-
-    @classmethod
-    def of_path(cls, drawn: DrawnPath, grid: CellGrid) -> StrokeShape:
-        """Return the stroke of a path: without points that make no difference on the screen."""
-        import numpy as np
-        import shapely
-
-        points, kind = drawn.points, _STROKE_KINDS[drawn.tool]
-        if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
-            kind = "cells"  # smaller than the line that draws it
-        if kind == "cells":
-            points = grid.center_of(np.unique(grid.cell_of(points), axis=0))
-        elif len(points) > 2:
-            points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
-        if kind == "polygon" and len(points) < MIN_CORNERS:
-            kind = "brush"  # a straight line encloses no area
-        radius = drawn.radius_px if kind == "brush" else 0.0
-        return cls(kind, tuple((float(row), float(column)) for row, column in points), radius)
+    points, kind = drawn.points, _STROKE_KINDS[drawn.tool]
+    if kind == "polygon" and shapely.linestrings(points).length < 4 * drawn.radius_px:
+        kind = "cells"  # smaller than the line that draws it
+    if kind == "cells":
+        points = grid.center_of(np.unique(grid.cell_of(points), axis=0))
+    elif len(points) > 2:
+        points = shapely.get_coordinates(shapely.linestrings(points).simplify(drawn.tolerance_px))
+    if kind == "polygon" and len(points) < MIN_CORNERS:
+        kind = "brush"  # a straight line encloses no area
+    radius = drawn.radius_px if kind == "brush" else 0.0
+    return kind, [(float(row), float(column)) for row, column in points], radius
 
 
 _STROKE_KINDS: dict[StrokeToolName, StrokeKind] = {
