@@ -82,7 +82,7 @@ def test_corrected_tissue_is_saved_analyzed_and_restored_until_it_is_detected_ag
     person, dock, questions = opened, opened.dock, []
     launched.fingerprint = dock.slide.info.fingerprint
     finds_tissue(person)
-    assert dock.status.text == "Tissue detected."
+    assert dock.status.text == "section: tissue detected."
     assert "Paint or erase" in person.label_text("tissue_summary")
     assert person.session.corrected_tissue is None
     detected = np.array(person.viewer.layers[LAYER].data)
@@ -132,7 +132,31 @@ def test_undone_corrections_are_not_restored(opened, slide_path):
     assert person.session.corrected_tissue is None
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
-    assert "Detect it now" in person.label_text("tissue_summary")
+    assert person.session.corrected_tissue is None
+    assert "Paint or erase" in person.label_text("tissue_summary")
+
+
+def test_detected_tissue_and_its_method_are_kept_when_the_slide_is_closed(opened, slide_path):
+    person = opened
+    for method in ("auto", "otsu"):
+        chooses_method(person, method)
+    finds_tissue(person)
+    detected = np.array(person.viewer.layers[LAYER].data) != 0
+    person.viewer.layers.clear()
+    person.until(lambda: person.dock.slide is None)
+    person.opens_slides(slide_path)
+    tissue = person.session.tissue.value
+    assert tissue.method == person.finds(QComboBox, "tissue_method").currentText() == "otsu"
+    np.testing.assert_array_equal(tissue.mask, detected)
+    assert not tissue.is_corrected
+    finds_tissue(person)  # shows it
+    corrects(person)
+    person.waits()
+    person.viewer.layers.clear()
+    person.until(lambda: person.dock.slide is None)
+    person.opens_slides(slide_path)
+    np.testing.assert_array_equal(person.session.corrected_tissue, ~detected)
+    np.testing.assert_array_equal(person.session.tissue.value.detected, detected)
 
 
 def test_a_canceled_detection_changes_nothing_and_corrections_since_its_start_are_kept(opened, slow_overview):
@@ -163,7 +187,7 @@ def test_a_canceled_detection_changes_nothing_and_corrections_since_its_start_ar
     drawn = corrects(person)
     goes_on.set()
     person.waits()
-    assert person.dock.status.text == KEPT
+    assert person.dock.status.text == KEPT.format("section")
     np.testing.assert_array_equal(person.session.corrected_tissue, drawn != 0)
 
 
@@ -182,6 +206,7 @@ def test_a_detection_ends_in_its_own_section_and_with_its_slide(opened, tmp_path
     goes_on.set()
     person.until(lambda: not dock.status.is_busy)
     person.waits()
+    assert dock.status.text == "section: tissue detected.", "another slide is displayed"
     assert not person.viewer.layers[LAYER].visible
     assert person.viewer.layers.selection.active == active
     assert "Detect it now" in dock.sections.hosted.sections["Tissue"].widget._text.text()

@@ -12,7 +12,12 @@ from qtpy.QtWidgets import QPushButton, QSizePolicy
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.session.tissue import TissueState, back_up_corrected_masks, write_corrected_mask
+from napari_melanoma.ui.session.tissue import (
+    TissueState,
+    back_up_corrected_masks,
+    write_corrected_mask,
+    write_detected_mask,
+)
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
@@ -35,7 +40,8 @@ METHODS: dict[TissueMethod, str] = {  # and how each distinguishes tissue from g
     "entropy": "Kapur's maximum-entropy threshold",
 }
 SAVE_MS = 1000  # after the last stroke
-KEPT = "The tissue was corrected during detection: your corrections are kept. Detect again to replace them."
+FOUND = "{}: tissue detected."
+KEPT = "{}: the tissue was corrected during detection. Your corrections are kept; detect again to replace them."
 NOT_BRIGHTFIELD = "Tissue is detected on brightfield slides only."
 NOT_DETECTED = "Tissue is detected during the analysis. Detect it now to review and correct it."
 CORRECTED = "{:.0f} % of the slide, corrected by you. The analysis uses this mask until you press Detect again."
@@ -105,14 +111,16 @@ class TissueSection(SlideSection):
 
         def show(found: tuple[NDArray[np.bool_], tuple[str, ...]]) -> None:
             if self._tissue.mask is not before:
-                self._status.show_message(KEPT)
+                self._status.show_message(KEPT.format(info.name))
                 return
             mask, warnings = found
             self._save_timer.stop()
             self._back_up()
-            self.session.tissue.set(TissueState(method, mask, mask, warnings))
+            tissue = TissueState(method, mask, mask, warnings)
+            self.session.tissue.set(tissue)
             self._show_mask()
-            self._status.show_message("Tissue detected.")
+            self._status.show_message(FOUND.format(info.name))
+            write_detected_mask(self.session.folder, tissue)
 
         work = partial(detect_tissue, self._slide.slide, info, method)
         self._status.run(self, "Detecting tissue ...", work, show).finished.connect(self._update)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from napari_melanoma.ui.session.tissue import TissueState
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from napari_melanoma.slides.notes import NotesFile, SlideNotes
 
 
 @dataclass(frozen=True)
 class SlideResultLocation:
-    """Folders of the results of a slide, with its notes and corrected tissue, and whether it was analyzed."""
+    """Folders of the results of a slide, with its notes and tissue, and whether it was analyzed."""
 
     identity: str
     out: Path  # output folder that contains ``folder``
@@ -26,8 +25,8 @@ class SlideResultLocation:
     is_analyzed: bool
     view_folder: Path  # results of an analysis of the view only; in the slide's own folder
     is_view_analyzed: bool = False
-    tissue: NDArray[np.bool_] | None = field(default=None, compare=False)  # corrected; (row, column) of the whole slide
-    tissue_error: str = ""  # why the corrected tissue cannot be read
+    tissue: TissueState = field(default_factory=TissueState, compare=False)
+    tissue_error: str = ""  # why the tissue cannot be read
     slide_folder: Path | None = None  # the slide's own folder, also while ``folder`` is ``view_folder``
     is_phantom: bool = False  # the slide is synthetic
     known_notes: SlideNotes | None = field(default=None, compare=False)  # of the session when the search began

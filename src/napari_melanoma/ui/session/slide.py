@@ -147,7 +147,7 @@ class SlideSession(ImageSession):
         self.run: Shared[SlideRunUpdate | None] = Shared(None)
         self.run.changed.connect(self._on_run_update)
         self.analysis: Shared[tuple[object, ...]] = Shared(())
-        self.tissue: Shared[TissueState] = Shared(TissueState(mask=location.tissue))
+        self.tissue: Shared[TissueState] = Shared(location.tissue)
         self.results = SlideResults(AnalysisResults())
 
     @property
@@ -283,8 +283,8 @@ class SlideSession(ImageSession):
         self._location = location
         self.notes.set(location.notes)
         self.measures.push(location.notes.measures)
-        if self.tissue.value.mask is None:
-            self.tissue.set(TissueState(self.tissue.value.method, location.tissue))
+        if self.tissue.value.mask is None and location.tissue.mask is not None:
+            self.tissue.set(location.tissue)
 
     def keep_views(self, replaced: SlideSession) -> None:
         """Keep the views of a session of the same file, such as before the folder of the results was changed."""

@@ -1,4 +1,4 @@
-"""The tissue of a slide, as detected and as corrected by the user, and the file of the corrected tissue."""
+"""The tissue of a slide, as detected and as corrected by the user, and its files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from napari_melanoma.core.files import move
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tissue import TissueMethod
 
 CORRECTED_FILE, BACKUP_FILE = "tissue-corrected.png", "tissue-corrected-before.png"
+DETECTED_FILE = "tissue-detected-{}.png"  # with the method
 DEFAULT_METHOD: TissueMethod = "auto"
 
 
@@ -50,12 +51,32 @@ def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
     return folder / CORRECTED_FILE
 
 
-def read_corrected_mask(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
-    """Read the latest corrected tissue in some folders, as ``write_corrected_mask`` saves it; None if there is none."""
-    from napari_melanoma.io.results import read_mask
+def write_detected_mask(folder: Path, tissue: TissueState) -> None:
+    """Save the tissue as it was detected next to the results, instead of that of an earlier detection."""
+    from napari_melanoma.io.results import write_mask
 
-    paths = [folder / CORRECTED_FILE for folder in folders if (folder / CORRECTED_FILE).is_file()]
-    return read_mask(max(paths, key=lambda path: path.stat().st_mtime)) if paths else None
+    if tissue.detected is not None:
+        path = folder / DETECTED_FILE.format(tissue.method)
+        write_mask(path, tissue.detected)
+        for other in folder.glob(DETECTED_FILE.format("*")):
+            if other != path:
+                other.unlink()
+
+
+def read_tissue(folders: Sequence[Path]) -> TissueState:
+    """Read the latest tissue in some folders, as it was detected and as it was corrected; empty if there is none."""
+    from napari_melanoma.io.results import read_mask
+    from napari_melanoma.slides.tissue import TissueMethod
+
+    methods = {DETECTED_FILE.format(method): method for method in get_args(TissueMethod)}
+    found = [folder / name for folder in folders for name in (CORRECTED_FILE, *methods) if (folder / name).is_file()]
+    found.sort(key=lambda path: path.stat().st_mtime)
+    corrected = next((read_mask(path) for path in reversed(found) if path.name == CORRECTED_FILE), None)
+    method, detected = next(
+        ((methods[path.name], read_mask(path)) for path in reversed(found) if path.name in methods),
+        (DEFAULT_METHOD, None),
+    )
+    return TissueState(method, detected if corrected is None else corrected, detected)
 
 
 def back_up_corrected_masks(folders: Sequence[Path]) -> None:
