@@ -48,6 +48,15 @@ def slides(person, name: str, value: int) -> None:
     person.waits()
 
 
+def test_a_slider_that_is_moved_keeps_its_value_while_the_notes_change(displaying) -> None:
+    person, slider = displaying, displaying.dock.findChild(QSlider, "display_brightness")
+    slider.setValue(30)
+    person.session.edit_notes(lambda notes: replace(notes, angle=90.0))
+    assert slider.value() == 30
+    person.waits()
+    assert person.session.notes.value.colors.brightness == pytest.approx(0.3)
+
+
 @pytest.mark.path
 def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_path, tmp_path) -> None:
     person, slide = displaying, displaying.dock.slide.slide

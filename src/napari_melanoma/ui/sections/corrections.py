@@ -72,17 +72,26 @@ class CorrectionsSection(PhotographSection):
             row(self._add_button, self._reject_button, self._undo_button, self._create_menu_button(), stretch=0),
             self._stored_label,
         )
-        timer = QTimer(self)
-        timer.setInterval(REFRESH_MS)
-        timer.timeout.connect(self._update_age)
-        timer.start()
+        self._age_timer = QTimer(self)
+        self._age_timer.setInterval(REFRESH_MS)
+        self._age_timer.timeout.connect(self._update_age)
         self._add_button.clicked.connect(self._on_add)
         self._reject_button.clicked.connect(lambda: corrections.reject(session))
         self._undo_button.clicked.connect(lambda: corrections.store.undo())
         services, events = session.services, session.events
         for signal in (corrections.store.changed, session.shown, events.review, services.hidden.changed):
             self.follow(signal, self._update)
+        self.follow(session.displayed.changed, self._on_displayed)
         self._update()
+        self._on_displayed()
+
+    def _on_displayed(self) -> None:
+        """Keep texts such as "2 minutes ago" up to date while they can be seen."""
+        if self.session.displayed.value:
+            self._update_age()
+            self._age_timer.start()
+        else:
+            self._age_timer.stop()
 
     def toggle_tool(self, name: str) -> None:
         """Store the photograph by its keyboard shortcut."""

@@ -89,7 +89,8 @@ class DisplaySection(SlideSection):
         self._show_colors(session.notes.value.colors)
 
     def _on_notes(self, notes: SlideNotes) -> None:
-        self._show_colors(notes.colors)
+        if not self._timer.isActive():  # otherwise a slider is being moved
+            self._show_colors(notes.colors)
 
     def _show_colors(self, colors: DisplayColors) -> None:
         self._colors = colors
