@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from typing import Any, Self, TypeVar
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.widgets.style import Followed
 
 Part = TypeVar("Part")
 
@@ -66,35 +65,24 @@ class ImageSession(PartOwner):
         self._parent = parent
         self.displayed: Shared[bool] = Shared(False)
         self.commit_requested = CommitSignal(on_error)
-        self._ends: list[Callable[[], object]] = []
-        self.owner = self._create_owner()
+        self._followed, self.owner = self._create_owner()
 
     def follow(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
         """Call a slot until the image is closed."""
-        signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
-        signal.connect(slot)
-        self.at_end(partial(signal.disconnect, slot))
+        self._followed.connect(signal, slot)
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call a function when the parts are removed."""
-        self._ends.append(function)
+        self._followed.at_end(function)
 
     def end_parts(self) -> None:
         """Remove all parts: the image was closed, or has another scale."""
-        self._end()
+        self._followed.end()  # now: their owner is deleted later, when other parts may follow signals
         self._parts.clear()
         if isalive(self.owner):
-            self.owner.destroyed.disconnect(self._end)  # it is deleted later, when other parts may follow signals
             self.owner.deleteLater()
-            self.owner = self._create_owner()
+            self._followed, self.owner = self._create_owner()
 
-    def _create_owner(self) -> QObject:
+    def _create_owner(self) -> tuple[Followed, QObject]:
         owner = QObject(self._parent)
-        owner.destroyed.connect(self._end)  # the dock was closed: napari would keep the connections
-        return owner
-
-    def _end(self) -> None:
-        ends, self._ends = self._ends, []
-        for end in ends:
-            with suppress(RuntimeError, TypeError):  # the sender of a signal of Qt was deleted with the dock
-                end()
+        return Followed(owner), owner  # the dock may be closed: napari would keep the connections

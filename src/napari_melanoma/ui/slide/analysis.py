@@ -12,7 +12,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.run_status import needs_run_panel
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
@@ -21,6 +20,7 @@ from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Shapes
@@ -104,7 +104,7 @@ class AnalysisController(QObject):
         location = session.location
         self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
         self._pending_view: bool | None = None  # whether to show the results of the view when edits have been applied
-        self._connections = SectionConnections(self)
+        self._followed = Followed(self)
         self._connect()
         self._results.reopen(is_view=self._select_view())
         self._update_choice()
@@ -124,11 +124,11 @@ class AnalysisController(QObject):
             (self._results.ended, self._on_ended),
             (self._results.target_selected, self._run_panel.set_target),
         ):
-            self._connections.connect(signal, slot)
+            self._followed.connect(signal, slot)
 
     def close(self) -> None:
         """Stop following the analysis, which continues."""
-        self._connections.close()
+        self._followed.end()
         self._run_panel.set_folder(None)
         self._controls.result_choice.hide()
         self.deleteLater()

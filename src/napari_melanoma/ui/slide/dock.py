@@ -16,7 +16,6 @@ from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.ui.session.annotations import import_region_file
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.open_case import find_open_case
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
@@ -47,6 +46,7 @@ from napari_melanoma.ui.widgets.file_drop import (
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -501,7 +501,7 @@ class SlideSections(QObject):
         super().__init__(context)
         self._context, self._controls = context, controls
         self.hosted = HostedSections(context, controls)
-        self._connections = SectionConnections(controls)
+        self._followed = Followed(controls)
         self.hosted.session_changed.connect(self._on_session)
         context.analysis_requested.connect(self._on_analysis_requested)
         application = QApplication.instance()
@@ -510,9 +510,9 @@ class SlideSections(QObject):
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""
-        self._connections.close()
+        self._followed.end()
         for value in () if session is None else (session.results, session.lesions, session.tissue):
-            self._connections.connect(value.changed, lambda _: self._controls.choice.update())
+            self._followed.connect(value.changed, lambda _: self._controls.choice.update())
         if session is not None:  # otherwise the sections of the previous slide stay until its results were found
             self._controls.choice.update()
 

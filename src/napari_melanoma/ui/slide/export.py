@@ -14,13 +14,12 @@ from qtpy.QtGui import QAction
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.open_case import find_slide_lesion
 from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
-from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import enable
+from napari_melanoma.ui.widgets.job import run_job
+from napari_melanoma.ui.widgets.style import Followed, enable
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -58,23 +57,18 @@ class SlideExporter(QObject):
         super().__init__(controls)
         self._context, self._controls, self._hosted = controls.context, controls, hosted
         self._menu = controls.export_button.menu()
-        self._write_tasks, self._read_tasks = LatestJobQueue(self), LatestJobQueue(self)
-        self._write_tasks.succeeded.connect(self._context.status.show_message)
-        self._read_tasks.succeeded.connect(self._on_read)
-        for work in (self._write_tasks, self._read_tasks):
-            work.failed.connect(self.failed)
         self._menu.aboutToShow.connect(self._update_menu)
-        self._connections = SectionConnections(controls)
+        self._followed = Followed(controls)
         hosted.session_changed.connect(self._on_session)
         controls.save_button.clicked.connect(self._on_save)
         self._update_buttons()
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Follow the lesions and results of another slide."""
-        self._connections.close()
+        self._followed.end()
         if session is not None:
             for signal in (session.lesions.changed, session.lesions.saved, session.results.changed):
-                self._connections.connect(signal, self._update_buttons)
+                self._followed.connect(signal, self._update_buttons)
         self._update_buttons()
 
     def _update_buttons(self, _: object = None) -> None:
@@ -165,22 +159,20 @@ class SlideExporter(QObject):
                 lesion=find_slide_lesion(context.window, session.slide),
                 reader=session.depth.reader,
             )
-            self._write_tasks.submit(kind, lambda: partial(_write_export, kind, path, exported))
+            work = partial(_write_export, kind, path, exported)
+            run_job(self, str(path), work, context.status.show_message, self.failed.emit)
 
     def _import_file(self, path: Path) -> None:
-        slide = self._context.slide
-        if slide is not None:
-            work = partial(_read_slide_outlines, path, slide.identity, slide.size, slide.info.origin, slide.info.path)
-            self._read_tasks.submit(slide.identity, lambda: work)
+        session = self._hosted.session
+        if session is not None:
+            slide = session.slide
+            work = partial(_read_slide_outlines, path, slide.size, slide.info.origin, slide.info.path)
+            run_job(session.owner, "import", work, partial(self._on_read, session), self.failed.emit)
 
-    def _on_read(self, read: tuple[str, FittedAnnotations]) -> None:
+    def _on_read(self, session: SlideSession, imported: FittedAnnotations) -> None:
         """Replace the lesions by the imported outlines, and show how the outlines had to be changed."""
         from napari_melanoma.slides.lesion_files import replace_lesions
 
-        identity, imported = read
-        session = self._hosted.session
-        if session is None or session.identity != identity:
-            return
         outlines = imported.annotations
         session.lesions.edit(lambda lesions, maps, config: replace_lesions(lesions, outlines, maps, config))
         hidden_count = len(imported.changed) - MAX_REMARKS
@@ -224,12 +216,12 @@ def find_unavailable_exports(folder: Path, *, is_dicom: bool) -> dict[str, str]:
 
 
 def _read_slide_outlines(
-    path: Path, identity: str, size: tuple[int, int], origin: tuple[int, int], slide: Path, run: RunContext
-) -> tuple[str, FittedAnnotations]:
-    """Read outlines, fitted to a slide of a size (height, width); returned with the slide's identity."""
+    path: Path, size: tuple[int, int], origin: tuple[int, int], slide: Path, run: RunContext
+) -> FittedAnnotations:
+    """Read outlines, fitted to a slide of a size (height, width)."""
     from napari_melanoma.slides.lesion_files import import_outlines
 
-    return identity, import_outlines(path, size, origin, slide)
+    return import_outlines(path, size, origin, slide)
 
 
 def _write_export(kind: str, path: Path, exported: ExportedSlide, run: RunContext) -> str:

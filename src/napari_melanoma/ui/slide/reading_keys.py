@@ -18,7 +18,6 @@ from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.navigation import find_pixel_zoom, find_zoom, show_bookmark
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, get_zoom, pan_view, zoom_about
@@ -26,6 +25,7 @@ from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
+from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -289,15 +289,15 @@ class NavigationTargets(QObject):
         super().__init__(context)
         self._context, self._hosted = context, hosted
         self._current: tuple[str, object] | None = None  # kind and identity of the last stop
-        self._connections = SectionConnections(context.dock)
+        self._followed = Followed(context.dock)
         hosted.session_changed.connect(self._on_session)
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Start at the first stop of another slide."""
         self._current = None
-        self._connections.close()
+        self._followed.end()
         if session is not None:
-            self._connections.connect(session.selected_lesions.changed, self._on_selected)
+            self._followed.connect(session.selected_lesions.changed, self._on_selected)
 
     def step(self, direction: int) -> bool:
         """Go to the next (1) or previous (-1) stop; return False if there is none."""

@@ -6,6 +6,7 @@ import html
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -708,37 +709,57 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
     Qt disconnects such methods. psygnal and napari keep them as long as Python does, and would call a deleted object.
     """
     signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
-    signal.connect(slot)
-    if not type(signal).__module__.startswith(("PyQt", "PySide")):
-        at_end(owner, partial(signal.disconnect, slot))
+    if type(signal).__module__.startswith(("PyQt", "PySide")):
+        signal.connect(slot)
+    else:
+        _followed_of(owner).connect(signal, slot)
 
 
 def at_end(owner: QObject, function: Callable[[], object]) -> None:
     """Call a function when a Qt object is deleted, which it must not use; those added first are called first."""
-    ends = getattr(owner, "_ends_of_owner", None)
-    if ends is None:
-        ends = _Ends()
-        setattr(owner, "_ends_of_owner", ends)  # noqa: B010 - of any Qt object
-        owner.destroyed.connect(ends.run)
-    ends.functions.append(function)
+    _followed_of(owner).at_end(function)
 
 
-class _Ends:
-    """What is called when a Qt object is deleted.
+def _followed_of(owner: QObject) -> Followed:
+    followed: Followed | None = getattr(owner, "_followed_signals", None)
+    if followed is None:
+        followed = Followed(owner)
+        setattr(owner, "_followed_signals", followed)  # noqa: B010 - of any Qt object
+    return followed
 
-    ``run`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
+
+class Followed:
+    """Slots that are connected to signals of Qt, psygnal and napari, until ``end`` or until a Qt object is deleted.
+
+    ``end`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
     emptied it, together with the object, which crashes.
     """
 
-    def __init__(self) -> None:
-        self.functions: list[Callable[[], object]] = []
+    def __init__(self, owner: QObject) -> None:
+        self._ends: list[Callable[[], object]] = []
+        owner.destroyed.connect(self.end)
 
-    def run(self) -> None:
-        """Call all functions."""
-        ended, self.functions = self.functions, []
-        for function in ended:
-            function()
-        QTimer.singleShot(0, partial(id, ended))  # the last reference to an object must outlast its deletion
+    def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+        """Connect a slot."""
+        signal = getattr(signal, "__wrapped__", signal)
+        signal.connect(slot)
+        self.at_end(partial(_disconnect, signal, slot))
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call a function at the end, too."""
+        self._ends.append(function)
+
+    def end(self) -> None:
+        """Disconnect all slots."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end()
+        QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
+
+
+def _disconnect(signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+    with suppress(RuntimeError, TypeError):  # the sender of a signal of Qt was deleted before
+        signal.disconnect(slot)
 
 
 class Connections:

@@ -12,11 +12,11 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.notes import SlideAlignment
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +61,9 @@ class Comparison(QObject):
         self._is_syncing = False  # True while this class sets the cameras
         self._is_registering = False
         self.landmarks: Landmarks | None = None  # while they are being set
-        self._jobs = LatestJobQueue(self)
-        self._jobs.succeeded.connect(self._on_registered)
-        self._jobs.failed.connect(self._on_failed)
         self._model.reset_view()
-        self._connections = SectionConnections(self)
-        connect = self._connections.connect
+        self._followed = Followed(self)
+        connect = self._followed.connect
         for viewer, slot in ((self._viewer, self._on_first_camera), (self._model, self._on_second_camera)):
             for emitter in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
                 connect(emitter, slot)
@@ -86,8 +83,8 @@ class Comparison(QObject):
     def close(self) -> None:
         """End the comparison."""
         self._remove_landmarks()
-        self._connections.close()
-        self._jobs.cancel()
+        self._followed.end()
+        cancel_jobs(self)
         self.deleteLater()
 
     def set_linked(self, on: bool) -> None:
@@ -113,7 +110,7 @@ class Comparison(QObject):
         self._is_registering = True
         self.changed.emit()
         work = partial(_register, self._slide, self._other)
-        self._jobs.submit("register", lambda: work)
+        run_job(self, "register", work, self._on_registered, self._on_failed)
 
     def reset(self, _: bool = False) -> None:
         """Discard the alignment, including the saved one, and show the second slide with its own rotation."""

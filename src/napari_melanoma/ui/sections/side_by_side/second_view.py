@@ -10,12 +10,12 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
-from napari_melanoma.ui.session.connections import SectionConnections
 from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import find_frame, place_next_to_canvas
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -53,7 +53,7 @@ class SecondView(QObject):
         self.canvas: Any = QtViewer(self.model)
         self._dock_widget: Any = viewer.window.add_dock_widget(self.canvas, name="Second slide", area="right")
         self._dock_widget.destroyed.connect(self._on_frame_closed)
-        self._connections = SectionConnections(self)
+        self._followed = Followed(self)
         for signal, slot in (
             (viewer.events.theme, self._on_theme),
             (get_scale_bar(viewer).events.visible, self._show_scale_bar),
@@ -61,7 +61,7 @@ class SecondView(QObject):
             (viewer.layers.events.removed, self._on_layers),
             (services.reading.changed, self._on_reading),
         ):
-            self._connections.connect(signal, slot)
+            self._followed.connect(signal, slot)
         self._arrange_views()
 
     def show_slide(self, slide: ViewerSlide) -> None:
@@ -93,7 +93,7 @@ class SecondView(QObject):
             return
         self.closed.emit()
         model, self.model = self.model, None
-        self._connections.close()
+        self._followed.end()
         frame, self._dock_widget = self._dock_widget, None
         if frame is not None:
             self._viewer.window.remove_dock_widget(frame)
