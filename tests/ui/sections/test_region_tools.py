@@ -133,7 +133,7 @@ def test_tools_follow_each_other_and_end_with_their_layer(drawing, slide_path):
     modes = {"rectangle": "add_rectangle", "split": "add_path", "hole": "add_polygon_lasso", "wand": "pick"}
     for name in order:
         presses(person, f"region_{name}")
-        checked = [one for one, button in controls.tools.items() if button.isChecked()]
+        checked = [one for one, button in controls.tool_buttons.items() if button.isChecked()]
         assert checked == [name]
         assert active.active.name == (PAINTING if name in ("brush", "wand") else LAYER)
         assert str(active.active.mode) == modes.get(name, {"brush": "paint"}.get(name, name))
@@ -141,7 +141,7 @@ def test_tools_follow_each_other_and_end_with_their_layer(drawing, slide_path):
     presses(person, "region_hole")
     assert str(person.viewer.layers[LAYER].mode) == "pan_zoom"
     person.viewer.layers[LAYER].mode = "select"  # in napari's layer controls
-    assert not any(button.isChecked() for button in controls.tools.values())
+    assert not any(button.isChecked() for button in controls.tool_buttons.values())
 
     # Selecting another layer leaves the wand, and that layer stays selected.
     own = person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="own")

@@ -14,7 +14,7 @@ from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.viewer.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import Connections
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood
@@ -204,7 +203,7 @@ class RegionWand(PixelTool):
 
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(viewer, parent, "painting")
-        self._press: _Press | None = None
+        self._press = ""  # identifies the latest press of the button
         self.tolerance, self.reach = 0.0, 0.0
         self._queue = LatestJobQueue(self)
         self._queue.succeeded.connect(self._on_result)
@@ -237,19 +236,30 @@ class RegionWand(PixelTool):
         slide = self._slide
         if slide is None or str(layer.mode) != "pick" or event.button != 1:
             return
-        start, tolerance = float(event.pos[0]), self.tolerance
-        press = self._press = _Press(self._prepare_flood(slide, slide.to_slide(tuple(event.position[-2:]))), tolerance)
-        self._queue.submit(press.key, press.preview)
+        start, tolerance, press = float(event.pos[0]), self.tolerance, uuid4().hex
+        self._press = press
+        flood = cache(self._prepare_flood(slide, slide.to_slide(tuple(event.position[-2:]))))
+
+        def submit(*, is_last: bool) -> None:
+            """Find the area at the current tolerance, instead of at a previous one that was not computed yet."""
+            now = self.tolerance
+
+            def find(run: RunContext) -> Any:  # noqa: ANN401 - the polygons, or what is shown until the release
+                found = flood()
+                return found.polygons(now) if is_last else (press, found.placement, found.mask(now).astype("uint8"))
+
+            self._queue.submit(press, lambda: find)
+
+        submit(is_last=False)
         yield
         while event.type == "mouse_move":
             dragged = _clip_tolerance(tolerance + TOLERANCE_PER_PX * (float(event.pos[0]) - start))
-            if dragged != press.tolerance:
-                press.tolerance = dragged
+            if dragged != self.tolerance:
+                self.tolerance = dragged
                 self.tolerance_changed.emit(dragged)
-                self._queue.submit(press.key, press.preview)
+                submit(is_last=False)
             yield
-        self.tolerance = press.tolerance
-        self._queue.submit(press.key, press.finish)
+        submit(is_last=True)
 
     def _prepare_flood(self, slide: ViewerSlide, point: tuple[float, float]) -> Callable[[], ColorFlood]:
         """Return a function that reads the colors around a point; it may be called in any thread."""
@@ -265,64 +275,31 @@ class RegionWand(PixelTool):
 
     def stop(self) -> None:
         """Deactivate the tool."""
-        self._press = None
+        self._press = ""
         self._queue.cancel()
         super().stop()
 
-    def _on_result(self, result: _Preview | tuple[Polygon, ...]) -> None:
-        """Show a preview, or emit the polygons of the final area."""
+    def _on_result(self, result: tuple[Any, ...]) -> None:
+        """Show the area while the button is pressed, or emit the polygons of the final area."""
         layer, slide = self.layer, self._slide
-        if isinstance(result, tuple):
-            if layer is not None and not self._queue.busy:
-                _clear(layer)
-            if result:
-                self.area_found.emit(result)
-            else:
-                self.message.emit(NOTHING_FOUND)
-        elif layer is not None and slide is not None and result.press is self._press:
-            slide_layers.set_placement(slide, layer, result.placement)
-            layer.data = result.mask
+        if result and isinstance(result[0], str):
+            press, placement, mask = result
+            if layer is not None and slide is not None and press == self._press:
+                slide_layers.set_placement(slide, layer, placement)
+                layer.data = mask
+            return
+        if layer is not None and not self._queue.busy:
+            _clear(layer)
+        if result:
+            self.area_found.emit(result)
+        else:
+            self.message.emit(NOTHING_FOUND)
 
     def _on_failed(self, error: Exception) -> None:
         layer = self.layer
         if layer is not None:
             _clear(layer)
         self.failed.emit(error)
-
-
-class _Press:
-    """A press of the mouse button: its current tolerance, and the jobs that find the area around the pressed point.
-
-    The jobs share the colors that the first one reads; they must run one at a time.
-    """
-
-    def __init__(self, read: Callable[[], ColorFlood], tolerance: float) -> None:
-        self.key, self.tolerance = uuid4().hex, tolerance
-        self._flood = cache(read)
-
-    def preview(self) -> JobFunction:
-        """Return the job that finds the area at the current tolerance."""
-        tolerance = self.tolerance
-
-        def find(run: RunContext) -> _Preview:
-            flood = self._flood()
-            return _Preview(self, flood.placement, flood.mask(tolerance).astype("uint8"))
-
-        return find
-
-    def finish(self) -> JobFunction:
-        """Return the job that finds the polygons of the area at the current tolerance."""
-        tolerance = self.tolerance
-        return lambda run: self._flood().polygons(tolerance)
-
-
-@dataclass(frozen=True)
-class _Preview:
-    """The area that is shown while the button is held. ``mask``: uint8 (row, column), 1 in the area."""
-
-    press: _Press
-    placement: MapPlacement
-    mask: NDArray[np.uint8]
 
 
 def _clip_tolerance(tolerance: float) -> float:
