@@ -91,10 +91,6 @@ def test_state_and_uncertainty_of_photographs_under_review() -> None:
     assert made.list_unrated(images) == [images[3]]
     assert count_states(made.counts, "to do") == "3 to do, 1 accepted, 1 rejected, 1 unreadable"
 
-    # Reviews stay when ratings are cleared.
-    made.clear_ratings()
-    assert made.find_state(images[0])[:2] == ("accepted", "not rated yet")
-
     # A file that can be read later, as on a drive that was not connected, is no longer unreadable.
     made.set_digest(Path("e"), "digest of b")
     assert made.find_state(images[4]).state == "rejected"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -52,23 +51,8 @@ def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypat
     assert done == [f"download {start}", "check", "launch"]
 
 
-@pytest.mark.parametrize(("count", "expected"), [(120, "adapt a classifier first"), (500, "")])
-def test_few_photographs_are_to_be_adapted_first(count: int, expected: str) -> None:
+@pytest.mark.parametrize(("count", "is_advised"), [(120, True), (500, False)])
+def test_few_photographs_are_to_be_adapted_first(count: int, is_advised: bool) -> None:
     recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification"}, "the test")
-    advice = recipe_check.advise_adapting(count, count // 2, recipe)
-    assert expected in advice
-    assert bool(advice) == bool(expected)
-
-
-def test_the_minutes_of_a_training_are_those_of_the_last_similar_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_melanoma.runs import launching
-
-    recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification", "epochs": 10}, "the test")
-    assert "passes 600 images in 10 epochs" in recipe_check.advise_adapting(120, 60, recipe)
-    larger = recipe.model_copy(update={"model": recipe.model.model_copy(update={"input_size": 512})})
-    reports = [SimpleNamespace(recipe=larger, step={"images_per_second": 50.0}), SimpleNamespace(recipe=None, step={})]
-    monkeypatch.setattr(launching, "list_runs", lambda: reports)
-    assert "passes 600 images" in recipe_check.advise_adapting(120, 60, recipe)
-    reports.append(SimpleNamespace(recipe=recipe, step={"images_per_second": 2.0}))
-    advice = recipe_check.advise_adapting(120, 60, recipe)
-    assert "takes about 5 min, at the speed of the last such run" in advice
+    assert recipe_check.is_for_adapting(count, recipe) == is_advised
+    assert not recipe_check.is_for_adapting(count, recipe.model_copy(update={"modalities": ("slide",)}))

@@ -174,10 +174,6 @@ class ReviewRecords:
         self.errors[path] = reason
         self._count(path)
 
-    def clear_ratings(self) -> None:
-        """Clear all ratings, after a change of model."""
-        self._ratings.clear()
-
     def list_unrated(self, images: Iterable[LibraryImage]) -> list[LibraryImage]:
         """Return the photographs without a rating, except unreadable files."""
         return [image for image in images if image.path not in self._ratings and image.path not in self.errors]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -39,7 +39,6 @@ from napari_melanoma.ui.library.review_photographs import (
     PhotographList,
     RatingQueue,
     ReviewOpener,
-    find_ratings,
     list_photographs,
 )
 from napari_melanoma.ui.library.view import LibraryView
@@ -70,18 +69,6 @@ REJECT_TIP = f"Store the photograph as rejected, and go to the next ({REJECT_KEY
 NO_MATCH = "No photograph matches. Clear the name, or choose 'all'."
 
 
-class ReportedReview(NamedTuple):
-    """A review that the status line reports.
-
-    ``review``: state of the photograph. ``folder``: of the corrections. ``message``: text of the status line.
-    """
-
-    image: LibraryImage
-    review: str
-    folder: Path
-    message: str
-
-
 class ReviewDock(LibraryDock):
     """The Review dock: rate photographs by uncertainty, and accept, reject or correct their masks one by one."""
 
@@ -98,8 +85,6 @@ class ReviewDock(LibraryDock):
         super().__init__(napari_viewer)
         self.records = ReviewRecords()
         self._client = client or acquire_worker()
-        self._rated: PhotographList | None = None  # as listed with the current model; None until its ratings are found
-        self._reported: ReportedReview | None = None
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
         self.opener = ReviewOpener(napari_viewer, self)
@@ -252,23 +237,18 @@ class ReviewDock(LibraryDock):
             super()._on_link(link)
 
     def _on_listed(self, chosen: Sequence[Path], listed: PhotographList) -> None:
+        """Show photographs with their ratings, and rate the others."""
         if listed.model != self.model.model:  # it was changed during the search
             self.open(chosen)
             return
-        self.cancel("finding")  # of the ratings of the previous photographs
-        self.chosen = chosen
-        self.remember_folder(chosen)
-        self.settings.review_folder = chosen[0] if chosen[0].is_dir() else chosen[0].parent
-        self.clear_name()
-        self.list_view.select_path(None)
-        self._on_ratings(listed)
-
-    def _on_ratings(self, listed: PhotographList) -> None:
-        """Show photographs with their ratings, and rate the others."""
-        self.rating.cancel()
+        if chosen != self.chosen:
+            self.remember_folder(chosen)
+            self.settings.review_folder = chosen[0] if chosen[0].is_dir() else chosen[0].parent
+            self.chosen = chosen
+            self.clear_name()
+            self.list_view.select_path(None)
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
-        self._rated = listed
         self.list_model.images = listed.images
         self.records.set_images(listed.images)
         for path, rating in listed.ratings.items():
@@ -276,7 +256,6 @@ class ReviewDock(LibraryDock):
         self.records.set_reviews(self._list_reviews())
         self.list_view.update_order()
         self.diagnosis.set_images(listed.images)
-        self._refresh()
         self._on_rate()
 
     def _list_reviews(self) -> dict[str, str]:
@@ -284,24 +263,14 @@ class ReviewDock(LibraryDock):
 
     def _on_rate(self) -> None:
         unrated = self.records.list_unrated(self.list_model.images)
-        if self._rated is None:
-            self._find_ratings()
-        elif unrated and tasks.is_idle(self.rating):
+        if unrated and tasks.is_idle(self.rating):
             self.status.begin("rating", "Rating ...")
-            self.rating.start(unrated, self._rated.model)
+            self.rating.start(unrated, self.model.model)
         self._refresh()
 
     def _on_model(self) -> None:
-        self.rating.cancel()
         if self.chosen:
-            self._rated = None
-            self.records.clear_ratings()
-            self.list_view.update_order()
-            self._find_ratings()
-
-    def _find_ratings(self) -> None:
-        work = partial(find_ratings, [image.path for image in self.list_model.images], self.model.model)
-        self.start("finding", "Searching for ratings ...", work, self._on_ratings)
+            self.open(self.chosen)
 
     def _on_rated(self, path: Path, rating: Rating) -> None:
         self.records.set_rating(path, rating)
@@ -337,8 +306,7 @@ class ReviewDock(LibraryDock):
         self.list_model.update_row(path)
 
     def _on_stored(self, path: Path, stored: StoredCorrection) -> None:
-        image = next((image for image in self.list_model.images if image.path == path), None)
-        if image is None:
+        if path not in {image.path for image in self.list_model.images}:
             return
         row = self.list_model.find_index(path).row()
         self.records.set_digest(path, stored.image_digest)
@@ -346,10 +314,10 @@ class ReviewDock(LibraryDock):
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
         message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
-        self._report_review(image, stored.review, message)
+        self.status.show_message(message)
         if path == self.list_view.path and not self._open_next(row):
             which = "All listed photographs" if self.records.counts[TO_DO] else "All photographs"
-            self._report_review(image, stored.review, f"{which} are reviewed.")
+            self.status.show_message(f"{which} are reviewed.")
             self._show_actions()
 
     def _open_next(self, row: int) -> bool:
@@ -367,20 +335,6 @@ class ReviewDock(LibraryDock):
         self.records.set_reviews(self._list_reviews())
         self.list_view.update_order()
         self.list_view.viewport().update()
-        self._update_report()
-
-    def _report_review(self, image: LibraryImage, review: str, message: str) -> None:
-        self.status.show_message(message)
-        self._reported = ReportedReview(image, review, self.corrections_store.folder, self.status.text)
-
-    def _update_report(self) -> None:
-        """Correct the report if the state has changed since, for example by an undo in the Lesion dock."""
-        reported = self._reported
-        if reported is None or (reported.message, reported.folder) != (self.status.text, self.corrections_store.folder):
-            return
-        state = self.records.find_state(reported.image).state
-        if reported.image in self.list_model.images and state != reported.review:
-            self._report_review(reported.image, state, f"{reported.image.name}: {state}.")
 
     def _import_masks(self, masks: Path, photographs: Path, patients: Path | None) -> None:
         into = (self.corrections_store.folder, self.settings.reviewer)

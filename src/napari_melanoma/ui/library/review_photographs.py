@@ -210,16 +210,10 @@ class PhotographList:
 def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> PhotographList:
     """Find the selected photographs and those in selected folders, in natural order, with their stored ratings."""
     from napari_melanoma.io.discovery import find_photographs
-
-    return find_ratings([path.absolute() for path in find_photographs(chosen)], model, run)
-
-
-def find_ratings(paths: Sequence[Path], model: str, run: RunContext) -> PhotographList:
-    """Find the stored ratings of photographs as they are now."""
     from napari_melanoma.lesion.uncertainty_ratings import load_ratings
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    images = [create_image(path, is_slide=False) for path in paths]
+    images = [create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen)]
     run.check()
     stored = load_ratings(find_bundle(model).fingerprint, MEASURE)
     ratings = {image.path: stored.get((str(image.path), image.modified)) for image in images}

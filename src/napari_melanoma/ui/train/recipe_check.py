@@ -11,10 +11,9 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, MelanomaError
-from napari_melanoma.core.formatting import format_count, format_duration, to_sentence
+from napari_melanoma.core.formatting import format_count, to_sentence
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.train.data_sets import check_is_folder
-from napari_melanoma.ui.train.run_text import parse_number
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ DATA_OPTIONS = ("classes", "tabular")  # options of a classifier that depend on 
 READING = "Reading the data ..."
 FEW_FOR_TRAINING = 500  # photographs with a diagnosis, below which an adaptation is to be tried first
 ADAPT_FIRST = (
-    "Fewer than {few} photographs with diagnoses: adapt a classifier first (Review dock, Diagnosis), which takes about "
-    "{minutes:.0f} min. This training {duration}."
+    f"Fewer than {FEW_FOR_TRAINING} photographs with diagnoses: adapt a classifier first (Review dock, Diagnosis), "
+    "which takes minutes."
 )
 CHECK_DELAY_MS = 250  # between the last change of the controls and reading the data sets
 
@@ -106,36 +105,15 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
         len(selected.left_out),
         "" if is_missing(recipe.model.start) else start_overlap_warning(recipe, selected, run),
         few_validation=_has_few(parts),
-        advice="" if table is None or recipe.tile else advise_adapting(count, len(parts.training), recipe),
+        advice=ADAPT_FIRST if table is not None and is_for_adapting(count, recipe) else "",
     )
 
 
-def advise_adapting(count: int, training: int, recipe: TrainRecipe) -> str:
-    """Recommend to adapt a classifier of photographs first if there are few; empty otherwise."""
-    from napari_melanoma.classification.adaptation import estimate_minutes
+def is_for_adapting(count: int, recipe: TrainRecipe) -> bool:
+    """Return whether a classifier of photographs should be adapted before one is trained."""
     from napari_melanoma.models.bundle import SLIDE
 
-    if count >= FEW_FOR_TRAINING or SLIDE in recipe.modalities:
-        return ""
-    passes = recipe.epochs * training
-    speed = _find_speed(recipe)
-    if speed is None:
-        duration = f"passes {passes:,} images in {recipe.epochs} epochs"
-    else:
-        duration = f"takes about {format_duration(passes / speed)}, at the speed of the last such run"
-    return ADAPT_FIRST.format(few=FEW_FOR_TRAINING, minutes=max(1.0, estimate_minutes(count)), duration=duration)
-
-
-def _find_speed(recipe: TrainRecipe) -> float | None:
-    """Return the images per second of the last run of the network with this image size; None without one."""
-    from napari_melanoma.runs.launching import list_runs
-
-    network = recipe.model.architecture, recipe.model.input_size
-    for report in list_runs():
-        model, speed = report.recipe and report.recipe.model, parse_number(report.step, "images_per_second")
-        if model and speed and (model.architecture, model.input_size) == network:
-            return speed
-    return None
+    return count < FEW_FOR_TRAINING and recipe.tile is None and SLIDE not in recipe.modalities
 
 
 def _has_few(parts: TrainingSplit) -> bool:
