@@ -267,11 +267,11 @@ def press_analyze(dock: Any) -> None:  # noqa: ANN401 - imported late
     from napari_melanoma.ui.widgets.job import tasks
 
     masks: list[float] = []
-    connection = dock.analysis_controller.queue.analyzed.connect(lambda analysis: masks.append(time.perf_counter()))
+    connection = dock.analysis_controller.analyzed.connect(lambda analysis: masks.append(time.perf_counter()))
     pressed = time.perf_counter()
     dock.analyze_button.click()
     wait(tasks.is_idle)
-    dock.analysis_controller.queue.analyzed.disconnect(connection)
+    dock.analysis_controller.analyzed.disconnect(connection)
     viewer = psutil.Process()
     resident = [sum(process.memory_info().rss for process in of) / 1e6 for of in ([viewer], viewer.children(True))]
     print(f"press to mask {masks[0] - pressed:.2f} s; viewer {resident[0]:.0f} MB, worker {resident[1]:.0f} MB")

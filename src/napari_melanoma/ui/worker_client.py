@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from napari_melanoma.core.context import Progress
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.plugins import Plugin, list_plugins
 from napari_melanoma.core.worker_requests import WorkerResult, format_request, parse_event
-from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.job import tasks
 
 log = logging.getLogger(__name__)
 
@@ -222,24 +222,6 @@ class WorkerClient(QObject):
         message = f"The model process stopped unexpectedly ({reason}). No data were changed. "
         self.restarting.emit(reason)
         self._end(self._active, "failed", errors.WorkerTerminated(message + "It restarts with the next request."))
-
-
-class StagedTask(QObject):
-    """Base class of tasks whose stages run one after the other, in threads and in the worker."""
-
-    progressed = Signal(object)  # Progress
-    _stage: BackgroundJob | WorkerRequest | None = None
-
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
-        self._stage = stage
-        stage.progressed.connect(self.progressed)
-        stage.succeeded.connect(on_success)
-        stage.failed.connect(self._on_failed)
-        if isinstance(stage, BackgroundJob):
-            stage.start()
-
-    def _on_failed(self, error: Exception) -> None:
-        raise NotImplementedError
 
 
 def remove_array(array: Path) -> None:

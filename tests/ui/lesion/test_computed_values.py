@@ -11,7 +11,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion import queues
+from napari_melanoma.ui.lesion.analysis import derive_served_result
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate
 from napari_melanoma.ui.session.lesion_updates import prepare_replacement, update_from_mask
 
@@ -20,27 +20,27 @@ MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> queues.AnalysisArrays:
+def files(tmp_path: Path) -> dict[str, Path]:
     """The arrays of an analysis: image, probability, and no spread."""
     probability = np.zeros((200, 300), np.float32)
     probability[20:60, 20:60] = probability[100:180, 100:200] = 0.9
     np.save(tmp_path / "image.npy", probability)
-    np.save(tmp_path / "probability.npy", probability)
-    return queues.AnalysisArrays(*(tmp_path / f"{name}.npy" for name in ("image", "probability", "spread")))
+    np.save(tmp_path / "out.npy", probability)
+    return {name: tmp_path / f"{name}.npy" for name in ("image", "out", "spread")}
 
 
 @pytest.fixture
-def result(files: queues.AnalysisArrays) -> LesionResult:
+def result(files: dict[str, Path]) -> LesionResult:
     photograph = Photograph(np.full((200, 300, 3), 200, np.uint8), "two")
-    found, _ = queues._derive_result(photograph, files, {"model": MODEL}, LesionOptions(), RunContext())
+    found, _ = derive_served_result(photograph, files, {"model": MODEL}, LesionOptions(), RunContext())
     return found
 
 
-def test_analysis(result: LesionResult, files: queues.AnalysisArrays) -> None:
+def test_analysis(result: LesionResult, files: dict[str, Path]) -> None:
     assert vars(result).keys() >= SHOWN
     assert len(result.other_contours) == 1
     assert result.has_largest_in_mask
-    assert not any(path.exists() for path in files)
+    assert not any(path.exists() for path in files.values())
 
 
 def test_replaced_and_edited_masks(result: LesionResult) -> None:

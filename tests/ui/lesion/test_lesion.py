@@ -131,7 +131,7 @@ def test_a_second_analysis_reuses_the_layers_and_a_duplicate_gets_its_own(person
     image = person.opens()
     # A double click on Analyze runs once.
     taken = []
-    person.dock.analysis_controller.queue.analyzed.connect(taken.append)
+    person.dock.analysis_controller.analyzed.connect(taken.append)
     person.clicks("primary")
     person.dock.analyze_button.click()
     person.waits()

@@ -8,7 +8,7 @@ from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QDoubleSpinBox, QSlider
 
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.ui.sections.mask.view import RoiControls
+from napari_melanoma.ui.sections.mask import section as mask_section
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer import photographs
 
@@ -45,14 +45,14 @@ def moved(corrections, person, qtbot):
 def test_the_picture_of_the_region_of_interest_is_drawn_for_new_lesions_only(person, monkeypatch):
     person.opens(rgb=gradient())
     person.analyses()
-    drawn, show_roi = [], RoiControls.show_roi
-    monkeypatch.setattr(RoiControls, "show_roi", lambda controls, roi: (drawn.append(roi), show_roi(controls, roi)))
+    drawn, draw = [], mask_section.to_qimage
+    monkeypatch.setattr(mask_section, "to_qimage", lambda image: drawn.append(image) or draw(image))
     for threshold in range(60, 90):
         person.finds(QSlider, "threshold_slider").setValue(threshold)
     person.finds(QDoubleSpinBox, "margin").setValue(40)
     assert drawn == []
     person.waits()
-    assert drawn[-1] is person.lesion.result.roi
+    assert drawn[-1] is person.lesion.result.roi.image
     assert person.lesion.result.options.roi.margin == 0.4
 
 
@@ -142,9 +142,9 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(window):
 
     starts(window)
     types(window, "0.6")
-    window.dock.analysis_controller.queue.analyzed.connect(go_on)
+    window.dock.analysis_controller.analyzed.connect(go_on)
     assert both(window) == TYPED
-    window.dock.analysis_controller.queue.analyzed.disconnect(go_on)
+    window.dock.analysis_controller.analyzed.disconnect(go_on)
 
     # It is typed while the layers are added.
     def type_late(event):

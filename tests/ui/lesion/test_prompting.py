@@ -17,9 +17,8 @@ from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.ui.sections.mask.click_tool import draw_hypotheses
-from napari_melanoma.ui.session.prompted import PromptPixels, read_pixels
-from napari_melanoma.ui.session.prompting import PreparedPrompt, read_response
+from napari_melanoma.ui.sections.mask.clicks import draw_hypotheses
+from napari_melanoma.ui.session.prompting import PreparedPrompt, PromptPixels, read_pixels, read_response
 from napari_melanoma.ui.session.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_identity

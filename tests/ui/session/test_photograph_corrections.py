@@ -39,7 +39,7 @@ def test_undo_keeps_diagnoses_that_are_not_stored_yet(
     qtbot: QtBot, home: Path, tmp_path: Path, sessions: PhotographSessions, undone: str | None, left: str | None
 ) -> None:
     parent, status, index = QObject(), Mock(), CorrectionsIndex(tmp_path)
-    corrections = PhotographCorrections(sessions, Mock(), ReviewSettings(), status, MagicMock(), parent)
+    corrections = PhotographCorrections(Mock(sessions=sessions), ReviewSettings(), status, MagicMock(), parent)
     stored, typed = sessions
     set_stored(stored, StoredCorrection("stored", "digest", "rejected", index))
     corrections.set_diagnosis(stored, "nevus")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.sections.mask.resolve import resolve_mask
-from napari_melanoma.ui.sections.mask.view import MaskControls
+from napari_melanoma.ui.sections.mask.section import MaskControls
+from napari_melanoma.ui.session.photograph import PhotographOptions
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
@@ -23,30 +28,38 @@ def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
     return box
 
 
-def show_threshold(controls, threshold):
-    controls.show_view(resolve_mask(None, LesionOptions(threshold=threshold), 0.5))
+@pytest.fixture
+def session(home, nothing_left):
+    """A photograph that is not analyzed."""
+    options = PhotographOptions(DockSettings(), LesionOptions)
+    services = SimpleNamespace(options=options, controller=Mock())
+    return SimpleNamespace(lesion=None, masked_lesion=None, pending_options=None, services=services)
 
 
 @pytest.fixture
-def controls(home, nothing_left):
-    return MaskControls()
+def controls(session: Any) -> MaskControls:
+    return MaskControls(session)
+
+
+def threshold_of(session):
+    return session.services.options.current.threshold
 
 
 @pytest.mark.both_qts
 @pytest.mark.parametrize("delay", [-1, 200])
-def test_a_typed_threshold_keeps_its_digits(controls, qtbot, delay):
+def test_a_typed_threshold_keeps_its_digits(session, controls, qtbot, delay):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     qtbot.keyClicks(box, "0.73", delay=delay)
-    assert controls.threshold == 0.73
+    assert threshold_of(session) == 0.73
     assert box.text() == "0.73"
 
 
-def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
+def test_an_update_between_two_keys_removes_no_digit(session, controls, qtbot):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     for key in "0.73":
         qtbot.keyClicks(box, key)
-        show_threshold(controls, controls.threshold)
-    assert controls.threshold == 0.73
+        controls.update_options()
+    assert threshold_of(session) == 0.73
     qtbot.keyClick(box, Qt.Key.Key_Return)
     assert box.text() == "0.73"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
@@ -17,16 +17,17 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 from napari_melanoma.case.model import Case, set_correction, set_image, set_lesion, set_paths
 from napari_melanoma.case.store import CASE, CaseStore, locate_images
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
-from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
+from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import at_end
 
-MAX_STEPS = 200  # that can be undone
 SAVE_DELAY_MS = 400  # after the last edit
 
 
@@ -205,41 +206,49 @@ def _close_case(store: CaseStore, run: RunContext) -> None:
     store.close()
 
 
+class CaseStep(NamedTuple):
+    """A case, and the description of the edit that has made it."""
+
+    case: Case
+    description: str = ""
+
+
 class CaseHistory:
     """Undo history of a case; consecutive edits with the same key are one step."""
 
     def __init__(self, case: Case) -> None:
-        self.case = case
-        # Each step: the case to return to, and the description of the edit.
-        self._undo_stack: list[tuple[Case, str]] = []
-        self._redo_stack: list[tuple[Case, str]] = []
+        self._history = History(CaseStep(case))
         self._key = ""
+
+    @property
+    def case(self) -> Case:
+        """The current case."""
+        return self._history.current.case
 
     @property
     def undo_text(self) -> str:
         """Description of the step to undo; empty without one."""
-        return self._undo_stack[-1][1] if self._undo_stack else ""
+        return self._history.current.description if self._history.past else ""
 
     @property
     def redo_text(self) -> str:
         """Description of the step to redo; empty without one."""
-        return self._redo_stack[-1][1] if self._redo_stack else ""
+        return self._history.undone[-1].description if self._history.undone else ""
 
     def edit(self, case: Case, description: str, key: str = "") -> bool:
         """Change the case as a step; return False if it is unchanged."""
         if case == self.case:
             return False
-        if not (key and key == self._key and self._undo_stack):
-            self._undo_stack = [*self._undo_stack, (self.case, description)][-MAX_STEPS:]
-        self._key, self._redo_stack, self.case = key, [], case
+        history = self._history.undo() if key and key == self._key else self._history
+        self._key, self._history = key, history.push(CaseStep(case, description))
         return True
 
     def revert(self, key: str) -> bool:
         """Undo unfinished edits of a field without a redo step; return False if there are none."""
-        if not key or key != self._key or not self._undo_stack:
+        if not key or key != self._key:
             return False
-        case, _ = self._undo_stack.pop()
-        self.case, self._key = copy_kept_parts(case, self.case), ""
+        self._restore(self._history.undo())
+        self._history = replace(self._history, undone=(), undone_steps=())
         return True
 
     def end_step(self) -> None:
@@ -248,23 +257,25 @@ class CaseHistory:
 
     def amend(self, case: Case) -> None:
         """Change the case without a step, for example a mask, whose changes are undone in the viewer."""
-        self.case = case
+        self._history = replace(self._history, current=self._history.current._replace(case=case))
 
     def undo(self) -> str:
         """Undo the last step; return its description, or ""."""
-        return self._step(self._undo_stack, self._redo_stack)
+        description = self.undo_text
+        self._restore(self._history.undo())
+        return description
 
     def redo(self) -> str:
         """Redo a step; return its description, or ""."""
-        return self._step(self._redo_stack, self._undo_stack)
-
-    def _step(self, source: list[tuple[Case, str]], target: list[tuple[Case, str]]) -> str:
-        if not source:
-            return ""
-        case, description = source.pop()
-        target.append((self.case, description))
-        self.case, self._key = copy_kept_parts(case, self.case), ""
+        description = self.redo_text
+        self._restore(self._history.redo())
         return description
+
+    def _restore(self, history: History[CaseStep]) -> None:
+        current = self.case
+        self._history, self._key = history, ""
+        if history.current.case is not current:
+            self.amend(copy_kept_parts(history.current.case, current))
 
 
 def copy_kept_parts(case: Case, source: Case) -> Case:
@@ -306,8 +317,21 @@ class PendingCorrections(Protocol):
         """Save at once, without delay."""
 
 
+class SavedCase(NamedTuple):
+    """A case to be written to its folder; ``overwrite``: also if another program has changed the file."""
+
+    store: CaseStore
+    case: Case
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the case."""
+        return self.store.folder
+
+
 class CaseSaver(QObject):
-    """Saves the open case.
+    """Saves the open case after each edit, and when the dock is deleted, which also releases it for other windows.
 
     ``saved_at``: Unix time of the last save; 0 for never. ``corrections``: saver of the mask corrections. ``saved``:
     emitted after the save state has changed. ``flush_requested``: emitted before the case is closed or its file is
@@ -328,13 +352,13 @@ class CaseSaver(QObject):
         self._saved_case: Case | None = None
         self._after_save: list[tuple[str, Callable[[], None]]] = []  # (name, function)
         tasks.idle.connect(self._advance)
-        self._save_timer = DebounceTimer(self, SAVE_DELAY_MS)
-        self._save_timer.timeout.connect(self.save)
-        self._save_jobs = LatestJobQueue(self)
-        self._save_jobs.succeeded.connect(self._on_saved)
+        self._save_jobs = LatestJobQueue(self, SAVE_DELAY_MS)
         self._save_jobs.failed.connect(self._on_save_failed)
-        self._open_case_state = _OpenCaseState()
-        self.destroyed.connect(self._open_case_state.close)  # not a method: the dock no longer exists when it is called
+        self._writer = LatestStateWriter[SavedCase, SavedCase](
+            self, self._save_jobs, _write_case, self._on_saved, self._on_save_failed
+        )
+        self._open_store = ExitStack()
+        at_end(self, self._open_store.close)
 
     @property
     def has_unsaved_changes(self) -> bool:
@@ -347,19 +371,27 @@ class CaseSaver(QObject):
 
     def set_store(self, store: CaseStore | None) -> None:
         """Set another case, which does not differ from its file."""
-        self._store = self._open_case_state.store = store
-        self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
+        self._store = store
+        self._open_store.pop_all()  # closed by the controller
+        if store is not None:
+            self._open_store.callback(store.close)
+        self.discard_changes()
         self.saved_at = 0.0
 
     def schedule_save(self) -> None:
         """Save after a short delay without further edits."""
-        self._open_case_state.pending = self._case()
-        self._save_timer.start()
+        self._submit(overwrite=False)
 
     def save(self, *, overwrite: bool = False) -> None:
         """Save at once; ``overwrite``: also if another program has changed the file."""
-        self._save_timer.stop()
-        self._save_jobs.submit("save", partial(self._prepare, overwrite))
+        if overwrite or self.has_unsaved_changes:
+            self._submit(overwrite=overwrite)
+            self._save_jobs.hurry()
+
+    def _submit(self, *, overwrite: bool) -> None:
+        store, case = self._store, self._case()
+        if store is not None and case is not None and not store.read_only:
+            self._writer.save(SavedCase(store, case, overwrite))
 
     def run_when_saved(self, function: Callable[[], None], name: str = "") -> None:
         """Call a function once all edits are saved, in the order of the requests; it is dropped if saving fails.
@@ -374,12 +406,12 @@ class CaseSaver(QObject):
 
     def discard_changes(self) -> None:
         """Discard changes that could not be saved."""
-        self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
-        self._save_timer.stop()
+        self._saved_case, self.error = self._case(), None
+        self._writer.discard()
 
     def _advance(self) -> None:
         """Save the corrections, then the case, then make the pending calls."""
-        if not self._after_save or self._save_jobs.busy:
+        if not self._after_save or self._save_jobs.is_running:
             return  # continued when the job has ended
         if self.corrections is not None and not self.corrections.is_saved and self._is_writable:
             self.corrections.flush()
@@ -391,17 +423,10 @@ class CaseSaver(QObject):
             function()
             self._advance()
 
-    def _prepare(self, overwrite: bool) -> Callable[[RunContext], object] | None:
-        store, case = self._store, self._case()
-        if store is None or case is None or store.read_only or (case == self._saved_case and not overwrite):
-            return None
-        return partial(self._open_case_state.save, store, case, overwrite)
-
-    def _on_saved(self, case: Case) -> None:
-        self._saved_case, self.error, self.saved_at = case, None, time.time()
+    def _on_saved(self, saved: SavedCase | None) -> None:
+        if saved is not None and saved.store is self._store:
+            self._saved_case, self.error, self.saved_at = saved.case, None, time.time()
         self.saved.emit()
-        if self.has_unsaved_changes:
-            self.save()
 
     def _on_save_failed(self, error: Exception) -> None:
         self.error, self._after_save = error, []
@@ -410,31 +435,9 @@ class CaseSaver(QObject):
         self.saved.emit()
 
 
-class _OpenCaseState:
-    """The open case and its unsaved changes; saves them when the dock has been deleted."""
-
-    def __init__(self) -> None:
-        self.store: CaseStore | None = None
-        self.pending: Case | None = None
-        self._lock = Lock()
-
-    def save(self, store: CaseStore, case: Case, overwrite: bool, run: RunContext) -> Case:
-        """Save in a thread."""
-        with self._lock:
-            store.save(case, overwrite=overwrite)
-            if self.pending is case:
-                self.pending = None
-        return case
-
-    def close(self) -> None:
-        """Save pending edits, and release the case for other windows."""
-        if self.store is None:
-            return
-        with self._lock, suppress(MelanomaError):  # errors were reported before
-            if self.pending is not None and not self.store.read_only:
-                self.store.save(self.pending)
-        self.store.close()
-        self.store = None
+def _write_case(saved: SavedCase) -> SavedCase:
+    saved.store.save(saved.case, overwrite=saved.overwrite)
+    return saved
 
 
 class CaseCloseGuard(WindowGuard):

@@ -204,7 +204,7 @@ class CaseImages(LesionDockLink):
         dock.predictions.explained.connect(self._on_heatmap)
         dock.analysis_controller.changed.connect(self._analyze)
         dock.analysis_controller.changed.connect(self._update_task)
-        dock.analysis_controller.queue.progressed.connect(self.progressed)
+        dock.analysis_controller.progressed.connect(self.progressed)
         dock.picker.changed.connect(self._analyze)
         self.lesion_dock_opened.emit()
 
@@ -410,10 +410,10 @@ class CaseCorrectionSaver(QObject):
             self._saved_states[identity] = state
         if self._saved_states.get(identity) != state:
             on_saved = partial(self._on_saved, session, image_id, state)
-            dock.controller.submit_save("case", session, partial(self._prepare, image_id), on_saved)
+            dock.controller.store("case", session, partial(self._prepare, image_id), on_saved)
             return
         if lesion.unsaved:
-            dock.controller.submit_save("case", session, lambda lesion: lambda run: None, lambda done: None)
+            dock.controller.store("case", session, lambda lesion: lambda run: None)
         self._save_heatmap(image_id, session)
 
     def _save_heatmap(self, image_id: str, session: PhotographSession) -> None:
@@ -421,7 +421,7 @@ class CaseCorrectionSaver(QObject):
         dock = self._images.connected_dock
         if dock is not None and self._controller.is_editable:
             prepare = partial(self._prepare_heatmap, image_id, session)
-            dock.controller.submit_save("heatmap", session, prepare, lambda done: None)
+            dock.controller.store("heatmap", session, prepare)
 
     def _prepare_heatmap(self, image_id: str, session: PhotographSession, lesion: AnalyzedLesion) -> JobFunction | None:
         from napari_melanoma.case.results import save_case_explanation

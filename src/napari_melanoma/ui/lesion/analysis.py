@@ -1,25 +1,36 @@
-"""Analyze photographs from the Lesion dock, and summarize the results in the status line."""
+"""Analyze photographs from the Lesion dock, one after the other, and summarize the results in the status line."""
 
 from __future__ import annotations
 
+import time
+import uuid
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
-from napari_melanoma.core.provenance import describe_device
-from napari_melanoma.ui.lesion.queues import LesionAnalysisQueue
+from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.provenance import array_fingerprint, describe_device
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
+from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis
+from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.worker_client import WorkerClient, remove_array
 
 if TYPE_CHECKING:
+    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.widgets.job import Stages
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK = "analysing"
 
@@ -33,22 +44,30 @@ class AnalysisSummary(NamedTuple):
 
 
 class LesionAnalysisController(QObject):
-    """Starts analyses; corrected masks are replaced only if the user confirms."""
+    """Starts analyses; corrected masks are replaced only if the user confirms.
+
+    ``changed``: analyses have started or ended. ``analyzed``: a photograph was analyzed.
+    """
 
     changed = Signal()
+    progressed = Signal(object)  # Progress
+    analyzed = Signal(object)  # FinishedAnalysis
     failed = Signal(object)  # Exception
 
     def __init__(self, controller: LesionController, client: WorkerClient, status: StatusLine, dock: QWidget) -> None:
         super().__init__(dock)
-        self._controller, self._status, self._dock = controller, status, dock
+        self._controller, self._client, self._status, self._dock = controller, client, status, dock
+        self._total = self._done = 0  # numbers of photographs
+        self._name, self._position = "", 0  # of the photograph that is analyzed
+        self._start_time = 0.0
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
         self._summary: AnalysisSummary | None = None
-        self.queue = LesionAnalysisQueue(client, self)
-        self.queue.progressed.connect(partial(status.progress, TASK))
-        self.queue.analyzed.connect(self._on_analyzed)
+        self.queue = LatestJobQueue(self)
+        self.queue.progressed.connect(self._on_progress)
         self.queue.failed.connect(self._on_failed)
-        self.queue.finished.connect(self._on_finished)
+        self.queue.idle.connect(self._on_idle)
+        self.progressed.connect(partial(status.progress, TASK))
         status.cancelled.connect(self._on_cancelled)
         controller.changed.connect(self._on_result)
 
@@ -95,13 +114,43 @@ class LesionAnalysisController(QObject):
 
     def _start(self, sessions: list[PhotographSession]) -> None:
         self._last = self._error = None
+        self._total, self._done, self._position, self._start_time = len(sessions), 0, 0, time.monotonic()
         self._status.begin(TASK, "Analyzing ...")
-        self.queue.start([(session, self._controller.options.get(session)) for session in sessions])
+        for session in sessions:
+            options, digest = self._controller.options.get(session), session.mask_digest
+            self.queue.submit(
+                f"analyze {session.identity}",
+                partial(self._prepare, session, options),
+                partial(self._on_analyzed, session, digest),
+            )
+        self.queue.hurry()
         self.changed.emit()
 
-    def _on_analyzed(self, analysis: FinishedAnalysis) -> None:
-        self._last = analysis
-        self._controller.add_result(analysis)
+    def _prepare(self, session: PhotographSession, options: LesionOptions) -> Stages | None:
+        self._position += 1
+        if not session.is_open:
+            return None
+        self._name = session.name
+        return analyze_photograph(self._client, session.source, options)
+
+    def _on_progress(self, progress: Progress) -> None:
+        if self._total == 1:
+            self.progressed.emit(progress)
+            return
+        left = ""
+        if self._done:
+            seconds = (time.monotonic() - self._start_time) / self._done * (self._total - self._position + 1)
+            left = f", {format_duration(seconds)} left"
+        message = f"{self._name}: photograph {self._position} of {self._total}{left}"
+        self.progressed.emit(Progress(self._position - 1, self._total, message))
+
+    def _on_analyzed(
+        self, session: PhotographSession, previous_digest: str | None, derived: tuple[LesionResult, str, str]
+    ) -> None:
+        self._done += 1
+        self._last = FinishedAnalysis(session, previous_digest, *derived)
+        self._controller.add_result(self._last)
+        self.analyzed.emit(self._last)
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error
@@ -111,8 +160,9 @@ class LesionAnalysisController(QObject):
         if task == TASK:
             self.queue.cancel()
 
-    def _on_finished(self, count: int, seconds: float) -> None:
+    def _on_idle(self) -> None:
         message: str | None = None  # errors were already shown
+        count, seconds = self._done, time.monotonic() - self._start_time
         if self._last is not None and count == 1 and not self._last.session.is_open:
             message = f"{self._last.result.photograph.name} was removed during its analysis. Its result was discarded."
         elif self._last is not None:
@@ -134,6 +184,58 @@ class LesionAnalysisController(QObject):
             message = summarize_analysis(session.lesion.result, 1, summary.seconds)
             self._status.show_message(message)
             self._summary = summary._replace(message=message)
+
+
+def analyze_photograph(client: WorkerClient, source: LayerPhotographSource, options: LesionOptions) -> Stages:
+    """Return the result, the digest of its mask, and that of the pixels."""
+    name = uuid.uuid4().hex
+    arrays = {key: client.folder / f"{name}-{key}.npy" for key in ("image", "out", "spread")}
+    if not options.flips:
+        del arrays["spread"]
+    try:
+        photograph, digest = yield partial(_read_photograph, source, arrays["image"])
+        paths = {key: str(path) for key, path in arrays.items()}
+        response = yield client.request("segment", model=options.model, **paths)
+        result, mask_digest = yield partial(derive_served_result, photograph, arrays, response, options)
+    finally:
+        for path in arrays.values():
+            remove_array(path)
+    return result, mask_digest, digest
+
+
+def _read_photograph(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
+    run.report(Progress(0, None, "Reading the photograph"))
+    pixels = source.read_into(array)
+    if run.cancelled:
+        remove_array(array)
+    return pixels
+
+
+def derive_served_result(
+    photograph: Photograph,
+    arrays: dict[str, Path],
+    response: dict[str, Any],
+    options: LesionOptions,
+    run: RunContext,
+) -> tuple[LesionResult, str]:
+    """Derive the result and the digest of its mask from the worker's response, and remove the arrays.
+
+    ``arrays``: the probability, ``out``, is a ``.npy`` of float32 (row, column).
+    """
+    import numpy as np
+
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+    from napari_melanoma.lesion.segmentation import LesionPrediction
+
+    run.report(Progress(2, 2, "Measuring"))
+    run.check()
+    spread = response.get("spread")
+    prediction = LesionPrediction(np.load(arrays["out"]), None if spread is None else np.load(spread))
+    result = derive_result(photograph, prediction, options, ModelStamp(**response["model"]))
+    result.compute_properties()
+    for path in arrays.values():
+        remove_array(path)  # not in the GUI thread, where it took up to 14 ms
+    return result, array_fingerprint(result.mask)
 
 
 def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:
@@ -163,3 +265,27 @@ def _describe_band(result: LesionResult) -> str:
         return ""
     share = result.band.sum() / max(1, (result.mask | result.band).sum())
     return f"Predictions for the flipped images disagree on {100 * share:.0f} % of the segmented area (blue band)."
+
+
+@collection_paused()
+def preload_libraries(run: RunContext) -> None:
+    """Import the libraries that the first analysis needs, by analyzing a few pixels."""
+    import numpy as np
+
+    from napari_melanoma.data.taxonomy import load_taxonomy
+    from napari_melanoma.imaging.scribbles import redraw_border
+    from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
+
+    rgb = np.full((32, 32, 3), 200, np.uint8)
+    rgb[8:24, 8:24] = 60
+    strokes = np.zeros((32, 32), np.uint8)
+    strokes[12, 12], strokes[2, 2] = 1, 2
+    run.check()
+    import_module("pandas")  # napari imports it with the first Labels layer, which would block the window
+    import_module("napari_melanoma.classification.prediction")
+    load_taxonomy("diagnosis")
+    stamp = ModelStamp("none", "", "cpu", 0.5)
+    probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
+    result = derive_result(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
+    redraw_border(result.probability, rgb, result.mask, strokes)

@@ -17,10 +17,9 @@ from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
-from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
+from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload_libraries
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
-from napari_melanoma.ui.lesion.queues import preload_libraries
 from napari_melanoma.ui.lesion.saving import DicomReportWriter, LesionCloseGuard
 from napari_melanoma.ui.sections import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
@@ -74,9 +73,7 @@ class LesionDock(LesionControls):
         self.analysis_controller = LesionAnalysisController(self.controller, self._client, self.status, self)
         self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
         self.labels = LabelsAdoption(self.controller, self.status)
-        self.corrections = PhotographCorrections(
-            self.sessions, self.controller, self.review_settings, self.status, self.icons, self
-        )
+        self.corrections = PhotographCorrections(self.controller, self.review_settings, self.status, self.icons, self)
         self.hosted = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
         self.predictions = PhotographPredictions(
@@ -316,7 +313,7 @@ class LesionDock(LesionControls):
             session.saved = replace(session.saved, prepared=saving.result_version(result, lesion.mask_digest))
             return lambda run: (saving.save_result(result, name, folder), lesion.image_digest)
 
-        self.controller.submit_save("save", session, prepare, partial(self._on_saved, session))
+        self.controller.store("save", session, prepare, partial(self._on_saved, session))
 
     def _on_saved(self, session: HostedPhotograph, saved: tuple[Path, str]) -> None:
         folder, image_digest = saved

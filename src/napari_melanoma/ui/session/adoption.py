@@ -220,7 +220,6 @@ class LabelsAdoption(QObject):
         self._controller, self._status = controller, status
         self._adopted: AdoptedMask | None = None  # read, but not shown yet
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self._on_failed)
         controller.changed.connect(self._on_changed)
 
@@ -232,10 +231,9 @@ class LabelsAdoption(QObject):
 
         def prepare() -> JobFunction:
             photograph = session.source if session.mask is None and session.is_open else None
-            read = partial(read_mask, source, photograph, self._controller.options.get(session))
-            return lambda run: partial(self._on_read, session, read(run))
+            return partial(read_mask, source, photograph, self._controller.options.get(session))
 
-        self._latest.submit("read", prepare)
+        self._latest.submit("read", prepare, partial(self._on_read, session))
 
     def _on_read(self, session: PhotographSession, adopted: AdoptedMask) -> None:
         self._status.end("adopting")

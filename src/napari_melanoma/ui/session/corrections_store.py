@@ -103,7 +103,6 @@ class CorrectionsStore(QObject):
         self._settings = settings
         self.index = CorrectionsIndex(settings.corrections)
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
         corrections_changed().changed.connect(self._on_changed)
 
@@ -122,14 +121,14 @@ class CorrectionsStore(QObject):
         folder = self._settings.corrections
         if folder != self.folder:
             self.index = CorrectionsIndex(folder)
-        self._latest.submit("read", lambda: partial(_load_index, folder))
+        self._latest.submit("read", lambda: lambda run: read_index(folder), self.set_index)
 
     def reject(
         self, source: LayerPhotographSource, decision: ReviewDecision, callback: Callable[[StoredCorrection], None]
     ) -> None:
         """Store a photograph that was not analyzed as rejected."""
         folder = self.folder
-        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision, callback))
+        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision), callback)
 
     def label(
         self,
@@ -140,13 +139,13 @@ class CorrectionsStore(QObject):
     ) -> None:
         """Store the diagnosis of a photograph, which need not be analyzed."""
         folder = self.folder
-        work = partial(_label, folder, source, path, label, callback)
-        self._latest.submit(f"label {path} {label.reader}", lambda: work)
+        work = partial(_label, folder, source, path, label)
+        self._latest.submit(f"label {path} {label.reader}", lambda: work, callback)
 
     def undo(self) -> None:
         """Undo the last change of the folder."""
         folder = self.folder
-        self._latest.submit("undo", lambda: partial(_undo, folder))
+        self._latest.submit("undo", lambda: partial(_undo, folder), self._on_undone)
 
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
@@ -162,12 +161,11 @@ class CorrectionsStore(QObject):
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
 
-    def _on_done(self, apply: StoreCallback) -> None:
-        apply(self)
-
-
-StoreCallback = Callable[[CorrectionsStore], None]
-"""Applies the result of a job to the store on the GUI thread."""
+    def _on_undone(self, undone: tuple[str | None, CorrectionsIndex]) -> None:
+        image_id, index = undone
+        self.set_index(index)
+        corrections_changed().changed.emit(index.folder)
+        self.undone.emit(image_id, index)
 
 
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
@@ -238,18 +236,12 @@ def read_index(folder: Path) -> CorrectionsIndex:
     return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
 
 
-def _load_index(folder: Path, run: RunContext) -> StoreCallback:
-    index = read_index(folder)
-    return lambda store: store.set_index(index)
-
-
 def _reject(
     folder: Path,
     source: LayerPhotographSource,
     decision: ReviewDecision,
-    callback: Callable[[StoredCorrection], None],
     run: RunContext,
-) -> StoreCallback:
+) -> StoredCorrection:
     import numpy as np
 
     from napari_melanoma.data.corrections import Correction
@@ -265,8 +257,7 @@ def _reject(
         damage=photograph.damage,
         pixel_size=photograph.pixel_size,
     )
-    stored = _add(folder, correction, decision)
-    return lambda store: callback(stored)
+    return _add(folder, correction, decision)
 
 
 def _label(
@@ -274,9 +265,8 @@ def _label(
     source: LayerPhotographSource,
     path: Path,
     label: DiagnosisLabel,
-    callback: Callable[[StoredLabel], None],
     run: RunContext,
-) -> StoreCallback:
+) -> StoredLabel:
     from napari_melanoma.data.corrections import Correction, Corrections
 
     photograph = source.read()
@@ -290,22 +280,13 @@ def _label(
         damage=photograph.damage,
         pixel_size=photograph.pixel_size,
     )
-    stored = StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
-    return lambda store: callback(stored)
+    return StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
 
 
-def _undo(folder: Path, run: RunContext) -> StoreCallback:
+def _undo(folder: Path, run: RunContext) -> tuple[str | None, CorrectionsIndex]:
     from napari_melanoma.data.corrections import Corrections
 
-    image_id = Corrections(folder).undo()
-    index = read_index(folder)
-
-    def apply(store: CorrectionsStore) -> None:
-        store.set_index(index)
-        corrections_changed().changed.emit(folder)
-        store.undone.emit(image_id, index)
-
-    return apply
+    return Corrections(folder).undo(), read_index(folder)
 
 
 class ReviewSettings(DockSettings):

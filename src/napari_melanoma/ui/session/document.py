@@ -266,7 +266,6 @@ class Document(Edited[Value]):
         self._seen: Stamp | None = None  # version of the file when it was last checked
         self._task_count = 0
         self.queue = LatestJobQueue(parent)
-        self.queue.succeeded.connect(_finish)
         self.queue.failed.connect(self.failed.emit)
         self._writer = LatestStateWriter[Unsaved[Value], Stored[Value]](
             self.queue, self.queue, self._write, self._on_written, self.failed.emit
@@ -297,12 +296,8 @@ class Document(Edited[Value]):
         self._submit(lambda: work, on_done)
 
     def _submit(self, prepare: Callable[[], JobFunction], on_done: Callable[[Any], object]) -> None:
-        def prepare_job() -> JobFunction:
-            work = prepare()
-            return lambda run: partial(on_done, work(run))
-
         self._task_count += 1
-        self.queue.submit(f"task {self._task_count}", prepare_job)
+        self.queue.submit(f"task {self._task_count}", prepare, on_done)
 
     def reload(self) -> None:
         """Read the file again, which another program has changed."""
@@ -387,8 +382,3 @@ class Document(Edited[Value]):
     def _show_notes(self, stored: Stored[Value]) -> None:
         if stored.notes:
             self.message.emit("; ".join(stored.notes))
-
-
-def _finish(done: Callable[[], object]) -> None:
-    """Handle the result of a job in the GUI thread."""
-    done()

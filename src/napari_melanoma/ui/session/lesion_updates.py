@@ -81,7 +81,6 @@ class LesionController(QObject):
         self._layers.shown.connect(self._on_shown)
         self._layers.editable_layer_added.connect(self.watcher.watch)
         self._latest = LatestJobQueue(self)
-        self._latest.succeeded.connect(lambda done: done())
         self._latest.failed.connect(self.failed)
 
     def add_result(self, analysis: FinishedAnalysis) -> None:
@@ -260,21 +259,22 @@ class LesionController(QObject):
             if lesion is None or labels is None:
                 return None
             work = make_work(lesion, labels)
-            return lambda run: partial(self._apply_update, session, work())
+            return lambda run: work()
 
-        self._latest.submit(f"{key} {session.identity}", prepare)
+        self._latest.submit(f"{key} {session.identity}", prepare, partial(self._apply_update, session))
 
-    def submit_save(
+    def store(
         self,
         key: str,
         session: PhotographSession,
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
-        callback: Callable[[Any], object],
+        done: Callable[[Any], object] = lambda value: None,
     ) -> None:
-        """Save a lesion with its current mask; afterwards, its corrections count as saved.
+        """Store a lesion with its current mask, as a result, in the corrections or in a case.
 
-        ``make_work``: returns the function that saves it in a thread; None if there is nothing to save. ``callback``:
-        called with the return value of this function. A pending save with the same ``key`` is dropped.
+        Afterwards, its corrections count as saved. ``make_work``: returns the function that stores it in a thread; None
+        if there is nothing to store. ``done``: called with the return value of this function. A pending request with
+        the same ``key`` is dropped.
         """
         self.watcher.mark_edited(session)
         self.watcher.flush()
@@ -283,14 +283,13 @@ class LesionController(QObject):
             if session.lesion is not None and session in self.sessions:
                 session.lesion = replace(session.lesion, unsaved=False)
                 self.autosave.remove(session.identity, session.lesion)
-            callback(value)
+            done(value)
 
         def prepare() -> JobFunction | None:
             lesion = session.lesion if session in self.sessions else None
-            work = None if lesion is None else make_work(lesion)
-            return None if work is None else lambda run: partial(on_saved, work(run))
+            return None if lesion is None else make_work(lesion)
 
-        self._latest.submit(f"{key} {session.identity}", prepare)
+        self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
 
     def set_unsaved(self, session: PhotographSession) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""

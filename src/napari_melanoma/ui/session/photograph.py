@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
 from napari_melanoma.ui.session.image import ImageSession
-from napari_melanoma.ui.session.prompted import PromptedPhotograph
+from napari_melanoma.ui.session.prompting import PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
@@ -19,26 +19,10 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, StoredCorrection
-    from napari_melanoma.ui.session.photograph import PhotographSessions
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.widgets.style import ThemedIcons
-
-
-class LesionSaver(Protocol):
-    """Saves a lesion once its result is up to date with its mask; see ``LesionController``."""
-
-    def submit_save(
-        self,
-        key: str,
-        session: PhotographSession,
-        make_work: Callable[[AnalyzedLesion], JobFunction | None],
-        callback: Callable[[Any], object],
-    ) -> None:
-        """Save a lesion with its current mask."""
-
-    def set_unsaved(self, session: PhotographSession) -> None:
-        """Keep corrections for recovery that are no longer stored elsewhere."""
 
 
 class PhotographCorrections(QObject):
@@ -49,8 +33,7 @@ class PhotographCorrections(QObject):
 
     def __init__(
         self,
-        sessions: PhotographSessions,
-        saver: LesionSaver,
+        controller: LesionController,
         settings: ReviewSettings,
         status: StatusLine,
         icons: ThemedIcons,
@@ -59,7 +42,7 @@ class PhotographCorrections(QObject):
         super().__init__(parent)
         self.settings = settings
         self.store = CorrectionsStore(settings, self)
-        self._sessions, self._saver, self._status, self._icons = sessions, saver, status, icons
+        self._sessions, self._controller, self._status, self._icons = controller.sessions, controller, status, icons
         self.store.undone.connect(self._on_undone)
         self.store.failed.connect(self._on_failed)
 
@@ -125,7 +108,7 @@ class PhotographCorrections(QObject):
             result, name = lesion.result, session.name
             return lambda run: store_result(folder, result, name, decision)
 
-        self._saver.submit_save("store", session, prepare, partial(self._on_stored, session))
+        self._controller.store("store", session, prepare, partial(self._on_stored, session))
 
     def _make_decision(self, session: PhotographSession, review: Review) -> ReviewDecision:
         return ReviewDecision(review, self.settings.reviewer, session.review.diagnosis, session.path)
@@ -170,7 +153,7 @@ class PhotographCorrections(QObject):
                 session.review = replace(session.review, folder=None, diagnosis=None, stored_digest="")
                 lesion = session.masked_lesion
                 if lesion is not None and lesion.corrected:
-                    self._saver.set_unsaved(session)
+                    self._controller.set_unsaved(session)
         self.reset()
         self._status.show_message(f"Undid the last change of {image_id} in {self._describe_folder(index)}")
 

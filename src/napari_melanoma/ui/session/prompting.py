@@ -1,4 +1,7 @@
-"""Correct a mask by clicks: each prompt is sent to the worker, and its response changes the mask as an undo step."""
+"""Correct a mask by clicks: each prompt is sent to the worker, and its response changes the mask as an undo step.
+
+The clicks that made a mask belong to the mask (``AnalyzedLesion.prompts``), so that undo restores both.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,73 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     result_for_mask,
     threshold_mask,
 )
-from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt, PromptPixels, PromptResponse, read_pixels
 from napari_melanoma.ui.viewer.photographs import get_model_digest
-from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob, run_job, tasks
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.prompting import PromptedMasks
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+    from napari_melanoma.ui.widgets.job import Stages
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
+PREVIEW_PX = 512
 ChangeState = Callable[[PromptState], PromptState]
+
+
+class PendingPrompt(NamedTuple):
+    """A prompt to be sent, and whether it begins another lesion."""
+
+    prompt: PromptOptions
+    is_new: bool = False
+
+
+FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
+
+
+class PromptPixels(NamedTuple):
+    """The pixels of a photograph, which are also in a ``.npy`` file for the worker.
+
+    ``preview``: a smaller photograph, uint8 (row, column, channel). ``data``: of the layer when they were read.
+    """
+
+    photograph: Photograph
+    digest: str
+    preview: NDArray[np.uint8]
+    data: object
+
+
+class PromptResponse(NamedTuple):
+    """A response of the worker: its number, the fields of the ``ModelStamp`` of its model, and its masks.
+
+    ``hypotheses``: the masks to choose from; None if all lesions were found.
+    """
+
+    number: int
+    model: dict[str, Any]
+    hypotheses: PromptedMasks | None
+
+
+@dataclass(frozen=True, eq=False)
+class PromptedPhotograph:
+    """The requests for masks by prompts, and the last response.
+
+    ``must_encode``: whether the worker should compute the features before the first prompt. ``pixels``: None before
+    they were read. ``response``: None before the first.
+    """
+
+    pending: tuple[PendingPrompt, ...] = ()
+    must_encode: bool = False
+    pixels: PromptPixels | None = None
+    response: PromptResponse | None = None
 
 
 class MaskToCorrect(NamedTuple):
@@ -94,10 +147,7 @@ class PromptChange(NamedTuple):
 
 
 class PromptController(QObject):
-    """Sends prompts to the worker, one request at a time, and changes the mask.
-
-    The stages of a request: prepare it in a thread, process it in the worker, read the response in a thread.
-    """
+    """Sends prompts to the worker, those of one lesion at a time, and changes the mask."""
 
     failed = Signal(object)  # Exception
 
@@ -108,9 +158,9 @@ class PromptController(QObject):
         self._controller, self._client, self._status, self._get_model = controller, client, status, get_model
         self._sessions = controller.sessions
         self._first: PhotographSession | None = None  # whose prompts are sent before those of others
-        self._stage: BackgroundJob | WorkerRequest | None = None
-        self._encoding: BackgroundJob | None = None  # never at the same time as a stage
-        self._active: PhotographSession | None = None  # the photograph of the stage or encoding
+        self._job: BackgroundJob | StagedJob | None = None
+        self._active: PhotographSession | None = None  # the photograph of the job
+        self._is_prompting = False  # whether the job is a prompt; otherwise it prepares the first one
         status.cancelled.connect(self._on_cancelled)
         tasks.idle.connect(self._next)
         self._sessions.removed.connect(self._on_removed)
@@ -130,7 +180,7 @@ class PromptController(QObject):
     def choose(self, session: PhotographSession, position: int) -> None:
         """Change the lesion that was prompted last to another hypothesis, counted from the smallest."""
         response = session.prompted.response
-        if response is None or response.hypotheses is None or self._stage is not None:
+        if response is None or response.hypotheses is None or self._is_prompting:
             return
         index = response.hypotheses.by_area[position]
         change = PromptChange(partial(_set_hypothesis, response.hypotheses, index), response, index)
@@ -142,132 +192,114 @@ class PromptController(QObject):
 
     def _next(self) -> None:
         """Send pending prompts, those of the latest photograph first, once the previous response is in its mask."""
-        if self._stage is not None or self._encoding is not None:
+        if self._job is not None:
             return
         sessions = sorted(self._sessions, key=lambda session: session is not self._first)
         if waiting := next((session for session in sessions if session.prompted.pending), None):
             tasks.set_running(self, True)
             self._controller.watcher.flush()
             if tasks.is_idle(self._controller):
-                self._send(waiting)
+                pending, waiting.prompted = waiting.prompted.pending, replace(waiting.prompted, pending=())
+                self._status.begin(TASK, "Finding the lesion ...")
+                self._run(waiting, self._prompt(waiting, pending), is_prompting=True)
         elif waiting := next((session for session in sessions if session.prompted.must_encode), None):
-            self._encode(waiting)
+            waiting.prompted = replace(waiting.prompted, must_encode=False)
+            self._run(waiting, self._encode(waiting), is_prompting=False)
 
-    def _encode(self, session: PhotographSession) -> None:
-        """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
-        session.prompted = replace(session.prompted, must_encode=False)
+    def _run(self, session: PhotographSession, stages: Stages, *, is_prompting: bool) -> None:
         if session.is_open:
-            array, model = self._array(session), self._get_model()
-            read = partial(read_pixels, session.prompted.pixels, session.source, array)
-            self._encoding = BackgroundJob(lambda run: (read(), _shared_arguments(model, array)))
-            self._active = session
-            self._encoding.succeeded.connect(partial(self._on_encodable, session))
-            self._encoding.failed.connect(self._on_failed)
-            self._encoding.start(self)
+            self._active, self._is_prompting = session, is_prompting
+            self._job = run_job(self, "prompt", stages, self._on_done, self._on_failed)
+        else:
+            self._end()
 
-    def _on_encodable(self, session: PhotographSession, read: tuple[PromptPixels, dict[str, Any]]) -> None:
-        self._encoding = self._active = None
-        pixels, arguments = read
+    def _encode(self, session: PhotographSession) -> Stages:
+        """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
+        array, model = self._array(session), self._get_model()
+        read = partial(read_pixels, session.prompted.pixels, session.source, array)
+        pixels, arguments = yield lambda run: (read(), _shared_arguments(model, array))
         session.prompted = replace(session.prompted, pixels=pixels)
         self._client.request("encode", **arguments).failed.connect(self.failed)
-        self._next()
 
-    def _send(self, session: PhotographSession) -> None:
-        """Send the pending prompts of a photograph."""
-        pending, session.prompted = session.prompted.pending, replace(session.prompted, pending=())
-        if not session.is_open:
-            self._end()
-            return
-        self._status.begin(TASK, "Finding the lesion ...")
+    def _prompt(self, session: PhotographSession, pending: tuple[PendingPrompt, ...]) -> Stages:
+        """Send the pending prompts of one lesion, and change the mask in one undo step."""
         mask, array = MaskToCorrect.find(session), self._array(session)
         read = partial(read_pixels, session.prompted.pixels, session.source, array)
-        work = partial(prepare_prompt, read, array, pending, mask, self._get_model())
-        self._start(session, BackgroundJob(work), partial(self._on_prepared, session))
-
-    def _start(
-        self, session: PhotographSession, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]
-    ) -> None:
-        self._stage, self._active = stage, session
-        tasks.set_running(self, True)
-        stage.succeeded.connect(on_success)
-        stage.failed.connect(self._on_failed)
-        if isinstance(stage, BackgroundJob):
-            stage.start()
-
-    def _on_prepared(self, session: PhotographSession, prepared: PreparedPrompt) -> None:
-        pending = (*prepared.rest, *session.prompted.pending)
-        session.prompted = replace(session.prompted, pending=pending, pixels=prepared.pixels)
-        previous = session.prompted.response
-        if not prepared.verb:  # a proposed lesion was removed
+        prepared = yield partial(prepare_prompt, read, array, pending, mask, self._get_model())
+        rest = (*prepared.rest, *session.prompted.pending)
+        session.prompted = replace(session.prompted, pending=rest, pixels=prepared.pixels)
+        previous, first = session.prompted.response, None
+        if prepared.verb:
+            request = self._client.request(prepared.verb, **prepared.arguments)
+            self._client.prioritize_request(request)
+            response = yield request
+            options = self._controller.options.get(session) if prepared.is_first else None
+            number = 1 if previous is None else previous.number + 1
+            change, first = yield partial(read_response, prepared, number, response, options)
+            session.prompted = replace(session.prompted, response=change.response)
+        else:  # a proposed lesion was removed
             assert previous is not None
-            self._finish(session, prepared, PromptChange(lambda state: state, previous._replace(hypotheses=None)))
-            return
-        request = self._client.request(prepared.verb, **prepared.arguments)
-        self._client.prioritize_request(request)
-        self._start(session, request, partial(self._on_response, session, prepared))
-
-    def _on_response(self, session: PhotographSession, prepared: PreparedPrompt, response: dict[str, Any]) -> None:
-        options = self._controller.options.get(session) if prepared.is_first else None
-        previous = session.prompted.response
-        number = 1 if previous is None else previous.number + 1
-        work = partial(read_response, prepared, number, response, options)
-        self._start(session, BackgroundJob(work), partial(self._on_read, session, prepared))
-
-    def _on_read(
-        self,
-        session: PhotographSession,
-        prepared: PreparedPrompt,
-        response: tuple[PromptChange, RecoveredLesion | None],
-    ) -> None:
-        change, first = response
-        session.prompted = replace(session.prompted, response=change.response)
+            change = PromptChange(lambda state: state, previous._replace(hypotheses=None))
         if first is not None:
             self._controller.restore(session, first)
-        self._finish(session, prepared, change if first is None else None)
-
-    def _finish(self, session: PhotographSession, prepared: PreparedPrompt, change: PromptChange | None) -> None:
-        """Change the mask in one undo step."""
-        self._end()
-        if change is not None:
+        else:
             self._controller.replace_mask(session, partial(change_mask, prepared, change), key="prompt")
+
+    def _on_done(self, result: None) -> None:
+        self._end()
         self._next()
 
     def _on_failed(self, error: Exception) -> None:
-        self._encoding = None
         self._end()
         self.failed.emit(error)
         self._next()
 
     def _on_cancelled(self, task: str) -> None:
-        if task != TASK:
-            return
-        stage = self._stage
-        for session in self._sessions:
-            session.prompted = replace(session.prompted, pending=())
-        self._end()
-        if stage is not None:
-            stage.cancel()
+        if task == TASK:
+            for session in self._sessions:
+                session.prompted = replace(session.prompted, pending=())
+            job = self._job
+            self._end()
+            if job is not None:
+                job.cancel()
 
     def _end(self) -> None:
-        self._stage = self._active = None
+        self._job, self._active, self._is_prompting = None, None, False
         tasks.set_running(self, False)
         self._status.end(TASK)
 
     def _on_removed(self, session: PhotographSession) -> None:
         self._first = None if session is self._first else self._first
-        stage = self._stage or self._encoding
-        if stage is not None and self._active is session:
-            self._encoding = None
+        job = self._job
+        if job is not None and self._active is session:
             self._end()
-            if isinstance(stage, BackgroundJob):
-                stage.cancel()
-            else:
-                stage.ignore()
+            job.ignore()
             self._next()
         array = self._array(session)
         for path in array.parent.glob(f"{array.stem}*"):
             with suppress(OSError):  # on Windows, the worker may still read it; the client removes its folder
                 path.unlink(missing_ok=True)
+
+
+def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource, array: Path) -> PromptPixels:
+    """Return the pixels of a photograph with its current scale; call this in a thread.
+
+    They are read again, and written to ``array``, only if those of the layer were replaced.
+    """
+    if previous is None or source.data is not previous.data:
+        photograph, digest = source.read_into(array)
+        previous = PromptPixels(photograph, digest, make_preview(photograph.rgb), source.data)
+    return previous._replace(photograph=source.describe(previous.photograph.rgb))
+
+
+def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a smaller copy of a photograph, uint8 (row, column, channel), from which thumbnails are cropped."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(rgb)
+    image.thumbnail((PREVIEW_PX, PREVIEW_PX), Image.Resampling.BILINEAR)
+    return np.array(image)
 
 
 def prepare_prompt(

@@ -218,7 +218,6 @@ class LesionAutosave(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
-        self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
 
     def save(self, session: PhotographSession) -> None:
@@ -262,12 +261,13 @@ class LesionAutosave(QObject):
 
         ``others``: identities of the other open photographs.
         """
-        find = _checked(_find_recovered, session.source, others)
-        self._latest.submit(f"look {session.identity}", lambda: lambda run: (session, find(run)))
 
-    def _on_done(self, found: tuple[PhotographSession, RecoveredLesion | None] | None) -> None:
-        if found is not None and found[1] is not None:
-            found[0].recovered = found[1]
+        def show(recovered: RecoveredLesion | None) -> None:
+            if recovered is not None:
+                session.recovered = recovered
+
+        find = _checked(_find_recovered, session.source, others)
+        self._latest.submit(f"look {session.identity}", lambda: find, show)
 
 
 def _checked(work: Callable[..., object], *arguments: object) -> JobFunction:

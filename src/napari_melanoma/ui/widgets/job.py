@@ -318,6 +318,16 @@ class LatestJobQueue(QObject):
         """Whether a function is running or pending."""
         return self._job is not None or bool(self._pending)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a function is running."""
+        return self._job is not None
+
+    def hurry(self) -> None:
+        """Start the pending functions without the delay."""
+        self._timer.stop()
+        self._next()
+
     def submit(self, key: str, prepare: Callable[[], Work | None], done: Callable[[Any], object] | None = None) -> None:
         """Submit a function or stages.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -36,8 +35,8 @@ Result = TypeVar("Result")
 class LatestStateWriter(Generic[WrittenState, Result]):
     """Writes the latest state of each folder, one at a time; pending states also when the owner is destroyed.
 
-    ``queue``: runs the writes in the background, and emits functions to call on the GUI thread. ``on_written``: called
-    with the result of ``write``; with None if the state was written already.
+    ``queue``: runs the writes in the background. ``on_written``: called with the result of ``write``; with None if the
+    state was written already.
     """
 
     def __init__(
@@ -58,7 +57,11 @@ class LatestStateWriter(Generic[WrittenState, Result]):
         """Write a state in a background thread."""
         folder = state.folder
         self._pending[folder] = state
-        self._queue.submit(f"keep {folder}", lambda: lambda run: partial(self._on_written, self._write_pending(folder)))
+        self._queue.submit(f"keep {folder}", lambda: lambda run: self._write_pending(folder), self._on_written)
+
+    def discard(self) -> None:
+        """Forget pending states; one that is being written is written."""
+        self._pending.clear()
 
     def flush(self) -> None:
         """Write pending states now; return after a write in progress has ended, too."""

@@ -1,48 +1,72 @@
-"""The sections Mask and Region of interest of a photograph."""
+"""The sections Mask and Region of interest of a photograph: options, brushes, strokes, clicks and Labels layers."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_melanoma.ui.sections.base import PhotographSection
-from napari_melanoma.ui.sections.mask.click_tool import HINT, LesionClickTool, PromptCanvasTool, PromptTool
-from napari_melanoma.ui.sections.mask.resolve import resolve_mask, resolve_prompts
-from napari_melanoma.ui.sections.mask.view import (
-    CorrectionTools,
-    LabelsTool,
-    MaskControls,
-    RoiControls,
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
 )
-from napari_melanoma.ui.session.prompted import FIND_ALL, PendingPrompt
+
+from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.ui.sections.base import PhotographSection
+from napari_melanoma.ui.sections.mask.clicks import HINT, LesionClickTool, PromptCanvasTool, PromptLayer, PromptTool
+from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
+from napari_melanoma.ui.session.prompting import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import layers, photographs
-from napari_melanoma.ui.viewer.shortcuts import CanvasKeys
+from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, format_key
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import (
+    ThemedIcons,
+    form_layout,
+    more_button,
+    named,
+    quiet_label,
+    row,
+    tool_button,
+)
+from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Labels
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QAction
 
     from napari_melanoma.imaging.prompts import PromptOptions
     from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 CHOOSE_MESSAGE = "Click the lesion to select."
-
-
-class PromptLayer:
-    """Draws the clicks of the current mask, also of one that undo restored."""
-
-    def __init__(self, session: HostedPhotograph) -> None:
-        self._session = session
-        session.follow(session.shown, self._draw)
-        self._draw()
-
-    def _draw(self) -> None:
-        session = self._session
-        view = resolve_prompts(session.lesion, session.prompted)
-        is_drawn = session.is_open and photographs.find_layer(session.viewer, session.image, "prompts") is not None
-        if is_drawn or (session.is_open and view.lesions):
-            layers.show_prompts(session.viewer, session.image, view.lesions)
+CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
+NOT_PREDICTED_NOTICE = (
+    "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
+)
+SLIDER_STEPS = 100
+THUMBNAIL_PX = 96
+FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
+INSIDE, OUTSIDE = 1, 2  # labels of strokes
+EDITED_ROLES: tuple[photographs.Role, ...] = ("mask", "scribbles")
+LABELS_TIP = (
+    "Use a Labels layer as the mask of this photograph: painted by you, or made by another plugin. Several labels are "
+    "several lesions."
+)
+TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class MaskSection(PhotographSection):
@@ -54,9 +78,9 @@ class MaskSection(PhotographSection):
     def __init__(self, session: HostedPhotograph) -> None:
         super().__init__(session)
         self._services = session.services
-        self._mask = MaskControls()
+        self._mask = MaskControls(session)
         self._corrections = CorrectionTools(session)
-        self._clicks = PromptTool(self._services.icons)
+        self._clicks = PromptTool(session)
         self._labels = LabelsTool(session.viewer, self._services.icons)
         self._canvas = PromptCanvasTool(session.viewer, self._on_prompt, self._switch_clicks_off)
         self._click_tool = LesionClickTool(session.viewer, self._on_chosen)
@@ -69,7 +93,6 @@ class MaskSection(PhotographSection):
         }
         self._keys = CanvasKeys(self, keys)
         self._connect(session)
-        self._update()
         self._show_hypotheses()
 
     def toggle_tool(self, name: str) -> None:
@@ -84,14 +107,8 @@ class MaskSection(PhotographSection):
             self._corrections.buttons["choose"].setChecked(False)
 
     def _connect(self, session: HostedPhotograph) -> None:
-        controller, services, mask = self._services.controller, self._services, self._mask
-        mask.edited.connect(self._on_edited)
-        mask.changing.connect(partial(self._change, controller.preview, uncorrected=True))
-        mask.changed.connect(partial(self._change, controller.rederive, uncorrected=True))
-        mask.revert_requested.connect(partial(self._change, controller.rederive))
+        services, mask = self._services, self._mask
         self._corrections.activated.connect(self._switch_clicks_off)
-        self._corrections.scribbles_added.connect(controller.watcher.watch)
-        self._corrections.apply_requested.connect(partial(self._change, controller.redraw))
         self._corrections.choose_toggled.connect(self._on_choose)
         self._clicks.button.toggled.connect(self._on_clicks)
         self._clicks.button.toggled.connect(self._keys.set_active)
@@ -102,36 +119,17 @@ class MaskSection(PhotographSection):
         connect(session.commit_requested, mask.debounce.flush)
         connect(session.displayed.changed, self._on_displayed)
         connect(session.shown, self._show_hypotheses)
-        for signal in (session.shown, events.pending_options, services.options.edited):
-            connect(signal, self._update)
+        for signal in (session.shown, events.pending_options, services.options.edited, services.options.changed):
+            connect(signal, mask.update_options)
+        connect(session.shown, self._corrections.update_enabled)
         connect(services.options.changed, self._on_options)
         connect(services.labels.adopted, self._on_adopted)
         for event in (session.viewer.layers.events.inserted, session.viewer.layers.events.removed):
             connect(event, self._labels.update_visibility)
 
-    def _update(self) -> None:
-        lesion, options = self.session.lesion, self._services.options
-        if lesion is not None:
-            options.default_threshold = lesion.result.model.threshold
-        view = resolve_mask(lesion, options.get(self.session), options.default_threshold)
-        self._mask.show_view(view)
-        self._corrections.setEnabled(view.can_correct)
-
-    def _on_edited(self) -> None:
-        options = self._services.options
-        changed = {"threshold": self._mask.threshold, "refinement": self._mask.refinement}
-        options.edit(self.session, options.get(self.session).model_copy(update=changed))
-
     def _on_options(self) -> None:
-        self._update()
         if self._clicks.button.isChecked():  # another model may have been selected
             self._services.prompts.encode(self.session)
-
-    def _change(self, change: Callable[[HostedPhotograph], None], *, uncorrected: bool = False) -> None:
-        """Change the mask if there is one; ``uncorrected``: only if it was not corrected."""
-        lesion = self.session.masked_lesion
-        if lesion is not None and not (uncorrected and lesion.corrected):
-            change(self.session)
 
     def _on_choose(self, on: bool) -> None:
         status = self._services.status
@@ -182,7 +180,7 @@ class MaskSection(PhotographSection):
 
     def _show_hypotheses(self) -> None:
         """List the hypotheses of the current mask."""
-        self._clicks.show_hypotheses(resolve_prompts(self.session.lesion, self.session.prompted))
+        self._clicks.show_hypotheses()
         if self._clicks.button.isChecked():
             self._start_clicks()
 
@@ -198,36 +196,366 @@ class MaskSection(PhotographSection):
 
 
 class RoiSection(PhotographSection):
-    """Shows the region of interest of a photograph, and its options."""
+    """The region of interest of a photograph, with margin, background and side length."""
 
     def __init__(self, session: HostedPhotograph) -> None:
         super().__init__(session)
         self._options = session.services.options
-        self._roi = RoiControls(session.services.settings)
-        self.add(self._roi)
-        self._roi.edited.connect(self._on_edited)
-        self._roi.changed.connect(self._on_changed)
-        self.follow(session.commit_requested, self._roi.debounce.flush)
+        self._margin = named(
+            QDoubleSpinBox(), "margin", "Margin", "Added on each side, in % of the lesion's longer side"
+        )
+        self._margin.setRange(0, 200)
+        self._margin.setDecimals(1)
+        self._margin.setSuffix(" %")
+        self._background = named(
+            NoWheelComboBox(), "background", "Background", "Skin around the lesion in the ROI image"
+        )
+        self._background.addItem("black", "zero")
+        self._background.addItem("keep skin", "keep")
+        self._side = named(QSpinBox(), "side", "Side", "Side length of the ROI image after resizing")
+        self._side.setRange(8, 4096)
+        self._side.setSuffix(" px")
+        self._picture = named(QLabel(), "roi_picture", "Region of interest", "The ROI image as it is saved")
+        self._picture.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
+        self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        fields = QWidget()
+        rows, more_fields = form_layout(fields), QWidget()
+        more_rows = form_layout(more_fields)
+        rows.addRow("margin", self._margin)
+        rows.addRow("", more_button("roi", "background and side of the image", session.services.settings, more_fields))
+        rows.addRow(more_fields)
+        more_rows.addRow("background", self._background)
+        more_rows.addRow("side", self._side)
+        for field in (self._margin, self._background, self._side):
+            field.setMinimumWidth(FIELD_PX)
+        columns = QHBoxLayout()
+        columns.addWidget(fields, 1)
+        columns.addWidget(self._picture)
+        self.column.addLayout(columns)
+        self._debounce = DebounceTimer(self)
+        self._debounce.timeout.connect(self._remeasure)
+        self._margin.valueChanged.connect(self._on_edited)
+        self._background.currentIndexChanged.connect(self._on_edited)
+        self._side.valueChanged.connect(self._on_edited)
+        self.follow(session.commit_requested, self._debounce.flush)
         self.follow(session.shown, self._show_picture)
-        for signal in (session.shown, session.events.pending_options):
-            self.follow(signal, self._update)
-        for signal in (self._options.edited, self._options.changed):
+        for signal in (session.shown, session.events.pending_options, self._options.edited, self._options.changed):
             self.follow(signal, self._update)
         self._update()
         self._show_picture()
 
     def _update(self) -> None:
-        self._roi.show_config(self._options.get(self.session).roi)
+        config, controls = self._options.get(self.session).roi, (self._margin, self._background, self._side)
+        for control in controls:
+            control.blockSignals(True)
+        set_spin_box_value(self._margin, 100 * config.margin)
+        self._background.setCurrentIndex(self._background.findData(config.background))
+        set_spin_box_value(self._side, config.side_px)
+        for control in controls:
+            control.blockSignals(False)
 
     def _show_picture(self) -> None:
         """Show the region of the current lesion; its options change at each step of a slider, the lesion later."""
         lesion = self.session.lesion
-        self._roi.show_roi(None if lesion is None else lesion.result.roi)
+        if lesion is None or lesion.result.roi is None:
+            self._picture.clear()
+            return
+        size, smooth = THUMBNAIL_PX, Qt.TransformationMode.SmoothTransformation
+        picture = QPixmap.fromImage(to_qimage(lesion.result.roi.image))
+        self._picture.setPixmap(picture.scaled(size, size, Qt.AspectRatioMode.KeepAspectRatio, smooth))
 
     def _on_edited(self) -> None:
-        options, session = self._options, self.session
-        options.edit(session, options.get(session).model_copy(update={"roi": self._roi.config}))
+        options = self._options.get(self.session)
+        changes = {
+            "margin": round(self._margin.value() / 100, 4),
+            "background": self._background.currentData(),
+            "side_px": self._side.value(),
+        }
+        self._options.edit(self.session, options.model_copy(update={"roi": options.roi.model_copy(update=changes)}))
+        self._debounce.start()
 
-    def _on_changed(self) -> None:
+    def _remeasure(self) -> None:
         if self.session.masked_lesion is not None:
             self.session.services.controller.remeasure(self.session)
+
+
+class MaskControls(QWidget):
+    """Controls of threshold and refinement: the contour follows at once, the mask after a pause."""
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__()
+        self._session, self._options, self._controller = session, session.services.options, session.services.controller
+        self._threshold: float | None = None  # None for the model's default
+        tip = "Pixels with at least this probability are lesion. The contour is updated while you move the slider."
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
+        self._slider.setRange(1, SLIDER_STEPS - 1)
+        self._box = named(QDoubleSpinBox(), "threshold", "Threshold value", tip)
+        self._box.setRange(1 / SLIDER_STEPS, 1 - 1 / SLIDER_STEPS)
+        self._box.setSingleStep(1 / SLIDER_STEPS)
+        self._box.setDecimals(2)
+        self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._box.setFixedWidth(52)
+        self._reset = tool_button(
+            "threshold_reset", "Default threshold", "Reset to the model's default threshold", "reset"
+        )
+        self._largest = named(QCheckBox("largest only"), "largest_only", "Keep the largest lesion only")
+        self._largest.setToolTip("Keep one lesion: the largest, or the selected one. If off, keep all detected ones.")
+        self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
+        self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
+        self._notice = self._make_corrected_notice()
+        layout = form_layout(self)
+        self._lesion_count_label = quiet_label()
+        self._lesion_count_label.setObjectName("several_lesions")
+        self._lesion_count_label.hide()
+        layout.addRow(self._notice)
+        layout.addRow(self._lesion_count_label)
+        layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
+        layout.addRow(row(self._largest, self._fill, self._smooth))
+        self.debounce = DebounceTimer(self)
+        self.debounce.timeout.connect(self._rederive)
+        self.update_options()
+        self._slider.valueChanged.connect(self._on_slider)
+        self._box.valueChanged.connect(self._on_box)
+        self._reset.clicked.connect(self._on_reset)
+        for check in (self._largest, self._fill, self._smooth):
+            check.toggled.connect(self._on_check)
+
+    def update_options(self) -> None:
+        """Show the options of the photograph; they are disabled for a mask that they would replace."""
+        lesion, options = self._session.lesion, self._options.get(self._session)
+        refinement, self._threshold = options.refinement, options.threshold
+        notice, is_predicted = "", lesion is None or lesion.result.is_predicted
+        if lesion is not None:
+            self._options.default_threshold = lesion.result.model.threshold
+            notice = NOT_PREDICTED_NOTICE if not is_predicted else CORRECTED_NOTICE if lesion.corrected else ""
+        if notice:
+            self.debounce.stop()
+        checks = {
+            self._largest: refinement.largest_only,
+            self._fill: refinement.fill_holes,
+            self._smooth: refinement.smoothing > 0,
+        }
+        for control in (*checks, self._slider, self._box):
+            control.blockSignals(True)
+            control.setEnabled(not notice)
+        for check, value in checks.items():
+            check.setChecked(value)
+        threshold = self._options.default_threshold if options.threshold is None else options.threshold
+        self._slider.setValue(round(SLIDER_STEPS * threshold))
+        set_spin_box_value(self._box, threshold)
+        for control in (*checks, self._slider, self._box):
+            control.blockSignals(False)
+        self._reset.setEnabled(options.threshold is not None and not notice)
+        self._notice_label.setText(notice)
+        self._revert_button.setVisible(bool(notice) and is_predicted)
+        self._notice.setVisible(bool(notice))
+        other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
+        self._lesion_count_label.setText(other_lesions)
+        self._lesion_count_label.setVisible(bool(other_lesions))
+
+    def _make_corrected_notice(self) -> QWidget:
+        notice = QFrame()
+        notice.setObjectName("notice")
+        self._notice_label = quiet_label()
+        self._revert_button = named(
+            QPushButton("Reset to predicted mask"),
+            "revert",
+            "Reset to predicted mask",
+            "Replace your corrections by the predicted mask. Ctrl+Z restores them.",
+        )
+        self._revert_button.clicked.connect(self._revert)
+        layout = QVBoxLayout(notice)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(self._notice_label)
+        layout.addWidget(self._revert_button)
+        notice.hide()
+        return notice
+
+    def _on_slider(self, position: int) -> None:
+        self._set_threshold(position / SLIDER_STEPS)
+
+    def _on_box(self, value: float) -> None:
+        self._set_threshold(round(value, 2))
+
+    def _on_reset(self) -> None:
+        self._set_threshold(None)
+
+    def _set_threshold(self, threshold: float | None) -> None:
+        self._threshold = threshold
+        self._store_options()
+        lesion = self._session.masked_lesion
+        if lesion is not None and not lesion.corrected:
+            self._controller.preview(self._session)
+        self.debounce.start()
+
+    def _on_check(self) -> None:
+        self.debounce.stop()
+        self._store_options()
+        self._rederive()
+
+    def _store_options(self) -> None:
+        options = self._options.get(self._session)
+        smoothing = options.refinement.smoothing or RefinementConfig().smoothing
+        changes = {
+            "largest_only": self._largest.isChecked(),
+            "fill_holes": self._fill.isChecked(),
+            "smoothing": smoothing if self._smooth.isChecked() else 0.0,
+        }
+        refinement = options.refinement.model_copy(update=changes)
+        changed = options.model_copy(update={"threshold": self._threshold, "refinement": refinement})
+        self._options.edit(self._session, changed)
+
+    def _rederive(self) -> None:
+        lesion = self._session.masked_lesion
+        if lesion is not None and not lesion.corrected:
+            self._controller.rederive(self._session)
+
+    def _revert(self) -> None:
+        if self._session.masked_lesion is not None:
+            self._controller.rederive(self._session)
+
+
+class CorrectionTools(QWidget):
+    """Buttons for brushes, strokes and selecting a lesion.
+
+    ``activated``: emitted when one of these tools is switched on, so that other tools are switched off.
+    """
+
+    activated = Signal()
+    choose_toggled = Signal(bool)
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        super().__init__()
+        self._session, self._controller, icons = session, session.services.controller, session.services.icons
+        self.buttons = {
+            "paint": tool_button("paint", "Paint", f"Paint; [ and ] change the brush size ({TOOL_KEYS['paint']})"),
+            "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush size ({TOOL_KEYS['erase']})"),
+            "choose": tool_button(
+                "choose",
+                "Select lesion",
+                f"Select one of several lesions with a click ({TOOL_KEYS['choose']})",
+                "Select lesion",
+                checkable=True,
+            ),
+            "inside": tool_button(
+                "inside", "Stroke inside", f"Draw strokes inside the lesion ({TOOL_KEYS['inside']})", "inside"
+            ),
+            "outside": tool_button(
+                "outside", "Stroke outside", f"Draw strokes outside the lesion ({TOOL_KEYS['outside']})", "outside"
+            ),
+            "apply": tool_button(
+                "apply", "Apply strokes", f"Update the mask from the strokes ({TOOL_KEYS['apply']})", "apply"
+            ),
+            "clear": tool_button("clear", "Clear strokes", "Remove all strokes"),
+        }
+        for name, icon in {"paint": "paint", "erase": "erase", "choose": "picker", "clear": "delete"}.items():
+            icons.add(self.buttons[name], icon)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        scribbles = row(QLabel("scribble"), *(self.buttons[name] for name in ("inside", "outside", "apply", "clear")))
+        self._more = more_button(
+            "scribbles", "strokes inside and outside the lesion", session.services.settings, scribbles
+        )
+        corrections = (self.buttons[name] for name in ("paint", "erase", "choose"))
+        layout.addWidget(row(QLabel("correct"), *corrections, self._more))
+        layout.addWidget(scribbles)
+        self.buttons["paint"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 1, "paint"))
+        self.buttons["erase"].clicked.connect(lambda: self._activate_tool(self._find_layer("mask"), 0, "erase"))
+        self.buttons["choose"].toggled.connect(self._on_choose)
+        self.buttons["inside"].clicked.connect(lambda: self._scribble(INSIDE))
+        self.buttons["outside"].clicked.connect(lambda: self._scribble(OUTSIDE))
+        self.buttons["apply"].clicked.connect(self._on_apply)
+        self.buttons["clear"].clicked.connect(self._on_clear)
+        self.update_enabled()
+
+    def update_enabled(self) -> None:
+        """Enable the tools once the photograph is analyzed."""
+        self.setEnabled(self._session.lesion is not None)
+
+    def stop(self) -> None:
+        """Switch the tools off."""
+        self.buttons["choose"].setChecked(False)
+        for role in EDITED_ROLES:
+            if (labels := self._find_layer(role)) is not None:
+                labels.mode = "pan_zoom"
+
+    def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
+        """Select a layer, and set its label and tool."""
+        if labels is None:
+            return
+        self.buttons["choose"].setChecked(False)
+        self.activated.emit()
+        labels.visible = True
+        self._session.viewer.layers.selection.active = labels
+        if label:
+            labels.selected_label = label
+        labels.mode = mode
+
+    def _find_layer(self, role: photographs.Role) -> Labels | None:
+        session = self._session
+        return photographs.find_layer(session.viewer, session.image, role) if session.is_open else None
+
+    def _on_choose(self, on: bool) -> None:
+        if on:
+            self.activated.emit()
+        self.choose_toggled.emit(on)
+
+    def _scribble(self, label: int) -> None:
+        strokes = layers.get_scribbles_layer(self._session.viewer, self._session.image)
+        self._controller.watcher.watch(strokes)
+        self._more.setChecked(True)  # also by its key
+        self._activate_tool(strokes, label, "paint")
+
+    def _on_apply(self) -> None:
+        self.activated.emit()
+        if self._session.masked_lesion is not None:
+            self._controller.redraw(self._session)
+        mask = self._find_layer("mask")
+        if mask is not None:
+            mask.mode = "pan_zoom"
+            self._session.viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
+
+    def _on_clear(self) -> None:
+        strokes = self._find_layer("scribbles")
+        if strokes is not None:
+            layers.clear_strokes(strokes)
+
+
+class LabelsTool(QWidget):
+    """The button that makes a Labels layer the mask; hidden if no layer of the user or of another plugin is open."""
+
+    chosen = Signal(object)  # Labels
+
+    def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._button = tool_button("use_labels", "Use a Labels layer", LABELS_TIP, "Use a Labels layer ...")
+        icons.add(self._button, "new_labels")
+        self._menu = named(QMenu(self), "labels_layers", "Labels layers")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row(QLabel("import"), self._button))
+        self._button.clicked.connect(self._on_clicked)
+        self._menu.triggered.connect(self._on_triggered)
+        if not photographs.list_foreign_labels(viewer):
+            self.hide()
+
+    def update_visibility(self, event: object = None) -> None:
+        """Show the button if there are Labels layers that were not made here."""
+        self.setVisible(bool(photographs.list_foreign_labels(self._viewer)))
+
+    def _on_clicked(self) -> None:
+        """Use the only layer, or list the layers in a menu."""
+        candidates = photographs.list_foreign_labels(self._viewer)
+        if len(candidates) == 1:
+            self.chosen.emit(candidates[0])
+            return
+        self._menu.clear()
+        for layer in candidates[::-1]:  # the topmost first, as in napari's list
+            self._menu.addAction(layer.name.replace("&", "&&")).setData(layer.name)
+        self._menu.popup(self._button.mapToGlobal(self._button.rect().bottomLeft()))
+
+    def _on_triggered(self, action: QAction) -> None:
+        if action.data() in self._viewer.layers:
+            self.chosen.emit(self._viewer.layers[action.data()])

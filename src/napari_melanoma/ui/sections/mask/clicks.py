@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.ui.sections.mask.resolve import PromptsView
-    from napari_melanoma.ui.widgets.style import ThemedIcons
+    from napari_melanoma.lesion.prompting import PromptedMasks
+    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
 KEPT_MODES = ("pick", "pan_zoom")  # of the layer, in which the tool stays on
@@ -42,8 +44,9 @@ class PromptTool(QWidget):
 
     chosen = Signal(int)  # position of a hypothesis, from the smallest
 
-    def __init__(self, icons: ThemedIcons) -> None:
+    def __init__(self, session: HostedPhotograph) -> None:
         super().__init__()
+        self._session, icons = session, session.services.icons
         self.button = tool_button("click", "Correct by clicks", f"{HINT} ({CLICK_KEY})", "Click", checkable=True)
         icons.add(self.button, "picker")
         self.new_button = tool_button("new_lesion", "Another lesion", NEW_TIP, "Another", checkable=True)
@@ -60,13 +63,14 @@ class PromptTool(QWidget):
         layout.addWidget(self._pictures)
         self._group.idClicked.connect(self.chosen)
 
-    def show_hypotheses(self, view: PromptsView) -> None:
-        """Show a thumbnail for each hypothesis, from the smallest to the largest; none hides them."""
-        hypotheses, order = view.hypotheses, [] if view.hypotheses is None else view.hypotheses.by_area
-        pictures, qualities = [], []
-        if hypotheses is not None and view.preview is not None:
-            pictures = draw_hypotheses(view.preview, hypotheses.margins[order])
-            qualities = [float(hypotheses.qualities[index]) for index in order]
+    def show_hypotheses(self) -> None:
+        """Show a thumbnail for each mask of the last response, the smallest first, if the current mask is one."""
+        pixels, current = self._session.prompted.pixels, find_hypotheses(self._session)
+        pictures, qualities, chosen = [], [], -1
+        if current is not None and pixels is not None:
+            hypotheses, chosen = current
+            pictures = draw_hypotheses(pixels.preview, hypotheses.margins[hypotheses.by_area])
+            qualities = [float(hypotheses.qualities[index]) for index in hypotheses.by_area]
         for button in self._group.buttons():
             self._group.removeButton(button)
             self._row.removeWidget(button)
@@ -77,7 +81,7 @@ class PromptTool(QWidget):
             )
             button.setIcon(QIcon(QPixmap.fromImage(to_qimage(picture))))
             button.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
-            button.setChecked(index == view.chosen)
+            button.setChecked(index == chosen)
             self._group.addButton(button, index)
             self._row.addWidget(button)
         self._pictures.setVisible(bool(pictures))
@@ -89,6 +93,42 @@ class PromptTool(QWidget):
             button = self._group.button((self._group.checkedId() + by) % count)
             assert button is not None
             button.click()
+
+
+class PromptLayer:
+    """Draws the clicks of the current mask, also of one that undo restored."""
+
+    def __init__(self, session: HostedPhotograph) -> None:
+        self._session = session
+        session.follow(session.shown, self._draw)
+        self._draw()
+
+    def _draw(self) -> None:
+        session = self._session
+        prompts = list_prompts(session.lesion)
+        is_drawn = session.is_open and find_layer(session.viewer, session.image, "prompts") is not None
+        if is_drawn or (session.is_open and prompts):
+            layers.show_prompts(session.viewer, session.image, prompts)
+
+
+def find_hypotheses(session: PhotographSession) -> tuple[PromptedMasks, int] | None:
+    """Return the masks of the last response, and the position of the current mask; None if it is none of them."""
+    lesion, response = session.lesion, session.prompted.response
+    step, hypotheses = None if lesion is None else lesion.prompts, None if response is None else response.hypotheses
+    if lesion is None or step is None or response is None or hypotheses is None:
+        return None
+    is_current = (step.digest, step.answer) == (lesion.mask_digest, response.number)
+    return (hypotheses, hypotheses.by_area.index(step.chosen)) if is_current else None
+
+
+def list_prompts(lesion: AnalyzedLesion | None) -> list[PromptOptions]:
+    """Return the clicks and boxes of each lesion in the current mask; of a recovered mask, those of its record."""
+    if lesion is None:
+        return []
+    if lesion.prompts is not None:
+        return lesion.prompts.prompted
+    record = lesion.result.prompt_record
+    return [] if record is None else list(record.lesions)
 
 
 class PromptCanvasTool:

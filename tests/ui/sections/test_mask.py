@@ -1,25 +1,25 @@
-"""What the Mask and Region of interest sections show of a photograph."""
+"""What the Mask section shows of a photograph."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QLabel, QSlider
 
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep
-from napari_melanoma.ui.sections.mask.resolve import (
-    CORRECTED_NOTICE,
-    NOT_PREDICTED_NOTICE,
-    resolve_mask,
-    resolve_prompts,
-)
-from napari_melanoma.ui.session.prompted import PromptedPhotograph, PromptPixels, PromptResponse
+from napari_melanoma.ui.sections.mask.clicks import find_hypotheses, list_prompts
+from napari_melanoma.ui.sections.mask.section import CORRECTED_NOTICE, NOT_PREDICTED_NOTICE, MaskControls
+from napari_melanoma.ui.session.prompting import PromptedPhotograph, PromptResponse
 
 if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 
 DEFAULT, OWN = LesionOptions(), LesionOptions(threshold=0.9)
@@ -47,6 +47,7 @@ def analyzed(*, corrected: bool = False, is_predicted: bool = True, **values: ob
     ],
 )
 def test_the_controls_of_the_mask(
+    qtbot: QtBot,
     lesion: AnalyzedLesion | None,
     options: LesionOptions,
     threshold: float,
@@ -54,15 +55,22 @@ def test_the_controls_of_the_mask(
     can_revert: bool,
     can_reset: bool,
 ) -> None:
-    view = resolve_mask(lesion, options, default_threshold=0.6)
-    shown = view.options, view.threshold, view.notice, view.can_revert, view.can_reset, view.can_correct
-    assert shown == (options, threshold, notice, can_revert, can_reset, lesion is not None)
+    services = SimpleNamespace(options=Mock(get=lambda session: options, default_threshold=0.6), controller=Mock())
+    controls = MaskControls(cast("Any", SimpleNamespace(lesion=lesion, services=services)))
+    qtbot.addWidget(controls)
+    box, slider = controls.findChild(QDoubleSpinBox, "threshold"), controls.findChild(QSlider, "threshold_slider")
+    assert (box.value(), slider.value()) == (threshold, round(100 * threshold))
+    assert box.isEnabledTo(controls) is slider.isEnabledTo(controls) is (notice == "")
+    frame = controls.findChild(QAbstractButton, "revert").parentWidget()
+    assert frame.isVisibleTo(controls) is bool(notice)
+    assert frame.findChild(QLabel).text() == notice
+    assert controls.findChild(QAbstractButton, "revert").isVisibleTo(controls) is can_revert
+    assert controls.findChild(QAbstractButton, "threshold_reset").isEnabled() is can_reset
 
 
 CLICK = PromptOptions(include=((1.0, 1.0),))
 STEP = PromptStep.of(PromptState(np.ones((2, 2), np.uint8), (CLICK,), 0), answer=3, chosen=1)
 HYPOTHESES: Any = SimpleNamespace(by_area=[2, 1, 0])
-PREVIEW = np.zeros((2, 2, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -74,14 +82,14 @@ PREVIEW = np.zeros((2, 2, 3), np.uint8)
         pytest.param(STEP.digest, 3, None, None, id="the last response has no hypotheses"),
     ],
 )
-def test_prompts_and_hypotheses_of_the_mask(digest: str, number: int, hypotheses: Any, chosen: int | None) -> None:
-    pixels, response = PromptPixels(cast("Any", None), "", PREVIEW, None), PromptResponse(number, {}, hypotheses)
-    view = resolve_prompts(analyzed(prompts=STEP, mask_digest=digest), PromptedPhotograph((), False, pixels, response))
-    assert view.lesions == [CLICK]
-    assert (None if view.hypotheses is None else view.chosen) == chosen
+def test_hypotheses_of_the_mask(digest: str, number: int, hypotheses: Any, chosen: int | None) -> None:
+    lesion = analyzed(prompts=STEP, mask_digest=digest)
+    prompted = PromptedPhotograph(response=PromptResponse(number, {}, hypotheses))
+    found = find_hypotheses(cast("Any", SimpleNamespace(lesion=lesion, prompted=prompted)))
+    assert found == (None if chosen is None else (hypotheses, chosen))
+    assert list_prompts(lesion) == [CLICK]
 
 
 def test_the_prompts_of_a_recovered_mask_are_those_of_its_record() -> None:
     recovered = analyzed(prompts=None, record=SimpleNamespace(lesions=(CLICK,)))
-    shown = [resolve_prompts(lesion, PromptedPhotograph()) for lesion in (None, analyzed(prompts=None), recovered)]
-    assert [view.lesions for view in shown] == [[], [], [CLICK]]
+    assert [list_prompts(lesion) for lesion in (None, analyzed(prompts=None), recovered)] == [[], [], [CLICK]]
