@@ -64,7 +64,7 @@ LIVE = [
     (["launched", "queued"], "cancel", RunState.cancelling, "Ends after"),
     (["started", "cancelled"], "cancel", RunState.cancelled, "Canceled after 2 of 20 epochs. Resume continues"),
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
-    (["started", "progress"], "run", RunState.running, "Reading images."),
+    (["started", "progress"], "run", RunState.running, "Reading images: 3 of 9."),
     (["started", "failed"], "run", RunState.failed, "the disk is full"),
     (["started", "finished"], "run", RunState.finished, "Finished after 2 epochs; threshold 0.52."),
     (["started", "notice"], "run", RunState.running, "Running."),

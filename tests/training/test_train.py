@@ -51,7 +51,9 @@ def test_run_folder_is_complete(done: BundleInfo) -> None:
     assert bundle.path == out / "bundle"
     events = [event for event in _events(out) if event["kind"] not in ("step", "progress", "notice")]
     assert [event["kind"] for event in events] == ["started", "samples", "epoch", "samples", "epoch", "finished"]
+    loading = next(event for event in _events(out) if event.get("message") == "Loading the network")
     started, finished = events[0], events[-1]
+    assert loading["time"] <= started["time"]
     expected = {"train": 16, "validation": 4, "test": 4, "resumed": False, "device": "cpu", "precision": "32-true"}
     assert started.items() >= {**expected, "batch_size": 4, "accumulate_batches": 1, "epoch": 0, "epochs": 2}.items()
     assert finished["threshold"] == bundle.config.threshold

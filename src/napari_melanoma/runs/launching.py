@@ -261,7 +261,8 @@ def _describe_progress(
     if current is None:
         return "Running."
     if current["kind"] == "progress":
-        return f"{current.get('message', 'Running')}."
+        count = f": {current['done']} of {current['total']}" if current.get("total") else ""
+        return f"{current.get('message', 'Running')}{count}."
     return f"Epoch {int(current.get('epoch', 0)) + 1} of {total or '?'}."
 
 

@@ -221,6 +221,7 @@ def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     recipe, folder, phase = work.recipe, work.folder, PhaseContext(run, work.folder)
     prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
+    folder.append_event("progress", message="Loading the network")
     setup = _find_setup(recipe)
     resolved = _resolve_settings(work, prepared, phase)
     network = _create_start_network(work, resolved)

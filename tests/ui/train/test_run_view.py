@@ -50,7 +50,7 @@ def show(view, qtbot, run):
 
 WORDS = {
     "queued": ("Queued", "1 other run"),
-    "starting": ("Loading the network", ""),
+    "starting": ("Starting", ""),
     "running": ("Epoch 4 of 20", "58 images/s · 1.1 GB memory"),
     "paused": ("Paused in epoch 4 of 20", "memory"),
     "cancelling": ("Canceling ...", "all finished steps and a finished model are kept"),
@@ -99,10 +99,10 @@ def test_progress_speed_and_memory_are_shown(view, qtbot, tmp_path):
 def test_activity_between_epochs_is_shown(view, qtbot, tmp_path):
     run = fake_run(tmp_path, "running").tell("progress", message="Comparing with lesion-small", done=3, total=7)
     show(view, qtbot, run)
-    assert text(view, "run_state") == "Comparing with lesion-small"
-    assert text(view, "run_more") == "3 of 7"
+    assert text(view, "run_state") == "Comparing with lesion-small: 3 of 7"
+    assert text(view, "run_more") == ""
     run.tell("progress", message="Comparing with lesion-small", done=5, total=7)
-    until(qtbot, lambda: text(view, "run_more") == "5 of 7")
+    until(qtbot, lambda: text(view, "run_state") == "Comparing with lesion-small: 5 of 7")
 
 
 COMMANDS = [  # state, button, command, text
@@ -190,26 +190,14 @@ def test_notices_are_listed_with_the_newest_first(view, qtbot, tmp_path):
     assert not notices.isVisible()
 
 
-def test_activity_without_events_is_shown(view, qtbot, tmp_path):
-    run = FakeRun(tmp_path).alive().tell("launched")
+def test_a_resumed_run_does_not_show_the_previous_speed(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "cancelled").alive().tell("launched", resumed=True)
+    run.tell("progress", message="Loading the network").begin()
     show(view, qtbot, run)
     assert text(view, "run_state") == "Loading the network"
-    run.tell("progress", message="Decoding images", done=19, total=20)
-    until(qtbot, lambda: text(view, "run_more") == "19 of 20")
-    run.tell("progress", message="Decoding images", done=20, total=20)
-    until(qtbot, lambda: text(view, "run_state") == "Loading the network")
     assert text(view, "run_more") == ""
-    run.begin()
-    until(qtbot, lambda: text(view, "run_state") == "Waiting for the first step")
-    run.step(0, 1)
-    until(qtbot, lambda: text(view, "run_state") == "Epoch 1 of 20")
-
-
-def test_a_resumed_run_does_not_show_the_previous_speed(view, qtbot, tmp_path):
-    run = fake_run(tmp_path, "cancelled").alive().tell("launched", resumed=True).begin()
-    show(view, qtbot, run)
-    assert text(view, "run_state") == "Waiting for the first step"
-    assert text(view, "run_more") == ""
+    run.step(3, 1)
+    until(qtbot, lambda: text(view, "run_state") == "Epoch 4 of 20")
 
 
 def test_only_active_time_is_shown(view, qtbot, tmp_path):

@@ -65,13 +65,14 @@ class TrainingSnapshot(RunSnapshot):
     """Result of reading the folder of a training once.
 
     ``events``: new events except steps. ``losses``: of all steps so far. ``log``: its last lines. ``active_seconds``:
-    how long the run was active.
+    how long the run was active. ``validation_images``: size of the validation set, None if unknown.
     """
 
     status: RunReport
     losses: LossTrace = field(default_factory=LossTrace)
     log: str = ""
     active_seconds: float = 0.0
+    validation_images: int | None = None
 
 
 class TrainingReader:
@@ -83,6 +84,7 @@ class TrainingReader:
         self.path = path
         self._event_reader = RunEventReader(path)
         self._losses, self._active_time = LossTrace(), ActiveTime()
+        self._validation_images: int | None = None
 
     def read_new(self, run: RunContext) -> TrainingSnapshot:
         """Read what is new since the last call."""
@@ -94,8 +96,12 @@ class TrainingReader:
             self._losses.add(events)
             self._active_time.add(events)
             new_events += [event for event in events if event["kind"] != "step"]
+        for event in new_events:
+            if event["kind"] == "started" and (count := parse_number(event, "validation")) is not None:
+                self._validation_images = int(count)
         losses = LossTrace([*self._losses.epochs], [*self._losses.values])
-        return TrainingSnapshot(read_run(self.path), new_events, losses, read_log(self.path), self._active_time.seconds)
+        log, seconds = read_log(self.path), self._active_time.seconds
+        return TrainingSnapshot(read_run(self.path), new_events, losses, log, seconds, self._validation_images)
 
 
 def read_log(folder: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_count, format_duration
@@ -17,50 +16,13 @@ if TYPE_CHECKING:
     from napari_melanoma.training.monitor import Monitor
 
 CANCELING = "canceling ..."
-LOADING, WAITING = "loading the network", "waiting for the first step"
-MESSAGES_BEFORE_LOADING = ("Decoding images", "Reading the files")  # progress messages before the network is loaded
 
 
-@dataclass(frozen=True)
-class RunActivity:
-    """Facts about a run that its report does not contain.
+def describe_state(report: RunReport, validation_images: int | None = None) -> str:
+    """Describe the state of a run, such as ``epoch 4 of 20``, with the result of a finished run.
 
-    ``last_event``: the last event of kind ``launched``, ``started`` or ``progress``. ``validation_images``: size of the
-    validation set, None if unknown. ``active_seconds``: how long the run was active, None if unknown.
+    ``validation_images``: size of the validation set, None if unknown.
     """
-
-    last_event: Mapping[str, Any] = field(default_factory=dict)
-    validation_images: int | None = None
-    active_seconds: float | None = None
-
-    def updated(self, events: Sequence[Mapping[str, Any]], active_seconds: float) -> RunActivity:
-        """Return the activity updated by new events."""
-        activity = replace(self, active_seconds=active_seconds)
-        for event in events:
-            if event["kind"] in ("launched", "started", "progress"):
-                activity = replace(activity, last_event=event)
-            if event["kind"] == "started" and (validation := parse_number(event, "validation")) is not None:
-                activity = replace(activity, validation_images=int(validation))
-        return activity
-
-
-def describe_activity(report: RunReport, activity: RunActivity) -> str:
-    """Describe a phase in which a run reports no progress, such as loading the network; empty in other phases."""
-    last_event = activity.last_event
-    if str(report.state) == "starting":
-        return LOADING
-    has_stepped_since = (parse_number(report.step, "time") or 0.0) >= (parse_number(last_event, "time") or 0.0)
-    if str(report.state) != "running" or has_stepped_since:
-        return ""
-    if last_event["kind"] == "started":
-        return WAITING
-    done, total = parse_number(last_event, "done"), parse_number(last_event, "total")
-    is_complete = done is not None and total is not None and done >= total
-    return LOADING if is_complete and last_event.get("message") in MESSAGES_BEFORE_LOADING else ""
-
-
-def describe_state(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Describe the state of a run, such as ``epoch 4 of 20``, with the result of a finished run."""
     state = str(report.state)
     if state in ("queued", "starting"):
         return state
@@ -71,23 +33,21 @@ def describe_state(report: RunReport, activity: RunActivity | None = None) -> st
     if state == "cancelling":
         return CANCELING
     if state == "finished":
-        return f"finished: {_describe_test_result(report) or describe_best_epoch(report, activity)}"
+        return f"finished: {_describe_test_result(report) or describe_best_epoch(report, validation_images)}"
     return f"{_name_state(report)} {_describe_end(report)}"
 
 
-def describe_details(report: RunReport, activity: RunActivity | None = None) -> str:
-    """Describe the speed or progress of an active run, or how a run ended; may be empty."""
-    state, activity = str(report.state), activity or RunActivity()
-    if describe_activity(report, activity):
-        return ""
-    if state == "running" and is_training(report):
-        return describe_pace(report.step)
-    if state == "running":
-        done, total = parse_number(activity.last_event, "done"), parse_number(activity.last_event, "total")
-        return "" if done is None or not total else f"{done:.0f} of {total:.0f}"
+def describe_details(report: RunReport, active_seconds: float = 0.0, validation_images: int | None = None) -> str:
+    """Describe the speed of an active run, or how a run ended; may be empty.
+
+    ``active_seconds``: how long the run was active, 0 if unknown.
+    """
+    state = str(report.state)
+    if state in ("starting", "running"):
+        return describe_pace(report.step) if state == "running" and is_training(report) else ""
     if state == "finished":
-        duration = "" if not activity.active_seconds else f" Duration: {format_duration(activity.active_seconds)}."
-        return f"{report.message}{duration}{_describe_validation_result(report, activity)}"
+        duration = f" Duration: {format_duration(active_seconds)}." if active_seconds else ""
+        return f"{report.message}{duration}{_describe_validation_result(report, validation_images)}"
     return report.message
 
 
@@ -97,14 +57,15 @@ def is_training(report: RunReport) -> bool:
     return not report.message or report.message.startswith("Epoch ")
 
 
-def describe_best_epoch(report: RunReport, activity: RunActivity | None = None) -> str:
+def describe_best_epoch(report: RunReport, validation_images: int | None = None) -> str:
     """Describe the result of the best epoch on the validation set."""
     monitor = report.monitor
     best = find_best_row(report.metrics, monitor)
     if best is None:
         return "no epoch was measured"
-    count = None if activity is None else activity.validation_images
-    images = "the validation images" if count is None else format_count(count, "validation image")
+    images = "the validation images"
+    if validation_images is not None:
+        images = format_count(validation_images, "validation image")
     few = f" ({report.few_validation})" if report.few_validation else ""
     return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}{few}"
 
@@ -125,14 +86,15 @@ def _metric_title(comparison: Comparison) -> str:
     return metric_label(comparison.metric) if monitor is None else monitor.title
 
 
-def _describe_validation_result(report: RunReport, activity: RunActivity) -> str:
+def _describe_validation_result(report: RunReport, validation_images: int | None) -> str:
     """Describe the best validation result, to explain why it differs from the test result.
 
     Empty if there is no test result, or no validation result.
     """
     if not _describe_test_result(report) or find_best_row(report.metrics, report.monitor) is None:
         return ""
-    return f" During training, at the network's input size without refinement: {describe_best_epoch(report, activity)}."
+    best = describe_best_epoch(report, validation_images)
+    return f" During training, at the network's input size without refinement: {best}."
 
 
 def find_best_row(metrics: Sequence[Mapping[str, Any]], monitor: Monitor) -> Mapping[str, Any] | None:

@@ -14,9 +14,7 @@ from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_reader import LossTrace, TrainingReader, TrainingSnapshot
 from napari_melanoma.ui.train.run_text import (
-    RunActivity,
     completed_fraction,
-    describe_activity,
     describe_details,
     describe_state,
 )
@@ -46,8 +44,7 @@ class TrainingPage(RunPanel):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__("run_view", "run", "at the last checkpoint", "all finished steps")
         self._icons = icons
-        self._activity = RunActivity()
-        self._losses = LossTrace()
+        self._snapshot: TrainingSnapshot | None = None  # the last one
         self._notices: list[str] = []  # the newest first
         self.curves: TrainingCurves | None = None  # None until the library is imported
         self.back_button = tool_button(
@@ -107,7 +104,7 @@ class TrainingPage(RunPanel):
     def set_folder(self, folder: Path | None) -> None:
         """Show another run, or the same run from the start, for example after it was resumed."""
         if folder is None or folder != self.watch.path:
-            self._activity, self._losses = RunActivity(), LossTrace()
+            self._snapshot = None
             self._name.setText("" if folder is None else folder.name)
             self.state_label.setText("")
             self._details.setText(NO_RUN_SHOWN if folder is None else "Reading ...")
@@ -138,8 +135,9 @@ class TrainingPage(RunPanel):
         self._draw()
 
     def _draw(self) -> None:
-        if self.curves is not None and self.status is not None:
-            self.curves.show_run(self._losses, self.status.metrics, self.status.epochs, self.status.monitor)
+        if self.curves is not None and self._snapshot is not None:
+            report = self._snapshot.status
+            self.curves.show_run(self._snapshot.losses, report.metrics, report.epochs, report.monitor)
 
     def _create_reader(self, path: Path) -> TrainingReader:
         return TrainingReader(path)
@@ -151,8 +149,7 @@ class TrainingPage(RunPanel):
 
     def _show_snapshot(self, snapshot: RunSnapshot) -> str:
         assert isinstance(snapshot, TrainingSnapshot)
-        report, self._losses = snapshot.status, snapshot.losses
-        self._activity = self._activity.updated(snapshot.events, snapshot.active_seconds)
+        self._snapshot, report = snapshot, snapshot.status
         self._name.setText(report.name if report.recipe is None else f"{report.name} · {report.recipe.title}")
         has_comparison = str(report.state) == "finished" and report.bundle is not None
         self.comparison_view.show_comparison(report if has_comparison else None)
@@ -183,9 +180,10 @@ class TrainingPage(RunPanel):
             bar.setValue(bar.maximum() if is_at_end else position)
 
     def _describe(self) -> tuple[str, float]:
-        self._details.setText(describe_details(self.status, self._activity))
-        activity = describe_activity(self.status, self._activity)
-        return activity or describe_state(self.status, self._activity), completed_fraction(self.status) or 0.0
+        assert self._snapshot is not None
+        report, images = self._snapshot.status, self._snapshot.validation_images
+        self._details.setText(describe_details(report, self._snapshot.active_seconds, images))
+        return describe_state(report, images), completed_fraction(report) or 0.0
 
     def _on_folder(self) -> None:
         if self.watch.path is not None:
