@@ -148,9 +148,9 @@ class LesionDocument(Document[LesionState | None]):
                 if self.can_undo or state.has_manual_edits:
                     self._other_classes[state.source] = history
                 history = self._other_classes.pop(source, LesionHistory(None))
-            return lambda run: partial(self._show, recompute_lesions(source, config, history), self._stored)
+            return lambda run: recompute_lesions(source, config, history)
 
-        self.queue.submit(f"detect {source.folder}", prepare)
+        self.queue.submit(f"detect {source.folder}", prepare, lambda history: self._show(history, self._stored))
 
     def read(self, target: str, config: LesionConfig) -> None:
         """Read the saved lesions with all edits; if none were saved, detect the lesions."""
@@ -159,11 +159,11 @@ class LesionDocument(Document[LesionState | None]):
             return
         source = self._make_source(target)
 
-        def read_new() -> Callable[[], None]:
-            state, is_stored = read_lesions(source, config)
-            return partial(self._show, LesionHistory(state), Stored(state if is_stored else None))
+        def show(read: tuple[LesionState, bool]) -> None:
+            state, is_stored = read
+            self._show(LesionHistory(state), Stored(state if is_stored else None))
 
-        self.queue.submit("read", lambda: lambda run: read_new())
+        self.queue.submit("read", lambda: lambda run: read_lesions(source, config), show)
 
     def save(self) -> None:
         """Write the lesions to their results folder, after pending edits."""

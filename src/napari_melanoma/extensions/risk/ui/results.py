@@ -39,7 +39,7 @@ class RiskDocument(Document[StoredRisk]):
     def reload(self) -> None:
         """Read the file again."""
         self.problem = ""
-        self.queue.submit("risk", lambda: lambda run: partial(self._on_read, self._read(run)))
+        self.queue.submit("risk", lambda: self._read, self._on_read)
 
 
 def _read(location: SlideFolder) -> Stored[StoredRisk]:
