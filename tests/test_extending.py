@@ -10,7 +10,6 @@ import sys
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -44,8 +43,8 @@ from napari_melanoma.training.augmentation_config import AUGMENTATIONS, Augmenta
 from napari_melanoma.training.losses import LOSSES, make_class_loss, make_loss
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import SCHEDULES, ScheduleSteps
-from napari_melanoma.ui.sections import LESION_SECTIONS, SECTIONS, LesionSection, Section
-from napari_melanoma.ui.sections.base import ImageSection
+from napari_melanoma.ui.sections import LESION_SECTIONS, SECTIONS
+from napari_melanoma.ui.sections.base import LesionSection, PhotographSection, SlideSection
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLE = REPOSITORY / "examples/plugin"
@@ -335,13 +334,12 @@ def test_the_section_of_reports_and_one_that_fails(
 
 
 def test_contract_of_sections(installed_plugin: Path) -> None:
-    """Those of one image are tested with all others in ``tests/ui/sections/test_contract.py``."""
-    for family, kinds in ((SECTIONS, (Section, ImageSection)), (LESION_SECTIONS, (LesionSection, ImageSection))):
+    """What they do is tested with all others in ``tests/ui/sections/test_contract.py``."""
+    for family, kinds in ((SECTIONS, (SlideSection, PhotographSection)), (LESION_SECTIONS, (LesionSection,))):
         for title, section in family.members.items():
             assert title[0].isupper()
             assert issubclass(section, kinds)
-            opens: Any = section.__init__ if issubclass(section, ImageSection) else section.open
-            assert list(signature(opens).parameters) == ["self", "session"]
+            assert list(signature(section).parameters) == ["session"]
 
 
 def test_a_metric_that_fails_is_not_a_number(

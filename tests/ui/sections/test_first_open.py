@@ -21,11 +21,12 @@ from slide_fixtures import FIXTURES
 from conftest import photograph, until, wait_until_idle
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
-from napari_melanoma.ui.sections import LesionSection, PhotographSection, Section, find_sections
+from napari_melanoma.ui.sections import find_sections
+from napari_melanoma.ui.sections.base import LesionSection, PhotographSection, SlideSection
 from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 user, launched, slide_path, person, _ = map(pytest.fixture, FIXTURES)
-SLIDE = {*find_sections(Section), "File metadata", "Analysis"} - {"Prediction"}
+SLIDE = {*find_sections(SlideSection), "File metadata", "Analysis"} - {"Prediction"}
 LESION = set(find_sections(PhotographSection)) - {"Corrections"}
 CASE = {*find_sections(LesionSection), "Prediction", "Over time", "Site", "Diagnosis", "Findings"}
 ROUNDS = 20  # of the event loop, in which Qt shows and lays out widgets; there is no time for an animation
@@ -64,7 +65,7 @@ def check_first_open(qtbot, dock, frame):
 @pytest.mark.parametrize("title", sorted(SLIDE))
 def test_a_section_of_the_slide_dock_shows_its_content_at_first(person, slide_path, qtbot, title):
     dock = person.dock
-    person.until(lambda: set(dock.sections.hosted.sections) >= set(find_sections(Section)))
+    person.until(lambda: set(dock.sections.hosted.sections) >= set(find_sections(SlideSection)))
     frames = collapse_all(dock)
     assert set(frames) == SLIDE
     folder = background_runs.slide_folder(dock.run_manager.root, slide_path)

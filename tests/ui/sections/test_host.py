@@ -1,20 +1,23 @@
-"""A dock as a list of sections: opened on one session after another, in their places and the tab order."""
+"""A dock as a list of sections: a widget for each session, in their places and the tab order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.sections import PhotographSection, Section, find_sections
+from napari_melanoma.ui.sections import find_sections
+from napari_melanoma.ui.sections.base import PhotographSection, SlideSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.sections.prediction import PredictionSection
 from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
+from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import CollapsibleSection, column, section, section_title
 
@@ -23,35 +26,49 @@ if TYPE_CHECKING:
 
     from pytestqt.qtbot import QtBot
 
-    from napari_melanoma.ui.session.photograph import PhotographSession
-
 
 class NameSection(PhotographSection):
     """Two lines with the name of the session."""
 
     tools = ("name",)
+    parts = (lambda session: session.events.append("part"),)
 
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def show(self, session: PhotographSession) -> None:
-        self.events.append(f"show {session.name}")
-
-    def open(self, session: PhotographSession) -> QWidget:
-        self.events.append(f"open {session.name}")
+    def __init__(self, session: Any) -> None:
+        super().__init__(session)
+        session.events.append("widget")
+        self.follow(session.displayed.changed, self._on_displayed)
         lines = [QLineEdit(session.name), QLineEdit(session.name)]
         for line, name in zip(lines, ("first", "second"), strict=True):
             line.setObjectName(name)
         combo = QComboBox()  # with a popup, which is a window of its own
         combo.setEditable(True)
         combo.view()
-        return column(*lines, combo)
+        self.add(*lines, combo)
 
     def toggle_tool(self, name: str) -> None:
-        self.events.append(f"toggle {name}")
+        session: Any = self.session
+        session.events.append(f"toggle {name}")
 
-    def close(self) -> None:
-        self.events.append("close")
+    def _on_displayed(self) -> None:
+        session: Any = self.session
+        session.events.append("displayed" if session.displayed.value else "hidden")
+
+
+class FailingSection(NameSection):
+    """Cannot be hidden on the first session."""
+
+    def _on_displayed(self) -> None:
+        session: Any = self.session
+        if session.name == "one":
+            raise ValueError("it is broken")
+
+
+class NamedSession(ImageSession):
+    """An image with a name; ``events``: what its sections have done."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Mock())
+        self.name, self.events = name, list[str]()
 
 
 class Dock(SectionDock):
@@ -85,10 +102,10 @@ def dock(qtbot: QtBot, home: Path) -> Dock:
     return made
 
 
-def host_section(dock: Dock, title: str) -> tuple[SectionHost[PhotographSession], NameSection]:
-    host, made = SectionHost(dock, PhotographSection, Mock()), NameSection()
-    host._on_found({title: lambda: made})
-    return host, made
+def host_section(dock: Dock, title: str) -> SectionHost[NamedSession]:
+    host = SectionHost[NamedSession](dock, PhotographSection, Mock())
+    host._on_found({title: NameSection})
+    return host
 
 
 def tab_order(window: QWidget) -> list[str]:
@@ -110,66 +127,62 @@ def is_whole(widget: QWidget | None) -> bool:
     return widget is not None and widget.isVisible() and widget.height() >= widget.minimumSizeHint().height() > 0
 
 
-def make_session(name: str) -> PhotographSession:
-    session = Mock()
-    session.name = name
-    return session
-
-
-def test_a_section_is_closed_before_another_session_is_shown(dock: Dock) -> None:
-    host, made = host_section(dock, "Place")
+def test_each_session_has_its_own_widget_in_the_same_place_and_tab_order(dock: Dock) -> None:
+    host, sessions = host_section(dock, "Place"), [NamedSession("one"), NamedSession("two")]
     host.show_session(None)
-    assert made.events == []
-    for name in ("one", "two"):
-        host.show_session(make_session(name))
-        assert [dock.findChild(QLineEdit, line).text() for line in ("first", "second")] == [name] * 2
-        assert tab_order(dock) == ["above", "first", "second", "below"]
+    widgets = []
+    for session in (*sessions, sessions[0]):
+        host.show_session(session)
+        widgets.append(host.sections["Place"].widget)
+        assert [dock.findChild(QLineEdit, line).text() for line in ("first", "second")] == [session.name] * 2
+        assert tab_order(dock)[:3] == ["above", "first", "second"]
+    assert widgets[0] is widgets[2] is not widgets[1]
+    assert widgets[1].isHidden()
+    assert sessions[1].events == ["part", "widget", "hidden"]
+    assert sessions[0].events == ["part", "widget", "hidden", "displayed"]
     host.show_session(None)
-    assert made.events == ["show one", "open one", "close", "show two", "open two", "close"]
-    assert tab_order(dock) == ["above", "below"]
+    host.remove_session(sessions[0])
+    QApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
+    assert [isalive(widget) for widget in widgets] == [False, True, False]
 
 
 def test_a_section_that_fails_does_not_keep_others_on_the_previous_session(dock: Dock) -> None:
-    host, first = host_section(dock, "Place")
-    second = NameSection()
-    host._on_found({"Frame": lambda: second})
-    host.show_session(make_session("one"))
-    first.close = Mock(side_effect=ValueError("it is broken"))
-    with pytest.raises(ValueError, match="broken"):
-        host.show_session(make_session("two"))
-    first.close = Mock()
-    assert second.events == ["show one", "close", "show two"]
-    assert dock.findChild(QLineEdit, "first").text() == "two"
+    host = host_section(dock, "Place")
+    dock.frame.expand()
+    host._on_found({"Frame": FailingSection})
+    host.show_session(NamedSession("one"))
+    with pytest.raises(EmitLoopError, match="broken"):
+        host.show_session(NamedSession("two"))
+    assert [line.text() for line in dock.findChildren(QLineEdit, "first") if line.isVisibleTo(dock)] == ["two"] * 2
 
 
 def test_the_keyboard_stays_in_its_field_and_files_are_dropped_on_the_dock(dock: Dock, qtbot: QtBot) -> None:
-    host, _ = host_section(dock, "Place")
-    host.show_session(make_session("one"))
+    host = host_section(dock, "Place")
+    host.show_session(NamedSession("one"))
     dock.show()
     dock.activateWindow()
     field = dock.findChild(QLineEdit, "second")
     field.setFocus()
     qtbot.waitUntil(lambda: QApplication.focusWidget() is field)
-    host.show_session(make_session("two"))
+    host.show_session(NamedSession("two"))
     focused = QApplication.focusWidget()
     assert (focused.objectName(), focused.text(), focused.acceptDrops()) == ("second", "two", False)
 
 
-def test_pending_input_is_applied_before_a_section_is_closed(dock: Dock) -> None:
-    host, made = host_section(dock, "Place")
-    session = make_session("one")
-    session.commit_requested.emit.side_effect = lambda: made.events.append("apply")
+def test_pending_input_is_applied_before_a_section_is_hidden(dock: Dock) -> None:
+    host, session = host_section(dock, "Place"), NamedSession("one")
+    session.commit_requested.connect(lambda: session.events.append("apply"))
     host.show_session(session)
     host.show_session(None)
-    assert made.events[-2:] == ["apply", "close"]
+    assert session.events[-2:] == ["apply", "hidden"]
 
 
 def test_the_widgets_of_a_collapsed_section_are_made_when_it_is_expanded(dock: Dock) -> None:
-    host, made = host_section(dock, "Frame")
-    host.show_session(make_session("one"))
-    assert made.events == ["show one"]
+    host, session = host_section(dock, "Frame"), NamedSession("one")
+    host.show_session(session)
+    assert session.events == ["part"]
     dock.frame.expand()
-    assert made.events == ["show one", "open one"]
+    assert session.events == ["part", "widget"]
     assert tab_order(dock) == ["above", "first", "second", "below"]
 
 
@@ -177,60 +190,47 @@ def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot:
     dock.frame.expand()
     dock.show()
     qtbot.waitExposed(dock)
-    host, _ = host_section(dock, "Frame")
-    host.show_session(make_session("one"))
+    host = host_section(dock, "Frame")
+    host.show_session(NamedSession("one"))
     lay_out()
     assert is_whole(host.sections["Frame"].widget)
     host.show_session(None)
     dock.frame.collapse()
     qtbot.mouseClick(dock.frame.title_button, Qt.MouseButton.LeftButton)
-    host.show_session(make_session("two"))  # such as when its file has been read
+    host.show_session(NamedSession("two"))  # such as when its file has been read
     lay_out()
     assert is_whole(host.sections["Frame"].widget)
-
-
-def test_a_section_may_keep_its_widget(dock: Dock) -> None:
-    host, made = host_section(dock, "Place")
-    kept = QLineEdit()
-    made.keeps_widget, made.open = True, lambda session: kept
-    for name in ("one", "two"):
-        host.show_session(make_session(name))
-        assert kept.isVisibleTo(dock)
-    host.show_session(None)
-    QApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete))
-    assert isalive(kept)
-    assert not kept.isVisibleTo(dock)
 
 
 def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock: Dock, qtbot: QtBot) -> None:
     dock.frame.expand()
     dock.show()
-    host, _ = host_section(dock, "Frame")
-    host.show_session(make_session("one"))
+    host = host_section(dock, "Frame")
+    host.show_session(NamedSession("one"))
     lay_out()
     height = dock.frame.height()
-    host.show_session(make_session("two"))
+    host.show_session(NamedSession("two"))
     lay_out()
     assert dock.frame.height() == height > dock.frame.title_button.height()
 
 
 def test_a_tool_expands_its_section(dock: Dock) -> None:
-    host, made = host_section(dock, "Frame")
+    host, session = host_section(dock, "Frame"), NamedSession("one")
     host.toggle_tool("name")
-    assert made.events == []
-    host.show_session(make_session("one"))
+    assert not dock.frame.is_expanded
+    host.show_session(session)
     host.toggle_tool("name")
-    assert made.events == ["show one", "open one", "toggle name"]
+    assert session.events == ["part", "widget", "toggle name"]
 
 
 def test_the_dock_adds_a_frame_for_a_section_without_a_place(dock: Dock) -> None:
-    host, made = host_section(dock, "Names")
+    host, session = host_section(dock, "Names"), NamedSession("one")
     (frame,) = dock.added
     assert frame.objectName() == "lesion_names_section"
-    host.show_session(make_session("one"))
-    assert made.events == ["show one", "open one"]
+    host.show_session(session)
+    assert session.events == ["part", "widget"]
 
 
 def test_two_docks_have_sections_of_the_same_title() -> None:
-    assert find_sections(Section)["Prediction"] is SlidePredictionSection
+    assert find_sections(SlideSection)["Prediction"] is SlidePredictionSection
     assert find_sections(PhotographSection)["Prediction"] is PredictionSection

@@ -26,7 +26,8 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.slide import AREA_UNITS
 from napari_melanoma.slides.class_regions import describe_class_areas
-from napari_melanoma.ui.sections import Section, host
+from napari_melanoma.ui.sections import host
+from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.depth.section import DepthSection
 from napari_melanoma.ui.sections.paint import section
 from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
@@ -45,7 +46,7 @@ def painting(user, person, monkeypatch, tmp_path):
     """User with a phantom, which is a slide of a case, in the Paint section."""
     DockSettings()._store.remove(f"sections/{PAINT_SECTION}")
     hosted = {"Paint": section.PaintSection, "Prediction": SlidePredictionSection, "Depth": DepthSection}
-    monkeypatch.setattr(host, "find_sections", lambda base: hosted if base is Section else {})
+    monkeypatch.setattr(host, "find_sections", lambda base: hosted if base is SlideSection else {})
     numbers = count()
     monkeypatch.setattr(section, "uuid4", lambda: UUID(int=next(numbers)))  # cells are divided by the ids of strokes
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.ui.sections import LesionSection
+from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.case_lesion import LesionSession
 

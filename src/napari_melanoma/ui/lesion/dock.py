@@ -21,7 +21,7 @@ from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload
 from napari_melanoma.ui.lesion.controls import LesionControls
 from napari_melanoma.ui.lesion.photograph_picker import MODALITY_LINKS, SLIDE_LINK
 from napari_melanoma.ui.lesion.saving import DicomReportWriter, LesionCloseGuard
-from napari_melanoma.ui.sections import PhotographSection
+from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.adoption import LabelsAdoption
 from napari_melanoma.ui.session.lesion_updates import LesionController
@@ -74,7 +74,7 @@ class LesionDock(LesionControls):
         self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
         self.labels = LabelsAdoption(self.controller, self.status)
         self.corrections = PhotographCorrections(self.controller, self.review_settings, self.status, self.icons, self)
-        self.hosted = SectionHost(self, PhotographSection, self.deferred)
+        self.hosted: SectionHost[HostedPhotograph] = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
         self.predictions = PhotographPredictions(
             self.controller, self._client, self.classifier, self.status, self.settings, self

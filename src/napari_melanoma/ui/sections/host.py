@@ -11,8 +11,7 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_melanoma.core.errors import PluginError
-from napari_melanoma.ui.sections import SectionBase, find_sections
-from napari_melanoma.ui.sections.base import ImageSection
+from napari_melanoma.ui.sections import find_sections
 from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
 from napari_melanoma.ui.session.image import ImageSession
@@ -23,7 +22,7 @@ from napari_melanoma.ui.widgets.style import CollapsibleSection, KeptRoom, probl
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.ui.sections.base import ImageSection
     from napari_melanoma.ui.session.document import Document
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
 
@@ -35,9 +34,8 @@ Session = TypeVar("Session", bound=ImageSession)
 class HostedSection(Generic[Session]):
     """A section with its place in the dock.
 
-    ``section``: creates the widget of an image; a ``SectionBase`` is opened and closed for each. ``opens_first``:
-    whether it may be expanded at first. ``is_shown``: its stored values are shown on the canvas. ``widget``: that is
-    displayed. ``widgets``: those of the open images.
+    ``section``: creates the widget of an image. ``opens_first``: whether it may be expanded at first. ``is_shown``: its
+    stored values are shown on the canvas. ``widget``: that is displayed. ``widgets``: those of the open images.
     """
 
     frame: QWidget
@@ -65,7 +63,7 @@ class SectionHost(QObject, Generic[Session]):
     def __init__(
         self,
         dock: SectionDock,
-        base: type[SectionBase[Session]],
+        base: type[ImageSection[Any]],
         deferred: DeferredWidgets,
         *,
         is_open_first: bool = True,
@@ -75,7 +73,7 @@ class SectionHost(QObject, Generic[Session]):
         self.session: Session | None = None
         self.sections: dict[str, HostedSection[Session]] = {}  # by title
         self._is_open_first = is_open_first
-        self._search = BackgroundJob(partial(_find_sections, base))
+        self._search = BackgroundJob(lambda run: find_sections(base))
         self._search.succeeded.connect(self._on_found)
         self._search.failed.connect(self.failed)
         deferred.add_task(lambda: self._search.start(self))
@@ -125,39 +123,35 @@ class SectionHost(QObject, Generic[Session]):
                 if isinstance(hosted.frame, CollapsibleSection):
                     hosted.frame.expand()
                 if hosted.is_shown and hosted.widget is not None:
-                    is_old = isinstance(hosted.section, SectionBase)
-                    owner: Any = hosted.section if is_old else hosted.widget
+                    widget: Any = hosted.widget
                     try:
-                        owner.toggle_tool(name)
+                        widget.toggle_tool(name)
                     except PluginError as error:
                         self.failed.emit(error)
 
     def _on_found(self, sections: Mapping[str, Any]) -> None:
         for title, create in sections.items():
-            is_new = isinstance(create, GuardedSection) or (
-                isinstance(create, type) and issubclass(create, ImageSection)
-            )
-            self._add(title, create if is_new else create())
+            self._add(title, create)
         self.dock.choice.update()
         self._show_defaults()
         self._open_sections()
 
-    def _add(self, title: str, made: Any) -> None:  # noqa: ANN401 - of the old or the new kind
+    def _add(self, title: str, create: Any) -> None:  # noqa: ANN401 - a class of sections, or ``GuardedSection``
         """Add a section to its place; the dock adds a frame if it has none of this title."""
         dock, place = self.dock, self.dock.list_places().get(title)
-        if place is not None and isinstance(made, GuardedSection):
-            self.failed.emit(made.plugin.make_error(f"expected a new title, found that of the section {title}"))
+        if place is not None and isinstance(create, GuardedSection):
+            self.failed.emit(create.plugin.make_error(f"expected a new title, found that of the section {title}"))
             return
         opens_first = place is None or title in dock.first_sections
         if place is None:
             name = f"{dock.name}_{title.lower()}_section"
             place = frame = section(title, name, None, dock.settings, self._is_open_first)
             dock.add_section(frame)
-        hosted: HostedSection[Session] = HostedSection(place, made, opens_first)
+        hosted: HostedSection[Session] = HostedSection(place, create, opens_first)
         self.sections[title] = hosted
         if isinstance(place, CollapsibleSection):
             place.toggled.connect(partial(self._on_toggled, hosted))
-        for tool in (one for one in made.tools if f"{dock.name}.{one}" in SHORTCUTS):
+        for tool in (one for one in create.tools if f"{dock.name}.{one}" in SHORTCUTS):
             add_shortcut(dock, f"{dock.name}.{tool}", partial(self.toggle_tool, tool))
 
     def _show_defaults(self) -> None:
@@ -175,7 +169,7 @@ class SectionHost(QObject, Generic[Session]):
             (frame.expand if is_open else frame.collapse)()
             frame.blockSignals(False)
 
-    def _find_documents(self, part: Any, session: Session) -> Sequence[Document[Any]]:  # noqa: ANN401
+    def _find_documents(self, section: Any, session: Session) -> Sequence[Document[Any]]:  # noqa: ANN401
         """Return the documents that must be read before a section is shown."""
         return ()
 
@@ -196,42 +190,27 @@ class SectionHost(QObject, Generic[Session]):
 
     def _open(self, hosted: HostedSection[Session]) -> None:
         """Show a section on the canvas once its documents have been read, and its widgets if it is expanded."""
-        session, part = self.session, hosted.section
+        session, create = self.session, hosted.section
         if session is None:
             return
-        documents = self._find_documents(part, session)
+        documents = self._find_documents(create, session)
         for document in documents:
             document.ready.connect(self._open_sections, unique=True)
             document.changed.connect(self.dock.choice.update, unique=True)
         if not all(document.is_ready for document in documents):
             return
-        own = [document for document in documents if document.kind in part.documents]
+        own = [document for document in documents if document.kind in create.documents]
         problem = next((document.problem for document in own if document.problem), "")
-        if not isinstance(part, SectionBase):
-            self._show(hosted, session, problem)
-            return
         if not problem and not hosted.is_shown:
-            part.show(session)
-            hosted.is_shown = True
-        if hosted.widget is None and hosted.is_expanded:
-            hosted.widget = problem_label(problem) if problem else part.open(session)
-            _place(hosted, hosted.widget)
-            if part.keeps_widget:
-                hosted.widget.show()
-            _set_tab_order(hosted.frame, hosted.widget)
-            _reject_drops(hosted.widget)
-
-    def _show(self, hosted: HostedSection[Session], session: Session, problem: str) -> None:
-        """Show the parts of a section on the canvas, and its widget if it is expanded."""
-        if not problem and not hosted.is_shown:
-            for part in hosted.section.parts:
+            for part in create.parts:
                 session.part(part)
             hosted.is_shown = True
         if hosted.widget is None and hosted.is_expanded:
             is_made = session in hosted.widgets
             if not is_made:
-                hosted.widgets[session] = problem_label(problem) if problem else hosted.section(session)
-                _reject_drops(hosted.widgets[session])
+                widget = hosted.widgets[session] = problem_label(problem) if problem else create(session)
+                for line in widget.findChildren(QLineEdit):
+                    line.setAcceptDrops(False)  # the dock opens files that are dropped on it
             _show_widget(hosted, hosted.widgets[session])
             if not is_made:
                 _set_tab_order(hosted.frame, hosted.widgets[session])
@@ -244,68 +223,33 @@ class SectionHost(QObject, Generic[Session]):
         session = self.session
         if session is not None:
             session.commit_requested.emit()
+        for hosted in self.sections.values():
+            hosted.is_shown = False
+            _show_widget(hosted, None)
+            for document in () if session is None else self._find_documents(hosted.section, session):
+                document.changed.disconnect(self.dock.choice.update)
+        if session is not None:
             session.displayed.set(False)
-        with ExitStack() as steps:  # all are closed, also if one fails
-            for hosted in self.sections.values():
-                steps.callback(_close, hosted)
-                for document in () if session is None else self._find_documents(hosted.section, session):
-                    document.changed.disconnect(self.dock.choice.update)
-
-
-def _reject_drops(widget: QWidget) -> None:
-    for line in widget.findChildren(QLineEdit):
-        line.setAcceptDrops(False)  # the dock opens files that are dropped on it
-
-
-def _place(hosted: HostedSection[Session], widget: QWidget) -> None:
-    if isinstance(hosted.frame, KeptRoom):
-        hosted.frame.add_widget(widget)
-    else:
-        hosted.frame.layout().addWidget(widget)
-
-
-def _take_focus(widget: QWidget) -> None:
-    """Take the focus from a widget that is hidden next: Qt would give it to one below, which would be kept in place."""
-    focus = QApplication.focusWidget()
-    if focus is not None and widget.isAncestorOf(focus):
-        focus.clearFocus()
 
 
 def _show_widget(hosted: HostedSection[Session], widget: QWidget | None) -> None:
     """Show a widget in the frame of a section instead of the displayed one; with None, state that it is being read."""
     previous, hosted.widget = hosted.widget, widget
     if previous is not None:
-        _take_focus(previous)
+        focus = QApplication.focusWidget()
+        if focus is not None and previous.isAncestorOf(focus):
+            focus.clearFocus()  # Qt would give it to a widget below, which would be kept in place
         previous.hide()
     if widget is None:
         if isinstance(hosted.frame, KeptRoom):
             hosted.frame.clear()
     else:
-        _place(hosted, widget)
+        if isinstance(hosted.frame, KeptRoom):
+            hosted.frame.add_widget(widget)
+        else:
+            hosted.frame.layout().addWidget(widget)
         widget.lower()  # findChild finds it by its name before those of other images
         widget.show()
-
-
-def _close(hosted: HostedSection[Session]) -> None:
-    if not isinstance(hosted.section, SectionBase):
-        hosted.is_shown = False
-        _show_widget(hosted, None)
-        return
-    was_shown, hosted.is_shown = hosted.is_shown, False
-    try:
-        if was_shown:
-            hosted.section.close()
-    finally:
-        widget, hosted.widget = hosted.widget, None
-        if widget is not None:
-            _take_focus(widget)
-        if widget is not None and hosted.section.keeps_widget and was_shown:  # otherwise it states a problem
-            widget.hide()
-        elif widget is not None:
-            widget.setParent(None)  # not found by its name any more
-            widget.deleteLater()
-        if isinstance(hosted.frame, KeptRoom):
-            hosted.frame.clear()
 
 
 def _set_tab_order(place: QWidget, widget: QWidget) -> None:
@@ -317,7 +261,3 @@ def _set_tab_order(place: QWidget, widget: QWidget) -> None:
         if part.focusPolicy() != Qt.FocusPolicy.NoFocus and part.window() is place.window():  # no popup of a combo
             QWidget.setTabOrder(previous, part)
             previous = part
-
-
-def _find_sections(base: type[SectionBase[Session]], run: RunContext) -> Mapping[str, Any]:
-    return find_sections(base)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer, Signal
 
-from napari_melanoma.ui.sections import Section
+from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
@@ -31,7 +31,7 @@ class HostedSections(SectionHost[SlideSession]):
     session_changed = Signal(object)
 
     def __init__(self, context: SlideContext, controls: SlideControls) -> None:
-        super().__init__(controls, Section, context.waiting)
+        super().__init__(controls, SlideSection, context.waiting)
         self._context = context
         self.sessions = SlideSessions(self)
         context.flush_requested.connect(self.flush)
@@ -87,8 +87,8 @@ class HostedSections(SectionHost[SlideSession]):
     def _on_closed(self, session: SlideSession, identity: str) -> None:
         self.remove_session(session)
 
-    def _find_documents(self, part: Any, session: SlideSession) -> Sequence[Document[Any]]:  # noqa: ANN401
-        return [session.document(kind) for kind in (*part.documents, *part.awaited)]
+    def _find_documents(self, section: Any, session: SlideSession) -> Sequence[Document[Any]]:  # noqa: ANN401
+        return [session.document(kind) for kind in (*section.documents, *section.awaited)]
 
     def _remove_closed(self, _: object = None) -> None:
         """Remove the sessions of slides that were closed, also while another slide is displayed."""
