@@ -16,6 +16,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import (
     REST_MS,
     Connections,
+    Followed,
     ThemedIcons,
     WrappedLabel,
     column,
@@ -232,3 +233,20 @@ def test_a_label_of_two_lines_cuts_a_longer_text_and_has_it_in_the_tooltip(qtbot
     assert label.height() == height >= label.fontMetrics().boundingRect("X").height() * 2
     if is_cut:
         assert len(shown) > 60, "two lines"
+
+
+def test_a_signal_of_qt_is_not_used_when_its_sender_is_deleted_with_the_owner(qtbot):
+    window, calls = QWidget(), []
+    sender = QPushButton(window)
+    followed = Followed(window)
+    followed.connect(sender.clicked, lambda: calls.append("clicked"))
+    followed.at_end(lambda: calls.append("end"))
+    sender.click()
+    followed.end()
+    sender.click()
+    assert calls == ["clicked", "end"]
+    followed.connect(sender.clicked, lambda: calls.append("again"))
+    followed.at_end(lambda: calls.append("end"))
+    window.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(window))
+    assert calls == ["clicked", "end", "end"]

@@ -708,8 +708,7 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
 
     Qt disconnects such methods. psygnal and napari keep them as long as Python does, and would call a deleted object.
     """
-    signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
-    if type(signal).__module__.startswith(("PyQt", "PySide")):
+    if _is_of_qt(signal):
         signal.connect(slot)
     else:
         _followed_of(owner).connect(signal, slot)
@@ -718,6 +717,10 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
 def at_end(owner: QObject, function: Callable[[], object]) -> None:
     """Call a function when a Qt object is deleted, which it must not use; those added first are called first."""
     _followed_of(owner).at_end(function)
+
+
+def _is_of_qt(signal: Any) -> bool:  # noqa: ANN401 - of Qt, psygnal or napari
+    return type(signal).__module__.startswith(("PyQt", "PySide"))
 
 
 def _followed_of(owner: QObject) -> Followed:
@@ -731,19 +734,23 @@ def _followed_of(owner: QObject) -> Followed:
 class Followed:
     """Slots that are connected to signals of Qt, psygnal and napari, until ``end`` or until a Qt object is deleted.
 
-    ``end`` has to be a method: PyQt calls a ``partial`` or a function also after Python's garbage collection has
-    emptied it, together with the object, which crashes.
+    The slots of the object that is deleted are methods: PyQt calls a ``partial`` or a function also after Python's
+    garbage collection has emptied it, together with the object, which crashes.
     """
 
     def __init__(self, owner: QObject) -> None:
+        self._qt_signals: list[tuple[Any, Callable[..., object]]] = []
         self._ends: list[Callable[[], object]] = []
-        owner.destroyed.connect(self.end)
+        owner.destroyed.connect(self._on_destroyed)
 
     def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
         """Connect a slot."""
-        signal = getattr(signal, "__wrapped__", signal)
+        signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
         signal.connect(slot)
-        self.at_end(partial(_disconnect, signal, slot))
+        if _is_of_qt(signal):
+            self._qt_signals.append((signal, slot))
+        else:
+            self.at_end(partial(signal.disconnect, slot))
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call a function at the end, too."""
@@ -751,15 +758,18 @@ class Followed:
 
     def end(self) -> None:
         """Disconnect all slots."""
+        signals, self._qt_signals = self._qt_signals, []
+        for signal, slot in signals:
+            with suppress(RuntimeError, TypeError):  # its sender was deleted before
+                signal.disconnect(slot)
         ends, self._ends = self._ends, []
         for end in ends:
             end()
         QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
 
-
-def _disconnect(signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
-    with suppress(RuntimeError, TypeError):  # the sender of a signal of Qt was deleted before
-        signal.disconnect(slot)
+    def _on_destroyed(self) -> None:
+        self._qt_signals.clear()  # their senders may be deleted now, too: using them crashes
+        self.end()
 
 
 class Connections:
