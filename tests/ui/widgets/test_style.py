@@ -250,3 +250,17 @@ def test_a_signal_of_qt_is_not_used_when_its_sender_is_deleted_with_the_owner(qt
     window.deleteLater()
     qtbot.waitUntil(lambda: not isalive(window))
     assert calls == ["clicked", "end", "end"]
+
+
+@pytest.mark.parametrize("deleted", ["owner", "sender", ""])
+def test_slots_are_not_called_after_the_end_and_a_deleted_sender_does_no_harm(qtbot, deleted):
+    widgets, calls = {"owner": QWidget(), "sender": QPushButton()}, []
+    followed = Followed(widgets["owner"])
+    followed.connect(widgets["sender"].clicked, lambda: calls.append("clicked"))
+    if deleted:
+        widgets[deleted].deleteLater()
+        qtbot.waitUntil(lambda: not isalive(widgets[deleted]))
+    followed.end()
+    if deleted != "sender":
+        widgets["sender"].click()
+    assert calls == []

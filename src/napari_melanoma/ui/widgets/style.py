@@ -6,7 +6,6 @@ import html
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -739,16 +738,15 @@ class Followed:
     """
 
     def __init__(self, owner: QObject) -> None:
-        self._qt_signals: list[tuple[Any, Callable[..., object]]] = []
         self._ends: list[Callable[[], object]] = []
-        owner.destroyed.connect(self._on_destroyed)
+        owner.destroyed.connect(self.end)
 
     def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
         """Connect a slot."""
         signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
-        signal.connect(slot)
-        if _is_of_qt(signal):
-            self._qt_signals.append((signal, slot))
+        connection = signal.connect(slot)
+        if _is_of_qt(signal):  # PyQt crashes when a signal of a deleted sender is disconnected
+            self.at_end(partial(QObject.disconnect, connection))
         else:
             self.at_end(partial(signal.disconnect, slot))
 
@@ -758,18 +756,10 @@ class Followed:
 
     def end(self) -> None:
         """Disconnect all slots."""
-        signals, self._qt_signals = self._qt_signals, []
-        for signal, slot in signals:
-            with suppress(RuntimeError, TypeError):  # its sender was deleted before
-                signal.disconnect(slot)
         ends, self._ends = self._ends, []
         for end in ends:
             end()
         QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
-
-    def _on_destroyed(self) -> None:
-        self._qt_signals.clear()  # their senders may be deleted now, too: using them crashes
-        self.end()
 
 
 class Connections:
