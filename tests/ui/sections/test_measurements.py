@@ -13,8 +13,8 @@ from napari_melanoma.ui.sections.measurements import format_value, list_lesions,
 
 IN_PIXELS = {"area_px": 1600.0, "max_diameter_px": 51.25}
 IN_MM = {"area_mm2": 14.2, "max_diameter_mm": 5.123}
-MELANOMA = SimpleNamespace(positive="melanoma", probability=0.31, interval=(0.2, 0.44))
-WITHOUT_INTERVAL = SimpleNamespace(positive="melanoma", probability=0.04, interval=None)
+MELANOMA = SimpleNamespace(positive="melanoma", probability=0.31, digits=2, interval=(0.2, 0.44))
+WITHOUT_INTERVAL = SimpleNamespace(positive="melanoma", probability=0.04, digits=2, interval=None)
 
 
 def result(*lesions: dict[str, float], in_mask: int = 1) -> Any:

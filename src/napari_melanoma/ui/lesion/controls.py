@@ -14,8 +14,7 @@ from napari_melanoma.ui.lesion.saving import RecoveryNotice, SaveBar
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSessions
-from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSession, PhotographSessions
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.ui.session.adoption import LabelsAdoption
+    from napari_melanoma.ui.session.corrections_store import PhotographCorrections
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
     from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
     from napari_melanoma.ui.session.prompting import PromptController
     from napari_melanoma.ui.widgets.style import CollapsibleSection
@@ -82,7 +81,7 @@ class LesionControls(SectionDock):
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = Welcome(self.icons)
-        self.sessions = PhotographSessions(viewer, partial(HostedPhotograph, services=self))
+        self.sessions = PhotographSessions(viewer, partial(PhotographSession, services=self))
         self.picker = PhotographPicker(self.sessions, self, self.connections)
         self.recovery_notice = RecoveryNotice()
         self.model = ModelPicker(self.icons)

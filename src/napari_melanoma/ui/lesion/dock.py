@@ -24,9 +24,9 @@ from napari_melanoma.ui.lesion.saving import DicomReportWriter, LesionCloseGuard
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.adoption import LabelsAdoption
+from napari_melanoma.ui.session.corrections_store import PhotographCorrections
 from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.photograph import PhotographOptions
-from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.job import JobFunction
 
 
@@ -230,11 +230,11 @@ class LesionDock(LesionControls):
     def _get_dock_options(self) -> LesionOptions:
         return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
 
-    def _on_changed(self, session: HostedPhotograph) -> None:
+    def _on_changed(self, session: PhotographSession) -> None:
         if session is self.picker.session:
             self._show_lesion(session)
 
-    def _show_lesion(self, session: HostedPhotograph | None) -> None:
+    def _show_lesion(self, session: PhotographSession | None) -> None:
         lesion = None if session is None else session.lesion
         result = None if lesion is None else lesion.result
         self.modality_notice.show_result(result, None if session is None else session.path)
@@ -245,7 +245,7 @@ class LesionDock(LesionControls):
         self.settings.classifier = self.classifier.model
         self.show_classifier()
 
-    def _on_scaled(self, session: HostedPhotograph) -> None:
+    def _on_scaled(self, session: PhotographSession) -> None:
         if session.lesion is not None and session.is_open:
             photographs.update_scale(self._viewer, session.image)
             self.controller.remeasure(session)
@@ -301,13 +301,13 @@ class LesionDock(LesionControls):
             self.status.show_message(saving.CHANGED_MESSAGE)
         return is_current
 
-    def _on_save(self, session: HostedPhotograph, folder: Path) -> None:
+    def _on_save(self, session: PhotographSession, folder: Path) -> None:
         session.commit_requested.emit()
         if session.lesion is not None and session in self.sessions:
             self.status.begin("saving", "Saving ...")
             self.predictions.run_when_predicted(session, partial(self._save, session, session.name, folder))
 
-    def _save(self, session: HostedPhotograph, name: str, folder: Path) -> None:
+    def _save(self, session: PhotographSession, name: str, folder: Path) -> None:
         def prepare(lesion: AnalyzedLesion) -> JobFunction:
             result = self.predictions.add_prediction(session, lesion)
             session.saved = replace(session.saved, prepared=saving.result_version(result, lesion.mask_digest))
@@ -315,7 +315,7 @@ class LesionDock(LesionControls):
 
         self.controller.store("save", session, prepare, partial(self._on_saved, session))
 
-    def _on_saved(self, session: HostedPhotograph, saved: tuple[Path, str]) -> None:
+    def _on_saved(self, session: PhotographSession, saved: tuple[Path, str]) -> None:
         folder, image_digest = saved
         self.sessions.set_saved(session, folder, image_digest)
         self.save_bar.show_session(self.picker.session, self.hidden.value)
@@ -326,7 +326,7 @@ class LesionDock(LesionControls):
         self.status.end("storing")
         self.status.end("saving")  # if another computation failed, the progress bar ends slightly early
 
-    def _on_photograph_removed(self, session: HostedPhotograph) -> None:
+    def _on_photograph_removed(self, session: PhotographSession) -> None:
         self.status.end("storing")  # if another photograph is being saved, the progress bar ends slightly early
         self.status.end("saving")
 
@@ -372,7 +372,7 @@ class LesionDockLink(QObject):
         """Find the layer of a photograph; None if it is not open."""
         return photographs.find_file(self.viewer, path)
 
-    def find_session(self, identity: str | None) -> HostedPhotograph | None:
+    def find_session(self, identity: str | None) -> PhotographSession | None:
         """Find the session of an open photograph; None without a Lesion dock."""
         return None if self.connected_dock is None else self.connected_dock.sessions.find(identity)
 

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions, WindowServices
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographServices, PhotographSession, PhotographSessions
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide
@@ -60,7 +59,7 @@ class PhotographPicker(QWidget):
     visibility_changed = Signal()
 
     def __init__(
-        self, sessions: PhotographSessions[HostedPhotograph], dock: WindowServices, connections: Connections
+        self, sessions: PhotographSessions[PhotographSession], dock: PhotographServices, connections: Connections
     ) -> None:
         super().__init__()
         self._sessions, self._viewer, icons = sessions, sessions.viewer, dock.icons
@@ -102,7 +101,7 @@ class PhotographPicker(QWidget):
         return self.combo.currentData()
 
     @property
-    def session(self) -> HostedPhotograph | None:
+    def session(self) -> PhotographSession | None:
         """The selected photograph; None if there is none."""
         return self._sessions.find(self.identity)
 

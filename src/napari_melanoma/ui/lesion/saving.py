@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
@@ -269,7 +268,7 @@ class RecoveryNotice(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("notice")
-        self._session: HostedPhotograph | None = None
+        self._session: PhotographSession | None = None
         self._label = quiet_label()
         restore = named(QPushButton("Restore"), "recover", "Restore", "Restore the unsaved corrections")
         discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Delete the unsaved corrections")
@@ -281,7 +280,7 @@ class RecoveryNotice(QFrame):
         restore.clicked.connect(self._on_restore)
         discard.clicked.connect(self._on_discard)
 
-    def show_session(self, session: HostedPhotograph | None) -> None:
+    def show_session(self, session: PhotographSession | None) -> None:
         """Follow what is found for a photograph; None for none."""
         if self._session is not None:
             self._session.events.recovered.disconnect(self._update)

@@ -12,7 +12,7 @@ from napari_melanoma.ui.widgets.style import follow
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.case_lesion import LesionSession  # noqa: F401 - in a base class
     from napari_melanoma.ui.session.document import DocumentKind
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph  # noqa: F401 - in a base class
+    from napari_melanoma.ui.session.photograph import PhotographSession  # noqa: F401 - in a base class
     from napari_melanoma.ui.session.slide import SlideSession
 
 Session = TypeVar("Session")
@@ -71,7 +71,7 @@ class SlideSection(ImageSection["SlideSession"]):
         return any(session.document(kind).value != kind.empty for kind in cls.documents)
 
 
-class PhotographSection(ImageSection["HostedPhotograph"]):
+class PhotographSection(ImageSection["PhotographSession"]):
     """A section of the Lesion dock."""
 
 

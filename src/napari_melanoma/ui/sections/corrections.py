@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph import ReviewState
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographSession, ReviewState
 
 ADD_KEY = format_key("lesion.correct")
 ADD_TIP = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {{}}"
@@ -55,7 +54,7 @@ class CorrectionsSection(PhotographSection):
 
     tools = ("correct",)
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._corrections = corrections = session.services.corrections
         self._settings = corrections.settings

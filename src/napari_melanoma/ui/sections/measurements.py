@@ -19,7 +19,7 @@ from napari_melanoma.ui.widgets.style import named
 if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 HEADERS = ("Measurement", "pixels", "mm")
 MAX_LESION_ROWS = 6  # without scrolling
@@ -208,7 +208,7 @@ class LesionList(QTableWidget):
 class MeasurementsSection(PhotographSection):
     """Shows the measurements of the mask, and a list of several lesions, in which a click shows one."""
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._lesions, self._table = LesionList(), MeasurementTable()
         self.column.setSpacing(5)

@@ -11,7 +11,7 @@ from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 
@@ -19,7 +19,7 @@ TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 class PatientSection(PhotographSection):
     """Edits the patient data of a photograph, and requests its prediction after a pause."""
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._form = PatientForm()
         self.add(self._form)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.session.photograph_predictions import HeatmapKey, PredictionHeatmap
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
@@ -58,7 +58,7 @@ class HeatmapLayer:
     A layer that the user hides, removes or fades in napari's list of layers changes the options.
     """
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         self._session, self._options = session, session.services.predictions.heatmap_options
         self._shown: PredictionHeatmap | None = None
         self._requested: HeatmapKey | None = None
@@ -127,7 +127,7 @@ class PredictionSection(PhotographSection):
 
     parts = (HeatmapLayer,)
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._predictions, self._icons = session.services.predictions, session.services.icons
         self._heatmap = HeatmapControls(session, self._explain_missing_heatmap)
@@ -370,7 +370,7 @@ class HeatmapControls(QWidget):
     ``explain``: returns why no heatmap can be seen, as rich text, as an empty one looks as if it were missing.
     """
 
-    def __init__(self, session: HostedPhotograph, explain: Callable[[PredictionHeatmap], str]) -> None:
+    def __init__(self, session: PhotographSession, explain: Callable[[PredictionHeatmap], str]) -> None:
         super().__init__()
         self._session, self._options, self._explain = session, session.services.predictions.heatmap_options, explain
         named(self, "heatmap_controls", "Heatmap").setToolTip("")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import is_
-from typing import TYPE_CHECKING, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from psygnal import Signal, SignalGroupDescriptor
 from qtpy.QtCore import QObject
@@ -16,7 +16,7 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
 from napari_melanoma.ui.session.image import ImageSession
-from napari_melanoma.ui.session.prompting import PromptedPhotograph
+from napari_melanoma.ui.session.prompting import PromptController, PromptedPhotograph
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_melanoma.ui.session.adoption import LabelsAdoption
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
-    from napari_melanoma.ui.session.corrections_store import StoredCorrection
+    from napari_melanoma.ui.session.corrections_store import PhotographCorrections, StoredCorrection
+    from napari_melanoma.ui.session.document import Shared
+    from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph_predictions import (
+        PhotographPredictions,
         PredictionHeatmap,
         PredictionKey,
         PredictionOutcome,
@@ -46,23 +50,22 @@ if TYPE_CHECKING:
 DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all photographs
 
 
-class WindowServices(Protocol):
-    """What a window offers to its photographs."""
+class PhotographServices(Protocol):
+    """What a window offers to its photographs: the controllers that change them, and the options that they share.
+
+    ``hidden``: why the selected photograph cannot be worked on, because it is not in view; empty if it is.
+    """
 
     settings: DockSettings
     icons: ThemedIcons
     status: StatusLine
-
-
-class StoreKey(NamedTuple):
-    """Identifies a request to store a photograph; an equal request would store the same again."""
-
-    mask_digest: str
-    review: str
-    with_others: bool
-    diagnosis: str
-    reviewer: str
-    folder: Path
+    corrections: PhotographCorrections
+    options: PhotographOptions
+    controller: LesionController
+    predictions: PhotographPredictions
+    prompts: PromptController
+    labels: LabelsAdoption
+    hidden: Shared[str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class ReviewState:
     """
 
     diagnosis: str | None = None
-    request: StoreKey | None = None
+    request: tuple[object, ...] = ()
     stored: StoredCorrection | None = None
     folder: Path | None = None
     storing_digest: str = ""
@@ -141,7 +144,7 @@ class PhotographSession(ImageSession):
     viewer: Viewer
     image: Image
     identity: str
-    services: WindowServices
+    services: PhotographServices
     scale: tuple[object, ...] = ()
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.prompting import PromptedMasks
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
 
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events
 KEPT_MODES = ("pick", "pan_zoom")  # of the layer, in which the tool stays on
@@ -44,7 +43,7 @@ class PromptTool(QWidget):
 
     chosen = Signal(int)  # position of a hypothesis, from the smallest
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__()
         self._session, icons = session, session.services.icons
         self.button = tool_button("click", "Correct by clicks", f"{HINT} ({CLICK_KEY})", "Click", checkable=True)
@@ -98,7 +97,7 @@ class PromptTool(QWidget):
 class PromptLayer:
     """Draws the clicks of the current mask, also of one that undo restored."""
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         self._session = session
         session.follow(session.shown, self._draw)
         self._draw()

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QAction
 
     from napari_melanoma.imaging.prompts import PromptOptions
-    from napari_melanoma.ui.session.photograph_services import HostedPhotograph
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 CHOOSE_MESSAGE = "Click the lesion to select."
 CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
@@ -75,7 +75,7 @@ class MaskSection(PhotographSection):
     tools = ("click", "inside", "outside", "apply", "paint", "erase", "choose")
     parts = (PromptLayer,)
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._services = session.services
         self._mask = MaskControls(session)
@@ -106,7 +106,7 @@ class MaskSection(PhotographSection):
             self._switch_clicks_off()
             self._corrections.buttons["choose"].setChecked(False)
 
-    def _connect(self, session: HostedPhotograph) -> None:
+    def _connect(self, session: PhotographSession) -> None:
         services, mask = self._services, self._mask
         self._corrections.activated.connect(self._switch_clicks_off)
         self._corrections.choose_toggled.connect(self._on_choose)
@@ -188,7 +188,7 @@ class MaskSection(PhotographSection):
         self._switch_clicks_off()
         self._services.labels.adopt(self.session, labels)
 
-    def _on_adopted(self, session: HostedPhotograph, message: str) -> None:
+    def _on_adopted(self, session: PhotographSession, message: str) -> None:
         """Report the new mask, and select it, so that Ctrl+Z undoes the step."""
         if session is self.session:
             session.viewer.layers.selection.active = session.mask
@@ -198,7 +198,7 @@ class MaskSection(PhotographSection):
 class RoiSection(PhotographSection):
     """The region of interest of a photograph, with margin, background and side length."""
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
         self._options = session.services.options
         self._margin = named(
@@ -282,7 +282,7 @@ class RoiSection(PhotographSection):
 class MaskControls(QWidget):
     """Controls of threshold and refinement: the contour follows at once, the mask after a pause."""
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__()
         self._session, self._options, self._controller = session, session.services.options, session.services.controller
         self._threshold: float | None = None  # None for the model's default
@@ -424,7 +424,7 @@ class CorrectionTools(QWidget):
     activated = Signal()
     choose_toggled = Signal(bool)
 
-    def __init__(self, session: HostedPhotograph) -> None:
+    def __init__(self, session: PhotographSession) -> None:
         super().__init__()
         self._session, self._controller, icons = session, session.services.controller, session.services.icons
         self.buttons = {

@@ -12,9 +12,13 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 
-from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, ReviewSettings, StoredCorrection
+from napari_melanoma.ui.session.corrections_store import (
+    CorrectionsIndex,
+    PhotographCorrections,
+    ReviewSettings,
+    StoredCorrection,
+)
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
-from napari_melanoma.ui.session.photograph_corrections import PhotographCorrections
 
 if TYPE_CHECKING:
     from pathlib import Path
