@@ -74,7 +74,7 @@ class LesionDock(LesionControls):
         self.prompts = PromptController(self.controller, self._client, self.status, lambda: self.model.model)
         self.labels = LabelsAdoption(self.controller, self.status)
         self.corrections = PhotographCorrections(self.controller, self.review_settings, self.status, self.icons, self)
-        self.hosted: SectionHost[HostedPhotograph] = SectionHost(self, PhotographSection, self.deferred)
+        self.hosted: SectionHost[PhotographSession] = SectionHost(self, PhotographSection, self.deferred)
         self.classifier.select_stored(self.settings.classifier)
         self.predictions = PhotographPredictions(
             self.controller, self._client, self.classifier, self.status, self.settings, self
