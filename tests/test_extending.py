@@ -105,7 +105,7 @@ def make_recipe(dataset: Path) -> TrainRecipe:
 
 def test_every_family_has_the_object_and_names_its_package(installed_plugin: Path) -> None:
     pytest.importorskip("qtpy")
-    assert {*ADDED, "commands", "recipes", "worker_requests"} == set(plugins.FAMILIES)
+    assert {*ADDED, "commands", "recipes"} == set(plugins.FAMILIES)
     for family, name in ADDED.items():
         found = plugins.find_family(family)
         assert not found.errors

@@ -14,10 +14,6 @@ METADATA = """image_id,age,sex,site
 lesion_0007,64,female,back
 lesion_0008,31,male,forearm
 """
-REQUESTS = """{"id": 1, "verb": "no-such-verb", "arguments": {}}
-{"id": 2, "verb": "classify"}
-no JSON
-"""
 PHOTOGRAPHS = (
     "isic2017_sharp/images/ISIC_0000000.jpg",
     "isic2017_sharp/images/ISIC_0000004.jpg",
@@ -60,7 +56,6 @@ GENERAL = [
             Run("doctor", "doctor"),
             Run("doctor-json", "doctor --json"),
             Run("open-missing", "open missing.jpg"),
-            Run("worker", "worker", stdin=REQUESTS),
         ],
     ),
     Scenario(

@@ -21,7 +21,6 @@ from napari_melanoma.io.results import read_table, write_rgb
 
 HOME = "~/a.png"
 OPEN_WINDOWS = {"open", "demo"}
-SERVE = {"worker"}
 COMPUTE = {"phantom cohort", "phantom slide"}  # for minutes, and read nothing
 
 
@@ -32,7 +31,7 @@ def list_commands(group: Any = None, name: str = "") -> Iterator[tuple[str, Any]
         command = group.get_command(None, key)
         if hasattr(command, "list_commands"):
             yield from list_commands(command, f"{name}{key} ")
-        elif f"{name}{key}" not in OPEN_WINDOWS | SERVE | COMPUTE:
+        elif f"{name}{key}" not in OPEN_WINDOWS | COMPUTE:
             yield f"{name}{key}", command
 
 

@@ -44,7 +44,6 @@ VERBS = (
     "phantom cohort",
     "doctor",
     "demo",
-    "worker",
 )
 
 
@@ -329,10 +328,3 @@ def test_open_and_demo_call_the_viewer(run, photographs: Path, monkeypatch: pyte
         ("open", [], ["p0.png"], PixelSize(0.25, 0.25, "given")),
         ("demo", Path("x.png"), Path("out"), True),
     ]
-
-
-def test_the_worker_runs_in_a_separate_process(start) -> None:
-    process = start("worker")
-    stdout, stderr = process.communicate('{"id": 1, "verb": "nonsense", "arguments": {}}\n', timeout=300)
-    assert process.returncode == 0, stderr
-    assert json.loads(stdout)["kind"] == "failed"

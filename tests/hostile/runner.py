@@ -32,7 +32,6 @@ SHARES = {
     "cases": 450,
     "bundles": 350,
     "geojson": 450,
-    "worker_requests": 250,
     "results": 250,
     "kills": 100,
     "writers": 27,

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "hostile.py"
 FAMILIES = (
     *("photos", "slides", "dicom", "zarr_slides", "tables", "recipes", "cases", "bundles", "geojson"),
-    *("worker_requests", "results", "kills:merge", "kills:case", "writers:case"),
+    *("results", "kills:merge", "kills:case", "writers:case"),
 )
 
 

@@ -104,9 +104,7 @@ def test_photographs_that_cannot_be_rated(tmp_path: Path, path: Path) -> None:
 
 def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "load_segmenter", lambda name: Model(tmp_path, dark))
-    arguments = {"model": "fake", "image": str(path), "how": "entropy"}
-    answer = worker.HANDLERS["rate"](arguments, RunContext())
-    assert answer == vars(rate_photograph(Model(tmp_path, dark), path))
+    assert worker.rate("fake", path, "entropy", RunContext()) == rate_photograph(Model(tmp_path, dark), path)
 
 
 def test_uncertain_masks_of_real_photographs_have_more_errors(shared_data: Path) -> None:

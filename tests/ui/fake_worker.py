@@ -8,19 +8,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
+from napari_melanoma import worker
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.worker import main
 
 
-def prepare_segmenter(arguments, run):
-    return {"device": "cpu"}
+def prepare_segmenter(model, run):
+    pass
 
 
-def prepare_classifier(arguments, run):
-    return {"device": "cpu"}
+def prepare_classifier(model, run):
+    pass
 
 
 def segment(arguments, run):
@@ -76,32 +75,24 @@ def find_lesions(arguments, run):
     return {"qualities": [0.9] * count, "seeds": seeds, "model": stamp}
 
 
-def rate(arguments, run):
+def rate(model, path, measure, run):
     """The number at the end of the file name is the score in percent; the words before select faults."""
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.lesion.uncertainty_ratings import Rating
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    path = Path(arguments["image"])
     kind, _, number = path.stem.rpartition("-")
     if kind == "slow":
         time.sleep(1)
     if kind == "dies":
         os._exit(3)
     rgb = read_photograph(path).rgb
-    rating = Rating(
-        int(number) / 100,
-        arguments["how"],
-        kind != "empty",
-        array_fingerprint(rgb),
-        arguments["model"],
-        find_bundle(arguments["model"]).fingerprint,
-    )
-    return vars(rating)
+    found = kind != "empty", array_fingerprint(rgb), model, find_bundle(model).fingerprint
+    return Rating(int(number) / 100, measure, *found)
 
 
-def embed_photograph(arguments, run):
+def embed_photograph(model, folder, files, run):
     """The mask is the dark pixels; the embedding depends on their shade.
 
     An image named "dies" ends the process, and one named "bare" has the error of a model without an encoder.
@@ -112,16 +103,15 @@ def embed_photograph(arguments, run):
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import write_mask
     from napari_melanoma.models.installed_bundles import find_bundle
-    from napari_melanoma.runs.labeling import PhotographFiles, make_key
+    from napari_melanoma.runs.labeling import make_key
 
-    image, mask = Path(arguments["image"]), arguments.get("mask")
+    image = files.image
     if image.stem.startswith("dies"):
         os._exit(3)
     if image.stem.startswith("bare"):
         raise BundleError("'melanoma-small' has no encoder, and cannot be adapted.")
-    rgb, info = read_photograph(image).rgb, find_bundle(arguments["model"])
-    store, segmenter = EmbeddingStore(Path(arguments["folder"]), info), find_bundle("lesion-small")
-    files = PhotographFiles(image, Path(mask) if mask else None, tuple(arguments["row"].items()))
+    rgb, info = read_photograph(image).rgb, find_bundle(model)
+    store, segmenter = EmbeddingStore(folder, info), find_bundle("lesion-small")
     key, path = make_key(store, segmenter, files)
     if not key:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +127,6 @@ def embed_photograph(arguments, run):
         probability=np.array(0.99),
         pixels=np.array(int(rgb.sum()), np.uint64),
     )
-    return {}
 
 
 lesion_shares: dict[str, float] = {}
@@ -229,13 +218,13 @@ def describe_share(share, arguments, verb):
     return answer
 
 
-def classify_case(arguments, run):
+def classify_case(folder, model, run):
     """Each lesion is larger than the previous one; the last is an outlier."""
-    from napari_melanoma.case.results import collect_metadata, compute_input_digest
+    from napari_melanoma.case.results import CasePredictions, collect_metadata, compute_input_digest
     from napari_melanoma.case.store import CaseStore
 
-    case = CaseStore.open_read_only(Path(arguments["folder"])).case
-    model = "melanoma-test" if arguments["model"] == "auto" else arguments["model"]
+    case = CaseStore.open_read_only(folder).case
+    model = "melanoma-test" if model == "auto" else model
     if "slow" in model:
         time.sleep(60)
     lesions = []
@@ -255,7 +244,7 @@ def classify_case(arguments, run):
             }
         )
     notes = [[image.id, "is a slide."] for _, image in case.iterate_images() if image.modality == "wsi"]
-    return {"predictions": {"version": 1, "created": "", "notes": notes, "lesions": lesions}}
+    return CasePredictions.from_json({"version": 1, "created": "", "notes": notes, "lesions": lesions})
 
 
 def explain(arguments, run):
@@ -270,14 +259,14 @@ def explain(arguments, run):
     return {"heatmap": arguments["out"]}
 
 
-def predict_slide_risk(arguments, run):
+def predict_slide_risk(slide, folder, options, row, run):
     """The patient's age in percent; ages 13 to 16 select faults and delays."""
     from fake_models import make_risk_prediction
 
     from napari_melanoma.core.files import write_json
     from napari_melanoma.slides.result_folder import record_slide
 
-    age = int(arguments["row"].get("age") or 50)
+    age = int(row.get("age") or 50)
     run.report(Progress(1, 3, "Reading the deepest places"))
     if age == 13:
         os._exit(3)
@@ -286,28 +275,10 @@ def predict_slide_risk(arguments, run):
     if age == 15:
         raise InputError("there is no tumour to look at.")
     time.sleep(0.3 * (age == 16))
-    folder = Path(arguments["folder"])
-    record_slide(folder, Path(arguments["slide"]), record_name=True)
-    write_json(folder / "risk.json", make_risk_prediction(age / 100, arguments["row"], arguments["options"]))
-    return {"file": str(folder / "risk.json")}
+    record_slide(folder, slide, record_name=True)
+    write_json(folder / "risk.json", make_risk_prediction(age / 100, row, options))
 
-
-VERBS = (
-    prepare_segmenter,
-    prepare_classifier,
-    segment,
-    encode,
-    prompt,
-    find_lesions,
-    rate,
-    embed_photograph,
-    classify,
-    reclassify,
-    explain,
-    classify_case,
-)
-VERBS += (predict_slide_risk,)
-HANDLERS = {verb.__name__: verb for verb in VERBS}
 
 if __name__ == "__main__":
-    raise SystemExit(main(HANDLERS))
+    worker.import_module = lambda name: sys.modules["__main__"]
+    worker.main()

@@ -66,7 +66,6 @@ add_command(app, "case", case.case, case.HELP)
 add_command(app, "report", report.report, report.HELP)
 add_command(app, "doctor", application.doctor, application.DOCTOR_HELP)
 add_command(app, "demo", application.demo, application.DEMO_HELP)
-add_command(app, "worker", application.worker, application.WORKER_HELP, hidden=True)
 
 
 def _show_version(requested: bool) -> None:

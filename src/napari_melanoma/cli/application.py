@@ -1,4 +1,4 @@
-"""Commands ``open``, ``demo``, ``doctor`` and ``worker``: start napari, check the machine, serve the docks."""
+"""Commands ``open``, ``demo`` and ``doctor``: start napari, and check the machine."""
 
 from __future__ import annotations
 
@@ -42,12 +42,6 @@ DOCTOR_HELP = format_help(
     "The exit code is 1 only if photographs cannot be analyzed.",
 )
 STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
-WORKER_HELP = format_help(
-    "napari-melanoma worker < requests.jsonl",
-    "python -m napari_melanoma worker",
-    "Process requests of the docks: one JSON object per line on standard input, events on standard output. The docks "
-    "start it; it ends with its input.",
-)
 
 
 def call_ui(module: str, function: str, *arguments: object, **keywords: object) -> Any:  # noqa: ANN401 - any result
@@ -116,10 +110,3 @@ def doctor(current: CommandSession) -> None:
     if failed:
         text = f"Does not work yet: {', '.join(failed)}. Each line above states what to do."
     current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)
-
-
-def worker() -> None:
-    """Process requests of the docks."""
-    from napari_melanoma.worker import main
-
-    raise typer.Exit(main())

@@ -24,7 +24,7 @@ HELP_ORDER = {
     "": (
         *("open", "lesion", "slide", "export", "readings", "relation", "risk"),
         *("train", "adapt", "evaluate", "biomarkers", "compare", "reproduce"),
-        *("case", "report", "audit", "doctor", "demo", "worker"),
+        *("case", "report", "audit", "doctor", "demo"),
         *("data", "models", "recipes", "runs", "phantom", "tissue"),
     ),
     "data ": (

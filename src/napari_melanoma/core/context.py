@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, TypeVar
@@ -59,10 +60,27 @@ class RunContext:
     def __init__(self, report: Callable[[Progress], None] = _ignore_progress) -> None:
         self.report = report
         self._cancelled = Event()
+        self._stops: list[Callable[[], None]] = []
 
     def cancel(self) -> None:
         """Request a stop; safe from any thread, any number of times."""
         self._cancelled.set()
+        for stop in tuple(self._stops):
+            stop()
+
+    def ignore(self) -> None:
+        """Request a stop that is not urgent: nothing is killed, and the result is ignored."""
+        self._cancelled.set()
+
+    @contextmanager
+    def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Call ``stop``, such as to kill a process, if the function is canceled in this context."""
+        self._stops.append(stop)
+        try:
+            self.check()
+            yield
+        finally:
+            self._stops.remove(stop)
 
     @property
     def cancelled(self) -> bool:

@@ -43,7 +43,6 @@ FAMILIES = {
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
     "lesion_sections": "napari_melanoma.ui.sections:LESION_SECTIONS",
-    "worker_requests": "napari_melanoma.worker:REQUESTS",
     "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
 }
 Member = TypeVar("Member")

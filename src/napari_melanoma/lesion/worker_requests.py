@@ -13,7 +13,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.imaging.masks import mask_key
 from napari_melanoma.io.results import read_mask_array, read_rgb_array
-from napari_melanoma.lesion.loaded_models import report_loading
+from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,3 +204,28 @@ def _response(
     """Classify encoded lesions, the whole mask first, and return the response of the worker."""
     predictions = [classify_encoded(lesion, arguments.get("row", {}), model, options).to_json() for lesion in lesions]
     return {"prediction": predictions[0], "lesions": predictions[1:]}
+
+
+_classification = ClassificationRequests(load_classifier)
+_prompts = PromptRequests(load_segmenter)
+classify, reclassify, explain = _classification.classify, _classification.reclassify, _classification.explain
+encode, prompt, find_lesions = _prompts.encode, _prompts.prompt, _prompts.find
+
+
+def segment(arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
+    """Predict the lesion probability of each pixel of a photograph."""
+    import numpy as np
+
+    from napari_melanoma.lesion.analysis import ModelStamp, predict_lesion
+
+    with report_loading(run):
+        model = load_segmenter(arguments["model"])
+    run.report(Progress(1, 2, "Finding the lesion"))
+    spread, rgb = arguments.get("spread"), read_rgb_array(Path(arguments["image"]))
+    prediction = predict_lesion(model, rgb, flips=spread is not None)
+    np.save(arguments["out"], prediction.probability)
+    values: dict[str, Any] = {"model": vars(ModelStamp.of(model, rgb))}
+    if spread is not None and prediction.spread is not None:
+        np.save(spread, prediction.spread)
+        values["spread"] = spread
+    return values

@@ -33,9 +33,7 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
     folder = tmp_path / "results" / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
     write_json(folder / "result.json", content)
-    requested = {"slide": str(slide), "folder": str(folder), "model": str(model)}
-    row = {"age": "64", "sex": "male"}
-    predict_slide_risk({**requested, "row": row, "options": {"model": str(model)}}, RunContext())
+    predict_slide_risk(slide, folder, {"model": str(model)}, {"age": "64", "sex": "male"}, RunContext())
     return folder
 
 
@@ -91,8 +89,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [{**LINE, "at_least": True}], "notes": [], "validity": validity.to_json()}
     write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth})
-    requested = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
-    predict_slide_risk(requested, RunContext())
+    predict_slide_risk(slide, folder, {"model": str(model)}, {}, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
     assert f"Thickness used {validity.headline('')} (depth measured by the analysis of the slide)." in text
     answer = json.loads((folder / "risk.json").read_text())
@@ -107,13 +104,7 @@ def test_a_thickness_of_the_patient_data_is_outdated_only_once_it_was_measured(
     folder = tmp_path / "results" / "section"
     lesion = {"label": "malignant", "seed_row_px": 400.0, "seed_column_px": 500.0}
     write_json(folder / "result.json", {"lesions": [lesion]})
-    requested = {
-        "slide": str(slide),
-        "folder": str(folder),
-        "row": {"depth_mm": "1.2"},
-        "options": {"model": str(model)},
-    }
-    predict_slide_risk(requested, RunContext())
+    predict_slide_risk(slide, folder, {"model": str(model)}, {"depth_mm": "1.2"}, RunContext())
     assert json.loads((folder / "risk.json").read_text())["depth"]["source"] == "metadata"
     assert "outdated" not in text_of(write_slide_report(tmp_path / "page.html", folder)).lower()
     reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.8)

@@ -26,7 +26,7 @@ def reported(slide: Path, tmp_path: Path, model: Path) -> dict[str, str]:
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
     write_json(folder / "result.json", content)
     requested = {"slide": str(slide), "folder": str(folder), "model": str(model)}
-    predict_slide_risk({**requested, "row": ROW, "options": {"model": str(model)}}, RunContext())
+    predict_slide_risk(slide, folder, {"model": str(model)}, ROW, RunContext())
     return requested
 
 
@@ -73,7 +73,7 @@ def test_incomplete_results_have_no_depth_of_the_network(reported: dict[str, str
 
 def test_an_unknown_model_is_named(reported: dict[str, str]) -> None:
     with pytest.raises(BundleError, match="no model named"):
-        predict_slide_risk({**reported, "row": {}, "options": {"model": "nowhere"}}, RunContext())
+        predict_slide_risk(Path(reported["slide"]), Path(reported["folder"]), {"model": "nowhere"}, {}, RunContext())
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"probability": null}', '{"probability": 0.5, "patches": 3}'])

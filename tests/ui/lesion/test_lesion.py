@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import PATIENCE_MS, photograph, wait_until_idle
+from napari_melanoma import worker
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.lesion.dock import LesionDock
@@ -73,8 +74,8 @@ def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, pers
     assert not dock.welcome.isVisibleTo(dock)
     qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
     assert "ermoscopic" in dock.picker.modality.currentText()
-    assert prepared[0] == ("prepare_segmenter", dock.model.model)
-    assert prepared[1][0] == "prepare_classifier"
+    assert prepared[0] == (worker.prepare_segmenter, dock.model.model)
+    assert prepared[1][0] == worker.prepare_classifier
 
 
 @pytest.mark.path

@@ -12,6 +12,7 @@ from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QLabel
 
 from conftest import wait_until_idle
+from napari_melanoma import worker
 from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
@@ -207,12 +208,12 @@ def test_labels_and_embeddings_are_there_after_a_restart(labeler, corrections, v
     requests = []
     again = ReviewDock(viewer, labeler.dock._client)
     request = again._client.request
-    again._client.request = lambda verb, **arguments: requests.append(verb) or request(verb, **arguments)
+    again._client.request = lambda function, *arguments: requests.append(function) or request(function, *arguments)
     viewer.window.add_dock_widget(again, name="again")
     user = Labeler(viewer, again, qtbot)
     user.opens(photographs)
     assert user.section.is_expanded
-    assert "embed_photograph" not in requests
+    assert worker.embed_photograph not in requests
     assert {path.stem for path in again.records.labels} == set(labeled)
     assert "3 labels" in user.text("label_advice")
     assert not set(user.shown()) & set(labeled)
@@ -333,10 +334,11 @@ def request_embeddings(dock, monkeypatch):
     """Collect the requests for embeddings of a dock: name and mask."""
     requests, request = [], dock._client.request
 
-    def collect(verb, **arguments):
-        if verb == "embed_photograph":
-            requests.append((Path(arguments["image"]).stem, arguments["mask"]))
-        return request(verb, **arguments)
+    def collect(function, *arguments):
+        if function is worker.embed_photograph:
+            *_, files = arguments
+            requests.append((files.image.stem, files.mask and str(files.mask)))
+        return request(function, *arguments)
 
     monkeypatch.setattr(dock._client, "request", collect)
     return requests

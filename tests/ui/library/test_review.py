@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import PATIENCE_MS, wait_until_idle
+from napari_melanoma import worker
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.data.corrections import Corrections
@@ -308,13 +309,13 @@ class FakeRequest(QObject):
 
 def test_the_reason_why_a_model_cannot_rate_is_reported_last(qtbot, corrections, tmp_path):
     owner, request, events = QObject(), FakeRequest(), []
-    client = SimpleNamespace(request=lambda verb, **arguments: requests.append(verb) or request)
+    client = SimpleNamespace(request=lambda function, *arguments: requests.append(function) or request)
     requests, queue = [], RatingQueue(client, owner)
     queue.finished.connect(lambda done, seconds: events.append(done))
     queue.failed.connect(events.append)
     listed = list_photographs([folder_of(tmp_path / "photos", "a-10", "b-20")], "lesion-small", RunContext())
     queue.start(listed.images, "one")
-    assert requests == ["rate"]
+    assert requests == [worker.rate]
     error = BundleError("it is a classification model.")
     request.failed.emit(error)
     assert events == [0, error]

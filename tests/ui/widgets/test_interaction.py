@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 
 from conftest import until, wait_until_idle
+from napari_melanoma import worker
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.session import recovery
@@ -212,11 +213,11 @@ def test_photographs_dropped_while_others_open_are_opened_too(person, tmp_path):
 
 
 def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
-    (home / "json.py").write_text("raise SystemExit('this is not the json of Python')")
+    (home / "pickle.py").write_text("raise SystemExit('this is not the pickle of Python')")
     monkeypatch.chdir(home)
     client = WorkerClient()
     errors = []
-    client.request("prepare_segmenter", model="no such model").failed.connect(errors.append)
+    client.request(worker.prepare_segmenter, "no such model").failed.connect(errors.append)
     until(qtbot, lambda: len(errors) == 1)
     client.close()
     client.deleteLater()
@@ -242,8 +243,7 @@ viewer.close()
 
 def test_opening_the_dock_imports_no_slow_modules(home):
     """Counts imports and not seconds, which belong to the machine."""
-    worker = Path(__file__).parents[1] / "fake_worker.py"
-    command = [sys.executable, "-c", OPENING, str(worker)]
+    command = [sys.executable, "-c", OPENING, str(Path(__file__).parents[1] / "fake_worker.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     imported = done.stdout.split()
     assert "napari_melanoma.ui.lesion.dock" in imported

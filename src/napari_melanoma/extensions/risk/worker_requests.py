@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.context import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from napari_melanoma.classification.classifier import Classifier
     from napari_melanoma.core.context import RunContext
 
 
-def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+def predict_slide_risk(
+    slide: Path, folder: Path, values: dict[str, Any], row: Mapping[str, str], run: RunContext
+) -> None:
     """Predict the risk for a slide, and write it to ``risk.json`` in the folder of the slide.
 
-    ``arguments``: ``slide``, ``folder``, ``options`` (of ``RiskOptions``) and ``row`` (patient data; optional). Returns
-    the path of the result as ``file``.
+    ``values``: of ``RiskOptions``. ``row``: patient data.
     """
     from napari_melanoma.core.files import write_json
     from napari_melanoma.extensions.risk.inputs import read_slide_case
@@ -26,17 +29,15 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     from napari_melanoma.io.results import RISK_FILE, read_slide_result
     from napari_melanoma.slides.result_folder import record_slide
 
-    slide, folder = Path(arguments["slide"]), Path(arguments["folder"])
-    options = RiskOptions.parse(arguments["options"], "the options of the risk prediction")
+    options = RiskOptions.parse(values, "the options of the risk prediction")
     model = _load_model(options.model, run)
     run.report(Progress(1, 3, "Reading the positions of greatest depth"))
-    case = read_slide_case(folder, arguments.get("row", {}), options.reader)
+    case = read_slide_case(folder, row, options.reader)
     patches = cut_slide_patches(slide, case.lines, read_slide_result(folder), options)
     run.report(Progress(2, 3, "Estimating the risk"))
     prediction = predict_risk(patches, case, model, options)
     record_slide(folder, slide, record_name=True)
     write_json(folder / RISK_FILE, {"file": slide.name, **prediction.to_json()})
-    return {"file": str(folder / RISK_FILE)}
 
 
 def _load_model(name: str, run: RunContext) -> Classifier:

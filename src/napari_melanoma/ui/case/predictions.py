@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma import worker
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -123,20 +124,19 @@ class CasePredictor(QObject):
 
     def _send_request(self, store: CaseStore | None) -> None:
         if store is not None and store is self._controller.store and self._request is None:
-            self._request = self._client.request("classify_case", folder=str(store.folder), model=self._model_name())
+            self._request = self._client.request(worker.classify_case, store.folder, self._model_name())
             tasks.set_running(self, True)
             self._request.progressed.connect(self.progressed)
-            self._request.succeeded.connect(self._on_response)
+            self._request.succeeded.connect(self._on_predicted)
             self._request.failed.connect(self._on_failed)
             self.started.emit()
 
-    def _on_response(self, response: Mapping[str, Any]) -> None:
+    def _on_predicted(self, predictions: CasePredictions) -> None:
         store = self._controller.store
         if store is not None:
-            from napari_melanoma.case.results import CasePredictions, save_predictions
+            from napari_melanoma.case.results import save_predictions
 
             def save(run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
-                predictions = CasePredictions.from_json(response["predictions"])
                 save_predictions(store, predictions)
                 return store, predictions
 

@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma import worker
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload_libraries
@@ -172,9 +173,9 @@ class LesionDock(LesionControls):
     def _prepare_models(self) -> None:
         """Let the worker open the models for a photograph that is shown, so that its analysis starts at once."""
         if self.picker.session is not None:
-            self._client.prepare("prepare_segmenter", self.model.model)
+            self._client.prepare(worker.prepare_segmenter, self.model.model)
             if self.classifier.model:
-                self._client.prepare("prepare_classifier", self.classifier.model)
+                self._client.prepare(worker.prepare_classifier, self.classifier.model)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
@@ -257,8 +258,7 @@ class RatingQueue(QObject):
         request, self._request = self._request, None
         tasks.set_running(self, False)
         if request is not None:
-            for signal in (request.succeeded, request.failed):
-                signal.disconnect()
+            request.ignore()
             self.finished.emit(self._done, time.monotonic() - self._start_time)
 
     def _rate_next(self) -> None:
@@ -272,14 +272,13 @@ class RatingQueue(QObject):
         done = self._total - len(self._pending) - 1
         left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        self._request = self._client.request("rate", model=self._model, image=str(image.path), how=MEASURE)
+        self._request = self._client.request(worker.rate, self._model, image.path, MEASURE)
         self._request.succeeded.connect(partial(self._on_rated, image))
         self._request.failed.connect(partial(self._on_failed, image.path))
 
-    def _on_rated(self, image: LibraryImage, response: dict[str, Any]) -> None:
-        from napari_melanoma.lesion.uncertainty_ratings import Rating, store_rating
+    def _on_rated(self, image: LibraryImage, rating: Rating) -> None:
+        from napari_melanoma.lesion.uncertainty_ratings import store_rating
 
-        rating = Rating(**response)
         store_rating(image.path, image.modified, rating)
         self._crashes = 0
         self._done += 1
@@ -311,7 +310,7 @@ class EmbeddingQueue(QObject):
         self._client, self._rating, self._status = client, rating, status
         self._pending: dict[Path, PhotographFiles] = {}
         self._tried: dict[Path, PhotographFiles] = {}
-        self._arguments: dict[str, str] = {}
+        self._target = "", Path()  # the model, and the folder of the corrections
         self._request: WorkerRequest | None = None
         self._total = self._crashes = self.done = 0
         self.stopped = False
@@ -319,7 +318,7 @@ class EmbeddingQueue(QObject):
 
     def set_photographs(self, model: str, folder: Path, missing: Mapping[Path, PhotographFiles], total: int) -> None:
         """Replace the photographs, in their order; ``total``: number with those that have an embedding."""
-        self._arguments = {"model": model, "folder": str(folder)}
+        self._target = model, folder
         self._pending = {path: files for path, files in missing.items() if self._tried.get(path) != files}
         self._total = total
         self.resume()
@@ -342,19 +341,17 @@ class EmbeddingQueue(QObject):
         self._status.begin("embedding", "Computing embeddings ...")
         progress = Progress(done, self._total, f"Computing embeddings {done + 1:,} of {self._total:,}")
         self._status.progress("embedding", progress)
-        arguments: dict[str, Any] = {"image": str(files.image), "mask": str(files.mask) if files.mask else None}
-        arguments |= {"row": dict(files.cells), **self._arguments}
-        self._request = self._client.request("embed_photograph", **arguments)
+        self._request = self._client.request(worker.embed_photograph, *self._target, files)
         tasks.set_running(self, True)
-        end = partial(self._end, path, files, self._arguments)
+        end = partial(self._end, path, files, self._target)
         self._request.succeeded.connect(lambda _: end())
         self._request.failed.connect(end)
 
     def _end(
-        self, path: Path, files: PhotographFiles, arguments: dict[str, str], error: Exception | None = None
+        self, path: Path, files: PhotographFiles, target: tuple[str, Path], error: Exception | None = None
     ) -> None:
         self._request = None
-        if arguments == self._arguments:  # otherwise, another model was selected in the meantime
+        if target == self._target:  # otherwise, another model was selected in the meantime
             self._tried[path] = files
             if self._pending.get(path) == files:  # otherwise, its mask was corrected
                 del self._pending[path]

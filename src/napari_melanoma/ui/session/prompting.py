@@ -231,7 +231,6 @@ class PromptController(QObject):
         previous, first = session.prompted.response, None
         if prepared.verb:
             request = self._client.request(prepared.verb, **prepared.arguments)
-            self._client.prioritize_request(request)
             response = yield request
             options = self._controller.options.get(session) if prepared.is_first else None
             number = 1 if previous is None else previous.number + 1

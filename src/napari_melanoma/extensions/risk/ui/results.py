@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.extensions.risk.slide_files import StoredRisk, read_risk
+from napari_melanoma.extensions.risk.worker_requests import predict_slide_risk
 from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
-from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+    from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerRequest
 
 
 class RiskDocument(Document[StoredRisk]):
@@ -66,42 +67,48 @@ class RiskRequests(QObject):
         super().__init__(sessions.parent)
         self._sessions = sessions
         self._client: WorkerClient | None = None
-        self._request: WorkerRequest | None = None
+        self._job: BackgroundJob | StagedJob | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether the risk of a slide is being estimated."""
-        return self._request is not None
+        return self._job is not None
 
-    def submit(self, session: SlideSession, **arguments: Any) -> None:  # noqa: ANN401 - JSON values
+    def submit(self, session: SlideSession, options: dict[str, Any], row: Mapping[str, str]) -> None:
         """Submit a request, unless the risk of a slide is being estimated."""
         if self.is_busy:
             return
-        status, info = session.services.status, session.slide.info
+        status, info, folder = session.services.status, session.slide.info, session.folder
         if self._client is None:
             self._client = acquire_worker()
             self.destroyed.connect(release_worker)
-            status.cancelled.connect(self._on_cancelled)
-        tasks.set_running(self, True)
-        paths = {"slide": str(info.path), "folder": str(session.folder)}
-        request = self._request = self._client.request("predict_slide_risk", **paths, **arguments)
-        outcome = list[str]()  # the message; empty after an error, whose message stays visible
-        request.progressed.connect(partial(status.progress, "predicting"))
-        request.succeeded.connect(lambda _: outcome.append(f"The risk of {slide_display_name(info)} was estimated."))
-        request.failed.connect(partial(show_failure, status))
-        request.finished.connect(lambda: self._on_finished(session.identity, status, *outcome))
+            status.cancelled.connect(partial(self._on_cancelled, status))
+        client, message = self._client, f"The risk of {slide_display_name(info)} was estimated."
+
+        def fail(error: Exception) -> None:
+            show_failure(status, error)
+            self._end(status)
+
+        self._job = run_job(
+            self,
+            "risk",
+            lambda run: client.call(run, predict_slide_risk, info.path, folder, options, row),
+            lambda _: self._end(status, session.identity, message),
+            fail,
+        )
+        self._job.progressed.connect(partial(status.progress, "predicting"))
         status.begin("predicting", "Estimating the risk ...")
         self.changed.emit()
 
-    def _on_cancelled(self, task: str) -> None:
+    def _on_cancelled(self, status: StatusLine, task: str) -> None:
         """Cancel the request, whose worker is stopped."""
-        if task == "predicting" and self._request is not None:
-            self._request.cancel()
+        if task == "predicting" and self._job is not None:
+            self._job.cancel()
+            self._end(status)
 
-    def _on_finished(self, identity: str, status: StatusLine, message: str | None = None) -> None:
-        """Show the result, also of a slide that is no longer displayed."""
-        self._request = None
-        tasks.set_running(self, False)
+    def _end(self, status: StatusLine, identity: str = "", message: str | None = None) -> None:
+        """Show the result, also of a slide that is no longer displayed; without a message, the previous one stays."""
+        self._job = None
         status.end("predicting", message)
         session = self._sessions.get(identity)
         if session is not None:

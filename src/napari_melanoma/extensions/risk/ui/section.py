@@ -239,7 +239,7 @@ class RiskSection(SlideSection):
         size = self.session.slide.info.pixel_size
         mpp = size.x_um if size is not None and size.source in ("given", "ruler") else None
         options = {"model": self.model_picker.model, "mpp": mpp}
-        self.requests.submit(self.session, row=self.patient_form.row, options=options)
+        self.requests.submit(self.session, options, self.patient_form.row)
 
     def _show_patch(self, index: str) -> None:
         """Zoom to a patch that was used for the prediction; ``index``: from the link."""
