@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import settings as tries
 from hypothesis import strategies as some
 
 from napari_melanoma.case.model import (
+    FINDINGS,
     Case,
     CaseCorrection,
     CaseImage,
@@ -23,10 +25,13 @@ from napari_melanoma.case.model import (
     remove_lesion,
     set_correction,
     set_lesion,
+    set_lesion_answers,
     set_patient,
 )
 from napari_melanoma.case.store import case_to_json, parse_case
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
+from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 FOLDER = Path("cases/P-0042").absolute()
 
@@ -182,3 +187,59 @@ def test_edits_keep_all_images_and_cases_can_be_stored(steps: list[tuple[int, in
         seen |= set(ids)
     assert case.images_numbered >= len(seen)
     assert parse_case(case_to_json(case, FOLDER), FOLDER) == case
+
+
+WHEN = "2026-01-02T10:00:00+00:00"
+
+
+def test_findings_of_a_lesion_are_answers_of_its_report() -> None:
+    case = add_lesion(Case(), depth_mm=0.9, ulceration=False, clark=3, mitoses_per_mm2=2)
+    lesion = case.lesions[0]
+    assert (lesion.depth_mm, lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2) == (0.9, False, 3, 2.0)
+    assert lesion.synoptic is not None
+    assert {one.author for one in lesion.synoptic.answers.values()} == {"imported"}
+    assert lesion.report is None, "no reader has answered"
+    assert lesion.synoptic.stage.category == "", "what is not confirmed decides no category"
+    stored = json.loads(case_to_json(case, FOLDER))["lesions"][0]
+    assert not stored.keys() & FINDINGS.values(), "they are stored once"
+    assert parse_case(case_to_json(case, FOLDER), FOLDER) == case
+
+    answered = set_lesion_answers(case, "L1", {"breslow": SynopticAnswer(value=1.5)}, "A", WHEN).lesions[0]
+    assert (answered.depth_mm, answered.report is None) == (1.5, False)
+    assert (
+        set_lesion(case, "L1", depth_mm="", ulceration=None, clark=None, mitoses_per_mm2=None).lesions[0]
+        == (add_lesion(Case()).lesions[0])
+    )
+    with pytest.raises(ConfigError, match="clark level: expected 1, 2, 3, 4, 5"):
+        set_lesion(case, "L1", clark=7)
+
+
+OPEN = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.5), "A", WHEN)
+BOTH = "Breslow thickness: two values were stored, 0.50 mm, recorded as 0.5 mm in the synoptic report and 0.70 mm"
+
+
+@pytest.mark.parametrize("report", [OPEN, OPEN.sign("A", WHEN, {})], ids=["open", "signed"])
+def test_a_file_with_two_values_of_a_finding_states_both(report: SynopticReport) -> None:
+    """Earlier versions stored the findings of a lesion also beside its report."""
+    case = add_lesion(Case(), site="torso")
+    content = json.loads(case_to_json(case, FOLDER))
+    content["lesions"][0] |= {"depth_mm": 0.7, "clark": 3, "synoptic": report.model_dump(mode="json")}
+    lesion = parse_case(json.dumps(content), FOLDER).lesions[0]
+    assert lesion.synoptic is not None
+    assert (lesion.depth_mm, lesion.clark) == (0.5, 3), "that of the report counts, and what it lacks is taken over"
+    assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
+    assert lesion.synoptic.signed_by == report.signed_by
+    again = parse_case(case_to_json(add_lesion(Case()).model_copy(update={"lesions": (lesion,)}), FOLDER), FOLDER)
+    assert again.lesions[0] == lesion
+    signed = lesion.synoptic.model_copy(update={"signed_values": {"answers": report.stored_answers}})
+    assert list_changes_since_signature(signed, lesion_basis(lesion)) == (), "what was taken over is not signed"
+
+
+def test_a_signed_finding_is_not_changed_and_a_new_answer_ends_the_statement_of_two_values() -> None:
+    case = set_lesion(add_lesion(Case()), "L1", synoptic=OPEN.sign("A", WHEN, {}))
+    assert set_lesion(case, "L1", depth_mm=3.0).lesions[0].depth_mm == 0.5
+    with pytest.raises(InputError, match="signed by A"):
+        set_lesion_answers(case, "L1", {"breslow": SynopticAnswer(value=3.0)}, "B", WHEN)
+    report = OPEN.with_imported({"breslow": SynopticAnswer(value=0.7, suggested_by="case")})
+    assert report.conflicts
+    assert not report.set_answer("breslow", SynopticAnswer(value=0.6), "A", WHEN).conflicts

@@ -119,7 +119,7 @@ def describe_day_conflict(sources: Iterable[ImageMetadata]) -> str:
 @cache
 def _allowed_fields(kind: type[CasePart]) -> frozenset[str]:
     """Return the fields of a part that a table may set: those that are named like a column, and ``taken_on``."""
-    columns = {name for name in kind.model_fields if find_column(name)} - set(CASE_FIELDS)
+    columns = {name for name in kind.field_names() if find_column(name)} - set(CASE_FIELDS)
     return frozenset(columns | (kind.model_fields.keys() & {"taken_on"}))
 
 

@@ -20,11 +20,11 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.validity import Validity, read_risk_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
-from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.depth.t_category import ROMAN
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES
 
-# Findings of a lesion, by field of its synoptic report: they are one value until the report is signed
+# Columns of the findings of a lesion by field of its synoptic report, which contains them
 FINDINGS = {"breslow": "depth_mm", "ulceration": "ulceration", "clark": "clark", "mitotic_rate": "mitoses_per_mm2"}
 VERSION = "1.1"  # of the format: a new major version is incompatible, a new minor version only adds keys
 ID_PATTERN = r"^[A-Za-z0-9_-]{0,32}$"  # ids are part of file names in the case folder
@@ -52,6 +52,11 @@ class CasePart(Config):
     """Base class of patient, lesion and image; a field that is named like a table column accepts only its values."""
 
     more: dict[str, Any] = Field({}, description="keys of a newer version, kept unchanged")
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Names of all fields, also of those that are stored in another one."""
+        return tuple(cls.model_fields)
 
     def cell(self, name: str) -> str:
         """Format a field as in a table, see ``format_cell``."""
@@ -162,8 +167,28 @@ class CaseImage(CasePart):
         return result.correction == (self.correction.digest if self.correction else "")
 
 
+class CaseFindings(CasePart):
+    """Histologic findings of a lesion as a table contains them."""
+
+    depth_mm: float | None = Field(None, description="Breslow thickness")
+    ulceration: bool | None = Field(None, description="whether it is ulcerated")
+    mitoses_per_mm2: float | None = Field(None, description="mitoses per square millimeter")
+    clark: int | None = Field(None, description="Clark level, 1 to 5")
+
+    def answer(self, name: str) -> SynopticAnswer | None:
+        """Return a finding by its field of the synoptic report, as one that no reader has confirmed."""
+        value = getattr(self, FINDINGS[name])
+        if value is None:
+            return None
+        if name == "ulceration":
+            value = "present" if value else "not_identified"
+        elif name == "clark":
+            value = ROMAN[value - 1]
+        return SynopticAnswer(value=value, suggested_by="case")
+
+
 class CaseLesion(CasePart):
-    """One lesion: site, clinical data and images."""
+    """One lesion: site, clinical data, images, and the synoptic report, which also contains the ``CaseFindings``."""
 
     id: str = Field(description="L1, L2 ...: unique in a case", pattern=ID_PATTERN)
     label: str = Field("", description="its name in files or tables")
@@ -179,14 +204,65 @@ class CaseLesion(CasePart):
     elevation: bool | None = Field(None, description="whether it is raised")
     diameter_1_mm: float | None = Field(None, description="longest diameter")
     diameter_2_mm: float | None = Field(None, description="diameter across it")
-    depth_mm: float | None = Field(None, description="Breslow thickness")
-    ulceration: bool | None = Field(None, description="whether it is ulcerated")
-    mitoses_per_mm2: float | None = Field(None, description="mitoses per square millimeter")
-    clark: int | None = Field(None, description="Clark level, 1 to 5")
     metastasis: bool | None = Field(None, description="whether it has metastasized")
     note: str = Field("", description="free text; stays in the case and is never exported")
     images: tuple[CaseImage, ...] = Field((), description="in their order")
-    synoptic: SynopticReport | None = Field(None, description="synoptic report of the pathologist")
+    synoptic: SynopticReport | None = Field(
+        None, description="synoptic report of the pathologist, with findings that were imported"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_findings(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Read findings as columns, as in files of earlier versions, into the report."""
+        if not isinstance(values, Mapping) or values.keys().isdisjoint((*FINDINGS.values(), "synoptic")):
+            return values
+        found = CaseFindings.parse({name: values.get(name) for name in FINDINGS.values()}, "a lesion")
+        report = SynopticReport() if values.get("synoptic") is None else values["synoptic"]
+        if not isinstance(report, SynopticReport):
+            report = SynopticReport.parse(report, "a lesion")
+        report = report.with_imported({name: found.answer(name) for name in FINDINGS})
+        rest = {key: value for key, value in values.items() if key not in FINDINGS.values()}
+        return {**rest, "synoptic": report if report.has_content else None}
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """Names of all fields, with the findings."""
+        return (*cls.model_fields, *FINDINGS.values())
+
+    @property
+    def report(self) -> SynopticReport | None:
+        """The synoptic report; None if no reader has filled in a field."""
+        return self.synoptic if self.synoptic is not None and self.synoptic.is_filled_in else None
+
+    @property
+    def depth_mm(self) -> float | None:
+        """Breslow thickness."""
+        value = self._find("breslow")
+        return None if value is None else float(value)
+
+    @property
+    def ulceration(self) -> bool | None:
+        """Whether it is ulcerated."""
+        value = self._find("ulceration")
+        return None if value is None else value == "present"
+
+    @property
+    def mitoses_per_mm2(self) -> float | None:
+        """Mitoses per square millimeter."""
+        value = self._find("mitotic_rate")
+        return None if value is None else float(value)
+
+    @property
+    def clark(self) -> int | None:
+        """Clark level, 1 to 5."""
+        value = self._find("clark")
+        return None if value is None else ROMAN.index(str(value)) + 1
+
+    def _find(self, name: str) -> str | float | None:
+        """Return the value of a finding, also of one that no reader has confirmed."""
+        answer = None if self.synoptic is None else self.synoptic.answer(name)
+        return None if answer is None else answer.value
 
 
 class CasePatient(CasePart):
@@ -286,45 +362,21 @@ def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
     return _replace_lesion(case, _change_part(case.find_lesion(lesion_id), values))
 
 
-def set_lesion_findings(case: Case, lesion_id: str, reader: str, when: str, **values: object) -> Case:
-    """Set findings of a lesion; other answers to them in an unsigned synoptic report are removed, which it records.
-
-    ``reader``, ``when``: of the change. The report then suggests the values of the lesion.
-    """
-    case = set_lesion(case, lesion_id, **values)
-    lesion = case.find_lesion(lesion_id)
-    report = lesion.synoptic
-    if report is None or report.is_signed:
-        return case
-    for name, field in FINDINGS.items():
-        answer = report.answer(name)
-        is_own = answer is not None and not answer.suggested_by
-        if field in values and is_own and report_value(report, name) != getattr(lesion, field):
-            report = report.set_answer(name, None, reader, when)
-    return case if report is lesion.synoptic else set_lesion(case, lesion_id, synoptic=report)
+def set_lesion_answers(
+    case: Case, lesion_id: str, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str
+) -> Case:
+    """Set findings in the synoptic report of a lesion, which must not be signed; None makes one unknown."""
+    report = case.find_lesion(lesion_id).synoptic or SynopticReport()
+    for name, answer in answers.items():
+        report = report.set_answer(name, answer, reader, when)
+    return set_lesion(case, lesion_id, synoptic=report)
 
 
 def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Case:
-    """Set the synoptic report of a lesion, with the findings that it changes; a signed one adds what is unknown."""
-    lesion = case.find_lesion(lesion_id)
-    previous, values = lesion.synoptic or SynopticReport(), dict[str, object]()
-    for name, field in FINDINGS.items():
-        answer = report.answer(name)
-        is_suggested = answer is not None and bool(answer.suggested_by)
-        is_kept = report.is_signed and getattr(lesion, field) is not None
-        if answer != previous.answer(name) and not (is_suggested or is_kept):
-            values[field] = report_value(report, name)
-    return set_lesion(case, lesion_id, synoptic=report, **values)
-
-
-def report_value(report: SynopticReport, name: str) -> CellKind:
-    """Return a confirmed finding of a report as a value of a lesion; None if it has none."""
-    value = report.value(name)
-    if value is None:
-        return None
-    if name == "ulceration":
-        return value == "present"
-    return ROMAN.index(str(value)) + 1 if name == "clark" else float(value)
+    """Set the synoptic report of a lesion; findings that were imported and that it lacks are kept."""
+    previous = case.find_lesion(lesion_id).synoptic or SynopticReport()
+    imported = {name: previous.answers[name] for name in previous.suggested if name in FINDINGS}
+    return set_lesion(case, lesion_id, synoptic=report.with_imported(imported))
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
@@ -405,12 +457,25 @@ def _last_number(stored: int, ids: Iterable[str]) -> int:
 def _change_part(part: Part, values: dict[str, object]) -> Part:
     """Return a part with other values, which are validated."""
     kind = type(part)
+    findings = {name: values[name] for name in values if isinstance(part, CaseLesion) and name in FINDINGS.values()}
     unknown = {name: kind.model_fields[name].get_default() for name in kind.model_fields.keys() & values.keys()}
     new_values = {
-        name: unknown.get(name, value) if value is None or not str(value).strip() else value
+        name: unknown.get(name, value) if _is_blank(value) else value
         for name, value in values.items()
+        if name not in findings
     }
-    return kind.parse({**dict(part), **new_values}, "what was entered")
+    changed = kind.parse({**dict(part), **new_values}, "what was entered")
+    if isinstance(changed, CaseLesion) and findings:
+        known = {name: None if _is_blank(value) else value for name, value in findings.items()}
+        entered = CaseFindings.parse(known, "what was entered")
+        answers = {name: entered.answer(name) for name, column in FINDINGS.items() if column in findings}
+        report = (changed.synoptic or SynopticReport()).with_imported(answers, replaces=True)
+        return _replace_fields(changed, synoptic=report if report.has_content else None)
+    return changed
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or not str(value).strip()
 
 
 def _replace_fields(value: Value, **fields: object) -> Value:

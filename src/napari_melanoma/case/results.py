@@ -164,7 +164,7 @@ def collect_metadata(case: Case, lesion: CaseLesion | None, image: CaseImage) ->
     from napari_melanoma.data.table_schema import find_column
 
     parts = [case.patient, *([lesion] if lesion else []), image]
-    names = ((part, name) for part in parts for name in type(part).model_fields if find_column(name))
+    names = ((part, name) for part in parts for name in part.field_names() if find_column(name))
     return {name: text for part, name in names if (text := _format_field(part, name))}
 
 

@@ -63,6 +63,7 @@ SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the dept
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_VALUES = "{}: two values were stored, {} in the synoptic report and {} in the depth reading. The later one is {}."
+TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -91,6 +92,8 @@ class SynopticLesion(Protocol):
     def ulceration(self) -> bool | None: ...
     @property
     def mitoses_per_mm2(self) -> float | None: ...
+    @property
+    def clark(self) -> int | None: ...
 
 
 class ForwardCompatible(Config):
@@ -213,6 +216,9 @@ class SynopticReport(ForwardCompatible):
     )
     addenda: tuple[SynopticAddendum, ...] = Field((), description="texts added after the signature, the oldest first")
     history: tuple[SynopticChange, ...] = Field((), description="every change by a reader, the oldest first")
+    conflicts: dict[str, str] = Field(
+        {}, description="by field: that another value was stored elsewhere, until the field is answered again"
+    )
 
     @classmethod
     def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,6 +247,8 @@ class SynopticReport(ForwardCompatible):
     def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
         """Write ``other_answers`` among the answers, and add the derived values."""
         others = values.pop("other_answers")
+        if not values["conflicts"]:
+            values.pop("conflicts")
         return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
@@ -262,6 +270,16 @@ class SynopticReport(ForwardCompatible):
     @property
     def is_signed(self) -> bool:
         return bool(self.signed_at)
+
+    @property
+    def is_filled_in(self) -> bool:
+        """Whether a reader has answered a field, now or earlier; suggestions are no answers."""
+        return bool(self.is_signed or self.history or {*self.answers} - {*self.suggested})
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self.is_filled_in or self.answers or self.other_answers or self.conflicts or self.addenda)
 
     @property
     def stored_answers(self) -> dict[str, Any]:
@@ -319,7 +337,17 @@ class SynopticReport(ForwardCompatible):
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
         """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
-        return self._with_answers(dict(target.answers), reader, when)
+        restored = self._with_answers(dict(target.answers), reader, when)
+        # Suggestions are no changes by a reader
+        return restored if restored is not self else self._replace(answers=dict(target.answers))
+
+    def restore_unsigned(self, target: SynopticReport, reader: str, when: str) -> Self:
+        """Restore the answers of another state, as ``restore`` does; of a signed report, only what was imported."""
+        if not self.is_signed:
+            return self.restore(target, reader, when)
+        signed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
+        imported = {name: target.answers[name] for name in target.suggested}
+        return self._replace(answers={**imported, **signed})
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
         """Return the reading of the reader whose report this is, never that of another; None if there is none.
@@ -369,6 +397,26 @@ class SynopticReport(ForwardCompatible):
             name: answer for name, answer in self.with_findings(reading).answers.items() if not answer.suggested_by
         }
         return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
+
+    def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, replaces: bool = False) -> Self:
+        """Add findings of a table or an earlier version, as suggestions.
+
+        Answers of a reader are kept: another value is stated in ``conflicts``. ``replaces``: an answer that is not
+        signed is replaced, or removed (None).
+        """
+        result, conflicts = dict(self.answers), dict(self.conflicts)
+        for name, imported in answers.items():
+            field, own = FIELDS_BY_NAME[name], self.answer(name)
+            is_own = own is not None and not own.suggested_by and (self.is_signed or not replaces)
+            if own is not None and is_own:
+                if imported is not None and not _is_same_value(own, imported):
+                    texts = (_format_without_detail(field, one) for one in (own, imported))
+                    conflicts[name] = TWO_STORES.format(field.label, *texts)
+            elif imported is not None:
+                result[name] = imported
+            elif replaces:
+                result.pop(name, None)
+        return self._replace(answers=result, conflicts=conflicts)
 
     def sign(self, reader: str, when: str, values: Mapping[str, Any] | None = None) -> Self:
         """Sign and lock the report; raise if suggestions are left that are not confirmed.
@@ -436,7 +484,11 @@ class SynopticReport(ForwardCompatible):
         )
         if not changes:
             return self
-        return self._replace(answers=dict(answers), reader=reader, history=(*self.history, *changes))
+        changed = {change.field for change in changes}
+        conflicts = {name: text for name, text in self.conflicts.items() if name not in changed}
+        return self._replace(
+            answers=dict(answers), reader=reader, history=(*self.history, *changes), conflicts=conflicts
+        )
 
     def _replace(self, **values: Any) -> Self:  # noqa: ANN401 - values of any field
         return type(self).parse({**dict(self), **values}, "the synoptic report")
@@ -674,6 +726,7 @@ def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None
         if lesion.depth_mm is not None:
             suggest("extent", "invasive" if lesion.depth_mm > 0 else "in_situ", "case")
         suggest("ulceration", _finding_word(lesion.ulceration), "case")
+        suggest("clark", ROMAN[lesion.clark - 1] if lesion.clark else None, "case")
         suggest("mitotic_rate", lesion.mitoses_per_mm2, "case")
     return answers
 

@@ -129,7 +129,7 @@ def collect_report(
     collector.total = len(images) + len(inputs.photographs) + len(unassigned_slides)
     lesions = [lesion for store in inputs.cases for lesion in store.case.lesions]
     names = [name for part in (*slides.values(), *unassigned_slides) for name in part.reader_names]
-    names += [name for lesion in lesions if lesion.synoptic for name in lesion.synoptic.reader_names]
+    names += [name for lesion in lesions if lesion.report for name in lesion.report.reader_names]
     collector.readers.update(label_readers(names, personal=personal))
     blocks = [
         *notices,
@@ -238,7 +238,7 @@ def _collect_slides(
         for lesion, image in store.case.iterate_images():
             if image.is_slide:
                 part = SlidePart.from_image(store.folder, image, unassigned, lesion)
-                if lesion is not None and part.synoptic == lesion.synoptic:
+                if lesion is not None and part.synoptic == lesion.report:
                     part = replace(part, synoptic=None)  # it is shown with the lesion
                 unassigned = [folder for folder in unassigned if folder != part.folder]
                 slides[number, image.id] = part
@@ -540,7 +540,7 @@ def summarize_lesion(
     ``parts``: its slides by the names of their images. ``known``: clinical data to show. ``prediction``: the headline
     of the prediction from its photographs; empty without one.
     """
-    reports = [report for report in (lesion.synoptic, *(part.synoptic for part in parts.values())) if report]
+    reports = [report for report in (lesion.report, *(part.synoptic for part in parts.values())) if report]
     # The copy in the case may be older than the report of the slide
     reports.sort(key=lambda report: parse_time(report.signed_at), reverse=True)
     values = {
@@ -550,13 +550,14 @@ def summarize_lesion(
         **{f"Prediction from {name.lower()} (slide)": _describe_slide(part) for name, part in parts.items()},
     }
     statuses = [describe_status(one, collector.readers, personal=collector.personal) for one in reports]
-    if lesion.synoptic is not None:
-        statuses += list_changes_since_signature(lesion.synoptic, lesion_basis(lesion))
-        is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.synoptic.signed_at)
-        if is_later and reports[0].answers != lesion.synoptic.answers:
+    if lesion.report is not None:
+        statuses += lesion.report.conflicts.values()
+        statuses += list_changes_since_signature(lesion.report, lesion_basis(lesion))
+        is_later = reports[0].is_signed and parse_time(reports[0].signed_at) > parse_time(lesion.report.signed_at)
+        if is_later and reports[0].answers != lesion.report.answers:
             statuses.append(OUTDATED_COPY)
         for name, part in parts.items():
-            statuses += _list_other_answers(lesion.synoptic, part.synoptic, name)
+            statuses += _list_other_answers(lesion.report, part.synoptic, name)
     statuses += [change for part in parts.values() for change in part.changes]
     return {label: text for label, text in values.items() if text}, " ".join(dict.fromkeys(statuses))
 

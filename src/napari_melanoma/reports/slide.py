@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.case.model import set_lesion_findings
+from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
+from napari_melanoma.case.model import set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_class, format_count
@@ -31,7 +32,7 @@ from napari_melanoma.depth.readings import (
     latest_reading,
     list_all_changes,
 )
-from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, format_stored_answer
+from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, find_answer, format_stored_answer
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
 from napari_melanoma.figures.page import Block, Notice, Report, Section, Table, Text, fields, write_report
@@ -337,16 +338,13 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
     lesion = next((image_lesion for image_lesion, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is not assigned to a lesion: drag it to its lesion in the Case dock first.")
-    mitotic_rate = reading.mitoses.per_mm2
-    values = {
-        "depth_mm": ("mm", None if reading.mm is None else round(reading.mm, 3)),
-        "ulceration": ("ulcerated", reading.ulcerated),
-        "clark": ("clark", reading.clark),
-        "mitoses_per_mm2": ("mitoses", None if mitotic_rate is None else round(mitotic_rate, 2)),
-    }
-    known = {name: value for name, (field, value) in values.items() if reading.author(field) == "reader"}
-    found = {name: value for name, value in known.items() if value is not None}
-    return set_lesion_findings(case, lesion.id, reading.reader, utc_time(), **found)
+    answers = {}
+    for name in CASE_FINDINGS:
+        answer = find_answer(reading, name)
+        if answer is not None and not answer.suggested_by:
+            value = round(answer.value, 3) if isinstance(answer.value, float) else answer.value
+            answers[name] = answer.model_copy(update={"value": value})
+    return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
 
 
 def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:

@@ -539,7 +539,7 @@ def _list_case_sources(folder: Path, out: Path, *, personal: bool) -> list[Expor
 
     try:
         store = CaseStore.open_read_only(folder)
-        if all(one.synoptic is None for one in store.case.lesions):
+        if all(one.report is None for one in store.case.lesions):
             raise NothingToExportError(
                 f"{folder} is a case without a synoptic report: fill in that of a lesion in the Case dock."
             )
@@ -557,11 +557,11 @@ def _raise(error: Exception) -> NoReturn:
 def _read_case_lesion(folder: Path, patient: CasePatient, lesion: CaseLesion, *, personal: bool) -> ExportedSlide:
     from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
-    if lesion.synoptic is None:
+    if lesion.report is None:
         raise NothingToExportError(
             f"{folder.name}, {lesion.id}: there is no synoptic report yet. Fill in that of the lesion in the Case dock."
         )
-    report = lesion.synoptic
+    report = lesion.report
     changes = list_changes_since_signature(report, lesion_basis(lesion))
     return ExportedSlide(
         folder / lesion.id, None, {}, personal=personal, synoptic=report, changes=changes, patient=patient

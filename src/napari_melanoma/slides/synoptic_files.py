@@ -353,7 +353,8 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
 
 def _list_changed_answers(report: SynopticReport) -> Iterator[str]:
     """State each answer that another program has changed in a signed report, with both."""
-    signed, now = report.signed_values.get(ANSWERS) or {}, report.stored_answers
+    signed, suggested = report.signed_values.get(ANSWERS) or {}, {*report.suggested}  # the latter are not signed
+    now = {name: answer for name, answer in report.stored_answers.items() if name not in suggested}
     if isinstance(signed, Mapping):
         for label, before, after in _compare_answers(signed, now):
             yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."

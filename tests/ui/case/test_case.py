@@ -503,10 +503,12 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     comment.setFocus()
     comment.setPlainText("of the first lesion")
     person.picks("L2")
-    assert comment.toPlainText() == ""
+    person.waits()
+    assert person.dock.findChild(QPlainTextEdit, "synoptic_comment").toPlainText() == ""
     assert report_of(person).value("comment") == "of the first lesion"
     # Undo keeps a signature.
     person.picks("L1")
+    person.waits()
     person.clicks("synoptic_confirm")
     person.clicks("synoptic_sign")
     press_button(person.qtbot, "synoptic_sign_question", "Sign")
@@ -536,6 +538,8 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
     assert not person.dock.undo_button.isEnabled()
     # Closing saves the comment that is being typed.
     person.picks("L2")
+    person.waits()
+    comment = person.dock.findChild(QPlainTextEdit, "synoptic_comment")
     comment.setFocus()
     comment.setPlainText("of the second lesion")
     person.dock.controller.close()
@@ -548,38 +552,53 @@ def test_undo_keeps_a_signature_and_comments_belong_to_their_lesions(reporting, 
 def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(reporting):
     person, form = reporting, reporting.dock.findChild
 
-    def chooses(field, text):
-        combo = form(QComboBox, f"synoptic_{field}")
+    def chooses(name, text):
+        combo = form(QComboBox, name)
         combo.setCurrentIndex(combo.findText(text))
         combo.activated.emit(combo.currentIndex())
+
+    def types(name, text):
+        line = form(QComboBox, name).lineEdit()
+        line.setText(text)
+        line.setModified(True)
+        line.editingFinished.emit()
 
     def lesion():
         return person.case.find_lesion("L1")
 
-    note = form(QLabel, "case_other_findings")
-    chooses("ulceration", "not identified")
-    chooses("clark", "III")
-    assert (lesion().ulceration, lesion().clark) == (False, 3)
-    # Another value in the findings is suggested to the form, and recorded once although it is typed in several steps.
-    person.chooses("lesion_ulceration", "1")
-    for text in ("1", "1.3", "1.34"):
-        person.types("lesion_depth_mm", text)
-    assert lesion().synoptic.value("ulceration") is None
-    assert form(QComboBox, "synoptic_ulceration").currentText() == "present"
-    assert form(QComboBox, "synoptic_breslow").currentText() == "1.34"
-    person.clicks("synoptic_breslow_confirm")
-    for text in ("2", "2.5"):
-        person.types("lesion_depth_mm", text)
-    assert form(QComboBox, "synoptic_breslow").currentText() == "2.50"
+    def shown(field):
+        return [form(QComboBox, f"{place}_{field}").currentText() for place in ("synoptic", "lesion")]
+
+    chooses("synoptic_ulceration", "not identified")
+    chooses("lesion_clark", "III")
+    types("lesion_breslow", "1.34")
+    assert (lesion().ulceration, lesion().clark, lesion().depth_mm) == (False, 3, 1.34)
+    assert (shown("ulceration"), shown("clark"), shown("breslow")) == (
+        ["not identified"] * 2,
+        ["III"] * 2,
+        ["1.34"] * 2,
+    )
+    types("synoptic_breslow", "2.5")
+    chooses("lesion_ulceration", "not assessed")
+    assert (shown("breslow"), shown("ulceration")) == (["2.50"] * 2, ["not assessed"] * 2)
+    assert (lesion().depth_mm, lesion().ulceration) == (2.5, None)
     fields = [one.field for one in lesion().synoptic.history]
-    assert fields == ["ulceration", "clark", "ulceration", "breslow", "breslow"]
-    assert note.text() == ""
-    # What the findings cannot state is stated below them.
-    chooses("ulceration", "not assessed")
-    assert lesion().ulceration is None
-    assert note.text() == "Synoptic report, not signed: ulceration not assessed."
+    assert fields == ["ulceration", "clark", "breslow", "breslow", "ulceration"]
     person.clicks("case_undo")
-    assert (lesion().ulceration, note.text()) == (True, "")
+    assert (lesion().ulceration, shown("ulceration")) == (False, ["not identified"] * 2)
+
+    # Signed means signed: also in the findings, where a click states why.
+    when = "2026-01-02T10:00:00+00:00"
+    report = lesion().synoptic.confirm(reader="A. Reader", when=when).sign("A. Reader", when, {})
+    person.dock.controller.amend(set_lesion(person.case, "L1", synoptic=report))
+    for name in ("lesion_ulceration", "lesion_breslow", "synoptic_clark"):
+        person.dock.status.clear()
+        assert not form(QComboBox, name).isEnabled()
+        person.qtbot.mouseClick(form(QComboBox, name), Qt.MouseButton.LeftButton)
+        assert "A. Reader" in person.status, name
+    person.dock.editor.set_finding("clark", SynopticAnswer(value="V"))
+    assert lesion().clark == 3
+    assert "signed by A. Reader" in person.status
 
 
 def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown(tmp_path):
@@ -589,10 +608,8 @@ def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_
     depth = set_values(depth, "B", when, ulcerated=False)
     save_readings_to_case(tmp_path, "I1", depth)
     slide = CaseImage(id="I1", path=Path("section.tif"), modality="wsi")
-    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.5), "A", when).sign("A", when)
-    text = describe_other_findings(CaseLesion(id="L1", depth_mm=2.0, images=(slide,), synoptic=report), tmp_path)
+    text = describe_other_findings(CaseLesion(id="L1", images=(slide,)), tmp_path)
     assert text.splitlines() == [
-        "Synoptic report, signed by A: breslow thickness 0.50 mm, recorded as 0.5 mm.",
         "section.tif, reading by A: breslow thickness 0.47 mm, recorded as 0.5 mm, ulceration not assessed.",
         "section.tif, reading by B: ulceration not identified.",
     ]

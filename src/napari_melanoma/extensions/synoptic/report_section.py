@@ -43,9 +43,9 @@ def _report_slide(part: SlidePart, name: str, collector: Collector) -> Iterator[
 
 
 def _report_lesion(lesion: CaseLesion, name: str, collector: Collector) -> Iterator[Section]:
-    if lesion.synoptic is not None:
-        changes = list_changes_since_signature(lesion.synoptic, lesion_basis(lesion))
-        yield _report(lesion.synoptic, changes, name, collector)
+    if lesion.report is not None:
+        changes = list_changes_since_signature(lesion.report, lesion_basis(lesion))
+        yield _report(lesion.report, changes, name, collector)
 
 
 def _report(report: SynopticReport, changes: Sequence[str], name: str, collector: Collector) -> Section:

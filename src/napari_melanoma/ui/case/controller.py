@@ -290,7 +290,7 @@ def copy_kept_parts(case: Case, source: Case) -> Case:
         if current is not None and current != lesion.synoptic:
             previous = lesion.synoptic or type(current)()
             reader = current.history[-1].reader if current.history else ""
-            report = current if current.is_signed else current.restore(previous, reader, utc_time())
+            report = current.restore_unsigned(previous, reader, utc_time())
             case = set_lesion(case, lesion.id, synoptic=report)
     return case
 

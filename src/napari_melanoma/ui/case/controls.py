@@ -18,10 +18,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions, report_value
+from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.reports.formatting import format_known_data, format_risk, to_sentence
 from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
 from napari_melanoma.ui.case.comparison import ComparisonView
@@ -34,7 +35,6 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.clinical_fields import (
     FINDINGS_FIELDS,
-    HISTOLOGY_FIELDS,
     IMAGE_FIELDS,
     LESION_FIELDS,
     PATIENT_FIELDS,
@@ -42,6 +42,7 @@ from napari_melanoma.ui.widgets.clinical_fields import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
+from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.risk_bars import make_method_bars, make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -248,7 +249,9 @@ EMPTY_NOTE = "The case is empty."
 EMPTY_HINT = f"{EMPTY_NOTE} Drop images of the patient here, or add a lesion or images."
 OUTDATED = "Outdated: the case has changed since ({}). Open the slide and estimate again in the section Risk."
 CONFLICTING_FIELDS = "The case differs from the data used for this prediction: {}."
-HISTOLOGY_NOTE = "Histology, entered in the case, such as from an outside report:"
+HISTOLOGY_NOTE = "Histology, as in the synoptic report of the lesion:"
+LOCKED = "The findings are locked: {} has signed the synoptic report of the lesion. Reopen it to change them."
+READ_ONLY = "The case cannot be changed."
 SHARES = "Contribution of each part"
 
 
@@ -258,6 +261,7 @@ class LesionPage(QWidget):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
+        self._lesion_id = ""
         self.body_map = BodyMap(icons)
         self.comparison_label = _create_label("lesion_odd", "How it compares with the patient's other lesions")
         self.prediction_section = PredictionPanel(icons)
@@ -267,12 +271,12 @@ class LesionPage(QWidget):
         fill_column(prediction, self.comparison_label, self.prediction_section, self.fusion_label)
         diagnosis = CaseForm("lesion", LESION_FIELDS, "lesion_form")
         findings = CaseForm("lesion", FINDINGS_FIELDS, "findings_form")
-        histology = CaseForm("lesion", HISTOLOGY_FIELDS, "histology_form")
-        self.forms = (diagnosis, findings, histology)
+        self.forms = (diagnosis, findings)
+        self.histology = FindingsForm("lesion", FINDINGS)
         self.other_findings = _create_label("case_other_findings", "Findings of slides and of the synoptic report")
         self.other_findings.setProperty("quiet", True)
         entered = QWidget()
-        fill_column(entered, findings, quiet_label(HISTOLOGY_NOTE), histology, self.other_findings)
+        fill_column(entered, findings, quiet_label(HISTOLOGY_NOTE), self.histology, self.other_findings)
         self.risk = CaseRiskSection(icons)
         self.comparison_view = ComparisonView()
         self.sections: tuple[CollapsibleSection, ...] = (
@@ -300,7 +304,12 @@ class LesionPage(QWidget):
         self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
-        self.other_findings.setText(describe_other_findings(lesion, folder))
+        report = lesion.synoptic or SynopticReport()
+        lock = LOCKED.format(report.signed_by) if report.is_signed else "" if editable else READ_ONLY
+        self.histology.show_report(report, lock, is_other=lesion.id != self._lesion_id)
+        self._lesion_id = lesion.id
+        texts = (describe_other_findings(lesion, folder), *report.conflicts.values())
+        self.other_findings.setText("\n".join(filter(None, texts)))
         self.other_findings.setVisible(bool(self.other_findings.text()))
         return self.risk.show_lesion(case, lesion)
 
@@ -323,22 +332,15 @@ class LesionPage(QWidget):
 
 
 def describe_other_findings(lesion: CaseLesion, folder: Path) -> str:
-    """Describe the findings of a lesion that are not those entered in the case, a line for each author; empty for none.
+    """Describe the findings of a lesion in readings of its slides, a line for each reading; empty for none.
 
-    They are in its synoptic report, or in readings of its slides. ``folder``: of the case.
+    ``folder``: of the case.
     """
     from napari_melanoma.depth.synoptic import describe_finding
     from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
     from napari_melanoma.reports.report_sections import read_case_readings
 
     found: dict[str, list[str]] = {}
-    report = lesion.synoptic
-    for answer in () if report is None else report.rows():
-        if report is None or answer.name not in FINDINGS or answer.state in ("missing", "suggested"):
-            continue
-        if (value := report_value(report, answer.name)) is None or value != getattr(lesion, FINDINGS[answer.name]):
-            author = f"signed by {report.signed_by}" if report.is_signed else "not signed"
-            found.setdefault(f"Synoptic report, {author}", []).append(f"{answer.label.lower()} {answer.text}")
     for image in lesion.images:
         for reading in read_case_readings(folder, image.id) if image.is_slide else ():
             texts = {FIELDS_BY_NAME[name].label.lower(): describe_finding(reading, name) for name in FINDINGS}

@@ -113,6 +113,11 @@ class CaseDock(CaseControls):
             form.rejected.connect(editor.revert_part)
         for form in self._forms:
             form.editing_finished.connect(self._on_editing_paused)
+        histology = self.lesion_page.histology
+        histology.answered.connect(editor.set_finding)
+        histology.confirm_requested.connect(editor.confirm_finding)
+        histology.lock_pressed.connect(self.status.show_message)
+        self.controller.saver.flush_requested.connect(histology.flush)
         self.lesion_page.body_map.site_chosen.connect(editor.set_site)
         self.lesion_page.body_map.lesion_chosen.connect(self._show_rows)
         self.image_page.lesion_chosen.connect(lambda lesion: editor.move([self.tree.current_id], lesion))

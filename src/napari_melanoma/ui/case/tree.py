@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +20,12 @@ from qtpy.QtWidgets import (
 
 from napari_melanoma.case import model
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, number_lesions
-from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.data.body_sites import site_columns, site_title, site_word
 from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.ui.sections.prediction import format_short_verdict, format_verdict
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
@@ -34,6 +34,7 @@ from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction
+    from napari_melanoma.depth.synoptic import SynopticAnswer
     from napari_melanoma.ui.case.controller import CaseController
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -317,11 +318,24 @@ class CaseEditor(QObject):
         """Set a field of the selected lesion or image."""
         part, lesion = self._tree.current_id, self._current_lesion
         change: Callable[..., Case] = model.set_image if lesion is None else model.set_lesion
-        if lesion is not None and name in model.FINDINGS.values():
-            change = partial(_set_finding, str(DockSettings().get(READER_SETTING, "")))
         target = "the image" if lesion is None else self._name_lesion(part)
         description = f"{name.replace('_', ' ')} of {target}"
         self._edit(lambda case: change(case, part, **{name: text}), description, f"{part} {name}")
+
+    def set_finding(self, name: str, answer: SynopticAnswer | None) -> None:
+        """Set a field of the synoptic report of the selected lesion; None makes it unknown."""
+        lesion, reader = self._current_lesion, str(DockSettings().get(READER_SETTING, ""))
+        if lesion is not None:
+            description = f"{FIELDS_BY_NAME[name].label.lower()} of {self._name_lesion(lesion.id)}"
+            answers, when = {name: answer}, utc_time()
+            self._edit(lambda case: model.set_lesion_answers(case, lesion.id, answers, reader, when), description)
+
+    def confirm_finding(self, name: str) -> None:
+        """Accept a finding that was imported as that of the reader."""
+        lesion = self._current_lesion
+        answer = None if lesion is None or lesion.synoptic is None else lesion.synoptic.answer(name)
+        if answer is not None:
+            self.set_finding(name, answer.confirm())
 
     def revert_patient(self, name: str) -> None:
         """Undo the edits of a field whose value has become invalid."""
@@ -410,13 +424,9 @@ class CaseEditor(QObject):
             return None
         try:
             edited = change(case)
-        except ConfigError as error:
+        except (ConfigError, InputError) as error:  # an invalid value, or a signed report
             self.message.emit(describe_failure(error))
             return None
         except KeyError:  # the selected part no longer exists, as after a double click on a button
             return None
         return edited if self._controller.edit(edited, description, key) else None
-
-
-def _set_finding(reader: str, case: Case, lesion: str, **values: str) -> Case:
-    return model.set_lesion_findings(case, lesion, reader, utc_time(), **values)

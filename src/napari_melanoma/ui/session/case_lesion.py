@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from psygnal import Signal
 
-from napari_melanoma.case.model import set_lesion, set_lesion_report
+from napari_melanoma.case.model import set_lesion
 from napari_melanoma.ui.session.image import ImageSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_melanoma.case.model import Case, CaseLesion
-    from napari_melanoma.depth.synoptic import SynopticReport
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 
@@ -68,11 +67,6 @@ class LesionSession(ImageSession):
         """Change fields of the lesion as an undo step of the case."""
         if self._case is not None and self._case.case is not None:
             self._case.edit(set_lesion(self._case.case, self.lesion.id, **values), description)
-
-    def edit_report(self, report: SynopticReport) -> None:
-        """Change the synoptic report, with the findings of the lesion, as an undo step of the case."""
-        if self._case is not None and self._case.case is not None:
-            self._case.edit(set_lesion_report(self._case.case, self.lesion.id, report), "synoptic report")
 
     def amend(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         """Change fields of the lesion that Undo does not change, such as a signature."""

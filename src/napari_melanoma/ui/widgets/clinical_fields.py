@@ -42,7 +42,6 @@ FINDINGS_FIELDS: FieldRows = (
     ("diameter_1_mm", "diameter_2_mm"),
     ("metastasis",),
 )
-HISTOLOGY_FIELDS: FieldRows = (("depth_mm", "clark"), ("mitoses_per_mm2", "ulceration"))
 IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 

@@ -386,12 +386,15 @@ class FindingsForm(FormRows):
         """Whether a number that was typed is not accepted."""
         return any(editor.has_fault for editor in self.editors.values())
 
-    def show_report(self, report: SynopticReport, lock: str = "") -> None:
-        """Show answers; what is being typed stays. ``lock``: why they must not be changed; empty if they may."""
+    def show_report(self, report: SynopticReport, lock: str = "", *, is_other: bool = False) -> None:
+        """Show answers; what is being typed stays unless it is for another report.
+
+        ``lock``: why they must not be changed; empty if they may.
+        """
         self._lock = lock
         for name, editor in self.editors.items():
             editor.set_locked(bool(lock))
-            editor.show_answer(report.answer(name), replace_typed=bool(lock))
+            editor.show_answer(report.answer(name), replace_typed=bool(lock) or is_other)
 
     def flush(self) -> None:
         """Emit the input that is being typed."""

@@ -52,7 +52,7 @@ class LesionSynopticSection(LesionSection):
     @classmethod
     def has_content(cls, session: LesionSession) -> bool:
         """Whether a field of the report is filled in."""
-        return session.lesion.synoptic is not None
+        return session.lesion.report is not None
 
     @property
     def _report(self) -> SynopticReport:
@@ -66,7 +66,10 @@ class LesionSynopticSection(LesionSection):
 
     def _update(self, _: object = None) -> None:
         report = self._report
-        changes = list_changes_since_signature(report, lesion_basis(self.session.lesion))
+        changes = (
+            *report.conflicts.values(),
+            *list_changes_since_signature(report, lesion_basis(self.session.lesion)),
+        )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
 
     def _on_reader(self, name: str) -> None:
@@ -75,7 +78,7 @@ class LesionSynopticSection(LesionSection):
 
     def _change(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change the report as an undo step of the case."""
-        self._try(lambda: self.session.edit_report(change(self._report)))
+        self._try(lambda: self.session.edit("synoptic report", synoptic=change(self._report)))
 
     def _amend(self, change: Callable[[SynopticReport], SynopticReport]) -> None:
         """Change what Undo does not change: the signature and addenda."""

@@ -150,8 +150,8 @@ class SynopticSection(SlideSection):
         lesion = find_slide_lesion(window, slide)
         if lesion is None:
             raise InputError("the slide belongs to no lesion of the open case: drop it on its lesion in the Case dock.")
-        is_other = lesion.synoptic is not None and lesion.synoptic.answers != report.answers
-        if is_other and lesion.synoptic is not None and lesion.synoptic.is_signed:
+        is_other = lesion.report is not None and lesion.report.answers != report.answers
+        if is_other and lesion.report is not None and lesion.report.is_signed:
             raise InputError("the lesion has a signed synoptic report in the case. Reopen it in the Case dock first.")
         controller.edit(set_lesion_report(controller.case, lesion.id, report), "the synoptic report")
         replaced = " It replaces the previous one; Undo in the Case dock restores it." if is_other else ""
