@@ -725,7 +725,8 @@ def _suggest_answers(reading: DepthReading | None, lesion: SynopticLesion | None
         suggest("breslow", lesion.depth_mm, "case")
         if lesion.depth_mm is not None:
             suggest("extent", "invasive" if lesion.depth_mm > 0 else "in_situ", "case")
-        suggest("ulceration", _finding_word(lesion.ulceration), "case")
+        words = {None: None, True: "present", False: "not_identified"}
+        suggest("ulceration", words[lesion.ulceration], "case")
         suggest("clark", ROMAN[lesion.clark - 1] if lesion.clark else None, "case")
         suggest("mitotic_rate", lesion.mitoses_per_mm2, "case")
     return answers
@@ -748,10 +749,6 @@ def _suggest_from_reading(reading: DepthReading, suggest: Suggest) -> None:
     for margin, mm in (("peripheral", reading.margins.lateral_mm), ("deep", reading.margins.deep_mm)):
         if mm is not None:
             suggest(f"{margin}_margin_invasive", "free" if mm > 0 else "involved", sources["margins"])
-
-
-def _finding_word(value: bool | None) -> str | None:
-    return None if value is None else "present" if value else "not_identified"
 
 
 def _list_warnings(report: SynopticReport) -> Iterable[str]:

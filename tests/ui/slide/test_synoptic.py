@@ -554,7 +554,7 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
         expected = f"Changed after signature: {BASIS[name].label}: {signed} when signed, now {now}."
         assert expected in text(person, "synoptic_changes")
         assert expected in text(person, "depth_warning")
-    found[0] = lesion.model_copy(update={"depth_mm": 0.7})
+    found[0] = CaseLesion(id="L1", depth_mm=0.7)
     person.session.synoptic.refresh()
     assert "Breslow thickness in the case: 0.20 mm when signed, now 0.70 mm." in text(person, "synoptic_changes")
 
