@@ -86,6 +86,13 @@ LESION_OF_CASE = CaseLesion(
     ulceration=True,
     mitoses_per_mm2=4.0,
 )
+
+
+def change_lesion(**values: object) -> CaseLesion:
+    """Return the lesion of the case with other values."""
+    return set_lesion(Case(lesions=(LESION_OF_CASE,)), LESION_OF_CASE.id, **values).lesions[0]
+
+
 LATER = "2026-01-03T10:00:00+00:00"
 SQUARE = Polygon(((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0)))
 SCHEMA = Path(__file__).parents[2] / "docs" / "reference" / "synoptic.schema.json"
@@ -252,7 +259,7 @@ def test_malignant_lesions_are_counted_if_the_model_distinguishes_them(
 @pytest.mark.parametrize("name", CASE_CHANGES)
 def test_a_change_of_the_case_after_the_signature_is_stated(signed: Path, name: str) -> None:
     assert read_synoptic(signed, LESION_OF_CASE)[1] == ()
-    changed = LESION_OF_CASE.model_copy(update=CASE_CHANGES[name])
+    changed = change_lesion(**CASE_CHANGES[name])
     (change,) = read_synoptic(signed, changed)[1]
     assert change.startswith(f"Changed after signature: {BASIS[name].label}: ")
     in_case = REPORT.reopen("A", WHEN).sign("A", WHEN, lesion_basis(LESION_OF_CASE).values())
@@ -614,7 +621,7 @@ def test_a_damaged_report_is_stated_in_every_output(signed: Path, tmp_path: Path
 
 
 def test_changes_of_the_case_are_exported_with_its_slide(signed: Path, tmp_path: Path) -> None:
-    changed = LESION_OF_CASE.model_copy(update={"depth_mm": 0.5})
+    changed = change_lesion(depth_mm=0.5)
     exported = replace(read_exported_slide(signed), lesion=changed)
     stated = "Breslow thickness in the case: 2.20 mm when signed, now 0.50 mm."
     for kind in ("synoptic", "depth", "dicom-sr"):
@@ -717,7 +724,7 @@ def test_a_signature_without_its_date_is_stated_in_every_export(signed: Path, tm
 def test_the_depth_report_states_changes_of_the_case_as_the_report_of_the_case_does(
     signed: Path, tmp_path: Path
 ) -> None:
-    changed = LESION_OF_CASE.model_copy(update={"depth_mm": 3.1})
+    changed = change_lesion(depth_mm=3.1)
     expected = "Changed after signature: Breslow thickness in the case: 2.20 mm when signed, now 3.10 mm."
     image = CaseImage(id="I1", path=recorded_slide(signed) or signed)
     assert SlidePart.from_image(tmp_path, image, [signed], changed).changes == (expected,)

@@ -29,7 +29,7 @@ from napari_melanoma.depth.reading_texts import format_headline, format_time
 from napari_melanoma.depth.readings import latest_reading
 from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
-from napari_melanoma.depth.t_category import t_category
+from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
@@ -629,7 +629,7 @@ def _describe_category(
     if lesion.depth_mm:
         category = t_category(lesion.depth_mm, lesion.ulceration)
         ulceration = {None: "unknown", True: "present", False: "not identified"}[lesion.ulceration]
-        return f"{category}: {lesion.depth_mm:.2f} mm, ulceration {ulceration} (entered in the case)"
+        return f"{category}: {format_thickness(lesion.depth_mm)}, ulceration {ulceration} (entered in the case)"
     depths = [describe_depth(part.content) for part in parts.values() if part.content.get("breslow_mm") is not None]
     return "; ".join(f"{to_sentence(depth).removesuffix('.')} (analysis, not confirmed)" for depth in depths)
 

@@ -22,7 +22,7 @@ from napari_melanoma.depth.breslow_candidates import (
 )
 from napari_melanoma.depth.clark_level import estimate_clark_level
 from napari_melanoma.depth.geometry import SkinSection, dilate, find_sections, remove_small_parts
-from napari_melanoma.depth.t_category import categories_in_interval, t_category
+from napari_melanoma.depth.t_category import categories_in_interval, format_thickness, t_category
 from napari_melanoma.depth.tumor_maps import (
     ClassRoles,
     DepthMeasurementConfig,
@@ -193,7 +193,7 @@ def _describe_thickness(content: Mapping[str, Any], depth: Mapping[str, Any]) ->
     at_least, of_part = ("at least ", " of the visible part") if depth["at_least"] else ("", "")
     within = f" (90 % interval{of_part} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
     clark = f", estimated Clark level {depth['clark_estimate']}" if depth["clark_estimate"] else ""
-    thickness = f"Breslow thickness {at_least}{content['breslow_mm']:.2f} mm{within}"
+    thickness = f"Breslow thickness {at_least}{format_thickness(content['breslow_mm'])}{within}"
     return "; ".join([f"{thickness}, {at_least}{content['t_category']}{clark}", *depth["notes"]])
 
 

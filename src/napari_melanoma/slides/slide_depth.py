@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from napari_melanoma.core.validity import Validity, read_risk_validity, read_slide_validity
 from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, latest_reading
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.synoptic_files import read_depth
@@ -50,8 +51,7 @@ class KnownDepth:
             return f"{self.not_valid} (depth {source})"
         if self.mm is None:
             return f"depth {source}"
-        interval = "" if self.interval_mm is None else f" ({self.interval_mm[0]:.2f} to {self.interval_mm[1]:.2f})"
-        return f"depth {'at least ' if self.at_least else ''}{self.mm:.2f} mm{interval}, {source}"
+        return f"depth {format_thickness(self.mm, self.interval_mm, at_least=self.at_least)}, {source}"
 
 
 UNKNOWN_DEPTH = KnownDepth(None, "unknown")

@@ -520,8 +520,8 @@ def measure_depth(
         **Placement.of(image).place(),
         "name": choose_name(viewer, image, "depth", "measure_depth"),
         "shape_type": "line",
-        "features": {"depth_mm": [mm], "t_category": [category]},
-        "text": {"string": "{depth_mm:.2f} mm", "anchor": "upper_right", "color": "yellow", "size": 10},
+        "features": {"depth_mm": [mm], "t_category": [category], "thickness": [format_thickness(mm)]},
+        "text": {"string": "{thickness}", "anchor": "upper_right", "color": "yellow", "size": 10},
         "edge_color": "yellow",
         "edge_width": max(1.0, float(np.abs(np.diff(line, axis=0)).max()) / 100),
     }

@@ -21,12 +21,15 @@ from napari_melanoma.depth.reading_texts import (
 )
 from napari_melanoma.depth.readings import (
     DepthProposal,
+    DepthReading,
     SlideDepthProposals,
     SlideDepthReadings,
     set_values,
     values_for_line,
 )
+from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.slide_depth import KnownDepth
 from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
 from napari_melanoma.ui.sections.depth.section import (
     LISTING_MODELS,
@@ -212,3 +215,17 @@ def test_why_the_model_cannot_measure(
     info: SlideInfo, models: tuple[str, ...] | None, is_running: bool, blocker: str
 ) -> None:
     assert find_blocker(info, models, is_running=is_running) == blocker
+
+
+def test_one_thickness_has_one_number_everywhere() -> None:
+    """0.548 mm is recorded as 0.5 mm, so that it is not shown as 0.55 mm."""
+    measured = DepthReading(mm=0.548, when=WHEN, reader="A", line=HAND, um_per_px=(0.5, 0.5))
+    readings = SlideDepthReadings(readings=(measured,))
+    texts = (
+        format_headline(measured),
+        format_line_label(measured, SIZE),
+        reader_rows(readings, "A", DepthReading(), Validity())[0][1],
+        KnownDepth(0.548, "reader", reader="A").description,
+        describe_finding(measured, "breslow"),
+    )
+    assert [("0.54" in text, "0.55" in text) for text in texts] == [(True, False)] * len(texts), texts

@@ -14,6 +14,7 @@ from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposals, SlideDepthReadings, latest_reading
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.slides.depth_readings import read_proposals
@@ -84,8 +85,9 @@ def make_slide_case(
     row.pop(DEPTH_COLUMN, None)
     if depth.mm is not None:
         row[DEPTH_COLUMN] = f"{depth.mm:g}"
-    may_be_more = depth.at_least and depth.mm and not depth.not_valid
-    notes = [f"the thickness is at least {depth.mm:.2f} mm and may be greater"] if may_be_more else []
+    notes = list[str]()
+    if depth.at_least and depth.mm and not depth.not_valid:
+        notes.append(f"the thickness is {format_thickness(depth.mm, at_least=True)} and may be greater")
     lines = (*reading_lines, *(proposal.line for proposal in proposals.proposals))
     notes = [*notes, *proposals.notes] if validity.valid else notes
     return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity, predicted)

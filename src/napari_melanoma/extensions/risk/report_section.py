@@ -14,6 +14,7 @@ from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.validity import read_risk_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
@@ -86,7 +87,7 @@ def _list_changes(stored: StoredRisk) -> tuple[str, ...]:
     before = None if used_depth.get("source") in ("predicted", "metadata") else used_depth.get("mm")
     if before == stored.depth.mm:
         return ()
-    current_text = "unknown" if stored.depth.mm is None else f"{stored.depth.mm:.2f} mm"
+    current_text = "unknown" if stored.depth.mm is None else format_thickness(stored.depth.mm)
     return (
         f"outdated: the thickness has changed since this prediction and is now {current_text}. Estimate the risk again",
     )
