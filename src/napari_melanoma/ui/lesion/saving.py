@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import SaveError
@@ -19,21 +19,18 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import (
     WindowGuard,
     choose_folder,
-    choose_new_file,
     create_question,
     exec_question,
 )
-from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
     from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 RESULTS_TABLE = "results.csv"
 SAVE_KEY = format_key("lesion.save")
@@ -89,36 +86,7 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-class DicomReportWriter(QObject):
-    """Asks for a file, and writes the measurement report of a saved result to it in the background."""
-
-    failed = Signal(object)  # Exception
-
-    def __init__(self, dock: QWidget, status: StatusLine, settings: DockSettings) -> None:
-        super().__init__(dock)
-        self._dock, self._settings = dock, settings
-        self._tasks = LatestJobQueue(self)
-        self._tasks.succeeded.connect(status.show_message)
-        self._tasks.failed.connect(self.failed)
-
-    def ask(self, folder: Path, photograph: Path) -> None:
-        """Ask for the file of a report; ``folder``: the saved result."""
-        write, suggested = partial(self._write, folder, photograph), folder.parent / f"{folder.name}-measurements.dcm"
-        choose_new_file(
-            self._dock,
-            "dicom_sr_dialog",
-            "Write a measurement report",
-            "Measurement report (DICOM SR)",
-            write,
-            suggested,
-        )
-
-    def _write(self, folder: Path, photograph: Path, path: Path) -> None:
-        reader = str(self._settings.get(READER_SETTING, ""))
-        self._tasks.submit("dicom-sr", lambda: lambda run: _write_dicom_report(path, folder, photograph, reader))
-
-
-def _write_dicom_report(path: Path, folder: Path, photograph: Path, reader: str) -> str:
+def write_dicom_report(path: Path, folder: Path, photograph: Path, reader: str, run: RunContext) -> str:
     """Write the measurement report of a saved result; return the message."""
     from napari_melanoma.reports.dicom_photograph_report import read_exported_photograph, write_photograph_report
 
