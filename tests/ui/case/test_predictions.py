@@ -98,7 +98,7 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     add_classifier(models, "slow-model")
     someone.dock.predictor._settings.classifier = "slow-model"
     someone.dock.predict_button.click()
-    qtbot.waitUntil(lambda: someone.dock.predictor._request is not None, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: someone.dock.predictor._job is not None, timeout=PATIENCE_MS)
     someone.dock.status.cancelled.emit("predicting")
     someone.waits()
     assert "Stopped" in someone.status

@@ -10,18 +10,18 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure
+from napari_melanoma.ui.widgets.style import at_end
 from napari_melanoma.ui.worker_client import acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction, CasePredictions
     from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.case.controls import LesionPage
-    from napari_melanoma.ui.worker_client import WorkerRequest
+    from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob, Stages
 
 NONE_INSTALLED = "No classifier for lesions is installed"
 
@@ -41,14 +41,11 @@ class CasePredictor(QObject):
         self._client = acquire_worker()
         self._settings = DockSettings()
         self._has_classifier = False  # whether a classifier was found when the models were last listed
-        self._request: WorkerRequest | None = None
+        self._job: BackgroundJob | StagedJob | None = None  # that predicts
         self.predictions: CasePredictions | None = None
-        self._file_jobs = LatestJobQueue(self)
-        self._file_jobs.succeeded.connect(self._on_predictions_loaded)
-        self._file_jobs.failed.connect(self._on_failed)
         controller.opened.connect(self._on_opened)
         models_changed().changed.connect(self._on_models)
-        parent.destroyed.connect(release_worker)
+        at_end(parent, release_worker)
 
     @property
     def current_predictions(self) -> dict[str, CaseLesionPrediction]:
@@ -87,10 +84,9 @@ class CasePredictor(QObject):
 
     def cancel(self) -> None:
         """Stop at once; previous predictions are kept."""
-        request = self._request
-        if request is not None:
-            request.cancel()
-            self._finish_request("Stopped. The previous predictions were kept.")
+        if self._job is not None:
+            self._job.cancel()
+            self._finish("Stopped. The previous predictions were kept.")
 
     def show_prediction(self, page: LesionPage, lesion: str) -> None:
         """Show the prediction for a lesion, or how to get one."""
@@ -123,63 +119,58 @@ class CasePredictor(QObject):
         return AUTOMATIC if self._has_classifier else ""
 
     def _send_request(self, store: CaseStore | None) -> None:
-        if store is not None and store is self._controller.store and self._request is None:
-            self._request = self._client.request(worker.classify_case, store.folder, self._model_name())
-            tasks.set_running(self, True)
-            self._request.progressed.connect(self.progressed)
-            self._request.succeeded.connect(self._on_predicted)
-            self._request.failed.connect(self._on_failed)
+        if store is not None and store is self._controller.store and self._job is None:
+            done = partial(self._on_predicted, store)
+            self._job = run_job(self, "predict", self._predict(store), done, self._on_failed)
+            self._job.progressed.connect(self.progressed)
             self.started.emit()
 
-    def _on_predicted(self, predictions: CasePredictions) -> None:
-        store = self._controller.store
-        if store is not None:
-            from napari_melanoma.case.results import save_predictions
+    def _predict(self, store: CaseStore) -> Stages:
+        from napari_melanoma.case.results import save_predictions
 
-            def save(run: RunContext) -> tuple[CaseStore, CasePredictions | None]:
-                save_predictions(store, predictions)
-                return store, predictions
-
-            self._file_jobs.submit("keep", lambda: save)
+        predictions = yield self._client.request(worker.classify_case, store.folder, self._model_name())
+        yield lambda run: save_predictions(store, predictions)
+        return predictions
 
     def _on_opened(self) -> None:
-        request, store = self._request, self._controller.store
-        if request is not None:
-            request.cancel()
-            self._finish_request("")
+        if self._job is not None:
+            self._job.cancel()
+            self._finish("")
         self._has_classifier = False  # the command line may have installed a model
         self.predictions = None
         self.changed.emit()
+        store = self._controller.store
         if store is not None:
             from napari_melanoma.case.results import read_predictions
 
-            self._file_jobs.submit("read", lambda: lambda run: (store, read_predictions(store.folder)))
+            show, folder = partial(self._show, store), store.folder
+            run_job(self, "read", lambda run: read_predictions(folder), show, self._on_failed)
 
     def _on_models(self, name: str) -> None:
         """Look for a classifier again, since the models have changed."""
         self._has_classifier = False
         self.changed.emit()
 
-    def _on_predictions_loaded(self, loaded: tuple[CaseStore, CasePredictions | None]) -> None:
-        store, predictions = loaded
+    def _show(self, store: CaseStore, predictions: CasePredictions | None) -> None:
         if store is self._controller.store:
             self.predictions = predictions
             self.changed.emit()
-        if self._request is not None and predictions is not None:
-            text = f"{predictions.summary}."
-            if predictions.notes:
-                case = self._controller.case
-                names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
-                (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
-                text += f" {names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")
-            self._finish_request(text)
+
+    def _on_predicted(self, store: CaseStore, predictions: CasePredictions) -> None:
+        self._show(store, predictions)
+        text = f"{predictions.summary}."
+        if predictions.notes:
+            case = self._controller.case
+            names = {} if case is None else {image.id: image.path.name for _, image in case.iterate_images()}
+            (image_id, reason), others = predictions.notes[0], len(predictions.notes) - 1
+            text += f" {names.get(image_id, image_id)}: {reason}" + (f" And {others} more." if others else "")
+        self._finish(text)
 
     def _on_failed(self, error: Exception) -> None:
         self.failed.emit(error)
-        self._finish_request(describe_failure(error))
+        self._finish(describe_failure(error))
 
-    def _finish_request(self, message: str) -> None:
-        if self._request is not None:
-            self._request = None
-            tasks.set_running(self, False)
+    def _finish(self, message: str) -> None:
+        if self._job is not None:
+            self._job = None
             self.finished.emit(message)
