@@ -119,7 +119,7 @@ class Painter:
         return self.dock.findChild(QWidget, name)
 
     def _select(self, name: str) -> None:
-        classes = self.dock.sections.hosted.sections["Paint"].widget.class_list.list
+        classes = self.dock.sections.hosted.sections["Paint"].widget.view.class_list.list
         item = next(classes.item(row) for row in range(classes.count()) if classes.item(row).text() == name)
         place = classes.visualItemRect(item).center()
         QTest.mouseClick(classes.viewport(), Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
