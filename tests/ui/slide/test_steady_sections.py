@@ -111,26 +111,24 @@ def list_heatmap_states(person, colors=("#e69f00", "#0072b2")):
     }
 
 
-def keep_texts(view):
-    """Return a function that shows a view its last texts with changes; the view is told no others from now on."""
-    kept, show = [], view.show_texts
-    view.show_texts = lambda texts: (kept.append(texts), show(texts))
-    return lambda **changes: lambda: show(replace(kept[-1], **changes))
-
-
 def list_other_states(person):
     """Return states of Depth, Synoptic report, Regions, Measure and Heatmap, such as with long texts."""
     hosted, session = person.dock.sections.hosted.sections, person.session
-    depth, heatmap = keep_texts(hosted["Depth"].widget), list_heatmap_states(person, 30 * ("#e69f00",))
-    session.depth.refresh()
+    heatmap = list_heatmap_states(person, 30 * ("#e69f00",))
+
+    def states(*names):
+        for label in (hosted["Depth"].widget.findChild(QLabel, f"depth_{name}") for name in names):
+            label.setText(LONG_TEXT)
+            label.show()
+
     form = hosted["Synoptic report"].widget.form
     return {
         "nothing": lambda: None,
-        "a result of a model": depth(summary=LONG_TEXT, labels=("0.20 mm", "0.10 mm"), tips=("", "")),
-        "a locked reading": depth(lock=LONG_TEXT, others=LONG_TEXT, network=LONG_TEXT),
-        "a reading": depth(),
-        "changed since the signature": lambda: form.show_changes([LONG_TEXT, LONG_TEXT]),
-        "unchanged": lambda: form.show_changes([]),
+        "a result of a model": lambda: states("found"),
+        "a locked reading": lambda: states("lock", "others", "network"),
+        "a reading": session.depth.refresh,
+        "changed since the signature": lambda: (form.change_label.setText(2 * LONG_TEXT), form.change_label.show()),
+        "unchanged": form.change_label.hide,
         "what is missing": lambda: form.check_label.setText(3 * LONG_TEXT),
         "nothing is missing": lambda: form.check_label.setText(""),
         "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),

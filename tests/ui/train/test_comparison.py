@@ -180,7 +180,7 @@ def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run,
         stage.clicks(gate.activate_button)
     assert requested[0] == f"The recommendation is to keep lesion-small. The new model does worse: {figure}."
     assert gate.activate_button.isEnabled(), "nothing was chosen"
-    with answering("activate_anyway_yes"), qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
+    with answering("replace"), qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
         stage.clicks(gate.activate_button)
 
 

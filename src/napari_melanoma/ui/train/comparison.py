@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QLabel, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.metric_table import METRIC_TABLE
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
@@ -183,11 +183,7 @@ class RunComparisonView(QWidget):
         objection = explain_objection(report.comparison, discarded=report.discarded)
         if not objection:
             return True
-        box = create_question(self, "activate_anyway", "Use this model anyway?", objection, "Train")
-        use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
-        use.setObjectName("activate_anyway_yes")
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        return exec_question(box) is use
+        return confirm(self, "activate_anyway", "Use this model anyway?", objection, "Use it anyway", "Train")
 
 
 def _activate(path: Path, run: RunContext) -> tuple[str, str]:
