@@ -22,7 +22,7 @@ from pictures import save_picture
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QListWidget, QScrollArea, QTableView, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.launch import open_and_analyze, process_events
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
@@ -556,6 +556,8 @@ def measure_automatically(dock: SlideDock) -> DepthSection:
 def measure_twice(dock: SlideDock, section: DepthSection) -> None:
     """Let one reader accept the model's line and another move its end, as with mouse and keys."""
     depth = dock.sections.hosted.session.depth
+    lines = section.findChild(QListWidget, "depth_lines")
+    lines.itemClicked.emit(lines.item(0))  # zooms to it
     for name in ("A. Meyer", "B. Kaya"):
         dock.context.set_reader(name)
         depth.accept_proposal()

@@ -82,7 +82,7 @@ def test_options_become_a_command_and_are_stored_without_personal_data(dock, qtb
         *("--pdf", "--personal", "--strokes", "--json"),
     ]
     again = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
-    assert again.options[2:] == (True, False, False)
+    assert again.options[2:] == (True, False, False, None)
 
 
 def test_without_pango_the_dialog_offers_no_pdf(dock, qtbot, monkeypatch, tmp_path: Path) -> None:
