@@ -82,6 +82,8 @@ def test_a_lesion_is_drawn_classed_measured_and_undone(analysed):
     assert [row["origin"] for row in read_table(person.analysis.path / "lesions.csv")][2:] == ["drawn", "drawn"]
     person.clicks("lesion_undo")
     person.until(lambda: len(person.rows()) == 3)
+    person.waits()
+    assert "Undone: 1 lesion removed. Saved in" in dock.status.text
     person.clicks("lesion_redo")
     person.until(lambda: len(person.rows()) == 4)
     person.waits()

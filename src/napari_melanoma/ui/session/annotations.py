@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.document import Document, Edited, HistoryStep, Shared
     from napari_melanoma.ui.session.slide import SlideSession
 UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
+STEP_TEXTS = ("Undone:", "Redone:")
 REDO_TIP = "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"
 
 
@@ -54,8 +55,8 @@ class Annotations(JointHistory):
         if not session.displayed.value or not changed:
             return
         change = "removed" if len(after) < len(before) else "restored" if len(after) > len(before) else "changed"
-        done = "Undone" if direction == "undo" else "Redone"
-        session.services.status.show_briefly(f"{done}: {format_count(len(changed), noun)} {change}.")
+        done = STEP_TEXTS[direction == "redo"]
+        session.services.status.show_briefly(f"{done} {format_count(len(changed), noun)} {change}.")
         view = get_visible_region(session.services.viewer, session.slide)
         corners = [corner for one in changed for corner in _list_corners(one)]
         (top, left), (bottom, right) = (tuple(map(find, zip(*corners, strict=True))) for find in (min, max))

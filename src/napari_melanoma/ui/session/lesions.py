@@ -130,7 +130,10 @@ class LesionDocument(Document[LesionState | None]):
     def step(self, direction: HistoryStep) -> None:
         """Undo or redo a step, after pending edits."""
         step = super().step
-        self.submit(lambda run: None, lambda _: step(direction))
+        if self.queue.busy:
+            self.submit(lambda run: None, lambda _: step(direction))
+        else:
+            step(direction)
 
     def detect(self, target: str, threshold: float) -> None:
         """Detect the lesions of a class at a threshold, as an undo step; manual edits are kept."""

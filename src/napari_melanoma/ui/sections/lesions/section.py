@@ -19,7 +19,7 @@ from napari_melanoma.slides.lesion_edits import (
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.lesions.canvas import BENIGN, MALIGNANT, LesionDrawing, LesionOutlines
 from napari_melanoma.ui.sections.lesions.resolve import describe_lesion, describe_lesions, format_cells, sort_key
-from napari_melanoma.ui.session.annotations import REDO_TIP, UNDO_TIP
+from napari_melanoma.ui.session.annotations import REDO_TIP, STEP_TEXTS, UNDO_TIP
 from napari_melanoma.ui.session.lesions import LESION_DOCUMENT
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -235,8 +235,9 @@ class LesionsSection(SlideSection):
     def _on_saved(self) -> None:
         state, services = self._document.value, self.session.services
         if state is not None:
-            folder = state.source.folder
-            services.status.show_message(f"Saved in {services.icons.link(folder.as_uri(), folder.name)}.")
+            folder, text = state.source.folder, services.status.text
+            step = f"{text} " if text.startswith(STEP_TEXTS) else ""  # what was undone stays stated
+            services.status.show_message(f"{step}Saved in {services.icons.link(folder.as_uri(), folder.name)}.")
 
 
 def _remove(lesions: Lesions, selected: tuple[int, ...], maps: LesionMaps, config: LesionConfig) -> Lesions:
