@@ -228,8 +228,7 @@ class DepthSection(SlideSection):
 
     def _connect(self) -> None:
         session, document, services = self.session, self._document, self._services
-        self.follow(document.changed, self._update)
-        self.follow(session.synoptic.changed, self._update)
+        self.follow(document.changed, self._update)  # also with the synoptic report, which may lock it
         self.follow(session.commit_requested, self._flush)
         self.follow(services.reader_changed, self._reader_field.show_name)
         self.layer.tool_changed.connect(self._update_tools)
