@@ -61,14 +61,17 @@ NAPARI_CALLS: tuple[tuple[type, str], ...] = (
 
 STAND_IN = """
 import numpy as np
-from napari_melanoma.worker import main
+from napari_melanoma import worker
+from napari_melanoma.lesion.analysis import ModelStamp
+from napari_melanoma.lesion.segmentation import LesionPrediction
 
-def segment(arguments, run):
-    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
-    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
-    return {"model": {"name": "stand-in", "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}}
+def segment(model, photograph, flips, run):
+    gray = photograph.values.astype(np.float32).mean(axis=2) / 255
+    probability = (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32)
+    return LesionPrediction(probability), ModelStamp("stand-in", "0" * 64, "cpu", 0.5)
 
-raise SystemExit(main({"segment": segment}))
+worker.segment = segment
+worker.main()
 """
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from napari_melanoma import worker
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.classify import EncodedLesion, encode_lesion
 from napari_melanoma.classification.explanation import explain
+from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.lesion import worker_requests
-from napari_melanoma.lesion.loaded_models import load_classifier
-from napari_melanoma.lesion.worker_requests import ClassificationRequests
+from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.models.bundle import BundleInfo
 
 
@@ -90,80 +90,60 @@ def test_lesion_segmentation_model_is_rejected(tiny_bundle: BundleInfo) -> None:
         Classifier.load(tiny_bundle)
 
 
-def test_the_worker_predicts_again_and_explains(classifier: Classifier, picture, tmp_path) -> None:
-    drawn = picture(np.random.default_rng(14), True)
-    image, out = tmp_path / "image.npy", tmp_path / "heat.npy"
-    np.save(image, drawn.rgb)
-    requested = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
-    desk = ClassificationRequests(lambda name: classifier)
-    with pytest.raises(InputError, match="has not classified a lesion yet"):
-        desk.reclassify({"model": "violet", "row": {}}, RunContext())
-
-    first = desk.classify(requested, RunContext())["prediction"]
-    young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["prediction"]
-    reply = desk.explain({**requested, "method": "occlusion", "out": str(out)}, RunContext())
-
-    assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
-    assert (
-        young["probabilities"]
-        == desk.classify({**requested, "row": {"age": "30"}}, RunContext())["prediction"]["probabilities"]
+def test_the_worker_predicts_again_and_explains(classifier: Classifier, picture, monkeypatch) -> None:
+    drawn, run = picture(np.random.default_rng(14), True), RunContext()
+    monkeypatch.setattr(worker, "load_classifier", lambda name: classifier)
+    pixels = KeptArray("violet", drawn.rgb)
+    (first,), (young,) = (
+        worker.classify("violet", pixels, (None, None), (None, None), {"age": age}, run) for age in ("50", "30")
     )
-    assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
-    place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
+    heat = worker.explain("violet", pixels, None, {"age": "50"}, "occlusion", "melanoma", run)
+    assert first.probabilities[1] > 0.5 > young.probabilities[1]
+    place = np.unravel_index(heat.argmax(), drawn.rgb.shape[:2])
     assert np.hypot(*np.subtract(place, drawn.patch)) < 15
 
 
 @pytest.mark.slow
-def test_only_lesions_that_changed_are_encoded_again(tmp_path, monkeypatch) -> None:
+def test_only_lesions_that_changed_are_encoded_again(monkeypatch) -> None:
     rgb = np.random.default_rng(3).integers(150, 200, (96, 160, 3), np.uint8)
-    np.save(tmp_path / "image.npy", rgb)
     encoded: list[int] = []
 
     def count(photograph: object, mask: np.ndarray, *given: object) -> EncodedLesion:
         encoded.append(int(mask.sum()))
         return encode_lesion(photograph, mask, *given)
 
-    monkeypatch.setattr(worker_requests, "encode_lesion", count)
-    service = ClassificationRequests(load_classifier)
+    monkeypatch.setattr("napari_melanoma.classification.classify.encode_lesion", count)
     labels = np.zeros(rgb.shape[:2], np.uint8)
     labels[20:70, 10:60], labels[30:60, 100:130] = 1, 2
 
-    def classify() -> list[int]:
+    def classify(digest: str = "one", age: str = "") -> list[int]:
         encoded.clear()
-        for name, array in {"mask": labels > 0, "lesions": labels}.items():
-            np.save(tmp_path / f"{name}.npy", array)
-        paths = {name: str(tmp_path / f"{name}.npy") for name in ("image", "mask", "lesions")}
-        service.classify({"model": "melanoma-small", "row": {}, **paths}, RunContext())
+        masks = labels > 0, labels
+        worker.classify("melanoma-small", KeptArray(digest, rgb), (None, None), masks, {"age": age}, RunContext())
         return encoded
 
     assert classify() == [3400, 2500, 900]
+    assert classify(age="80") == [], "other patient data"
     labels[30:60, 130:140] = 2
     assert classify() == [3700, 1200], "the first lesion is the same"
     labels[30:60, 130:140] = 0
     assert classify() == [], "undo"
-    np.save(tmp_path / "image.npy", 255 - rgb)
-    assert classify() == [3400, 2500, 900], "another photograph"
+    assert classify("another photograph") == [3400, 2500, 900]
 
 
-def test_each_of_several_lesions_has_its_own_prediction(tmp_path) -> None:
-    random = np.random.default_rng(3)
-    rgb = random.integers(150, 200, (96, 160, 3), np.uint8)
+def test_each_of_several_lesions_has_its_own_prediction() -> None:
+    rgb = np.random.default_rng(3).integers(150, 200, (96, 160, 3), np.uint8)
     labels = np.zeros(rgb.shape[:2], np.uint8)
     labels[20:70, 10:60], labels[30:60, 100:130] = 1, 2
     rgb[labels == 1], rgb[labels == 2] = (90, 60, 50), (40, 20, 30)
-    for name, array in {"image": rgb, "mask": labels > 0, "lesions": labels, "second": labels == 2}.items():
-        np.save(tmp_path / f"{name}.npy", array)
-    desk = ClassificationRequests(load_classifier)
-    requested = {"model": "melanoma-small", "image": str(tmp_path / "image.npy"), "row": {"age": "50"}}
 
-    whole = desk.classify(
-        {**requested, **{name: str(tmp_path / f"{name}.npy") for name in ("mask", "lesions")}}, RunContext()
-    )
-    older = desk.reclassify({"model": "melanoma-small", "row": {"age": "80"}}, RunContext())
-    alone = desk.classify({**requested, "mask": str(tmp_path / "second.npy")}, RunContext())
+    def classify(mask: np.ndarray, lesions: np.ndarray | None, age: str) -> list[ClassPrediction]:
+        pixels, row = KeptArray("several", rgb), {"age": age}
+        return worker.classify("melanoma-small", pixels, (None, None), (mask, lesions), row, RunContext())
 
-    assert len(whole["lesions"]) == len(older["lesions"]) == 2
-    assert whole["lesions"][1]["probabilities"] == pytest.approx(alone["prediction"]["probabilities"], abs=1e-4)
-    assert whole["lesions"][0]["probabilities"] != whole["lesions"][1]["probabilities"]
-    assert older["lesions"][1]["probabilities"] != whole["lesions"][1]["probabilities"]
-    assert alone["lesions"] == []
+    whole, older = (classify(labels > 0, labels, age) for age in ("50", "80"))
+    (alone,) = classify(labels == 2, None, "50")
+    assert len(whole) == len(older) == 3
+    assert whole[2].probabilities == pytest.approx(alone.probabilities, abs=1e-4)
+    assert whole[1].probabilities != whole[2].probabilities
+    assert older[2].probabilities != whole[2].probabilities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,15 @@ from PIL import Image
 from scipy import ndimage
 
 import napari_melanoma as nm
+from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
+from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.imaging.prompts import Point, PromptOptions, Prompts
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import NO_MODEL, derive_result, remeasure
 from napari_melanoma.lesion.batch import BatchOptions, analyze_files
-from napari_melanoma.lesion.loaded_models import load_segmenter
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompting import (
     FoundLesion,
@@ -29,7 +31,6 @@ from napari_melanoma.lesion.prompting import (
     require_prompts,
 )
 from napari_melanoma.lesion.segmentation import Segmenter
-from napari_melanoma.lesion.worker_requests import PromptRequests
 from napari_melanoma.models.bundle import load_network, write_bundle
 from napari_melanoma.models.installed_bundles import find_prompted_model
 
@@ -117,12 +118,11 @@ def test_command_line_and_python_return_the_mask_of_the_dock(
 ) -> None:
     config = prompted_bundle.config.model_copy(update={"threshold": 0.45})
     bundle = write_bundle(tmp_path / "bundle", config, load_network(prompted_bundle), "# prompted\n")
-    image, array, out = tmp_path / "image.png", tmp_path / "image.npy", tmp_path / "out.npy"
+    image = tmp_path / "image.png"
     rgb = np.asarray(
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)).resize((400, 300))
     )
     Image.fromarray(rgb).save(image)
-    np.save(array, rgb)
     prompts = {"include": [[150, 200]], "exclude": [[20, 300]], "box": [30, 30, 250, 350]}
     given = {**prompts, "include": [(150, 200)]}
     found = nm.segment(image, bundle, **given, threshold=threshold)
@@ -134,12 +134,10 @@ def test_command_line_and_python_return_the_mask_of_the_dock(
     analyze_files([image], tmp_path / "results", BatchOptions.parse({"lesion": lesion}, "test"), run=RunContext())
     assert np.array_equal(read_mask(tmp_path / "results" / "image" / "mask.png"), found.mask)
     if threshold is None:  # the dock has the model's
-        request = {"model": str(bundle.path), "image": str(array), "out": str(out), "options": prompts}
-        answer = PromptRequests(load_segmenter).prompt(request, RunContext())
         requested = PromptOptions.parse(prompts, "test").to_prompts()
-        qualities, level = np.array(answer["qualities"], np.float32), answer["model"]["threshold"]
-        docked = PromptedMasks(np.load(out), qualities, (300, 400), requested, level)
-        assert level == 0.45
+        logits, qualities, stamp = worker.prompt(str(bundle.path), KeptArray("docked", rgb), requested, RunContext())
+        docked = PromptedMasks(logits, qualities, (300, 400), requested, stamp.threshold)
+        assert stamp.threshold == 0.45
         assert np.array_equal(docked.best_mask, found.mask)
 
 
@@ -268,43 +266,29 @@ def test_lesions_between_the_points_of_the_grid_are_proposed(prompted_bundle: Bu
 
 
 def test_requests_about_one_photograph_share_its_features(
-    prompted_bundle: BundleInfo, rgb: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prompted_bundle: BundleInfo, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = PromptRequests(load_segmenter)
-    image, out, strokes = tmp_path / "image.npy", tmp_path / "out.npy", tmp_path / "strokes.npy"
-    np.save(image, rgb)
-    arguments = {"model": str(prompted_bundle.path), "image": str(image), "out": str(out)}
-    answer = service.prompt({**arguments, "options": {"include": [[5, 5]]}}, RunContext())
-    first = np.load(out)
-    assert first.shape == (3, 64, 64)
-    assert len(answer["qualities"]) == 3
-    assert answer["model"]["name"] == "prompted"
-    monkeypatch.setattr(Prompter, "__init__", None)  # no other one is made for the same photograph
-    drawn = np.zeros(rgb.shape[:2], np.uint8)
-    drawn[40:60, 40:60] = 1
-    np.save(strokes, drawn)
-    service.prompt({**arguments, "options": {"include": [[5, 5]]}, "strokes": str(strokes)}, RunContext())
-    assert np.abs(np.load(out) - first).max() > 0
-    found = service.find(arguments, RunContext())
-    assert len(np.load(out)) == len(found["seeds"]) == len(found["qualities"])
-
-
-def test_the_worker_encodes_a_photograph_before_its_first_prompt(
-    prompted_bundle: BundleInfo, rgb: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.save(tmp_path / "image.npy", rgb)
     encoded: list[int] = []
     encode = PromptedSegmenter.encode_input
     monkeypatch.setattr(
         PromptedSegmenter, "encode_input", lambda self, square: encoded.append(1) or encode(self, square)
     )
-    model = PromptedSegmenter.load(prompted_bundle)
-    service = PromptRequests(lambda name: model)
-    requested = {"model": "prompted", "image": str(tmp_path / "image.npy")}
-    assert service.encode(requested, RunContext())["model"]["name"] == "prompted"
+    model, run, pixels = str(prompted_bundle.path), RunContext(), KeptArray("one", rgb)
+    click = PromptOptions(include=((5, 5),)).to_prompts()
+    worker.encode(model, pixels, run)
     assert encoded == [1]
-    service.prompt({**requested, "options": {"include": [[5, 5]]}, "out": str(tmp_path / "out.npy")}, RunContext())
-    assert encoded == [1]
+    logits, qualities, stamp = worker.prompt(model, pixels, click, run)
+    assert logits.shape == (3, 64, 64)
+    assert len(qualities) == 3
+    assert stamp.name == "prompted"
+    drawn = np.zeros(rgb.shape[:2], np.uint8)
+    drawn[40:60, 40:60] = 1
+    assert np.abs(worker.prompt(model, pixels, replace(click, strokes=drawn), run)[0] - logits).max() > 0
+    assert encoded == [1], "features of the same photograph"
+    found, qualities, seeds, _ = worker.find_lesions(model, pixels, run)
+    assert len(found) == len(seeds) == len(qualities)
+    worker.encode(model, KeptArray("another", 255 - rgb), run)
+    assert encoded[1:].count(1) >= 1
 
 
 def test_the_selected_model_is_used_for_prompts_if_it_supports_them(prompted_bundle: BundleInfo) -> None:

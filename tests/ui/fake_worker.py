@@ -22,10 +22,17 @@ def prepare_classifier(model, run):
     pass
 
 
-def segment(arguments, run):
+def make_stamp(model):
+    from napari_melanoma.lesion.analysis import ModelStamp
+
+    return ModelStamp(model, "0" * 64, "cpu", 0.5, backend="onnxruntime")
+
+
+def segment(model, photograph, flips, run):
     import numpy as np
 
-    model = arguments["model"]
+    from napari_melanoma.lesion.segmentation import LesionPrediction
+
     run.report(Progress(0, None, "Finding the lesion"))
     if model.startswith("slow"):
         time.sleep(float(model.removeprefix("slow-")))
@@ -34,45 +41,39 @@ def segment(arguments, run):
     if model == "nonsense":
         raise BundleError("there is no model named 'nonsense' (known: lesion-small), and no folder of that path.")
     sys.stdout.write("a library that prints\n")
-    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
-    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
-    if "spread" in arguments:  # at a threshold of 0.5 the predictions differ on the skin, at 0.9 in the lesion
-        np.save(arguments["spread"], np.stack([20 * (0.5 - gray) - 5, 20 * (0.5 - gray) + 5]).astype(np.float32))
-    stamp = {"name": model, "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5, "backend": "onnxruntime"}
-    return {"model": stamp, **({"spread": arguments["spread"]} if "spread" in arguments else {})}
+    gray = photograph.values.astype(np.float32).mean(axis=2) / 255
+    probability = (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32)
+    # At a threshold of 0.5 the predictions differ on the skin, at 0.9 in the lesion.
+    spread = np.stack([20 * (0.5 - gray) - 5, 20 * (0.5 - gray) + 5]).astype(np.float32) if flips else None
+    return LesionPrediction(probability, spread), make_stamp(model)
 
 
-def encode(arguments, run):
+def encode(model, photograph, run):
     """Nothing is to be computed for the masks of ``prompt``."""
-    import numpy as np
-
-    return {"shape": np.load(arguments["image"]).shape}
 
 
-def prompt(arguments, run):
+def prompt(model, photograph, prompts, run):
     """Three masks: the dark pixels, fewer and more of them; what was clicked is in all."""
     import numpy as np
 
-    rgb = np.load(arguments["image"])
-    gray = rgb[::2, ::2].astype(np.float32).mean(axis=2) / 255
+    gray = photograph.values[::2, ::2].astype(np.float32).mean(axis=2) / 255
     logits = np.stack([20 * (limit - gray) for limit in (0.3, 0.5, 0.7)]).astype(np.float32)
-    np.save(arguments["out"], logits)
-    stamp = {"name": arguments["model"], "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
-    return {"qualities": [0.6, 0.9, 0.7], "model": stamp}
+    return logits, np.array([0.6, 0.9, 0.7], np.float32), make_stamp(model)
 
 
-def find_lesions(arguments, run):
+def find_lesions(model, photograph, run):
     """The components of the dark pixels."""
     import numpy as np
     from scipy import ndimage
 
-    gray = np.load(arguments["image"])[::2, ::2].astype(np.float32).mean(axis=2) / 255
+    from napari_melanoma.imaging.prompts import Point
+
+    gray = photograph.values[::2, ::2].astype(np.float32).mean(axis=2) / 255
     parts, count = ndimage.label(gray < 0.5)
-    np.save(arguments["out"], np.array([np.where(parts == n, 5, -5) for n in range(1, count + 1)], np.float32))
+    logits = np.array([np.where(parts == n, 5, -5) for n in range(1, count + 1)], np.float32)
     centers = ndimage.center_of_mass(parts > 0, parts, range(1, count + 1))
-    stamp = {"name": arguments["model"], "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
-    seeds = [[2 * row, 2 * column] for row, column in centers]
-    return {"qualities": [0.9] * count, "seeds": seeds, "model": stamp}
+    seeds = [Point(2 * row, 2 * column) for row, column in centers]
+    return logits, np.full(count, 0.9, np.float32), seeds, make_stamp(model)
 
 
 def rate(model, path, measure, run):
@@ -129,8 +130,6 @@ def embed_photograph(model, folder, files, run):
     )
 
 
-lesion_shares: dict[str, float] = {}
-several_shares: list[float] = []
 OPERATING_POINT = {
     "target_sensitivity": 0.9,
     "threshold": 0.2,
@@ -149,37 +148,23 @@ def likely(share, row):
     return 1 / (1 + np.exp(-logit))
 
 
-def classify(arguments, run):
-    import numpy as np
-
-    model, mask = arguments["model"], np.load(arguments["mask"])
-    if mask.shape != np.load(arguments["image"]).shape[:2]:
+def classify(model, photograph, about, masks, row, run):
+    mask, labels = masks
+    if mask.shape != photograph.values.shape[:2]:
         raise InputError("the mask is of another photograph.")
     if not mask.any():
         raise InputError("there is no lesion to look at: draw the lesion.")
     if "slow" in model:
         run.report(Progress(0, None, "Loading the model"))
         time.sleep(60)
-    lesion_shares.clear()
-    lesion_shares[model] = float(mask.mean())
-    labels = np.load(arguments["lesions"]) if arguments.get("lesions") else np.zeros((1, 1), np.uint8)
-    several_shares[:] = [float((labels == number).mean()) for number in range(1, labels.max() + 1)]
-    return answer_of(arguments, "classify")
+    lesions = [] if labels is None else [labels == number for number in range(1, labels.max() + 1)]
+    return [describe_share(float(lesion.mean()), model, row) for lesion in (mask, *lesions)]
 
 
-def reclassify(arguments, run):
-    if arguments["model"] not in lesion_shares:
-        raise InputError("this picture was not classified.")
-    return answer_of(arguments, "reclassify")
+def describe_share(share, model, known):
+    from napari_melanoma.classification.prediction import ClassPrediction
 
-
-def answer_of(arguments, verb):
-    answers = [describe_share(share, arguments, verb) for share in (lesion_shares[arguments["model"]], *several_shares)]
-    return {"prediction": answers[0], "lesions": answers[1:]}
-
-
-def describe_share(share, arguments, verb):
-    model, row = arguments["model"], {name: value for name, value in arguments["row"].items() if name in FORM}
+    row = {name: value for name, value in known.items() if name in FORM}
     probability = likely(share, row)
     changes = [
         {
@@ -207,15 +192,15 @@ def describe_share(share, arguments, verb):
         "from_image": likely(share, {}),
         "neighbours": alike,
         "missing": [name for name in FORM if name not in row],
-        "unused": [name for name in arguments["row"] if name not in FORM],
+        "unused": [name for name in known if name not in FORM],
         "warnings": [],
         "model": {"name": model, "title": model, "fingerprint": "0" * 64, "device": "cpu", "modalities": []},
         "options": {"model": model},
-        "provenance": {"verb": verb, "pid": os.getpid()},
+        "provenance": {"pid": os.getpid()},
     }
     if "three" in model:
         answer["classes"], answer["probabilities"] = ["nevus", "other", "melanoma"], [0.0, 1 - probability, probability]
-    return answer
+    return ClassPrediction.from_json(answer)
 
 
 def classify_case(folder, model, run):
@@ -229,9 +214,8 @@ def classify_case(folder, model, run):
         time.sleep(60)
     lesions = []
     for index, lesion in enumerate(found for found in case.lesions if found.images):
-        lesion_shares[model] = 0.05 * (index + 1)
         row = collect_metadata(case, lesion, lesion.images[0])
-        prediction = answer_of({"model": model, "row": row}, "classify_case")["prediction"]
+        prediction = describe_share(0.05 * (index + 1), model, row).to_json()
         used = {*prediction["missing"], *(one["field"] for one in prediction["contributions"])}
         odd = {"lesions": 3, "rank": 3 - index, "distance": 0.1, "z": 5.0 * index}
         lesions.append(
@@ -247,16 +231,14 @@ def classify_case(folder, model, run):
     return CasePredictions.from_json({"version": 1, "created": "", "notes": notes, "lesions": lesions})
 
 
-def explain(arguments, run):
+def explain(model, photograph, mask, row, method, target, run):
     """High where the mask is, depending on the method and the class; nowhere for the class ``other``."""
     import numpy as np
 
-    if (arguments["method"], arguments.get("class")) == ("occlusion", "other"):
+    if (method, target) == ("occlusion", "other"):
         raise InputError("this network has no map for occlusion.")
-    heat = np.load(arguments["mask"]).astype(np.float32) * (0.5 if arguments["method"] == "occlusion" else 1.0)
-    heat *= {"nevus": 0.25, "other": 0.0}.get(arguments.get("class"), 1.0)
-    np.save(arguments["out"], heat.astype(np.float32))
-    return {"heatmap": arguments["out"]}
+    heat = mask.astype(np.float32) * (0.5 if method == "occlusion" else 1.0)
+    return heat * np.float32({"nevus": 0.25, "other": 0.0}.get(target, 1.0))
 
 
 def predict_slide_risk(slide, folder, options, row, run):

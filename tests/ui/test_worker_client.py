@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_melanoma import worker
 from napari_melanoma.core import plugins
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
-from napari_melanoma.core.processes import python_executable
+from napari_melanoma.core.processes import KeptArray, python_executable
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.worker_client import NORMAL, URGENT, WorkerClient, acquire_worker, release_worker
 
@@ -22,11 +23,10 @@ PATIENCE_MS = 60_000
 
 def ask(client, model="fine", priority=NORMAL):
     """Send a request; return it with its recorded signals."""
-    image, out = client.folder / "image.npy", client.folder / f"{model}.npy"
-    np.save(image, np.zeros((4, 4, 3), np.uint8))
-    request = client.request("segment", priority=priority, model=model, image=str(image), out=str(out))
+    pixels = KeptArray("skin", np.zeros((4, 4, 3), np.uint8))
+    request = client.request(worker.segment, model, pixels, False, priority=priority)
     recorded = []
-    request.succeeded.connect(lambda answer: recorded.append(answer["model"]["name"]))
+    request.succeeded.connect(lambda answer: recorded.append(answer[1].name))
     request.failed.connect(recorded.append)
     request.finished.connect(lambda: recorded.append("finished"))
     return request, recorded
@@ -55,13 +55,18 @@ def test_a_plugin_confirmed_since_the_child_was_started_is_found_by_another_chil
     assert client.pid not in (None, pid)
 
 
-def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot):
-    finished = []
-    for model, priority in (("slow-0.5", NORMAL), ("waiting", NORMAL), ("urgent", URGENT)):
-        request, _ = ask(client, model, priority)
-        request.finished.connect(lambda model=model: finished.append(model))
-    qtbot.waitUntil(lambda: len(finished) == 3, timeout=PATIENCE_MS)
-    assert finished == ["slow-0.5", "urgent", "waiting"]
+def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot, monkeypatch):
+    sent, exchange = [], client._exchange
+
+    def record(process, request, run):
+        sent.append(request[2][0])
+        return exchange(process, request, run)
+
+    monkeypatch.setattr(client, "_exchange", record)
+    given = ("slow-0.5", NORMAL), ("waiting", NORMAL), ("urgent", URGENT)
+    recorded = [ask(client, model, priority)[1] for model, priority in given]
+    qtbot.waitUntil(lambda: all("finished" in signals for signals in recorded), timeout=PATIENCE_MS)
+    assert sent == ["slow-0.5", "urgent", "waiting"]
 
 
 @pytest.mark.both_qts
@@ -83,16 +88,13 @@ def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
 
 @pytest.mark.both_qts
 def test_models_are_prepared_once_and_after_requests(client, qtbot, monkeypatch):
-    finished = []
-    call = WorkerClient._call
+    finished, exchange = [], client._exchange
 
-    def record(client, run, request, priority):
-        try:
-            return call(client, run, request, priority)
-        finally:
-            finished.append(request[1])
+    def record(process, request, run):
+        finished.append(request[1])
+        return exchange(process, request, run)
 
-    monkeypatch.setattr(WorkerClient, "_call", record)
+    monkeypatch.setattr(client, "_exchange", record)
     ask(client, "slow-0.5")
     for model in ("one", "one"):
         client.prepare(worker.prepare_segmenter, model)
@@ -148,12 +150,16 @@ def test_a_missing_program_is_reported(home, nothing_left, qtbot):
 
 
 @pytest.mark.both_qts
-def test_close_ends_the_child_and_removes_the_folder(client, qtbot):
+def test_close_ends_the_child_and_the_calls(client, qtbot):
     wait(qtbot, ask(client)[1])
-    folder = client.folder
+    child, calls = psutil.Process(client.pid), [ask(client, "slow-60")[1], ask(client)[1]]
+    qtbot.wait(200)
     client.close()
     assert client.pid is None
-    assert not folder.exists()
+    assert not child.is_running()
+    for recorded in calls:
+        assert wait(qtbot, recorded) == "finished"
+    assert wait(qtbot, ask(client)[1]) == "fine", "it can be used again"
 
 
 @pytest.mark.both_qts

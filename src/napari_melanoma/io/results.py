@@ -206,37 +206,6 @@ def _format_number(value: float) -> str:
     return np.format_float_positional(value + 0.0, precision=digits, unique=False, fractional=False, trim="-")
 
 
-def read_rgb_array(path: Path) -> NDArray[np.uint8]:
-    """Memory-map the pixels of a photograph from a NumPy file: uint8 (row, column, channel=3), read-only."""
-    values = _map_array(path)
-    if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
-        raise _wrong_array_error(path, values, "uint8 (row, column, channel=3)")
-    return values
-
-
-def read_mask_array(path: Path) -> NDArray[np.bool_]:
-    """Read a mask from a NumPy file: bool (row, column)."""
-    values = _map_array(path)
-    if values.dtype.kind not in "bui" or values.ndim != 2:
-        raise _wrong_array_error(path, values, "bool (row, column)")
-    return values.astype(bool)
-
-
-def _map_array(path: Path) -> NDArray:
-    """Memory-map an array; arrays of objects, which could run code when loaded, are errors."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (*DAMAGE_ERRORS, MemoryError) as error:
-        raise UnreadableImage(f"{path} cannot be read as an array ({error}). Analyze the photograph again.") from error
-
-
-def _wrong_array_error(path: Path, values: NDArray, expected: str) -> UnreadableImage:
-    return UnreadableImage(
-        f"{path} contains an array of {values.dtype} {values.shape}, but {expected} was expected. "
-        "Analyze the photograph again."
-    )
-
-
 def read_risk_prediction(path: Path) -> dict[str, Any]:
     """Read a risk prediction (``risk.json``); empty if it does not exist or cannot be read."""
     return rename_keys("risk", read_object_or_empty(path))

@@ -5,21 +5,18 @@ from __future__ import annotations
 import atexit
 import itertools
 import pickle
-import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import IO, Any, TypeVar, TypeVarTuple
 
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import WorkerTerminated
-from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.plugins import Plugin, list_plugins
 from napari_melanoma.core.processes import NO_CONSOLE, KeptArray, python_command
 from napari_melanoma.ui.widgets.job import BackgroundJob
@@ -29,23 +26,6 @@ POLL_S = 0.1  # between checks of a waiting call for its cancellation
 PIPE_BYTES = 1 << 20  # on Linux; 168 MB pass in 0.28 s instead of 0.38 s
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
-
-
-class WorkerRequest(BackgroundJob):
-    """A call of the worker in a thread; a worker that runs it is killed to cancel it."""
-
-    _is_started = False
-
-    def start(self, owner: QObject | None = None) -> BackgroundJob:
-        """Start the thread, unless it is running."""
-        if not self._is_started:
-            self._is_started = True
-            super().start(owner)
-        return self
-
-    def ignore(self) -> None:
-        """Emit only ``finished`` from now on; the worker is not killed, and keeps its models."""
-        self._context.ignore()
 
 
 class WorkerClient(QObject):
@@ -67,7 +47,6 @@ class WorkerClient(QObject):
         self._numbers = itertools.count()
         self._calls: list[list[int]] = []  # the running call and those that wait: priority, number
         self._closed = 0  # how often
-        self._folder: Path | None = None
 
     @property
     def pid(self) -> int | None:
@@ -117,42 +96,27 @@ class WorkerClient(QObject):
         result: Result = self._call(run, (function.__module__, function.__name__, arguments), priority)
         return result
 
-    def request(self, function: Any, *arguments: Any, priority: Any = NORMAL, **named: Any) -> WorkerRequest:  # noqa: ANN401
+    def request(
+        self, function: Callable[[*Arguments, RunContext], Any], *arguments: *Arguments, priority: int = NORMAL
+    ) -> BackgroundJob:
         """Start a job that calls a function in the child."""
-        if isinstance(function, str):
-            request = ("napari_melanoma.lesion.worker_requests", function, (named,))
-            priority = URGENT if function in ("prompt", "find_lesions") else priority
-        else:
-            request = (function.__module__, function.__name__, arguments)
-        job = WorkerRequest(lambda run: self._call(run, request, priority))
-        job.start(self)
-        return job
-
-    @property
-    def folder(self) -> Path:
-        """A temporary folder for arrays, removed with the client."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=temporary_prefix("worker")))
-        return self._folder
+        return BackgroundJob(lambda run: self.call(run, function, *arguments, priority=priority)).start(self)
 
     def prepare(self, function: Callable[[str, RunContext], object], model: str) -> None:
         """Let the child open a model when no other call is waiting, unless it has done so."""
         self.ensure_started()
         if (function, model) not in self._prepared:
             self._prepared.add((function, model))
-            WorkerRequest(lambda run: self.call(run, function, model, priority=LATE)).start(self)
+            self.request(function, model, priority=LATE)
 
     def close(self) -> None:
-        """End the child and remove the temporary folder; the client can be used again afterwards."""
+        """End the child; the client can be used again afterwards."""
         with self._process_lock:
             self._closed += 1
             if self._process is not None:
                 self._end(self._process)
         with self._turns:
             self._turns.notify_all()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
 
     def _call(self, run: RunContext, request: tuple[str, str, tuple[Any, ...]], priority: int) -> Any:  # noqa: ANN401
         closed = self._closed
@@ -186,11 +150,13 @@ class WorkerClient(QObject):
         assert process.stdin is not None
         assert process.stdout is not None
         module, name, arguments = request
-        new = [one for one in arguments if isinstance(one, KeptArray) and one != self._kept]
-        sent = [replace(one, values=None) if one == self._kept else one for one in arguments]
+        arrays = [one for one in arguments if isinstance(one, KeptArray)]
+        sent = [
+            replace(one, values=None) if isinstance(one, KeptArray) and one == self._kept else one for one in arguments
+        ]
         pickle.dump((module, name, tuple(sent)), process.stdin, pickle.HIGHEST_PROTOCOL)
         process.stdin.flush()
-        self._kept = new[-1] if new else self._kept
+        self._kept = arrays[-1] if arrays else self._kept
         while (event := pickle.load(process.stdout))[0] == "progressed":
             run.report(event[1])
         return event
@@ -236,12 +202,6 @@ class WorkerClient(QObject):
 def _describe_death(reason: str) -> str:
     stopped = f"The model process stopped unexpectedly ({reason}). No data were changed."
     return f"{stopped} It restarts with the next request."
-
-
-def remove_array(array: Path) -> None:
-    """Remove an array if possible; the client removes its whole folder at the end."""
-    with suppress(OSError):  # on Windows, a worker that was just killed may still hold the file
-        array.unlink(missing_ok=True)
 
 
 class _SharedWorker:

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.lesion.analysis import LesionResult
+from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.lesion.analysis import derive_served_result
+from napari_melanoma.lesion.segmentation import LesionPrediction
+from napari_melanoma.ui.lesion.analysis import analyze_photograph
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate
 from napari_melanoma.ui.session.lesion_updates import prepare_replacement, update_from_mask
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 SHOWN = {"mask_parts", "other_masks", "other_contours", "has_largest_in_mask"}
-MODEL = {"name": "none", "fingerprint": "", "device": "cpu", "threshold": 0.5}
+MODEL = ModelStamp("none", "", "cpu", 0.5)
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, Path]:
-    """The arrays of an analysis: image, probability, and no spread."""
+def result() -> LesionResult:
     probability = np.zeros((200, 300), np.float32)
     probability[20:60, 20:60] = probability[100:180, 100:200] = 0.9
-    np.save(tmp_path / "image.npy", probability)
-    np.save(tmp_path / "out.npy", probability)
-    return {name: tmp_path / f"{name}.npy" for name in ("image", "out", "spread")}
+    source = LayerPhotographSource(np.full((200, 300, 3), 200, np.uint8), "two", None, None)
+    client: Any = SimpleNamespace(call=lambda *given: (LesionPrediction(probability), MODEL))
+    return analyze_photograph(client, source, LesionOptions(), RunContext())[0]
 
 
-@pytest.fixture
-def result(files: dict[str, Path]) -> LesionResult:
-    photograph = Photograph(np.full((200, 300, 3), 200, np.uint8), "two")
-    found, _ = derive_served_result(photograph, files, {"model": MODEL}, LesionOptions(), RunContext())
-    return found
-
-
-def test_analysis(result: LesionResult, files: dict[str, Path]) -> None:
+def test_analysis(result: LesionResult) -> None:
     assert vars(result).keys() >= SHOWN
     assert len(result.other_contours) == 1
     assert result.has_largest_in_mask
-    assert not any(path.exists() for path in files.values())
 
 
 def test_replaced_and_edited_masks(result: LesionResult) -> None:

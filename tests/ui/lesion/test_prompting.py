@@ -15,6 +15,8 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.analysis import ModelStamp
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.sections.mask.clicks import draw_hypotheses
@@ -138,8 +140,13 @@ def test_clicks_correct_an_analyzed_mask_step_by_step_until_another_tool_is_used
 
 def test_each_lesion_has_its_own_prompts(person, monkeypatch):
     sent, client = [], person.dock._client
-    request = client.request
-    monkeypatch.setattr(client, "request", lambda verb, **given: sent.append(verb) or request(verb, **given))
+    call = client.call
+
+    def record(run, function, *arguments, **priority):
+        sent.extend({function.__name__} - {"prepare_segmenter", "prepare_classifier"})
+        return call(run, function, *arguments, **priority)
+
+    monkeypatch.setattr(client, "call", record)
     rgb = two_lesions()
     rgb[20:23, 20:23] = (70, 45, 40)
     person.opens(rgb=rgb)
@@ -251,18 +258,17 @@ def test_a_box_ends_without_a_mask_if_another_photograph_is_selected_meanwhile(p
     assert person.dock.picker.session.lesion is None, "the tool was switched off"
 
 
-def test_the_threshold_of_the_model_decides(tmp_path):
+def test_the_threshold_of_the_model_decides():
     logits = np.full((1, 30, 40), -5, np.float32)
     logits[:, 5:25, 5:35] = 1.0
     rgb = np.zeros((30, 40, 3), np.uint8)
     pixels = PromptPixels(Photograph(rgb, "one"), "digest", rgb, rgb)
     state = PromptState(np.zeros((30, 40), np.uint8)).add_prompt(PromptOptions(include=((15, 20),)))
-    prepared = PreparedPrompt(pixels, state.mask, False, False, state, "prompt", {"out": tmp_path / "out.npy"}, ())
-    np.save(prepared.arguments["out"], logits)
+    prepared = PreparedPrompt(pixels, state.mask, False, False, state, (), state.lesions[0].to_prompts())
     areas = []
     for threshold in (0.5, 0.9):
-        response = {"qualities": [0.9], "model": {"threshold": threshold}}
-        answer, _ = read_response(prepared, 1, response, None, RunContext())
+        response = logits, np.array([0.9], np.float32), [], ModelStamp("one", "", "cpu", threshold)
+        answer, _ = read_response(prepared, 1, response, LesionOptions(), RunContext())
         areas.append(answer.change(state).mask.sum())
     assert areas[0] > 500
     assert areas[1] < 20, "only the mark of the click"
@@ -381,16 +387,13 @@ def test_a_mask_that_a_closed_dock_left_is_corrected(person):
     assert np.array_equal(person.mask, left)
 
 
-def test_pixels_are_read_again_only_if_they_changed(tmp_path):
-    array, source = tmp_path / "pixels.npy", LayerPhotographSource(two_lesions(), "mole", None, None)
-    first = read_pixels(None, source, array)
-    written = array.stat().st_mtime_ns
+def test_pixels_are_read_again_only_if_they_changed():
+    source = LayerPhotographSource(two_lesions(), "mole", None, None)
+    first = read_pixels(None, source)
     size = PixelSize(20.0, 20.0)
-    scaled = read_pixels(first, source._replace(pixel_size=size), array)
+    scaled = read_pixels(first, source._replace(pixel_size=size))
     assert scaled.photograph.rgb is first.photograph.rgb
     assert scaled.photograph.pixel_size == size
-    assert array.stat().st_mtime_ns == written
-    other = read_pixels(scaled, source._replace(data=255 - source.data), array)
+    other = read_pixels(scaled, source._replace(data=255 - source.data))
     assert np.array_equal(other.photograph.rgb, 255 - first.photograph.rgb)
-    assert np.array_equal(np.load(array), other.photograph.rgb)
     assert other.digest != first.digest

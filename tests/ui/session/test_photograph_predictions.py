@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from queue import Queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -15,6 +16,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from conftest import wait_until_idle
+from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
@@ -28,10 +30,12 @@ from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+
+    from napari_melanoma.core.context import RunContext
 
 SHAPE = (6, 8)
 PREDICTION: Any = SimpleNamespace(
@@ -40,20 +44,16 @@ PREDICTION: Any = SimpleNamespace(
 ERROR = InputError("there is not enough memory")
 
 
-class Request(QObject):
-    """A request that is answered by the test."""
+class Request:
+    """A call of the worker, which the test answers."""
 
-    progressed, succeeded, failed = (QtSignal(object) for _ in range(3))
-
-    def __init__(self, verb: str) -> None:
-        super().__init__()
-        self.verb, self.is_canceled = verb, False
+    def __init__(self, name: str) -> None:
+        self.name, self.is_canceled = name, False
+        self.answer: Queue[Exception] = Queue()
 
     def cancel(self) -> None:
         self.is_canceled = True
-
-    def ignore(self) -> None:
-        self.blockSignals(True)
+        self.answer.put(Cancelled())
 
 
 class Controller(QObject):
@@ -92,15 +92,15 @@ class Status(QObject):
 class Predictions:
     """Two photographs with predictions, whose heatmaps are shown."""
 
-    def __init__(self, folder: Path, qtbot: QtBot) -> None:
+    def __init__(self, qtbot: QtBot) -> None:
         viewer = ViewerModel()
         for name in ("first", "second"):
             viewer.add_image(np.zeros((*SHAPE, 3), np.uint8), rgb=True, name=name)
         sessions = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
         self.first, self.second = sessions.update()
-        self.parent, self._qtbot, self.folder = QObject(), qtbot, folder
+        self.parent, self._qtbot = QObject(), qtbot
         self.sent: list[Request] = []  # to the worker
-        client: Any = SimpleNamespace(folder=folder, request=self._send)
+        client: Any = SimpleNamespace(call=self._call)
         parts: tuple[Any, ...] = (Controller(sessions), client, Classifier(self.parent), Status(self.parent))
         self.predictions = PhotographPredictions(*parts, DockSettings(), self.parent)
         self.options, self.controller = self.predictions.heatmap_options, parts[0]
@@ -115,9 +115,11 @@ class Predictions:
         wait_until_idle(qtbot)
         assert not self.sent, "they are up to date"
 
-    def _send(self, verb: str, **arguments: object) -> Request:
-        self.sent.append(Request(verb))
-        return self.sent[-1]
+    def _call(self, run: RunContext, function: Callable[..., object], *arguments: object) -> None:
+        request = Request(function.__name__)
+        with run.stopped_by(request.cancel):
+            self.sent.append(request)
+            raise request.answer.get(timeout=60)
 
     def requests(self, session: PhotographSession) -> HeatmapKey:
         """Request the heatmap of a photograph as its layer does, until the worker has the request."""
@@ -131,7 +133,14 @@ class Predictions:
     def fails(self, session: PhotographSession) -> None:
         """The worker cannot compute a heatmap."""
         self.requests(session)
-        self.sent[-1].failed.emit(ERROR)
+        self.answer(-1)
+
+    def answer(self, index: int) -> None:
+        """Fail a request, and wait until that is processed."""
+        self.sent[index].answer.put(ERROR)
+        queue = self.predictions.queue
+        job = queue._job
+        self._qtbot.waitUntil(lambda: queue._job is not job)
 
 
 def make_lesion(mask_digest: str = "mask") -> Any:
@@ -141,10 +150,8 @@ def make_lesion(mask_digest: str = "mask") -> Any:
 
 
 @pytest.fixture
-def predictions(qtbot: QtBot, home: Path, tmp_path: Path) -> Iterator[Predictions]:
-    folder = tmp_path / "arrays"
-    folder.mkdir()
-    made = Predictions(folder, qtbot)
+def predictions(qtbot: QtBot, home: Path) -> Iterator[Predictions]:
+    made = Predictions(qtbot)
     yield made
     made.predictions.cancel()
     wait_until_idle(qtbot)
@@ -158,19 +165,17 @@ def test_a_result_whose_key_has_changed_is_dropped(predictions: Predictions, qtb
     qtbot.waitUntil(lambda: len(predictions.sent) == 1)
     session.lesion = make_lesion("edited again")
     predictions.predictions.refresh(session)
-    predictions.sent[0].failed.emit(ERROR)
+    predictions.answer(0)
     assert session.prediction is before
     qtbot.waitUntil(lambda: len(predictions.sent) == 2)
-    predictions.sent[1].failed.emit(ERROR)
+    predictions.answer(1)
     assert session.current_prediction is not None
     assert (session.current_prediction.key.mask_digest, session.current_prediction.error) == (
         "edited again",
         str(ERROR),
     )
     wait_until_idle(qtbot)
-    assert [request.verb for request in predictions.sent] == ["classify", "classify"]
-    written = sorted(path.name for path in predictions.folder.iterdir())
-    assert written == ["edited again-mask.npy", "image-image.npy"], "only those of the last lesion"
+    assert [request.name for request in predictions.sent] == ["classify", "classify"]
 
 
 def test_a_canceled_heatmap_is_not_computed_before_it_is_requested_again(predictions: Predictions) -> None:
@@ -240,14 +245,15 @@ def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Prediction
     first = predictions.first
     predictions.requests(first)
     predictions.options.edit(method="occlusion")
-    predictions.sent[-1].failed.emit(ERROR)
+    predictions.answer(-1)
     assert (first.heatmap, predictions.failures) == (None, [])
 
 
 def test_the_response_of_a_model_that_was_replaced_meanwhile_is_ignored(predictions: Predictions, qtbot: QtBot) -> None:
     predictions.requests(predictions.first)
     models_changed().changed.emit("small")
+    assert not predictions.sent[0].is_canceled
+    predictions.answer(0)
     qtbot.waitUntil(lambda: len(predictions.sent) == 2)
-    first, second = predictions.sent
-    assert (first.signalsBlocked(), second.signalsBlocked()) == (True, False)
     assert predictions.first.heatmap is None
+    assert predictions.failures == []

@@ -9,8 +9,7 @@ from functools import partial
 
 import pytest
 from qtpy import PYSIDE6
-from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.context import Progress
@@ -20,7 +19,6 @@ from napari_melanoma.ui.widgets.job import (
     LatestJobQueue,
     TaskRegistry,
     _running_jobs,
-    is_job_running,
     run_job,
     tasks,
 )
@@ -291,89 +289,32 @@ def test_an_active_timer_is_a_task(qtbot, parent):
     assert fired == [[], [], []]
 
 
-class Request(QObject):
-    """A request to a worker that the test answers."""
-
-    progressed, succeeded, failed = (Signal(object) for _ in range(3))
-    ended = ""
-
-    def cancel(self) -> None:
-        self.ended = "canceled"
-
-    def ignore(self) -> None:
-        self.ended = "ignored"
-
-
-def stages(request, steps):
-    """Double a number in a thread, ask the worker, and add what it answers; 0 if that fails."""
-    try:
-        doubled = yield lambda run: 2 * 4
-        steps.append(threading.current_thread() is threading.main_thread())
-        try:
-            answer = yield request
-        except ValueError:
-            answer = 0
-        return doubled + (yield lambda run: answer)
-    finally:
-        steps.append("closed")
-
-
-@pytest.mark.parametrize(("answer", "result"), [(1, 9), (None, 8)])
-def test_stages_get_the_results_and_errors_of_threads_and_of_the_worker(qtbot, parent, answer, result):
-    owner, request, steps, results = parent, Request(), [], []
-    job = run_job(owner, "key", stages(request, steps), results.append, results.append)
-    qtbot.waitUntil(lambda: steps == [True])
-    if answer is None:
-        request.failed.emit(ValueError())
-    else:
-        request.succeeded.emit(answer)
-    with qtbot.waitSignal(job.finished):
-        pass
-    assert (results, steps) == ([result], [True, "closed"])
-
-
-def test_an_error_of_a_stage_that_is_not_handled_fails_the_job(qtbot, parent):
-    owner, errors = parent, []
-
-    def fail():
-        yield lambda run: 1 / 0
-
-    job = run_job(owner, "key", fail(), errors.append, errors.append)
-    qtbot.waitUntil(lambda: bool(errors))
-    assert isinstance(errors[0], ZeroDivisionError)
-    assert not is_job_running(owner, "key")
-    job.cancel()  # has no effect any more
-
-
-@pytest.mark.parametrize("end", ["canceled", "ignored", "owner deleted"])
-def test_stages_that_are_ended_are_closed_and_emit_nothing(qtbot, parent, end):
-    owner, request, steps, results = QObject(parent), Request(), [], []
-    job = run_job(owner, "key", stages(request, steps), results.append, results.append)
-    qtbot.waitUntil(lambda: steps == [True])
-    if end == "owner deleted":
-        owner.deleteLater()
-        qtbot.waitUntil(lambda: not isalive(owner))
-    else:
-        (job.cancel if end == "canceled" else job.ignore)()
-    assert steps == [True, "closed"]
-    assert request.ended == ("canceled" if end == "canceled" else "ignored")
-    request.succeeded.emit(1)
-    assert results == []
-
-
-def test_a_queue_runs_stages_and_calls_back(qtbot, parent):
-    request, steps, results = Request(), [], []
-    queue = LatestJobQueue(parent)
-    started = []
+def test_a_queue_calls_back(qtbot, parent):
+    running, results, started, queue = threading.Event(), [], [], LatestJobQueue(parent)
     queue.started.connect(started.append)
-    queue.submit("first", lambda: stages(request, steps), results.append)
+    queue.submit("first", lambda: lambda run: running.wait(5), results.append)
     queue.submit("second", lambda: lambda run: 3, results.append)
     queue.hurry()
     assert (started, queue.has("first"), queue.has("second"), queue.has("third")) == (["first"], True, True, False)
-    qtbot.waitUntil(lambda: steps == [True])
     queue.cancel()
-    assert request.ended == "canceled"
     queue.submit("third", lambda: lambda run: 5, results.append)
+    running.set()
     with qtbot.waitSignal(queue.idle):
         pass
     assert (results, started) == ([5], ["first", "third"])
+
+
+@pytest.mark.parametrize(("end", "is_killed"), [("cancel", True), ("ignore", False)])
+def test_a_job_that_is_ended_emits_no_result_and_kills_only_if_it_is_canceled(qtbot, parent, end, is_killed):
+    running, killed, results = threading.Event(), [], []
+
+    def work(run):
+        with run.stopped_by(lambda: killed.append(True)):
+            running.wait(5)
+        return 1
+
+    job = run_job(parent, "key", work, results.append, results.append)
+    getattr(job, end)()
+    with qtbot.waitSignal(job.finished):
+        running.set()
+    assert (killed, results) == ([True] if is_killed else [], [])

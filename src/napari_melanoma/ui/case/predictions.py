@@ -14,14 +14,15 @@ from napari_melanoma.ui.widgets.job import run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import at_end
-from napari_melanoma.ui.worker_client import acquire_worker, release_worker
+from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction, CasePredictions
     from napari_melanoma.case.store import CaseStore
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.case.controls import LesionPage
-    from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob, Stages
+    from napari_melanoma.ui.widgets.job import BackgroundJob
 
 NONE_INSTALLED = "No classifier for lesions is installed"
 
@@ -41,7 +42,7 @@ class CasePredictor(QObject):
         self._client = acquire_worker()
         self._settings = DockSettings()
         self._has_classifier = False  # whether a classifier was found when the models were last listed
-        self._job: BackgroundJob | StagedJob | None = None  # that predicts
+        self._job: BackgroundJob | None = None  # that predicts
         self.predictions: CasePredictions | None = None
         controller.opened.connect(self._on_opened)
         models_changed().changed.connect(self._on_models)
@@ -120,17 +121,10 @@ class CasePredictor(QObject):
 
     def _send_request(self, store: CaseStore | None) -> None:
         if store is not None and store is self._controller.store and self._job is None:
-            done = partial(self._on_predicted, store)
-            self._job = run_job(self, "predict", self._predict(store), done, self._on_failed)
+            work = partial(_predict, self._client, store, self._model_name())
+            self._job = run_job(self, "predict", work, partial(self._on_predicted, store), self._on_failed)
             self._job.progressed.connect(self.progressed)
             self.started.emit()
-
-    def _predict(self, store: CaseStore) -> Stages:
-        from napari_melanoma.case.results import save_predictions
-
-        predictions = yield self._client.request(worker.classify_case, store.folder, self._model_name())
-        yield lambda run: save_predictions(store, predictions)
-        return predictions
 
     def _on_opened(self) -> None:
         if self._job is not None:
@@ -174,3 +168,11 @@ class CasePredictor(QObject):
         if self._job is not None:
             self._job = None
             self.finished.emit(message)
+
+
+def _predict(client: WorkerClient, store: CaseStore, model: str, run: RunContext) -> CasePredictions:
+    from napari_melanoma.case.results import save_predictions
+
+    predictions = client.call(run, worker.classify_case, store.folder, model)
+    save_predictions(store, predictions)
+    return predictions

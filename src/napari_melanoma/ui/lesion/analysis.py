@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-import uuid
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
+from napari_melanoma import worker
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.core.provenance import array_fingerprint, describe_device
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
@@ -21,15 +21,14 @@ from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
-from napari_melanoma.ui.worker_client import WorkerClient, remove_array
+from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import Stages
+    from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 TASK = "analysing"
@@ -126,12 +125,12 @@ class LesionAnalysisController(QObject):
         self.queue.hurry()
         self.changed.emit()
 
-    def _prepare(self, session: PhotographSession, options: LesionOptions) -> Stages | None:
+    def _prepare(self, session: PhotographSession, options: LesionOptions) -> JobFunction | None:
         self._position += 1
         if not session.is_open:
             return None
         self._name = session.name
-        return analyze_photograph(self._client, session.source, options)
+        return partial(analyze_photograph, self._client, session.source, options)
 
     def _on_progress(self, progress: Progress) -> None:
         if self._total == 1:
@@ -186,56 +185,20 @@ class LesionAnalysisController(QObject):
             self._summary = summary._replace(message=message)
 
 
-def analyze_photograph(client: WorkerClient, source: LayerPhotographSource, options: LesionOptions) -> Stages:
+def analyze_photograph(
+    client: WorkerClient, source: LayerPhotographSource, options: LesionOptions, run: RunContext
+) -> tuple[LesionResult, str, str]:
     """Return the result, the digest of its mask, and that of the pixels."""
-    name = uuid.uuid4().hex
-    arrays = {key: client.folder / f"{name}-{key}.npy" for key in ("image", "out", "spread")}
-    if not options.flips:
-        del arrays["spread"]
-    try:
-        photograph, digest = yield partial(_read_photograph, source, arrays["image"])
-        paths = {key: str(path) for key, path in arrays.items()}
-        response = yield client.request("segment", model=options.model, **paths)
-        result, mask_digest = yield partial(derive_served_result, photograph, arrays, response, options)
-    finally:
-        for path in arrays.values():
-            remove_array(path)
-    return result, mask_digest, digest
+    from napari_melanoma.lesion.analysis import derive_result
 
-
-def _read_photograph(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
     run.report(Progress(0, None, "Reading the photograph"))
-    pixels = source.read_into(array)
-    if run.cancelled:
-        remove_array(array)
-    return pixels
-
-
-def derive_served_result(
-    photograph: Photograph,
-    arrays: dict[str, Path],
-    response: dict[str, Any],
-    options: LesionOptions,
-    run: RunContext,
-) -> tuple[LesionResult, str]:
-    """Derive the result and the digest of its mask from the worker's response, and remove the arrays.
-
-    ``arrays``: the probability, ``out``, is a ``.npy`` of float32 (row, column).
-    """
-    import numpy as np
-
-    from napari_melanoma.lesion.analysis import ModelStamp, derive_result
-    from napari_melanoma.lesion.segmentation import LesionPrediction
-
+    photograph, digest = source.read_with_digest()
+    pixels = KeptArray(digest, photograph.rgb)
+    prediction, stamp = client.call(run, worker.segment, options.model, pixels, options.flips)
     run.report(Progress(2, 2, "Measuring"))
-    run.check()
-    spread = response.get("spread")
-    prediction = LesionPrediction(np.load(arrays["out"]), None if spread is None else np.load(spread))
-    result = derive_result(photograph, prediction, options, ModelStamp(**response["model"]))
+    result = derive_result(photograph, prediction, options, stamp)
     result.compute_properties()
-    for path in arrays.values():
-        remove_array(path)  # not in the GUI thread, where it took up to 14 ms
-    return result, array_fingerprint(result.mask)
+    return result, array_fingerprint(result.mask), digest
 
 
 def summarize_analysis(result: LesionResult, count: int, seconds: float) -> str:

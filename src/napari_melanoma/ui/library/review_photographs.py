@@ -30,14 +30,15 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.lesion.uncertainty_ratings import Rating
+    from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
     from napari_melanoma.runs.labeling import PhotographFiles
     from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.library.resolve import LibraryImage
     from napari_melanoma.ui.readers import LayerData
     from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.widgets.job import BackgroundJob
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient, WorkerRequest
+    from napari_melanoma.ui.worker_client import WorkerClient
 
 
 class ReviewOpener(LesionDockLink):
@@ -196,7 +197,7 @@ class ReviewOpener(LesionDockLink):
             self.stored.emit(session.path, stored)
 
 
-MEASURE = "entropy"  # of the uncertainty by which photographs are ranked
+MEASURE: UncertaintyMeasure = "entropy"  # of the uncertainty by which photographs are ranked
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ class RatingQueue(QObject):
         super().__init__(parent)
         self._client = client
         self._pending: deque[LibraryImage] = deque()
-        self._request: WorkerRequest | None = None
+        self._request: BackgroundJob | None = None
         self._model = ""
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
@@ -311,7 +312,7 @@ class EmbeddingQueue(QObject):
         self._pending: dict[Path, PhotographFiles] = {}
         self._tried: dict[Path, PhotographFiles] = {}
         self._target = "", Path()  # the model, and the folder of the corrections
-        self._request: WorkerRequest | None = None
+        self._request: BackgroundJob | None = None
         self._total = self._crashes = self.done = 0
         self.stopped = False
         rating.finished.connect(self.resume)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QObject, Qt, Signal
 
+from napari_melanoma import worker
+from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import describe_failure
-from napari_melanoma.ui.worker_client import remove_array
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.prediction import ClassPrediction
+    from napari_melanoma.classification.prediction import ClassPrediction, Method
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import Stages
+    from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.model_picker import ClassifierPicker
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -82,7 +83,7 @@ class HeatmapKey(NamedTuple):
     """What a heatmap depends on; ``target``: the class that it explains."""
 
     prediction: PredictionKey
-    method: str
+    method: Method
     target: str
 
 
@@ -109,7 +110,7 @@ class HeatmapOptions:
     """
 
     is_shown: bool = False
-    method: str = "cam"
+    method: Method = "cam"
     target: str = ""
     opacity: int = 60
 
@@ -194,7 +195,7 @@ class PhotographPredictions(QObject):
         self.heatmap_options = SharedHeatmapOptions(settings)
         self.queue = LatestJobQueue(self)
         self._controller, self._sessions, self._classifier = controller, controller.sessions, classifier
-        self._worker = _ClassificationWorker(client)
+        self._client = client
         self._status = _PredictionStatus(status, self)
         self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
         self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
@@ -334,11 +335,11 @@ class PhotographPredictions(QObject):
                 self._used_columns[model] = find_bundle(model).used_columns
         return self._used_columns[model]
 
-    def _prepare(self, session: PhotographSession) -> Stages | None:
+    def _prepare(self, session: PhotographSession) -> JobFunction | None:
         key, lesion = session.prediction_key, session.lesion
         if session not in self._sessions or key is None or lesion is None or session.current_prediction is not None:
             return None
-        return self._worker.classify(key, lesion.result)
+        return partial(_classify, self._client, key, lesion.result)
 
     def _on_predicted(self, session: PhotographSession, outcome: PredictionOutcome) -> None:
         session.prediction_key = self._make_key(session)
@@ -346,12 +347,12 @@ class PhotographPredictions(QObject):
             self._status.has_result = outcome.prediction is not None
             session.prediction = _state_unused(outcome, session.patient_data.row)
 
-    def _prepare_heatmap(self, session: PhotographSession) -> Stages | None:
+    def _prepare_heatmap(self, session: PhotographSession) -> JobFunction | None:
         key, lesion = self.heatmap_options.value.make_key(session.prediction), session.lesion
         if session not in self._sessions or key is None or lesion is None:
             return None
         is_current = key.prediction.mask_digest == lesion.mask_digest
-        return self._worker.explain(key, lesion.result) if is_current else None
+        return partial(_explain, self._client, key, lesion.result) if is_current else None
 
     def _on_explained(self, session: PhotographSession, explained: tuple[PredictionHeatmap, Exception | None]) -> None:
         heatmap, error = explained
@@ -379,7 +380,6 @@ class PhotographPredictions(QObject):
     def _on_models(self, name: str) -> None:
         """Request all predictions again, since a model may have been replaced under the same name."""
         self.queue.ignore()
-        self._worker.last_input = None
         self._used_columns.clear()
         for session in self._sessions:
             session.prediction = session.heatmap = None
@@ -400,67 +400,33 @@ class PhotographPredictions(QObject):
         tasks.set_running(self, bool(self._callbacks))
 
 
-class _ClassificationWorker:
-    """Sends lesions to the worker; the files of the last one are kept, since further requests need them.
+def _classify(client: WorkerClient, key: PredictionKey, result: LesionResult, run: RunContext) -> PredictionOutcome:
+    """Return the outcome for a key; ``result``: with its mask."""
+    photograph, labels = result.photograph, result.lesion_labels if key.lesions > 1 else None
+    pixels, about = KeptArray(key.image_digest, photograph.rgb), (photograph.modality, photograph.damage)
+    try:
+        prediction, *lesions = client.call(
+            run, worker.classify, key.model, pixels, about, (result.mask, labels), dict(key.row)
+        )
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - shown in the section
+        return PredictionOutcome(key, error=str(error))
+    return PredictionOutcome(key, prediction, lesions=tuple(lesions))
 
-    ``last_input``: the key without patient data that the worker has classified last.
-    """
 
-    def __init__(self, client: WorkerClient) -> None:
-        self._client = client
-        self.last_input: tuple[object, ...] | None = None
-        self._files: dict[str, Path] = {}  # by name of the array
-
-    def classify(self, key: PredictionKey, result: LesionResult) -> Stages:
-        """Return the outcome for a key; ``result``: with its mask."""
-        from napari_melanoma.classification.prediction import ClassPrediction
-
-        try:
-            response = yield from self._request_classes(key, result)
-        except Exception as error:  # noqa: BLE001 - shown in the section
-            return PredictionOutcome(key, error=str(error))
-        prediction, *lesions = map(ClassPrediction.from_json, (response["prediction"], *response.get("lesions", ())))
-        return PredictionOutcome(key, prediction, lesions=tuple(lesions))
-
-    def _request_classes(self, key: PredictionKey, result: LesionResult) -> Stages:
-        """Send only the patient data if the worker still has the same lesion."""
-        model, photograph, row = key.model, result.photograph, dict(key.row)
-        if self.last_input == key[:-1]:
-            with suppress(MelanomaError):  # the worker has restarted
-                return (yield self._client.request("reclassify", model=model, row=row))
-        self.last_input = None
-        files = yield from self._write(key, result)
-        about = {"modality": photograph.modality, "damage": photograph.damage}
-        response = yield self._client.request("classify", model=model, row=row, **files, **about)
-        self.last_input = key[:-1]
-        return response
-
-    def explain(self, key: HeatmapKey, result: LesionResult) -> Stages:
-        """Return the heatmap for a key, and the exception if it cannot be computed; ``result``: with its mask."""
-        array = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
-        arguments = {"method": key.method, "class": key.target, "out": str(array)}
-        try:
-            files = yield from self._write(key.prediction, result)
-            row = dict(key.prediction.row)
-            yield self._client.request("explain", model=key.prediction.model, row=row, **files, **arguments)
-            values = yield partial(_read_array, array)
-        except Exception as error:  # noqa: BLE001 - shown in the section
-            return PredictionHeatmap(key, error=describe_failure(error)), error
-        return PredictionHeatmap(key, values), None
-
-    def _write(self, key: PredictionKey, result: LesionResult) -> Stages:
-        """Write the arrays that are not in files yet, and remove those of earlier requests; return the paths."""
-        arrays = {
-            f"{key.image_digest}-image": result.photograph.rgb,
-            f"{key.mask_digest}-mask": result.mask,
-        }
-        if key.lesions > 1:
-            arrays[f"{key.mask_digest}-{key.lesions}-lesions"] = result.lesion_labels
-        files = {name.rpartition("-")[2]: self._client.folder / f"{name}.npy" for name in arrays}
-        previous, self._files = self._files, {}
-        yield partial(_write_arrays, dict(zip(files.values(), arrays.values(), strict=True)), set(previous.values()))
-        self._files = files
-        return {name: str(path) for name, path in files.items()}
+def _explain(
+    client: WorkerClient, key: HeatmapKey, result: LesionResult, run: RunContext
+) -> tuple[PredictionHeatmap, Exception | None]:
+    """Return the heatmap for a key, and the exception if it cannot be computed; ``result``: with its mask."""
+    request, pixels = key.prediction, KeptArray(key.prediction.image_digest, result.photograph.rgb)
+    arguments = request.model, pixels, result.mask, dict(request.row), key.method, key.target
+    try:
+        return PredictionHeatmap(key, client.call(run, worker.explain, *arguments)), None
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - shown in the section
+        return PredictionHeatmap(key, error=describe_failure(error)), error
 
 
 class _PredictionStatus(QObject):
@@ -555,23 +521,3 @@ def _state_unused(outcome: PredictionOutcome, row: Mapping[str, str]) -> Predict
 
     prediction = None if outcome.prediction is None else state(outcome.prediction)
     return outcome._replace(prediction=prediction, lesions=tuple(map(state, outcome.lesions)))
-
-
-def _write_arrays(arrays: dict[Path, NDArray[Any]], previous: set[Path], run: RunContext) -> None:
-    """Write arrays for the worker, unless they are in files of previous requests, and remove the other files."""
-    import numpy as np
-
-    for path in previous - arrays.keys():
-        remove_array(path)
-    for path, array in arrays.items():
-        if path not in previous or not path.is_file():
-            np.save(path, array)
-
-
-def _read_array(path: Path, run: RunContext) -> NDArray[np.float32]:
-    """Read an array written by the worker, and remove the file."""
-    import numpy as np
-
-    array = np.load(path)
-    remove_array(path)
-    return np.asarray(array, np.float32)

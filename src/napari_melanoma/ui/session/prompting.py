@@ -6,14 +6,14 @@ The clicks that made a mask belong to the mask (``AnalyzedLesion.prompts``), so 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma import worker
+from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
@@ -27,21 +27,23 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     threshold_mask,
 )
 from napari_melanoma.ui.viewer.photographs import get_model_digest
-from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob, run_job, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
+from napari_melanoma.ui.worker_client import URGENT, WorkerClient
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
+    from napari_melanoma.imaging.prompts import Point
     from napari_melanoma.io.photographs import Photograph
+    from napari_melanoma.lesion.analysis import ModelStamp
     from napari_melanoma.lesion.prompting import PromptedMasks
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import Stages
+    from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
 PREVIEW_PX = 512
@@ -59,7 +61,7 @@ FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
 
 
 class PromptPixels(NamedTuple):
-    """The pixels of a photograph, which are also in a ``.npy`` file for the worker.
+    """The pixels of a photograph.
 
     ``preview``: a smaller photograph, uint8 (row, column, channel). ``data``: of the layer when they were read.
     """
@@ -68,6 +70,11 @@ class PromptPixels(NamedTuple):
     digest: str
     preview: NDArray[np.uint8]
     data: object
+
+    @property
+    def kept(self) -> KeptArray:
+        """The pixels for the worker."""
+        return KeptArray(self.digest, self.photograph.rgb)
 
 
 class PromptResponse(NamedTuple):
@@ -122,9 +129,9 @@ class PreparedPrompt:
     """A request to the worker for the current lesion of a state, or for all lesions.
 
     ``before``: bool (row, column), the mask before the prompts. ``is_first``: whether the pixels of the photograph were
-    not analyzed before. ``is_corrected``: whether there was a mask that differs from the predicted one. ``verb``,
-    ``arguments``: of the request; empty if none is needed. ``rest``: the pending prompts for other lesions. ``arrays``:
-    the strokes and the previous mask of the request.
+    not analyzed before. ``is_corrected``: whether there was a mask that differs from the predicted one. ``rest``: the
+    pending prompts for other lesions. ``prompts``: of the request, with strokes and previous mask; None to find all
+    lesions. ``is_needed``: whether there is a request.
     """
 
     pixels: PromptPixels
@@ -132,10 +139,9 @@ class PreparedPrompt:
     is_first: bool
     is_corrected: bool
     state: PromptState
-    verb: str
-    arguments: dict[str, Any]
     rest: tuple[PendingPrompt, ...]
-    arrays: Prompts = field(default_factory=Prompts)
+    prompts: Prompts | None = None
+    is_needed: bool = True
 
 
 class PromptChange(NamedTuple):
@@ -144,6 +150,14 @@ class PromptChange(NamedTuple):
     change: ChangeState
     response: PromptResponse
     chosen: int = 0
+
+
+class PromptedChange(NamedTuple):
+    """A prompt with its change, None without a request, and the result before it if the photograph has none."""
+
+    prepared: PreparedPrompt
+    change: PromptChange | None
+    first: RecoveredLesion | None = None
 
 
 class PromptController(QObject):
@@ -158,7 +172,7 @@ class PromptController(QObject):
         self._controller, self._client, self._status, self._get_model = controller, client, status, get_model
         self._sessions = controller.sessions
         self._first: PhotographSession | None = None  # whose prompts are sent before those of others
-        self._job: BackgroundJob | StagedJob | None = None
+        self._job: BackgroundJob | None = None
         self._active: PhotographSession | None = None  # the photograph of the job
         self._is_prompting = False  # whether the job is a prompt; otherwise it prepares the first one
         status.cancelled.connect(self._on_cancelled)
@@ -186,10 +200,6 @@ class PromptController(QObject):
         change = PromptChange(partial(_set_hypothesis, response.hypotheses, index), response, index)
         self._controller.replace_mask(session, partial(change_mask, None, change), key="prompt")
 
-    def _array(self, session: PhotographSession) -> Path:
-        """Return the file of the pixels for the worker."""
-        return self._client.folder / f"{session.identity}-prompted.npy"
-
     def _next(self) -> None:
         """Send pending prompts, those of the latest photograph first, once the previous response is in its mask."""
         if self._job is not None:
@@ -201,52 +211,79 @@ class PromptController(QObject):
             if tasks.is_idle(self._controller):
                 pending, waiting.prompted = waiting.prompted.pending, replace(waiting.prompted, pending=())
                 self._status.begin(TASK, "Finding the lesion ...")
-                self._run(waiting, self._prompt(waiting, pending), is_prompting=True)
+                self._run(waiting, self._make_prompt(waiting, pending), self._on_prompted, is_prompting=True)
         elif waiting := next((session for session in sessions if session.prompted.must_encode), None):
             waiting.prompted = replace(waiting.prompted, must_encode=False)
-            self._run(waiting, self._encode(waiting), is_prompting=False)
+            read = partial(read_pixels, waiting.prompted.pixels, waiting.source)
+            self._run(waiting, lambda run: read(), self._on_pixels, is_prompting=False)
 
-    def _run(self, session: PhotographSession, stages: Stages, *, is_prompting: bool) -> None:
+    def _run(
+        self,
+        session: PhotographSession,
+        work: JobFunction,
+        done: Callable[[PhotographSession, Any], None],
+        *,
+        is_prompting: bool,
+    ) -> None:
+        def finish(result: object) -> None:
+            self._end()
+            done(session, result)
+            self._next()
+
         if session.is_open:
             self._active, self._is_prompting = session, is_prompting
-            self._job = run_job(self, "prompt", stages, self._on_done, self._on_failed)
+            self._job = run_job(self, "prompt", work, finish, self._on_failed)
         else:
             self._end()
 
-    def _encode(self, session: PhotographSession) -> Stages:
-        """Write the pixels of a photograph, then request its features; prompts wait only for the pixels."""
-        array, model = self._array(session), self._get_model()
-        read = partial(read_pixels, session.prompted.pixels, session.source, array)
-        pixels, arguments = yield lambda run: (read(), _shared_arguments(model, array))
+    def _on_pixels(self, session: PhotographSession, pixels: PromptPixels) -> None:
+        """Request the features of a photograph; prompts do not wait for them here, but in the worker."""
         session.prompted = replace(session.prompted, pixels=pixels)
-        self._client.request("encode", **arguments).failed.connect(self.failed)
+        client, model = self._client, self._get_model()
 
-    def _prompt(self, session: PhotographSession, pending: tuple[PendingPrompt, ...]) -> Stages:
-        """Send the pending prompts of one lesion, and change the mask in one undo step."""
-        mask, array = MaskToCorrect.find(session), self._array(session)
-        read = partial(read_pixels, session.prompted.pixels, session.source, array)
-        prepared = yield partial(prepare_prompt, read, array, pending, mask, self._get_model())
+        def work(run: RunContext) -> None:
+            from napari_melanoma.models.installed_bundles import find_prompted_model
+
+            client.call(run, worker.encode, find_prompted_model(model), pixels.kept)
+
+        job = BackgroundJob(work)
+        job.failed.connect(self.failed)
+        job.start(client)
+
+    def _make_prompt(self, session: PhotographSession, pending: tuple[PendingPrompt, ...]) -> JobFunction:
+        """Return the function that requests the mask for the pending prompts of one lesion."""
+        client, model, mask, previous = self._client, self._get_model(), MaskToCorrect.find(session), session.prompted
+        number = 1 if previous.response is None else previous.response.number + 1
+        read, options = partial(read_pixels, previous.pixels, session.source), self._controller.options.get(session)
+
+        def work(run: RunContext) -> PromptedChange:
+            from napari_melanoma.models.installed_bundles import find_prompted_model
+
+            prepared = prepare_prompt(read(), pending, mask, run)
+            if not prepared.is_needed:
+                return PromptedChange(prepared, None)
+            prompted = find_prompted_model(model)
+            response = request_masks(client, prompted, prepared, run)
+            changed_options = options.model_copy(update={"model": prompted, "flips": False})
+            return PromptedChange(prepared, *read_response(prepared, number, response, changed_options, run))
+
+        return work
+
+    def _on_prompted(self, session: PhotographSession, prompted: PromptedChange) -> None:
+        """Change the mask in one undo step."""
+        prepared, change, first = prompted
         rest = (*prepared.rest, *session.prompted.pending)
         session.prompted = replace(session.prompted, pending=rest, pixels=prepared.pixels)
-        previous, first = session.prompted.response, None
-        if prepared.verb:
-            request = self._client.request(prepared.verb, **prepared.arguments)
-            response = yield request
-            options = self._controller.options.get(session) if prepared.is_first else None
-            number = 1 if previous is None else previous.number + 1
-            change, first = yield partial(read_response, prepared, number, response, options)
-            session.prompted = replace(session.prompted, response=change.response)
-        else:  # a proposed lesion was removed
+        if change is None:  # a proposed lesion was removed
+            previous = session.prompted.response
             assert previous is not None
             change = PromptChange(lambda state: state, previous._replace(hypotheses=None))
+        else:
+            session.prompted = replace(session.prompted, response=change.response)
         if first is not None:
             self._controller.restore(session, first)
         else:
             self._controller.replace_mask(session, partial(change_mask, prepared, change), key="prompt")
-
-    def _on_done(self, result: None) -> None:
-        self._end()
-        self._next()
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
@@ -274,19 +311,15 @@ class PromptController(QObject):
             self._end()
             job.ignore()
             self._next()
-        array = self._array(session)
-        for path in array.parent.glob(f"{array.stem}*"):
-            with suppress(OSError):  # on Windows, the worker may still read it; the client removes its folder
-                path.unlink(missing_ok=True)
 
 
-def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource, array: Path) -> PromptPixels:
+def read_pixels(previous: PromptPixels | None, source: LayerPhotographSource) -> PromptPixels:
     """Return the pixels of a photograph with its current scale; call this in a thread.
 
-    They are read again, and written to ``array``, only if those of the layer were replaced.
+    They are read again only if those of the layer were replaced.
     """
     if previous is None or source.data is not previous.data:
-        photograph, digest = source.read_into(array)
+        photograph, digest = source.read_with_digest()
         previous = PromptPixels(photograph, digest, make_preview(photograph.rgb), source.data)
     return previous._replace(photograph=source.describe(previous.photograph.rgb))
 
@@ -302,21 +335,11 @@ def make_preview(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def prepare_prompt(
-    read: Callable[[], PromptPixels],
-    array: Path,
-    pending: tuple[PendingPrompt, ...],
-    current: MaskToCorrect,
-    model: str,
-    run: RunContext,
+    pixels: PromptPixels, pending: tuple[PendingPrompt, ...], current: MaskToCorrect, run: RunContext
 ) -> PreparedPrompt:
-    """Add the prompts of one lesion to the state, and write the arrays of a request; call this in a thread.
-
-    ``read``: returns the pixels and writes them to ``array``. ``model``: the selected model, which is used if it
-    accepts prompts.
-    """
+    """Add the prompts of one lesion to the state; call this in a thread."""
     import numpy as np
 
-    pixels = read()
     run.check()
     shape = pixels.photograph.rgb.shape[:2]
     before = np.zeros(shape, bool) if current.mask is None else current.mask != 0
@@ -325,33 +348,28 @@ def prepare_prompt(
         lesion = None  # the pixels were replaced
     state = find_lesion_state(lesion, before)
     is_corrected = bool(before.any()) and array_fingerprint(before) != current.predicted_digest
-    arguments = {**_shared_arguments(model, array), "out": str(array.with_suffix(".out.npy"))}
     made = partial(PreparedPrompt, pixels, before, lesion is None, is_corrected)
     if pending[0] is FIND_ALL:
-        return made(state, "find_lesions", arguments, pending[1:])
+        return made(state, pending[1:])
     state, rest = add_pending(state, pending)
-    prompts = state.lesions[state.current]
-    if prompts == PromptOptions():
-        return made(state, "", {}, rest)
-    arguments["options"] = prompts.model_dump(mode="json")
+    options = state.lesions[state.current]
+    if options == PromptOptions():
+        return made(state, rest, is_needed=False)
     own = state.current_pixels
-    arrays = Prompts(
-        strokes=None if current.strokes is None else strokes_outside(current.strokes, state.other_pixels),
-        previous=own if own.any() else None,
-    )
-    for name, values in (("strokes", arrays.strokes), ("previous", arrays.previous)):
-        if values is not None:
-            path = array.with_suffix(f".{name}.npy")
-            np.save(path, values)
-            arguments[name] = str(path)
-    return made(state, "prompt", arguments, rest, arrays)
+    strokes = None if current.strokes is None else strokes_outside(current.strokes, state.other_pixels)
+    prompts = replace(options.to_prompts(), strokes=strokes, previous=own if own.any() else None)
+    return made(state, rest, prompts)
 
 
-def _shared_arguments(model: str, array: Path) -> dict[str, Any]:
-    """Return the arguments of all requests; ``model``: the selected one, which is used if it accepts prompts."""
-    from napari_melanoma.models.installed_bundles import find_prompted_model
-
-    return {"model": find_prompted_model(model), "image": str(array)}
+def request_masks(
+    client: WorkerClient, model: str, prepared: PreparedPrompt, run: RunContext
+) -> tuple[NDArray[np.float32], NDArray[np.float32], list[Point], ModelStamp]:
+    """Request logits, qualities and, for all lesions, a pixel in each, and the model."""
+    pixels, prompts = prepared.pixels.kept, prepared.prompts
+    if prompts is None:
+        return client.call(run, worker.find_lesions, model, pixels, priority=URGENT)
+    logits, qualities, stamp = client.call(run, worker.prompt, model, pixels, prompts, priority=URGENT)
+    return logits, qualities, [], stamp
 
 
 def find_lesion_state(lesion: AnalyzedLesion | None, mask: NDArray[np.bool_]) -> PromptState:
@@ -386,26 +404,28 @@ def add_pending(
 
 
 def read_response(
-    prepared: PreparedPrompt, number: int, response: dict[str, Any], options: LesionOptions | None, run: RunContext
+    prepared: PreparedPrompt,
+    number: int,
+    response: tuple[NDArray[np.float32], NDArray[np.float32], list[Point], ModelStamp],
+    options: LesionOptions,
+    run: RunContext,
 ) -> tuple[PromptChange, RecoveredLesion | None]:
-    """Read the worker's response; call this in a thread.
+    """Return the change of the state by the worker's response; call this in a thread.
 
-    ``number``: of the response. ``options``: the options of a photograph that was not analyzed; otherwise None. Returns
-    the change of the state and, for a photograph that was not analyzed, the result before the change with the mask
-    after it.
+    ``number``: of the response. ``options``: of the photograph. For a photograph that was not analyzed, also return the
+    result before the change with the mask after it.
     """
     import numpy as np
 
-    from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
+    from napari_melanoma.lesion.analysis import derive_result, remeasure
     from napari_melanoma.lesion.prompting import PromptedMasks
 
-    photograph, state, model = prepared.pixels.photograph, prepared.state, response["model"]
+    photograph, state, prompts = prepared.pixels.photograph, prepared.state, prepared.prompts
+    logits, qualities, points, stamp = response
     run.check()
-    shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
-    logits, qualities = np.load(prepared.arguments["out"]), np.array(response["qualities"], np.float32)
-    threshold = model["threshold"]
-    if prepared.verb == "find_lesions":
-        seeds = [PromptOptions(include=((row, column),)) for row, column in response["seeds"]]
+    shape, model, threshold = (photograph.rgb.shape[0], photograph.rgb.shape[1]), vars(stamp), stamp.threshold
+    if prompts is None:
+        seeds = [PromptOptions(include=(point,)) for point in points]
         lesions = [
             PromptedMasks(lesion_logits[None], quality[None], shape, seed.to_prompts(), threshold)
             for lesion_logits, quality, seed in zip(logits, qualities, seeds, strict=True)
@@ -415,17 +435,13 @@ def read_response(
         highest = logits.max(0, keepdims=True, initial=-9)
         best = PromptedMasks(highest, np.ones(1, np.float32), shape, Prompts(), threshold)
     else:
-        prompts = state.lesions[state.current].to_prompts()
-        prompts = replace(prompts, strokes=prepared.arrays.strokes, previous=prepared.arrays.previous)
         best = PromptedMasks(logits, qualities, shape, prompts, threshold)
         change = PromptChange(partial(_set_hypothesis, best, best.best), PromptResponse(number, model, best), best.best)
-    if options is None:
+    if not prepared.is_first:
         return change, None
-    prompt_options = state.lesions[state.current] if prepared.verb == "prompt" else None
-    options = options.model_copy(
-        update={"model": prepared.arguments["model"], "flips": False, "prompts": prompt_options}
-    )
-    derived = derive_result(photograph, best.probability(best.best), options, ModelStamp(**model))
+    prompt_options = None if prompts is None else state.lesions[state.current]
+    options = options.model_copy(update={"prompts": prompt_options})
+    derived = derive_result(photograph, best.probability(best.best), options, stamp)
     base = replace(remeasure(derived, prepared.before, options), corrected=prepared.is_corrected)
     base.compute_properties()
     before = PromptStep.of(find_state(prepared.before, None))  # undo returns to it

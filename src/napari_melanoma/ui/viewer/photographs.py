@@ -59,14 +59,11 @@ class LayerPhotographSource(NamedTuple):
         """Read the pixels as 8-bit RGB; call this in a thread."""
         return self.describe(read_rgb(self.data, self.name))
 
-    def read_into(self, array: Path) -> tuple[Photograph, str]:
-        """Read the photograph, save its pixels as ``.npy`` for the worker, and return it with their digest."""
-        import numpy as np
-
+    def read_with_digest(self) -> tuple[Photograph, str]:
+        """Read the photograph, and return it with the digest of its pixels."""
         from napari_melanoma.core.provenance import array_fingerprint
 
         photograph = self.read()
-        np.save(array, photograph.rgb)
         return photograph, array_fingerprint(photograph.rgb)
 
     def describe(self, rgb: NDArray[np.uint8]) -> Photograph:

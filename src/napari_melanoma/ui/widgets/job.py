@@ -1,10 +1,10 @@
-"""Jobs that run off the GUI thread, in threads and in the worker; queues of jobs; and the registry of all tasks."""
+"""Jobs that run functions off the GUI thread, queues of jobs and of GUI tasks, and the registry of all tasks."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
@@ -17,11 +17,8 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal, Slot
 from napari_melanoma.core.context import Cancelled, RunContext
 
 JobFunction = Callable[[RunContext], Any]
-Stages = Generator[Any, Any, Any]
-"""Yields functions to run in a thread and requests to the worker, one after the other, and gets the result of each."""
-Work = JobFunction | Stages
 PAUSE_MS = 2  # between two tasks, for input events and painting
-_running_jobs: dict[int, BackgroundJob | StagedJob] = {}  # on the GUI thread only
+_running_jobs: dict[int, BackgroundJob] = {}  # on the GUI thread only
 
 
 class TaskRegistry(QObject):
@@ -102,7 +99,6 @@ class _EventQueue(QObject):
         """Deliver the next event to its job."""
         number, kind, value = self._events.get_nowait()
         job = _running_jobs[number]
-        assert isinstance(job, BackgroundJob)
         if kind == "finished":
             del _running_jobs[number]
         if isalive(job):
@@ -158,8 +154,9 @@ class BackgroundJob(QObject):
         self.canceled.emit()
 
     def ignore(self) -> None:
-        """Cancel the job; see ``StagedJob``."""
-        self.cancel()
+        """Like ``cancel``, but the worker is not killed, and keeps its models; its response is ignored."""
+        self._context.ignore()
+        self.canceled.emit()
 
     def on_event(self, kind: str, value: object) -> None:
         """Emit the signal for an event that the thread has posted; called on the GUI thread."""
@@ -170,98 +167,14 @@ class BackgroundJob(QObject):
             getattr(self, kind).emit(value)
 
 
-class StagedJob(QObject):
-    """Runs the stages of a generator on the GUI thread, each in a thread or in the worker; see ``Stages``.
-
-    It has the signals of a ``BackgroundJob``. The error of a stage is raised in the generator, and that of the
-    generator fails the job. The generator is closed when the job is canceled.
-    """
-
-    progressed = Signal(object)  # Progress
-    succeeded = Signal(object)
-    failed = Signal(object)  # Exception
-    canceled = Signal()
-    finished = Signal()
-
-    def __init__(self, stages: Stages) -> None:
-        super().__init__()
-        self.owner: QObject | None = None
-        self.key = ""
-        self._stages: Stages | None = stages
-        self._stage: Any = None  # BackgroundJob, or WorkerRequest
-
-    def start(self, owner: QObject | None = None) -> StagedJob:
-        """Start as a task of ``owner``; call once."""
-        _running_jobs[id(self)] = self
-        tasks.set_running(self, True, owner)
-        self._go_on(None)
-        return self
-
-    def cancel(self) -> None:
-        """End at once, and stop the worker if it works on this job; ``canceled`` and ``finished`` are emitted."""
-        if self._close():
-            self._stage.cancel()
-            self._end()
-
-    def ignore(self) -> None:
-        """End at once; the worker keeps its models, and its response is ignored."""
-        if self._close():
-            self._stage.ignore()
-            self._end()
-
-    def _close(self) -> bool:
-        stages, self._stages = self._stages, None
-        if stages is not None:
-            stages.close()
-            self.canceled.emit()
-        return stages is not None
-
-    def _go_on(self, result: object) -> None:
-        self._advance(lambda stages: stages.send(result))
-
-    def _on_failed(self, error: Exception) -> None:
-        self._advance(lambda stages: stages.throw(error))
-
-    def _advance(self, step: Callable[[Stages], Any]) -> None:
-        if self._stages is None:  # canceled
-            return
-        try:
-            stage = step(self._stages)
-        except StopIteration as end:
-            self._stages = None
-            self.succeeded.emit(end.value)
-            self._end()
-        except Exception as error:  # noqa: BLE001 - the error is shown to the user
-            self._stages = None
-            self.failed.emit(error)
-            self._end()
-        else:
-            self._stage = BackgroundJob(stage) if callable(stage) else stage
-            self._stage.progressed.connect(self.progressed)
-            self._stage.succeeded.connect(self._go_on)
-            self._stage.failed.connect(self._on_failed)
-            if callable(stage):
-                self._stage.start()
-
-    def _end(self) -> None:
-        _running_jobs.pop(id(self), None)
-        tasks.set_running(self, False)
-        self.finished.emit()
-
-
-def make_job(work: Work) -> BackgroundJob | StagedJob:
-    """Return the job for a function or for stages."""
-    return StagedJob(work) if isinstance(work, Generator) else BackgroundJob(work)
-
-
 def run_job(
     owner: QObject,
     key: str,
-    work: Work,
+    work: JobFunction,
     done: Callable[[Any], object],
     failed: Callable[[Exception], object],
-) -> BackgroundJob | StagedJob:
-    """Run a function, or stages, off the GUI thread until its owner is deleted; return its job.
+) -> BackgroundJob:
+    """Run a function off the GUI thread until its owner is deleted; return its job.
 
     It replaces a running job of the owner with the same key. ``done`` or ``failed`` are called with the result or the
     error, but not after the job was canceled or replaced, or the owner was deleted.
@@ -269,7 +182,7 @@ def run_job(
     for other in list(_running_jobs.values()):
         if other.owner is owner and other.key == key:
             other.cancel()
-    job = make_job(work)
+    job = BackgroundJob(work)
     job.owner, job.key = owner, key
     job.succeeded.connect(done)
     job.failed.connect(failed)
@@ -290,7 +203,7 @@ def cancel_jobs(owner: QObject) -> None:
 
 
 class LatestJobQueue(QObject):
-    """Runs one function, or stages, at a time; a newer one replaces a pending one with the same key.
+    """Runs one function at a time; a newer one replaces a pending one with the same key.
 
     ``started``: with its key. ``idle``: nothing is running or pending any more.
     """
@@ -303,8 +216,8 @@ class LatestJobQueue(QObject):
 
     def __init__(self, parent: QObject, delay_ms: int = 0) -> None:
         super().__init__(parent)
-        self._pending: dict[str, tuple[Callable[[], Work | None], Callable[[Any], object] | None]] = {}
-        self._job: BackgroundJob | StagedJob | None = None
+        self._pending: dict[str, tuple[Callable[[], JobFunction | None], Callable[[Any], object] | None]] = {}
+        self._job: BackgroundJob | None = None
         self._job_key = ""
         self._done: Callable[[Any], object] | None = None  # of the running job
         self._awaited: list[LatestJobQueue] = []
@@ -328,8 +241,10 @@ class LatestJobQueue(QObject):
         self._timer.stop()
         self._next()
 
-    def submit(self, key: str, prepare: Callable[[], Work | None], done: Callable[[Any], object] | None = None) -> None:
-        """Submit a function or stages.
+    def submit(
+        self, key: str, prepare: Callable[[], JobFunction | None], done: Callable[[Any], object] | None = None
+    ) -> None:
+        """Submit a function.
 
         ``prepare``: called on the GUI thread when it is its turn; returns the function, or None to skip it. ``done``:
         called with its result; by default, ``succeeded`` is emitted.
@@ -381,13 +296,11 @@ class LatestJobQueue(QObject):
             prepare, self._done = self._pending.pop(self._job_key)
             work = prepare()
             if work is not None:
-                self._job = make_job(work)
+                self._job = BackgroundJob(work)
                 self._job.progressed.connect(self.progressed)
                 self._job.succeeded.connect(self._on_succeeded)
                 self._job.failed.connect(self.failed)
                 self._job.finished.connect(self._on_finished)
-                if isinstance(self._job, StagedJob):
-                    self.destroyed.connect(self._job.ignore)
                 self.started.emit(self._job_key)
                 self._job.start()
         self._update_registry()

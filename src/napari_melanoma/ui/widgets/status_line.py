@@ -26,7 +26,7 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob, Work
+    from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
 CANCELED = "Canceled."
 NOTICE_OF_USE = "Research use only. Not for diagnosis."
@@ -64,7 +64,7 @@ class StatusLine(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._tasks: dict[str, Progress] = {}
-        self._jobs: dict[str, BackgroundJob | StagedJob] = {}  # of ``run``, by task
+        self._jobs: dict[str, BackgroundJob] = {}  # of ``run``, by task
         self.repeaters: list[QWidget] = []  # widgets that repeat the message while the dock is hidden
         self._message_task: str | None = None  # the task whose message is shown; None for other messages
         self._end: _MessageEnd | None = None  # of a message that ends with an event
@@ -168,7 +168,7 @@ class StatusLine(QWidget):
         elif not self._tasks and message_task == task:
             self.show_message("")
 
-    def run(self, owner: QObject, message: str, work: Work, done: Callable[[Any], object]) -> BackgroundJob | StagedJob:
+    def run(self, owner: QObject, message: str, work: JobFunction, done: Callable[[Any], object]) -> BackgroundJob:
         """Show that a function runs in a thread, its progress and its error, until its owner is deleted.
 
         Cancel stops it, and so does another one of the owner with the same message. ``done``: called with the result.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
-    from napari_melanoma.ui.widgets.job import BackgroundJob, StagedJob
+    from napari_melanoma.ui.widgets.job import BackgroundJob
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 
@@ -67,7 +67,7 @@ class RiskRequests(QObject):
         super().__init__(sessions.parent)
         self._sessions = sessions
         self._client: WorkerClient | None = None
-        self._job: BackgroundJob | StagedJob | None = None
+        self._job: BackgroundJob | None = None
 
     @property
     def is_busy(self) -> bool:
