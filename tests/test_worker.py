@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from napari_melanoma import worker
+from napari_melanoma.core import errors
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import DamagedImage
+from napari_melanoma.core.errors import DamagedImage, MelanomaError
 from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.lesion import loaded_models
 from napari_melanoma.models.graphs import Graphs
@@ -27,6 +28,16 @@ def double(array, run):
 
 def refuse(run):
     raise DamagedImage("half.jpg is damaged", "the lower half is missing")
+
+
+class OddError(MelanomaError):
+    def __init__(self, message, depth):
+        super().__init__(message)
+        self.depth = depth
+
+
+def refuse_oddly(run):
+    raise OddError("no depth", 3)
 
 
 def import_missing(run):
@@ -58,6 +69,20 @@ def test_an_error_of_the_product_is_passed_as_it_is():
     copy = pickle.loads(pickle.dumps(error))
     assert (kind, type(copy), str(copy)) == ("failed", DamagedImage, "half.jpg is damaged")
     assert copy.damage == "the lower half is missing"
+
+
+def test_an_error_that_cannot_be_pickled_is_passed_as_its_text():
+    ((kind, error),) = answer("refuse_oddly")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (kind, type(copy), str(copy)) == ("failed", MelanomaError, "no depth")
+
+
+def test_every_error_of_the_product_can_be_pickled():
+    own = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, MelanomaError)]
+    assert len(own) > 5
+    for kind in own:
+        made = pickle.loads(pickle.dumps(kind("half.jpg is damaged")))
+        assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 
 @pytest.mark.parametrize(

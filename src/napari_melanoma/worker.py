@@ -247,10 +247,18 @@ def _answer(request: Request, send: Callable[[str, object], None]) -> None:
         send("succeeded", function(*arguments, RunContext(partial(send, "progressed"))))
         convert_requested()
     except MelanomaError as error:
-        send("failed", error)
+        send("failed", _make_portable(error))
     except Exception as error:
         log.exception("a request failed")
         send("failed", MelanomaError(_describe_error(error)))
+
+
+def _make_portable(error: MelanomaError) -> MelanomaError:
+    """Return an error that can be pickled, of its own type if possible."""
+    with suppress(Exception):
+        pickle.loads(pickle.dumps(error))
+        return error
+    return MelanomaError(str(error))
 
 
 def _describe_error(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -67,6 +68,21 @@ def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot, monk
     recorded = [ask(client, model, priority)[1] for model, priority in given]
     qtbot.waitUntil(lambda: all("finished" in signals for signals in recorded), timeout=PATIENCE_MS)
     assert sent == ["slow-0.5", "urgent", "waiting"]
+
+
+def test_a_photograph_is_sent_once_to_a_child(client, qtbot, monkeypatch):
+    sent, dump, explained = [], pickle.dump, []
+    monkeypatch.setattr(pickle, "dump", lambda request, *to: sent.append(request[2][1].values) or dump(request, *to))
+    for _ in range(2):
+        wait(qtbot, ask(client)[1])
+    pixels, mask = KeptArray("skin", np.zeros((4, 4, 3), np.uint8)), np.ones((4, 4), bool)
+    client.request(worker.explain, "one", pixels, mask, {}, "cam", "melanoma").succeeded.connect(explained.append)
+    qtbot.waitUntil(lambda: bool(explained), timeout=PATIENCE_MS)
+    assert explained[0].all()
+    os.kill(client.pid, signal.SIGTERM)
+    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    assert [values is not None for values in sent] == [True, False, False, True]
 
 
 @pytest.mark.both_qts

@@ -117,14 +117,6 @@ class ClusterError(MelanomaError):
     """Processes or machines of a cluster cannot be reached, were lost, or are not the expected ones."""
 
 
-def recreate_error(name: str, message: str) -> MelanomaError:
-    """Recreate an error of another process from the name of its class, so that it is handled like a local error."""
-    error_type = globals().get(name)
-    if isinstance(error_type, type) and issubclass(error_type, MelanomaError):
-        return error_type(message)
-    return MelanomaError(message)
-
-
 def describe_error(error: BaseException) -> str:
     """Describe an error on one line, for a table or a status line; errors of other packages with their type."""
     text = " ".join(str(error).split())

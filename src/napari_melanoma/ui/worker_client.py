@@ -156,7 +156,7 @@ class WorkerClient(QObject):
         ]
         pickle.dump((module, name, tuple(sent)), process.stdin, pickle.HIGHEST_PROTOCOL)
         process.stdin.flush()
-        self._kept = arrays[-1] if arrays else self._kept
+        self._kept = replace(arrays[-1], values=None) if arrays else self._kept
         while (event := pickle.load(process.stdout))[0] == "progressed":
             run.report(event[1])
         return event

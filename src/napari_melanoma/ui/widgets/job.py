@@ -150,8 +150,9 @@ class BackgroundJob(QObject):
 
     def cancel(self) -> None:
         """Request the function to stop; from now on only ``canceled``, and ``finished`` when it has, are emitted."""
-        self._context.cancel()
-        self.canceled.emit()
+        if not self._context.cancelled:  # a job that is ignored still leaves the worker alone
+            self._context.cancel()
+            self.canceled.emit()
 
     def ignore(self) -> None:
         """Like ``cancel``, but the worker is not killed, and keeps its models; its response is ignored."""
