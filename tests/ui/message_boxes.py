@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 PATIENCE_MS = 60_000
+
+
+@contextmanager
+def answering(button):
+    """Press a button of the next question, Cancel where none is named; gives what was asked."""
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QAbstractButton, QApplication, QMessageBox
+
+    requested = []
+
+    def press():
+        box = QApplication.activeModalWidget()
+        requested.append(box.informativeText())
+        chosen = box.findChild(QAbstractButton, button) if button else box.button(QMessageBox.StandardButton.Cancel)
+        chosen.click()
+
+    QTimer.singleShot(0, press)
+    yield requested
 
 
 def press_button(qtbot, name, button):

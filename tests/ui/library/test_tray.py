@@ -33,14 +33,14 @@ from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.slide_table import WorkItemReader
 from napari_melanoma.slides.synoptic_files import save_synoptic
-from napari_melanoma.ui.library import listing, tray
+from napari_melanoma.ui.library import listing
 from napari_melanoma.ui.library.listing import list_images, read_label
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS
 from napari_melanoma.ui.library.tray import CACHED_PICTURES
 from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.widgets import thumbnails
+from napari_melanoma.ui.widgets import dialogs, thumbnails
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache, Thumbnail, ThumbnailLoader
 
 user = pytest.fixture(make_user)
@@ -434,8 +434,7 @@ def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
     monkeypatch.setattr(thumbnails, "read_preview", read_slowly)
     person.dock.open([folder])
     person.until(lambda: len(person.names) == MANY)
-    person.list.viewport().repaint()
-    assert started.wait(10)
+    person.until(started.is_set)
     person.viewer.window.remove_dock_widget(person.dock)
     person.until(lambda: not isalive(person.dock))
     proceed.set()
@@ -582,9 +581,9 @@ def test_many_images_are_opened_after_a_question(person, many, monkeypatch):
     def answer(box):
         asked.append(box.text())
         box.deleteLater()
-        return box.buttons()[0] if answers.pop(0) else None
+        return next(one for one in box.buttons() if "Open" in one.text()) if answers.pop(0) else None
 
-    monkeypatch.setattr(tray, "exec_question", answer)
+    monkeypatch.setattr(dialogs, "exec_question", answer)
     person.list.selectAll()
     for count in (0, MANY):
         person.qtbot.keyClick(person.list, Qt.Key.Key_Return)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from contextlib import contextmanager
 
 import pytest
 from fake_runs import fake_run
-from qtpy.QtCore import QTimer
+from message_boxes import answering
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QMessageBox
+from qtpy.QtWidgets import QLabel
 from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
@@ -142,21 +141,6 @@ def test_a_failed_decision_can_be_repeated(stage, gate, run, qtbot):
         stage.clicks(gate.activate_button)
     assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
-
-
-@contextmanager
-def answering(button):
-    """Press a button of the next question, Cancel where none is named; gives what was asked."""
-    requested = []
-
-    def press():
-        box = QApplication.activeModalWidget()
-        requested.append(box.informativeText())
-        chosen = box.findChild(QAbstractButton, button) if button else box.button(QMessageBox.StandardButton.Cancel)
-        chosen.click()
-
-    QTimer.singleShot(0, press)
-    yield requested
 
 
 def test_a_discarded_model_can_be_used_after_a_confirmation(stage, gate, run, qtbot):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from fake_runs import STATES, fake_run
-from message_boxes import press_button
+from message_boxes import answering
 from qtpy.QtCore import QPoint, Qt
 from stage import Stage
 
@@ -188,8 +188,8 @@ def test_removing_requires_confirmation(stage, listed, folder, qtbot, pressed):
     runs, removed = listed(), []
     runs.removed.connect(removed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove_button)
-    press_button(qtbot, "remove_run", pressed)
+    with answering("replace" if pressed == "Remove" else ""):
+        stage.clicks(runs.remove_button)
     if pressed == "Cancel":
         assert not runs._removals.busy
         assert run.path.exists()
@@ -204,10 +204,10 @@ def test_an_active_run_is_not_removed(stage, listed, folder, qtbot):
     runs, failed = listed(), []
     runs.failed.connect(failed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove_button)
     run.alive()
     RunFolder(run.path).append_event("launched", resumed=True)
-    press_button(qtbot, "remove_run", "Remove")
+    with answering("replace"):
+        stage.clicks(runs.remove_button)
     until(qtbot, lambda: bool(failed))
     assert isinstance(failed[0], RunError)
     assert "Cancel it first" in str(failed[0])
@@ -220,8 +220,8 @@ def test_nothing_is_removed_without_a_trash(stage, listed, folder, qtbot, monkey
     runs, failed = listed(), []
     runs.failed.connect(failed.append)
     runs.select(run.path)
-    stage.clicks(runs.remove_button)
-    press_button(qtbot, "remove_run", "Remove")
+    with answering("replace"):
+        stage.clicks(runs.remove_button)
     until(qtbot, lambda: bool(failed))
     assert str(run.path) in str(failed[0])
     assert run.path.exists()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache
 
@@ -21,16 +20,8 @@ if TYPE_CHECKING:
 CACHED_STATES = 100_000
 
 
-class ReadStates(NamedTuple):
-    """States of many slides.
-
-    ``root``: folder for results from which they were read. ``started``: when the reading has started, as
-    ``time.monotonic``.
-    """
-
-    root: Path
-    started: float
-    items: Mapping[Path, WorkItem]
+ReadStates = tuple[Path, Mapping[Path, "WorkItem"]]
+"""The folder for results from which states were read, and the states."""
 
 
 class SlideStates(BackgroundCache):
@@ -41,7 +32,6 @@ class SlideStates(BackgroundCache):
         self._settings = settings
         self._root: Path | None = None
         self._reader: WorkItemReader | None = None
-        self._read_at: dict[Path, float] = {}
 
     def refresh(self, paths: Iterable[Path]) -> None:
         """Read states again; until then, the cached ones remain available."""
@@ -50,22 +40,17 @@ class SlideStates(BackgroundCache):
 
     def prepare(self, slides: Sequence[Path]) -> JobFunction:
         """Return a function that reads the states of many slides in a thread; pass its result to ``add``."""
-        return partial(self._read_all, self._update_root(), monotonic(), slides)
+        return partial(self._read_all, self._update_root(), slides)
 
     def add(self, states: ReadStates) -> None:
-        """Add the states of many slides, except those that are outdated.
-
-        States are outdated if the folder for results has changed since, or if a newer state of the slide was read.
-        """
-        if states.root == self._update_root():
-            self.put(
-                {slide: item for slide, item in states.items.items() if self._read_at.get(slide, 0.0) <= states.started}
-            )
+        """Add the states of many slides, unless the folder for results has changed since."""
+        root, items = states
+        if root == self._update_root():
+            self.put(items)
 
     def clear(self) -> None:
         """Remove all states and requests; the folders of results are searched again."""
         self._reader = None
-        self._read_at.clear()
         super().clear()
 
     def _update_root(self) -> Path:
@@ -78,20 +63,16 @@ class SlideStates(BackgroundCache):
             self._root = root
         return root
 
-    def _read_all(self, root: Path, started: float, slides: Sequence[Path], run: RunContext) -> ReadStates:
+    def _read_all(self, root: Path, slides: Sequence[Path], run: RunContext) -> ReadStates:
         from napari_melanoma.slides.slide_table import WorkItemReader
 
         reader = self._reader
         if reader is None or reader.out != root:
             reader = self._reader = WorkItemReader(root)
-        return ReadStates(root, started, reader.read(slides, run))
+        return root, reader.read(slides, run)
 
     def _read_items(self, slides: Sequence[Path], run: RunContext) -> Mapping[Path, WorkItem]:
         """Read the states of some slides; ``clear`` cancels this job when the folder for results changes."""
         root = self._root
         assert root is not None  # set when the states are requested
-        return self._read_all(root, monotonic(), slides, run).items
-
-    def _on_read(self, values: Mapping[Path, WorkItem]) -> None:
-        self._read_at.update(dict.fromkeys(values, monotonic()))
-        super()._on_read(values)
+        return self._read_all(root, slides, run)[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QResizeEvent, QShowEvent
-from qtpy.QtWidgets import QBoxLayout, QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
@@ -20,7 +20,7 @@ from napari_melanoma.ui.library.view import TileView
 from napari_melanoma.ui.viewer.docking import MIN_HEIGHT_PX, MIN_WIDTH_PX
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
-from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import named, row, tool_button
@@ -257,13 +257,8 @@ class TrayDock(LibraryDock):
 
     def _may_open(self, count: int) -> bool:
         """Return whether images may be opened; ask the user if there are many."""
-        if count <= MAX_OPENED:
-            return True
-        details = "This may take a while and much memory."
-        box = create_question(self, "open_many_question", f"Open {count:,} images?", details, "Tray")
-        accept = box.addButton(f"Open {count:,}", QMessageBox.ButtonRole.AcceptRole)
-        box.setDefaultButton(box.addButton("Do not open", QMessageBox.ButtonRole.RejectRole))
-        return exec_question(box) is accept
+        question, details = f"Open {count:,} images?", "This may take a while and much memory."
+        return count <= MAX_OPENED or confirm(self, "open_many_question", question, details, f"Open {count:,}", "Tray")
 
     def _on_side_by_side(self, slide: LibraryImage) -> None:
         if self.content is not None:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.slides.notes import NotesFile
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.viewer.garbage import collection_paused
-from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
 from napari_melanoma.ui.widgets.settings import get_user_folder
 
@@ -71,8 +71,7 @@ class SlideRunManager(QObject):
     def __init__(self, parent: QObject, settings: DockSettings) -> None:
         super().__init__(parent)
         self._settings = settings
-        self._job: BackgroundJob | None = None
-        self._launch_result: LaunchResult | None = None
+        self.is_starting = False  # whether an analysis is being launched
         self._search_tasks = LatestJobQueue(self)
         self._search_tasks.succeeded.connect(self._on_found)
         self._search_tasks.failed.connect(self.failed)
@@ -89,11 +88,6 @@ class SlideRunManager(QObject):
     def root(self, folder: Path) -> None:
         self._settings.set(ROOT_SETTING, str(folder))
 
-    @property
-    def is_starting(self) -> bool:
-        """Whether an analysis is being launched."""
-        return self._job is not None
-
     def find_results(self, info: SlideInfo, identity: str, known: SlideNotes | None) -> None:
         """Find the results of a slide in the background. ``known``: the notes of its session, None if it has none."""
         find = partial(_find_results, self.root, info, identity)
@@ -106,14 +100,10 @@ class SlideRunManager(QObject):
 
     def start(self, request: SlideAnalysisRequest) -> None:
         """Launch an analysis, unless another one is being launched."""
-        if self._job is not None:
-            return
-        self._job = BackgroundJob(partial(_launch_analysis, request))
-        self._job.succeeded.connect(self._on_started)
-        self._job.failed.connect(self.failed)
-        self._job.finished.connect(self._on_finished)
-        self._job.start(self)
-        self.changed.emit()
+        if not self.is_starting:
+            self.is_starting = True
+            run_job(self, "launch", partial(_launch_analysis, request), self._on_launched, self._on_not_launched)
+            self.changed.emit()
 
     def save_notes(self, location: SlideResultLocation) -> None:
         """Save the notes of a slide, such as bookmarks, measurements, scale and view, in the background."""
@@ -135,21 +125,20 @@ class SlideRunManager(QObject):
         else:
             self.running_slides_found.emit(result)
 
-    def _on_started(self, launch_result: LaunchResult) -> None:
-        self._launch_result = launch_result
-
-    def _on_finished(self) -> None:
-        """Emit the result once the job has ended, so that a slot can start the next analysis."""
-        self._job, result, self._launch_result = None, self._launch_result, None
-        self.changed.emit()
-        if result is None:
-            self.not_started.emit()
-            return
+    def _on_launched(self, result: LaunchResult) -> None:
         request, difference, folder = result
+        self.is_starting = False
+        self.changed.emit()
         if difference:
             self.options_differ.emit(request, difference)
         else:
             self.started.emit(folder)
+
+    def _on_not_launched(self, error: Exception) -> None:
+        self.failed.emit(error)
+        self.is_starting = False
+        self.changed.emit()
+        self.not_started.emit()
 
 
 @collection_paused()

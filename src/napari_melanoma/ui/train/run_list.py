@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QFile, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QAbstractButton, QFrame, QListWidget, QMessageBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
-from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
@@ -172,17 +172,9 @@ class RunList(QWidget):
             details += f"\nThe model {report.activated_as}, which is in use, is kept."
         elif report.bundle is not None:
             details += "\nIts model, which is not in use, is moved to the trash, too."
-        box = create_question(self, "remove_run", f"Remove the run '{report.name}'?", details)
-        box.setWindowTitle("Runs")
-        box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole).setObjectName("remove")
-        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(partial(self._on_remove_confirmed, report.path))
-        box.finished.connect(box.deleteLater)
-        box.open()
-
-    def _on_remove_confirmed(self, path: Path, button: QAbstractButton) -> None:
-        if button.objectName() == "remove":
-            self._removals.submit(str(path), lambda: partial(_remove, path))
+        question = f"Remove the run '{report.name}'?"
+        if confirm(self, "remove_run", question, details, "Remove", "Runs"):
+            self._removals.submit(str(report.path), lambda: partial(_remove, report.path))
             self._update_buttons()
 
 

@@ -43,7 +43,7 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
 
 
 def confirm(parent: QWidget, name: str, question: str, details: str, action: str, title: str = "Slide") -> bool:
-    """Ask whether to discard something; return the answer. ``action``: text of the button that does."""
+    """Ask a question; return whether the user agreed. ``action``: text of the button that agrees."""
     box = create_question(parent, name, question, details, title)
     button = box.addButton(action, QMessageBox.ButtonRole.DestructiveRole)
     button.setObjectName("replace")
