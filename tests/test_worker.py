@@ -12,9 +12,8 @@ import pytest
 
 from napari_melanoma import worker
 from napari_melanoma.core import errors
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.errors import DamagedImage, MelanomaError
-from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.lesion import loaded_models
 from napari_melanoma.models.graphs import Graphs
 

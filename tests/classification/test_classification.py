@@ -12,10 +12,9 @@ from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.classify import EncodedLesion, encode_lesion
 from napari_melanoma.classification.explanation import explain
 from napari_melanoma.classification.prediction import ClassPrediction
-from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.context import KeptArray, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.prediction_config import ViewConfig
-from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.models.bundle import BundleInfo
 
 

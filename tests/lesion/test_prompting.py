@@ -13,9 +13,8 @@ from scipy import ndimage
 
 import napari_melanoma as nm
 from napari_melanoma import worker
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.imaging.prompts import Point, PromptOptions, Prompts
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask

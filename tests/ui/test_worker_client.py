@@ -14,8 +14,9 @@ import pytest
 
 from napari_melanoma import worker
 from napari_melanoma.core import plugins
+from napari_melanoma.core.context import KeptArray
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
-from napari_melanoma.core.processes import KeptArray, python_executable
+from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.worker_client import NORMAL, URGENT, WorkerClient, acquire_worker, release_worker
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, TypeVar
 
@@ -131,6 +131,17 @@ class PartContext(RunContext):
         done = self._number + ((progress.fraction or 0.0) if counts else 0.0)
         total = SCALE_STEPS * self._parts
         self._outer.report(type(progress)(round(SCALE_STEPS * done), total, f"{self._title}: {progress.message}"))
+
+
+@dataclass(frozen=True)
+class KeptArray:
+    """An array that a child process keeps: the one that was sent last is not sent again.
+
+    ``digest``: identifies it. ``values``: None if they are not sent.
+    """
+
+    digest: str
+    values: Any = field(compare=False, repr=False)
 
 
 POLL_S = 0.1

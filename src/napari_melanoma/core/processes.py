@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -43,17 +43,6 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(name, KEPT_BYTES) for name in (MMAP_THRESHOLD, TRIM_THRESHOLD))
-
-
-@dataclass(frozen=True)
-class KeptArray:
-    """An array that a child process keeps: the one that was sent last is not sent again.
-
-    ``digest``: identifies it. ``values``: None if they are not sent.
-    """
-
-    digest: str
-    values: Any = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from typing import IO, Any, TypeVar, TypeVarTuple
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.context import Cancelled, KeptArray, RunContext
 from napari_melanoma.core.errors import WorkerTerminated
 from napari_melanoma.core.plugins import Plugin, list_plugins
-from napari_melanoma.core.processes import NO_CONSOLE, KeptArray, python_command
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
 RUNNING, URGENT, NORMAL, LATE = range(4)  # priorities of calls
@@ -36,7 +35,7 @@ class WorkerClient(QObject):
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         super().__init__()
-        self._command = command or python_command(module="napari_melanoma.worker")
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None  # what the child writes to standard error
         self._plugins: Sequence[Plugin] = ()  # those that the child may load
@@ -60,6 +59,8 @@ class WorkerClient(QObject):
             self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        from napari_melanoma.core.processes import NO_CONSOLE, python_command
+
         with self._process_lock:
             if self._process is not None and self._process.poll() is not None:
                 self._end(self._process)  # it was idle
@@ -69,7 +70,7 @@ class WorkerClient(QObject):
                 errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
                 try:
                     self._process = subprocess.Popen(
-                        self._command,
+                        self._command or python_command(module="napari_melanoma.worker"),
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=errors,

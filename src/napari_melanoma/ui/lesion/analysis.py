@@ -11,9 +11,8 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from napari_melanoma import worker
-from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.core.provenance import array_fingerprint, describe_device
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_melanoma import worker
-from napari_melanoma.core.context import Cancelled
+from napari_melanoma.core.context import Cancelled, KeptArray
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.processes import KeptArray
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job, tasks

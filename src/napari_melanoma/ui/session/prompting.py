@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
-from napari_melanoma.core.processes import KeptArray
+from napari_melanoma.core.context import KeptArray
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
