@@ -257,8 +257,9 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
     fits["augmentation"] = {**values["augmentation"], "scale": scale}
     name = fits.get("model", values["model"])["architecture"]
     alone = list_architectures()[name].spec.answers_prompts or "slide" in values["modalities"]
-    views = None if alone else values["model"]["closer_views"]
-    fits["model"] = {**fits.get("model", values["model"]), "closer_views": views and tuple(sorted({*views}))}
+    views = {key: None if alone else values["model"][key] for key in ("closer_views", "turned_views")}
+    views["closer_views"] = views["closer_views"] and tuple(sorted({*views["closer_views"]}))
+    fits["model"] = {**fits.get("model", values["model"]), **views}
     fits["teacher"] = None if alone else values["teacher"]
     fits["prompts"] = {} if list_architectures()[name].spec.answers_prompts else None
     return {**values, **fits}
