@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.mask_uncertainty import mask_disagreement, mean_entropy
@@ -88,7 +89,7 @@ def load_ratings(fingerprint: str, measure: str) -> dict[tuple[str, float], Rati
         return {}
     for line in lines:
         with suppress(ValueError, TypeError, KeyError):  # a line that was not written completely
-            row = json.loads(line)
+            row = parse_json(line, "a rating")
             key, rating = (row.pop("path"), row.pop("modified")), Rating(**row)
             if (rating.model_fingerprint, rating.how) == (fingerprint, measure):
                 ratings[key] = rating
