@@ -35,7 +35,7 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 def exports(person, kind, path):
     person.dock.export_button.menu().findChild(QAction, f"export_{kind}").trigger()
     person.chooses_file("export_dialog", path)
-    wait_until_idle(person.qtbot, person.dock.exporter)
+    wait_until_idle(person.qtbot)
 
 
 def test_missing_suffix_is_added(analysed, tmp_path):

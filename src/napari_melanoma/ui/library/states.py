@@ -43,10 +43,15 @@ class SlideStates(BackgroundCache):
         return partial(self._read_all, self._update_root(), slides)
 
     def add(self, states: ReadStates) -> None:
-        """Add the states of many slides, unless the folder for results has changed since."""
+        """Add the states of many slides, unless the folder for results has changed since.
+
+        States that have changed are read again: a long reading may be older than the cached state of a slide.
+        """
         root, items = states
         if root == self._update_root():
-            self.put(items)
+            changed = {slide for slide, item in items.items() if self.peek(slide) not in (None, item)}
+            self.put({slide: item for slide, item in items.items() if slide not in changed})
+            self.refresh(changed)
 
     def clear(self) -> None:
         """Remove all states and requests; the folders of results are searched again."""

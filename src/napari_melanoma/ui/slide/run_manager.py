@@ -117,11 +117,9 @@ class SlideRunManager(QObject):
         if message:
             self.message.emit(message)
 
-    def _on_found(self, result: Any) -> None:  # noqa: ANN401 - location, running slides, or the end of saving
+    def _on_found(self, result: Any) -> None:  # noqa: ANN401 - location, or running slides
         if isinstance(result, SlideResultLocation):
             self.results_found.emit(result)
-        elif callable(result):  # from the writer of notes
-            result()
         else:
             self.running_slides_found.emit(result)
 
