@@ -156,6 +156,7 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     assert "outside the slide" in messages[0]
     analysed.clicks("lesion_undo")
     analysed.until(lambda: analysed.lesions == before)
+    wait_until_idle(analysed.qtbot)  # the undone step is saved, which is stated
 
     # A file of another slide is rejected.
     (tmp_path / "far.geojson").write_text(json.dumps(far))
