@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from threading import Event
 from time import sleep
@@ -24,6 +25,7 @@ from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_strok
 from napari_melanoma.ui.sections import host
 from napari_melanoma.ui.sections.paint import mapping, saving, section
 from napari_melanoma.ui.sections.paint.section import NO_SCALE
+from napari_melanoma.ui.session.strokes import add_stroke
 from napari_melanoma.ui.viewer.camera import get_zoom
 from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -383,6 +385,33 @@ def test_a_stroke_while_another_is_assessed_replaces_its_map(painting, monkeypat
     assert part.loop.fit is not outdated
     assert part.loop.assessment.strokes == frozenset(strokes(person))
     assert set(part.loop.assessment.chosen.classes) == {"Epidermis", "Dermis", "Tumor"}
+
+
+def test_a_classifier_that_is_reported_when_the_strokes_change_is_not_used(painting, monkeypatch):
+    person, part, update_map = painting, opened(painting), mapping.update_map
+    fitted, goes_on, reported = Event(), Event(), Event()
+
+    def report_late(request, stores, run):
+        fit, notes = mapping.fit_strokes(request, stores, run)
+        if fit is not None:
+            fitted.set()
+            assert goes_on.wait(30)
+            run.report(mapping.FitReport(0, None, "", fit, notes))
+            reported.set()
+
+    monkeypatch.setattr(mapping, "update_map", report_late)
+    paints(person, PALE, 2)
+    paints(person, DARK, 5)
+    person.until(fitted.is_set)
+    goes_on.set()
+    assert reported.wait(30)  # no event is processed meanwhile: the report is not delivered yet
+    monkeypatch.setattr(mapping, "update_map", update_map)
+    first = strokes(person)[0]
+    points = tuple((row + 3 * TILE, column) for row, column in first.points)
+    part.session.painted.apply(add_stroke(replace(first, id="third", class_name="Epidermis", points=points)))
+    person.waits()
+    cells = part.loop.fit.cells
+    assert {cells.classes[label] for label in np.unique(cells.labels)} == {"Epidermis", "Dermis", "Tumor"}
 
 
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):

@@ -424,6 +424,7 @@ class PaintLoop(QObject):
             return
         request = self.make_request()
         if (strokes := (request.strokes, request.classes)) != self._strokes:
+            cancel_jobs(self)  # at once: a report that is already posted is of the previous strokes
             self._strokes, self.fit, self.assessment = strokes, None, None
             self._predicted.clear()
         self.is_running = True
