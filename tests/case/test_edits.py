@@ -26,6 +26,7 @@ from napari_melanoma.case.model import (
     set_correction,
     set_lesion,
     set_lesion_answers,
+    set_lesion_report,
     set_patient,
 )
 from napari_melanoma.case.store import case_to_json, parse_case
@@ -242,4 +243,52 @@ def test_a_signed_finding_is_not_changed_and_a_new_answer_ends_the_statement_of_
         set_lesion_answers(case, "L1", {"breslow": SynopticAnswer(value=3.0)}, "B", WHEN)
     report = OPEN.with_imported({"breslow": SynopticAnswer(value=0.7, suggested_by="case")})
     assert report.conflicts
+    assert OPEN.restore(report, "A", WHEN) == report, "undo and redo keep the statement"
+    assert report.restore(OPEN, "A", WHEN) == OPEN
     assert not report.set_answer("breslow", SynopticAnswer(value=0.6), "A", WHEN).conflicts
+
+
+def test_an_import_keeps_the_answers_of_a_reader_and_states_the_other_value() -> None:
+    case = set_lesion(add_lesion(Case()), "L1", synoptic=OPEN)
+    lesion = set_lesion(case, "L1", depth_mm=0.7).lesions[0]
+    assert (lesion.depth_mm, lesion.synoptic.answers) == (0.5, OPEN.answers)
+    assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
+    assert set_lesion(case, "L1", depth_mm=None) == case
+
+
+def test_an_import_after_the_signature_is_stated_and_not_added() -> None:
+    signed = OPEN.sign("A", WHEN, {})
+    case = set_lesion(add_lesion(Case()), "L1", synoptic=signed)
+    lesion = set_lesion(case, "L1", clark=4, ulceration="").lesions[0]
+    assert (lesion.clark, lesion.synoptic.answers) == (None, signed.answers)
+    stated = {"clark": "Added after signature: Clark level: IV. It is not part of the signed report."}
+    assert lesion.synoptic.conflicts == stated
+    undone = lesion.synoptic.restore_unsigned(signed, "A", WHEN)
+    assert undone == signed
+    assert undone.restore_unsigned(lesion.synoptic, "A", WHEN).conflicts == stated
+    resigned = OPEN.set_answer("breslow", SynopticAnswer(value=0.6), "A", WHEN).sign("A", WHEN, {})
+    stating = OPEN.with_imported({"breslow": SynopticAnswer(value=0.7, suggested_by="case")})
+    assert not resigned.restore_unsigned(stating, "A", WHEN).conflicts, "it was stated of another answer"
+
+
+def test_an_unconfirmed_value_of_the_model_is_no_value_of_the_lesion() -> None:
+    suggested = SynopticAnswer(value=2.5, suggested_by="model")
+    of_slide = SynopticReport(answers={"breslow": suggested, "clark": SynopticAnswer(value="IV")})
+    case = set_lesion_report(add_lesion(Case()), "L1", of_slide)
+    lesion = case.lesions[0]
+    assert (lesion.depth_mm, lesion.clark) == (None, 4)
+    assert lesion.synoptic.prefill(None, lesion).answer("breslow") is None
+    again = set_lesion_report(case, "L1", of_slide.without_findings()).lesions[0]
+    assert again.synoptic is None, "only what was imported is kept"
+    imported = set_lesion(add_lesion(Case()), "L1", depth_mm=0.9)
+    assert set_lesion_report(imported, "L1", of_slide).lesions[0].depth_mm == 0.9
+
+
+def test_a_finding_that_was_imported_can_be_made_unknown() -> None:
+    case = add_lesion(Case(), depth_mm=9.0, clark=4)
+    lesion = set_lesion_answers(case, "L1", {"breslow": None}, "A", WHEN).lesions[0]
+    assert (lesion.depth_mm, lesion.clark) == (None, 4)
+    (change,) = lesion.synoptic.history
+    assert (change.field, change.before["value"], change.before["suggested_by"]) == ("breslow", 9.0, "case")
+    assert (change.after, change.reader) == (None, "A")
+    assert lesion.synoptic.restore(case.lesions[0].synoptic, "A", WHEN).answer("breslow").value == 9.0

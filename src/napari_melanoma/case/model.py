@@ -260,9 +260,9 @@ class CaseLesion(CasePart):
         return None if value is None else ROMAN.index(str(value)) + 1
 
     def _find(self, name: str) -> str | float | None:
-        """Return the value of a finding, also of one that no reader has confirmed."""
+        """Return the value of a finding that a reader has confirmed or that was imported, not of other suggestions."""
         answer = None if self.synoptic is None else self.synoptic.answer(name)
-        return None if answer is None else answer.value
+        return None if answer is None or answer.suggested_by not in ("", "case") else answer.value
 
 
 class CasePatient(CasePart):
@@ -375,7 +375,7 @@ def set_lesion_answers(
 def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Case:
     """Set the synoptic report of a lesion; findings that were imported and that it lacks are kept."""
     previous = case.find_lesion(lesion_id).synoptic or SynopticReport()
-    imported = {name: previous.answers[name] for name in previous.suggested if name in FINDINGS}
+    imported = {name: one for name, one in previous.answers.items() if name in FINDINGS and one.suggested_by == "case"}
     return set_lesion(case, lesion_id, synoptic=report.with_imported(imported))
 
 
@@ -469,7 +469,7 @@ def _change_part(part: Part, values: dict[str, object]) -> Part:
         known = {name: None if _is_blank(value) else value for name, value in findings.items()}
         entered = CaseFindings.parse(known, "what was entered")
         answers = {name: entered.answer(name) for name, column in FINDINGS.items() if column in findings}
-        report = (changed.synoptic or SynopticReport()).with_imported(answers, replaces=True)
+        report = (changed.synoptic or SynopticReport()).with_imported(answers, is_new=True)
         return _replace_fields(changed, synoptic=report if report.has_content else None)
     return changed
 

@@ -64,6 +64,7 @@ Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_VALUES = "{}: two values were stored, {} in the synoptic report and {} in the depth reading. The later one is {}."
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
+ADDED_LATER = "Added after signature: {0}: {2}. It is not part of the signed report."
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -327,7 +328,8 @@ class SynopticReport(ForwardCompatible):
             is_same = previous is not None and (previous.state, previous.value) == (answer.state, answer.value)
             source = previous.confirm().confirmed_from if previous is not None and is_same else ""
             confirmed = answer.model_copy(update={"suggested_by": "", "confirmed_from": source})
-        return self._with_answers({**self.answers, name: confirmed}, reader, when)
+        removed = name if answer is None and name in FINDINGS else ""  # also one that was only suggested
+        return self._with_answers({**self.answers, name: confirmed}, reader, when, removed)
 
     def confirm(self, *names: str, reader: str, when: str) -> Self:
         """Confirm the suggested answers of the named fields, or all of them if none is named."""
@@ -336,10 +338,9 @@ class SynopticReport(ForwardCompatible):
         return self._with_answers({**self.answers, **confirmed}, reader, when)
 
     def restore(self, target: SynopticReport, reader: str, when: str) -> Self:
-        """Restore the answers of another state of the report, for undo and redo; the history is kept and extended."""
-        restored = self._with_answers(dict(target.answers), reader, when)
-        # Suggestions are no changes by a reader
-        return restored if restored is not self else self._replace(answers=dict(target.answers))
+        """Restore answers and conflicts of another state, for undo and redo; the history is kept and extended."""
+        restored = self._with_answers(target.answers, reader, when)  # suggestions are no changes by a reader
+        return restored._replace(answers=dict(target.answers), conflicts=dict(target.conflicts))
 
     def restore_unsigned(self, target: SynopticReport, reader: str, when: str) -> Self:
         """Restore the answers of another state, as ``restore`` does; of a signed report, only what was imported."""
@@ -347,7 +348,9 @@ class SynopticReport(ForwardCompatible):
             return self.restore(target, reader, when)
         signed = {name: answer for name, answer in self.answers.items() if not answer.suggested_by}
         imported = {name: target.answers[name] for name in target.suggested}
-        return self._replace(answers={**imported, **signed})
+        answers = {**imported, **signed}
+        stated = {name: text for name, text in target.conflicts.items() if target.answer(name) == answers.get(name)}
+        return self._replace(answers=answers, conflicts=stated)
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
         """Return the reading of the reader whose report this is, never that of another; None if there is none.
@@ -398,24 +401,19 @@ class SynopticReport(ForwardCompatible):
         }
         return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
 
-    def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, replaces: bool = False) -> Self:
-        """Add findings of a table or an earlier version, as suggestions.
+    def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, is_new: bool = False) -> Self:
+        """Add findings of a table or an earlier version, as suggestions; ``conflicts`` state other answers of a reader.
 
-        Answers of a reader are kept: another value is stated in ``conflicts``. ``replaces``: an answer that is not
-        signed is replaced, or removed (None).
+        ``is_new``: they were not stored before. A signed report only states them; else None removes a suggestion.
         """
-        result, conflicts = dict(self.answers), dict(self.conflicts)
+        result, conflicts = dict[str, SynopticAnswer | None](self.answers), dict(self.conflicts)
         for name, imported in answers.items():
             field, own = FIELDS_BY_NAME[name], self.answer(name)
-            is_own = own is not None and not own.suggested_by and (self.is_signed or not replaces)
-            if own is not None and is_own:
-                if imported is not None and not _is_same_value(own, imported):
-                    texts = (_format_without_detail(field, one) for one in (own, imported))
-                    conflicts[name] = TWO_STORES.format(field.label, *texts)
-            elif imported is not None:
-                result[name] = imported
-            elif replaces:
-                result.pop(name, None)
+            if _confirmed(own) is None and not (is_new and self.is_signed):
+                result[name] = imported or (None if is_new else own)
+            elif imported is not None and (own is None or not _is_same_value(own, imported)):
+                texts = [_format_without_detail(field, one) for one in (own, imported)]
+                conflicts[name] = (TWO_STORES if _confirmed(own) else ADDED_LATER).format(field.label, *texts)
         return self._replace(answers=result, conflicts=conflicts)
 
     def sign(self, reader: str, when: str, values: Mapping[str, Any] | None = None) -> Self:
@@ -475,12 +473,15 @@ class SynopticReport(ForwardCompatible):
         if self.is_signed:
             raise InputError(f"the synoptic report is signed by {self.signed_by}. Reopen it to change it.")
 
-    def _with_answers(self, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str) -> Self:
+    def _with_answers(
+        self, answers: Mapping[str, SynopticAnswer | None], reader: str, when: str, removed: str = ""
+    ) -> Self:
         self._require_unlocked()
         changes = tuple(
             SynopticChange(field=field.name, before=_to_json(before), after=_to_json(after), reader=reader, when=when)
             for field in FIELDS
-            if _confirmed(before := self.answer(field.name)) != _confirmed(after := answers.get(field.name))
+            if (before := self.answer(field.name)) != (after := answers.get(field.name))
+            and (field.name == removed or _confirmed(before) != _confirmed(after))
         )
         if not changes:
             return self
