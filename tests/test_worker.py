@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import psutil
@@ -99,6 +100,32 @@ def test_other_errors_are_described(name, words, monkeypatch):
     assert words in str(error)
 
 
+def test_a_request_has_one_answer_if_the_conversion_of_a_model_fails(monkeypatch, caplog):
+    def refuse_access():
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("napari_melanoma.models.graphs.convert_requested", refuse_access)
+    kinds = [kind for kind, _ in answer("double", KeptArray("a", np.array([1])))]
+    assert kinds == ["progressed", "succeeded"]
+    assert "Permission denied" in caplog.text
+
+
+def test_an_array_is_kept_if_the_function_cannot_be_imported():
+    events = []
+    request = "missing_module", "double", (KeptArray("sent once", np.array([5])),)
+    worker._answer(request, lambda kind, value: events.append(kind))
+    assert events == ["failed"]
+    assert answer("double", KeptArray("sent once", None))[1][1].tolist() == [10]
+
+
+def test_what_is_remembered_of_a_photograph_does_not_keep_its_pixels():
+    rgb = np.zeros((64, 64, 3), np.uint8)
+    pixels = weakref.ref(rgb)
+    worker._recognize(KeptArray("black", rgb))
+    del rgb
+    assert pixels() is None
+
+
 def start_worker(code):
     """Start a worker after some code."""
     command = [sys.executable, "-W", "error", "-c", f"{code}\nfrom napari_melanoma.worker import main; main(0.01)"]
@@ -109,9 +136,10 @@ def test_output_of_libraries_does_not_disturb_the_events_and_an_idle_worker_ends
     code = "import os, sys; system = os.system\n"
     code += "os.system = lambda line, run: (print('from Python'), sys.stdout.flush(), system(line))[2]"
     with start_worker(code) as process:
-        pickle.dump(("os", "system", ("echo from a child",)), process.stdin)
+        pickle.dump((7, ("os", "system", ("echo from a child",))), process.stdin)
         process.stdin.flush()
-        assert pickle.load(process.stdout) == ("succeeded", 0)
+        assert [process.stdout.readline().strip(), process.stdout.readline()] == [b"", worker.START]
+        assert pickle.load(process.stdout) == (7, "succeeded", 0)
         assert process.wait(PATIENCE_S) == 0
         errors = process.stderr.read()
     assert b"from Python" in errors
@@ -123,8 +151,9 @@ import pickle, subprocess, sys
 code = "import time; time.wait = lambda run: (run.report(1), time.sleep(600))\\n"
 code += "from napari_melanoma.worker import main; main()"
 child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-pickle.dump(("time", "wait", ()), child.stdin)
+pickle.dump((1, ("time", "wait", ())), child.stdin)
 child.stdin.flush()
+print(child.stdout.readline() + child.stdout.readline())
 print(pickle.load(child.stdout), child.pid, flush=True)
 child.wait()
 """
@@ -132,9 +161,10 @@ child.wait()
 
 def test_the_worker_ends_in_a_request_when_the_viewer_is_killed():
     with subprocess.Popen([sys.executable, "-c", VIEWER], stdout=subprocess.PIPE, text=True) as viewer:
+        assert "worker" in viewer.stdout.readline()
         *event, pid = viewer.stdout.readline().split()
         child = psutil.Process(int(pid))
-        assert event == ["('progressed',", "1)"]
+        assert event == ["(1,", "'progressed',", "1)"]
         viewer.kill()
     child.wait(PATIENCE_S)
 

@@ -43,9 +43,13 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.labeling import PhotographFiles
 
 Request = tuple[str, str, tuple[Any, ...]]  # module and name of a function, and its arguments before the RunContext
+START = b"napari-melanoma worker\n"  # the line that ends what libraries printed before the first event
 IDLE_MINUTES = 15.0
 MAX_ENCODED = 64  # lesions of a photograph, including earlier ones, which undo restores
 _kept: dict[KeptArray, KeptArray] = {}  # the last one, also for those without values
+# Of the last photograph by its digest, because a key with the KeptArray would keep its pixels:
+_prompters: dict[tuple[PromptedSegmenter, str], tuple[Prompter, ModelStamp]] = {}
+_recognized: dict[str, ModalityEstimate] = {}
 log = logging.getLogger(__name__)
 
 
@@ -110,19 +114,16 @@ def find_lesions(
 
 
 def _load_prompter(model: str, photograph: KeptArray, run: RunContext) -> tuple[Prompter, ModelStamp]:
-    from napari_melanoma.lesion.prompting import require_prompts
+    from napari_melanoma.lesion.analysis import ModelStamp
+    from napari_melanoma.lesion.prompting import Prompter, require_prompts
 
     with report_loading(run):
         segmenter = require_prompts(load_segmenter(model))
-    return _prompter(segmenter, photograph)
-
-
-@lru_cache(maxsize=1)
-def _prompter(model: PromptedSegmenter, photograph: KeptArray) -> tuple[Prompter, ModelStamp]:
-    from napari_melanoma.lesion.analysis import ModelStamp
-    from napari_melanoma.lesion.prompting import Prompter
-
-    return Prompter(model, photograph.values), ModelStamp.of(model, photograph.values)
+    key = segmenter, photograph.digest
+    if key not in _prompters:
+        _prompters.clear()
+        _prompters[key] = Prompter(segmenter, photograph.values), ModelStamp.of(segmenter, photograph.values)
+    return _prompters[key]
 
 
 def classify(
@@ -151,7 +152,7 @@ def classify(
     run.report(Progress(1, 2, "Measuring image features"))
     modality, damage = about
     pixels = Photograph(photograph.values, "", modality=modality, damage=damage)
-    encoded, predictions = _encoded_lesions(classifier, photograph, about), []
+    encoded, predictions = _encoded_lesions(classifier, photograph.digest, about), []
     for mask in (masks[0], *_split_lesions(*masks, classifier)):
         key = None if mask is None else mask_key(mask)
         lesion = encoded.pop(key, None) or encode_lesion(pixels, mask, classifier, _recognize(photograph))
@@ -164,17 +165,19 @@ def classify(
 
 @lru_cache(maxsize=1)
 def _encoded_lesions(
-    model: Classifier, photograph: KeptArray, about: tuple[Modality | None, str | None]
+    model: Classifier, digest: str, about: tuple[Modality | None, str | None]
 ) -> dict[object, EncodedLesion]:
-    """Return the cache of encoded lesions, by ``mask_key``, the last used one last."""
+    """Return the cache of a photograph's encoded lesions, by ``mask_key``, the last used one last."""
     return {}
 
 
-@lru_cache(maxsize=1)
 def _recognize(photograph: KeptArray) -> ModalityEstimate:
     from napari_melanoma.imaging.modality import recognize_modality
 
-    return recognize_modality(photograph.values)
+    if photograph.digest not in _recognized:
+        _recognized.clear()
+        _recognized[photograph.digest] = recognize_modality(photograph.values)
+    return _recognized[photograph.digest]
 
 
 def _split_lesions(
@@ -238,18 +241,22 @@ def _answer(request: Request, send: Callable[[str, object], None]) -> None:
 
     module, name, arguments = request
     try:
-        function = getattr(import_module(module), name)
         for sent in [one for one in arguments if isinstance(one, KeptArray) and one.values is not None]:
             _kept.clear()
             _kept[sent] = sent
         arguments = tuple(_kept[one] if isinstance(one, KeptArray) else one for one in arguments)
+        function = getattr(import_module(module), name)
         send("succeeded", function(*arguments, RunContext(partial(send, "progressed"))))
-        convert_requested()
     except MelanomaError as error:
         send("failed", _make_portable(error))
     except Exception as error:
         log.exception("a request failed")
         send("failed", MelanomaError(_describe_error(error)))
+    else:
+        try:
+            convert_requested()
+        except Exception:  # the request was answered
+            log.exception("cannot start the conversion of a model")
 
 
 def _make_portable(error: MelanomaError) -> MelanomaError:
@@ -270,9 +277,12 @@ def _describe_error(error: Exception) -> str:
     return f"{text}. This error is unexpected; run `napari-melanoma doctor` to check the installation."
 
 
-def _read_requests(source: BinaryIO, idle_s: float) -> Iterator[Request]:
-    """Yield requests until none has come for a time; end the process, also during a request, when the viewer ends."""
-    waiting: queue.Queue[Request] = queue.Queue()
+def _read_requests(source: BinaryIO, idle_s: float) -> Iterator[tuple[int, Request]]:
+    """Yield requests with their numbers until none has come for a time.
+
+    When the viewer ends, the process ends, also during a request.
+    """
+    waiting: queue.Queue[tuple[int, Request]] = queue.Queue()
 
     def read() -> None:
         try:
@@ -293,18 +303,22 @@ def _read_requests(source: BinaryIO, idle_s: float) -> Iterator[Request]:
 def main(idle_minutes: float = IDLE_MINUTES) -> None:
     """Answer the requests on standard input by events on standard output, both as pickles.
 
-    What libraries print to standard output is redirected to standard error.
+    An event begins with the number of its request, so that the client recognizes an answer to another one. What
+    libraries print to standard output is redirected to standard error; the line ``START`` follows what they printed
+    before.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as events:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        events.write(b"\n" + START)
+        events.flush()
 
-        def send(kind: str, value: object) -> None:
-            pickle.dump((kind, value), events, pickle.HIGHEST_PROTOCOL)
+        def send(number: int, kind: str, value: object) -> None:
+            pickle.dump((number, kind, value), events, pickle.HIGHEST_PROTOCOL)
             events.flush()
 
-        for request in _read_requests(sys.stdin.buffer, 60.0 * idle_minutes):
-            _answer(request, send)
+        for number, request in _read_requests(sys.stdin.buffer, 60.0 * idle_minutes):
+            _answer(request, partial(send, number))
     sys.stderr.flush()
     os._exit(0)  # a normal end aborts, because a thread still reads the input
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Milestone, PartContext, Progress, RunContext
@@ -57,3 +60,20 @@ def test_a_part_reports_and_is_cancelled_with_the_whole() -> None:
     outer.cancel()
     with pytest.raises(Cancelled):
         other.check()
+
+
+def test_a_context_that_may_be_stopped_ends_after_the_stop() -> None:
+    run, stopping = RunContext(), threading.Event()
+    stopped: list[bool] = []
+
+    def stop() -> None:
+        stopping.set()
+        time.sleep(0.1)
+        stopped.append(True)
+
+    thread = threading.Thread(target=run.cancel)
+    with run.stopped_by(stop):
+        thread.start()
+        stopping.wait()
+    assert stopped == [True]
+    thread.join()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -350,6 +351,11 @@ def test_a_listed_bundle_without_graphs_is_converted_once(
     monkeypatch.setattr(graphs, "RETRY_S", 0.0)
     choose_backend(listed, "cpu")
     graphs.convert_requested()
+    assert len(spawned) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", Mock(side_effect=PermissionError))  # a folder for caches that cannot be read
+        choose_backend(listed, "cpu")
+        graphs.convert_requested()
     assert len(spawned) == 2
     monkeypatch.setattr("napari_melanoma.core.packages.find_spec", lambda name: None)
     choose_backend(listed, "cpu")

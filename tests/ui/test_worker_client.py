@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 from napari_melanoma import worker
 from napari_melanoma.core import plugins
-from napari_melanoma.core.context import KeptArray
+from napari_melanoma.core.context import Cancelled, KeptArray, RunContext
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
 from napari_melanoma.ui.widgets.job import tasks
@@ -73,7 +74,7 @@ def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot, monk
 
 def test_a_photograph_is_sent_once_to_a_child(client, qtbot, monkeypatch):
     sent, dump, explained = [], pickle.dump, []
-    monkeypatch.setattr(pickle, "dump", lambda request, *to: sent.append(request[2][1].values) or dump(request, *to))
+    monkeypatch.setattr(pickle, "dump", lambda request, *to: sent.append(request[1][2][1].values) or dump(request, *to))
     for _ in range(2):
         wait(qtbot, ask(client)[1])
     pixels, mask = KeptArray("skin", np.zeros((4, 4, 3), np.uint8)), np.ones((4, 4), bool)
@@ -124,6 +125,75 @@ def test_models_are_prepared_once_and_after_requests(client, qtbot, monkeypatch)
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     client.prepare(worker.prepare_segmenter, "one")
     qtbot.waitUntil(lambda: len(finished) == 5, timeout=PATIENCE_MS)
+
+
+def test_a_request_after_a_cancelled_one_whose_answer_had_come_has_another_child(client, qtbot, monkeypatch):
+    wait(qtbot, ask(client)[1])
+    monkeypatch.setattr(client._process, "poll", lambda: None)  # as while it is dying
+    pid, run, exchange = client._process.pid, RunContext(), client._exchange
+
+    def cancel_after(*arguments):
+        event = exchange(*arguments)
+        run.cancel()
+        return event
+
+    with monkeypatch.context() as patch, pytest.raises(Cancelled):
+        patch.setattr(client, "_exchange", cancel_after)
+        client.call(run, worker.prepare_segmenter, "fine")
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    assert client.pid != pid
+
+
+@contextmanager
+def client_of(code):
+    """A client whose child runs some code before the worker's loop."""
+    made = WorkerClient([sys.executable, "-c", f"{code}\nfrom napari_melanoma import worker; worker.main()"])
+    yield made
+    made.close()
+    made.deleteLater()
+
+
+TWICE = """
+from napari_melanoma import worker
+worker.prepare_segmenter = lambda model, run: model
+answer = worker._answer
+worker._answer = lambda *arguments: [answer(*arguments) for _ in range(2)]
+"""
+
+
+def test_an_answer_to_another_request_is_an_error(home, nothing_left):
+    with client_of(TWICE) as client:
+
+        def call(model):
+            return client.call(RunContext(), worker.prepare_segmenter, model)
+
+        assert call("one") == "one"
+        with pytest.raises(WorkerTerminated, match="it answered another request"):
+            call("two")
+        assert call("three") == "three", "by another child"
+
+
+@pytest.mark.parametrize("text", ["Intel MKL warning\n", "BLAS"])
+def test_what_libraries_print_before_the_worker_starts_is_skipped(home, nothing_left, text):
+    with client_of(f"print({text!r}, end='', flush=True)") as client, pytest.raises(BundleError, match="no such model"):
+        client.call(RunContext(), worker.prepare_segmenter, "no such model")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of pipes can be set only on Linux")
+def test_the_worker_starts_if_the_user_has_too_many_pipes(client, qtbot, monkeypatch):
+    import fcntl
+
+    control, refused = fcntl.fcntl, []
+
+    def refuse(descriptor, command, *arguments):
+        if command == fcntl.F_SETPIPE_SZ:
+            refused.append(descriptor)
+            raise PermissionError(1, "Operation not permitted")
+        return control(descriptor, command, *arguments)
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    assert wait(qtbot, ask(client)[1]) == "fine"
+    assert len(refused) == 2
 
 
 def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, RLock
 from typing import Any, TypeVar
 
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
@@ -61,12 +61,14 @@ class RunContext:
         self.report = report
         self._cancelled = Event()
         self._stops: list[Callable[[], None]] = []
+        self._stopping = RLock()
 
     def cancel(self) -> None:
         """Request a stop; safe from any thread, any number of times."""
-        self._cancelled.set()
-        for stop in tuple(self._stops):
-            stop()
+        with self._stopping:
+            self._cancelled.set()
+            for stop in tuple(self._stops):
+                stop()
 
     def ignore(self) -> None:
         """Request a stop that is not urgent: nothing is killed, and the result is ignored."""
@@ -74,13 +76,15 @@ class RunContext:
 
     @contextmanager
     def stopped_by(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call ``stop``, such as to kill a process, if the function is canceled in this context."""
-        self._stops.append(stop)
-        try:
+        """Call ``stop``, such as to kill a process, if the function is canceled in this context, and never after it."""
+        with self._stopping:
             self.check()
+            self._stops.append(stop)
+        try:
             yield
         finally:
-            self._stops.remove(stop)
+            with self._stopping:
+                self._stops.remove(stop)
 
     @property
     def cancelled(self) -> bool:

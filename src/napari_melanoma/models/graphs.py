@@ -153,9 +153,9 @@ def convert_requested() -> None:
 
         _, info = _requested.popitem()
         log = _conversion_log(info)
-        if not can_export() or (log.exists() and time.time() - log.stat().st_mtime < RETRY_S):
-            continue
-        with suppress(OSError):  # no folder for caches
+        with suppress(OSError):  # no folder for caches, or one that cannot be read
+            if not can_export() or (log.exists() and time.time() - log.stat().st_mtime < RETRY_S):
+                continue
             log.parent.mkdir(parents=True, exist_ok=True)
             spawn_detached(python_command(str(info.path), module="napari_melanoma.models.graphs"), log)
 

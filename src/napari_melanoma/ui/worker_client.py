@@ -6,6 +6,7 @@ import atexit
 import itertools
 import pickle
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from napari_melanoma.core.context import Cancelled, KeptArray, RunContext
 from napari_melanoma.core.errors import WorkerTerminated
 from napari_melanoma.core.plugins import Plugin, list_plugins
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.worker import START
 
 RUNNING, URGENT, NORMAL, LATE = range(4)  # priorities of calls
 POLL_S = 0.1  # between checks of a waiting call for its cancellation
@@ -39,7 +41,8 @@ class WorkerClient(QObject):
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None  # what the child writes to standard error
         self._plugins: Sequence[Plugin] = ()  # those that the child may load
-        self._kept: KeptArray | None = None  # by the child
+        self._greeted: subprocess.Popen[bytes] | None = None  # the child of the last request
+        self._kept: KeptArray | None = None  # by that child
         self._prepared: set[tuple[object, str]] = set()  # functions and models, by the child
         self._process_lock = threading.RLock()
         self._turns = threading.Condition()
@@ -66,7 +69,7 @@ class WorkerClient(QObject):
                 self._end(self._process)  # it was idle
             if self._process is None:
                 self._prepared.clear()
-                self._kept, self._plugins = None, list_plugins()
+                self._plugins = list_plugins()
                 errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
                 try:
                     self._process = subprocess.Popen(
@@ -74,13 +77,13 @@ class WorkerClient(QObject):
                         stdin=subprocess.PIPE,
                         stdout=subprocess.PIPE,
                         stderr=errors,
-                        pipesize=PIPE_BYTES,
                         creationflags=NO_CONSOLE,
                     )
                 except OSError:
                     errors.close()
                     raise
                 self._errors = errors
+                _enlarge_pipes(self._process)
             return self._process
 
     def call(
@@ -130,8 +133,14 @@ class WorkerClient(QObject):
                     process = self._start()
                 except OSError as error:
                     raise WorkerTerminated(_describe_death(f"it cannot be started: {error}")) from error
+            killed = threading.Event()
+
+            def kill() -> None:
+                killed.set()
+                process.kill()
+
             try:
-                with run.stopped_by(process.kill):
+                with run.stopped_by(kill):
                     kind, value = self._exchange(process, request, run)
             except Exception as error:
                 reason = self._end(process)
@@ -139,6 +148,8 @@ class WorkerClient(QObject):
                 if isinstance(error, (OSError, EOFError, pickle.UnpicklingError)):
                     raise WorkerTerminated(_describe_death(reason)) from error
                 raise
+            if killed.is_set():  # after its answer; otherwise the next call would be sent to the dying child
+                self._end(process)
             run.check()
             if kind == "failed":
                 raise value
@@ -150,17 +161,25 @@ class WorkerClient(QObject):
         """Send a request, report its progress, and return its last event."""
         assert process.stdin is not None
         assert process.stdout is not None
+        if process is not self._greeted:
+            _skip_to_start(process.stdout)
+            self._greeted, self._kept = process, None
         module, name, arguments = request
+        number = next(self._numbers)
         arrays = [one for one in arguments if isinstance(one, KeptArray)]
         sent = [
             replace(one, values=None) if isinstance(one, KeptArray) and one == self._kept else one for one in arguments
         ]
-        pickle.dump((module, name, tuple(sent)), process.stdin, pickle.HIGHEST_PROTOCOL)
+        pickle.dump((number, (module, name, tuple(sent))), process.stdin, pickle.HIGHEST_PROTOCOL)
         process.stdin.flush()
         self._kept = replace(arrays[-1], values=None) if arrays else self._kept
-        while (event := pickle.load(process.stdout))[0] == "progressed":
-            run.report(event[1])
-        return event
+        while True:
+            answered, kind, value = pickle.load(process.stdout)
+            if answered != number:
+                raise WorkerTerminated(_describe_death("it answered another request"))
+            if kind != "progressed":
+                return kind, value
+            run.report(value)
 
     @contextmanager
     def _turn(self, priority: int, check: Callable[[], None]) -> Iterator[None]:
@@ -198,6 +217,24 @@ class WorkerClient(QObject):
                 self._process = self._errors = None
         last = f"; last message: {lines[-1]}" if lines else ""
         return f"exit code {process.returncode}{last}"
+
+
+def _enlarge_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Let arrays pass in larger parts, on Linux, which refuses it if the user has many pipes."""
+    if sys.platform == "linux":
+        import fcntl
+
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def _skip_to_start(events: IO[bytes]) -> None:
+    """Skip what libraries printed before the worker redirected its output."""
+    while (line := events.readline()) != START:
+        if not line:
+            raise EOFError
 
 
 def _describe_death(reason: str) -> str:
