@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event
+from threading import Event, current_thread, main_thread
 
 import numpy as np
 import pytest
@@ -10,11 +10,13 @@ from fake_slides import draw_fluorescence, draw_slide
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QWidget
 from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.slides import tissue
 from napari_melanoma.slides.tissue import read_overview
+from napari_melanoma.ui.sections import tissue as section
 from napari_melanoma.ui.sections.tissue import KEPT, NOT_BRIGHTFIELD
-from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE
+from napari_melanoma.ui.session.tissue import BACKUP_FILE, CORRECTED_FILE, DETECTED_FILE
 from napari_melanoma.ui.widgets import dialogs
 
 user, launched, slide_path, person, _ = map(pytest.fixture, UNSEEN)
@@ -237,6 +239,36 @@ def test_unreadable_correction_is_reported(person, slide_path):
     person.opens_slides(slide_path)
     assert CORRECTED_FILE in dock.status.text
     assert person.session.corrected_tissue is None
+
+
+def test_a_correction_is_restored_also_if_the_detected_tissue_is_unreadable(opened, slide_path):
+    person = opened
+    finds_tissue(person)
+    drawn = corrects(person) != 0
+    person.waits()
+    file = person.session.folder / DETECTED_FILE.format("auto")
+    file.write_bytes(b"no picture")
+    person.viewer.layers.clear()
+    person.until(lambda: person.dock.slide is None)
+    person.opens_slides(slide_path)
+    assert file.name in person.dock.status.text
+    np.testing.assert_array_equal(person.session.corrected_tissue, drawn)
+
+
+@pytest.mark.parametrize("function", ["write_detected_mask", "write_corrected_mask", "back_up_corrected_masks"])
+def test_tissue_that_cannot_be_saved_is_reported(opened, monkeypatch, function):
+    person, threads = opened, []
+
+    def fails(*_):
+        threads.append(current_thread())
+        raise SaveError("the disk is full.")
+
+    monkeypatch.setattr(section, function, fails)
+    finds_tissue(person)
+    corrects(person)
+    person.until(lambda: person.dock.status.text == "The disk is full.")
+    assert person.session.corrected_tissue is not None
+    assert (main_thread() in threads) == (function != "write_detected_mask"), "it is large, and can be detected again"
 
 
 def test_no_tissue_is_detected_on_a_fluorescence_slide(person, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QSizePolicy
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.tissue import (
@@ -21,7 +22,9 @@ from napari_melanoma.ui.session.tissue import (
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
@@ -115,12 +118,17 @@ class TissueSection(SlideSection):
                 return
             mask, warnings = found
             self._save_timer.stop()
-            self._back_up()
-            tissue = TissueState(method, mask, mask, warnings)
+            tissue, folder = TissueState(method, mask, mask, warnings), self.session.folder
             self.session.tissue.set(tissue)
             self._show_mask()
             self._status.show_message(FOUND.format(info.name))
-            write_detected_mask(self.session.folder, tissue)
+            self._save()
+
+            def write(run: RunContext) -> None:
+                run.check()
+                write_detected_mask(folder, tissue)
+
+            run_job(self, "detected", write, lambda _: None, partial(show_failure, self._status))
 
         work = partial(detect_tissue, self._slide.slide, info, method)
         self._status.run(self, "Detecting tissue ...", work, show).finished.connect(self._update)
@@ -155,15 +163,15 @@ class TissueSection(SlideSection):
             self._save_timer.start()
 
     def _save(self) -> None:
-        tissue = self._tissue
-        if tissue.mask is not None and tissue.is_corrected:
-            write_corrected_mask(self.session.folder, tissue.mask)
-        else:  # the corrections were undone
-            self._back_up()
-
-    def _back_up(self) -> None:
-        location = self.session.location
-        back_up_corrected_masks((location.folder, location.view_folder))
+        """Save the corrections now, since the slide may be about to close; back up those that were undone."""
+        tissue, location = self._tissue, self.session.location
+        try:
+            if tissue.mask is not None and tissue.is_corrected:
+                write_corrected_mask(self.session.folder, tissue.mask)
+            else:
+                back_up_corrected_masks((location.folder, location.view_folder))
+        except (OSError, SaveError) as error:
+            show_failure(self._status, error)
 
     def _update(self) -> None:
         tissue, is_brightfield = self._tissue, self._slide.info.kind == "brightfield"

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import move
 
 if TYPE_CHECKING:
@@ -63,20 +64,30 @@ def write_detected_mask(folder: Path, tissue: TissueState) -> None:
                 other.unlink()
 
 
-def read_tissue(folders: Sequence[Path]) -> TissueState:
-    """Read the latest tissue in some folders, as it was detected and as it was corrected; empty if there is none."""
+def read_tissue(folders: Sequence[Path]) -> tuple[TissueState, str]:
+    """Read the latest tissue in some folders, as it was detected and as it was corrected; empty if there is none.
+
+    Each of the two is left out if its file cannot be read; also returns why, empty if both were read.
+    """
     from napari_melanoma.io.results import read_mask
     from napari_melanoma.slides.tissue import TissueMethod
 
+    errors: list[str] = []
+
+    def read(path: Path | None) -> NDArray[np.bool_] | None:
+        try:
+            return None if path is None else read_mask(path)
+        except (MelanomaError, OSError) as error:
+            errors.append(str(error))
+            return None
+
     methods = {DETECTED_FILE.format(method): method for method in get_args(TissueMethod)}
     found = [folder / name for folder in folders for name in (CORRECTED_FILE, *methods) if (folder / name).is_file()]
-    found.sort(key=lambda path: path.stat().st_mtime)
-    corrected = next((read_mask(path) for path in reversed(found) if path.name == CORRECTED_FILE), None)
-    method, detected = next(
-        ((methods[path.name], read_mask(path)) for path in reversed(found) if path.name in methods),
-        (DEFAULT_METHOD, None),
-    )
-    return TissueState(method, detected if corrected is None else corrected, detected)
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    corrected = read(next((path for path in found if path.name == CORRECTED_FILE), None))
+    detected_path = next((path for path in found if path.name in methods), None)
+    detected, method = read(detected_path), DEFAULT_METHOD if detected_path is None else methods[detected_path.name]
+    return TissueState(method, detected if corrected is None else corrected, detected), " ".join(errors)
 
 
 def back_up_corrected_masks(folders: Sequence[Path]) -> None:

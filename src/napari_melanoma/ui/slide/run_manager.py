@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.tissue import TissueState
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
@@ -171,11 +170,12 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
     """Find the folders of a slide's results, and read its notes and tissue."""
     from napari_melanoma.phantoms.recognition import is_phantom
     from napari_melanoma.slides.result_folder import slide_folder
+    from napari_melanoma.ui.session.tissue import read_tissue
 
     folder = slide_folder(root, info.path)
     # Not folder / VIEW_FOLDER / folder.name: the two names may differ, since some folders are named by content.
     view = slide_folder(folder / VIEW_FOLDER, info.path)
-    tissue, error = _read_tissue((folder, view))
+    tissue, error = read_tissue((folder, view))
     private_folder = slide_folder(get_user_folder(PRIVATE_NOTES), info.path)
     file = NotesFile(folder, private_folder)
     return SlideResultLocation(
@@ -192,17 +192,6 @@ def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -
         slide_folder=folder,
         is_phantom=is_phantom(info.path),
     )
-
-
-def _read_tissue(folders: tuple[Path, Path]) -> tuple[TissueState, str]:
-    """Return the stored tissue, and an error message if it cannot be read."""
-    from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.ui.session.tissue import TissueState, read_tissue
-
-    try:
-        return read_tissue(folders), ""
-    except (MelanomaError, OSError) as error:
-        return TissueState(), str(error)
 
 
 def _is_analyzed(folder: Path) -> bool:
