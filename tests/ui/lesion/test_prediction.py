@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import psutil
@@ -252,6 +253,30 @@ def test_the_prediction_follows_the_mask(person):
     assert prediction_of(person) is not None
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
     assert text_of(person, "prediction_saved") == ""
+
+
+def test_a_prediction_is_outdated_from_an_edit_of_the_mask_until_the_lesion_follows(person):
+    analyzed(person)
+    section, session, controller = panel_of(person), person.dock.picker.session, person.dock.controller
+    before, begun, goes_on = prediction_of(person), Event(), Event()
+
+    def store_slowly(run):
+        begun.set()
+        goes_on.wait(PATIENCE_MS / 1000)
+
+    controller.store("slow", session, lambda lesion: store_slowly)
+    person.qtbot.waitUntil(begun.is_set, timeout=PATIENCE_MS)
+    try:
+        person.layer("mask").paint((10, 10), 1)
+        assert not section.details.isEnabled()
+        person.qtbot.waitUntil(lambda: not controller.watcher.is_edited(session), timeout=PATIENCE_MS)
+        assert not section.details.isEnabled(), "the lesion is stored before it follows"
+        assert prediction_of(person) == before
+    finally:
+        goes_on.set()
+    person.waits()
+    person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
+    assert prediction_of(person).probability != before.probability
 
 
 @pytest.mark.path

@@ -138,7 +138,7 @@ class PredictionSection(PhotographSection):
         events = session.events
         for signal in (events.prediction, events.prediction_key, events.saved_prediction, events.pending_options):
             self.follow(signal, self._update)
-        for signal in (events.classifier, session.patient_changed, session.shown):
+        for signal in (events.classifier, events.is_mask_edited, session.patient_changed, session.shown):
             self.follow(signal, self._update)
         self.follow(models_changed().changed, self._update)
         self.follow(live_predictions().changed, self._update_live)

@@ -144,7 +144,12 @@ class LesionController(QObject):
         def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate | None]:
             return partial(update_from_mask, lesion, labels.data != 0, lesion.result.options)
 
-        self._submit("follow", session, compute)
+        def apply(update: LesionUpdate | None) -> None:
+            self._apply_update(session, update)
+            is_pending = self._latest.is_pending(f"follow {session.identity}")
+            session.is_mask_edited = is_pending or self.watcher.is_edited(session)
+
+        self._submit("follow", session, compute, apply)
 
     def preview(self, session: PhotographSession) -> None:
         """Show the contour for the current options; the mask changes only with ``rederive``."""
@@ -251,11 +256,12 @@ class LesionController(QObject):
         key: str,
         session: PhotographSession,
         make_work: Callable[[AnalyzedLesion, Labels], Callable[[], LesionUpdate | None]],
+        apply: Callable[[LesionUpdate | None], object] | None = None,
     ) -> None:
         """Compute an update of a lesion in a thread, and apply it; without a mask, nothing is done.
 
         A pending computation with the same ``key`` is dropped. ``make_work``: called with the lesion and its mask layer
-        when it is the turn of the computation.
+        when it is the turn of the computation. ``apply``: called with the update; by default, it is applied.
         """
 
         def prepare() -> JobFunction | None:
@@ -265,7 +271,7 @@ class LesionController(QObject):
             work = make_work(lesion, labels)
             return lambda run: work()
 
-        self._latest.submit(f"{key} {session.identity}", prepare, partial(self._apply_update, session))
+        self._latest.submit(f"{key} {session.identity}", prepare, apply or partial(self._apply_update, session))
 
     def store(
         self,
@@ -442,6 +448,10 @@ class LayerWatcher(QObject):
         self._edited.add(session)
         self._idle_timer.start()
 
+    def is_edited(self, session: PhotographSession) -> bool:
+        """Return whether a mask was edited since ``edits_finished``."""
+        return session in self._edited
+
     def flush(self) -> None:
         """Emit pending edits at once."""
         self._idle_timer.flush()
@@ -456,6 +466,7 @@ class LayerWatcher(QObject):
         if session is None or session.lesion is None:
             return
         if event.source == session.mask:
+            session.is_mask_edited = True
             self.mark_edited(session)
         else:
             self.scribbles_edited.emit(session)

@@ -129,7 +129,8 @@ class PhotographSession(ImageSession):
 
     ``services``: of the window. ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``:
     whether unsaved corrections and a saved result were searched for. ``lesion``: None until the photograph is analyzed.
-    ``pending_options``: not applied to the lesion yet. ``recovered``: unsaved corrections that may be restored.
+    ``is_mask_edited``: the mask layer was edited, and ``lesion`` does not follow it yet. ``pending_options``: not
+    applied to the lesion yet. ``recovered``: unsaved corrections that may be restored.
     ``prompted``: requests for masks by clicks. ``classifier``: the model for its prediction; empty for none.
     ``patient_changed``: its patient data have changed. ``prediction_key``: of the current mask, patient data and model.
     ``prediction``: the last outcome, which may be of another key. ``heatmap``: the last one, which may be so, too.
@@ -148,6 +149,7 @@ class PhotographSession(ImageSession):
     scale: tuple[object, ...] = ()
     is_searched: bool = False
     lesion: AnalyzedLesion | None = None
+    is_mask_edited: bool = False
     pending_options: LesionOptions | None = None
     classifier: str = ""
     prediction_key: PredictionKey | None = None
@@ -208,8 +210,10 @@ class PhotographSession(ImageSession):
 
     @property
     def is_mask_changing(self) -> bool:
-        """Whether threshold or refinement have changed, and the mask does not follow them yet."""
+        """Whether mask, threshold or refinement have changed, and the lesion does not follow them yet."""
         lesion, options = self.lesion, self.pending_options
+        if self.is_mask_edited and self.mask is not None:
+            return True
         if lesion is None or options is None or lesion.corrected:
             return False
         return not have_equal_fields(options, lesion.result.options, MASK_OPTIONS)

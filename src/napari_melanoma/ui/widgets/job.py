@@ -276,6 +276,10 @@ class LatestJobQueue(QObject):
         """Return whether a function with this key is running or pending."""
         return key in self._pending or (self._job is not None and self._job_key == key)
 
+    def is_pending(self, key: str) -> bool:
+        """Return whether a function with this key is pending; one that is running does not count."""
+        return key in self._pending
+
     def cancel(self) -> None:
         """Remove all pending functions, and request the running one to stop; it emits nothing from now on."""
         self._pending.clear()
