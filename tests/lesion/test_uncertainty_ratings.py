@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -124,23 +125,51 @@ def test_uncertain_masks_of_real_photographs_have_more_errors(shared_data: Path)
     assert spearmanr(scores, errors).statistic > 0.5  # 0.80 over all 141
 
 
-def test_stored_ratings_are_found_by_path_time_model_and_measure(tmp_path, monkeypatch):
+RATING = Rating(0.25, "entropy", True, "f" * 64, "model", "weights")
+MOLE = Path("mole.png")
+
+
+@pytest.fixture
+def ratings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    return tmp_path / "cache" / "ratings.jsonl"
+
+
+def test_stored_ratings_are_found_by_path_time_size_model_and_measure(ratings_file: Path) -> None:
     assert load_ratings("weights", "entropy") == {}
-    rating = Rating(0.25, "entropy", True, "f" * 64, "model", "weights")
-    store_rating(Path("mole.png"), 1.5, rating)
-    with (tmp_path / "cache" / "ratings.jsonl").open("a") as file:
-        file.write('{"path": "torn.png", "modif\n')  # by a session that was killed
-    newer = replace(rating, score=0.5)
-    store_rating(Path("mole.png"), 1.5, newer)
-    store_rating(Path("mole.png"), 2.5, rating)
-    store_rating(Path("mole.png"), 3.5, replace(rating, how="disagreement"))
-    store_rating(Path("mole.png"), 4.5, replace(rating, model_fingerprint="other weights"))
-    assert load_ratings("weights", "entropy") == {("mole.png", 1.5): newer, ("mole.png", 2.5): rating}
+    newer = replace(RATING, score=0.5)
+    store_rating(MOLE, 1.5, 9, RATING)
+    store_rating(MOLE, 1.5, 9, newer)
+    store_rating(MOLE, 1.5, 10, RATING)
+    store_rating(MOLE, 2.5, 9, RATING)
+    store_rating(MOLE, 3.5, 9, replace(RATING, how="disagreement"))
+    store_rating(MOLE, 4.5, 9, replace(RATING, model_fingerprint="other weights"))
+    expected = {("mole.png", 1.5, 9): newer, ("mole.png", 1.5, 10): RATING, ("mole.png", 2.5, 9): RATING}
+    assert load_ratings("weights", "entropy") == expected
 
 
-def test_without_write_access_no_rating_is_stored(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b'{"path": "torn.png", "modif',  # by a session that was killed
+        b"5\n",
+        b"\xff\n",
+        b"{}\n",
+        json.dumps({"path": "text.png", "modified": 1.5, "size": 9, **vars(RATING), "score": "0.5"}).encode() + b"\n",
+        json.dumps({"path": ["list.png"], "modified": 1.5, "size": 9, **vars(RATING)}).encode() + b"\n",
+        json.dumps({"path": "more.png", "modified": 1.5, "size": 9, **vars(RATING), "more": 1}).encode() + b"\n",
+    ],
+)
+def test_a_damaged_line_does_not_affect_the_other_ratings(ratings_file: Path, damage: bytes) -> None:
+    store_rating(MOLE, 1.5, 9, RATING)
+    with ratings_file.open("ab") as file:
+        file.write(damage)
+    store_rating(MOLE, 2.5, 9, RATING)
+    assert load_ratings("weights", "entropy") == {("mole.png", 1.5, 9): RATING, ("mole.png", 2.5, 9): RATING}
+
+
+def test_without_write_access_no_rating_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a file").write_text("in the way")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *args, **kwargs: tmp_path / "a file")
-    store_rating(Path("mole.png"), 1.5, Rating(0.25, "entropy", True, "f" * 64, "model", "weights"))
+    store_rating(MOLE, 1.5, 9, RATING)
     assert load_ratings("weights", "entropy") == {}

@@ -20,7 +20,7 @@ import tempfile
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader
@@ -144,6 +144,14 @@ def exceeded_path_limit(path: Path, error: OSError) -> str:
             f"{WINDOWS_PATH_LENGTH}."
         )
     return ""
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Append lines to a text file; if it ends with a truncated line, a line feed ends that first."""
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        is_truncated = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
+        file.write(("\n" * is_truncated + "".join(f"{line}\n" for line in lines)).encode())
 
 
 def move(source: Path, target: Path) -> None:

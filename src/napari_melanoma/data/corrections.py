@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
-from napari_melanoma.core.files import discard, move, remove_file, save_error, temporary_name
+from napari_melanoma.core.files import append_lines, discard, move, remove_file, save_error, temporary_name
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_json
@@ -637,14 +637,9 @@ class ChangeLog:
                 yield entry
 
     def _write(self, entries: Iterable[dict[str, Any]]) -> None:
-        """Append lines; if the file ends with a truncated line, a line feed ends it first."""
         time = utc_time()
-        lines = [json.dumps({"time": time, **entry}) for entry in entries]
         try:
-            with self.path.open("ab+") as file:
-                size = file.seek(0, 2)
-                truncated = size > 0 and (file.seek(size - 1), file.read(1))[1] != b"\n"
-                file.write(("\n" * truncated + "".join(f"{line}\n" for line in lines)).encode())
+            append_lines(self.path, [json.dumps({"time": time, **entry}) for entry in entries])
         except OSError as error:
             raise save_error(self.path, error) from error
 

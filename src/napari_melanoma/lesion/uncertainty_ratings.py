@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.files import append_lines
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.photographs import read_photograph
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 UncertaintyMeasure = Literal["entropy", "disagreement"]
 UNCERTAINTY_MEASURES: tuple[UncertaintyMeasure, ...] = get_args(UncertaintyMeasure)
+ROW_TYPES = {  # of the file of ratings
+    "path": str,
+    "modified": float,
+    "size": int,
+    "score": float,
+    "how": str,
+    "lesion_found": bool,
+    "image_sha256": str,
+    "model": str,
+    "model_fingerprint": str,
+}
 
 
 @dataclass(frozen=True)
@@ -80,32 +92,38 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
 
 
-def load_ratings(fingerprint: str, measure: str) -> dict[tuple[str, float], Rating]:
-    """Return the stored ratings by a model, by path and modification time of the photograph; see ``store_rating``."""
-    ratings: dict[tuple[str, float], Rating] = {}
+def load_ratings(fingerprint: str, measure: str) -> dict[tuple[str, float, int], Rating]:
+    """Return the stored ratings by a model, by path, modification time and size of the photograph.
+
+    See ``store_rating``; lines that are damaged or were not written completely are left out.
+    """
+    ratings: dict[tuple[str, float, int], Rating] = {}
     try:
-        lines = _ratings_file().read_text("utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = _ratings_file().read_bytes().split(b"\n")
+    except OSError:
         return {}
     for line in lines:
-        with suppress(ValueError, TypeError, KeyError):  # a line that was not written completely
+        try:
             row = parse_json(line, "a rating")
-            key, rating = (row.pop("path"), row.pop("modified")), Rating(**row)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and {name: type(value) for name, value in row.items()} == ROW_TYPES:
+            key, rating = (row.pop("path"), row.pop("modified"), row.pop("size")), Rating(**row)
             if (rating.model_fingerprint, rating.how) == (fingerprint, measure):
                 ratings[key] = rating
     return ratings
 
 
-def store_rating(path: Path, modified: float, rating: Rating) -> None:
+def store_rating(path: Path, modified: float, size: int, rating: Rating) -> None:
     """Add a rating to the file of the user's cache, so that the photograph need not be rated again in the next session.
 
-    ``modified``: modification time of the photograph before it was rated. Without write access, nothing is stored.
+    ``modified``, ``size``: modification time and bytes of the photograph before it was rated. Without write access,
+    nothing is stored.
     """
-    line = json.dumps({"path": str(path), "modified": modified, **vars(rating)})
+    line = json.dumps({"path": str(path), "modified": modified, "size": size, **vars(rating)})
     with suppress(OSError):
         _ratings_file().parent.mkdir(parents=True, exist_ok=True)
-        with _ratings_file().open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        append_lines(_ratings_file(), [line])
 
 
 def _ratings_file() -> Path:

@@ -273,7 +273,7 @@ def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):
 def find_rated(paths, model):
     """The names of the photographs for which a rating by a model is stored."""
     stored = load_ratings(find_bundle(model).fingerprint, "entropy")
-    return [path.name for path in paths if (str(path), path.stat().st_mtime) in stored]
+    return [path.name for path in paths if (str(path), path.stat().st_mtime, path.stat().st_size) in stored]
 
 
 def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(reviewer, tmp_path):

@@ -123,11 +123,12 @@ def create_image(path: Path, is_slide: bool, state: str = "", case_id: str = "")
     from napari_melanoma.slides.reading.files import image_name
 
     try:
-        modified = path.stat().st_mtime
+        found = path.stat()
+        modified, size = found.st_mtime, found.st_size
     except OSError:  # an image of a case may have been moved
-        modified = 0.0
+        modified, size = 0.0, 0
     name = image_name(path)
-    return LibraryImage(path, name, is_slide, modified, state, case_id, (natural_key(Path(name)), str(path)))
+    return LibraryImage(path, name, is_slide, modified, size, state, case_id, (natural_key(Path(name)), str(path)))
 
 
 def _list_case(folder: Path) -> LibraryContent:

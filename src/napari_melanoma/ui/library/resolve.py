@@ -41,7 +41,8 @@ CERTAINTY_WORDS = ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain
 class LibraryImage:
     """A slide or a photograph.
 
-    ``modified``: modification time of the file in seconds, 0 if the file is missing. ``name_key``: key to sort by name.
+    ``modified``, ``size``: modification time of the file in seconds and its bytes, 0 if the file is missing.
+    ``name_key``: key to sort by name.
     For an image of a case, ``state`` is ``not analyzed``, ``analyzed`` or ``corrected``, and ``case_id`` its id in the
     case; both are empty otherwise.
     """
@@ -50,6 +51,7 @@ class LibraryImage:
     name: str
     is_slide: bool
     modified: float = 0.0
+    size: int = 0
     state: str = ""
     case_id: str = ""
     name_key: tuple[Any, ...] = field(default=(), compare=False, repr=False)
@@ -130,15 +132,15 @@ class ReviewRecords:
         self._reviews: Mapping[str, str] = {}  # by the digest of the pixels, by which corrections identify a photograph
         self._ratings: dict[Path, Rating] = {}
         self._digests: dict[Path, str] = {}
-        self._modified: dict[Path, float] = {}  # of the listed photographs
+        self._versions: dict[Path, tuple[float, int]] = {}  # of the listed photographs: time and size
         self._states: dict[Path, str] = {}  # of the listed photographs
 
     def set_images(self, images: Iterable[LibraryImage]) -> None:
         """List photographs; ratings, errors, and the digests of files that have changed since are cleared."""
-        modified = {image.path: image.modified for image in images}
-        unchanged = {path for path, time in self._modified.items() if modified.get(path) == time}
+        versions = {image.path: (image.modified, image.size) for image in images}
+        unchanged = {path for path, version in self._versions.items() if versions.get(path) == version}
         self._digests = {path: digest for path, digest in self._digests.items() if path in unchanged}
-        self._modified = modified
+        self._versions = versions
         self.errors.clear()
         self._ratings.clear()
         self._count_all()
@@ -204,7 +206,7 @@ class ReviewRecords:
             self.counts[self._states[path]] += 1
 
     def _count_all(self) -> None:
-        self._states = {path: self._find_review(path) for path in self._modified}
+        self._states = {path: self._find_review(path) for path in self._versions}
         self.counts = Counter(self._states.values())
 
 

@@ -218,7 +218,7 @@ def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> Pho
     images = [create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen)]
     run.check()
     stored = load_ratings(find_bundle(model).fingerprint, MEASURE)
-    ratings = {image.path: stored.get((str(image.path), image.modified)) for image in images}
+    ratings = {image.path: stored.get((str(image.path), image.modified, image.size)) for image in images}
     return PhotographList(model, images, {path: rating for path, rating in ratings.items() if rating is not None})
 
 
@@ -280,7 +280,7 @@ class RatingQueue(QObject):
     def _on_rated(self, image: LibraryImage, rating: Rating) -> None:
         from napari_melanoma.lesion.uncertainty_ratings import store_rating
 
-        store_rating(image.path, image.modified, rating)
+        store_rating(image.path, image.modified, image.size, rating)
         self._crashes = 0
         self._done += 1
         self.rated.emit(image.path, rating)
