@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 
 import pytest
 from napari.components import ViewerModel
@@ -250,6 +251,21 @@ def test_a_signal_of_qt_is_not_used_when_its_sender_is_deleted_with_the_owner(qt
     window.deleteLater()
     qtbot.waitUntil(lambda: not isalive(window))
     assert calls == ["clicked", "end", "end"]
+
+
+def test_an_error_at_the_end_is_logged_and_the_other_functions_are_called(qtbot, caplog):
+    window, calls = QWidget(), []
+    sender = QPushButton()
+    qtbot.addWidget(sender)
+    followed = Followed(window)
+    followed.at_end(partial(int, "the disk is full"))
+    followed.connect(sender.clicked, lambda: calls.append("clicked"))
+    followed.at_end(lambda: calls.append("end"))
+    window.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(window))
+    sender.click()
+    assert calls == ["end"]
+    assert "the disk is full" in caplog.text
 
 
 @pytest.mark.parametrize("deleted", ["owner", "sender", ""])

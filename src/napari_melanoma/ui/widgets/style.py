@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import weakref
 from bisect import bisect
 from collections.abc import Callable, Iterable
@@ -755,10 +756,13 @@ class Followed:
         self._ends.append(function)
 
     def end(self) -> None:
-        """Disconnect all slots."""
+        """Disconnect all slots; an error is logged, and does not keep the others connected."""
         ends, self._ends = self._ends, []
         for end in ends:
-            end()
+            try:
+                end()
+            except Exception:
+                logging.getLogger(__name__).exception("A signal was not disconnected, or changes were not saved")
         QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
 
 
