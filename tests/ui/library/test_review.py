@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -276,6 +277,19 @@ def find_rated(paths, model):
     return [path.name for path in paths if (str(path), path.stat().st_mtime, path.stat().st_size) in stored]
 
 
+def test_photographs_are_listed_again_if_the_model_was_replaced_under_its_name(reviewer, tmp_path, monkeypatch):
+    listings = []
+
+    def list_before(*args):
+        listings.append(list_photographs(*args))
+        return replace(listings[-1], fingerprint="of previous weights") if len(listings) == 1 else listings[-1]
+
+    monkeypatch.setattr(review, "list_photographs", list_before)
+    reviewer.reviews(folder_of(tmp_path / "photos", "a-10", "b-90"))
+    assert [len(listed.ratings) for listed in listings] == [0, 1], "the rating by the new weights is stored"
+    assert reviewer.states("score") == [0.9, 0.1]
+
+
 def test_ratings_belong_to_the_model_although_it_is_changed_during_a_search(reviewer, tmp_path):
     # While photographs are searched for the first time.
     photographs = sorted(folder_of(tmp_path / "photos", "a-10", "b-90", "c-50", "d-60").iterdir())
@@ -314,7 +328,7 @@ def test_the_reason_why_a_model_cannot_rate_is_reported_last(qtbot, corrections,
     queue.finished.connect(lambda done, seconds: events.append(done))
     queue.failed.connect(events.append)
     listed = list_photographs([folder_of(tmp_path / "photos", "a-10", "b-20")], "lesion-small", RunContext())
-    queue.start(listed.images, "one")
+    queue.start(listed.images, "one", listed.fingerprint)
     assert requests == [worker.rate]
     error = BundleError("it is a classification model.")
     request.failed.emit(error)

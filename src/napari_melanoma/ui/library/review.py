@@ -87,6 +87,7 @@ class ReviewDock(LibraryDock):
         self._client = client or acquire_worker()
         self.corrections_store = CorrectionsStore(self.settings, self)
         self.rating = RatingQueue(self._client, self)
+        self._fingerprint = ""  # of the model of the ratings
         self.opener = ReviewOpener(napari_viewer, self)
         self._create_widgets()
         self.mask_import = MaskImport(self, self.import_button)
@@ -162,6 +163,7 @@ class ReviewDock(LibraryDock):
         self.rating.rating_failed.connect(self._on_unreadable)
         self.rating.progressed.connect(partial(self.status.progress, "rating"))
         self.rating.finished.connect(self._on_finished)
+        self.rating.model_replaced.connect(self._on_model)
         self.opener.identified.connect(self._on_identified)
         self.opener.stored.connect(self._on_stored)
         self.opener.kept_open.connect(self._on_kept_open)
@@ -251,6 +253,7 @@ class ReviewDock(LibraryDock):
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
         self.records.set_images(listed.images)
+        self._fingerprint = listed.fingerprint
         for path, rating in listed.ratings.items():
             self.records.set_rating(path, rating)
         self.records.set_reviews(self._list_reviews())
@@ -265,7 +268,7 @@ class ReviewDock(LibraryDock):
         unrated = self.records.list_unrated(self.list_model.images)
         if unrated and tasks.is_idle(self.rating):
             self.status.begin("rating", "Rating ...")
-            self.rating.start(unrated, self.model.model)
+            self.rating.start(unrated, self.model.model, self._fingerprint)
         self._refresh()
 
     def _on_model(self) -> None:

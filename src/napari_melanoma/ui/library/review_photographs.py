@@ -202,9 +202,10 @@ MEASURE: UncertaintyMeasure = "entropy"  # of the uncertainty by which photograp
 
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with their stored ratings by a model."""
+    """Photographs with their stored ratings by a model; ``fingerprint``: of its weights."""
 
     model: str
+    fingerprint: str
     images: Sequence[LibraryImage]
     ratings: Mapping[Path, Rating]
 
@@ -217,9 +218,11 @@ def list_photographs(chosen: Sequence[Path], model: str, run: RunContext) -> Pho
 
     images = [create_image(path.absolute(), is_slide=False) for path in find_photographs(chosen)]
     run.check()
-    stored = load_ratings(find_bundle(model).fingerprint, MEASURE)
+    fingerprint = find_bundle(model).fingerprint
+    stored = load_ratings(fingerprint, MEASURE)
     ratings = {image.path: stored.get((str(image.path), image.modified, image.size)) for image in images}
-    return PhotographList(model, images, {path: rating for path, rating in ratings.items() if rating is not None})
+    found = {path: rating for path, rating in ratings.items() if rating is not None}
+    return PhotographList(model, fingerprint, images, found)
 
 
 EMBEDDED_BEFORE_ORDER = 10  # embeddings between two orders
@@ -229,7 +232,8 @@ MAX_CRASHES = 3  # after so many crashes of the worker in a row, the photographs
 class RatingQueue(QObject):
     """Rate photographs one by one, so that an analysis started by the user waits for one photograph at most.
 
-    ``finished``: all photographs were rated, or rating was canceled.
+    ``finished``: all photographs were rated, or rating was canceled. ``model_replaced``: afterwards, if it has ended
+    since another model has the name now.
     """
 
     rated = Signal(object, object)  # Path, Rating
@@ -237,19 +241,20 @@ class RatingQueue(QObject):
     progressed = Signal(object)  # Progress
     failed = Signal(object)  # the exception, which ends rating
     finished = Signal(int, float)  # number of rated photographs, seconds
+    model_replaced = Signal()
 
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
         self._pending: deque[LibraryImage] = deque()
         self._request: BackgroundJob | None = None
-        self._model = ""
+        self._model = self._fingerprint = ""
         self._total = self._done = self._crashes = 0
         self._start_time = 0.0
 
-    def start(self, images: Sequence[LibraryImage], model: str) -> None:
-        """Rate photographs; must not be called while others are being rated."""
-        self._pending, self._model = deque(images), model
+    def start(self, images: Sequence[LibraryImage], model: str, fingerprint: str) -> None:
+        """Rate photographs; must not be called while others are being rated. ``fingerprint``: of the model."""
+        self._pending, self._model, self._fingerprint = deque(images), model, fingerprint
         self._total, self._done, self._crashes, self._start_time = len(images), 0, 0, time.monotonic()
         self._rate_next()
 
@@ -282,6 +287,11 @@ class RatingQueue(QObject):
 
         store_rating(image.path, image.modified, image.size, rating)
         self._crashes = 0
+        if rating.model_fingerprint != self._fingerprint:
+            self._pending.clear()
+            self._rate_next()
+            self.model_replaced.emit()
+            return
         self._done += 1
         self.rated.emit(image.path, rating)
         self._rate_next()
