@@ -104,8 +104,8 @@ class RunComparisonView(QWidget):
             return
         comparison = report.comparison
         page = self._find_page()
-        for widget in (self._metrics, self._counts):
-            widget.setVisible(comparison is not None)
+        self._metrics.setVisible(comparison is not None and comparison.images > 0)
+        self._counts.setVisible(comparison is not None)
         self.page_button.setVisible(page is not None)
         self.page_button.setText("" if page is None else page[0])
         if comparison is not None:
@@ -204,7 +204,8 @@ def _discard(path: Path, run: RunContext) -> tuple[str, str]:
 
 def format_metrics(comparison: Comparison) -> str:
     """Format the metrics of both models and their difference, with intervals, as an HTML table."""
-    lines = ["<tr><th></th><th>old</th><th>new</th><th>difference</th></tr>"]
+    heads = "".join(f"<th align='left'>{title}</th>" for title in ("", "old", "new", "difference"))
+    lines = [f"<tr>{heads}</tr>"]
     for metric in METRICS[comparison.task]:
         about = METRIC_TABLE[metric]
         better = " (lower is better)" if about.better == "lower" else ""
@@ -214,7 +215,7 @@ def format_metrics(comparison: Comparison) -> str:
         lines.append(f"<tr><td>{escape(about.title + better)}</td>{''.join(f'<td>{text}</td>' for text in means)}</tr>")
         intervals = "".join(f"<td><small>{format_interval(estimate)}</small></td>" for estimate in estimates)
         lines.append(f"<tr><td></td>{intervals}</tr>")
-    return f"<table cellspacing='4'>{''.join(lines)}</table>"
+    return f"<table cellpadding='4'>{''.join(lines)}</table>"
 
 
 def format_image_counts(comparison: Comparison) -> str:
