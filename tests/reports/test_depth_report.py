@@ -22,6 +22,7 @@ from napari_melanoma.depth.readings import (
     SlideDepthReadings,
     values_for_line,
 )
+from napari_melanoma.depth.t_category import t_category
 from napari_melanoma.figures.page import Notice, Table, Text
 from napari_melanoma.reports.pictures import LINE_COLOR, draw_depth_line
 from napari_melanoma.reports.slide import (
@@ -113,6 +114,14 @@ def test_known_values_are_transferred_to_a_case(slide: Path, tmp_path: Path) -> 
     assert (lesion.depth_mm, lesion.clark, lesion.mitoses_per_mm2, lesion.ulceration) == (0.2, 4, 3.0, True)
     path = save_readings_to_case(tmp_path / "case", image.id, SlideDepthReadings(readings=(READING,)))
     assert json.loads(path.read_text(encoding="utf-8"))["readings"][0]["mm"] == 0.2
+
+
+def test_a_thickness_has_the_same_category_in_the_case_as_on_the_slide(slide: Path) -> None:
+    case = add_images(add_lesion(Case()), [CaseImage(id="", path=slide, modality="wsi")], "L1")
+    reading = READING.model_copy(update={"mm": 0.7496})
+    stored = set_lesion_reading(case, case.lesions[0].images[0].id, reading).lesions[0].depth_mm
+    assert stored is not None
+    assert t_category(stored, ulcerated=False) == t_category(0.7496, ulcerated=False) == "T1a"
 
 
 def test_an_unassigned_slide_is_rejected(slide: Path) -> None:

@@ -342,8 +342,7 @@ def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case
     for name in CASE_FINDINGS:
         answer = find_answer(reading, name)
         if answer is not None and not answer.suggested_by:
-            value = round(answer.value, 3) if isinstance(answer.value, float) else answer.value
-            answers[name] = answer.model_copy(update={"value": value})
+            answers[name] = answer  # not rounded: 0.7496 mm is recorded as 0.7 mm, but 0.75 mm as 0.8 mm
     return set_lesion_answers(case, lesion.id, answers, reading.reader, utc_time())
 
 

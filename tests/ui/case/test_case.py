@@ -600,9 +600,37 @@ def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(repo
         assert not form(QComboBox, name).isEnabled()
         person.qtbot.mouseClick(form(QComboBox, name), Qt.MouseButton.LeftButton)
         assert "A. Reader" in person.status, name
-    person.dock.editor.set_finding("clark", SynopticAnswer(value="V"))
+    person.dock.editor.set_finding("L1", "clark", SynopticAnswer(value="V"))
     assert lesion().clark == 3
     assert "signed by A. Reader" in person.status
+
+
+@pytest.mark.path
+def test_a_finding_that_is_being_typed_belongs_to_its_lesion(five, viewer):
+    viewer.show()  # only then has a field the focus
+    viewer.window._qt_window.activateWindow()
+    line = five.dock.findChild(QComboBox, "lesion_breslow").lineEdit()
+    five.dock.choice.list_frames()["Findings"].expand()
+
+    def types(lesion, text):
+        five.picks(lesion)
+        line.setFocus()
+        five.qtbot.waitUntil(line.hasFocus)
+        five.qtbot.keyClicks(line, text)
+
+    types("L1", "1.4")
+    five.picks("L2")  # as when the tree follows the viewer: the focus stays
+    assert line.text() == ""
+    types("L2", "0.6")
+    five.dock.editor.add_lesion()  # as by the shortcut
+    assert line.text() == ""
+    assert five.dock.tree.current_id == "L4"
+    expected = {"L1": 1.4, "L2": 0.6, "L3": None, "L4": None}
+    assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
+    types("L4", "3")
+    five.dock.editor.remove(["L4"])
+    del expected["L4"]
+    assert {lesion.id: lesion.depth_mm for lesion in five.case.lesions} == expected
 
 
 def test_findings_of_readings_are_stated_with_their_authors_and_not_assessed_is_not_unknown(tmp_path):

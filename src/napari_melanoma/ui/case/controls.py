@@ -261,7 +261,7 @@ class LesionPage(QWidget):
     def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         self.title = named(create_heading(), "lesion_title", "Selected lesion")
-        self._lesion_id = ""
+        self.lesion_id = ""
         self.body_map = BodyMap(icons)
         self.comparison_label = _create_label("lesion_odd", "How it compares with the patient's other lesions")
         self.prediction_section = PredictionPanel(icons)
@@ -306,8 +306,8 @@ class LesionPage(QWidget):
             form.show_part(lesion, editable)
         report = lesion.synoptic or SynopticReport()
         lock = LOCKED.format(report.signed_by) if report.is_signed else "" if editable else READ_ONLY
-        self.histology.show_report(report, lock, is_other=lesion.id != self._lesion_id)
-        self._lesion_id = lesion.id
+        self.histology.show_report(report, lock, is_other=lesion.id != self.lesion_id)
+        self.lesion_id = lesion.id
         texts = (describe_other_findings(lesion, folder), *report.conflicts.values())
         self.other_findings.setText("\n".join(filter(None, texts)))
         self.other_findings.setVisible(bool(self.other_findings.text()))

@@ -114,7 +114,7 @@ class CaseDock(CaseControls):
         for form in self._forms:
             form.editing_finished.connect(self._on_editing_paused)
         histology = self.lesion_page.histology
-        histology.answered.connect(editor.set_finding)
+        histology.answered.connect(lambda *answer: editor.set_finding(self.lesion_page.lesion_id, *answer))
         histology.confirm_requested.connect(editor.confirm_finding)
         histology.lock_pressed.connect(self.status.show_message)
         self.controller.saver.flush_requested.connect(histology.flush)
@@ -195,6 +195,7 @@ class CaseDock(CaseControls):
     def _on_selected(self) -> None:
         """Show the selected row, after what is being typed was stored for the previous one."""
         self.lesion_sections.flush()
+        self.lesion_page.histology.flush()
         self._show_details()
 
     def _show_details(self) -> None:

@@ -322,20 +322,18 @@ class CaseEditor(QObject):
         description = f"{name.replace('_', ' ')} of {target}"
         self._edit(lambda case: change(case, part, **{name: text}), description, f"{part} {name}")
 
-    def set_finding(self, name: str, answer: SynopticAnswer | None) -> None:
-        """Set a field of the synoptic report of the selected lesion; None makes it unknown."""
-        lesion, reader = self._current_lesion, str(DockSettings().get(READER_SETTING, ""))
-        if lesion is not None:
-            description = f"{FIELDS_BY_NAME[name].label.lower()} of {self._name_lesion(lesion.id)}"
-            answers, when = {name: answer}, utc_time()
-            self._edit(lambda case: model.set_lesion_answers(case, lesion.id, answers, reader, when), description)
+    def set_finding(self, lesion: str, name: str, answer: SynopticAnswer | None) -> None:
+        """Set a field of the synoptic report of a lesion, which may not be selected; None makes it unknown."""
+        reader, when = str(DockSettings().get(READER_SETTING, "")), utc_time()
+        description = f"{FIELDS_BY_NAME[name].label.lower()} of {self._name_lesion(lesion)}"
+        self._edit(lambda case: model.set_lesion_answers(case, lesion, {name: answer}, reader, when), description)
 
     def confirm_finding(self, name: str) -> None:
         """Accept a finding that was imported as that of the reader."""
         lesion = self._current_lesion
         answer = None if lesion is None or lesion.synoptic is None else lesion.synoptic.answer(name)
-        if answer is not None:
-            self.set_finding(name, answer.confirm())
+        if lesion is not None and answer is not None:
+            self.set_finding(lesion.id, name, answer.confirm())
 
     def revert_patient(self, name: str) -> None:
         """Undo the edits of a field whose value has become invalid."""
