@@ -366,11 +366,11 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
 def explain_objection(comparison: Comparison | None, *, discarded: bool) -> str:
     """Return the reasons against using the model of a run, as sentences; empty if there are none."""
     reasons = ["This model was discarded."] if discarded else []
-    if comparison is not None and comparison.advice == "keep":
-        reasons += [
-            f"The recommendation is to keep {comparison.old.name}.",
-            comparison.reason or f"{comparison.summary()}.",
-        ]
+    if comparison is not None and comparison.advice != "activate":
+        objection = (
+            "The recommendation is to keep" if comparison.advice == "keep" else "It was not measured to be better than"
+        )
+        reasons += [f"{objection} {comparison.old.name}.", comparison.reason or f"{comparison.summary()}."]
     elif discarded and comparison is not None:
         reasons.append(f"{comparison.summary()}.")
     return " ".join(reasons)

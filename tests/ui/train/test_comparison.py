@@ -168,6 +168,14 @@ def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run,
         stage.clicks(gate.activate_button)
 
 
+def test_using_a_model_that_was_not_measured_to_be_better_is_confirmed(stage, gate, run):
+    show(gate, run.compare(advice="inconclusive", reason="Only 3 images could be evaluated."))
+    with answering("") as requested:
+        stage.clicks(gate.activate_button)
+    assert requested[0] == "It was not measured to be better than lesion-small. Only 3 images could be evaluated."
+    assert gate.activate_button.isEnabled(), "nothing was chosen"
+
+
 def test_images_used_for_training_are_shown(gate, run):
     summary = "Left out: 3 of 40 images (3 patients or lesions), because 'lesion-small' was trained on them."
     run.compare()
