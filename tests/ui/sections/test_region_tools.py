@@ -98,10 +98,14 @@ def test_drawn_shapes_create_split_and_hole_regions(drawing):
     document(person).apply(lambda _: ())
     puts(person, (2, 2, 8, 8))
     presses(person, "region_split")
+    mouse.drags(*tiles((4, 4), (6, 4)))
+    person.until(lambda: "does not split" in person.dock.status.text)
+    person.waits()
     mouse.drags(*tiles((1, 4), (9, 4)))
     person.until(lambda: len(regions(person)) == 2)
     person.waits()
     assert sorted(round(area(one) / TILE**2) for one in regions(person)) == [12, 24]
+    assert "does not split" not in person.dock.status.text
     presses(person, "region_undo")
     assert len(regions(person)) == 1
 

@@ -9,10 +9,13 @@ from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QDockWidget
-from region_access import opens_section, regions
+from qtpy.QtWidgets import QAbstractButton, QApplication, QCheckBox, QDockWidget
+from region_access import document, opens_section, regions, selects, view
 from slide_fixtures import FIXTURES
 
+from napari_melanoma.slides.counts import CountedPoint
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
+from napari_melanoma.ui.sections.lesions.section import LesionTable
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.slide.reading_keys import (
     EDITING_KEYS,
@@ -23,6 +26,7 @@ from napari_melanoma.ui.slide.reading_keys import (
     OTHER_KEYS,
     resolve_key,
 )
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.style import CollapsibleSection
@@ -154,6 +158,55 @@ def test_ctrl_y_redoes_and_never_shows_a_slide_in_3d(annotator):
     button.click()
     QTest.keyClick(person.canvas, Qt.Key.Key_Y, CONTROL)
     assert person.viewer.dims.ndisplay == 2
+
+
+def test_undo_by_key_does_not_depend_on_the_selected_layer(annotator):
+    person, layers = annotator, annotator.viewer.layers
+    steps = (Qt.Key.Key_Z, CONTROL), (Qt.Key.Key_Z, CONTROL | SHIFT), (Qt.Key.Key_Z, CONTROL), (Qt.Key.Key_Y, CONTROL)
+    selections = (person.dock.slide.layers[-1], None, next(one for one in layers if "heatmap" in one.name.lower()))
+    person.session.points.apply(lambda points: (*points, CountedPoint("Mitosis", (256.0, 256.0))))
+    for active in selections:
+        layers.selection.active = active
+        for count, step in zip((0, 1, 0, 1), steps, strict=True):
+            person.canvas.setFocus()
+            QTest.keyClick(person.canvas, *step)
+            assert len(counted(person)) == count, (active, step)
+
+    # A layer of the user's own, and one of the slide that is corrected in napari, have their own history.
+    own, derived = (person.viewer.add_labels(np.zeros((64, 64), np.uint8), name=name) for name in ("own", "derived"))
+    derived.metadata = dict(slide_layers.find_layer(person.viewer, person.dock.slide, "heatmap").metadata)
+    for labels in (own, derived):
+        layers.selection.active = labels
+        labels.data_setitem((np.array([3]), np.array([4])), 1)
+        QTest.keyClick(person.canvas, Qt.Key.Key_Z, CONTROL)
+        assert labels.data[3, 4] == 0
+        assert len(counted(person)) == 1
+
+
+def test_undo_by_key_works_in_a_list_after_delete(annotator):
+    person = annotator
+    made = [
+        region_from_vertices(np.add(((10, 10), (10, 20), (20, 20)), offset), DEFAULT_CLASSES[0]) for offset in (0, 40)
+    ]
+    for kept in (1, 0):
+        document(person).apply(lambda _: tuple(made))
+        selects(person, *(one.id for one in made[kept:]))
+        table = view(person).region_list.table
+        table.setFocus()
+        QTest.keyClick(table, Qt.Key.Key_Delete)
+        assert len(regions(person)) == kept
+        for key, count in ((CONTROL, 2), (CONTROL | SHIFT, kept), (CONTROL, 2)):
+            QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Z, key)
+            assert len(regions(person)) == count, (kept, key, QApplication.focusWidget())
+
+    lesions, table = person.session.lesions, person.dock.findChild(LesionTable)
+    before = lesions.value.lesions
+    person.session.selected_lesions.set((before[0].index,))
+    table.setFocus()
+    QTest.keyClick(table, Qt.Key.Key_Delete)
+    person.until(lambda: len(lesions.value.lesions) == len(before) - 1)
+    QTest.keyClick(QApplication.focusWidget(), Qt.Key.Key_Z, CONTROL)
+    person.until(lambda: lesions.value.lesions == before)
 
 
 def test_escape_finishes_a_polygon_then_ends_the_tool_then_leaves_the_reading_mode(annotator):

@@ -19,8 +19,9 @@ from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, format_
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case", "Tray")
 # Keys that mean in our docks what they mean everywhere.
-AS_EVERYWHERE = {"review.undo", "help", "case.undo", "case.redo", "train.back", "tray.find", "tray.refresh"} | {
-    f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")
+AS_EVERYWHERE = {"review.undo", "help", "train.back", "tray.find", "tray.refresh"} | {
+    *(f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")),
+    *(f"{dock}.{step}" for dock in ("case", "slide") for step in ("undo", "redo")),
 }
 OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context in ("window", "dock")}
 
@@ -90,7 +91,11 @@ def check_connections(docks):
             assert shortcut.key() == QKeySequence(shortcuts.get_key(shortcut.objectName()))
             assert declared.dock in (name, "All docks")
             found[shortcut.objectName()] = shortcut
-    assert set(OURS) - set(found) <= {"slide.depth"}  # added with the section, after the dock was drawn
+    assert set(OURS) - set(found) <= {
+        "slide.depth",
+        "slide.undo",
+        "slide.redo",
+    }  # added with sections, after the dock was drawn
 
 
 def check_tooltips(docks):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.style import follow
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class ImageSection(QWidget, Generic[Session]):
 
 class SlideSection(ImageSection["SlideSession"]):
     """A section of the Slide dock."""
+
+    def add_history_shortcuts(self) -> None:
+        """Undo and redo what is drawn on the slide while the section has the keyboard focus."""
+        for step in ("undo", "redo"):
+            add_shortcut(self, f"slide.{step}", getattr(self.session.annotations, step))
 
     @classmethod
     def has_content(cls, session: SlideSession) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from psygnal import Signal
@@ -256,7 +256,7 @@ class SlideSession(ImageSession):
         self.sessions.read_after_closing(document)
         status = self.services.status
         document.message.connect(status.show_message)
-        document.failed.connect(partial(show_failure, status))
+        document.failed.connect(lambda error: show_failure(status, error, document.edited))
 
     def edit_notes(self, edit: Callable[[SlideNotes], SlideNotes]) -> None:
         """Change the notes by a function, and save them."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QAbstractButton
 
     from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
@@ -45,7 +46,9 @@ ZOOM_STEP = 2**0.5
 VIEW_STEPS = {Qt.MouseButton.BackButton: -1, Qt.MouseButton.ForwardButton: 1}
 
 LEAVE, CLASS_PREFIX = "slide.leave_reading", "Ctrl+"
-REDO = "Ctrl+Y"  # in napari the 3D view, in which a slide is blurred and no tool works
+# Undo and redo by key. Ctrl+Y is the 3D view in napari, in which a slide is blurred and no tool works.
+HISTORY_KEYS: dict[str, HistoryStep] = {"Ctrl+Z": "undo", "Ctrl+Shift+Z": "redo", "Ctrl+Y": "redo"}
+LAYER_KEYS: dict[HistoryStep, str] = {"undo": "Ctrl+Z", "redo": "Ctrl+Shift+Z"}  # bound by layers with tools
 # ``view``: no tool is active. ``tool``: a tool of the dock is. ``shape``: it has an unfinished shape. ``other``: the
 # active layer is not part of a slide, such as the user's own Labels layer.
 KeyState = Literal["view", "tool", "shape", "other"]
@@ -168,8 +171,8 @@ class ReadingKeys(QObject):
 
     def _on_key(self, event: QKeyEvent) -> bool:
         name, slide, active = self._name_key(event), self._slide, self._viewer.layers.selection.active
-        if name == REDO:
-            return self._redo(active)
+        if name in HISTORY_KEYS:
+            return self._step_history(HISTORY_KEYS[name], active)
         if name.startswith(CLASS_PREFIX):
             self._context.class_key_pressed.emit(int(name.removeprefix(CLASS_PREFIX)))
             return True
@@ -182,16 +185,21 @@ class ReadingKeys(QObject):
             return False  # the reading mode can be left also while a photograph hides the slide
         return self.actions[name]() is not False
 
-    def _redo(self, active: Layer | None) -> bool:
-        """Redo in the active layer as with Ctrl+Shift+Z; return False to leave the key to napari."""
+    def _step_history(self, step: HistoryStep, active: Layer | None) -> bool:
+        """Undo or redo with the layer's own history or the slide's; return False to leave the key to napari."""
+        from napari.layers import Labels
         from napari.utils.key_bindings import coerce_keybinding
 
         if self._slide is None or not self._slide.is_shown or self._find_state(active) == "other":
             return False
-        layer = getattr(active, "__wrapped__", active)
-        redo = None if layer is None else layer.keymap.get(coerce_keybinding("Ctrl+Shift+Z"))
-        if redo is not None:
-            redo(layer)
+        layer: Any = getattr(active, "__wrapped__", active)
+        bound = None if layer is None else layer.keymap.get(coerce_keybinding(LAYER_KEYS[step]))
+        if bound is not None:
+            bound(layer)
+        elif isinstance(layer, Labels) and layer.editable:
+            getattr(layer, step)()
+        elif self._context.session is not None:
+            getattr(self._context.session.annotations, step)()
         return True
 
     def _find_state(self, active: Layer | None) -> KeyState:
@@ -219,16 +227,17 @@ class ReadingKeys(QObject):
         return True
 
     def _name_key(self, event: QKeyEvent) -> str:
-        """Return the key as declared, such as ``Ctrl+1`` and ``REDO``, with Shift if an action is declared for it."""
-        name = name_key(event)
+        """Return the key as declared, also of ``HISTORY_KEYS``, with Shift if an action is declared for it."""
+        name, is_shifted = name_key(event), bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         if event.modifiers() & IGNORED_MODIFIERS == Qt.KeyboardModifier.ControlModifier:
+            if event.key() == Qt.Key.Key_Z:
+                return "Ctrl+Shift+Z" if is_shifted else "Ctrl+Z"
             if event.key() == Qt.Key.Key_Y:
-                return REDO
+                return "Ctrl+Y"
             if Qt.Key.Key_1 <= event.key() <= Qt.Key.Key_9:
                 return f"{CLASS_PREFIX}{event.key() - Qt.Key.Key_0}"
         with_shift = f"Shift+{name}"
-        is_shifted = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier) and with_shift in self.actions
-        return with_shift if is_shifted else name
+        return with_shift if is_shifted and with_shift in self.actions else name
 
     def _is_bound(self, layer: Layer, key: str) -> bool:
         """Return whether a key is bound to a layer; the bindings of the slide's own image layers do not count."""

@@ -48,7 +48,16 @@ CONTEXT_TEXTS = {
 REPEATED = frozenset(
     {
         *("lesion.next", "lesion.previous", "slide.next", "slide.previous"),
-        *("slide.back", "slide.forward", "review.next", "review.previous", "case.undo", "case.redo"),
+        *(
+            "slide.undo",
+            "slide.redo",
+            "slide.back",
+            "slide.forward",
+            "review.next",
+            "review.previous",
+            "case.undo",
+            "case.redo",
+        ),
     }
 )
 TEXT_FIELDS = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
@@ -136,6 +145,8 @@ SHORTCUTS = {
     "slide.remove": Shortcut(
         "Delete", "Remove the selected bookmark, measurement, lesion or region", "Slide", "widget"
     ),
+    "slide.undo": Shortcut("Ctrl+Z", "Undo the last change of what is drawn on the slide", "Slide", "dock"),
+    "slide.redo": Shortcut("Ctrl+Shift+Z", "Redo the last change that was undone", "Slide", "dock"),
     "slide.save": Shortcut("Ctrl+Alt+W", "Save the lesions", "Slide"),
     "review.next": Shortcut("Alt+PgDown", "Next photograph", "Review"),
     "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),

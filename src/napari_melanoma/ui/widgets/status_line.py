@@ -133,7 +133,7 @@ class StatusLine(QWidget):
 
     def end_until(self, end: QObject) -> None:
         """Clear the message of ``show_until`` if ``end`` is its end."""
-        if end is self._end:
+        if end is self._end and isalive(self):
             self.show_message("")
 
     def end_message(self, message: str) -> None:

@@ -90,6 +90,7 @@ class LesionsSection(SlideSection):
         summary = row(self.summary_label, *(self.buttons[name] for name in TOOLS), stretch=0)
         self.add(summary, self._table_area, self._edit_row, self.drawing_panel)
         session.services.tool_buttons += [self.buttons[name] for name in TOOLS]
+        self.add_history_shortcuts()
         self._connect()
         self._connect_tools()
         self._on_lesions(self._document.value)

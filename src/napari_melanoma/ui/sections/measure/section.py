@@ -69,6 +69,7 @@ class MeasureSection(SlideSection):
         layer.tool_changed.connect(self._show_tool)
         self.follow(session.measures.changed, self._show_measures)
         self.follow(session.annotations.changed, self._update_history)
+        self.add_history_shortcuts()
         self._show_tool(layer.tool)
         self._show_measures()
         self._update_history()

@@ -121,6 +121,7 @@ class RegionsSection(SlideSection):
         self._arrange()
         self.class_list.select_named(self._canvas.region_class.name)
         self._canvas.set_class(self.class_list.current)
+        self.add_history_shortcuts()
         self._connect()
         self._connect_buttons()
         self._show_tool(self._canvas.tool)
@@ -231,6 +232,8 @@ class RegionsSection(SlideSection):
         colors = {region.class_name: region.color or DEFAULT_COLOR for region in regions if region.class_name}
         self.class_list.add_missing_classes([RegionClass(name, color) for name, color in colors.items()])
         pixel_size, selected = self.session.slide.info.pixel_size, self.session.selected_regions.value
+        if not regions and self.region_list.table.hasFocus():
+            self.setFocus()  # Qt would give it to a field, which has its own Ctrl+Z
         self.region_list.show_regions(regions, pixel_size, selected)
         self._update_texts()
 
