@@ -298,7 +298,10 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     presses(person, "synoptic_reopen")
     press_button(person.qtbot, "synoptic_reopen_question", "Cancel")
     assert person.session.synoptic.value.is_signed
+    presses(person, "synoptic_case")
+    assert person.dock.status.text.startswith("No case is open")
     reopens(person)
+    assert "No case" not in person.dock.status.text  # it was about the signed report
     assert person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert [one.field for one in stored(person).history if one.field == "signature"] == ["signature"] * 2
 

@@ -225,12 +225,12 @@ def describe_failure(error: Exception) -> str:
     return capitalize(remove_option_hints(describe_error(error)))
 
 
-def show_outcome(status: StatusLine, action: Callable[[], str]) -> None:
-    """Show the message that an action returns, or why it failed."""
+def show_outcome(status: StatusLine, action: Callable[[], str], *events: Any) -> None:  # noqa: ANN401 - bound signals
+    """Show the message that an action returns, or, until one of the events, why it failed."""
     try:
         status.show_message(action())
     except MelanomaError as error:
-        show_failure(status, error)
+        show_failure(status, error, *events)
 
 
 def show_failure(status: StatusLine, error: Exception, *events: Any) -> None:  # noqa: ANN401 - bound Qt signals

@@ -56,7 +56,8 @@ class SynopticSection(SlideSection):
         buttons = form.button_row.layout()
         buttons.addWidget(self.case_button)
         buttons.setAlignment(self.case_button, Qt.AlignmentFlag.AlignTop)
-        self.case_button.clicked.connect(lambda: show_outcome(self._services.status, self._add_to_case))
+        status, edited = self._services.status, self._document.edited
+        self.case_button.clicked.connect(lambda: show_outcome(status, self._add_to_case, edited))
         self._connect()
         self._update()
 
