@@ -11,14 +11,16 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QAbstractButton, QLabel
 
-from conftest import wait_until_idle
+from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
 from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
+from napari_melanoma.ui.library.review_photographs import OPENING
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.viewer.camera import find_canvas
 
 COUNT = 24
 MELANOMA, NEVUS = 1, 2  # keys
@@ -48,6 +50,14 @@ def corrections(tmp_path, home, monkeypatch):
     settings = ReviewSettings()
     settings.corrections, settings.reviewer = tmp_path / "my corrections", "Ana"
     return Corrections(tmp_path / "my corrections")
+
+
+def shortcut(dock, name):
+    return next(key for key in dock.findChildren(QShortcut) if key.objectName() == name)
+
+
+def number_key(dock, number):
+    return [key for key in dock.findChildren(QShortcut) if key.objectName() == "review.classes"][number - 1]
 
 
 class Labeler:
@@ -164,6 +174,37 @@ def test_number_keys_store_diagnoses_and_open_the_next(labeler, corrections):
     labeler.presses_key(9)
     assert len(corrections.rows()) == 3
     assert labeler.sees() == shown
+
+
+def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, viewer, qtbot):
+    window = viewer.window._qt_window
+    window.resize(*WINDOW_SIZE)
+    window.show()
+    qtbot.waitExposed(window)
+    canvas = find_canvas(window)
+    first = labeler.sees()
+    canvas.setUpdatesEnabled(False)  # the machine is busy: the next photograph is not drawn yet
+    number_key(labeler.dock, MELANOMA).activated.emit()
+    qtbot.waitUntil(lambda: labeler.sees() != first, timeout=PATIENCE_MS)
+    second = labeler.sees()
+    for key in (number_key(labeler.dock, NEVUS), shortcut(labeler.dock, "review.reject")):
+        labeler.dock.status.show_message("")
+        key.activated.emit()
+        assert labeler.dock.status.text == OPENING
+    assert not labeler.dock.reject_button.isEnabled()
+    wait_until_idle(qtbot, labeler.dock.corrections_store, labeler.dock.opener.connected_dock.corrections)
+    assert [row["image_id"] for row in corrections.rows()] == [first]
+    canvas.setUpdatesEnabled(True)
+    labeler.waits()
+    assert labeler.sees() == second
+    labeler.presses_key(NEVUS)
+    assert {row["image_id"]: row["diagnosis"] for row in corrections.rows()} == {first: "melanoma", second: "nevus"}
+    # Nor on one that the user has hidden
+    viewer.layers[labeler.sees()].visible = False
+    labeler.waits()
+    labeler.presses_key(NEVUS)
+    assert len(corrections.rows()) == 2
+    window.hide()
 
 
 def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):

@@ -10,6 +10,7 @@ import pytest
 
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
+from napari_melanoma.runs.labeling import LabelingState, PhotographFiles
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
@@ -19,6 +20,7 @@ from napari_melanoma.ui.library.resolve import (
     ReviewRecords,
     arrange,
     count_states,
+    describe_advice,
     describe_image,
     describe_selection,
     find_next_to_do,
@@ -220,3 +222,11 @@ def test_buttons_of_the_tray(selected: list[LibraryImage], enabled: list[str], t
 def test_button_to_rate(unrated: int, is_rating: bool, reason: str) -> None:
     button = resolve_rate_button(unrated, is_rating)
     assert (button.reason, button.text) == (reason, f"Rate {unrated} photographs")
+
+
+def test_labels_are_counted_before_their_photographs_have_embeddings() -> None:
+    paths = [Path(name) for name in ("a.png", "b.png", "c.png")]
+    missing = {path: PhotographFiles(path) for path in paths}
+    state = LabelingState(positive="melanoma", missing=missing, labels=dict.fromkeys(paths[:2], "nevus"))
+    assert describe_advice(state, None).startswith("2 labels of this folder; 2 without an embedding yet. Before the")
+    assert describe_advice(LabelingState(positive="melanoma", missing=missing), None).startswith("0 labels of")

@@ -151,6 +151,22 @@ def test_a_heatmap_that_goes_with_its_photograph_stays_switched_on(shown: Photog
     assert shown.options.value.is_shown
 
 
+def test_a_heatmap_comes_back_with_its_photograph_after_a_slide(shown: Photographs) -> None:
+    layer = shown.heatmap(shown.first)
+    assert layer is not None
+    for hidden in (shown.first.image, layer):  # as for a slide
+        hidden.visible = False
+    shown.waits()
+    photographs.show_only(shown.viewer, shown.first.image)  # the dock has displayed it all the time
+    assert layer.visible
+    layer.visible = False
+    shown.waits()
+    assert not shown.options.value.is_shown
+    shown.first.image.visible = False
+    photographs.show_only(shown.viewer, shown.first.image)
+    assert not layer.visible
+
+
 def test_the_opacity_applies_to_all_photographs(shown: Photographs) -> None:
     shown.displays(shown.second)
     heatmaps = shown.heatmap(shown.first), shown.heatmap(shown.second)

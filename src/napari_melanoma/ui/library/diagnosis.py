@@ -33,7 +33,7 @@ from napari_melanoma.ui.library.resolve import (
     describe_live,
     describe_outcome,
 )
-from napari_melanoma.ui.library.review_photographs import EmbeddingQueue
+from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
@@ -323,7 +323,7 @@ class DiagnosisSection(CollapsibleSection):
         opener, classes = self._parts.opener, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
         if session is None or session.path is None or not opener.is_shown:
-            self._dock.status.show_until(NOT_SHOWN, opener.shown)
+            self._dock.status.show_until(OPENING if opener.is_opening else NOT_SHOWN, opener.shown)
             return
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})

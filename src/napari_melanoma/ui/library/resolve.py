@@ -322,6 +322,9 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
 
     counts, positive = state.counts, state.positive
     labels = f"{format_count(counts.photographs, 'label')} of this folder, {counts.positives} of {positive}."
+    if waiting := sum(path in state.missing and path not in state.shipped for path in state.labels):
+        total = format_count(counts.photographs + waiting, "label")
+        labels = f"{total} of this folder; {waiting:,} without an embedding yet."
     if missing := counts.describe_missing(positive):
         text = f"{labels} Before the first fit: {missing}."
     elif state.fit is None:  # the notice states why

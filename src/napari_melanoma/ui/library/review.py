@@ -36,6 +36,7 @@ from napari_melanoma.ui.library.resolve import (
     resolve_rate_button,
 )
 from napari_melanoma.ui.library.review_photographs import (
+    OPENING,
     PhotographList,
     RatingQueue,
     ReviewOpener,
@@ -153,7 +154,7 @@ class ReviewDock(LibraryDock):
         self.model.changed.connect(self._on_model)
         self.list_view.open_requested.connect(lambda images: self._open_image(images[0]))
         slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
-        slots |= {"accept": self.opener.accept, "reject": self.opener.reject}
+        slots |= {name: partial(self._review, getattr(self.opener, name)) for name in ("accept", "reject")}
         buttons = (self.next_button, self.previous_button, self.accept_button, self.reject_button)
         for button, (name, slot) in zip(buttons, slots.items(), strict=True):
             button.clicked.connect(slot)
@@ -303,6 +304,12 @@ class ReviewDock(LibraryDock):
         image = self.list_model.image(self.list_model.index(max(0, row + direction) if row >= 0 else 0))
         if image is not None and image.path != self.list_view.path:
             self._open_image(image)
+
+    def _review(self, action: Callable[[], None]) -> None:
+        if self.opener.is_opening:
+            self.status.show_until(OPENING, self.opener.shown)
+        else:
+            action()
 
     def _on_identified(self, path: Path, image_digest: str) -> None:
         self.records.set_digest(path, image_digest)

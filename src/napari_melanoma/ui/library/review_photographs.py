@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QEvent, QObject, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma import worker
@@ -21,8 +21,10 @@ from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +42,15 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.status_line import StatusLine
     from napari_melanoma.ui.worker_client import WorkerClient
 
+OPENING = "The photograph is still being opened. Nothing was stored."
+DRAWN_MS = 150  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
+
 
 class ReviewOpener(LesionDockLink):
     """Show one photograph at a time in the viewer and the Lesion dock, and analyze it once.
 
-    ``kept_open``: a previous photograph was not closed, because it has unsaved corrections.
+    ``shown``: it is drawn on the canvas. ``kept_open``: a previous photograph was not closed, because it has unsaved
+    corrections.
     """
 
     shown = Signal(object)  # Path
@@ -64,6 +70,10 @@ class ReviewOpener(LesionDockLink):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
+        self._awaits_paint = self._is_drawn = False
+        self._painted_timer, self._drawn_timer = DebounceTimer(self, 0), DebounceTimer(self, DRAWN_MS)
+        self._painted_timer.timeout.connect(self._drawn_timer.start)
+        self._drawn_timer.timeout.connect(self._on_drawn)
 
     @property
     def ready(self) -> bool:
@@ -73,10 +83,21 @@ class ReviewOpener(LesionDockLink):
 
     @property
     def is_shown(self) -> bool:
+        """Whether the photograph under review is the one on the canvas, and selected in the Lesion dock."""
+        dock = self.connected_dock
+        return dock is not None and self._is_selected and self._is_drawn and not dock.picker.hidden_reason
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the photograph under review is still being read or drawn."""
+        return not self.is_shown and (self._latest.busy or (self._is_selected and not self._is_drawn))
+
+    @property
+    def _is_selected(self) -> bool:
         """Whether the photograph under review is selected in the Lesion dock."""
         dock = self.connected_dock
-        session = None if dock is None else dock.picker.session
-        return session is not None and self._requested_path is not None and session.path == self._requested_path
+        session = None if dock is None or self._requested_path is None else dock.picker.session
+        return session is not None and session.is_open and session.path == self._requested_path
 
     def open(self, path: Path) -> None:
         """Show a photograph; of several requests in a row, only the latest one is read."""
@@ -105,7 +126,39 @@ class ReviewOpener(LesionDockLink):
         dock.corrections.stored.connect(self._on_stored)
         dock.controller.changed.connect(self._on_analyzed)
         dock.analysis_controller.changed.connect(self._analyze)
-        dock.picker.changed.connect(self.changed)
+        dock.picker.changed.connect(self._await_drawing)
+        dock.picker.visibility_changed.connect(self._await_drawing)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Notice that the canvas is drawn, or hidden."""
+        if self._awaits_paint and event.type() in (QEvent.Type.Paint, QEvent.Type.Hide):
+            self._awaits_paint = False
+            watched.removeEventFilter(self)
+            self._painted_timer.start()  # the canvas is drawn after this filter
+        return False
+
+    def _await_drawing(self) -> None:
+        """Take no action on the photograph under review until it is drawn, as the previous one is still in view."""
+        window = find_main_window(self._dock)
+        canvas = None if window is None else find_canvas(window)
+        for timer in (self._painted_timer, self._drawn_timer):
+            timer.stop()
+        self._awaits_paint = self._is_selected and canvas is not None and canvas.isVisible()
+        self._is_drawn = False
+        tasks.set_running(self, self._awaits_paint)
+        if canvas is not None and self._awaits_paint:
+            canvas.installEventFilter(self)
+            canvas.update()
+            self.changed.emit()
+        else:
+            self._on_drawn()
+
+    def _on_drawn(self) -> None:
+        self._is_drawn = True
+        tasks.set_running(self, False)
+        if self.is_shown:
+            self.shown.emit(self._requested_path)
+        self.changed.emit()
 
     def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
@@ -147,10 +200,9 @@ class ReviewOpener(LesionDockLink):
         active = self.viewer.layers.selection.active
         if active is None or photographs.get_identity(active) != identity:
             self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
-        self.shown.emit(path)
+        self._await_drawing()
         self._closing.add(*(partial(self._close, other) for other in self._opened if other != identity))
         self._analyze()
-        self.changed.emit()
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections, or the user has returned to it."""
@@ -180,7 +232,7 @@ class ReviewOpener(LesionDockLink):
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
         dock = self.connected_dock
-        if dock is None or not self.is_shown or not tasks.is_idle(dock.analysis_controller.queue):
+        if dock is None or not self._is_selected or not tasks.is_idle(dock.analysis_controller.queue):
             return
         session = dock.picker.session
         if session is not None and session.lesion is None and session.identity not in self._analyzed:

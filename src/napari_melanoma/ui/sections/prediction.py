@@ -71,11 +71,17 @@ class HeatmapLayer:
         for signal in (session.events.prediction, session.events.heatmap, self._options.changed):
             session.follow(signal, self._update)
         session.follow(session.displayed.changed, self._on_displayed)
+        session.follow(session.image.events.visible, self._on_image)
         self._update()
 
     def _on_displayed(self) -> None:
         self._shown = self._requested = None  # shows the layer again, which was hidden with the photograph
         self._update()
+
+    def _on_image(self, event: Event) -> None:
+        if self._session.image.visible:
+            self._shown = None  # shows the layer again, which was hidden with the photograph for a slide
+            self._update()
 
     def _update(self) -> None:
         session, options, heatmap = self._session, self._options.value, self._session.heatmap
