@@ -93,7 +93,9 @@ class Window:
         self.messages: list[str] = []
         self.saved: list[SlideNotes] = []
         self.status = SimpleNamespace(
-            show_message=self.messages.append, show_until=self.messages.append, is_in_view=True
+            show_message=self.messages.append,
+            show_until=lambda message, *events: self.messages.append(message),
+            is_in_view=True,
         )
         self.viewer = SimpleNamespace(layers=())
 
