@@ -264,7 +264,8 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     import napari
 
     from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
-    from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+    from napari_melanoma.ui.widgets.signals import Connections
+    from napari_melanoma.ui.widgets.style import ThemedIcons
 
     viewer = napari.Viewer()
     viewer.theme = theme

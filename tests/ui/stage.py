@@ -7,7 +7,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 WIDTH, HEIGHT = 340, 700
 

@@ -71,7 +71,7 @@ def keep_units_consistent() -> None:
     from qtpy.QtCore import QObject
 
     from napari_melanoma.ui.viewer.layers import LayerUnits
-    from napari_melanoma.ui.widgets.style import Connections
+    from napari_melanoma.ui.widgets.signals import Connections
 
     viewer = napari.current_viewer()
     if viewer is None:

@@ -45,7 +45,8 @@ from napari_melanoma.ui.session.photograph_predictions import (
 )
 from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

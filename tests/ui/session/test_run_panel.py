@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from conftest import wait_until_idle
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.ui.session.run_panel import SlideRunPanel
+from napari_melanoma.ui.session.run_status import SlideRunPanel
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from napari_melanoma.ui.train.recipe import (
     count_classes,
     read_table_columns,
 )
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from vispy.gloo.glir import GlirProgram
 from conftest import wait_until_idle
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused, free_in_own_context
-from napari_melanoma.ui.widgets.style import Connections
+from napari_melanoma.ui.widgets.signals import Connections
 
 PATIENCE_MS = 60_000
 

@@ -22,7 +22,8 @@ from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.widgets.model_picker import OTHER, ClassifierPicker, ExtensibleModelPicker, ModelPicker
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 @pytest.fixture

@@ -14,10 +14,9 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import Connections, Followed
 from napari_melanoma.ui.widgets.style import (
     REST_MS,
-    Connections,
-    Followed,
     ThemedIcons,
     WrappedLabel,
     column,

@@ -23,15 +23,8 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import (
-    Connections,
-    WrappedLabel,
-    fill_column,
-    named,
-    quiet_label,
-    row,
-    tool_button,
-)
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.validity import NoticeLabel
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from napari_melanoma.ui.widgets.file_drop import RECENT_CASES, RecentPaths
 from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import at_end
+from napari_melanoma.ui.widgets.signals import at_end
 
 SAVE_DELAY_MS = 400  # after the last edit
 

@@ -45,9 +45,9 @@ from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
 from napari_melanoma.ui.widgets.risk_bars import make_method_bars, make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
-    Connections,
     ThemedIcons,
     WrappedLabel,
     fill_column,

@@ -28,8 +28,8 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
+from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import at_end
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

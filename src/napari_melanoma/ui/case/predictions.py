@@ -12,8 +12,8 @@ from napari_melanoma import worker
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.job import run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.status_line import describe_failure
-from napari_melanoma.ui.widgets.style import at_end
 from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:

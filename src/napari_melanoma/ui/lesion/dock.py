@@ -54,12 +54,11 @@ from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.signals import Connections, at_end
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import (
-    Connections,
     ThemedIcons,
     WrappedLabel,
-    at_end,
     column,
     enable,
     form_layout,

@@ -24,15 +24,8 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
-from napari_melanoma.ui.widgets.style import (
-    Connections,
-    ThemedIcons,
-    WrappedLabel,
-    named,
-    quiet_label,
-    row,
-    tool_button,
-)
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -45,13 +45,13 @@ from napari_melanoma.ui.widgets.report_writer import run_command
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
-    WrappedLabel,
     column,
     fill_column,
     named,
     reserve_space,
     row,
     scroll_area,
+    state_label,
     tool_button,
 )
 
@@ -243,8 +243,12 @@ class DiagnosisSection(CollapsibleSection):
         self.reader_button = tool_button("label_reader", "Reader", "Name that is stored with your diagnoses", "reader")
         undo_tip = f"Undo the last diagnosis ({format_key('review.undo')} in this dock)"
         self.undo_button = tool_button("undo_label", "Undo the last diagnosis", undo_tip, "undo")
-        self.advice_label = _label("label_advice", "What is missing, or what more labels would bring", lines=3)
-        self.accuracy_label = _label("label_accuracy", "Accuracy on photographs drawn at random", lines=2)
+        self.advice_label = state_label(
+            "label_advice", "What is missing, or what more labels would bring", lines=3, quiet=True
+        )
+        self.accuracy_label = state_label(
+            "label_accuracy", "Accuracy on photographs drawn at random", lines=2, quiet=True
+        )
         self.chart = SmallCurve(icons, "label_curve", "Probability of the true diagnosis", "labels")
         reserve_space(self.chart)
         self.use_button = named(QPushButton("Use this model"), "use_adapted", "Use this model")
@@ -606,10 +610,3 @@ def list_points(curve: LearningCurve) -> list[CurvePoint]:
         low, high = (loss.low, loss.high) if loss.has_interval else (loss.mean, loss.mean)
         points.append(CurvePoint(count, math.exp(-loss.mean), math.exp(-high), min(1.0, math.exp(-low))))
     return points
-
-
-def _label(name: str, accessible_name: str, lines: int) -> WrappedLabel:
-    label = named(WrappedLabel(lines=lines), name, accessible_name)
-    label.setProperty("quiet", True)
-    label.setToolTip("")
-    return label

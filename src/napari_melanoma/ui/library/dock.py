@@ -28,8 +28,9 @@ from napari_melanoma.ui.widgets.file_drop import (
 )
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import CANCELED, StatusLine, show_failure
-from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, tool_button
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.widgets.style import follow
+from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.case_lesion import LesionSession  # noqa: F401 - in a base class

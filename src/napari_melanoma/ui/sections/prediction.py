@@ -30,7 +30,7 @@ from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar, BarChart
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, row
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, fill_column, named, row, show_text, state_label
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class PredictionSection(PhotographSection):
         return "" if heatmap.values.any() else html.escape(to_sentence(EMPTY_HEATMAP.format(target=target)))
 
     def _update_live(self) -> None:
-        _set_label_text(self._panel.live, live_predictions().find(self.session.path))
+        show_text(self._panel.live, live_predictions().find(self.session.path))
 
     def _on_link(self, link: str) -> None:
         if link == "again":
@@ -262,7 +262,7 @@ class PredictionPanel(QWidget):
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self.saved_notice = NoticeLabel("prediction_saved", "Saved prediction")
-        self.live = _make_quiet_label("prediction_live", "Predictions while diagnoses are given")
+        self.live = state_label("prediction_live", "Predictions while diagnoses are given", quiet=True)
         self.live.hide()
         self.warning = NoticeLabel("prediction_warning", "Warnings")
         self.verdict = named(WrappedLabel(), "prediction_verdict", "Prediction as text")
@@ -270,12 +270,12 @@ class PredictionPanel(QWidget):
         self.verdict.setToolTip("")
         self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.classes = BarChart(icons, "prediction_classes", "Class probabilities")
-        self.operating_point_text = _make_quiet_label("prediction_threshold", "Decision threshold")
-        self.contributions_title = _make_quiet_label("prediction_effects_title", "Effect of the patient data")
+        self.operating_point_text = state_label("prediction_threshold", "Decision threshold", quiet=True)
+        self.contributions_title = state_label("prediction_effects_title", "Effect of the patient data", quiet=True)
         self.contributions_title.setText("Effect of the patient data")
         self.contributions = BarChart(icons, "prediction_effects", "Effect of each field")
-        self.form_text = _make_quiet_label("prediction_without_metadata_text", "Prediction without patient data")
-        self.nearest_title = _make_quiet_label("nearest_title", "Most similar training cases")
+        self.form_text = state_label("prediction_without_metadata_text", "Prediction without patient data", quiet=True)
+        self.nearest_title = state_label("nearest_title", "Most similar training cases", quiet=True)
         self.nearest_title.setText("Most similar training cases")
         self.nearest = NearestCasesTable()
         self.details = QWidget()
@@ -332,12 +332,12 @@ class PredictionPanel(QWidget):
             format_verdict(prediction) if prediction.validity.valid else f"{prediction.probability_text}."
         )
         self.classes.show_rows(class_bars(prediction))
-        _set_label_text(self.operating_point_text, format_operating_point(prediction))
+        show_text(self.operating_point_text, format_operating_point(prediction))
         self.warning.set_text(format_warnings(prediction))
         rows, end = contribution_bars(prediction)
         self.contributions_title.setVisible(bool(rows))
         self.contributions.show_rows(rows, -end, end)
-        _set_label_text(self.form_text, describe_form_use(prediction))
+        show_text(self.form_text, describe_form_use(prediction))
         self.nearest_title.setVisible(bool(prediction.neighbours))
         self.nearest.setVisible(bool(prediction.neighbours))
         self.nearest.show_cases(prediction.neighbours)
@@ -356,18 +356,6 @@ class PredictionPanel(QWidget):
             self._delay_timer.start()
         else:
             self._delay_timer.stop()
-
-
-def _make_quiet_label(name: str, accessible_name: str) -> WrappedLabel:
-    label = named(WrappedLabel(), name, accessible_name)
-    label.setProperty("quiet", True)
-    label.setToolTip("")
-    return label
-
-
-def _set_label_text(label: WrappedLabel, text: str) -> None:
-    label.setText(text)
-    label.setVisible(bool(text))
 
 
 class HeatmapControls(QWidget):

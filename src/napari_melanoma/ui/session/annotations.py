@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.document import Document, Edited, HistoryStep, Shared
     from napari_melanoma.ui.session.slide import SlideSession
-UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
+
 STEP_TEXTS = ("Undone:", "Redone:")
+UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
 REDO_TIP = "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"
 
 

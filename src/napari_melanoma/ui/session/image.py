@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.widgets.style import Followed
+from napari_melanoma.ui.widgets.signals import Followed
 
 Part = TypeVar("Part")
 

@@ -31,7 +31,7 @@ from napari_melanoma.ui.session.recovery import LesionAutosave
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import Connections
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""State and results of an analysis, as read from its folder in a background thread, and texts about its progress."""
+"""An analysis as read from its folder in a background thread: state, results, texts, and the panel that follows it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.ui.widgets.run_panel import RunSnapshot
+from napari_melanoma.ui.widgets.run_panel import RunPanel, RunSnapshot
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
+from napari_melanoma.ui.widgets.style import fill_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import MapPlacement
+    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.reading.slide import SlideInfo
@@ -281,3 +283,51 @@ def describe_progress(run: SlideRunStatus) -> str:
     if run.failed:
         parts.append(f"{run.failed:,} could not be read")
     return "  ·  ".join(parts)
+
+
+class SlideRunPanel(RunPanel):
+    """Follow an analysis, show its state until it has finished with results, and send the user's commands.
+
+    ``updated``: a ``SlideRunUpdate``.
+    """
+
+    def __init__(self) -> None:
+        self._target = ""
+        kept = "finished tiles"
+        super().__init__("slide_run", "analysis", "where it stopped; finished tiles are not repeated", kept)
+        fill_column(self, self.state_label, self.progress_bar, self.buttons)
+        self.hide()
+
+    def set_folder(self, folder: Path | None, target: str = "") -> None:
+        """Follow the analysis in a folder; None stops and hides the panel. ``target``: class whose heatmap is read."""
+        if folder is None or folder != self.watch.path:
+            self.hide()
+            self._target = target
+        self.watch.set_active(False)
+        super().set_folder(folder)
+        self.watch.set_active(folder is not None)
+
+    def set_target(self, target: str) -> None:
+        """Set the class whose heatmap is read."""
+        self._target = target
+        self.watch.refresh()
+
+    def _create_reader(self, path: Path) -> SlideRunReader:
+        return SlideRunReader(path, lambda: self._target)
+
+    def _write_command(self, folder: Path, command: RunCommand, run: RunContext) -> None:
+        from napari_melanoma.core.processes import send_command
+        from napari_melanoma.slides.background_runs import cancel_slide
+
+        if command == "cancel":
+            cancel_slide(folder)
+        else:
+            send_command(folder, command)
+
+    def _show_snapshot(self, snapshot: RunSnapshot) -> str:
+        assert isinstance(snapshot, SlideRunUpdate)
+        self.setVisible(needs_run_panel(snapshot))
+        return find_resume_blocker(snapshot.status)
+
+    def _describe(self) -> tuple[str, float]:
+        return describe_progress(self.status), self.status.fraction or 0.0

@@ -19,8 +19,8 @@ from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.signals import Followed
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Shapes

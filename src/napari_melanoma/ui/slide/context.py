@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.docking import DeferredWidgets
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
     from napari_melanoma.ui.widgets.settings import DockSettings
+    from napari_melanoma.ui.widgets.signals import Connections
     from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
+    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 class SlideContext(QObject):

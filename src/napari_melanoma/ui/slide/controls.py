@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy,
 
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
-from napari_melanoma.ui.session.run_panel import SlideRunPanel
+from napari_melanoma.ui.session.run_status import SlideRunPanel
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideOptionsController
@@ -24,11 +24,11 @@ from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
     READING,
     CollapsibleSection,
-    Connections,
     KeptRoom,
     ThemedIcons,
     WrappedLabel,

@@ -45,8 +45,8 @@ from napari_melanoma.ui.widgets.file_drop import (
 )
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
+from napari_melanoma.ui.widgets.signals import Followed
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

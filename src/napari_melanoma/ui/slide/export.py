@@ -19,7 +19,8 @@ from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import run_job
-from napari_melanoma.ui.widgets.style import Followed, enable
+from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

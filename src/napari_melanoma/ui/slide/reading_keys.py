@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
-from napari_melanoma.ui.widgets.style import Followed
+from napari_melanoma.ui.widgets.signals import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Layer

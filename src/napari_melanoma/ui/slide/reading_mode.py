@@ -35,11 +35,11 @@ from napari_melanoma.ui.viewer.slide_layers import list_slides, slide_display_na
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import WindowGuard
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import NOTICE_OF_USE
 from napari_melanoma.ui.widgets.style import (
     NO_LIMIT_PX,
     CollapsibleSection,
-    follow,
     named,
     quiet_label,
     scroll_area,

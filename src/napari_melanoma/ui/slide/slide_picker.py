@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.style import Connections
+    from napari_melanoma.ui.widgets.signals import Connections
 
 # Properties that are not listed: sizes of levels and associated images, which are shown in other rows
 REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")

@@ -20,9 +20,9 @@ from napari_melanoma.ui.train.start import ALL, ENCODER, IMAGENET, StartPicker
 from napari_melanoma.ui.viewer.docking import DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.file_drop import Welcome
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
-    Connections,
     ThemedIcons,
     WrappedLabel,
     form_layout,

@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.geometry import MapPlacement
-from napari_melanoma.ui.widgets.style import follow
+from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -21,7 +21,7 @@ from napari_melanoma.ui.widgets.job import GuiTaskQueue, tasks
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.style import Connections
+    from napari_melanoma.ui.widgets.signals import Connections
 
 MIN_WIDTH_PX = 340  # of a dock; all docks can be used at this width
 MIN_HEIGHT_PX = 140  # of a dock; less than it needs, as docks that are stacked for a moment would enlarge the window

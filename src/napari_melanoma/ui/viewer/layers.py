@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.imaging.prompts import PromptOptions
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.widgets.style import Connections
+    from napari_melanoma.ui.widgets.signals import Connections
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35  # of the heatmap: colors, and the value from which it is opaque
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"

@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.viewer.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import Connections
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     import numpy as np

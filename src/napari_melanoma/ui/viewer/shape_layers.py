@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import Connections
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     import numpy as np

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.polygons import Polygon
     from napari_melanoma.slides.notes import SlideView
-    from napari_melanoma.ui.widgets.style import Connections
+    from napari_melanoma.ui.widgets.signals import Connections
 
 MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 VIEW_KEY = "napari_melanoma_view"  # metadata key of the image's first layer, with its view and state

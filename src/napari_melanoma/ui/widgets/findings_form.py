@@ -36,6 +36,7 @@ from napari_melanoma.ui.widgets.style import (
     named,
     quiet_label,
     reserve_space,
+    show_text,
     tool_button,
 )
 
@@ -275,8 +276,7 @@ class FindingEditor(QWidget):
             self.fault_label = named(WrappedLabel(), f"{self._name}_fault", f"Error in {self.field.label}")
             self.fault_label.setProperty("fault", True)
             self._grid.addWidget(self.fault_label, 4, 0, 1, 4)
-        self.fault_label.setText(text)
-        self.fault_label.setVisible(bool(text))
+        show_text(self.fault_label, text)
         self.fault_changed.emit()
 
     def _on_chosen(self, index: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from qtpy.compat import isalive
 
-from napari_melanoma.ui.widgets.style import at_end
+from napari_melanoma.ui.widgets.signals import at_end
 
 if TYPE_CHECKING:
     from qtpy.QtCore import QObject

@@ -27,7 +27,16 @@ from napari_melanoma.ui.widgets.charts import BarChart
 from napari_melanoma.ui.widgets.patient_form import PatientForm
 from napari_melanoma.ui.widgets.risk_bars import make_risk_bars, make_share_bars
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
-from napari_melanoma.ui.widgets.style import WrappedLabel, column, enable, named, row, tool_button
+from napari_melanoma.ui.widgets.style import (
+    WrappedLabel,
+    column,
+    enable,
+    named,
+    row,
+    show_text,
+    state_label,
+    tool_button,
+)
 from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
@@ -87,14 +96,14 @@ class RiskSection(SlideSection):
         self.model_picker = RiskModelPicker(self._services.icons)
         self.model_picker.offer_demonstrations(self.session.location.is_phantom)
         self.model_picker.model = self._services.settings.get(MODEL_SETTING, "")
-        self._no_model_label = _create_label("risk_none", "Why there is no model", quiet=True)
+        self._no_model_label = state_label("risk_none", "Why there is no model", quiet=True)
         self._no_model_label.setText(NONE_INSTALLED)
         self._phantom_notice = NoticeLabel("risk_phantom", "Training data of the model")
         self.patient_form = PatientForm()
         self.patient_form.setObjectName("risk_form")
-        self._thickness_label = _create_label("risk_depth", "The thickness that is used", quiet=True)
+        self._thickness_label = state_label("risk_depth", "The thickness that is used", quiet=True)
         self.estimate_button = named(QPushButton("Estimate"), "risk_estimate", "Estimate the risk", ESTIMATE)
-        self._blocker_label = _create_label("risk_why_not", "Why it cannot be estimated", quiet=True)
+        self._blocker_label = state_label("risk_why_not", "Why it cannot be estimated", quiet=True)
         self.add(
             self.model_picker,
             self._no_model_label,
@@ -108,15 +117,15 @@ class RiskSection(SlideSection):
     def _create_results(self) -> None:
         icons = self._services.icons
         self._outdated_notice = NoticeLabel("risk_old", "Changed inputs")
-        self.verdict_label = _create_label("risk_verdict", "Risk in words")
+        self.verdict_label = state_label("risk_verdict", "Risk in words")
         self.verdict_label.setProperty("loud", True)
         self.risk_bar = BarChart(icons, "risk_bar", "Probability of metastasis with its interval")
         title = WrappedLabel("Contribution of each input")
         title.setProperty("quiet", True)
         self.share_bars = BarChart(icons, "risk_shares", "Contribution of each input")
-        self._baseline_label = _create_label("risk_without", "Baseline of the contributions", quiet=True)
-        self._methods_label = _create_label("risk_comparators", "Predictions from single inputs", quiet=True)
-        self.patch_label = _create_label("risk_patches", "Patches used for the prediction", quiet=True)
+        self._baseline_label = state_label("risk_without", "Baseline of the contributions", quiet=True)
+        self._methods_label = state_label("risk_comparators", "Predictions from single inputs", quiet=True)
+        self.patch_label = state_label("risk_patches", "Patches used for the prediction", quiet=True)
         self._caution_notice = NoticeLabel("risk_caution", "Warnings about the prediction")
         tip = "Save a report on depth and risk"
         self._report_button = tool_button("risk_report", "Save a report", tip, "Report ...")
@@ -184,7 +193,7 @@ class RiskSection(SlideSection):
         self._thickness_label.setText(describe_depth(stored) if document.is_ready else "")
         enable(self.estimate_button, ESTIMATE, blocker)
         # Other texts explain that a request is running, or that there is no model
-        _show_text(self._blocker_label, stored.fault or ("" if blocker in (RUNNING, NO_MODEL) else blocker))
+        show_text(self._blocker_label, stored.fault or ("" if blocker in (RUNNING, NO_MODEL) else blocker))
         self.result_area.setVisible(bool(stored.prediction))
         if stored.prediction:
             self.show_prediction(stored.prediction, self._describe_changes(stored))
@@ -204,8 +213,8 @@ class RiskSection(SlideSection):
         rows, end = make_share_bars(prediction)
         self.share_bars.show_rows(rows, -end, end)
         self._baseline_label.setText(describe_baseline(prediction))
-        _show_text(self._methods_label, describe_methods(prediction))
-        _show_text(self.patch_label, describe_patches(prediction, self._services.icons.link))
+        show_text(self._methods_label, describe_methods(prediction))
+        show_text(self.patch_label, describe_patches(prediction, self._services.icons.link))
         self._caution_notice.set_text(list_cautions(prediction))
 
     def _find_blocker(self, stored: StoredRisk) -> str:
@@ -359,18 +368,6 @@ def is_trained_on_phantoms(bundle: BundleInfo) -> bool:
         return bundle.config.synthetic_share == 1 or read_comparators(bundle.path).phantom
     except MelanomaError:
         return False
-
-
-def _create_label(name: str, accessible_name: str, *, quiet: bool = False) -> WrappedLabel:
-    label = named(WrappedLabel(), name, accessible_name)
-    label.setProperty("quiet", quiet)
-    label.setToolTip("")
-    return label
-
-
-def _show_text(label: WrappedLabel, text: str) -> None:
-    label.setText(text)
-    label.setVisible(bool(text))
 
 
 def _write_report(folder: Path, info: SlideInfo, lesion: CaseLesion | None, path: Path, run: RunContext) -> Path:

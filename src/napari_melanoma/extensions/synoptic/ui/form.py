@@ -24,6 +24,7 @@ from napari_melanoma.ui.widgets.style import (
     reserve_space,
     row,
     scroll_area,
+    show_text,
 )
 
 CHANGES_PX = 54  # height of the list of changes, which scrolls
@@ -122,8 +123,7 @@ class ReportForm(QWidget):
             (self.check_label, "\n".join(report.check())),
             (self.addenda_label, "\n".join(addenda)),
         ):
-            label.setText(text)
-            label.setVisible(bool(text))
+            show_text(label, text)
         if is_editable and not reader:
             self._blocker = "Enter your name first."
         elif is_editable and report.suggested:

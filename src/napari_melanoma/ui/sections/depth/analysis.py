@@ -11,11 +11,10 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import parse_proposals
-from napari_melanoma.ui.session.run_panel import SlideRunPanel
-from napari_melanoma.ui.session.run_status import SlideRunReader, SlideRunUpdate
+from napari_melanoma.ui.session.run_status import SlideRunPanel, SlideRunReader, SlideRunUpdate
 from napari_melanoma.ui.widgets.job import is_job_running, run_job
+from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import follow
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

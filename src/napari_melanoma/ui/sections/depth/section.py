@@ -6,11 +6,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QCheckBox, QLabel, QListWidget, QPushButton
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QFocusEvent, QHideEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QFrame,
+    QHeaderView,
+    QLabel,
+    QListWidget,
+    QPlainTextEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+)
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.depth.reading_texts import (
     NOT_MEASURED,
+    READER_COLUMNS,
     describe_mitoses,
     describe_origin,
     describe_other_readings,
@@ -28,7 +42,6 @@ from napari_melanoma.slides.notes import measure_shape
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
 from napari_melanoma.ui.sections.depth.layer import NO_SCALE, DepthLayer
-from napari_melanoma.ui.sections.depth.widgets import NotesField, ReaderTable
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
@@ -39,6 +52,7 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import show_failure, show_outcome
 from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
@@ -49,11 +63,14 @@ from napari_melanoma.ui.widgets.style import (
     reserve_space,
     row,
     scroll_area,
+    show_text,
     tool_button,
 )
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qtpy.QtGui import QMouseEvent
 
     from napari_melanoma.case.model import CaseLesion
@@ -105,6 +122,7 @@ STEPS: dict[HistoryStep, tuple[str, str]] = {
     "redo": ("↷", "Redo"),
 }
 LIST_PX, WARNINGS_PX = 66, 54  # the list of warnings scrolls
+NOTES_PX, ROW_PX = 58, 24
 
 
 class DepthSection(SlideSection):
@@ -272,8 +290,7 @@ class DepthSection(SlideSection):
             (self._lock_label, lock),
             (self._others_label, describe_other_readings(state.readings, state.reader)),
         ):
-            label.setText(text)
-            label.setVisible(bool(text))
+            show_text(label, text)
         self._form.show_report(self.session.synoptic.shown_findings, lock)
         self._mitosis_label.setText(describe_mitoses(reading))
         self._notes.show_text(reading.notes, lock)
@@ -429,3 +446,65 @@ def _write_report(
 
     part = SlidePart.from_folder(folder, lesion, info.path)
     return write_depth_report(path, info, state.readings, state.reading, state.automatic_reading, part)
+
+
+class NotesField(QPlainTextEdit):
+    """Free text; ``edited`` emits it when typing pauses or the field loses the focus."""
+
+    edited = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        named(self, "depth_notes", "Notes", "Free text; saved with the slide, never exported")
+        self.setFixedHeight(NOTES_PX)
+        self.setTabChangesFocus(True)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self._timer = DebounceTimer(self)
+        self._timer.timeout.connect(lambda: self.edited.emit(self.toPlainText()))
+        self.textChanged.connect(self._timer.start)
+        self.flush = self._timer.flush
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
+        """Emit the text."""
+        super().focusOutEvent(event)
+        self.flush()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt's name
+        """Emit the text."""
+        super().hideEvent(event)
+        self.flush()
+
+    def show_text(self, text: str, lock: str) -> None:
+        """Show the stored text, unless another one is being typed; ``lock``: why it must not be changed."""
+        self.setEnabled(not lock)
+        if not self._timer.isActive() and self.toPlainText() != text:
+            self.blockSignals(True)
+            self.setPlainText(text)
+            self.blockSignals(False)
+
+
+class ReaderTable(QTableWidget):
+    """The readings of all readers."""
+
+    def __init__(self) -> None:
+        super().__init__(0, len(READER_COLUMNS))
+        named(self, "depth_readers", "Readings of all readers")
+        self.setHorizontalHeaderLabels(list(READER_COLUMNS))
+        self.verticalHeader().hide()
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.horizontalHeaderItem(len(READER_COLUMNS) - 1).setToolTip("Mitoses per mm²")
+        self.hide()
+
+    def show_rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """Show cells in the order of the columns; hidden with less than two readings."""
+        self.setRowCount(len(rows))
+        for index, cells in enumerate(rows):
+            for place, cell in enumerate(cells):
+                self.setItem(index, place, QTableWidgetItem(cell))
+        self.setFixedHeight(ROW_PX * (len(rows) + 1) + 4)
+        self.setVisible(len(rows) > 1)

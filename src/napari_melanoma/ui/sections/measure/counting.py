@@ -17,7 +17,8 @@ from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, follow, named, row, tool_button
+from napari_melanoma.ui.widgets.signals import follow
+from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext

@@ -11,7 +11,8 @@ from qtpy.QtWidgets import QSizePolicy
 
 from napari_melanoma.ui.viewer.camera import CameraWidget, get_extent, get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
-from napari_melanoma.ui.widgets.style import follow, named
+from napari_melanoma.ui.widgets.signals import follow
+from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession

@@ -47,8 +47,9 @@ from napari_melanoma.ui.viewer.camera import (
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import describe_failure
-from napari_melanoma.ui.widgets.style import fill_column, follow, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.notes import Bookmark, SlideNotes

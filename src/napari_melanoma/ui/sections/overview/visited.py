@@ -14,8 +14,9 @@ from napari_melanoma.ui.session.navigation import get_native_magnification
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.settings import get_user_folder
+from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import follow, named, tool_button
+from napari_melanoma.ui.widgets.style import named, tool_button
 
 if TYPE_CHECKING:
     from pathlib import Path

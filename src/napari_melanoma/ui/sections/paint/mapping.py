@@ -35,7 +35,7 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import follow
+from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer.camera import cover_view, find_canvas, find_main_
 from napari_melanoma.ui.viewer.pixel_tools import DRAG_PX, PixelTool
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED, Keys, hide_tool_layer, remove_tool_layer, to_rgba
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import Connections
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,6 +24,7 @@ from napari_melanoma.ui.widgets.style import (
     quiet_label,
     row,
     scroll_area,
+    show_text,
     tool_button,
 )
 
@@ -214,8 +215,7 @@ class PaintView(QWidget):
         """Show the accuracy of the classes, see ``list_bars``, with texts, which are hidden if they are empty."""
         self.chart.show_rows(rows)
         for label, text in zip(self._results_labels, (confusions, areas, warnings), strict=True):
-            label.setText(text)
-            label.setVisible(bool(text))
+            show_text(label, text)
 
     def _on_display(self, _: object = None) -> None:
         self._settings.set("paint/map", self.visible_check.isChecked())

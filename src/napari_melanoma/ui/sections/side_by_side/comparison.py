@@ -15,8 +15,8 @@ from napari_melanoma.slides.notes import SlideAlignment
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
+from napari_melanoma.ui.widgets.signals import Followed
 from napari_melanoma.ui.widgets.status_line import show_failure
-from napari_melanoma.ui.widgets.style import Followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

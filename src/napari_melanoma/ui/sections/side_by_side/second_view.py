@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import find_frame, place_next_to_canvas
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.style import Followed
+from napari_melanoma.ui.widgets.signals import Followed
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -1,0 +1,108 @@
+"""Connections to signals of Qt, psygnal and napari that end with an object, or when they are closed."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer
+
+
+def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+    """Call a slot until a Qt object is deleted; for a signal of Qt, the slot is a method of the object.
+
+    Qt disconnects such methods. psygnal and napari keep them as long as Python does, and would call a deleted object.
+    """
+    if _is_of_qt(signal):
+        signal.connect(slot)
+    else:
+        _followed_of(owner).connect(signal, slot)
+
+
+def at_end(owner: QObject, function: Callable[[], object]) -> None:
+    """Call a function when a Qt object is deleted, which it must not use; those added first are called first."""
+    _followed_of(owner).at_end(function)
+
+
+def _is_of_qt(signal: Any) -> bool:  # noqa: ANN401 - of Qt, psygnal or napari
+    return type(signal).__module__.startswith(("PyQt", "PySide"))
+
+
+def _followed_of(owner: QObject) -> Followed:
+    followed: Followed | None = getattr(owner, "_followed_signals", None)
+    if followed is None:
+        followed = Followed(owner)
+        setattr(owner, "_followed_signals", followed)  # noqa: B010 - of any Qt object
+    return followed
+
+
+class Followed:
+    """Slots that are connected to signals of Qt, psygnal and napari, until ``end`` or until a Qt object is deleted.
+
+    The slots of the object that is deleted are methods: PyQt calls a ``partial`` or a function also after Python's
+    garbage collection has emptied it, together with the object, which crashes.
+    """
+
+    def __init__(self, owner: QObject) -> None:
+        self._ends: list[Callable[[], object]] = []
+        owner.destroyed.connect(self.end)
+
+    def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
+        """Connect a slot."""
+        signal = getattr(signal, "__wrapped__", signal)  # napari passes proxies to docks
+        connection = signal.connect(slot)
+        if _is_of_qt(signal):  # PyQt crashes when a signal of a deleted sender is disconnected
+            self.at_end(partial(QObject.disconnect, connection))
+        else:
+            self.at_end(partial(signal.disconnect, slot))
+
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call a function at the end, too."""
+        self._ends.append(function)
+
+    def end(self) -> None:
+        """Disconnect all slots; an error is logged, and does not keep the others connected."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            try:
+                end()
+            except Exception:
+                logging.getLogger(__name__).exception("A signal was not disconnected, or changes were not saved")
+        QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
+
+
+class Connections:
+    """Connections to napari's events that can all be disconnected together."""
+
+    def __init__(self) -> None:
+        self._connected: list[tuple[weakref.ref[Any], Callable[..., object]]] = []
+
+    def connect(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's, often proxied
+        """Connect a callback to one of napari's events."""
+        emitter = getattr(
+            emitter, "__wrapped__", emitter
+        )  # napari passes proxies to docks; a weak reference to a proxy would be dead at once
+        emitter.connect(callback)
+        self._connected.append((weakref.ref(emitter), callback))
+
+    def connect_first(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's
+        """Connect a callback that is called before napari's own callbacks, which draw."""
+        from napari.utils.events import EventEmitter
+
+        emitter = getattr(emitter, "__wrapped__", emitter)
+        # An emitter, unlike a plain callback, can precede napari's own callbacks.
+        relay = EventEmitter(source=None, type_name="relay")
+        relay.connect(callback)
+        emitter.connect(relay, position="first")
+        self._connected.append((weakref.ref(emitter), relay))
+
+    def close(self) -> None:
+        """Disconnect all callbacks whose emitters still exist."""
+        for reference, callback in self._connected:
+            emitter = reference()
+            if emitter is not None:
+                emitter.disconnect(callback)
+        self._connected.clear()
