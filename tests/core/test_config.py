@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+import napari_melanoma
 from napari_melanoma.core.config import Config, OneOf, change_values, read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
 
@@ -236,3 +240,35 @@ def test_values_are_changed_by_their_keys(texts: list[str], expected: dict[str, 
 def test_a_wrong_change_names_its_key(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         change_values(Changed(), [text], "--set")
+
+
+def list_configs() -> list[type[Config]]:
+    """Return all configurations of the package; modules of ui define none and need a Qt."""
+    for found in pkgutil.walk_packages(napari_melanoma.__path__, "napari_melanoma."):
+        if not {"ui", "__main__"} & {*found.name.split(".")}:
+            importlib.import_module(found.name)
+    pending, known = [Config], []
+    while pending:
+        for child in pending.pop().__subclasses__():
+            pending.append(child)
+            known += [child] if child.__module__.startswith("napari_melanoma.") else []
+    return known
+
+
+def test_each_configuration_of_the_package_can_be_stored(tmp_path: Path) -> None:
+    """TOML has no null: a field that is left out comes back as its default, which must then be None."""
+    configs, stored = list_configs(), 0
+    assert len(configs) > 50
+    for config in configs:
+        for name, field in config.model_fields.items():
+            optional = get_origin(field.annotation) in (Union, types.UnionType)
+            if optional and type(None) in get_args(field.annotation) and not field.is_required():
+                assert field.default is None, f"{config.__name__}.{name}"
+        try:
+            default = config()
+        except ValidationError:  # some need a value
+            continue
+        write_toml(tmp_path / "config.toml", default)
+        assert read_toml(tmp_path / "config.toml", config) == default
+        stored += 1
+    assert stored > 20

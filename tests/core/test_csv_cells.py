@@ -1,4 +1,4 @@
-"""CSV: texts survive a round trip, and no cell is a formula; test_house checks that no other module writes CSV."""
+"""CSV: texts survive a round trip, and no cell is a formula."""
 
 from __future__ import annotations
 

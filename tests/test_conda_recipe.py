@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {
     "lazy-loader": "lazy_loader",
     "matplotlib": "matplotlib-base",
