@@ -1,7 +1,4 @@
-"""Write the tables of the papers' components into ``docs/reference/papers.md``, from ``paper_components.toml``.
-
-Run it after a change of that file: ``python scripts/paper_components.py``
-"""
+"""The components of the papers and how they are done here: ``paper_components.toml`` as tables."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.parsing import read_toml_table
 
 COMPONENTS = Path(__file__).with_suffix(".toml")
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "papers.md"
 
 
 class Component(Config):
@@ -73,16 +69,6 @@ def component_table(components: Sequence[Component]) -> str:
     return "\n".join(lines)
 
 
-def written(page: str) -> str:
-    """Insert the table of each paper between its markers."""
-    for paper, components in read_components().items():
-        opening, closing = f"<!-- {paper} -->\n", f"<!-- /{paper} -->\n"
-        before, _, rest = page.partition(opening)
-        _, _, after = rest.partition(closing)
-        page = f"{before}{opening}\n{component_table(components)}\n\n{closing}{after}"
-    return page
-
-
 def _format_place(rows: Sequence[str], values: dict[str, Any], command: str) -> str:
     """Name rows, keys with their values, and a command."""
     parts = [", ".join(f"`{row}`" for row in rows)]
@@ -98,7 +84,3 @@ def _format_toml(value: Any) -> str:  # noqa: ANN401 - any value of a recipe
     if isinstance(value, list):
         return "[" + ", ".join(map(_format_toml, value)) + "]"
     return json.dumps(value)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

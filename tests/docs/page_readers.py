@@ -12,7 +12,6 @@ from page_files import Files
 # Commands that do not run, by a pattern of their beginning, and why.
 NOT_RUN = {
     "napari-melanoma open": "opens a window",
-    "napari-melanoma demo ": "opens a window; tests/ui/test_demo.py does",
     "make ": "is what runs the tests",
     "python -m pip ": "changes the environment",
     "pip install": "changes the environment",
@@ -40,7 +39,6 @@ NOT_RUN = {
     "tests/training/bags trains on stored ones",
     "napari-melanoma slide section.svs --out results --model runs/slide-patients": "needs the model of the line before",
     "napari-melanoma phantom cohort ": "generates hundreds of patients; page_files makes a smaller one",
-    "napari-melanoma slide .* --prevalence": "needs a model of whole slides; tests/slides/test_slide_bags.py has one",
     "napari-melanoma train --config recipes/melanoma-small.toml --out folds": "needs more patients than the phantoms, "
     "for a validation set of each fold",
     "pytest ": "is what runs the tests",
@@ -213,6 +211,9 @@ READERS = {
             "archive": make.dicom_archive,
             "isic2016": partial(make.dataset, first=20),
             "isic2018": partial(make.dataset, first=40),
+            **OWN,
+            "annotations.json": make.coco_file,
+            "labelme": make.labelme_files,
         },
         before={"napari-melanoma data import cptac-cm downloads/cptac --out cptac": {"clinic": make.remove}},
     ),
@@ -225,7 +226,6 @@ READERS = {
         }
     ),
     "docs/how-to/classifying.md": Reader(OWN | PHOTO | {"mask.png": make.mask}),
-    "docs/how-to/corrections.md": Reader(OWN | {"annotations.json": make.coco_file, "labelme": make.labelme_files}),
     "docs/how-to/folds.md": Reader(RECIPE | {"photographs": make.photographs}),
     "docs/how-to/reproduce.md": Reader(DATA),
     "docs/how-to/depth-by-hand.md": Reader(
@@ -237,13 +237,6 @@ READERS = {
             "reader-b": make.slide_results,
             "reader-b/section": partial(make.depth_readings, readers=("B",)),
         }
-    ),
-    "docs/how-to/regions.md": Reader(
-        {"slides": make.slides, "results": make.drawn_regions} | SECTION | {"section.geojson": make.renamed_outlines},
-        before={
-            "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma "
-            "--class Skin": {"tiles": make.remove}
-        },
     ),
     "docs/how-to/paint.md": Reader(
         SECTION
@@ -268,19 +261,32 @@ READERS = {
         },
     ),
     "docs/how-to/privacy.md": Reader(RESULTS | {"dataset.zip": make.dataset_archive}),
-    "docs/how-to/analyzing-slides.md": Reader(
+    "docs/how-to/many-photographs.md": Reader(
+        OWN
+        | {
+            "photo.jpg": partial(make.photograph, side=640),
+            "more": partial(make.photographs, suffix="png", first=30),
+        }
+    ),
+    "docs/how-to/slides.md": Reader(
         SECTION
-        | {"section.tif": partial(make.slide_of_size, size=4096)}
+        | {"slide.svs": make.slide, "section.tif": partial(make.slide_of_size, size=4096)}
         | {f"slides/section-{number}.svs": make.slide for number in range(17, 24)},
         before={
             "napari-melanoma recipes write slide-mil --data embeddings --out slide-mil.toml": {
-                "embeddings/dataset.csv": make.block_of("docs/how-to/analyzing-slides.md", "csv")
+                "embeddings/dataset.csv": make.block_of("docs/how-to/slides.md", "csv")
             }
+        },
+    ),
+    "docs/how-to/slide-dock.md": Reader(
+        {"slides": make.slides, "results": make.drawn_regions} | SECTION | {"section.geojson": make.renamed_outlines},
+        before={
+            "napari-melanoma data tiles section.svs --regions section.geojson --out tiles --class Tumor=melanoma "
+            "--class Skin": {"tiles": make.remove}
         },
     ),
     "docs/explanation/depth.md": Reader({"section.tif": make.slide}),
     "docs/explanation/inference.md": Reader(PHOTO | SECTION),
-    "docs/how-to/slides.md": Reader({"slide.svs": make.slide}),
     "docs/reference/features.md": Reader({"dataset": make.dataset}),
     "docs/reference/slide-options.md": Reader({"slide.svs": make.slide}),
     "docs/reference/table.md": Reader(
@@ -333,33 +339,5 @@ READERS = {
             },
             "napari-melanoma models import runs/first/bundle": trained("runs/first"),
         },
-    ),
-    "docs/reference/command-line.md": Reader(
-        OWN
-        | SHIPPED
-        | RESULTS
-        | trained("runs/second")
-        | {
-            "photo.jpg": partial(make.photograph, side=640),
-            "more/x.png": make.photograph,
-            "results": make.remove,
-            "section.tif": make.slide,
-            "slides": make.slides,
-            "a.svs": make.slide,
-            "a.geojson": make.outlines,
-            "b.svs": make.slide,
-            "b.geojson": make.outlines,
-            "corrections": partial(make.dataset, first=60),
-            "patches": make.patches,
-            "runs/risk/bundle": make.bundle("risk-demo"),
-            "annotated": make.exported("coco"),
-            "isic2016": partial(make.dataset, first=20),
-            "isic2017": make.dataset,
-            "P-0042": make.case,
-            "slide-results": make.slide_results,
-            "cohort": make.cohort,
-            "datasets/clinic": make.clinic,
-        },
-        before={"napari-melanoma data tiles slides --regions results --out tiles": {"results": make.drawn_regions}},
     ),
 }

@@ -36,7 +36,6 @@ SUMMARIES = (
     "CONTRIBUTING.md",
     "docs/how-to/extending.md",
     "docs/how-to/installing.md",
-    "docs/reference/command-line.md",
     "docs/reference/networks.md",
     "docs/reference/python-api.md",
 )

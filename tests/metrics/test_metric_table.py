@@ -1,29 +1,14 @@
-"""The table of metrics: the reference page, labels, and the metrics that are computed."""
+"""The table of metrics: labels, and the metrics that are computed."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, OVERLAP_METRICS, PAPER_METRICS, Metric, metric_label
 from napari_melanoma.metrics.overlap import overlap_metrics
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def test_the_reference_page_has_the_table() -> None:
-    spec = importlib.util.spec_from_file_location("metric_page", REPOSITORY / "scripts" / "metric_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    page = (REPOSITORY / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
-    assert script.written(page) == page, "run python scripts/metric_page.py"
-    assert all(f"`{key}`" in page for key in METRIC_TABLE)
 
 
 @pytest.mark.parametrize(

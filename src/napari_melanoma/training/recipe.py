@@ -144,7 +144,7 @@ class ClassificationConfig(Config):
     class_weight: Literal["none", "balanced"] = Field(
         "none", title="Class weights", description="balanced: rare classes have more weight"
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of each label that is spread over all classes")
     focal_gamma: float = Field(2.0, title="Focal loss gamma", ge=0, le=10, description="gamma of the focal loss")
     mixup: float = Field(
         0.0,
@@ -193,7 +193,9 @@ class ClassificationConfig(Config):
         0.9, title="Prediction set coverage", gt=0, lt=1, description="coverage of conformal prediction sets"
     )
     neighbours: bool = Field(
-        False, title="Store similar cases", description="store the ids of the training cases, to show similar cases"
+        False,
+        title="Store similar cases",
+        description="store the ids of the training cases in the bundle, to show similar cases",
     )
     adaptation: AdaptationConfig = AdaptationConfig()
 
@@ -418,7 +420,8 @@ class ModelConfig(Config):
     start: str = Field(
         "imagenet",
         title="Initial weights",
-        description="'imagenet' (encoder), 'none', a bundle or its folder, or a file",
+        description="'imagenet' (encoder; needs napari-melanoma[imagenet] or a network connection), 'none', a bundle "
+        "or its folder, or a file",
     )
     start_weights: Literal["all", "encoder"] = Field(
         "all",
@@ -473,7 +476,10 @@ class TrainRecipe(Config):
 
     name: str = Field("lesion", title="Model name", min_length=1, description="name of the resulting bundle")
     title: str = Field("Lesion segmentation", title="Model title", description="one line for a list of models")
-    task: Literal["segmentation", "classification"] = "segmentation"
+    task: Literal["segmentation", "classification"] = Field(
+        "segmentation",
+        description="classification: a class for each image or lesion, with the keys of [classification]",
+    )
     classes: tuple[str, ...] = Field(
         (),
         title="Classes of label images",
@@ -492,9 +498,9 @@ class TrainRecipe(Config):
     lesion_weight: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         1.0,
         title="Weight of lesion pixels",
-        description="weight of lesion pixels against skin in cross-entropy; auto: from their frequencies",
+        description="weight of lesion pixels against skin in cross-entropy; auto: equal total weight, at most 20",
     )
-    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", title="Optimizer")
+    optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", title="Optimizer", description="sgd: with momentum 0.9")
     learning_rate: float = Field(2e-3, gt=0, le=10, description="maximum learning rate of the schedule")
     encoder_rate: float = Field(
         0.5,
@@ -503,9 +509,12 @@ class TrainRecipe(Config):
         le=1,
         description="learning-rate multiplier of the encoder; 1 if model.start is 'none'",
     )
-    weight_decay: float = Field(1e-2, ge=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="weight decay of the optimizer")
     schedule: Annotated[str, OneOf.members_of(SCHEDULES)] = Field(
-        "one_cycle", title="Learning-rate schedule", description="schedule of the learning rate"
+        "one_cycle",
+        title="Learning-rate schedule",
+        description="one_cycle: rises over a fifth of the run, then falls; cosine: rises over a twentieth; "
+        "cosine_restarts: repeated cosine cycles, as in P4; constant",
     )
     cycle_epochs: float = Field(
         4,
@@ -526,7 +535,7 @@ class TrainRecipe(Config):
         ge=1,
         description="micro-batches per step and device (gradient accumulation)",
     )
-    epochs: int = Field(16, ge=1)
+    epochs: int = Field(16, ge=1, description="maximum number of epochs")
     patience: int = Field(
         8,
         title="Patience (epochs)",
@@ -564,7 +573,7 @@ class TrainRecipe(Config):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", title="Number format", description="auto: bf16 if faster"
     )
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU if there is one")
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         1, title="Devices per machine", description="devices per machine; auto: all"
     )
@@ -591,7 +600,7 @@ class TrainRecipe(Config):
         description=f"programs that the run is also recorded for: {', '.join(TRACKER_NAMES)}; they write to the run "
         "folder unless the environment names a server",
     )
-    seed: int = Field(0, title="Random seed", ge=0)
+    seed: int = Field(0, title="Random seed", ge=0, description="seed of everything that is random")
     threshold_rule: Literal["steady", "best", "half"] = Field(
         "steady",
         description="best: the threshold of fifty in [0.5, 1] with the greatest validation Jaccard, as in P4; steady: "

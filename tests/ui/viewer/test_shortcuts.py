@@ -254,6 +254,6 @@ def test_the_page_of_the_documentation_has_the_same_keys(repository):
     assert found == [(one.dock, one.key, one.text) for one in SHORTCUTS.values()]
     declared = {one.key for one in SHORTCUTS.values()} | {"Ctrl+C", "Ctrl+Shift+Z", "Shift+Tab"}
     pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift)\+)+\w+")
-    for name in ("slide-dock", "lesion-dock", "case-dock", "train-dock", "corrections", "depth-by-hand", "regions"):
+    for name in ("slide-dock", "lesion-dock", "case", "train-dock", "data-sets", "depth-by-hand"):
         text = (repository / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8")
         assert set(pattern.findall(text)) <= declared, name

@@ -1,12 +1,11 @@
-"""Write the fields of the synoptic report into ``docs/reference/synoptic.md``, and the JSON Schema of its file.
+"""Write the JSON Schema of the file of a synoptic report, ``docs/reference/synoptic.schema.json``.
 
-Run it after a change of the fields or of the model: ``python scripts/synoptic_page.py``
+Run it after a change of the fields or of the model: ``python scripts/synoptic_schema.py``
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from napari_melanoma.depth.synoptic import DERIVED, SynopticReport
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, SynopticField
 from napari_melanoma.extensions.synoptic.fhir import LOINC_CODES
 
-DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
-PAGE, SCHEMA = DOCS / "synoptic.md", DOCS / "synoptic.schema.json"
+SCHEMA = Path(__file__).resolve().parent.parent / "docs" / "reference" / "synoptic.schema.json"
 
 
 def field_list() -> str:
@@ -89,13 +87,5 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def written(page: str) -> str:
-    """Insert the list of fields between its markers."""
-    return re.sub(
-        r"(<!-- fields -->\n).*?(<!-- /fields -->)", rf"\g<1>\n{field_list()}\n\n\g<2>", page, flags=re.DOTALL
-    )
-
-
 if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
