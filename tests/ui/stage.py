@@ -44,4 +44,4 @@ class Stage:
     def close(self):
         self.scroll.close()
         self.scroll.deleteLater()
-        self.connections.close()
+        self.connections.end()

@@ -78,9 +78,7 @@ def keep_units_consistent() -> None:
         return
     window = viewer.window.main_menu.window()
     if window.findChild(QObject, UNITS_OBJECT_NAME) is None:
-        connections = Connections()
-        LayerUnits(viewer, connections, window).setObjectName(UNITS_OBJECT_NAME)
-        window.destroyed.connect(connections.close)
+        LayerUnits(viewer, Connections(window), window).setObjectName(UNITS_OBJECT_NAME)
 
 
 def _with_consistent_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[LayerData]]:

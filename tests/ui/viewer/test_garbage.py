@@ -23,7 +23,7 @@ PATIENCE_MS = 60_000
 def connections():
     made = Connections()
     yield made
-    made.close()
+    made.end()
 
 
 @pytest.fixture

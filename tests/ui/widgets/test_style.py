@@ -14,7 +14,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.signals import Connections, Followed
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import (
     REST_MS,
     ThemedIcons,
@@ -194,7 +194,7 @@ def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot
     icons.add(QToolButton(dock), "erase")
     assert reference() is None
     icons.apply()
-    connections.close()
+    connections.end()
 
 
 def test_what_is_under_more_is_hidden_at_first_and_remembered(qtbot, home):
@@ -238,15 +238,15 @@ def test_a_label_of_two_lines_cuts_a_longer_text_and_has_it_in_the_tooltip(qtbot
 def test_a_signal_of_qt_is_not_used_when_its_sender_is_deleted_with_the_owner(qtbot):
     window, calls = QWidget(), []
     sender = QPushButton(window)
-    followed = Followed(window)
-    followed.connect(sender.clicked, lambda: calls.append("clicked"))
-    followed.at_end(lambda: calls.append("end"))
+    connections = Connections(window)
+    connections.connect(sender.clicked, lambda: calls.append("clicked"))
+    connections.at_end(lambda: calls.append("end"))
     sender.click()
-    followed.end()
+    connections.end()
     sender.click()
     assert calls == ["clicked", "end"]
-    followed.connect(sender.clicked, lambda: calls.append("again"))
-    followed.at_end(lambda: calls.append("end"))
+    connections.connect(sender.clicked, lambda: calls.append("again"))
+    connections.at_end(lambda: calls.append("end"))
     window.deleteLater()
     qtbot.waitUntil(lambda: not isalive(window))
     assert calls == ["clicked", "end", "end"]
@@ -256,10 +256,10 @@ def test_an_error_at_the_end_is_logged_and_the_other_functions_are_called(qtbot,
     window, calls = QWidget(), []
     sender = QPushButton()
     qtbot.addWidget(sender)
-    followed = Followed(window)
-    followed.at_end(partial(int, "the disk is full"))
-    followed.connect(sender.clicked, lambda: calls.append("clicked"))
-    followed.at_end(lambda: calls.append("end"))
+    connections = Connections(window)
+    connections.at_end(partial(int, "the disk is full"))
+    connections.connect(sender.clicked, lambda: calls.append("clicked"))
+    connections.at_end(lambda: calls.append("end"))
     window.deleteLater()
     qtbot.waitUntil(lambda: not isalive(window))
     sender.click()
@@ -270,12 +270,12 @@ def test_an_error_at_the_end_is_logged_and_the_other_functions_are_called(qtbot,
 @pytest.mark.parametrize("deleted", ["owner", "sender", ""])
 def test_slots_are_not_called_after_the_end_and_a_deleted_sender_does_no_harm(qtbot, deleted):
     widgets, calls = {"owner": QWidget(), "sender": QPushButton()}, []
-    followed = Followed(widgets["owner"])
-    followed.connect(widgets["sender"].clicked, lambda: calls.append("clicked"))
+    connections = Connections(widgets["owner"])
+    connections.connect(widgets["sender"].clicked, lambda: calls.append("clicked"))
     if deleted:
         widgets[deleted].deleteLater()
         qtbot.waitUntil(lambda: not isalive(widgets[deleted]))
-    followed.end()
+    connections.end()
     if deleted != "sender":
         widgets["sender"].click()
     assert calls == []

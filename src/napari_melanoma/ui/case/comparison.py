@@ -392,7 +392,7 @@ class ComparisonLayers:
     def leave(self) -> None:
         """Remove both layers, and show the others as before; an image that the user has shown since then stays."""
         self._timer.stop()
-        self._connections.close()
+        self._connections.end()
         shown = get_current_picture(self._viewer)
         own = {*self._visible, *self._layers}
         is_undisturbed = shown is None and not any(layer.visible for layer in self._viewer.layers if layer not in own)

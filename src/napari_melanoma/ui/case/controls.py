@@ -90,7 +90,7 @@ class CaseControls(SectionDock):
         super().__init__()
         named(self, "case_dock", "Case").setToolTip("")
         self.settings = CaseSettings()
-        self.connections = Connections()
+        self.connections = Connections(self)
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = CaseWelcome(self.icons)

@@ -63,7 +63,6 @@ class CaseDock(CaseControls):
         self._add_shortcuts()
         self._on_opened()
         self.deferred.start()
-        self.destroyed.connect(self.connections.close)
         at_end(self, partial(_remove_patient_data, id(self)))
 
     def _connect(self) -> None:

@@ -112,7 +112,7 @@ class LesionControls(SectionDock):
         self.setToolTip("")
         self.settings = DockSettings()
         self.review_settings = ReviewSettings()
-        self.connections = Connections()
+        self.connections = Connections(self)
         self.hidden = Shared("")
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
@@ -313,8 +313,6 @@ class LesionDock(LesionControls):
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.recent.find_missing)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections.store.refresh)
-        at_end(self, self.connections.close)
-        at_end(self, self.controller.watcher.connections.close)
         at_end(self, partial(remove_saved_recoveries, self.sessions))
         if client is None:
             at_end(self, release_worker)

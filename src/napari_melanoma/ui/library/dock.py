@@ -94,7 +94,7 @@ class LibraryDock(QWidget):
         self.settings = ReviewSettings()
         self.viewer = viewer
         self.chosen: Sequence[Path] = ()  # the folders and files that the user chose
-        self.connections = Connections()
+        self.connections = Connections(self)
         DockPlacement(self, viewer, self.connections, bottom_height)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = LibraryWelcome(self.icons, self.drop, self.hint)
@@ -117,7 +117,6 @@ class LibraryDock(QWidget):
         self._name_timer = DebounceTimer(self)
         self._jobs: dict[str, BackgroundJob] = {}
         self.recent = self._create_recent_lists()
-        self.destroyed.connect(self.connections.close)
 
     def _create_recent_lists(self) -> RecentFiles:
         """Create the lists of recent folders, and in the Tray also of cases, on the start page."""

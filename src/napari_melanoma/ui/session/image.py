@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 
 Part = TypeVar("Part")
 
@@ -65,24 +65,24 @@ class ImageSession(PartOwner):
         self._parent = parent
         self.displayed: Shared[bool] = Shared(False)
         self.commit_requested = CommitSignal(on_error)
-        self._followed, self.owner = self._create_owner()
+        self._connections, self.owner = self._create_owner()
 
     def follow(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
         """Call a slot until the image is closed."""
-        self._followed.connect(signal, slot)
+        self._connections.connect(signal, slot)
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call a function when the parts are removed."""
-        self._followed.at_end(function)
+        self._connections.at_end(function)
 
     def end_parts(self) -> None:
         """Remove all parts: the image was closed, or has another scale."""
-        self._followed.end()  # now: their owner is deleted later, when other parts may follow signals
+        self._connections.end()  # now: their owner is deleted later, when other parts may follow signals
         self._parts.clear()
         if isalive(self.owner):
             self.owner.deleteLater()
-            self._followed, self.owner = self._create_owner()
+            self._connections, self.owner = self._create_owner()
 
-    def _create_owner(self) -> tuple[Followed, QObject]:
+    def _create_owner(self) -> tuple[Connections, QObject]:
         owner = QObject(self._parent)
-        return Followed(owner), owner  # the dock may be closed: napari would keep the connections
+        return Connections(owner), owner  # the dock may be closed: napari would keep the connections

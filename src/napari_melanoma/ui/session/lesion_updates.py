@@ -421,7 +421,7 @@ class LayerWatcher(QObject):
 
     def __init__(self, sessions: PhotographSessions, parent: QObject) -> None:
         super().__init__(parent)
-        self.connections = Connections()
+        self._connections = Connections(self)
         self._sessions = sessions
         self._edited: set[PhotographSession] = set()
         self._removed_layers: dict[str, dict[str, Layer]] = {}
@@ -431,17 +431,17 @@ class LayerWatcher(QObject):
         self._removal_timer = DebounceTimer(self, 0)
         self._removal_timer.timeout.connect(self._on_removal_finished)
         viewer_layers = sessions.viewer.layers
-        self.connections.connect(viewer_layers.events.removed, self._on_removed)
+        self._connections.connect(viewer_layers.events.removed, self._on_removed)
         self._active: Layer | None = viewer_layers.selection.active
-        self.connections.connect(viewer_layers.selection.events.active, self._on_active)
+        self._connections.connect(viewer_layers.selection.events.active, self._on_active)
         hidden_timer = QTimer(self)
         hidden_timer.timeout.connect(self._check_hidden_mask)
         hidden_timer.start(HIDDEN_CHECK_MS)
 
     def watch(self, labels: Labels) -> None:
         """Watch a layer for edits and undo."""
-        self.connections.connect(labels.events.paint, self._on_painted)
-        self.connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
+        self._connections.connect(labels.events.paint, self._on_painted)
+        self._connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
 
     def mark_edited(self, session: PhotographSession) -> None:
         """Mark a mask as edited."""

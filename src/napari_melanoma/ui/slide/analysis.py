@@ -19,7 +19,7 @@ from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import tasks
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class AnalysisController(QObject):
         location = session.location
         self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
         self._pending_view: bool | None = None  # whether to show the results of the view when edits have been applied
-        self._followed = Followed(self)
+        self._connections = Connections(self)
         self._connect()
         self._results.reopen(is_view=self._select_view())
         self._update_choice()
@@ -124,11 +124,11 @@ class AnalysisController(QObject):
             (self._results.ended, self._on_ended),
             (self._results.target_selected, self._run_panel.set_target),
         ):
-            self._followed.connect(signal, slot)
+            self._connections.connect(signal, slot)
 
     def close(self) -> None:
         """Stop following the analysis, which continues."""
-        self._followed.end()
+        self._connections.end()
         self._run_panel.set_folder(None)
         self._controls.result_choice.hide()
         self.deleteLater()

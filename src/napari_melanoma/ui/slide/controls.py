@@ -113,7 +113,7 @@ class SlideControls(SectionDock):
         self._is_work_visible = False  # whether the controls for a slide are shown, or will be shown shortly
         self._is_slide_hidden = False  # such as by a photograph: the results of the slide are hidden, too
         self.settings = DockSettings()
-        self.connections = Connections()
+        self.connections = Connections(self)
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.notice = named(WrappedLabel(), "at_work", "Slides that are being analyzed")

@@ -45,7 +45,7 @@ from napari_melanoma.ui.widgets.file_drop import (
 )
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ class SlideDock(SlideControls):
         QTimer.singleShot(PRELOAD_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_MS, self.run_manager.find_running_slides)
         QTimer.singleShot(PRELOAD_MS, self.recent.find_missing)
-        self.destroyed.connect(self.connections.close)
 
     def _create_recent_lists(self) -> RecentFiles:
         """Create the lists of recent slides and cases on the start page."""
@@ -501,7 +500,7 @@ class SlideSections(QObject):
         super().__init__(context)
         self._context, self._controls = context, controls
         self.hosted = HostedSections(context, controls)
-        self._followed = Followed(controls)
+        self._connections = Connections(controls)
         self.hosted.session_changed.connect(self._on_session)
         context.analysis_requested.connect(self._on_analysis_requested)
         application = QApplication.instance()
@@ -510,9 +509,9 @@ class SlideSections(QObject):
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Show the sections with values of the displayed slide, also those that it gets; documents do so themselves."""
-        self._followed.end()
+        self._connections.end()
         for value in () if session is None else (session.results, session.lesions, session.tissue):
-            self._followed.connect(value.changed, lambda _: self._controls.choice.update())
+            self._connections.connect(value.changed, lambda _: self._controls.choice.update())
         if session is not None:  # otherwise the sections of the previous slide stay until its results were found
             self._controls.choice.update()
 

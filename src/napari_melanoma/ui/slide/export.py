@@ -19,7 +19,7 @@ from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import run_job
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
@@ -59,17 +59,17 @@ class SlideExporter(QObject):
         self._context, self._controls, self._hosted = controls.context, controls, hosted
         self._menu = controls.export_button.menu()
         self._menu.aboutToShow.connect(self._update_menu)
-        self._followed = Followed(controls)
+        self._connections = Connections(controls)
         hosted.session_changed.connect(self._on_session)
         controls.save_button.clicked.connect(self._on_save)
         self._update_buttons()
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Follow the lesions and results of another slide."""
-        self._followed.end()
+        self._connections.end()
         if session is not None:
             for signal in (session.lesions.changed, session.lesions.saved, session.results.changed):
-                self._followed.connect(signal, self._update_buttons)
+                self._connections.connect(signal, self._update_buttons)
         self._update_buttons()
 
     def _update_buttons(self, _: object = None) -> None:

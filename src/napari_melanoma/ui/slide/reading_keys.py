@@ -25,7 +25,7 @@ from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
 from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -298,15 +298,15 @@ class NavigationTargets(QObject):
         super().__init__(context)
         self._context, self._hosted = context, hosted
         self._current: tuple[str, object] | None = None  # kind and identity of the last stop
-        self._followed = Followed(context.dock)
+        self._connections = Connections(context.dock)
         hosted.session_changed.connect(self._on_session)
 
     def _on_session(self, session: SlideSession | None) -> None:
         """Start at the first stop of another slide."""
         self._current = None
-        self._followed.end()
+        self._connections.end()
         if session is not None:
-            self._followed.connect(session.selected_lesions.changed, self._on_selected)
+            self._connections.connect(session.selected_lesions.changed, self._on_selected)
 
     def step(self, direction: int) -> bool:
         """Go to the next (1) or previous (-1) stop; return False if there is none."""

@@ -49,7 +49,7 @@ class TrainControls(QWidget):
         named(self, "train_dock", "Train")
         self.setToolTip("")
         self.settings = ReviewSettings()
-        self.connections = Connections()
+        self.connections = Connections(self)
         DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = TrainWelcome(self.icons)

@@ -54,8 +54,6 @@ class TrainDock(TrainControls):
         self._add_shortcuts()
         self._restore()
         self.setAcceptDrops(True)
-        # Not a method of the dock, since it no longer exists when this is called.
-        self.destroyed.connect(self.connections.close)
 
     def _connect(self) -> None:
         self.data_picker.changed.connect(self._on_data)

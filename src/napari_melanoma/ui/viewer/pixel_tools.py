@@ -43,10 +43,9 @@ class PixelTool(QObject):
         super().__init__(parent)
         self._viewer, self._role = viewer, role
         self._slide: ViewerSlide | None = None
-        self._events = Connections()
+        self._events = Connections(self)
         self._events.connect(viewer.layers.selection.events.active, self._on_active)
         self._events.connect_first(viewer.layers.events.removing, self._on_removing)
-        self.destroyed.connect(self._events.close)
 
     @property
     def layer(self) -> Labels | None:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,9 +206,7 @@ class LineWidthUpdater(QObject):
         self._viewer = viewer
         self._zoom_timer = DebounceTimer(self)
         self._zoom_timer.timeout.connect(self.update_widths)
-        connections = Connections()
-        connections.connect(get_camera(viewer).events.zoom, self._on_zoom)
-        self.destroyed.connect(connections.close)
+        follow(self, get_camera(viewer).events.zoom, self._on_zoom)
 
     def update_widths(self) -> None:
         """Adapt the line widths now."""

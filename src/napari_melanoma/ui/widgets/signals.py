@@ -19,36 +19,37 @@ def follow(owner: QObject, signal: Any, slot: Callable[..., object]) -> None:  #
     if _is_of_qt(signal):
         signal.connect(slot)
     else:
-        _followed_of(owner).connect(signal, slot)
+        _connections_of(owner).connect(signal, slot)
 
 
 def at_end(owner: QObject, function: Callable[[], object]) -> None:
     """Call a function when a Qt object is deleted, which it must not use; those added first are called first."""
-    _followed_of(owner).at_end(function)
+    _connections_of(owner).at_end(function)
 
 
 def _is_of_qt(signal: Any) -> bool:  # noqa: ANN401 - of Qt, psygnal or napari
     return type(signal).__module__.startswith(("PyQt", "PySide"))
 
 
-def _followed_of(owner: QObject) -> Followed:
-    followed: Followed | None = getattr(owner, "_followed_signals", None)
-    if followed is None:
-        followed = Followed(owner)
-        setattr(owner, "_followed_signals", followed)  # noqa: B010 - of any Qt object
-    return followed
+def _connections_of(owner: QObject) -> Connections:
+    connections: Connections | None = getattr(owner, "_connections_of_owner", None)
+    if connections is None:
+        connections = Connections(owner)
+        setattr(owner, "_connections_of_owner", connections)  # noqa: B010 - of any Qt object
+    return connections
 
 
-class Followed:
+class Connections:
     """Slots that are connected to signals of Qt, psygnal and napari, until ``end`` or until a Qt object is deleted.
 
     The slots of the object that is deleted are methods: PyQt calls a ``partial`` or a function also after Python's
     garbage collection has emptied it, together with the object, which crashes.
     """
 
-    def __init__(self, owner: QObject) -> None:
+    def __init__(self, owner: QObject | None = None) -> None:
         self._ends: list[Callable[[], object]] = []
-        owner.destroyed.connect(self.end)
+        if owner is not None:
+            owner.destroyed.connect(self.end)
 
     def connect(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - of Qt, psygnal or napari
         """Connect a slot."""
@@ -57,7 +58,18 @@ class Followed:
         if _is_of_qt(signal):  # PyQt crashes when a signal of a deleted sender is disconnected
             self.at_end(partial(QObject.disconnect, connection))
         else:
-            self.at_end(partial(signal.disconnect, slot))
+            self._disconnect_at_end(signal, slot)
+
+    def connect_first(self, emitter: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - napari's
+        """Connect a slot to an event of napari that is called before napari's own callbacks, which draw."""
+        from napari.utils.events import EventEmitter
+
+        emitter = getattr(emitter, "__wrapped__", emitter)
+        # An emitter, unlike a plain callback, can precede napari's own callbacks.
+        relay = EventEmitter(source=None, type_name="relay")
+        relay.connect(slot)
+        emitter.connect(relay, position="first")
+        self._disconnect_at_end(emitter, relay)
 
     def at_end(self, function: Callable[[], object]) -> None:
         """Call a function at the end, too."""
@@ -73,36 +85,14 @@ class Followed:
                 logging.getLogger(__name__).exception("A signal was not disconnected, or changes were not saved")
         QTimer.singleShot(0, partial(id, ends))  # the last reference to an object must outlast its deletion
 
+    def _disconnect_at_end(self, signal: Any, slot: Callable[..., object]) -> None:  # noqa: ANN401 - not of Qt
+        if not type(signal).__weakrefoffset__:  # of psygnal
+            self.at_end(partial(signal.disconnect, slot))
+            return
+        reference = weakref.ref(signal)  # the event of a layer keeps what is connected to it
 
-class Connections:
-    """Connections to napari's events that can all be disconnected together."""
+        def disconnect() -> None:
+            if (existing := reference()) is not None:
+                existing.disconnect(slot)
 
-    def __init__(self) -> None:
-        self._connected: list[tuple[weakref.ref[Any], Callable[..., object]]] = []
-
-    def connect(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's, often proxied
-        """Connect a callback to one of napari's events."""
-        emitter = getattr(
-            emitter, "__wrapped__", emitter
-        )  # napari passes proxies to docks; a weak reference to a proxy would be dead at once
-        emitter.connect(callback)
-        self._connected.append((weakref.ref(emitter), callback))
-
-    def connect_first(self, emitter: Any, callback: Callable[..., object]) -> None:  # noqa: ANN401 - napari's
-        """Connect a callback that is called before napari's own callbacks, which draw."""
-        from napari.utils.events import EventEmitter
-
-        emitter = getattr(emitter, "__wrapped__", emitter)
-        # An emitter, unlike a plain callback, can precede napari's own callbacks.
-        relay = EventEmitter(source=None, type_name="relay")
-        relay.connect(callback)
-        emitter.connect(relay, position="first")
-        self._connected.append((weakref.ref(emitter), relay))
-
-    def close(self) -> None:
-        """Disconnect all callbacks whose emitters still exist."""
-        for reference, callback in self._connected:
-            emitter = reference()
-            if emitter is not None:
-                emitter.disconnect(callback)
-        self._connected.clear()
+        self.at_end(disconnect)

@@ -1,4 +1,4 @@
-"""The style shared by all docks: names, layouts, sections, icons, colors and labels; also ``Connections``."""
+"""The style shared by all docks: names, layouts, sections, icons, colors and labels."""
 
 from __future__ import annotations
 

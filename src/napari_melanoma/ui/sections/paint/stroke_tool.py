@@ -165,7 +165,7 @@ class StrokeTool(PixelTool):
                 layer.mouse_double_click_callbacks.append(self._on_double_click)
                 self._placement = self._shown_color = None
         layer.mode = "paint"
-        self._layer_events.close()
+        self._layer_events.end()
         self._layer_events.connect(layer.events.brush_size, self._on_brush_size)
         self._cover_view()
         self.set_color(self._color)
@@ -348,7 +348,7 @@ class StrokeTool(PixelTool):
         """Deactivate the tool; an unfinished area is closed."""
         self.finish()
         self._is_pressed = False
-        self._layer_events.close()
+        self._layer_events.end()
         for timer in (self._clear_timer, self._view_timer, self._cursor_timer):
             timer.stop()
         layer, slide = self.layer, self._slide

@@ -15,7 +15,7 @@ from napari_melanoma.slides.notes import SlideAlignment
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Comparison(QObject):
         self._is_registering = False
         self.landmarks: Landmarks | None = None  # while they are being set
         self._model.reset_view()
-        self._followed = Followed(self)
-        connect = self._followed.connect
+        self._connections = Connections(self)
+        connect = self._connections.connect
         for viewer, slot in ((self._viewer, self._on_first_camera), (self._model, self._on_second_camera)):
             for emitter in (get_camera(viewer).events.center, get_camera(viewer).events.zoom):
                 connect(emitter, slot)
@@ -83,7 +83,7 @@ class Comparison(QObject):
     def close(self) -> None:
         """End the comparison."""
         self._remove_landmarks()
-        self._followed.end()
+        self._connections.end()
         cancel_jobs(self)
         self.deleteLater()
 

@@ -15,7 +15,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import find_frame, place_next_to_canvas
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.signals import Followed
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -53,7 +53,7 @@ class SecondView(QObject):
         self.canvas: Any = QtViewer(self.model)
         self._dock_widget: Any = viewer.window.add_dock_widget(self.canvas, name="Second slide", area="right")
         self._dock_widget.destroyed.connect(self._on_frame_closed)
-        self._followed = Followed(self)
+        self._connections = Connections(self)
         for signal, slot in (
             (viewer.events.theme, self._on_theme),
             (get_scale_bar(viewer).events.visible, self._show_scale_bar),
@@ -61,7 +61,7 @@ class SecondView(QObject):
             (viewer.layers.events.removed, self._on_layers),
             (services.reading.changed, self._on_reading),
         ):
-            self._followed.connect(signal, slot)
+            self._connections.connect(signal, slot)
         self._arrange_views()
 
     def show_slide(self, slide: ViewerSlide) -> None:
@@ -93,7 +93,7 @@ class SecondView(QObject):
             return
         self.closed.emit()
         model, self.model = self.model, None
-        self._followed.end()
+        self._connections.end()
         frame, self._dock_widget = self._dock_widget, None
         if frame is not None:
             self._viewer.window.remove_dock_widget(frame)
