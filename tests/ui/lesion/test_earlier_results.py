@@ -11,7 +11,8 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.ui.session.photograph_predictions import SavedPrediction, read_saved_prediction
+from napari_melanoma.ui.session.open_photograph import SavedPrediction
+from napari_melanoma.ui.session.photograph_predictions import read_saved_prediction
 
 ANSWER = SimpleNamespace(
     model=SimpleNamespace(name="small"),

@@ -24,7 +24,8 @@ from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.recovery import discard_unsaved
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING

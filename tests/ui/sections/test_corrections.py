@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from napari_melanoma.ui.sections.corrections import describe_state, find_diagnosis
-from napari_melanoma.ui.session.photograph import ReviewState
+from napari_melanoma.ui.session.open_photograph import ReviewState
 
 PREDICTED: Any = SimpleNamespace(is_user_edited=False, mask_digest="predicted")
 EDITED: Any = SimpleNamespace(is_user_edited=True, mask_digest="edited")

@@ -15,7 +15,7 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep
 from napari_melanoma.ui.sections.mask.clicks import find_hypotheses, list_prompts
 from napari_melanoma.ui.sections.mask.section import CORRECTED_NOTICE, NOT_PREDICTED_NOTICE, MaskControls
-from napari_melanoma.ui.session.prompting import PromptedPhotograph, PromptResponse
+from napari_melanoma.ui.session.open_photograph import PromptedPhotograph, PromptResponse
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot

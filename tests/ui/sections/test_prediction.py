@@ -33,7 +33,8 @@ from napari_melanoma.ui.sections.prediction import (
     STOPPED,
     PredictionSection,
 )
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
     HeatmapKey,
     HeatmapOptions,

@@ -11,7 +11,8 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_melanoma.ui.sections.prediction import HeatmapLayer
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
     HeatmapKey,
     PredictionHeatmap,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from unittest.mock import MagicMock, Mock
@@ -16,9 +15,9 @@ from napari_melanoma.ui.session.corrections_store import (
     CorrectionsIndex,
     PhotographCorrections,
     ReviewSettings,
-    StoredCorrection,
 )
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions, ReviewState
+from napari_melanoma.ui.session.photograph import PhotographSession
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +44,7 @@ def test_undo_keeps_diagnoses_that_are_not_stored_yet(
     parent, status, index = QObject(), Mock(), CorrectionsIndex(tmp_path)
     corrections = PhotographCorrections(Mock(sessions=sessions), ReviewSettings(), status, MagicMock(), parent)
     stored, typed = sessions
-    set_stored(stored, StoredCorrection("stored", "digest", "rejected", index))
+    stored.review = ReviewState(folder=tmp_path, image_id="stored")
     corrections.set_diagnosis(stored, "nevus")
     corrections.set_diagnosis(typed, "melanoma")
     corrections.store.undone.emit(undone, index)
@@ -54,7 +53,3 @@ def test_undo_keeps_diagnoses_that_are_not_stored_yet(
     assert shown.call_args[0][0].startswith(
         "Nothing to undo." if undone is None else f"Undid the last change of {undone}"
     )
-
-
-def set_stored(session: PhotographSession, stored: StoredCorrection) -> None:
-    session.review = replace(session.review, stored=stored, folder=stored.index.folder)

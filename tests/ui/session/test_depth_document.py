@@ -18,8 +18,8 @@ from napari_melanoma.depth.readings import DepthReading, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_depth, store_synoptic
 from napari_melanoma.ui.sections.depth.section import DepthSection
+from napari_melanoma.ui.session.depth import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
-from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
 OTHER_SIZE = PixelSize(1.0, 1.0, "given")

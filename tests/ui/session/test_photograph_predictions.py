@@ -19,7 +19,8 @@ from conftest import wait_until_idle
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize
-from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
     HeatmapKey,
     PhotographPredictions,

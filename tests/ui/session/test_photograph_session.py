@@ -15,7 +15,8 @@ from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.lesion_updates import LesionController
-from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import layers, photographs
 
 if TYPE_CHECKING:

@@ -524,7 +524,7 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
     person = analysed
     lesion = CaseLesion(id="L1", depth_mm=0.2)
     found = [lesion]
-    monkeypatch.setattr("napari_melanoma.ui.session.synoptic.find_slide_lesion", lambda *_: found[0])
+    monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: found[0])
     expands(person)
     opens(person)
     types(person, "synoptic_reader", "A. Reader")

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.section import MaskControls
-from napari_melanoma.ui.session.photograph import PhotographOptions
+from napari_melanoma.ui.session.open_photograph import PhotographOptions
 from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
 from napari_melanoma.ui.widgets.settings import DockSettings
 

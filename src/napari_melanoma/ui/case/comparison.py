@@ -23,7 +23,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.signals import Connections, follow
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.validity import NoticeLabel
 
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.lesion.changes import Change, LesionChanges, RegisteredPictures
     from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.case.controls import CaseControls
+    from napari_melanoma.ui.sections.choice import SectionChoice
+    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 BLINK_MS = 500  # each picture; 1 Hz
 STEPS = 1000  # of the slider
@@ -54,9 +55,16 @@ class CaseComparison(QObject):
 
     failed = Signal(object)  # Exception
 
-    def __init__(self, dock: CaseControls, viewer: Viewer, controller: CaseController) -> None:
-        super().__init__(dock)
-        self._dock, self._viewer, self._view = dock, viewer, dock.lesion_page.comparison_view
+    def __init__(
+        self,
+        view: ComparisonView,
+        viewer: Viewer,
+        choice: SectionChoice,
+        status: StatusLine,
+        controller: CaseController,
+    ) -> None:
+        super().__init__(controller)
+        self._view, self._viewer, self._choice, self._status = view, viewer, choice, status
         self._lesion: CaseLesion | None = None
         self._images: tuple[CaseImage, ...] = ()  # the photographs that are listed
         self._pair: tuple[CaseImage, ...] = ()  # the photographs that are compared
@@ -74,8 +82,8 @@ class CaseComparison(QObject):
         self._view.slider.valueChanged.connect(self._on_swipe)
         self._view.contour_button.toggled.connect(self._on_contours)
         controller.opened.connect(self._on_opened)
-        dock.connections.connect(viewer.layers.events.inserted, self._on_inserted)
-        dock.connections.connect(viewer.layers.events.removed, self._on_removed)
+        follow(self, viewer.layers.events.inserted, self._on_inserted)
+        follow(self, viewer.layers.events.removed, self._on_removed)
 
     def show_lesion(self, lesion: CaseLesion | None) -> None:
         """Show which photographs of a lesion can be compared; leave the comparison of another lesion."""
@@ -86,7 +94,7 @@ class CaseComparison(QObject):
         self._lesion = lesion
         if is_other or any(image not in photographs for image in self._pair):  # a photograph was changed or moved
             self.leave()
-        self._dock.choice.set_needed("Over time", len(photographs) > 1)
+        self._choice.set_needed("Over time", len(photographs) > 1)
         if lesion is not None and (images := list_photographs(lesion)) != self._images:
             self._view.show_images(images)
             self._images = images
@@ -102,7 +110,7 @@ class CaseComparison(QObject):
         """Cancel the computation of a comparison."""
         if self._jobs.busy:
             self._jobs.cancel()
-            self._dock.status.end("comparing", "Stopped.")
+            self._status.end("comparing", "Stopped.")
 
     def leave(self) -> None:
         """Stop or remove the comparison, and show the layers as they were."""
@@ -112,7 +120,7 @@ class CaseComparison(QObject):
         layers, self.layers = self.layers, None
         if layers is not None:
             layers.leave()
-            self._dock.status.end_message(COMPARED)
+            self._status.end_message(COMPARED)
         self._view.clear()
 
     def _on_chosen(self) -> None:
@@ -140,18 +148,18 @@ class CaseComparison(QObject):
         self.leave()
         self._pair = self._chosen
         self._view.keep_selection()
-        self._dock.status.begin("comparing", "Comparing the photographs ...")
+        self._status.begin("comparing", "Comparing the photographs ...")
         compare = partial(compare_images, ImagePair(*self._pair))
         self._jobs.submit("compare", lambda: compare)
 
     def _on_compared(self, result: LesionChanges) -> None:
-        self._dock.status.end("comparing", COMPARED)
+        self._status.end("comparing", COMPARED)
         self.layers = ComparisonLayers(self._viewer, result.pictures, _name_order(self._pair), self._leave_timer.start)
         self._view.show_changes(result, self._pair)
         self._on_swipe(self._view.slider.value())
 
     def _on_failed(self, error: Exception) -> None:
-        self._dock.status.end("comparing")
+        self._status.end("comparing")
         self.failed.emit(error)
 
     def _on_blink(self, is_on: bool) -> None:

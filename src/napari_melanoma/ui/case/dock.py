@@ -47,7 +47,9 @@ class CaseDock(CaseControls):
         super().__init__(napari_viewer)
         self.controller = CaseController(self)
         self.editor = CaseEditor(self.controller, self.tree, self)
-        self.comparison = CaseComparison(self, napari_viewer, self.controller)
+        self.comparison = CaseComparison(
+            self.lesion_page.comparison_view, napari_viewer, self.choice, self.status, self.controller
+        )
         self.images = CaseImages(napari_viewer, self, self.controller, self.tree, self.settings)
         self.correction_saver = CaseCorrectionSaver(self.controller, self.images, self)
         self.predictor = CasePredictor(self.controller, self)

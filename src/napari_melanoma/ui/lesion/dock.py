@@ -30,7 +30,8 @@ from napari_melanoma.ui.session.adoption import LabelsAdoption
 from napari_melanoma.ui.session.corrections_store import PhotographCorrections, ReviewSettings
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.lesion_updates import LesionController
-from napari_melanoma.ui.session.photograph import PhotographOptions, PhotographSession, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import PhotographPredictions
 from napari_melanoma.ui.session.prompting import PromptController
 from napari_melanoma.ui.session.recovery import remove_saved_recoveries

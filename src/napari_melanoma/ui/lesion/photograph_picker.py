@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph import PhotographServices, PhotographSession, PhotographSessions
+    from napari_melanoma.ui.session.open_photograph import PhotographSessions
+    from napari_melanoma.ui.session.photograph import PhotographServices, PhotographSession
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide

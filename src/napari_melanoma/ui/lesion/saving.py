@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+    from napari_melanoma.ui.session.open_photograph import PhotographSessions
+    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 RESULTS_TABLE = "results.csv"

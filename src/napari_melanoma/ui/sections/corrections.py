@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph import PhotographSession, ReviewState
+    from napari_melanoma.ui.session.open_photograph import ReviewState
+    from napari_melanoma.ui.session.photograph import PhotographSession
 
 ADD_KEY = format_key("lesion.correct")
 ADD_TIP = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {{}}"
@@ -58,6 +59,7 @@ class CorrectionsSection(PhotographSection):
         super().__init__(session)
         self._corrections = corrections = session.services.corrections
         self._settings = corrections.settings
+        self._confirmed = "", False  # digest of the mask for which the user has answered, and the answer
         self._diagnosis_combo = self._create_diagnosis_combo()
         self._state_label = named(QLabel(), "review_state", "Review state")
         self._add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
@@ -98,15 +100,22 @@ class CorrectionsSection(PhotographSection):
 
     def _on_add(self) -> None:
         """Store the photograph with its mask, after a question if it has lesions outside the mask."""
-        lesion, review = self.session.masked_lesion, self.session.review
+        lesion = self.session.masked_lesion
         if lesion is None:
             return
-        is_confirmed = review.confirmed_digest == lesion.mask_digest
+        digest, with_others = self._confirmed
+        is_confirmed = digest == lesion.mask_digest
         if lesion.result.other_masks and not is_confirmed:
-            callback = partial(self._corrections.confirm, self.session, lesion.mask_digest)
-            confirm_other_lesions(self, lesion.result, callback)
+            confirm_other_lesions(self, lesion.result, partial(self._on_confirmed, lesion.mask_digest))
         else:
-            self._corrections.add(self.session, with_others=review.with_others and is_confirmed)
+            self._corrections.add(self.session, with_others=with_others and is_confirmed)
+
+    def _on_confirmed(self, digest: str, with_others: bool) -> None:
+        """Store the photograph with or without its other lesions, unless the mask has changed since the question."""
+        lesion = self.session.masked_lesion
+        if lesion is not None and lesion.mask_digest == digest:
+            self._confirmed = digest, with_others
+            self._corrections.add(self.session, with_others=with_others)
 
     def _update(self) -> None:
         session, store = self.session, self._corrections.store

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
+    from napari_melanoma.ui.session.open_photograph import HeatmapKey, PredictionHeatmap
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.session.photograph_predictions import HeatmapKey, PredictionHeatmap
 
 NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
 NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."

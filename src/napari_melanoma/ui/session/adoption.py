@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
     from napari_melanoma.ui.widgets.status_line import StatusLine
 
 NO_MODEL_OPTION = "none"
@@ -223,7 +223,7 @@ class LabelsAdoption(QObject):
         self._latest.failed.connect(self._on_failed)
         controller.changed.connect(self._on_changed)
 
-    def adopt(self, session: PhotographSession, labels: Labels) -> None:
+    def adopt(self, session: OpenPhotograph, labels: Labels) -> None:
         """Use a Labels layer as the mask of a photograph."""
         self._status.begin("adopting", "Reading the labels ...")
         self._controller.watcher.flush()
@@ -235,7 +235,7 @@ class LabelsAdoption(QObject):
 
         self._latest.submit("read", prepare, partial(self._on_read, session))
 
-    def _on_read(self, session: PhotographSession, adopted: AdoptedMask) -> None:
+    def _on_read(self, session: OpenPhotograph, adopted: AdoptedMask) -> None:
         self._status.end("adopting")
         self._adopted = adopted
         if session.mask is not None:
@@ -243,7 +243,7 @@ class LabelsAdoption(QObject):
         elif adopted.first is not None:
             self._controller.restore(session, adopted.first)
 
-    def _on_changed(self, session: PhotographSession) -> None:
+    def _on_changed(self, session: OpenPhotograph) -> None:
         adopted, lesion = self._adopted, session.masked_lesion
         if adopted is not None and lesion is not None and lesion.mask_digest == adopted.step.digest:
             self._adopted = None

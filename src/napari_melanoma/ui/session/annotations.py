@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.polygons import joint_box
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.document import DocumentKind, JointHistory, SlideFolder, Stored
+from napari_melanoma.ui.session.lesions import LesionDocument
 from napari_melanoma.ui.viewer.camera import get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.document import Document, Edited, HistoryStep, Shared
-    from napari_melanoma.ui.session.slide import SlideSession
+    from napari_melanoma.ui.session.open_slide import OpenSlide
 
 STEP_TEXTS = ("Undone:", "Redone:")
 UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
@@ -32,16 +34,16 @@ class Annotations(JointHistory):
     What a step has changed is stated, and brought into view.
     """
 
-    def __init__(self, session: SlideSession) -> None:
+    def __init__(self, session: OpenSlide) -> None:
         kinds: dict[str, Edited[Any]] = {
-            "region": session.regions,
+            "region": session.document(REGION_DOCUMENT),
             "measurement": session.measures,
-            "point": session.points,
-            "lesion": session.lesions,
+            "point": session.document(COUNT_DOCUMENT),
+            "lesion": LesionDocument.of(session),
         }
         super().__init__(*kinds.values())
         self._session = session
-        session.regions.changed.connect(self._deselect_removed)
+        kinds["region"].changed.connect(self._deselect_removed)
         for noun, value in kinds.items():
             value.stepped.connect(partial(self._on_stepped, noun, value))
 
@@ -86,9 +88,9 @@ def select_regions(selected: Shared[tuple[str, ...]], ids: Iterable[str]) -> Non
         selected.set(wanted)
 
 
-def import_region_file(session: SlideSession, path: Path) -> None:
+def import_region_file(session: OpenSlide, path: Path) -> None:
     """Add the regions, measurements and depth readings of a file, once those of the slide have been read."""
-    document, info = session.regions, session.slide.info
+    document, info = session.document(REGION_DOCUMENT), session.slide.info
 
     def read(run: RunContext) -> StoredRegions:
         from napari_melanoma.slides.region_files import import_regions
@@ -98,11 +100,13 @@ def import_region_file(session: SlideSession, path: Path) -> None:
         return import_regions(path, session.slide.size, document.value, origin=info.origin, slide=info.path)
 
     def add(imported: StoredRegions) -> None:
+        from napari_melanoma.ui.session.depth import DepthDocument
+
         document.apply(lambda regions: (*regions, *imported.regions))
         if imported.measures:
             session.measures.apply(lambda known: (*known, *(one for one in imported.measures if one not in known)))
         if imported.readings:
-            session.depth.add_readings(imported.readings, partial(show, imported))
+            DepthDocument.of(session).add_readings(imported.readings, partial(show, imported))
         else:
             show(imported, 0, ())
 

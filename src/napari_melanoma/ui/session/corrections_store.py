@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -338,7 +338,7 @@ class ReviewSettings(DockSettings):
 class PhotographCorrections(QObject):
     """Stores photographs with their masks and diagnoses; repeated requests are ignored."""
 
-    stored = Signal(object, object)  # PhotographSession, StoredCorrection
+    stored = Signal(object, object)  # OpenPhotograph, StoredCorrection
     failed = Signal(object)  # Exception
 
     def __init__(
@@ -356,30 +356,20 @@ class PhotographCorrections(QObject):
         self.store.undone.connect(self._on_undone)
         self.store.failed.connect(self._on_failed)
 
-    def find_row(self, session: PhotographSession) -> Mapping[str, str] | None:
+    def find_row(self, session: OpenPhotograph) -> Mapping[str, str] | None:
         """Return the row of a photograph in the corrections table; None if it is not stored or not analyzed."""
         lesion = session.masked_lesion
         return None if lesion is None else self.store.index.rows.get(lesion.image_digest)
 
-    def set_diagnosis(self, session: PhotographSession, diagnosis: str) -> None:
+    def set_diagnosis(self, session: OpenPhotograph, diagnosis: str) -> None:
         """Set the diagnosis of a photograph, which is stored with its mask."""
         session.review = replace(session.review, diagnosis=diagnosis.strip())
 
-    def confirm(self, session: PhotographSession, digest: str, with_others: bool) -> None:
-        """Store a photograph with or without its other lesions, unless the mask changed in the meantime.
-
-        ``digest``: of the mask for which the user has decided.
-        """
-        lesion = session.masked_lesion
-        if lesion is not None and lesion.mask_digest == digest:
-            session.review = replace(session.review, confirmed_digest=digest, with_others=with_others)
-            self.add(session, with_others=with_others)
-
-    def add(self, session: PhotographSession, *, with_others: bool = False) -> None:
+    def add(self, session: OpenPhotograph, *, with_others: bool = False) -> None:
         """Store a photograph with its current mask; ``with_others``: also the lesions outside the mask."""
         self._submit(session, None, with_others=with_others)
 
-    def reject(self, session: PhotographSession) -> None:
+    def reject(self, session: OpenPhotograph) -> None:
         """Store a photograph as rejected; it need not be analyzed."""
         if session.masked_lesion is not None:
             self._submit(session, "rejected")
@@ -391,7 +381,7 @@ class PhotographCorrections(QObject):
     def reset(self) -> None:
         """Clear the record of requests, so that they can be repeated, for example after an error."""
         for session in self._sessions:
-            session.review = replace(session.review, request=(), stored=None, storing_digest="")
+            session.review = replace(session.review, request=(), storing_digest="")
 
     def set_folder(self, folder: Path) -> None:
         """Select another corrections folder in all docks."""
@@ -400,7 +390,7 @@ class PhotographCorrections(QObject):
         self.reset()
         self.store.folder = folder
 
-    def _submit(self, session: PhotographSession, review: Review | None, *, with_others: bool = False) -> None:
+    def _submit(self, session: OpenPhotograph, review: Review | None, *, with_others: bool = False) -> None:
         self._status.begin("storing", "Storing ...")
 
         def prepare(lesion: AnalyzedLesion) -> JobFunction | None:
@@ -411,7 +401,7 @@ class PhotographCorrections(QObject):
             folder = self.store.folder
             request = lesion.mask_digest, decision._replace(diagnosis=decision.diagnosis or "", keep_mask=False), folder
             if session.review.request == request or not session.is_open:
-                self._report_already_stored(session.review.stored)
+                self._report_already_stored(self.find_row(session))
                 return None
             storing = lesion.mask_digest if review is None else session.review.storing_digest
             session.review = replace(session.review, request=request, storing_digest=storing)
@@ -420,16 +410,16 @@ class PhotographCorrections(QObject):
 
         self._controller.store("store", session, prepare, partial(self._on_stored, session))
 
-    def _make_decision(self, session: PhotographSession, review: Review) -> ReviewDecision:
+    def _make_decision(self, session: OpenPhotograph, review: Review) -> ReviewDecision:
         return ReviewDecision(review, self.settings.reviewer, session.review.diagnosis, session.path)
 
-    def _on_stored(self, session: PhotographSession, stored: StoredCorrection) -> None:
+    def _on_stored(self, session: OpenPhotograph, stored: StoredCorrection) -> None:
         review = session.review
         session.review = replace(
             review,
             diagnosis=review.diagnosis or None,  # cleared only once, so that a later diagnosis by others is kept
-            stored=stored,
             folder=stored.index.folder,
+            image_id=stored.image_id,
             storing_digest="",
             stored_digest=review.storing_digest or review.stored_digest,
         )
@@ -437,12 +427,12 @@ class PhotographCorrections(QObject):
         self._report_stored(f"{stored.image_id} stored as {stored.review}", stored.index)
         self.stored.emit(session, stored)
 
-    def _report_already_stored(self, stored: StoredCorrection | None) -> None:
-        """Report that the photograph is already stored."""
-        if stored is None:
+    def _report_already_stored(self, row: Mapping[str, str] | None) -> None:
+        """Report that the photograph is already stored, or only being stored (None)."""
+        if row is None:
             self._status.end("storing")
         else:
-            self._report_stored(f"{stored.image_id} is already stored as {stored.review}", self.store.index)
+            self._report_stored(f"{row['image_id']} is already stored as {row['review']}", self.store.index)
 
     def _report_stored(self, message: str, index: CorrectionsIndex) -> None:
         """Report that a photograph is stored, with a link to training."""
@@ -473,7 +463,7 @@ class PhotographCorrections(QObject):
         self.failed.emit(error)
 
 
-def _is_undone(session: PhotographSession, image_id: str, index: CorrectionsIndex) -> bool:
+def _is_undone(session: OpenPhotograph, image_id: str, index: CorrectionsIndex) -> bool:
     """Whether the change of a row that was undone was made by storing this photograph.
 
     ``index``: the rows afterwards; that of a photograph that was stored once is missing.
@@ -482,5 +472,5 @@ def _is_undone(session: PhotographSession, image_id: str, index: CorrectionsInde
     if review.folder != index.folder:
         return False
     if lesion is None:
-        return review.stored is not None and review.stored.image_id == image_id
+        return review.image_id == image_id
     return index.rows.get(lesion.image_digest, {}).get("image_id", image_id) == image_id

@@ -26,7 +26,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     redraw_from_strokes,
     result_for_mask,
 )
-from napari_melanoma.ui.session.photograph import PhotographOptions
+from napari_melanoma.ui.session.open_photograph import PhotographOptions
 from napari_melanoma.ui.session.recovery import LesionAutosave
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.ui.session.photograph import PhotographSession, PhotographSessions
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographSessions
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
@@ -56,7 +56,7 @@ class FinishedAnalysis(NamedTuple):
     ``previous_digest``: of the mask when the analysis was requested; None if there was none.
     """
 
-    session: PhotographSession
+    session: OpenPhotograph
     previous_digest: str | None
     result: LesionResult
     mask_digest: str
@@ -69,7 +69,7 @@ class LesionController(QObject):
     ``changed``: the lesion of a photograph has changed, and its layers show it.
     """
 
-    changed = Signal(object)  # PhotographSession
+    changed = Signal(object)  # OpenPhotograph
     message = Signal(str)
     failed = Signal(object)  # Exception
 
@@ -120,11 +120,11 @@ class LesionController(QObject):
         self.replace_mask(session, make, expected=expected, key="update_options")
         self.watcher.mark_edited(session)
 
-    def _on_shown(self, session: PhotographSession) -> None:
+    def _on_shown(self, session: OpenPhotograph) -> None:
         session.shown.emit()
         self.changed.emit(session)
 
-    def _on_removed(self, session: PhotographSession, removed_layers: dict[str, Layer]) -> None:
+    def _on_removed(self, session: OpenPhotograph, removed_layers: dict[str, Layer]) -> None:
         """Remove the session of a photograph, and hide its remaining layers; unsaved corrections can be recovered."""
         lesion = session.lesion
         if lesion is not None:
@@ -140,7 +140,7 @@ class LesionController(QObject):
             if photographs.get_identity(layer) == session.identity:
                 layer.visible = False
 
-    def _update_from_mask(self, session: PhotographSession) -> None:
+    def _update_from_mask(self, session: OpenPhotograph) -> None:
         def compute(lesion: AnalyzedLesion, labels: Labels) -> Callable[[], LesionUpdate | None]:
             return partial(update_from_mask, lesion, labels.data != 0, lesion.result.options)
 
@@ -151,7 +151,7 @@ class LesionController(QObject):
 
         self._submit("follow", session, compute, apply)
 
-    def preview(self, session: PhotographSession) -> None:
+    def preview(self, session: OpenPhotograph) -> None:
         """Show the contour for the current options; the mask changes only with ``rederive``."""
         options = self.options.get(session)
 
@@ -161,7 +161,7 @@ class LesionController(QObject):
         self._submit("preview", session, compute)
 
     def rederive(
-        self, session: PhotographSession, chosen: Point | None = None, options: LesionOptions | None = None
+        self, session: OpenPhotograph, chosen: Point | None = None, options: LesionOptions | None = None
     ) -> None:
         """Recompute the mask from the probability.
 
@@ -177,7 +177,7 @@ class LesionController(QObject):
                 lesion.mask_digest,
             )
 
-    def redraw(self, session: PhotographSession) -> None:
+    def redraw(self, session: OpenPhotograph) -> None:
         """Recompute the mask from the strokes in the scribbles layer."""
         strokes = session.strokes
         if strokes is None:
@@ -185,20 +185,20 @@ class LesionController(QObject):
         else:
             self.replace_mask(session, partial(redraw_from_strokes, strokes))
 
-    def accept_recovered(self, session: PhotographSession) -> None:
+    def accept_recovered(self, session: OpenPhotograph) -> None:
         """Restore the unsaved corrections that were found for a photograph."""
         recovered, session.recovered = session.recovered, None
         if recovered is not None:
             self.autosave.adopt(session.identity, recovered)
             self.restore(session, recovered)
 
-    def discard_recovered(self, session: PhotographSession) -> None:
+    def discard_recovered(self, session: OpenPhotograph) -> None:
         """Delete the unsaved corrections that were found for a photograph."""
         recovered, session.recovered = session.recovered, None
         if recovered is not None:
             self.autosave.discard(recovered)
 
-    def restore(self, session: PhotographSession, recovered: RecoveredLesion) -> None:
+    def restore(self, session: OpenPhotograph, recovered: RecoveredLesion) -> None:
         """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
         lesion = session.masked_lesion
         if lesion is not None and lesion.image_digest == recovered.image_digest:
@@ -209,7 +209,7 @@ class LesionController(QObject):
             session.lesion = replace(lesion, default_options=self.options.current)
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
 
-    def _restore_mask(self, session: PhotographSession, recovered: RecoveredLesion) -> None:
+    def _restore_mask(self, session: OpenPhotograph, recovered: RecoveredLesion) -> None:
         if not session.is_open:
             return
         if recovered.scribbles is not None:
@@ -227,7 +227,7 @@ class LesionController(QObject):
         self.replace_mask(session, make_update)
 
     def replace_mask(
-        self, session: PhotographSession, make: MakeUpdate, expected: str | None = None, key: str = "replace"
+        self, session: OpenPhotograph, make: MakeUpdate, expected: str | None = None, key: str = "replace"
     ) -> None:
         """Replace the mask, as it is when the job starts, by that of a new result, in one step that can be undone.
 
@@ -242,7 +242,7 @@ class LesionController(QObject):
 
         self._submit(key, session, compute)
 
-    def remeasure(self, session: PhotographSession, options: LesionOptions | None = None) -> None:
+    def remeasure(self, session: OpenPhotograph, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
         if session.lesion is None:
             return
@@ -254,7 +254,7 @@ class LesionController(QObject):
     def _submit(
         self,
         key: str,
-        session: PhotographSession,
+        session: OpenPhotograph,
         make_work: Callable[[AnalyzedLesion, Labels], Callable[[], LesionUpdate | None]],
         apply: Callable[[LesionUpdate | None], object] | None = None,
     ) -> None:
@@ -276,7 +276,7 @@ class LesionController(QObject):
     def store(
         self,
         key: str,
-        session: PhotographSession,
+        session: OpenPhotograph,
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
         done: Callable[[Any], object] = lambda value: None,
     ) -> None:
@@ -301,13 +301,13 @@ class LesionController(QObject):
 
         self._latest.submit(f"{key} {session.identity}", prepare, on_saved)
 
-    def set_unsaved(self, session: PhotographSession) -> None:
+    def set_unsaved(self, session: OpenPhotograph) -> None:
         """Keep corrections for recovery that are no longer stored elsewhere."""
         if session.lesion is not None:
             session.lesion = replace(session.lesion, unsaved=True)
             self.autosave.save(session)
 
-    def _apply_update(self, session: PhotographSession, update: LesionUpdate | None) -> None:
+    def _apply_update(self, session: OpenPhotograph, update: LesionUpdate | None) -> None:
         lesion, labels = session.lesion, session.mask
         if update is None or lesion is None or labels is None:
             return
@@ -332,13 +332,13 @@ class LesionLayers(QObject):
     """Adds and updates the layers of analyzed photographs."""
 
     editable_layer_added = Signal(object)  # Labels: a mask, or scribbles
-    shown = Signal(object)  # PhotographSession
+    shown = Signal(object)  # OpenPhotograph
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._queue = GuiTaskQueue(self)
 
-    def add_layers(self, session: PhotographSession, callback: Callable[[], None] | None = None) -> None:
+    def add_layers(self, session: OpenPhotograph, callback: Callable[[], None] | None = None) -> None:
         """Add the layers of a result, each in its own turn of the event loop, so that the viewer stays responsive.
 
         ``callback``: called after the last layer.
@@ -348,28 +348,28 @@ class LesionLayers(QObject):
         if callback is not None:
             self._queue.add(callback)
 
-    def _show(self, step: Callable[[PhotographSession, LesionResult], None], session: PhotographSession) -> None:
+    def _show(self, step: Callable[[OpenPhotograph, LesionResult], None], session: OpenPhotograph) -> None:
         if session.is_open and session.lesion is not None:
             step(session, session.lesion.result)
 
-    def _show_mask(self, session: PhotographSession, result: LesionResult) -> None:
+    def _show_mask(self, session: OpenPhotograph, result: LesionResult) -> None:
         labels = session.mask
         if labels is None:  # otherwise the mask left by a previous dock is reused
             labels = layers.show_mask(session.viewer, session.image, result.mask.astype("uint8"))
         self.editable_layer_added.emit(labels)
 
-    def _show_probability(self, session: PhotographSession, result: LesionResult) -> None:
+    def _show_probability(self, session: OpenPhotograph, result: LesionResult) -> None:
         layers.show_probability(session.viewer, session.image, result.smoothed)
 
-    def _show_contours(self, session: PhotographSession, result: LesionResult) -> None:
+    def _show_contours(self, session: OpenPhotograph, result: LesionResult) -> None:
         layers.show_contours(session.viewer, session.image, result.contours)
         layers.show_other_lesions(session.viewer, session.image, result)
         layers.show_numbers(session.viewer, session.image, result.lesion_boxes)
 
-    def _show_roi(self, session: PhotographSession, result: LesionResult) -> None:
+    def _show_roi(self, session: OpenPhotograph, result: LesionResult) -> None:
         layers.show_roi(session.viewer, session.image, result.roi)
 
-    def _show_remaining(self, session: PhotographSession, result: LesionResult) -> None:
+    def _show_remaining(self, session: OpenPhotograph, result: LesionResult) -> None:
         labels = session.mask
         if labels is not None:
             layers.show_band(session.viewer, session.image, result.band)
@@ -378,7 +378,7 @@ class LesionLayers(QObject):
                 session.viewer.layers.selection.active = labels
             self.shown.emit(session)
 
-    def show_update(self, session: PhotographSession, update: LesionUpdate) -> bool:
+    def show_update(self, session: OpenPhotograph, update: LesionUpdate) -> bool:
         """Show an update in the layers of a photograph.
 
         Returns False if the mask was edited in the meantime, so that nothing was changed.
@@ -402,7 +402,7 @@ class LesionLayers(QObject):
         return True
 
 
-def _can_select_mask(session: PhotographSession) -> bool:
+def _can_select_mask(session: OpenPhotograph) -> bool:
     """Whether a layer of the photograph is selected and no tool is active, so that the selection may change."""
     active = session.viewer.layers.selection.active
     is_own = active is not None and photographs.get_identity(active) == session.identity
@@ -423,7 +423,7 @@ class LayerWatcher(QObject):
         super().__init__(parent)
         self._connections = Connections(self)
         self._sessions = sessions
-        self._edited: set[PhotographSession] = set()
+        self._edited: set[OpenPhotograph] = set()
         self._removed_layers: dict[str, dict[str, Layer]] = {}
         self._idle_timer = DebounceTimer(self, EDIT_IDLE_MS)
         self._idle_timer.timeout.connect(self._on_edits_finished)
@@ -443,12 +443,12 @@ class LayerWatcher(QObject):
         self._connections.connect(labels.events.paint, self._on_painted)
         self._connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
 
-    def mark_edited(self, session: PhotographSession) -> None:
+    def mark_edited(self, session: OpenPhotograph) -> None:
         """Mark a mask as edited."""
         self._edited.add(session)
         self._idle_timer.start()
 
-    def is_edited(self, session: PhotographSession) -> bool:
+    def is_edited(self, session: OpenPhotograph) -> bool:
         """Return whether a mask was edited since ``edits_finished``."""
         return session in self._edited
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from psygnal import Signal
 
@@ -19,8 +19,8 @@ from napari_melanoma.ui.session.run_status import analysis_identity
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
+    from napari_melanoma.ui.session.open_slide import OpenSlide
     from napari_melanoma.ui.session.results import AnalysisResults
-    from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.widgets.job import JobFunction
 
 HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
@@ -84,7 +84,12 @@ class LesionDocument(Document[LesionState | None]):
 
     saved = Signal()
 
-    def __init__(self, session: SlideSession) -> None:
+    @classmethod
+    def of(cls, session: OpenSlide) -> LesionDocument:
+        """Return the document of a slide."""
+        return cast("LesionDocument", session.document(LESION_DOCUMENT))
+
+    def __init__(self, session: OpenSlide) -> None:
         self._waiting: list[Callable[[], object]] = []  # until edits of the lesions that are replaced are saved
         super().__init__(LESION_DOCUMENT, session.slide_folder, session.sessions.parent)
         self._session = session

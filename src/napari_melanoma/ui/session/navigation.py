@@ -21,7 +21,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.session.slide import SessionServices, SlideSession
+    from napari_melanoma.ui.session.open_slide import OpenSlide, SessionServices
     from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
@@ -67,7 +67,7 @@ class ViewHistory:
 
     changed, recorded, settled = Signal(), Signal(SlideView), Signal(SlideView)
 
-    def __init__(self, session: SlideSession) -> None:
+    def __init__(self, session: OpenSlide) -> None:
         self._session, self._slide, self._viewer = session, session.slide, session.services.viewer
         self.trail = ViewTrail()
         self._timer: QTimer | None = None  # once the views are recorded
@@ -164,13 +164,13 @@ def normalize_angle(angle: float) -> float:
     return FULL_TURN / 2 - (FULL_TURN / 2 - angle) % FULL_TURN
 
 
-def rotate(session: SlideSession, angle: float) -> None:
+def rotate(session: OpenSlide, angle: float) -> None:
     """Rotate a slide to an angle in degrees clockwise, and save it in the notes."""
     rotate_view(session, normalize_angle(angle))
     session.edit_notes(lambda notes: replace(notes, angle=session.slide.angle))
 
 
-def rotate_view(session: SlideSession, angle: float) -> None:
+def rotate_view(session: OpenSlide, angle: float) -> None:
     """Rotate a slide about the center of the view; a view of the whole slide is fitted again."""
     viewer, slide = session.services.viewer, session.slide
     if angle == slide.angle:
@@ -186,7 +186,7 @@ def rotate_view(session: SlideSession, angle: float) -> None:
     session.rotated.emit()
 
 
-def add_bookmark(session: SlideSession) -> None:
+def add_bookmark(session: OpenSlide) -> None:
     """Bookmark the view, unless another image is in view; a number makes its name unique."""
     viewer, slide = session.services.viewer, session.slide
     if not is_in_view(viewer, slide.layers):
@@ -200,6 +200,6 @@ def add_bookmark(session: SlideSession) -> None:
     session.edit_notes(lambda notes: replace(notes, bookmarks=(*known, bookmark)))
 
 
-def show_bookmark(session: SlideSession, bookmark: Bookmark) -> None:
+def show_bookmark(session: OpenSlide, bookmark: Bookmark) -> None:
     """Show a bookmarked view."""
     center_view(session.services.viewer, session.slide, (bookmark.row, bookmark.column), bookmark.width_px)

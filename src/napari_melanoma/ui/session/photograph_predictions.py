@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
 
@@ -15,6 +15,14 @@ from napari_melanoma import worker
 from napari_melanoma.core.context import Cancelled, KeptArray
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.session.open_photograph import (
+    HeatmapKey,
+    OpenPhotograph,
+    PredictionHeatmap,
+    PredictionKey,
+    PredictionOutcome,
+    SavedPrediction,
+)
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -23,15 +31,11 @@ from napari_melanoma.ui.widgets.status_line import describe_failure
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_melanoma.classification.prediction import ClassPrediction, Method
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.model_picker import ClassifierPicker
@@ -52,53 +56,6 @@ HEATMAP_SETTINGS = {
     "method": "lesion/heatmap_method",
     "opacity": "lesion/heatmap_opacity",
 }
-
-
-class PredictionKey(NamedTuple):
-    """What a prediction depends on: the model, the digests of photograph and mask, and the patient data.
-
-    ``lesions``: their number; if there are several, each is also classified separately. ``modality``: the stated type
-    of photograph. ``row``: sorted (column, text) of the harmonized table, only of columns that the model uses.
-    """
-
-    model: str
-    image_digest: str
-    mask_digest: str
-    lesions: int = 1
-    modality: str | None = None
-    row: tuple[tuple[str, str], ...] = ()
-
-
-class PredictionOutcome(NamedTuple):
-    """A prediction, and one for each of several lesions, or an error message; without both, it was canceled."""
-
-    key: PredictionKey
-    prediction: ClassPrediction | None = None
-    error: str = ""
-    lesions: tuple[ClassPrediction, ...] = ()
-
-
-class HeatmapKey(NamedTuple):
-    """What a heatmap depends on; ``target``: the class that it explains."""
-
-    prediction: PredictionKey
-    method: Method
-    target: str
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionHeatmap:
-    """A heatmap, ``values``, float32 (row, column) in [0, 1], or an error message; without both, it was canceled."""
-
-    key: HeatmapKey
-    values: NDArray[np.float32] | None = None
-    error: str = ""
-
-    def applies_to(self, key: HeatmapKey) -> bool:
-        """Return whether it is the outcome for a key; what has failed is not repeated after each edit."""
-        if self.error:
-            return (self.key.prediction.model, self.key[1:]) == (key.prediction.model, key[1:])
-        return self.key == key
 
 
 @dataclass(frozen=True)
@@ -145,40 +102,13 @@ class SharedHeatmapOptions(Shared[HeatmapOptions]):
         self.set(replace(self.value, **changes))
 
 
-class SavedPrediction(NamedTuple):
-    """A saved prediction, with the digest of its mask.
-
-    ``form``: the patient data, by column. ``is_same_model``: whether the model with this name is still the same.
-    """
-
-    prediction: ClassPrediction
-    form: dict[str, str]
-    mask_digest: str
-    is_same_model: bool
-
-    def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
-        """Describe when the prediction was saved, and what has changed since then.
-
-        For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
-        """
-        changes = {
-            "the mask": mask_digest not in (None, self.mask_digest),
-            "the model": bool(model) and (model != self.prediction.model.name or not self.is_same_model),
-            "the patient data": any(row.get(name) != self.form.get(name) for name in self.prediction.used_columns),
-        }
-        changed = ", ".join(name for name, has_changed in changes.items() if has_changed)
-        created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
-        saved = f"Saved on {created} UTC." if created else "Saved earlier."
-        return f"{saved} Outdated. Changed since then: {changed}." if changed else saved
-
-
 class PhotographPredictions(QObject):
     """Keeps the predictions of all photographs up to date; their heatmaps are requested by ``request_heatmap``.
 
     ``explained``: a photograph has a new heatmap. ``failed``: why it has none.
     """
 
-    explained = Signal(object)  # PhotographSession
+    explained = Signal(object)  # OpenPhotograph
     failed = Signal(object)  # Exception
 
     def __init__(
@@ -197,7 +127,7 @@ class PhotographPredictions(QObject):
         self._client = client
         self._status = _PredictionStatus(status, self)
         self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
-        self._callbacks: dict[PhotographSession, Callable[[], None]] = {}  # when their predictions are up to date
+        self._callbacks: dict[OpenPhotograph, Callable[[], None]] = {}  # when their predictions are up to date
         self._controller.changed.connect(self.refresh)
         self._classifier.changed.connect(self.refresh_all)
         self.heatmap_options.changed.connect(self._on_heatmap_options)
@@ -212,13 +142,13 @@ class PhotographPredictions(QObject):
         """Whether a classification model is installed."""
         return self._classifier.has_models
 
-    def current_prediction(self, session: PhotographSession) -> ClassPrediction | None:
+    def current_prediction(self, session: OpenPhotograph) -> ClassPrediction | None:
         """Return the prediction for the current mask, patient data and model; None if there is none."""
         session.prediction_key = self._make_key(session)
         outcome = session.current_prediction
         return None if outcome is None else outcome.prediction
 
-    def add_prediction(self, session: PhotographSession, lesion: AnalyzedLesion) -> LesionResult:
+    def add_prediction(self, session: OpenPhotograph, lesion: AnalyzedLesion) -> LesionResult:
         """Return the result of a lesion as it is saved: with prediction, patient data and visible heatmap.
 
         Without a current prediction, none of these is added.
@@ -235,7 +165,7 @@ class PhotographPredictions(QObject):
             heatmap=self._find_heatmap(session),
         )
 
-    def _find_heatmap(self, session: PhotographSession) -> LesionHeatmap | None:
+    def _find_heatmap(self, session: OpenPhotograph) -> LesionHeatmap | None:
         from napari_melanoma.lesion.analysis import LesionHeatmap
 
         heatmap, key = session.heatmap, self.heatmap_options.value.make_key(session.prediction)
@@ -243,14 +173,14 @@ class PhotographPredictions(QObject):
             return None
         return LesionHeatmap(heatmap.values, key.method, key.target)
 
-    def run_when_predicted(self, session: PhotographSession, callback: Callable[[], None]) -> None:
+    def run_when_predicted(self, session: OpenPhotograph, callback: Callable[[], None]) -> None:
         """Call back when the prediction is up to date with mask and patient data, or has failed."""
         session.commit_requested.emit()
         self._callbacks[session] = callback
         tasks.set_running(self, True)
         self._run_pending()
 
-    def refresh(self, session: PhotographSession) -> None:
+    def refresh(self, session: OpenPhotograph) -> None:
         """Request the prediction for a photograph, unless the current one is up to date."""
         session.classifier = self._select_model(session)
         session.prediction_key = self._make_key(session)
@@ -267,12 +197,12 @@ class PhotographPredictions(QObject):
         for session in sorted(self._sessions, key=lambda session: not session.image.visible):
             self.refresh(session)
 
-    def request_heatmap(self, session: PhotographSession) -> None:
+    def request_heatmap(self, session: OpenPhotograph) -> None:
         """Request the heatmap of the current prediction."""
         prepare, done = partial(self._prepare_heatmap, session), partial(self._on_explained, session)
         self.queue.submit(f"explain {session.identity}", prepare, done)
 
-    def repeat(self, session: PhotographSession) -> None:
+    def repeat(self, session: OpenPhotograph) -> None:
         """Request a prediction again that has failed or was canceled."""
         session.prediction = None
         self.refresh(session)
@@ -289,12 +219,12 @@ class PhotographPredictions(QObject):
             if key is not None and (session.heatmap is None or not session.heatmap.applies_to(key)):
                 session.heatmap = PredictionHeatmap(key)
 
-    def follow_patient_data(self, session: PhotographSession) -> None:
+    def follow_patient_data(self, session: OpenPhotograph) -> None:
         """Show changed patient data, and request the prediction for them."""
         session.patient_changed.emit()
         self.refresh(session)
 
-    def load_saved(self, session: PhotographSession, folder: Path) -> None:
+    def load_saved(self, session: OpenPhotograph, folder: Path) -> None:
         """Read the saved prediction of a photograph, which is shown until there is a new one."""
 
         def show(saved: SavedPrediction | None) -> None:
@@ -309,11 +239,11 @@ class PhotographPredictions(QObject):
         read = partial(read_saved_prediction, session.source, folder)
         run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
 
-    def _select_model(self, session: PhotographSession) -> str:
+    def _select_model(self, session: OpenPhotograph) -> str:
         """Return the model for a photograph; empty for none."""
         return self._classifier.model_for(None if session.lesion is None else session.lesion.result.modality)
 
-    def _make_key(self, session: PhotographSession) -> PredictionKey | None:
+    def _make_key(self, session: OpenPhotograph) -> PredictionKey | None:
         """Return the key for the current mask, patient data and model; None without analysis or model."""
         lesion = session.lesion
         model = "" if lesion is None else self._select_model(session)
@@ -334,26 +264,26 @@ class PhotographPredictions(QObject):
                 self._used_columns[model] = find_bundle(model).used_columns
         return self._used_columns[model]
 
-    def _prepare(self, session: PhotographSession) -> JobFunction | None:
+    def _prepare(self, session: OpenPhotograph) -> JobFunction | None:
         key, lesion = session.prediction_key, session.lesion
         if session not in self._sessions or key is None or lesion is None or session.current_prediction is not None:
             return None
         return partial(_classify, self._client, key, lesion.result)
 
-    def _on_predicted(self, session: PhotographSession, outcome: PredictionOutcome) -> None:
+    def _on_predicted(self, session: OpenPhotograph, outcome: PredictionOutcome) -> None:
         session.prediction_key = self._make_key(session)
         if outcome.key == session.prediction_key:
             self._status.has_result = outcome.prediction is not None
             session.prediction = _state_unused(outcome, session.patient_data.row)
 
-    def _prepare_heatmap(self, session: PhotographSession) -> JobFunction | None:
+    def _prepare_heatmap(self, session: OpenPhotograph) -> JobFunction | None:
         key, lesion = self.heatmap_options.value.make_key(session.prediction), session.lesion
         if session not in self._sessions or key is None or lesion is None:
             return None
         is_current = key.prediction.mask_digest == lesion.mask_digest
         return partial(_explain, self._client, key, lesion.result) if is_current else None
 
-    def _on_explained(self, session: PhotographSession, explained: tuple[PredictionHeatmap, Exception | None]) -> None:
+    def _on_explained(self, session: OpenPhotograph, explained: tuple[PredictionHeatmap, Exception | None]) -> None:
         heatmap, error = explained
         if heatmap.key != self.heatmap_options.value.make_key(session.prediction) or session not in self._sessions:
             return  # prediction or options have changed since
@@ -385,7 +315,7 @@ class PhotographPredictions(QObject):
             session.classifier = ""
         self.refresh_all()
 
-    def _on_removed(self, session: PhotographSession) -> None:
+    def _on_removed(self, session: OpenPhotograph) -> None:
         for name in ("predict", "explain"):
             self.queue.drop(f"{name} {session.identity}")
         self._callbacks.pop(session, None)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
-from napari_melanoma.core.context import KeptArray
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
@@ -26,6 +25,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     result_for_mask,
     threshold_mask,
 )
+from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PendingPrompt, PromptPixels, PromptResponse
 from napari_melanoma.ui.viewer.photographs import get_model_digest
 from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
 from napari_melanoma.ui.worker_client import URGENT, WorkerClient
@@ -36,11 +36,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.imaging.prompts import Point
-    from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import ModelStamp
     from napari_melanoma.lesion.prompting import PromptedMasks
     from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographSession
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
     from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -50,56 +48,7 @@ PREVIEW_PX = 512
 ChangeState = Callable[[PromptState], PromptState]
 
 
-class PendingPrompt(NamedTuple):
-    """A prompt to be sent, and whether it begins another lesion."""
-
-    prompt: PromptOptions
-    is_new: bool = False
-
-
 FIND_ALL = PendingPrompt(PromptOptions())  # compared by identity
-
-
-class PromptPixels(NamedTuple):
-    """The pixels of a photograph.
-
-    ``preview``: a smaller photograph, uint8 (row, column, channel). ``data``: of the layer when they were read.
-    """
-
-    photograph: Photograph
-    digest: str
-    preview: NDArray[np.uint8]
-    data: object
-
-    @property
-    def kept(self) -> KeptArray:
-        """The pixels for the worker."""
-        return KeptArray(self.digest, self.photograph.rgb)
-
-
-class PromptResponse(NamedTuple):
-    """A response of the worker: its number, the fields of the ``ModelStamp`` of its model, and its masks.
-
-    ``hypotheses``: the masks to choose from; None if all lesions were found.
-    """
-
-    number: int
-    model: dict[str, Any]
-    hypotheses: PromptedMasks | None
-
-
-@dataclass(frozen=True, eq=False)
-class PromptedPhotograph:
-    """The requests for masks by prompts, and the last response.
-
-    ``must_encode``: whether the worker should compute the features before the first prompt. ``pixels``: None before
-    they were read. ``response``: None before the first.
-    """
-
-    pending: tuple[PendingPrompt, ...] = ()
-    must_encode: bool = False
-    pixels: PromptPixels | None = None
-    response: PromptResponse | None = None
 
 
 class MaskToCorrect(NamedTuple):
@@ -116,7 +65,7 @@ class MaskToCorrect(NamedTuple):
     predicted_digest: str | None = None
 
     @classmethod
-    def find(cls, session: PhotographSession) -> MaskToCorrect:
+    def find(cls, session: OpenPhotograph) -> MaskToCorrect:
         """Collect the mask of a photograph."""
         labels = session.mask or session.existing_mask
         if labels is None:
@@ -171,27 +120,27 @@ class PromptController(QObject):
         super().__init__(controller.parent())
         self._controller, self._client, self._status, self._get_model = controller, client, status, get_model
         self._sessions = controller.sessions
-        self._first: PhotographSession | None = None  # whose prompts are sent before those of others
+        self._first: OpenPhotograph | None = None  # whose prompts are sent before those of others
         self._job: BackgroundJob | None = None
-        self._active: PhotographSession | None = None  # the photograph of the job
+        self._active: OpenPhotograph | None = None  # the photograph of the job
         self._is_prompting = False  # whether the job is a prompt; otherwise it prepares the first one
         status.cancelled.connect(self._on_cancelled)
         tasks.idle.connect(self._next)
         self._sessions.removed.connect(self._on_removed)
 
-    def add(self, session: PhotographSession, prompt: PendingPrompt) -> None:
+    def add(self, session: OpenPhotograph, prompt: PendingPrompt) -> None:
         """Change the mask of a photograph by a prompt, or by all lesions that are found."""
         self._first = session
         session.prompted = replace(session.prompted, pending=(*session.prompted.pending, prompt))
         self._next()
 
-    def encode(self, session: PhotographSession) -> None:
+    def encode(self, session: OpenPhotograph) -> None:
         """Prepare a photograph, so that the first prompt takes effect at once."""
         self._first = session
         session.prompted = replace(session.prompted, must_encode=True)
         self._next()
 
-    def choose(self, session: PhotographSession, position: int) -> None:
+    def choose(self, session: OpenPhotograph, position: int) -> None:
         """Change the lesion that was prompted last to another hypothesis, counted from the smallest."""
         response = session.prompted.response
         if response is None or response.hypotheses is None or self._is_prompting:
@@ -219,9 +168,9 @@ class PromptController(QObject):
 
     def _run(
         self,
-        session: PhotographSession,
+        session: OpenPhotograph,
         work: JobFunction,
-        done: Callable[[PhotographSession, Any], None],
+        done: Callable[[OpenPhotograph, Any], None],
         *,
         is_prompting: bool,
     ) -> None:
@@ -236,7 +185,7 @@ class PromptController(QObject):
         else:
             self._end()
 
-    def _on_pixels(self, session: PhotographSession, pixels: PromptPixels) -> None:
+    def _on_pixels(self, session: OpenPhotograph, pixels: PromptPixels) -> None:
         """Request the features of a photograph; prompts do not wait for them here, but in the worker."""
         session.prompted = replace(session.prompted, pixels=pixels)
         client, model = self._client, self._get_model()
@@ -250,7 +199,7 @@ class PromptController(QObject):
         job.failed.connect(self.failed)
         job.start(client)
 
-    def _make_prompt(self, session: PhotographSession, pending: tuple[PendingPrompt, ...]) -> JobFunction:
+    def _make_prompt(self, session: OpenPhotograph, pending: tuple[PendingPrompt, ...]) -> JobFunction:
         """Return the function that requests the mask for the pending prompts of one lesion."""
         client, model, mask, previous = self._client, self._get_model(), MaskToCorrect.find(session), session.prompted
         number = 1 if previous.response is None else previous.response.number + 1
@@ -269,7 +218,7 @@ class PromptController(QObject):
 
         return work
 
-    def _on_prompted(self, session: PhotographSession, prompted: PromptedChange) -> None:
+    def _on_prompted(self, session: OpenPhotograph, prompted: PromptedChange) -> None:
         """Change the mask in one undo step."""
         prepared, change, first = prompted
         rest = (*prepared.rest, *session.prompted.pending)
@@ -304,7 +253,7 @@ class PromptController(QObject):
         tasks.set_running(self, False)
         self._status.end(TASK)
 
-    def _on_removed(self, session: PhotographSession) -> None:
+    def _on_removed(self, session: OpenPhotograph) -> None:
         self._first = None if session is self._first else self._first
         job = self._job
         if job is not None and self._active is session:

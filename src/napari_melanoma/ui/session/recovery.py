@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph import PhotographSession
+    from napari_melanoma.ui.session.open_photograph import OpenPhotograph
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 AUTOSAVE_DELAY_MS = 600
@@ -186,7 +186,7 @@ def _is_running(owner: dict[str, float]) -> bool:
         return False
 
 
-def discard_unsaved(sessions: Iterable[PhotographSession]) -> None:
+def discard_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Discard unsaved corrections and their recovery folders."""
     for session in sessions:
         if session.lesion is not None and session.lesion.unsaved:
@@ -194,7 +194,7 @@ def discard_unsaved(sessions: Iterable[PhotographSession]) -> None:
             remove_recovery(recovery_folder(session.lesion.image_digest, session.identity))
 
 
-def save_unsaved(sessions: Iterable[PhotographSession]) -> None:
+def save_unsaved(sessions: Iterable[OpenPhotograph]) -> None:
     """Write unsaved corrections to recovery folders."""
     for session in sessions:
         lesion, labels = session.lesion, session.mask
@@ -203,7 +203,7 @@ def save_unsaved(sessions: Iterable[PhotographSession]) -> None:
             save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, session.strokes)
 
 
-def remove_saved_recoveries(sessions: Iterable[PhotographSession]) -> None:
+def remove_saved_recoveries(sessions: Iterable[OpenPhotograph]) -> None:
     """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
     for session in sessions:
         if session.lesion is not None and not session.lesion.unsaved:
@@ -220,7 +220,7 @@ class LesionAutosave(QObject):
         self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
         self._latest.failed.connect(self.failed)
 
-    def save(self, session: PhotographSession) -> None:
+    def save(self, session: OpenPhotograph) -> None:
         """Write the corrections of a photograph after a delay; a new request replaces a pending one."""
 
         def prepare() -> JobFunction | None:
@@ -256,7 +256,7 @@ class LesionAutosave(QObject):
         folder = recovery_folder(recovered.image_digest, identity)
         self._latest.submit(f"adopt {identity}", lambda: _checked(adopt_recovery, recovered, folder))
 
-    def find_recovered(self, session: PhotographSession, others: Collection[str]) -> None:
+    def find_recovered(self, session: OpenPhotograph, others: Collection[str]) -> None:
         """Search for recovered corrections of a photograph; the pixels are read only if there are recovery folders.
 
         ``others``: identities of the other open photographs.

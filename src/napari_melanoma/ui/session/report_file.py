@@ -13,7 +13,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_melanoma.ui.session.slide import SessionServices
+    from napari_melanoma.ui.session.open_slide import SessionServices
     from napari_melanoma.ui.widgets.job import JobFunction
 
 

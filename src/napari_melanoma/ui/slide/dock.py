@@ -18,8 +18,8 @@ from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.open_case import find_open_case
+from napari_melanoma.ui.session.open_slide import READING_LINK
 from napari_melanoma.ui.session.run_status import find_analysis_blocker
-from napari_melanoma.ui.session.slide import READING_LINK
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
 from napari_melanoma.ui.slide.controls import SlideControls

@@ -15,9 +15,8 @@ from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
-from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import tool_button
 

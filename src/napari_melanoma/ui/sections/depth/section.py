@@ -43,10 +43,9 @@ from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
 from napari_melanoma.ui.sections.depth.layer import NO_SCALE, DepthLayer
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
+from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
-from napari_melanoma.ui.session.synoptic import SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box

@@ -53,7 +53,8 @@ from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, ro
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.notes import Bookmark, SlideNotes
-    from napari_melanoma.ui.session.slide import SessionServices, SlideSession
+    from napari_melanoma.ui.session.open_slide import SessionServices
+    from napari_melanoma.ui.session.slide import SlideSession
 
 MAX_ROWS = 5  # visible bookmarks
 STEPS = (1, 2, 4, 5, 10, 20, 40)

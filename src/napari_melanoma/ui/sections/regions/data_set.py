@@ -22,7 +22,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_butto
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
-    from napari_melanoma.ui.session.slide import SessionServices
+    from napari_melanoma.ui.session.open_slide import SessionServices
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "test", "most")
 FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
