@@ -12,8 +12,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.data.collections import parse_one_hot
 from napari_melanoma.data.source_catalog import find_source
-from napari_melanoma.data.source_records import parse_one_hot
 from napari_melanoma.data.table_mapping import TableMapping, strip_image_suffix
 from napari_melanoma.privacy.pseudonyms import pseudonym
 

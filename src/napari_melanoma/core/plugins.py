@@ -255,11 +255,13 @@ def module_family(
     kind: type,
     function: str,
     make: Callable[[Any, Any], Described],
-    shared: tuple[str, str] = ("", ""),
+    attribute: str = "SPEC",
+    list_others: Callable[[], Iterable[Described]] = tuple,
 ) -> Family[Described]:
     """Return the family of all modules with ``SPEC``, of a type, and a function: of a package, and of plug-ins.
 
-    ``shared``: a package of modules of several families, and the object that those of this family have for ``SPEC``.
+    ``attribute``: the name for ``SPEC`` in a package whose modules are of several families, each of one or more.
+    ``list_others``: returns members of this package that are no modules.
     """
 
     def convert(entry_name: str, found: object) -> Described:
@@ -275,14 +277,9 @@ def module_family(
         return member
 
     def list_own() -> dict[str, Described]:
-        listed = [(package, "SPEC"), shared]
-        found = {
-            one: make(getattr(module, attribute), getattr(module, function))
-            for where, attribute in listed
-            if where
-            for one, module in import_submodules(import_module(where), attribute, function).items()
-        }
-        return dict(sorted(found.items()))
+        modules = import_submodules(import_module(package), attribute, function).values()
+        found = [make(getattr(module, attribute), getattr(module, function)) for module in modules]
+        return {member.spec.name: member for member in sorted([*found, *list_others()], key=lambda one: one.spec.name)}
 
     return Family(name, list_own, convert, lambda member: member.spec.title)
 
@@ -290,13 +287,16 @@ def module_family(
 def import_submodules(package: ModuleType, listed: str, *required: str) -> dict[str, ModuleType]:
     """Import the modules of a package, by the name of their object ``listed``, in alphabetical order of these names.
 
-    Modules with a file name starting with ``_`` are skipped. Each module must have all ``required`` objects.
+    Modules with a file name starting with ``_`` are skipped, and those without ``listed`` if it is not ``SPEC``. Each
+    other module must have all ``required`` objects.
     """
     modules: dict[str, ModuleType] = {}
     for entry in pkgutil.iter_modules(package.__path__):
         if entry.name.startswith("_"):
             continue
         module = import_module(f"{package.__name__}.{entry.name}")
+        if listed != "SPEC" and not hasattr(module, listed):
+            continue
         missing = [name for name in (listed, *required) if not hasattr(module, name)]
         if missing:
             raise ConfigError(

@@ -233,7 +233,7 @@ class DataExport:
     write: Callable[[ExportedData, Path], None]
 
 
-DATA_EXPORTS = module_family("data_exports", "", DataExportSpec, "write", DataExport, (formats.__name__, "EXPORT"))
+DATA_EXPORTS = module_family("data_exports", formats.__name__, DataExportSpec, "write", DataExport, "EXPORT")
 
 
 def find_data_export(name: str) -> DataExport:

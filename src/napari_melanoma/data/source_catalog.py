@@ -1,4 +1,4 @@
-"""The catalog of what can be imported: public data sets (``data.sources``) and formats (``data.formats``).
+"""The catalog of what can be imported: public collections (``data.collections``) and formats (``data.formats``).
 
 A set is read as downloaded, unpacked or not, in its own columns and words; ``data.dataset_import`` harmonizes it.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.plugins import module_family
-from napari_melanoma.data import formats, sources
+from napari_melanoma.data import formats
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
 from napari_melanoma.data.table_mapping import TableMapping
@@ -141,7 +141,16 @@ def list_sources() -> abc.Mapping[str, DataSource]:
     return SOURCES.members
 
 
-SOURCES = module_family("data_sources", sources.__name__, SourceSpec, "find", DataSource, (formats.__name__, "SOURCE"))
+def _list_collections() -> tuple[DataSource, ...]:
+    from napari_melanoma.data.clinical_collections import SLIDE_COLLECTIONS
+    from napari_melanoma.data.collections import COLLECTIONS
+
+    return COLLECTIONS + SLIDE_COLLECTIONS
+
+
+SOURCES = module_family(
+    "data_sources", formats.__name__, SourceSpec, "find", DataSource, "SOURCE", list_others=_list_collections
+)
 
 
 def guess_source(folder: str) -> str | None:

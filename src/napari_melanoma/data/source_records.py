@@ -8,7 +8,6 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import compose_name, normalize_name
@@ -26,7 +25,7 @@ from napari_melanoma.data.mask_values import (
     note_suffix,
     strip_mask_suffix,
 )
-from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
+from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.data.table_mapping import (
     TableMapping,
@@ -207,20 +206,6 @@ def join_records(
     ]
 
 
-def parse_one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
-    """Return the class from columns such as ``MEL,NV,BCC``, one of which is 1.0.
-
-    ``classes``: column to class. Returns "" unless exactly one column is above 0.5.
-    """
-    matching = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
-    return matching[0] if len(matching) == 1 else ""
-
-
-def _parse_float(text: str) -> float:
-    """Parse a non-negative number; 0 if the text is none."""
-    return float(text) if re.fullmatch(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.", text) else 0.0
-
-
 def _find_image_column(names: tuple[str, ...], source: str) -> str:
     """Return the preferred column that names images; "" if there is none."""
     ranked = [
@@ -237,9 +222,6 @@ _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # has masks
 _IMAGE_FOLDERS = ("image", "images", "photographs", "photos", "imagestr", "imagests", "imagesval")
 _SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test", "testing")
 _NNUNET_SPLITS = {"imagestr": "", "imagests": "test", "imagesval": "val"}  # image folder of nnU-Net to split
-ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the ISIC archive assigns each id to one image permanently
-IMAGE_PATTERN = r"(ISIC_\d+)\.(?:jpe?g|png)"
-MASK_PATTERN = r"(ISIC_\d+)_segmentation\.png"
 Key = tuple[tuple[str, ...], str]  # names of the folders, without those for images or masks; and the stem
 
 
@@ -554,32 +536,3 @@ def _count_common_folders(files: Iterable[SourceFile]) -> int:
     return next(
         (depth for depth, names in enumerate(zip(*folders, strict=False)) if len({*names}) > 1), min(map(len, folders))
     )
-
-
-class ChallengePart(NamedTuple):
-    """A part of a challenge: its split, and the names of the folders with its images and masks."""
-
-    split: str
-    images: str
-    masks: str
-
-
-def find_challenge_records(
-    tree: SourceTree, parts: Iterable[ChallengePart], spec: SourceSpec, rows: Mapping[str, Mapping[str, str]]
-) -> list[SourceRecord]:
-    """Find the images of a challenge and the rows of its tables, ordered by id."""
-    common = {"modality": spec.modality}
-    records: dict[str, SourceRecord] = {}
-    for part in parts:
-        masks = tree.find_files(_folder_pattern(part.masks), MASK_PATTERN)
-        for image_id, image in tree.find_files(_folder_pattern(part.images), IMAGE_PATTERN).items():
-            values = {**common, **rows.get(image_id, {}), "split": part.split}
-            records.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
-    for image_id, row in rows.items():
-        records.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **row}))
-    return [records[image_id] for image_id in sorted(records)]
-
-
-def _folder_pattern(folder: str) -> str:
-    """Return a pattern that matches a folder of this name anywhere in a path."""
-    return rf"(?:^|/){re.escape(folder)}(?:/|$)"

@@ -169,7 +169,7 @@ class Role(Config):
     also: tuple[Literal["dermoscopic", "macroscopic", "tbp_tile"], ...] = Field(
         (), description="further types of images that it may have"
     )
-    sources: tuple[str, ...] = Field(description="the data sets of the paper, as named in data/sources")
+    sources: tuple[str, ...] = Field(description="the data sets of the paper, as named in data/collections.py")
     others: tuple[str, ...] = Field((), description="further data sets that can be used instead")
     used: str = Field(description="the data of the paper, with numbers of images")
     untouched: bool = Field(
@@ -178,7 +178,8 @@ class Role(Config):
         "of its split test, or else of a fifth of the patients",
     )
     splits: dict[str, SourceSplit] = Field(
-        default_factory=dict, description="data sets that the paper splits in its own way, as named in data/sources"
+        default_factory=dict,
+        description="data sets that the paper splits in its own way, as named in data/collections.py",
     )
     control_of: str | None = Field(
         None, description="a role whose images it uses, with labels permuted among the patients"

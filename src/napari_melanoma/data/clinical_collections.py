@@ -1,4 +1,15 @@
-"""Read clinical tables of the GDC and similar portals: patient data, and whether the melanoma has metastasized."""
+"""The public collections of slides: TCGA-SKCM and CPTAC-CM, with the clinical tables of their portals.
+
+TCGA: the known column names are those of the GDC data dictionary (``diagnosis``, ``pathology_detail``, ``follow_up``),
+of TCGA's clinical data elements (CDE 2593055 Breslow depth, 2593051 Clark level, 3108478 ulceration, 3186135 mitoses),
+and of the biotab file ``nationwidechildrens.org_clinical_patient_skcm.txt``. Barcodes are explained at
+https://docs.gdc.cancer.gov/Encyclopedia/pages/TCGA_Barcode/.
+
+CPTAC: they are those of the portal's table of slides (``Case_ID``, ``Slide_ID``, ``Specimen_Type``, ``Tumor``,
+``Tumor_Site``, ``Gender``, ``Age_at_Diagnosis``), of the PDC's clinical table (as in the GDC), and of CPTAC's clinical
+tables for other tumors (``consent/age``, ``baseline/...``, ``follow-up/...``). No complete table of the melanomas was
+available for a test; other column names need a mapping.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from napari_melanoma.data.source_catalog import SourceRecord
+from napari_melanoma.data.source_catalog import DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
@@ -192,3 +203,135 @@ def _parse_age(text: str) -> str:
 def _is_positive(text: str) -> bool:
     """Whether a cell is a number above 0."""
     return bool(re.fullmatch(r"\d+(?:\.\d+)?", text)) and float(text) > 0
+
+
+TCGA_PATIENT = r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}"
+_BARCODE = re.compile(rf"({TCGA_PATIENT})-(\d\d)[A-Z]-\d\d-([A-Z]{{2}})[A-Z0-9]*(\.[0-9a-fA-F-]{{36}})?")
+# Codes in a barcode: types of the sample, and the diagnostic kind of slide
+_PRIMARY, _METASTASES, _DIAGNOSTIC = "01", ("06", "07"), "DX"
+
+
+def _find_tcga(tree: SourceTree) -> list[SourceRecord]:
+    """Find the diagnostic slides of primary tumors with the data of their patients.
+
+    A slide of a metastasis is left out because it shows the outcome; it proves that the patient's melanoma has
+    metastasized. Frozen sections are left out too.
+
+    Returns a record for each slide, named after its file, with its path in ``slide`` (slides are not copied); without
+    slides, a record for each patient. Empty without a table.
+    """
+    values = {patient: extract_columns(rows) for patient, rows in read_patients(tree, TCGA_PATIENT).items()}
+    slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}
+    barcodes = {stem: match for stem in slides if (match := _BARCODE.fullmatch(stem))}
+    for match in barcodes.values():
+        if match[2] in _METASTASES and match[1] in values:
+            values[match[1]] |= {"metastasis": "1", "metastasis_by": "slide of a metastasis"}
+    selected = [stem for stem, match in barcodes.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
+    if values and slides:
+        _note_left_out(tree, barcodes, selected, values)
+        return [make_record(stem, barcodes[stem][1], values, slides[stem].name) for stem in sorted(selected)]
+    return [make_record(patient, patient, values) for patient in sorted(values)]
+
+
+def _note_left_out(
+    tree: SourceTree, barcodes: dict[str, re.Match[str]], selected: list[str], values: dict[str, dict[str, str]]
+) -> None:
+    """Note how many slides are left out, and how many belong to patients without data."""
+    metastases = sum(match[2] in _METASTASES for match in barcodes.values())
+    other_slides = len(barcodes) - len(selected) - metastases
+    without_patient = sum(barcodes[stem][1] not in values for stem in selected)
+    for count, message in (
+        (metastases, "of metastases: left out because they show the outcome"),
+        (other_slides, "frozen or of other tissue: left out"),
+        (without_patient, "of patients in no table: their clinical data are unknown"),
+    ):
+        if count:
+            tree.notes.append(("slides", f"{count} {message}"))
+
+
+CPTAC_PATIENT = r"C3[LN]-\d{5}"
+_SLIDE = re.compile(rf"({CPTAC_PATIENT})-\d\d")
+_MELANOMA = "cm"  # CPTAC's code of cutaneous melanoma
+
+
+def _find_cptac(tree: SourceTree) -> list[SourceRecord]:
+    """Find the slides of melanomas with the data of their patients.
+
+    Returns a record for each slide file, named after it, with its path in ``slide`` (slides are not copied); without
+    slide files, a record for each slide in the tables, else for each patient. Slides of normal tissue, lymph nodes or
+    other tumors are left out. Empty without a table.
+    """
+    patients = read_patients(tree, CPTAC_PATIENT)
+    files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}
+    slide_rows = {row["slide_id"]: row for rows in patients.values() for row in rows if row.get("slide_id")}
+    melanoma_slides = {name for name, row in slide_rows.items() if _is_melanoma_row(row)}
+    melanoma_rows = {patient: _select_melanoma_rows(rows) for patient, rows in patients.items()}
+    values = {patient: extract_columns(rows) for patient, rows in melanoma_rows.items() if rows}
+    slides = sorted(files or melanoma_slides)
+    selected = [
+        name
+        for name in slides
+        if (name in melanoma_slides or name not in slide_rows) and _patient_of_slide(name) in values
+    ]
+    if values and len(selected) < len(slides):
+        left_out = len(slides) - len(selected)
+        tree.notes.append(("slides", f"{left_out} of other tissue, or of patients in no table: left out"))
+    if not slides:
+        return [make_record(patient, patient, values) for patient in sorted(values)]
+    return [make_record(name, _patient_of_slide(name), values, files.get(name, "")) for name in selected]
+
+
+def _patient_of_slide(slide: str) -> str:
+    match = _SLIDE.fullmatch(slide)
+    return match[1] if match else ""
+
+
+def _is_melanoma_row(row: dict[str, str]) -> bool:
+    """Whether a row of the table of slides is about tissue of the melanoma itself."""
+    kind, tumor = row.get("specimen_type", "tumor").lower(), row.get("tumor", _MELANOMA).lower()
+    site = f"{row.get('tumor_site', '')} {row.get('topographic_site', '')}".lower()
+    return "normal" not in kind and tumor == _MELANOMA and "lymph node" not in site
+
+
+def _select_melanoma_rows(rows: Rows) -> list[dict[str, str]]:
+    """Select the rows about melanomas; the tables contain other tumors too."""
+    return [dict(row) for row in rows if row.get("tumor", row.get("tumor_code", _MELANOMA)).lower() == _MELANOMA]
+
+
+SLIDE_COLLECTIONS = (
+    DataSource(
+        SourceSpec(
+            name="tcga-skcm",
+            title="TCGA-SKCM",
+            licence="open access of the GDC; as its page states",
+            url="https://portal.gdc.cancer.gov/projects/TCGA-SKCM",
+            modality="",
+            reference="The Cancer Genome Atlas Network 2015, doi:10.1016/j.cell.2015.05.044",
+            layout="""\
+the clinical tables, unpacked: clinical.tsv, pathology_detail.tsv and follow_up.tsv of the GDC, or
+nationwidechildrens.org_clinical_patient_skcm.txt and ..._follow_up_*_skcm.txt, ..._nte_skcm.txt of TCGA,
+or TCGA-SKCM.GDC_phenotype.tsv of Xena, or data_clinical_patient.txt of cBioPortal (several may be present)
+optional: the slides TCGA-*-DX*.<uuid>.svs in any folder""",
+            ids=r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}-\d{2}[A-Z]-.+)",
+            folders="tcga[-_ ]?skcm",
+        ),
+        _find_tcga,
+    ),
+    DataSource(
+        SourceSpec(
+            name="cptac-cm",
+            title="CPTAC-CM",
+            licence="as its page states",
+            url="https://www.cancerimagingarchive.net/collection/cptac-cm/",
+            modality="",
+            reference="doi:10.7937/K9/TCIA.2018.ODU24GZE",
+            layout="""\
+the table of the slides (Case_ID, Slide_ID, Specimen_Type, Tumor ...) as the pathology portal gives it, and clinical
+tables (*.csv, *.tsv, *.txt) with a column for the case (case_id, case_submitter_id ...)
+optional: the slides C3L-*-*.svs and C3N-*-*.svs in any folder""",
+            ids=r"(C3[LN]-\d{5}-\d{2})",
+            folders="cptac[-_ ]?cm",
+        ),
+        _find_cptac,
+    ),
+)

@@ -7,7 +7,7 @@ from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="dicom",
     title="a folder of DICOM files",
     licence="that of its images",

@@ -14,7 +14,7 @@ from napari_melanoma.data.source_records import TABLES, read_image_rows
 from napari_melanoma.data.table_mapping import strip_image_suffix
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="qupath",
     title="measurement tables of QuPath",
     licence="that of its images",

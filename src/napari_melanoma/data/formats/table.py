@@ -6,7 +6,7 @@ from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree
 from napari_melanoma.data.source_records import pair_records, read_image_rows
 
-SPEC = SourceSpec(
+SOURCE = SourceSpec(
     name="table",
     title="a table of your own",
     licence="that of its images",
