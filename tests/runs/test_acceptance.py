@@ -25,6 +25,7 @@ from napari_melanoma.runs.acceptance import (
     compare_run,
     discard_model,
     find_test_images,
+    replace_activated_model,
     warn_of_training_images,
 )
 from napari_melanoma.runs.launching import read_run
@@ -263,6 +264,16 @@ def test_a_discarded_model_can_be_activated(finished: RunFolder) -> None:
     assert (report.discarded, report.activated_as) == (False, "tiny")
     discard_model(finished.path)
     assert not read_run(finished.path).discarded, "an active model is not discarded"
+
+
+def test_a_former_model_is_used_again(finished: RunFolder) -> None:
+    activated = activate_model(finished.path)
+    replace_activated_model(finished.path, "lesion-small")
+    report = read_run(finished.path)
+    assert (report.activated_as, report.replaced_by) == (None, "lesion-small")
+    assert activate_model(finished.path) == activated, "the installed model, not a second copy"
+    report = read_run(finished.path)
+    assert (report.activated_as, report.replaced_by) == (activated.name, None)
 
 
 def test_no_model_to_activate(finished: RunFolder) -> None:

@@ -66,7 +66,7 @@ LIVE = [
     (["started", "cancelled", "launched"], "run", RunState.starting, "Starting."),
     (["started", "progress"], "run", RunState.running, "Reading images: 3 of 9."),
     (["started", "failed"], "run", RunState.failed, "the disk is full"),
-    (["started", "finished"], "run", RunState.finished, "Finished after 2 epochs; threshold 0.52."),
+    (["started", "finished"], "run", RunState.finished, "Finished after 2 epochs; threshold 0.52 (validation Jacc"),
     (["started", "notice"], "run", RunState.running, "Running."),
 ]  # fmt: skip
 DEAD = [
@@ -82,7 +82,7 @@ FACTS: dict[str, dict[str, object]] = {
     "step": {"epoch": 3, "loss": 0.2, "images_per_second": 58.0, "eta_s": 180},
     "progress": {"message": "Reading images", "done": 3, "total": 9},
     "failed": {"type": "SaveError", "message": "the disk is full"},
-    "finished": {"threshold": 0.52},
+    "finished": {"threshold": 0.52, "validation_jaccard": 0.79},
 }
 
 

@@ -350,17 +350,31 @@ def activate_model(run: Path, name: str | None = None) -> BundleInfo:
 
     If it is already installed, return the installed model.
     """
-    note = _read_note(run / ACTIVATED)
-    if note and isinstance(note.get("path"), str):
-        try:
-            return read_bundle(Path(note["path"]))
-        except (BundleError, ConfigError):  # removed since: install it again
-            pass
-    write_compared_card(run)
-    bundle = install_bundle(read_bundle(RunFolder(run).bundle), name)
+    bundle = _find_activated(run)
+    if bundle is None:
+        write_compared_card(run)
+        bundle = install_bundle(read_bundle(RunFolder(run).bundle), name)
     write_json(run / ACTIVATED, {"name": bundle.name, "path": str(bundle.path), "time": round(time.time(), 3)})
     remove_file(run / DISCARDED)
     return bundle
+
+
+def _find_activated(run: Path) -> BundleInfo | None:
+    """Read the installed model of a run; None if it was not activated, or has been removed since."""
+    note = _read_note(run / ACTIVATED)
+    if not note or not isinstance(note.get("path"), str):
+        return None
+    try:
+        return read_bundle(Path(note["path"]))
+    except (BundleError, ConfigError):
+        return None
+
+
+def replace_activated_model(run: Path, former: str) -> None:
+    """Record that another model is used again instead of the activated model of a run, which stays installed."""
+    note = _read_note(run / ACTIVATED)
+    if note is not None:
+        write_json(run / ACTIVATED, {**note, "replaced_by": former})
 
 
 def explain_objection(comparison: Comparison | None, *, discarded: bool) -> str:
@@ -383,9 +397,15 @@ def discard_model(run: Path) -> None:
 
 
 def activated_name(run: Path) -> str | None:
-    """Return the name under which the model of a run was activated, or None."""
+    """Return the name under which the model of a run was activated, or None, also if another one has replaced it."""
     note = _read_note(run / ACTIVATED)
-    return str(note["name"]) if note and "name" in note else None
+    return str(note["name"]) if note and "name" in note and "replaced_by" not in note else None
+
+
+def replacement_name(run: Path) -> str | None:
+    """Return the model that is used again instead of the activated model of a run, or None."""
+    note = _read_note(run / ACTIVATED)
+    return str(note["replaced_by"]) if note and "replaced_by" in note else None
 
 
 def is_discarded(run: Path) -> bool:

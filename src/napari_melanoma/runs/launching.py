@@ -36,7 +36,7 @@ from napari_melanoma.core.run_folder import (
 )
 from napari_melanoma.core.run_queue import enqueue
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
-from napari_melanoma.runs.acceptance import activated_name, is_discarded
+from napari_melanoma.runs.acceptance import activated_name, is_discarded, replacement_name
 from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -107,8 +107,9 @@ class RunReport(RunStatus):
     ``recipe``: None if another version of this program wrote it. ``epoch``: number of finished epochs.
     ``few_validation``: why the figures of the validation set are imprecise; "" if they are not.
     ``metrics``: rows of ``metrics.csv``, whose column ``epoch`` counts from 0. ``step``: the last step event; empty
-    without. ``started``, ``ended``: seconds since 1970. ``best``: best value of the ``monitor`` so far. ``bundle``:
-    folder of the finished model.
+    without. ``final``: validation figure of the finished model, and the threshold at which it was measured.
+    ``started``, ``ended``: seconds since 1970. ``best``: best value of the ``monitor`` so far. ``bundle``: folder of
+    the finished model. ``replaced_by``: the model that is used again instead of the activated one.
     """
 
     recipe: TrainRecipe | None = None
@@ -116,6 +117,7 @@ class RunReport(RunStatus):
     epochs: int = 0
     metrics: list[dict[str, float]] = field(default_factory=list)
     step: dict[str, Any] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
     started: float | None = None
     ended: float | None = None
     best: float | None = None
@@ -123,6 +125,7 @@ class RunReport(RunStatus):
     bundle: Path | None = None
     comparison: Comparison | None = None
     activated_as: str | None = None
+    replaced_by: str | None = None
     discarded: bool = False
 
     @property
@@ -166,6 +169,7 @@ def read_run(path: Path) -> RunReport:
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
     monitor = _find_monitor(recipe, metrics)
     monitored = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
+    final = next((event for event in reversed(events) if event["kind"] == "finished"), {})
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
     return RunReport(
@@ -177,6 +181,7 @@ def read_run(path: Path) -> RunReport:
         epochs=epochs,
         metrics=metrics,
         step=step,
+        final=final,
         started=first,
         ended=None if is_alive or not events else event_time(events[-1]),
         best=max(monitored, key=monitor.score, default=None),
@@ -184,6 +189,7 @@ def read_run(path: Path) -> RunReport:
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
         comparison=_read_comparison(path),
         activated_as=activated_name(path),
+        replaced_by=replacement_name(path),
         discarded=is_discarded(path),
     )
 
@@ -238,8 +244,11 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
     if state is RunState.cancelled:
         return f"Canceled after {done} of {total} epochs. {resume}" if total else f"Canceled. {resume}"
     if state is RunState.finished:
-        threshold = last.get("finished", {}).get("threshold")
+        final = last.get("finished", {})
+        threshold, jaccard = final.get("threshold"), final.get("validation_jaccard")
         threshold_text = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
+        if threshold_text and isinstance(jaccard, int | float):
+            threshold_text += f" (validation Jaccard {jaccard:.3f})"
         return f"Finished after {format_count(done, 'epoch')}{threshold_text}."
     return _describe_progress(state, events, last, total)
 

@@ -99,7 +99,11 @@ def reader_changed() -> ReaderChanged:
 class ModelsChanged(QObject):
     """Notifies all docks of changed models."""
 
-    changed = Signal(str)  # name of the activated model of a training run
+    changed = Signal(str)  # name of the model of a training run that was activated, or of the one before
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.former: dict[str, str] = {}  # by an activated model: the model that was selected before
 
 
 @cache

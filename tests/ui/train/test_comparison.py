@@ -9,16 +9,22 @@ import math
 import pytest
 from fake_runs import fake_run
 from message_boxes import answering
+from napari.components import ViewerModel
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QLabel
 from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.runs import acceptance
 from napari_melanoma.runs.launching import read_run
+from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.comparison import RunComparisonView, format_metrics
 from napari_melanoma.ui.train.run_text import describe_result
+from napari_melanoma.ui.widgets.model_picker import ModelPicker
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 @pytest.fixture
@@ -126,6 +132,32 @@ def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch)
     assert "lesion-small is still in the list" in text(gate, "gate_done")
     assert not gate.activate_button.isEnabled()
     assert not gate.discard_button.isEnabled()
+
+
+def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch):
+    monkeypatch.setattr(models_changed(), "former", {})
+    picker = ModelPicker(ThemedIcons(ViewerModel(), gate, Connections()))
+    qtbot.addWidget(picker)
+    picker.model = "mine-1"
+    show(gate, run.compare().adopted("mine-2"))
+    assert gate.return_button.text() == "Use lesion-small again", "the model that it was compared with"
+
+    monkeypatch.setattr(picker, "can_use", lambda name: name in ("mine-1", "mine-2", DEFAULT_BUNDLE))
+    models_changed().changed.emit("mine-2")
+    show(gate, run)
+    assert (picker.model, gate.return_button.text()) == ("mine-2", "Use mine-1 again"), "the model that was selected"
+    with qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
+        stage.clicks(gate.return_button)  # mine-1 is not installed
+    assert picker.model == "mine-2"
+
+    models_changed().former["mine-2"] = DEFAULT_BUNDLE
+    with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS) as decided:
+        stage.clicks(gate.return_button)
+    show(gate, run)
+    assert (picker.model, decided.args[0]) == (DEFAULT_BUNDLE, f"Now in use again: {DEFAULT_BUNDLE}.")
+    assert text(gate, "gate_done").startswith(f"Not in use: {DEFAULT_BUNDLE} is used again.")
+    assert gate.activate_button.isEnabled()
+    assert not gate.return_button.isVisible()
 
 
 def test_a_slide_model_names_the_slide_dock(gate, run):

@@ -56,7 +56,7 @@ WORDS = {
     "cancelling": ("Canceling ...", "all finished steps and a finished model are kept"),
     "cancelled": ("Canceled after epoch 3 of 20", "Resume continues from epoch 4."),
     "failed": ("Failed after epoch 3 of 20", "The disk is full. Free some space."),
-    "finished": ("Finished: Jaccard 0.750 on 14 validation images at epoch 3", "threshold 0.52"),
+    "finished": ("Finished: Jaccard 0.750 at threshold 0.52 on 14 validation images", "threshold 0.52"),
     "lost": ("Lost after epoch 3 of 20", "Resume continues from epoch 4."),
 }
 # Pause or Continue, Cancel, Resume, Detach.
@@ -217,8 +217,15 @@ def test_only_active_time_is_shown(view, qtbot, tmp_path):
 def test_the_heading_of_a_compared_run_is_the_test_result(view, qtbot, tmp_path):
     show(view, qtbot, fake_run(tmp_path, "finished").compare())
     assert text(view, "run_state") == "Finished: Jaccard 0.863 on 37 images of the test set (old model 0.842)"
-    expected = "at the network's input size without refinement: Jaccard 0.750 on 14 validation images"
+    expected = "without refinement: Jaccard 0.750 at threshold 0.5 on 14 validation images at epoch 3"
     assert expected in text(view, "run_more")
+
+
+def test_figures_belong_to_their_thresholds(view, qtbot, tmp_path):
+    run = fake_run(tmp_path, "finished").tell("finished", threshold=0.59, validation_jaccard=0.729)
+    show(view, qtbot, run)  # in its best epoch: 0.750 at threshold 0.5
+    assert text(view, "run_state") == "Finished: Jaccard 0.729 at threshold 0.59 on 14 validation images"
+    assert "threshold 0.59 (validation Jaccard 0.729)" in text(view, "run_more")
 
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):

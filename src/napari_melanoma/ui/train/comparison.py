@@ -14,11 +14,12 @@ from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.metric_table import METRIC_TABLE
+from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.widgets.dialogs import confirm
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
-from napari_melanoma.ui.widgets.style import named, quiet_label, row
+from napari_melanoma.ui.widgets.style import elide, named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -47,6 +48,7 @@ NOT_COMPARED = (
     "(see the log). Whether it is better is unknown. To compare them: napari-melanoma compare {run}"
 )
 EVALUATED_ALONE = "The run did not start from a classifier, so there is no model to compare it with."
+FORMER_PX = 200  # for the name of a model on a button in a narrow dock
 PAGES = {  # files in the run folder by the name of the button that opens them; the first that exists is offered
     "Open comparison": "comparison/comparison.html",
     "Open test results": "evaluation/summary.html",
@@ -75,6 +77,7 @@ class RunComparisonView(QWidget):
         self.page_button.setToolTip("All metrics, each data set, and the images that improved or got worse")
         self.activate_button = named(QPushButton("Use this model"), "gate_activate", "Use this model")
         self.discard_button = named(QPushButton("Discard"), "gate_discard", "Discard")
+        self.return_button = named(QPushButton(), "gate_return", "Use the model again that was used before")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
@@ -89,9 +92,11 @@ class RunComparisonView(QWidget):
             label.setFont(font)
         for buttons in ((self.page_button,), (self.activate_button, self.discard_button)):
             layout.insertWidget(layout.count() - 1, row(*buttons))
+        layout.addWidget(self.return_button)
         self.page_button.clicked.connect(self._on_page)
         self.activate_button.clicked.connect(self._on_activate)
         self.discard_button.clicked.connect(self._on_discard)
+        self.return_button.clicked.connect(self._on_return)
         self._decisions.succeeded.connect(self._on_decided)
         self._decisions.failed.connect(self._on_failed)
         self.show_comparison(None)
@@ -128,7 +133,7 @@ class RunComparisonView(QWidget):
         if report is None:
             return
         is_active = report.activated_as is not None
-        use_tip = "Add the new model to the list of models; the old one stays in the list"
+        use_tip = "Add the new model to the list of models; you can return to the old one"
         discard_tip = "Do not use the new model; it is kept in the run folder and can be used later"
         discarded = "The model was discarded" if report.discarded else ""
         for button, obstacle, tip in (
@@ -139,6 +144,21 @@ class RunComparisonView(QWidget):
             button.setToolTip(pending or obstacle or tip)
         self._choice.setText(pending or format_choice(report))
         self._choice.setVisible(bool(self._choice.text()))
+        former = self._former_model
+        self.return_button.setText(f"Use {elide(self.fontMetrics(), name_choice(former), FORMER_PX)} again")
+        tip = f"Select {name_choice(former)} instead of {report.activated_as}, which stays in the list"
+        self.return_button.setToolTip(pending or tip)
+        self.return_button.setVisible(bool(former))
+        self.return_button.setEnabled(not pending)
+
+    @property
+    def _former_model(self) -> str:
+        """The model to return to: the one selected before, else the old one; empty if the new one is not in use."""
+        report = self._report
+        if report is None or report.activated_as is None:
+            return ""
+        old = "" if report.comparison is None else report.comparison.old.name
+        return models_changed().former.get(report.activated_as, old)
 
     def _find_page(self) -> tuple[str, Path] | None:
         """Return the text of the button and the page that it opens; None if the run has none."""
@@ -157,6 +177,10 @@ class RunComparisonView(QWidget):
     def _on_discard(self) -> None:
         if self._report is not None:
             self._carry_out("Discarding ...", partial(_discard, self._report.path))
+
+    def _on_return(self) -> None:
+        if self._report is not None:
+            self._carry_out("Returning ...", partial(_return, self._report.path, self._former_model))
 
     def _carry_out(self, text: str, work: JobFunction) -> None:
         self._pending = text
@@ -202,6 +226,22 @@ def _discard(path: Path, run: RunContext) -> tuple[str, str]:
     return "", f"The model of {path.name} was discarded. Its files are kept."
 
 
+def _return(path: Path, former: str, run: RunContext) -> tuple[str, str]:
+    """Record that another model is used again; return its name and the message for the user."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+    from napari_melanoma.runs.acceptance import replace_activated_model
+
+    if former != AUTOMATIC:
+        find_bundle(former)  # raises an error if it was removed
+    replace_activated_model(path, former)
+    return former, f"Now in use again: {name_choice(former)}."
+
+
+def name_choice(model: str) -> str:
+    """Name the model to return to."""
+    return "the automatic choice" if model == AUTOMATIC else model
+
+
 def format_metrics(comparison: Comparison) -> str:
     """Format the metrics of both models and their difference, with intervals, as an HTML table."""
     heads = "".join(f"<th align='left'>{title}</th>" for title in ("", "old", "new", "difference"))
@@ -239,6 +279,9 @@ def format_choice(report: RunReport) -> str:
     if report.activated_as is not None:
         dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
         return f"In use as {report.activated_as}: select it as a model in the {dock} dock. {old} is still in the list."
+    if report.replaced_by is not None:
+        name = name_choice(report.replaced_by)
+        return f"Not in use: {name} is used again. The new model stays in the list; press Use this model to use it."
     if report.discarded:
         folder = report.path.name
         return (

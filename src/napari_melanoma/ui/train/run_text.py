@@ -33,7 +33,8 @@ def describe_state(report: RunReport, validation_images: int | None = None) -> s
     if state == "cancelling":
         return CANCELING
     if state == "finished":
-        return f"finished: {_describe_test_result(report) or describe_best_epoch(report, validation_images)}"
+        result = _describe_test_result(report) or _describe_final_result(report, validation_images)
+        return f"finished: {result or describe_best_epoch(report, validation_images)}"
     return f"{_name_state(report)} {_describe_end(report)}"
 
 
@@ -63,11 +64,28 @@ def describe_best_epoch(report: RunReport, validation_images: int | None = None)
     best = find_best_row(report.metrics, monitor)
     if best is None:
         return "no epoch was measured"
-    images = "the validation images"
-    if validation_images is not None:
-        images = format_count(validation_images, "validation image")
+    images = _name_validation_images(report, validation_images)
+    threshold = " at threshold 0.5" if _is_thresholded(report) else ""
+    return f"{monitor.title} {best[monitor.name]:.3f}{threshold} on {images} at epoch {int(best['epoch']) + 1}"
+
+
+def _describe_final_result(report: RunReport, validation_images: int | None) -> str:
+    """Describe the result of the finished model on the validation set, at its own threshold; empty if unknown."""
+    monitor, value = report.monitor, parse_number(report.final, report.monitor.name)
+    if value is None:
+        return ""
+    threshold = f" at threshold {report.final['threshold']:g}" if _is_thresholded(report) else ""
+    return f"{monitor.title} {value:.3f}{threshold} on {_name_validation_images(report, validation_images)}"
+
+
+def _is_thresholded(report: RunReport) -> bool:
+    """Return whether the figures of a finished run depend on a threshold: 0.5 in each epoch, then that of the model."""
+    return report.monitor.name == "validation_jaccard" and parse_number(report.final, "threshold") is not None
+
+
+def _name_validation_images(report: RunReport, count: int | None) -> str:
     few = f" ({report.few_validation})" if report.few_validation else ""
-    return f"{monitor.title} {best[monitor.name]:.3f} on {images} at epoch {int(best['epoch']) + 1}{few}"
+    return f"{'the validation images' if count is None else format_count(count, 'validation image')}{few}"
 
 
 def _describe_test_result(report: RunReport) -> str:

@@ -157,12 +157,14 @@ class ModelPicker(QWidget):
             self.refresh()
         self.ensure_listed()
         if name and self.can_use(name):
+            if self.model != name and self.can_use(self.model):
+                models_changed().former[name] = self.model
             self.model = name
             self.changed.emit()
 
     def can_use(self, name: str) -> bool:
         """Return whether a model is installed and can be selected."""
-        return not _explain_unusable(name, self.task)
+        return bool(name) and not _explain_unusable(name, self.task)
 
     def _on_activated(self, index: int) -> None:
         self.changed.emit()
@@ -221,6 +223,10 @@ class ClassifierPicker(ModelPicker):
         """List the models that are installed now."""
         super().refresh()
         self._update_card_button()
+
+    def can_use(self, name: str) -> bool:
+        """Return whether a model is installed and can be selected, or the automatic choice is offered."""
+        return super().can_use(name) or (name == AUTOMATIC and len(self._defaults) > 1)
 
     @property
     def has_models(self) -> bool:
