@@ -35,7 +35,7 @@ from napari_melanoma.depth.synoptic import (
     format_stored_answer,
     merge_findings,
 )
-from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
+from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
 from napari_melanoma.slides.lesion_files import read_lesions
@@ -506,6 +506,22 @@ def read_stored_synoptic(folder: Path) -> StoredSynoptic:
     """Read the report of a slide, which is empty if there is none; raise InputError if the file is damaged."""
     stamp = file_stamp(folder / SYNOPTIC_FILE)
     return StoredSynoptic(load_synoptic(folder) or SynopticReport(), stamp=stamp)
+
+
+def compare_reports(report: SynopticReport, other: SynopticReport) -> str:
+    """List the values of another report of the same lesion that differ; empty if there are none.
+
+    Suggestions are left out, except imported values of the other report.
+    """
+    differences = []
+    for one in FIELDS:
+        own, stored = report.answer(one.name), other.answer(one.name)
+        if own is None or stored is None or own.suggested_by or stored.suggested_by not in ("", "case"):
+            continue
+        if (own.state, own.value) != (stored.state, stored.value):
+            here, there = (format_stored_answer(one.name, answer.model_dump(mode="json")) for answer in (own, stored))
+            differences.append(one.label if one.kind == "text" else f"{one.label} {there} (here {here})")
+    return "; ".join(differences)
 
 
 def find_other_signature(folder: Path, report: SynopticReport) -> SynopticReport | None:

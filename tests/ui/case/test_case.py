@@ -29,12 +29,12 @@ from qtpy.QtWidgets import (
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import wait_until_idle
-from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion
+from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion, set_lesion_report
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.readings import SlideDepthReadings, set_values
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
 from napari_melanoma.lesion.mask_record import describe_mask
 from napari_melanoma.lesion.results import read_result
@@ -260,6 +260,27 @@ def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_pat
     dialog.reject()
     someone.waits()
     assert "punch biopsy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path):
+    folder = tmp_path / "P-0043"
+    folder.mkdir()
+    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
+    someone.drops(folder)
+    someone.picks("L1")
+    someone.dock.choice.list_frames()["Synoptic report"].expand()
+    someone.waits()
+    own = SynopticReport().set_answer("clark", SynopticAnswer(value="IV"), "A", utc_time())
+    someone.dock.controller.edit(set_lesion_report(someone.case, "L1", own), "the report")
+    changes = someone.dock.findChild(QLabel, "synoptic_changes")
+    someone.waits()
+    assert changes.text() == ""
+    results = slide_folder(find_results_root(someone.dock.settings), slide)
+    write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
+    save_synoptic(results, SynopticReport(reader="A"))
+    someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
+    someone.waits()
+    assert changes.text().startswith("The report of back_left_1_slide.tif has other values: Clark level III (here IV).")
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):

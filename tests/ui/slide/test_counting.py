@@ -176,3 +176,26 @@ def test_layer_edits_are_exported_and_followed_and_areas_united_once(counting, t
     assert len(united) == 1
     document(person).apply(lambda _: (made[0],))
     person.until(lambda: len(united) == 2)
+
+
+def test_sections_of_a_hidden_slide_do_not_follow_the_camera(counting):
+    person, slide = counting, counting.dock.slide
+    person.opens_section("Overview")
+    presses(person, "count_points")
+    for at in ((100, 100), (400, 400)):
+        CanvasMouse(person).clicks(at)
+    person.until(lambda: len(points(person)) == 2)
+    person.waits()
+    assert within(person, "view").startswith("2 points of 2")
+    texts = [person.label_text(name) for name in ("magnification_now", "place", "count_text")]
+    presses(person, "count_points")
+    for layer in slide.layers:
+        layer.visible = False  # a photograph is displayed
+    camera = get_camera(person.viewer)
+    camera.center, camera.zoom = slide.to_world((100, 100)), camera.zoom * 4
+    person.waits()
+    assert [person.label_text(name) for name in ("magnification_now", "place", "count_text")] == texts
+    for layer in slide.layers:
+        layer.visible = True
+    person.until(lambda: person.label_text("count_text").startswith("1 point of 2"))
+    assert person.label_text("magnification_now") != texts[0]

@@ -596,6 +596,15 @@ def test_damaged_files_and_signed_reports_of_the_case_are_not_replaced(
     presses(person, "synoptic_case")
     assert "Reopen it in the Case dock first" in person.dock.status.text
 
+    # A difference from the report of the case is stated.
+    monkeypatch.setattr(
+        "napari_melanoma.extensions.synoptic.ui.slide_section.find_slide_lesion", lambda *_: controller.case.lesions[0]
+    )
+    chooses(person, "laterality", "left")
+    assert "in the case: Procedure punch biopsy (here excision). Correct one" in text(person, "synoptic_changes")
+    chooses(person, "procedure", "punch biopsy")
+    assert text(person, "synoptic_changes") == ""
+
 
 def test_long_labels_are_above_their_fields(qtbot) -> None:
     form = ReportForm()

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 from napari.utils import notifications
-from qtpy.QtWidgets import QLineEdit, QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 from stage import Stage
 
+from conftest import wait_until_idle
 from napari_melanoma import ui
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize, to_sentence
@@ -36,7 +39,9 @@ def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, deta
     try:
         raise error
     except (InputError, KeyError) as raised:
-        show_failure(SimpleNamespace(show_until=lines.append, is_in_view=is_in_view), raised)
+        show_failure(
+            SimpleNamespace(show_error=lambda text, operation: lines.append(text), is_in_view=is_in_view), raised
+        )
     assert lines[0].startswith(message)
     assert len(shown) == bool(details or not is_in_view)
     if details:
@@ -78,6 +83,58 @@ def test_a_message_ends_with_its_event_but_no_later_message(qtbot):
         removed.deleteLater()
     status.show_message("Closed.")
     assert status.text == "Closed."
+    stage.close()
+
+
+@pytest.mark.both_qts
+def test_an_error_stays_until_the_user_acts_or_its_operation_succeeds(qtbot):
+    stage = Stage(qtbot)
+    status, field, tool = StatusLine(stage.icons), QLineEdit(), QPushButton("draw")
+    tool.setCheckable(True)
+    owner = stage.show(QWidget())
+    QVBoxLayout(owner)
+    for widget in (status, field, tool):
+        owner.layout().addWidget(widget)
+    lines = []
+    status.message_changed.connect(lines.append)
+
+    def fail(run):
+        raise InputError("a.jpg is missing.")
+
+    show_failure(status, InputError("the disk is full."))
+    status.show_message("Saved in results.")
+    status.show_briefly("Undone.")
+    status.clear()
+    status.show_until("Enter the reading mode.", tool.toggled)
+    status.begin("other", "Reading ...")
+    status.end("other", "12 photographs.")
+    assert status.text == "The disk is full."
+    assert set(lines) == {"The disk is full."}
+    QTest.mouseClick(status.findChild(QLabel, "status"), Qt.MouseButton.LeftButton)
+    assert status.text == "The disk is full.", "selecting the text does not end it"
+    QTest.keyClick(field, Qt.Key.Key_A)
+    assert status.text == "12 photographs.", "the last message has waited"
+
+    show_failure(status, InputError("the disk is full."), tool.toggled)
+    QTest.mouseClick(field, Qt.MouseButton.LeftButton)
+    assert status.text == "The disk is full.", "nothing has waited"
+    status.show_message("Saved.")
+    assert status.text == "Saved."
+
+    show_failure(status, InputError("the disk is full."), tool.toggled)
+    status.show_message("Saved.")
+    tool.toggle()
+    assert status.text == "Saved.", "the event has ended the error"
+
+    for work, text in ((fail, "a.jpg is missing."), (lambda run: None, "Stored.")):
+        status.run(owner, "Storing ...", work, lambda _: status.show_message("Stored."))
+        wait_until_idle(qtbot, owner)
+        assert status.text == text
+    status.run(owner, "Storing ...", fail, print)
+    wait_until_idle(qtbot, owner)
+    status.run(owner, "Reading ...", lambda run: None, lambda _: status.show_message("Read."))
+    wait_until_idle(qtbot, owner)
+    assert status.text == "a.jpg is missing.", "another operation"
     stage.close()
 
 

@@ -363,7 +363,7 @@ class ReviewDock(LibraryDock):
 
     def _on_open_failed(self, path: Path, error: Exception) -> None:
         self._on_unreadable(path, str(error))
-        self.status.show_message(describe_failure(error))
+        self.status.show_error(describe_failure(error))
 
     def _on_cancelled(self, task: str) -> None:
         if task == "rating":

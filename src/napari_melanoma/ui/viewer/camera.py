@@ -132,22 +132,28 @@ def center_on_canvas(viewer: Viewer, point: tuple[float, float]) -> None:
 
 
 class CameraWidget(QWidget):
-    """A widget that is updated at most every ``CAMERA_MS`` while the camera moves, and when it is shown.
+    """A widget of a slide that is updated at most every ``CAMERA_MS`` while the camera moves, and when it is shown.
 
-    A hidden one, such as that of another image, does not follow the camera.
+    A hidden one, or that of a hidden slide, does not follow the camera, which then shows another image.
     """
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, slide: ViewerSlide) -> None:
         super().__init__()
+        self._followed_slide = slide
         self._camera_timer = QTimer(self)
         self._camera_timer.setSingleShot(True)
         self._camera_timer.setInterval(CAMERA_MS)
         self._camera_timer.timeout.connect(self.update_view)
         events = get_camera(viewer).events
-        for emitter in (events.center, events.zoom):
+        for emitter in (events.center, events.zoom, *(layer.events.visible for layer in slide.layers)):
             follow(self, emitter, self._on_camera)
 
     def update_view(self) -> None:
+        """Show what depends on the camera, unless the slide is hidden."""
+        if self._followed_slide.is_shown:
+            self.show_view()
+
+    def show_view(self) -> None:
         """Show what depends on the camera."""
         raise NotImplementedError
 

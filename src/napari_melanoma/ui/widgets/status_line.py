@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
-from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
@@ -34,6 +34,7 @@ SHOW_DELAY_MS = 200
 MESSAGE_LINES = 3
 BRIEF_MS = 10_000  # time for which a brief message is shown
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
+ACTS = QEvent.Type.MouseButtonPress, QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.Drop
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 
 
@@ -51,10 +52,37 @@ class _MessageEnd(QObject):
         self._status.end_until(self)
 
 
-class StatusLine(QWidget):
-    """Shows running tasks and the last message; its height is constant, so that the layout does not jump.
+class _ActWatch(QObject):
+    """Notices the next press of a key or a mouse button, or a drop, except on some widgets."""
 
-    ``cancel_button`` is enabled while a task can be canceled.
+    acted = Signal()
+
+    def __init__(self, status: StatusLine) -> None:
+        super().__init__(status)
+        self._status = status
+        self._is_on = False
+
+    def watch(self, on: bool) -> None:
+        """Start or stop watching all events of the application."""
+        application = QApplication.instance()
+        if application is not None and on != self._is_on:
+            self._is_on = on
+            (application.installEventFilter if on else application.removeEventFilter)(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Notice an act; presses on the message itself, to select it or to follow its link, do not count."""
+        if event.type() in ACTS and isinstance(watched, QWidget):
+            shown_in = (self._status, *self._status.repeaters)
+            if not any(isalive(one) and (one is watched or one.isAncestorOf(watched)) for one in shown_in):
+                self.acted.emit()
+        return False
+
+
+class StatusLine(QWidget):
+    """Shows running tasks, the last message and the last error; its height is constant: the layout does not jump.
+
+    An error covers all messages until the user acts, or its operation succeeds. ``cancel_button`` is enabled while a
+    task can be canceled.
     """
 
     cancelled = Signal(str)
@@ -67,7 +95,12 @@ class StatusLine(QWidget):
         self._jobs: dict[str, BackgroundJob] = {}  # of ``run``, by task
         self.repeaters: list[QWidget] = []  # widgets that repeat the message while the dock is hidden
         self._message_task: str | None = None  # the task whose message is shown; None for other messages
+        self._message = self._error = ""  # the message waits while there is an error
         self._end: _MessageEnd | None = None  # of a message that ends with an event
+        self._error_end: _MessageEnd | None = None
+        self._error_operation = ""  # of ``run``
+        self._acts = _ActWatch(self)
+        self._acts.acted.connect(self._on_act)
         self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
@@ -98,8 +131,8 @@ class StatusLine(QWidget):
 
     @property
     def text(self) -> str:
-        """The message that is shown."""
-        return str(self._label.text())
+        """The message or the error that is shown."""
+        return self._error or self._message
 
     @property
     def is_in_view(self) -> bool:
@@ -112,14 +145,49 @@ class StatusLine(QWidget):
         return bool(self._tasks)
 
     def show_message(self, message: str) -> None:
-        """Show a message until there is another one."""
+        """Show a message until there is another one; it waits while an error is shown."""
+        self._set_message(message, None)
+        self._show_text()
+
+    def _set_message(self, message: str, end: _MessageEnd | None) -> None:
         self._brief_timer.stop()
-        end, self._end = self._end, None
-        if end is not None:
-            end.deleteLater()
-        self._message_task = None
-        self._label.setText(message)
-        self.message_changed.emit(message)
+        if self._end is not None:
+            self._end.deleteLater()
+        self._message, self._end, self._message_task = message, end, None
+
+    def _show_text(self) -> None:
+        self._label.setText(self.text)
+        self.message_changed.emit(self.text)
+
+    def show_error(self, message: str, *events: Any, operation: str = "") -> None:  # noqa: ANN401 - bound Qt signals
+        """Show an error until the user acts, one of the signals is emitted, or its operation (of ``run``) succeeds.
+
+        After the user has acted, the last message that has waited is shown, or the error until the next message.
+        """
+        self._end_error()
+        self._set_message("", None)
+        self._error, self._error_operation = message, operation
+        self._error_end = _MessageEnd(self, events) if events else None
+        self._acts.watch(bool(message))
+        self._show_text()
+
+    def _end_error(self) -> None:
+        if self._error_end is not None:
+            self._error_end.deleteLater()
+        self._error, self._error_end, self._error_operation = "", None, ""
+        self._acts.watch(False)
+
+    def _on_act(self) -> None:
+        if not self._message:
+            self._set_message(self._error, self._error_end)
+            self._error_end = None
+        self._end_error()
+        self._show_text()
+
+    def _on_succeeded(self, operation: str) -> None:
+        if operation == self._error_operation and isalive(self):
+            self._end_error()
+            self._show_text()
 
     def show_briefly(self, message: str) -> None:
         """Show a message that soon no longer applies, such as what has come into view or which step was undone."""
@@ -128,17 +196,23 @@ class StatusLine(QWidget):
 
     def show_until(self, message: str, *events: Any) -> None:  # noqa: ANN401 - bound Qt signals
         """Show a message until one of the signals is emitted, after which it would no longer apply."""
-        self.show_message(message)
-        self._end = _MessageEnd(self, events) if events else None
+        self._set_message(message, _MessageEnd(self, events) if events else None)
+        self._show_text()
 
     def end_until(self, end: QObject) -> None:
-        """Clear the message of ``show_until`` if ``end`` is its end."""
-        if end is self._end and isalive(self):
+        """Clear the message or the error if ``end`` is its end."""
+        if end is self._error_end and isalive(self):
+            self._end_error()
+            self._show_text()
+        elif end is self._end and isalive(self):
             self.show_message("")
 
     def end_message(self, message: str) -> None:
         """Clear a message that no longer applies, such as the hint on a tool, unless another one has followed."""
-        if message and self.text == message:
+        if message and message == self._error:
+            self._end_error()
+            self._show_text()
+        elif message and message == self._message:
             self.show_message("")
 
     def clear(self) -> None:
@@ -173,7 +247,8 @@ class StatusLine(QWidget):
 
         Cancel stops it, and so does another one of the owner with the same message. ``done``: called with the result.
         """
-        job = run_job(owner, message, work, done, partial(show_failure, self))
+        job = run_job(owner, message, work, done, partial(show_failure, self, operation=message))
+        job.succeeded.connect(partial(self._on_succeeded, message))
         task = f"{message} {id(job)}"
 
         def finish() -> None:
@@ -233,15 +308,21 @@ def show_outcome(status: StatusLine, action: Callable[[], str], *events: Any) ->
         show_failure(status, error, *events)
 
 
-def show_failure(status: StatusLine, error: Exception, *events: Any) -> None:  # noqa: ANN401 - bound Qt signals
+def show_failure(
+    status: StatusLine,
+    error: Exception,
+    *events: Any,  # noqa: ANN401 - bound Qt signals
+    operation: str = "",
+) -> None:
     """Show an error once: in the status line, or as a napari notification if that is not in view.
 
-    An unexpected one is always a notification, too, which offers its traceback. ``events``: that end the message.
+    An unexpected one is always a notification, too, which offers its traceback. ``events``, ``operation``: that end
+    the message (``StatusLine.show_error``).
     """
     from napari.utils import notifications
 
     message = describe_failure(error)
-    status.show_until(message, *events)
+    status.show_error(message, *events, operation=operation)
     if not isinstance(error, MelanomaError):
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))
     elif not status.is_in_view:

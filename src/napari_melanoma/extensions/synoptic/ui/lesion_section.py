@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
-from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
+from napari_melanoma.slides.result_folder import slide_folder
+from napari_melanoma.slides.synoptic_files import (
+    compare_reports,
+    lesion_basis,
+    list_changes_since_signature,
+    load_synoptic,
+    read_depth,
+)
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.shared_state import reader_changed
-from napari_melanoma.ui.widgets.settings import READER_SETTING
+from napari_melanoma.ui.slide.run_manager import find_results_root
+from napari_melanoma.ui.widgets.job import run_job
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from qtpy.QtGui import QShowEvent
+
+    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.case_lesion import LesionSession
+
+
+OTHER_ON_SLIDE = (
+    "The report of {} has other values: {}. Correct one of the two, or press Add to case in the Synoptic section of "
+    "the slide to replace those here."
+)
 
 
 class LesionSynopticSection(LesionSection):
@@ -24,6 +45,7 @@ class LesionSynopticSection(LesionSection):
 
     def __init__(self, session: LesionSession) -> None:
         super().__init__(session)
+        self._slide_reports: dict[str, SynopticReport] = {}  # as stored, by the file name of the slide
         self.form = form = ReportForm()
         self.add(form)
         form.reader_entered.connect(self._on_reader)
@@ -44,7 +66,7 @@ class LesionSynopticSection(LesionSection):
         )
         form.reopen_requested.connect(lambda: self._amend(lambda one: one.reopen(self._reader, utc_time())))
         self.follow(session.commit_requested, form.findings.flush)
-        self.follow(session.changed, self._update)
+        self.follow(session.changed, self._on_changed)
         self.follow(session.displayed.changed, form.close_dialogs)
         self.follow(reader_changed().changed, self._update)
         self._update()
@@ -64,11 +86,32 @@ class LesionSynopticSection(LesionSection):
     def _reader(self) -> str:
         return str(self.session.settings.get(READER_SETTING, ""))
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
+        """Read the reports of the slides again, which may have been edited in the Slide dock."""
+        super().showEvent(event)
+        self._read_slide_reports()
+
+    def _on_changed(self) -> None:
+        self._update()
+        self._read_slide_reports()
+
+    def _read_slide_reports(self) -> None:
+        root = find_results_root(DockSettings())
+        slides = [image.path for image in self.session.lesion.images if image.is_slide]
+        work = partial(_read_slide_reports, root, slides, self._reader)
+        run_job(self, "slide reports", work, self._show_slide_reports, self.session.show_error)
+
+    def _show_slide_reports(self, reports: dict[str, SynopticReport]) -> None:
+        self._slide_reports = reports
+        self._update()
+
     def _update(self, _: object = None) -> None:
         report = self._report
+        compared = {name: compare_reports(report, other) for name, other in self._slide_reports.items()}
         changes = (
             *report.conflicts.values(),
             *list_changes_since_signature(report, lesion_basis(self.session.lesion)),
+            *(OTHER_ON_SLIDE.format(name, other) for name, other in compared.items() if other),
         )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
 
@@ -90,3 +133,14 @@ class LesionSynopticSection(LesionSection):
         except MelanomaError as error:
             self.session.show_error(error)
             self._update()
+
+
+def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str, run: RunContext) -> dict[str, SynopticReport]:
+    """Read the stored reports of slides with their findings, by the names of the files; damaged ones are left out."""
+    reports = {}
+    for path in slides:
+        folder = slide_folder(root, path)
+        with suppress(InputError):  # the Slide dock reports it
+            report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
+            reports[path.name] = report.with_findings(report.own_reading(depth))
+    return reports

@@ -13,7 +13,7 @@ from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.reading_texts import describe_entered_thickness
 from napari_melanoma.depth.readings import DepthReading
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
-from napari_melanoma.slides.synoptic_files import list_other_changes
+from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
@@ -30,6 +30,10 @@ CHANGED_ELSEWHERE = (
     "shown now, and sign again."
 )
 SIGNED = "The synoptic report is signed by {}, and locked until it is reopened."
+OTHER_IN_CASE = (
+    "The lesion has other values in the case: {}. Correct one of the two, or press Add to case to replace those in the "
+    "case."
+)
 EMPTY_REPORT = "the synoptic report is empty: fill in the form first."
 
 
@@ -91,7 +95,11 @@ class SynopticSection(SlideSection):
         report = document.shown
         entered = describe_entered_thickness(session.depth.state.reading, session.slide.info.pixel_size)
         self.form.signing_notes = (entered,) if entered else ()
-        self.form.show_report(report, self._services.reader, document.list_changes(), is_editable=True)
+        changes = list(document.list_changes())
+        lesion = find_slide_lesion(self._services.window, session.slide)
+        if lesion is not None and lesion.synoptic is not None and (other := compare_reports(report, lesion.synoptic)):
+            changes.append(OTHER_IN_CASE.format(other))
+        self.form.show_report(report, self._services.reader, changes, is_editable=True)
         for button, step in zip(self.history_buttons.values(), document.find_steps(), strict=True):
             button.setEnabled(step is not None and not report.is_signed)
         self.case_button.setEnabled(bool(report.answers))

@@ -12,6 +12,7 @@ from napari_melanoma.core.polygons import Polygon, clip_polygon
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.regions import RegionClass, region_from_vertices
 from napari_melanoma.ui.sections.measure.layer import COUNT_CLASSES
+from napari_melanoma.ui.session.navigation import NOT_IN_VIEW
 from napari_melanoma.ui.viewer.camera import CameraWidget, get_camera, get_extent, get_visible_region
 from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
@@ -44,7 +45,7 @@ class CountPanel(CameraWidget):
     """Count the points of a session by class, and export them with the measurements."""
 
     def __init__(self, session: SlideSession, layer: CountLayer) -> None:
-        super().__init__(session.services.viewer)
+        super().__init__(session.services.viewer, session.slide)
         self._session, self._layer = session, layer
         # The union of an area is kept for the next count, because that of 1,500 regions takes 0.4 s.
         self._latest: tuple[tuple[Polygon, ...], counts.CountArea] | None = None
@@ -73,7 +74,7 @@ class CountPanel(CameraWidget):
         """The selected area: a key of ``AREAS``, or ``OF_CLASS`` with the name of a class."""
         return str(self.area_combo.currentData() or VIEW)
 
-    def update_view(self) -> None:
+    def show_view(self) -> None:
         """Count the points in the view again."""
         if self.area == VIEW and self._session.points.value:
             self._result_timer.start()
@@ -131,6 +132,9 @@ class CountPanel(CameraWidget):
 
     def _on_field(self) -> None:
         """Add a circle of 1 mm² to the regions, and count within it."""
+        if not self._session.slide.is_shown:
+            self._session.services.status.show_briefly(NOT_IN_VIEW)
+            return
         field = create_field(self._session)
         self._session.regions.apply(lambda regions: (*regions, field))
         self._session.selected_regions.set((field.id,))
@@ -146,6 +150,8 @@ class CountPanel(CameraWidget):
             for area, text in areas.items():
                 self.area_combo.addItem(text, area)
             self.area_combo.setCurrentIndex(max(0, self.area_combo.findData(previous)))
+        if self.area == VIEW and not session.slide.is_shown:
+            return  # another image is in view; the counts follow when the slide is shown again
         polygons = find_area(session, self.area)
         if self._latest is None or self._latest[0] != polygons:
             self._latest = polygons, counts.CountArea(polygons)

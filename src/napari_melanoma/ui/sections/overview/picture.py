@@ -33,7 +33,7 @@ class Overview(CameraWidget):
     """Thumbnail of a slide with a frame around the view; click or drag to move the view."""
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.services.viewer)
+        super().__init__(session.services.viewer, session.slide)
         tip = "The whole slide; the frame marks the view. Click or drag to move it"
         named(self, "overview", "Overview of the slide", tip)
         self._session, self._slide = session, session.slide
@@ -49,10 +49,8 @@ class Overview(CameraWidget):
             follow(self, shown.changed, self._on_picture)
         self.update_view()
 
-    def update_view(self) -> None:
-        """Move the frame to the view, unless the slide is hidden."""
-        if not self._slide.is_shown:
-            return
+    def show_view(self) -> None:
+        """Move the frame to the view."""
         view = get_visible_region(self._viewer, self._slide).center, get_extent(self._viewer)
         if view != self._view:
             self._view = view

@@ -66,7 +66,7 @@ class NavigationPanel(CameraWidget):
     """Scale bar, position, and list of bookmarks: click to go there, F2 to rename, Delete to remove."""
 
     def __init__(self, session: SlideSession) -> None:
-        super().__init__(session.services.viewer)
+        super().__init__(session.services.viewer, session.slide)
         self._session, self._services, self._slide = session, session.services, session.slide
         self._bookmarks: tuple[Bookmark, ...] = ()  # that the list shows
         texts, has_scale = resolve_position(self._slide.info), self._slide.info.pixel_size is not None
@@ -110,11 +110,10 @@ class NavigationPanel(CameraWidget):
             self._edit((*self._bookmarks[:index], *self._bookmarks[index + 1 :]))
         return True
 
-    def update_view(self) -> None:
-        """Show the position of the view, unless the slide is hidden."""
-        if self._slide.is_shown:
-            center = get_visible_region(self._services.viewer, self._slide).center
-            self._position_label.setText(format_position(self._slide, center))
+    def show_view(self) -> None:
+        """Show the position of the view."""
+        center = get_visible_region(self._services.viewer, self._slide).center
+        self._position_label.setText(format_position(self._slide, center))
 
     def _on_notes(self, notes: SlideNotes) -> None:
         self.update_view()  # which may be rotated
@@ -213,7 +212,7 @@ class MagnificationButtons(CameraWidget):
     """Buttons for magnifications, and the magnification of the view."""
 
     def __init__(self, session: SlideSession, steps: Sequence[int] = STEPS) -> None:
-        super().__init__(session.services.viewer)
+        super().__init__(session.services.viewer, session.slide)
         named(self, "magnification", "Magnification")
         self._services, self._slide = session.services, session.slide
         self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
@@ -236,7 +235,7 @@ class MagnificationButtons(CameraWidget):
         magnify(self._services, self._slide, step)
         self.update_view()
 
-    def update_view(self) -> None:
+    def show_view(self) -> None:
         """Show the magnification of the view."""
         native, magnification = get_native_magnification(self._slide), get_magnification(self._services, self._slide)
         texts = resolve_magnification(native, magnification, tuple(self._buttons))

@@ -457,7 +457,8 @@ class PaintLoop(QObject):
         )
 
     def _on_camera(self, event: object = None) -> None:
-        if self._session.displayed.value and (self._is_warm or self.fit is not None):
+        is_in_view = self._session.displayed.value and self._session.slide.is_shown
+        if is_in_view and (self._is_warm or self.fit is not None):
             self._view_timer.start()
 
     def _run(self) -> None:
