@@ -30,6 +30,9 @@ class Status:
     def show_until(self, text: str, *_: object) -> None:
         self.text = text
 
+    def show_error(self, text: str, *_: object, task: str = "") -> None:
+        self.text = text
+
     def end_message(self, text: str) -> None:
         self.text = "" if self.text == text else self.text
 

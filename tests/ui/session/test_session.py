@@ -94,7 +94,7 @@ class Window:
         self.saved: list[SlideNotes] = []
         self.status = SimpleNamespace(
             show_message=self.messages.append,
-            show_until=lambda message, *events: self.messages.append(message),
+            show_error=lambda message, *events, task: self.messages.append(message),
             is_in_view=True,
         )
         self.viewer = SimpleNamespace(layers=())

@@ -39,9 +39,7 @@ def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, deta
     try:
         raise error
     except (InputError, KeyError) as raised:
-        show_failure(
-            SimpleNamespace(show_error=lambda text, operation: lines.append(text), is_in_view=is_in_view), raised
-        )
+        show_failure(SimpleNamespace(show_error=lambda text, task: lines.append(text), is_in_view=is_in_view), raised)
     assert lines[0].startswith(message)
     assert len(shown) == bool(details or not is_in_view)
     if details:
@@ -87,7 +85,7 @@ def test_a_message_ends_with_its_event_but_no_later_message(qtbot):
 
 
 @pytest.mark.both_qts
-def test_an_error_stays_until_the_user_acts_or_its_operation_succeeds(qtbot):
+def test_an_error_stays_until_the_user_acts_or_its_task_runs_again(qtbot):
     stage = Stage(qtbot)
     status, field, tool = StatusLine(stage.icons), QLineEdit(), QPushButton("draw")
     tool.setCheckable(True)
@@ -134,7 +132,7 @@ def test_an_error_stays_until_the_user_acts_or_its_operation_succeeds(qtbot):
     wait_until_idle(qtbot, owner)
     status.run(owner, "Reading ...", lambda run: None, lambda _: status.show_message("Read."))
     wait_until_idle(qtbot, owner)
-    assert status.text == "a.jpg is missing.", "another operation"
+    assert status.text == "a.jpg is missing.", "another task"
     stage.close()
 
 

@@ -81,7 +81,7 @@ class _ActWatch(QObject):
 class StatusLine(QWidget):
     """Shows running tasks, the last message and the last error; its height is constant: the layout does not jump.
 
-    An error covers all messages until the user acts, or its operation succeeds. ``cancel_button`` is enabled while a
+    An error covers all messages until the user acts, or its task runs again. ``cancel_button`` is enabled while a
     task can be canceled.
     """
 
@@ -98,7 +98,7 @@ class StatusLine(QWidget):
         self._message = self._error = ""  # the message waits while there is an error
         self._end: _MessageEnd | None = None  # of a message that ends with an event
         self._error_end: _MessageEnd | None = None
-        self._error_operation = ""  # of ``run``
+        self._error_task = ""
         self._acts = _ActWatch(self)
         self._acts.acted.connect(self._on_act)
         self._label = named(WrappedLabel(lines=MESSAGE_LINES), "status", "Status")
@@ -159,14 +159,14 @@ class StatusLine(QWidget):
         self._label.setText(self.text)
         self.message_changed.emit(self.text)
 
-    def show_error(self, message: str, *events: Any, operation: str = "") -> None:  # noqa: ANN401 - bound Qt signals
-        """Show an error until the user acts, one of the signals is emitted, or its operation (of ``run``) succeeds.
+    def show_error(self, message: str, *events: Any, task: str = "") -> None:  # noqa: ANN401 - bound Qt signals
+        """Show an error until the user acts, one of the signals is emitted, or its task begins again.
 
         After the user has acted, the last message that has waited is shown, or the error until the next message.
         """
         self._end_error()
         self._set_message("", None)
-        self._error, self._error_operation = message, operation
+        self._error, self._error_task = message, task
         self._error_end = _MessageEnd(self, events) if events else None
         self._acts.watch(bool(message))
         self._show_text()
@@ -174,7 +174,7 @@ class StatusLine(QWidget):
     def _end_error(self) -> None:
         if self._error_end is not None:
             self._error_end.deleteLater()
-        self._error, self._error_end, self._error_operation = "", None, ""
+        self._error, self._error_end, self._error_task = "", None, ""
         self._acts.watch(False)
 
     def _on_act(self) -> None:
@@ -183,11 +183,6 @@ class StatusLine(QWidget):
             self._error_end = None
         self._end_error()
         self._show_text()
-
-    def _on_succeeded(self, operation: str) -> None:
-        if operation == self._error_operation and isalive(self):
-            self._end_error()
-            self._show_text()
 
     def show_briefly(self, message: str) -> None:
         """Show a message that soon no longer applies, such as what has come into view or which step was undone."""
@@ -222,6 +217,8 @@ class StatusLine(QWidget):
 
     def begin(self, task: str, message: str) -> None:
         """Show that a task is running; the progress bar appears after a delay."""
+        if task == self._error_task:
+            self._end_error()
         self._tasks.pop(task, None)
         self._tasks[task] = Progress(0, None, message.removesuffix(" ..."))
         self._show()
@@ -247,9 +244,10 @@ class StatusLine(QWidget):
 
         Cancel stops it, and so does another one of the owner with the same message. ``done``: called with the result.
         """
-        job = run_job(owner, message, work, done, partial(show_failure, self, operation=message))
-        job.succeeded.connect(partial(self._on_succeeded, message))
+        job = run_job(owner, message, work, done, partial(show_failure, self, task=message))
         task = f"{message} {id(job)}"
+        if message == self._error_task:
+            self._end_error()
 
         def finish() -> None:
             if isalive(self) and self._jobs.pop(task, None) is not None:
@@ -312,17 +310,17 @@ def show_failure(
     status: StatusLine,
     error: Exception,
     *events: Any,  # noqa: ANN401 - bound Qt signals
-    operation: str = "",
+    task: str = "",
 ) -> None:
     """Show an error once: in the status line, or as a napari notification if that is not in view.
 
-    An unexpected one is always a notification, too, which offers its traceback. ``events``, ``operation``: that end
-    the message (``StatusLine.show_error``).
+    An unexpected one is always a notification, too, which offers its traceback. ``events``, ``task``: that end the
+    message (``StatusLine.show_error``).
     """
     from napari.utils import notifications
 
     message = describe_failure(error)
-    status.show_error(message, *events, operation=operation)
+    status.show_error(message, *events, task=task)
     if not isinstance(error, MelanomaError):
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))
     elif not status.is_in_view:

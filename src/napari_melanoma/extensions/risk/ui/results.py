@@ -86,7 +86,7 @@ class RiskRequests(QObject):
         client, message = self._client, f"The risk of {slide_display_name(info)} was estimated."
 
         def fail(error: Exception) -> None:
-            show_failure(status, error)
+            show_failure(status, error, task="predicting")
             self._end(status)
 
         self._job = run_job(
