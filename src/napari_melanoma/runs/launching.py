@@ -169,7 +169,7 @@ def read_run(path: Path) -> RunReport:
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
     monitor = _find_monitor(recipe, metrics)
     monitored = [row[monitor.name] for row in metrics if not math.isnan(row.get(monitor.name, math.nan))]
-    final = next((event for event in reversed(events) if event["kind"] == "finished"), {})
+    final: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "finished"), {})
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
     return RunReport(

@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES
+from message_boxes import answering
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 
 from napari_melanoma.io.results import read_mask, read_table
@@ -122,7 +123,13 @@ def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     crashed.dock.settings.folder = tmp_path
     saves(crashed)
     assert len(kept()) == 1
-    button.click()
+    with answering("") as requested:
+        button.click()
+    assert requested[0].startswith("You have edited the mask since. Corrections from ")
+    assert np.array_equal(crashed.mask, own)
+    assert button.isVisibleTo(crashed.dock), "still offered"
+    with answering("replace"):
+        button.click()
     crashed.waits()
     assert len(masks(crashed)) == 1
     assert np.array_equal(crashed.mask, crashed.drawn)

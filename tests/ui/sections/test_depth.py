@@ -305,6 +305,7 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     drags(person, line_layer(person), TOP, (260.0, 100.0))
     person.until(lambda: reading(person).mm == near(0.1))
     assert len(line_layer(person).data) == 1
+    assert person.dock.status.text.startswith("The new line (0.10 mm) replaces the previous one (0.20 mm). Undo")
     presses(person, "depth_undo")
     assert person.label_text("depth_head").startswith("0.20")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)

@@ -19,6 +19,7 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import (
     WindowGuard,
     choose_folder,
+    confirm,
     create_question,
     exec_question,
 )
@@ -266,8 +267,18 @@ class RecoveryNotice(QFrame):
         self.setVisible(recovered is not None)
 
     def _on_restore(self) -> None:
-        if self._session is not None:
-            self._session.services.controller.accept_recovered(self._session)
+        """Restore the corrections; ask before they replace other ones."""
+        session = self._session
+        if session is None or session.recovered is None:
+            return
+        is_edited = session.lesion is not None and session.lesion.corrected
+        if is_edited or session.is_mask_edited or session.strokes is not None:
+            saved_at = format_time_ago(time.time() - session.recovered.saved_at)
+            details = f"You have edited the mask since. Corrections from {saved_at} replace it; Ctrl+Z restores it."
+            question = f"Replace the mask of {session.name}?"
+            if not confirm(self, "restore_over", question, details, "Replace", "Lesion"):
+                return
+        session.services.controller.accept_recovered(session)
 
     def _on_discard(self) -> None:
         if self._session is not None:

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_line_label, is_predicted_line
 from napari_melanoma.depth.readings import values_for_line
+from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.shape_layers import (
@@ -42,6 +43,7 @@ TOLERANCE_PX = 1e-2  # napari stores fewer digits than a file
 CLICK_PX = 8.0  # a line shorter than this on the screen was a click
 NO_SCALE = "{} has no scale, but a depth is in mm. Set the scale with the ruler next to the slide's name."
 CLICK_HINT = "That was a click: press the mouse button at one end of the line, and release it at the other."
+REPLACED = "The new line ({}) replaces the previous one ({}). Undo restores it (Ctrl+Z on the image)."
 NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
 
 
@@ -279,10 +281,13 @@ class DepthLayer(QObject):
         if line is None:
             self._document.set_values(**NO_LINE_VALUES)
             return
-        is_drawn = self.tool == "draw"
+        is_drawn, previous = self.tool == "draw", self._document.state.reading
         self._document.set_line(line, drawn=is_drawn)
         if is_drawn:  # so that its ends can be dragged immediately
             self._activate("move")
+        mm = self._document.state.reading.mm
+        if is_drawn and previous.mm and mm and not is_predicted_line(previous):
+            self._status.show_briefly(REPLACED.format(format_thickness(mm), format_thickness(previous.mm)))
 
     def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
         """Update the tool when it is changed in napari's layer controls; the space bar pans with any tool."""
