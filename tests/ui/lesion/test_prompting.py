@@ -11,6 +11,7 @@ from lesion_fixtures import FIXTURES
 from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QTableWidget
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions
@@ -20,6 +21,7 @@ from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState
 from napari_melanoma.lesion.results import read_result
 from napari_melanoma.ui.sections.mask.clicks import draw_hypotheses
+from napari_melanoma.ui.session import prompting
 from napari_melanoma.ui.session.prompting import PreparedPrompt, PromptPixels, read_pixels, read_response
 from napari_melanoma.ui.session.recovery import find_recovery
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -184,6 +186,26 @@ def test_each_lesion_has_its_own_prompts(person, monkeypatch):
     person.draws(person.layer("mask"), [(110, 5), (110, 6)], brush=1)
     person.waits()
     assert len(person.lesion.result.mask_parts) == 3
+
+
+def test_a_prompt_that_fails_keeps_the_clicks_on_other_lesions(person, monkeypatch):
+    request, failed = prompting.request_masks, []
+
+    def fail_once(*arguments):
+        if not failed:
+            failed.append(True)
+            raise InputError("the model process stopped")
+        return request(*arguments)
+
+    monkeypatch.setattr(prompting, "request_masks", fail_once)
+    person.opens(rgb=two_lesions())
+    person.clicks("click")  # which reads the photograph: both clicks are sent after that
+    use_tool(person.viewer, "mole", (60, 120))
+    person.clicks("new_lesion")
+    use_tool(person.viewer, "mole", (60, 50))
+    person.waits()
+    assert failed
+    assert person.mask[60, 50]
 
 
 def test_all_lesions_are_found_and_a_right_click_removes_one(person):

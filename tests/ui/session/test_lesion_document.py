@@ -179,6 +179,26 @@ def test_steps_of_lesions_and_thresholds_are_undone_in_the_order_of_all_annotati
     assert (labels(session), history.can_undo) == (["malignant"] * 2, False)
 
 
+def test_undo_takes_the_last_action_also_while_lesions_are_computed(qtbot, session):
+    region = Annotation((Polygon(((1.0, 1.0), (1.0, 9.0), (9.0, 9.0))),), id="r")
+    qtbot.waitUntil(lambda: session.regions.is_ready)
+    switches(session, 2)
+    session.regions.apply(lambda regions: (*regions, region))  # before the edit is computed
+    waits(qtbot, session)
+    session.annotations.undo()
+    assert (session.regions.value, labels(session)) == ((), ["malignant", "benign"])
+    session.annotations.redo()
+    removes(session, 2)
+    session.annotations.undo()  # before the edit is computed
+    session.annotations.undo()
+    assert session.regions.value == ()
+    waits(qtbot, session)
+    assert labels(session) == ["malignant", "benign"]
+    session.annotations.undo()
+    waits(qtbot, session)
+    assert labels(session) == ["malignant"] * 2
+
+
 def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is_analyzed_again(qtbot, session):
     switches(session, 2)
     session.results.reset(is_view=False)

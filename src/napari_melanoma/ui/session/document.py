@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import file_stamp
-from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.history import History, next_step
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter, Stamp
 
@@ -62,11 +62,12 @@ class Edited(Shared[Value]):
     def __init__(self, value: Value) -> None:
         super().__init__(value)
         self.find_lock: Callable[[], str] = lambda: ""
+        self._pending_steps: list[int] = []  # that are being computed
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to undo."""
-        return bool(self._history.past)
+        """Whether there is a step to undo, or one is being computed."""
+        return bool(self._history.past or self._pending_steps)
 
     @property
     def can_redo(self) -> bool:
@@ -76,7 +77,7 @@ class Edited(Shared[Value]):
     @property
     def last_step(self) -> int:
         """The number of the step that undo would undo, which orders steps of several values; 0 if there is none."""
-        return next(iter(self._history.steps[-1:]), 0)
+        return max((*self._history.steps[-1:], *self._pending_steps), default=0)
 
     @property
     def undone_step(self) -> int:
@@ -88,12 +89,12 @@ class Edited(Shared[Value]):
         if self.can_redo and other.last_step > self.undone_step:
             self._history = replace(self._history, undone=(), undone_steps=())
 
-    def apply(self, edit: Callable[[Value], Value]) -> None:
-        """Change the value by a function from value to value, as one step."""
+    def apply(self, edit: Callable[[Value], Value], step: int = 0) -> None:
+        """Change the value by a function from value to value, as one step; ``step``: see ``History.push``."""
 
         def push(history: History[Value]) -> History[Value]:
             value = edit(history.current)
-            return history if value == history.current else history.push(value)
+            return history if value == history.current else history.push(value, step)
 
         self._change(push)
 
@@ -267,16 +268,19 @@ class Document(Edited[Value]):
         self._task_count = 0
         self.queue = LatestJobQueue(parent)
         self.queue.failed.connect(self.failed.emit)
+        self.queue.idle.connect(self._pending_steps.clear)  # of edits that failed, too
         self._writer = LatestStateWriter[Unsaved[Value], Stored[Value]](
             self.queue, self.queue, self._write, self._on_written, self.failed.emit
         )
         self.submit(self._read, self._on_read)
 
     def apply_slow(self, edit: Callable[[Value], Value]) -> None:
-        """Compute an edit in the background, after pending edits, and apply it as a step.
+        """Compute an edit in the background, after pending edits, and apply it as a step of now.
 
         It is computed again if the value has changed in the meantime.
         """
+        step = next_step()
+        self._pending_steps.append(step)
 
         def prepare() -> JobFunction:
             before = self.value
@@ -284,12 +288,24 @@ class Document(Edited[Value]):
 
         def apply(values: tuple[Value, Value]) -> None:
             before, after = values
-            if self.value is before:
-                self.apply(lambda _: after)
-            else:
-                self.apply_slow(edit)
+            if self.value is not before:
+                self._submit(prepare, apply)
+                return
+            if step in self._pending_steps:
+                self._pending_steps.remove(step)
+            self.apply(lambda _: after, step)
 
         self._submit(prepare, apply)
+
+    def step(self, direction: HistoryStep) -> None:
+        """Undo or redo a step, after edits that are being computed."""
+        step = super().step
+        if not self._pending_steps:
+            step(direction)
+            return
+        if direction == "undo":
+            self._pending_steps.pop()  # the next step to undo is the one before
+        self.submit(lambda run: None, lambda _: step(direction))
 
     def submit(self, work: JobFunction, on_done: Callable[[Any], object]) -> None:
         """Run a function in the background, such as an export; ``on_done``: called with its result."""

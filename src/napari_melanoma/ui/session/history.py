@@ -11,6 +11,11 @@ Value = TypeVar("Value")
 _STEPS = count(1)  # of all histories
 
 
+def next_step() -> int:
+    """Return the number of a step that is requested now."""
+    return next(_STEPS)
+
+
 @dataclass(frozen=True)
 class History(Generic[Value]):
     """A value with its past and undone values, the latest last; each step returns a new history.
@@ -25,9 +30,10 @@ class History(Generic[Value]):
     steps: tuple[int, ...] = field(default=(), compare=False)
     undone_steps: tuple[int, ...] = field(default=(), compare=False)
 
-    def push(self, value: Value) -> History[Value]:
-        """Add a new value; this clears the undone values."""
-        return History(value, (*self.past, self.current), steps=(*self.steps, next(_STEPS)))
+    def push(self, value: Value, step: int = 0) -> History[Value]:
+        """Add a new value; this clears the undone values. ``step``: of ``next_step``, if it was requested earlier."""
+        step = step if step > max(self.steps, default=0) else next_step()
+        return History(value, (*self.past, self.current), steps=(*self.steps, step))
 
     def undo(self) -> History[Value]:
         """Undo one step; return the same history if there is none."""

@@ -135,7 +135,7 @@ class LesionDocument(Document[LesionState | None]):
     def step(self, direction: HistoryStep) -> None:
         """Undo or redo a step, after pending edits."""
         step = super().step
-        if self.queue.busy:
+        if self.queue.busy and not self._pending_steps:  # a detection
             self.submit(lambda run: None, lambda _: step(direction))
         else:
             step(direction)
@@ -208,6 +208,7 @@ class LesionDocument(Document[LesionState | None]):
 
     def _on_idle(self) -> None:
         self._has_pending_edits = self._has_pending_save = False
+        self._pending_steps.clear()
         waiting, self._waiting = self._waiting, []
         for action in waiting:
             action()

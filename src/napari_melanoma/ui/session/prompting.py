@@ -124,6 +124,7 @@ class PromptController(QObject):
         self._job: BackgroundJob | None = None
         self._active: OpenPhotograph | None = None  # the photograph of the job
         self._is_prompting = False  # whether the job is a prompt; otherwise it prepares the first one
+        self._rest: list[PendingPrompt] = []  # prompts that were taken with that of the job, for other lesions
         status.cancelled.connect(self._on_cancelled)
         tasks.idle.connect(self._next)
         self._sessions.removed.connect(self._on_removed)
@@ -204,11 +205,13 @@ class PromptController(QObject):
         client, model, mask, previous = self._client, self._get_model(), MaskToCorrect.find(session), session.prompted
         number = 1 if previous.response is None else previous.response.number + 1
         read, options = partial(read_pixels, previous.pixels, session.source), self._controller.options.get(session)
+        self._rest = rest = []
 
         def work(run: RunContext) -> PromptedChange:
             from napari_melanoma.models.installed_bundles import find_prompted_model
 
             prepared = prepare_prompt(read(), pending, mask, run)
+            rest.extend(prepared.rest)
             if not prepared.is_needed:
                 return PromptedChange(prepared, None)
             prompted = find_prompted_model(model)
@@ -235,7 +238,11 @@ class PromptController(QObject):
             self._controller.replace_mask(session, partial(change_mask, prepared, change), key="prompt")
 
     def _on_failed(self, error: Exception) -> None:
+        """Show the error; the prompts for other lesions are sent next."""
+        session, rest = self._active, self._rest
         self._end()
+        if session is not None:
+            session.prompted = replace(session.prompted, pending=(*rest, *session.prompted.pending))
         self.failed.emit(error)
         self._next()
 
@@ -249,7 +256,7 @@ class PromptController(QObject):
                 job.cancel()
 
     def _end(self) -> None:
-        self._job, self._active, self._is_prompting = None, None, False
+        self._job, self._active, self._is_prompting, self._rest = None, None, False, []
         tasks.set_running(self, False)
         self._status.end(TASK)
 
