@@ -205,7 +205,8 @@ class PromptController(QObject):
         client, model, mask, previous = self._client, self._get_model(), MaskToCorrect.find(session), session.prompted
         number = 1 if previous.response is None else previous.response.number + 1
         read, options = partial(read_pixels, previous.pixels, session.source), self._controller.options.get(session)
-        self._rest = rest = []
+        rest: list[PendingPrompt] = []
+        self._rest = rest
 
         def work(run: RunContext) -> PromptedChange:
             from napari_melanoma.models.installed_bundles import find_prompted_model
