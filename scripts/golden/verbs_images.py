@@ -218,12 +218,13 @@ SLIDES = [
         [
             Run(
                 "plain",
-                "export ../slide/plain --out all --to geojson,csv,parquet,tiles,depth,risk,report,tif,zarr,mask,dicom",
+                "export ../slide/plain --out all "
+                "--to geojson,csv,csv.parquet,tiles,depth,risk,report,tif,zarr,mask,dicom",
             ),
             Run(
                 "others",
-                "export ../slide/plain --out others --to qupath,zarr-04,spatialdata,counts,counts-json,synoptic,"
-                "synoptic-csv,fhir,dicom-sr",
+                "export ../slide/plain --out others --to qupath,spatialdata,counts,counts.json,synoptic,"
+                "synoptic.csv,fhir,dicom-sr",
             ),
             Run("json", "export ../slide/tiles --out some --json"),
             Run("bad", "export ../slide/plain --out none --to pdf"),

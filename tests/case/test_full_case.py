@@ -93,7 +93,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
     call("case", made.case, "--classify")
     read_slide(made)
     call("report", made.case, made.results, "--out", root / "shared" / "report.html")
-    call("export", made.case, made.results, "--out", root / "shared", "--to", "fhir,synoptic,synoptic-csv")
+    call("export", made.case, made.results, "--out", root / "shared", "--to", "fhir,synoptic,synoptic.csv")
     call("readings", made.results, "--out", root / "agreement")
     return made
 

@@ -64,7 +64,7 @@ def test_synoptic_reports_of_slides_and_cases_are_written(run: Callable[..., Res
     save_synoptic(analyzed / "results" / "section", report)
     with CaseStore.create(analyzed / "case", set_lesion(add_lesion(Case()), "L1", synoptic=report)):
         pass
-    result = run("export", "results/section", "case", "--out", "out", "--to", "fhir,synoptic-csv")
+    result = run("export", "results/section", "case", "--out", "out", "--to", "fhir,synoptic.csv")
     assert result.exit_code == 0, result.output
     found = [analyzed / "out" / name / "synoptic.fhir.json" for name in ("section", "case/L1")]
     assert not [path for path in found if "Miller" in path.read_text(encoding="utf-8")]

@@ -150,7 +150,7 @@ READERS = {
     "docs/how-to/exchange.md": Reader(
         RESULTS | {"annotated": make.exported("coco"), "cases/P-0042": make.case, "disc/DICOM": make.dicom_archive},
         before={
-            "napari-melanoma export cases/P-0042 --out exchange --to synoptic,synoptic-csv,fhir": {
+            "napari-melanoma export cases/P-0042 --out exchange --to synoptic,synoptic.csv,fhir": {
                 "cases/P-0042": make.synoptic_report
             }
         },

@@ -21,13 +21,14 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
-from napari_melanoma.reports.export_formats import EXPORTS, FORMATS, ORDER
+from napari_melanoma.reports.export_formats import EXPORTS, FORMATS, ORDER, find_export
 from napari_melanoma.reports.ome_zarr import decode_probability
 from napari_melanoma.reports.slide_export import (
     WRITERS,
     export_results,
     find_result_folders,
     read_exported_slide,
+    write_export,
 )
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
@@ -47,8 +48,8 @@ def results(tmp_path: Path) -> Path:
 
 
 def out_of(results: Path, name: str, tmp_path: Path) -> Path:
-    path = tmp_path / "out" / FORMATS[name].file_name
-    WRITERS[name](path, read_exported_slide(results / "section"))
+    path = tmp_path / "out" / find_export(name)[1]
+    write_export(name, path, read_exported_slide(results / "section"))
     return path
 
 
@@ -78,7 +79,7 @@ def test_counts_are_those_of_the_slide_and_of_the_regions_of_each_class(results:
     square = Polygon(((0.0, 0.0), (0.0, 50.0), (50.0, 50.0), (50.0, 0.0)))
     save_regions(folder, slide, (Annotation((square,), "tumor"), Annotation((square,), "tumor")), None)
     write_notes(folder, SlideNotes(measures=(SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))),)))
-    rows = json.loads(out_of(results, "counts-json", tmp_path).read_text(encoding="utf-8"))["measurements"]
+    rows = json.loads(out_of(results, "counts.json", tmp_path).read_text(encoding="utf-8"))["measurements"]
     assert [(row["kind"], row["name"]) for row in rows[:1]] == [("length", "length 1")]
     assert [(row["within"], row["name"], row["count"]) for row in rows[1:]] == [
         ("the whole slide", "TIL", 2),
@@ -174,7 +175,7 @@ def test_the_heatmap_carries_the_lesions_as_labels(results: Path, tmp_path: Path
 
 def test_tables_as_parquet(results: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    lesions = parquet.read_table(out_of(results, "parquet", tmp_path)).to_pydict()
+    lesions = parquet.read_table(out_of(results, "csv.parquet", tmp_path)).to_pydict()
     table = read_table(results / "section" / "lesions.csv")
     assert list(lesions) == [*table[0], "valid", "validity"]
     assert lesions["area_mm2"] == pytest.approx([float(row["area_mm2"]) for row in table])
@@ -186,7 +187,7 @@ def test_tables_as_parquet(results: Path, tmp_path: Path) -> None:
     assert tiles["x_px"] == (columns * TILE).tolist()
 
 
-@pytest.mark.parametrize(("name", "module"), [("parquet", "pyarrow"), ("tiles", "pyarrow")])
+@pytest.mark.parametrize(("name", "module"), [("csv.parquet", "pyarrow"), ("tiles", "pyarrow")])
 def test_a_missing_library_is_named(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:

@@ -224,7 +224,7 @@ def test_a_change_after_the_signature_is_in_every_output(signed: Path, name: str
     assert expected in read_synoptic(signed)[1]
     assert load_synoptic(signed) == report, "what was signed stays"
 
-    files = {"synoptic": "synoptic.json", "synoptic-csv": "synoptic.csv", "fhir": "synoptic.fhir.json"}
+    files = {"synoptic": "synoptic.json", "synoptic.csv": "synoptic.csv", "fhir": "synoptic.fhir.json"}
     written = export_results([signed], tmp_path / "out", [*files, "depth", "report", "dicom-sr"], run=RunContext())
     assert not [one.error for one in written if one.error]
     out = tmp_path / "out" / "section"
@@ -676,7 +676,7 @@ def test_a_draft_has_no_finding_of_another_reader_in_any_output(draft: Path, tmp
         None,
     )
     exported = read_exported_slide(draft)
-    for kind in ("synoptic", "synoptic-csv", "fhir"):
+    for kind in ("synoptic", "synoptic.csv", "fhir"):
         write_export(kind, tmp_path / kind, exported)
         text = (tmp_path / kind).read_text(encoding="utf-8")
         assert ("1.3" in text, "3.7" in text) == (True, False), kind
@@ -714,7 +714,7 @@ def test_findings_of_a_draft_without_other_answers_have_their_reader(draft: Path
 
 def test_a_signature_without_its_date_is_stated_in_every_export(signed: Path, tmp_path: Path) -> None:
     exported = read_exported_slide(signed)
-    for kind in ("synoptic", "synoptic-csv", "fhir"):
+    for kind in ("synoptic", "synoptic.csv", "fhir"):
         write_export(kind, tmp_path / kind, exported)
         text = (tmp_path / kind).read_text(encoding="utf-8").lower()
         assert "signed; name and date left out: they are personal data" in text, kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -50,7 +50,10 @@ def export(
         typer.Argument(metavar="RESULT...", help="Result folders, folders that contain them, or cases."),
     ],
     out: Out,
-    to: Annotated[str, typer.Option("--to", help="Formats, separated by commas.")] = "geojson",
+    to: Annotated[
+        str,
+        typer.Option("--to", help="Formats, separated by commas, such as csv or, with another suffix, csv.parquet."),
+    ] = "geojson",
     slide: Annotated[
         Path | None, typer.Option("--slide", help="The slide file, if it was moved after the analysis.")
     ] = None,
@@ -65,6 +68,9 @@ def export(
         bool,
         typer.Option("--personal", help="Include who signed and changed synoptic reports, when, and ids of patients."),
     ] = False,
+    ome_zarr: Annotated[
+        Literal["0.5", "0.4"], typer.Option("--ome-zarr", help="Version of OME-Zarr; 0.4 is for older programs.")
+    ] = "0.5",
 ) -> None:
     """Export results of slides for other programs."""
     from napari_melanoma.reports.slide_export import export_results, find_exported_folders
@@ -81,6 +87,7 @@ def export(
         photographs=photographs,
         reader=reader,
         personal=personal,
+        ome_zarr=ome_zarr,
         on_written=partial(_report_file, current, set()),
         run=current.run,
     )

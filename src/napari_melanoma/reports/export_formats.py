@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.plugins import Family, expect
 from napari_melanoma.core.validity import Validity, read_slide_validity
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion, CasePatient
     from napari_melanoma.depth.synoptic import SynopticReport
+    from napari_melanoma.reports.ome_zarr import OmeVersion
     from napari_melanoma.slides.lesions import SlideLesion
 
 
@@ -42,6 +43,7 @@ class ExportedSlide:
     changes: tuple[str, ...] = ()
     patient: CasePatient | None = None
     lesion: CaseLesion | None = None
+    ome_zarr: OmeVersion = "0.5"
     reader: str | None = None  # whose findings a draft contains; by default those of who edited it last
 
     @property
@@ -63,28 +65,31 @@ class ExportFormat(NamedTuple):
     ``subject``: results of an analysis, of which the dock may show those of the slide or of a view; others are stored
     once for a slide. A report is of depth and risk. ``write``: writes the file, and returns what the file lacks of the
     results, as a sentence for the user, if it lacks anything; None for the formats of this package, whose writers are
-    in ``reports.slide_export``.
+    in ``reports.slide_export``. ``others``: other suffixes of the file, by which the writer selects the content.
     """
 
     title: str
     file_name: str
     subject: Literal["analysis", "depth", "counts", "risk", "synoptic", "report"] = "analysis"
     write: Callable[[Path, ExportedSlide], str | None] | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes that the file may have, the default first."""
+        return (self.file_name.removeprefix(self.file_name.partition(".")[0]), *self.others)
 
 
 FORMATS = {
     "geojson": ExportFormat("Outlines for QuPath (GeoJSON)", "lesions.geojson"),
-    "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv"),
+    "csv": ExportFormat("Table of lesions (CSV, Parquet)", "lesions.csv", others=(".parquet",)),
     "qupath": ExportFormat("Measurement table as of QuPath (TSV)", "objects.tsv"),
-    "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet"),
     "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet"),
     "depth": ExportFormat("Depth readings (CSV)", "readings.csv", "depth"),
-    "counts": ExportFormat("Measurements and counts (CSV)", "measurements.csv", "counts"),
-    "counts-json": ExportFormat("Measurements and counts (JSON)", "measurements.json", "counts"),
+    "counts": ExportFormat("Measurements and counts (CSV, JSON)", "measurements.csv", "counts", others=(".json",)),
     "report": ExportFormat("Report of depth and risk (HTML)", "report.html", "report"),
     "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif"),
     "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr"),
-    "zarr-04": ExportFormat("Heatmap and lesions (OME-Zarr 0.4, for older programs)", "heatmap-0.4.ome.zarr"),
     "spatialdata": ExportFormat("Tiles, tissue, lesions and regions (SpatialData)", "slide.spatialdata.zarr"),
     "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif"),
     "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm"),
@@ -101,19 +106,18 @@ def _convert(name: str, found: object) -> ExportFormat:
 
 # In menus and in the help; the formats of other packages follow.
 ORDER = (
-    *("geojson", "csv", "qupath", "parquet", "tiles", "depth", "counts", "counts-json", "risk"),
-    *(
-        "synoptic",
-        "synoptic-csv",
-        "fhir",
-        "report",
-        "tif",
-        "zarr",
-        "zarr-04",
-        "spatialdata",
-        "mask",
-        "dicom",
-        "dicom-sr",
-    ),
+    *("geojson", "csv", "qupath", "tiles", "depth", "counts", "risk", "synoptic", "fhir", "report", "tif", "zarr"),
+    *("spatialdata", "mask", "dicom", "dicom-sr"),
 )
 EXPORTS = Family("exports", lambda: FORMATS, _convert, lambda format_: format_.title, ORDER)
+
+
+def find_export(name: str) -> tuple[ExportFormat, str]:
+    """Return a format and the name of its file; the format may have another suffix of it, as in ``csv.parquet``."""
+    format_name, dot, suffix = name.partition(".")
+    found = EXPORTS.members.get(format_name)
+    if found is None or (dot and f".{suffix}" not in found.suffixes):
+        names = [*EXPORTS.members, *(f"{one}{suffix}" for one, of in EXPORTS.members.items() for suffix in of.others)]
+        reason = EXPORTS.explain_unknown(name) or f"Expected one of: {', '.join(names)}."
+        raise ConfigError(f"unknown format '{name}'. {reason}")
+    return found, found.file_name.partition(".")[0] + (f".{suffix}" if dot else found.suffixes[0])

@@ -35,7 +35,7 @@ from napari_melanoma.reports.dicom_photograph_report import (
     read_exported_photograph,
     write_photograph_report,
 )
-from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError
+from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError, find_export
 from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
 from napari_melanoma.reports.slide import is_slide_folder, write_slide_report
 from napari_melanoma.slides.lesion_files import (
@@ -76,14 +76,17 @@ COARSE_HEATMAP = "The heatmap has a cell for each tile, as the finer one is writ
 MANUFACTURER = "napari-melanoma"
 
 
-def read_exported_slide(folder: Path, slide: Path | None = None, *, personal: bool = False) -> ExportedSlide:
+def read_exported_slide(
+    folder: Path, slide: Path | None = None, *, personal: bool = False, ome_zarr: OmeVersion = "0.5"
+) -> ExportedSlide:
     """Read the results of a slide."""
     # Without an analysis, there may be a reading, a risk, a synoptic report, counted points or measurements.
     is_unanalyzed = not (folder / STORE).is_dir() and ((folder / RESULT).is_file() or is_slide_folder(folder))
     if not is_unanalyzed:
         SlideResult.open(folder)
     lesions = None if is_unanalyzed else read_lesions(folder)
-    return ExportedSlide(folder, lesions, read_slide_result(folder), slide or recorded_slide(folder), personal=personal)
+    content, slide = read_slide_result(folder), slide or recorded_slide(folder)
+    return ExportedSlide(folder, lesions, content, slide, personal=personal, ome_zarr=ome_zarr)
 
 
 def _write_geojson(path: Path, exported: ExportedSlide) -> None:
@@ -97,9 +100,16 @@ def _write_geojson(path: Path, exported: ExportedSlide) -> None:
     write_geojson(path, (mark_validity(one, exported.validity) for one in content.annotations), content.unread, origin)
 
 
-def _write_csv(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per lesion."""
-    write_lesions_table(path, exported.required_lesions, exported.validity)
+def _write_lesions(path: Path, exported: ExportedSlide) -> None:
+    """Write a row per lesion, as CSV or Parquet."""
+    from napari_melanoma.io.tables import write_parquet
+
+    if path.suffix.lower() != ".parquet":
+        write_lesions_table(path, exported.required_lesions, exported.validity)
+        return
+    rows = lesions_table(exported.required_lesions)
+    columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
+    write_parquet(path, columns | _validity_columns(exported, len(rows)))
 
 
 def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
@@ -134,15 +144,6 @@ def _write_qupath_table(path: Path, exported: ExportedSlide) -> None:
     write_table(path, rows, None if rows else ("Image", "Object type", "Name", "Classification", "ROI"))
 
 
-def _write_lesions_parquet(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per lesion as Parquet."""
-    from napari_melanoma.io.tables import write_parquet
-
-    rows = lesions_table(exported.required_lesions)
-    columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
-    write_parquet(path, columns | _validity_columns(exported, len(rows)))
-
-
 def _validity_columns(exported: ExportedSlide, rows: int) -> dict[str, list[object]]:
     return {name: [cell] * rows for name, cell in exported.validity.to_columns().items()}
 
@@ -175,7 +176,7 @@ def _write_heatmap_tiff(path: Path, exported: ExportedSlide) -> None:
     copy_result_file(exported.folder / HEATMAP, path, exported.validity.headline(""))
 
 
-def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion = "0.5") -> str:
+def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> str:
     """Write the heatmap as OME-Zarr, with the lesions as labels."""
     result = SlideResult.open(exported.folder)
     if not result.spec.classes:
@@ -189,7 +190,7 @@ def _write_heatmap_zarr(path: Path, exported: ExportedSlide, version: OmeVersion
         labels = LabelLayer("lesions", drawn.values, drawn.place, colors, properties)
         note = " ".join(filter(None, (note, drawn.note)))
     validity = {"valid": exported.validity.valid, "validity": exported.validity.headline("")}
-    write_ome_zarr(path, maps, result.spec.classes, labels, version, {"napari_melanoma": validity})
+    write_ome_zarr(path, maps, result.spec.classes, labels, exported.ome_zarr, {"napari_melanoma": validity})
     return note
 
 
@@ -298,27 +299,19 @@ def _write_depth(path: Path, exported: ExportedSlide) -> None:
     write_table(path, [row for row in rows if exported.with_invalid_depth or row["valid"] != "false"])
 
 
-def _list_measurements(exported: ExportedSlide) -> list[dict[str, object]]:
-    from napari_melanoma.slides.counts import collect_measurements
+def _write_counts(path: Path, exported: ExportedSlide) -> None:
+    """Write a row, or an object, per measurement, and per class of counted points and area, as CSV or JSON."""
+    from napari_melanoma.io.results import write_table
+    from napari_melanoma.slides.counts import COLUMNS, collect_measurements
 
     rows = collect_measurements(exported.folder, partial(_slide_size, exported))
     if not rows:
         reason = "nothing was measured or counted yet. Use the section Measure of the Slide dock first."
         raise NothingToExportError(f"{exported.folder.name}: {reason}")
-    return rows
-
-
-def _write_counts_csv(path: Path, exported: ExportedSlide) -> None:
-    """Write a row per measurement, and per class of counted points and area."""
-    from napari_melanoma.io.results import write_table
-    from napari_melanoma.slides.counts import COLUMNS
-
-    write_table(path, _list_measurements(exported), COLUMNS)
-
-
-def _write_counts_json(path: Path, exported: ExportedSlide) -> None:
-    """Write the rows of the table of measurements and counts as objects."""
-    write_json(path, {"slide": exported.folder.name, "measurements": _list_measurements(exported)})
+    if path.suffix.lower() == ".json":
+        write_json(path, {"slide": exported.folder.name, "measurements": rows})
+    else:
+        write_table(path, rows, COLUMNS)
 
 
 def _write_report(path: Path, exported: ExportedSlide) -> None:
@@ -328,17 +321,14 @@ def _write_report(path: Path, exported: ExportedSlide) -> None:
 
 WRITERS: Mapping[str, Callable[[Path, ExportedSlide], str | None]] = {
     "geojson": _write_geojson,
-    "csv": _write_csv,
+    "csv": _write_lesions,
     "qupath": _write_qupath_table,
-    "parquet": _write_lesions_parquet,
     "tiles": _write_tiles_parquet,
     "depth": _write_depth,
-    "counts": _write_counts_csv,
-    "counts-json": _write_counts_json,
+    "counts": _write_counts,
     "report": _write_report,
     "tif": _write_heatmap_tiff,
     "zarr": _write_heatmap_zarr,
-    "zarr-04": partial(_write_heatmap_zarr, version="0.4"),
     "spatialdata": _write_spatialdata,
     "mask": _write_mask,
     "dicom": _write_dicom,
@@ -350,11 +340,11 @@ PHOTOGRAPH_WRITERS: Mapping[str, Callable[[Path, ExportedPhotograph], None]] = {
 
 
 def write_export(name: str, path: Path, exported: ExportedSlide) -> str:
-    """Write a file in a format of this package or of a plug-in; ``name``: of the format.
+    """Write a file in a format of this package or of a plug-in; ``name``: of the format, maybe with a suffix.
 
     Returns what the file lacks of the results, as a sentence for the user; empty if it lacks nothing.
     """
-    return (EXPORTS.members[name].write or WRITERS[name])(path, exported) or ""
+    return (find_export(name)[0].write or WRITERS[name.partition(".")[0]])(path, exported) or ""
 
 
 def copy_result_file(source: Path, path: Path, description: str = "") -> None:
@@ -499,22 +489,22 @@ def export_results(
     photographs: Path | None = None,
     reader: str = "",
     personal: bool = False,
+    ome_zarr: OmeVersion = "0.5",
     on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
 ) -> list[ExportedFile]:
     """Write results of slides and photographs, and synoptic reports of cases, to a folder for each in ``out``.
 
     ``photographs``: a file, or the folder that contains them. ``reader``: name of who corrected masks of photographs.
-    ``personal``: include names of readers, and times, in synoptic reports. ``on_written``: called after each file.
+    ``personal``: include names of readers, and times, in synoptic reports. ``ome_zarr``: version of OME-Zarr.
+    ``on_written``: called after each file.
     """
-    unknown = next((name for name in formats if name not in EXPORTS.members), None)
-    if unknown is not None:
-        reason = EXPORTS.explain_unknown(unknown) or f"Expected one of: {', '.join(EXPORTS.members)}."
-        raise ConfigError(f"unknown format '{unknown}'. {reason}")
+    for name in formats:
+        find_export(name)
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
     files: list[ExportedFile] = []
-    read_slide = partial(read_exported_slide, slide=slide, personal=personal)
+    read_slide = partial(read_exported_slide, slide=slide, personal=personal, ome_zarr=ome_zarr)
     read_photograph = partial(read_exported_photograph, photograph=photographs, reader=reader)
     sources: list[ExportSource] = []
     for folder in folders:
@@ -526,7 +516,7 @@ def export_results(
     work = [(source, name) for source in sources for name in formats]
     for done, (source, name) in enumerate(work):
         run.check()
-        run.report(Progress(done, len(work), f"{source.folder.name}: {EXPORTS.members[name].title}"))
+        run.report(Progress(done, len(work), f"{source.folder.name}: {find_export(name)[0].title}"))
         files.append(_write_format(source, name))
         on_written(files[-1])
     run.report(Progress(len(work), len(work), "Export complete"))
@@ -580,8 +570,8 @@ def _write_photograph(exported: ExportedPhotograph, name: str, path: Path) -> Ex
 
 
 def _write_format(source: ExportSource, name: str) -> ExportedFile:
-    chosen = EXPORTS.members[name]
-    folder, path = source.folder, source.target / chosen.file_name
+    chosen, file_name = find_export(name)
+    folder, path = source.folder, source.target / file_name
     try:
         exported = source.read()
         if isinstance(exported, ExportedPhotograph):

@@ -279,7 +279,7 @@ def audited(path: Path) -> list[PrivacyFinding]:
 
 
 def test_export_has_no_person_and_no_date_unless_requested(results: Path, tmp_path: Path) -> None:
-    kinds = ["synoptic", "synoptic-csv", "fhir"]
+    kinds = ["synoptic", "synoptic.csv", "fhir"]
     folders = find_result_folders([results])
     written = export_results(folders, tmp_path / "out", kinds, run=RunContext())
     left_out = [one for one in written if one.left_out]
@@ -311,7 +311,7 @@ def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
         "case/L2/synoptic.fhir.json",
     ]
     assert [(one.folder.name, one.left_out) for one in written if one.error] == [("L1", True)] * 3 + [("L2", False)]
-    assert "expected --to synoptic, synoptic-csv, fhir" in written[-1].error
+    assert "expected --to synoptic, fhir" in written[-1].error
     resource = json.loads(written[4].path.read_text(encoding="utf-8"))
     assert resource["contained"][0]["identifier"][0]["value"] == "P-7F3K2Q-9XMAB4"
     assert (resource["contained"][0]["gender"], resource["subject"]) == ("female", {"reference": "#patient"})
@@ -324,7 +324,7 @@ def test_case_exports_the_reports_of_its_lesions(tmp_path: Path) -> None:
 
 
 def test_table_has_a_row_per_field(results: Path, tmp_path: Path) -> None:
-    export_results([results / "section"], tmp_path, ["synoptic-csv"], run=RunContext())
+    export_results([results / "section"], tmp_path, ["synoptic.csv"], run=RunContext())
     with (tmp_path / "section" / "synoptic.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["field"]: row for row in csv.DictReader(file)}
     assert [*rows] == [

@@ -67,9 +67,9 @@ def test_own_lesions_are_exported_without_the_numbers_of_results_that_are_not_va
     person.waits()
     menu = person.dock.export_button.menu()
     menu.aboutToShow.emit()
-    kinds = ("csv", "geojson", "mask", "parquet", "qupath", "tif", "tiles", "zarr")
+    kinds = ("csv", "geojson", "mask", "qupath", "tif", "tiles", "zarr")
     enabled = [kind for kind in kinds if menu.findChild(QAction, f"export_{kind}").isEnabled()]
-    assert enabled == ["csv", "geojson", "mask", "parquet", "qupath"]
+    assert enabled == ["csv", "geojson", "mask", "qupath"]
     exports(person, "csv", tmp_path / "own.csv")
     (row,) = read_table(tmp_path / "own.csv")
     assert (row["origin"], row["probability"], row["presence"], row["malignancy"]) == ("drawn", "", "", "")
@@ -102,7 +102,7 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
 
     found = entries()
     off = {kind: action.toolTip() for kind, action in found.items() if not action.isEnabled()}
-    synoptic, counts = ["fhir", "synoptic", "synoptic-csv"], ["counts", "counts-json"]
+    synoptic, counts = ["fhir", "synoptic"], ["counts"]
     assert sorted(off) == sorted([*counts, "depth", "dicom", "dicom-sr", "report", "risk", *synoptic])
     assert off["depth"] == "No depth reading yet. Measure the depth in the Depth section first."
     assert not [text for text in off.values() if "napari-melanoma" in text]
@@ -213,7 +213,7 @@ def test_readings_and_reports_are_exported_without_an_analysis_and_other_entries
     menu.aboutToShow.emit()
     found = {kind: menu.findChild(QAction, f"export_{kind}") for kind in (*EXPORTS.members, IMPORT)}
     enabled = {kind for kind, action in found.items() if action.isEnabled()}
-    assert enabled == {"depth", "report", "fhir", "synoptic", "synoptic-csv"}
+    assert enabled == {"depth", "report", "fhir", "synoptic"}
     assert found["geojson"].toolTip() == "No lesions yet. Analyze the slide first."
     assert found["tif"].toolTip() == "No analysis yet. Analyze the slide first."
     assert found[IMPORT].toolTip() == "The outlines replace the lesions of an analysis. Analyze the slide first."

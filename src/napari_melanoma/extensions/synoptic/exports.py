@@ -75,8 +75,11 @@ def _table_rows(report: SynopticReport, changes: Sequence[str]) -> Iterator[dict
         yield {"field": "change", "label": "Change after signature", "state": "answered", "value": change}
 
 
-def _write_json(path: Path, exported: ExportedSlide) -> None:
+def _write(path: Path, exported: ExportedSlide) -> None:
     report, changes = _read(exported)
+    if path.suffix.lower() == ".csv":
+        write_synoptic_table(path, report, changes)
+        return
     others = _list_other_changes(exported.folder, report) if exported.personal and exported.synoptic is None else ()
     write_synoptic_json(path, report, changes=changes, others=others, personal=exported.personal)
 
@@ -88,10 +91,6 @@ def _list_other_changes(folder: Path, report: SynopticReport) -> list[dict[str, 
     labels, recorded = {name: name for name in names}, [change.field for change in report.history]
     changes = [change.model_dump(mode="json") for change in disclose_changes(depth, labels, recorded)]
     return [*changes, *({"field": "scale", **asdict(change)} for change in notes.scale_changes)]
-
-
-def _write_csv(path: Path, exported: ExportedSlide) -> None:
-    write_synoptic_table(path, *_read(exported))
 
 
 def _write_fhir(path: Path, exported: ExportedSlide) -> None:
@@ -113,6 +112,5 @@ def _read(exported: ExportedSlide) -> tuple[SynopticReport, tuple[str, ...]]:
     return report, changes
 
 
-JSON = ExportFormat("Synoptic report (JSON)", "synoptic.json", "synoptic", _write_json)
-CSV = ExportFormat("Synoptic report (CSV)", "synoptic.csv", "synoptic", _write_csv)
+JSON = ExportFormat("Synoptic report (JSON, CSV)", "synoptic.json", "synoptic", _write, (".csv",))
 FHIR = ExportFormat("Synoptic report (FHIR)", "synoptic.fhir.json", "synoptic", _write_fhir)

@@ -45,7 +45,7 @@ NO_DICOM = {
     "dicom-sr": "A DICOM measurement report requires a DICOM slide. Export a table or outlines instead.",
 }
 NOT_SHOWN = "The results are not valid. Select 'Show the number anyway' first to export them."
-LESION_FORMATS = ("geojson", "csv", "qupath", "parquet", "mask", "dicom")  # without values of heatmap and tiles
+LESION_FORMATS = ("geojson", "csv", "qupath", "mask", "dicom")  # without values of heatmap and tiles
 MAX_REMARKS = 3  # remarks about imported outlines that are shown
 
 
@@ -135,11 +135,10 @@ class SlideExporter(QObject):
         if kind == IMPORT:
             choose_file(window, "export_dialog", "Import outlines", OUTLINE_FILTERS, self._import_file)
             return
-        title, name = EXPORTS.members[kind][:2]
-        format_name, _, _ = title.partition(" (")
-        write, suggested = partial(self._export_file, kind), Path(f"{slide.info.name}-{name}")
-        suffix = name.removeprefix(name.partition(".")[0])
-        choose_new_file(window, "export_dialog", title, format_name, write, suggested, suffix)
+        chosen = EXPORTS.members[kind]
+        format_name, _, _ = chosen.title.partition(" (")
+        write, suggested = partial(self._export_file, kind), Path(f"{slide.info.name}-{chosen.file_name}")
+        choose_new_file(window, "export_dialog", chosen.title, format_name, write, suggested, chosen.suffixes)
 
     def _export_file(self, kind: str, path: Path) -> None:
         context, session = self._context, self._hosted.session

@@ -97,19 +97,21 @@ def choose_new_file(
     kind: str,
     on_chosen: Callable[[Path], object],
     suggested: Path,
-    suffix: str = "",
+    suffixes: Sequence[str] = (),
 ) -> None:
     """Open a dialog that selects a file to write.
 
     ``kind``: name of the format, such as ``HTML report``. ``suggested``: the suggested file; the dialog starts in its
-    folder if the path is absolute, otherwise in the folder used last. ``suffix``: added by Qt to a name without a dot;
-    by default the last suffix of ``suggested``.
+    folder if the path is absolute, otherwise in the folder used last. ``suffixes``: that the file may have, by default
+    the last suffix of ``suggested``; Qt adds that of the selected filter, the first at the beginning, to a name without
+    a dot.
     """
     dialog = _create_file_dialog(parent, name, title, suggested.parent if suggested.is_absolute() else None, on_chosen)
-    suffix = suffix or suggested.suffix
+    filters = {f"{kind} (*{suffix})": suffix.removeprefix(".") for suffix in suffixes or (suggested.suffix,)}
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(f"{kind} (*{suffix})")
-    dialog.setDefaultSuffix(suffix.removeprefix("."))
+    dialog.setNameFilters(list(filters))
+    dialog.filterSelected.connect(lambda selected: dialog.setDefaultSuffix(filters.get(selected, "")))
+    dialog.setDefaultSuffix(next(iter(filters.values())))
     dialog.selectFile(suggested.name)
     dialog.open()
 
