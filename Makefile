@@ -101,8 +101,10 @@ real-data: $(VENV)/.ready-to-test ## the tests on real images (NAPARI_MELANOMA_D
 hostile: $(VENV)/.ready-to-test ## 5,200 generated hostile and unusual inputs, killed jobs, double starts; 25 minutes
 	$(VIRTUAL) $(BIN)/python scripts/hostile.py --workers $(WORKERS) --table build/hostile.md
 
-mutants: $(VENV)/.ready-to-test ## make small changes to the code and list those that no test notices
-	$(ONE_THREAD) $(BIN)/python scripts/mutants.py
+mutants: $(VENV)/.ready-to-test ## make small changes to the code and list those that no test notices; ONLY="napari_melanoma.metrics.overlap*"
+	$(BIN)/python -m pip install --quiet "mutmut>=3.8"
+	$(ONE_THREAD) $(BIN)/mutmut run --max-children $(WORKERS) $(if $(ONLY),"$(ONLY)")
+	$(BIN)/mutmut results
 
 bench: $(VENV)/.ready-to-test ## the benchmarks of benchmarks/, one after the other
 	@for file in benchmarks/*.py; do \
@@ -117,7 +119,7 @@ screenshots: $(VENV)/.ready-to-run ## update the pictures of the docks in the do
 
 clean: ## remove generated files and the environment
 	rm -rf $(VENV) build dist site htmlcov demo-output .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache \
-	    .import_linter_cache .hypothesis .tox
+	    .import_linter_cache .hypothesis .tox mutants
 
 $(AXE): scripts/axe.sh
 	scripts/axe.sh $@

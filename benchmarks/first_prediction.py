@@ -8,44 +8,19 @@ Peers, measured in the same turns: ``import torch`` alone, and ``--help``, the s
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from harness import Usage, run_process
 
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.models.inference import BACKEND_VARIABLE
 from napari_melanoma.phantoms.lesion import LesionPhantomConfig, lesion_phantom
 
 PROGRAM = (sys.executable, "-m", "napari_melanoma")
-
-
-class Usage(NamedTuple):
-    """What a process took: seconds on the clock and of the processor, and the peak of its memory in MB."""
-
-    seconds: float
-    processor_s: float
-    memory_mb: float
-
-
-def run_process(arguments: list[str], variables: dict[str, str], expected: int = 0) -> Usage:
-    """Run a command and return what it took; its children count for the processor only. ``expected``: exit status."""
-    started = time.perf_counter()
-    with subprocess.Popen(
-        arguments, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != expected:
-        raise SystemExit(f"{' '.join(arguments)} ended with exit code {process.returncode}.")
-    scale = 2**20 if sys.platform == "darwin" else 1024  # bytes there, else KiB
-    return Usage(time.perf_counter() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / scale)
 
 
 def main() -> None:

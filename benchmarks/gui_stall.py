@@ -19,208 +19,18 @@ import gc
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import napari
-import numpy as np
 import psutil
-from napari.components import LayerList
-from napari.layers import Image, Labels, Shapes
-from napari.utils.events import EventEmitter
-from napari.utils.events.containers import Selection
-from qtpy.QtCore import QEventLoop, Qt, QTimer
+from harness import STAND_IN, Collections, Stalls, Stopwatch, photograph, stall_of, wait
 from qtpy.QtWidgets import QApplication
-from vispy.scene import SceneCanvas
 
-TICK_MS = 2
 AFTER_S, IDLE_S = 2.0, 5.0
 STALL_MS, OPEN_MS = 50.0, 150.0  # not noticeable for users, and the limit of the dock
-
-# napari's own work that this package triggers, and its drawing.
-NAPARI_CALLS: tuple[tuple[type, str], ...] = (
-    (LayerList, "insert"),
-    (Image, "__init__"),
-    (Labels, "__init__"),
-    (Shapes, "__init__"),
-    (Image, "data"),
-    (Labels, "data"),
-    (Labels, "data_setitem"),
-    (Labels, "features"),
-    (Shapes, "data"),
-    (Shapes, "add"),
-    (Selection, "active"),
-    (SceneCanvas, "on_draw"),
-)
-
-STAND_IN = """
-import numpy as np
-from napari_melanoma import worker
-from napari_melanoma.lesion.analysis import ModelStamp
-from napari_melanoma.lesion.segmentation import LesionPrediction
-
-def segment(model, photograph, flips, run):
-    gray = photograph.values.astype(np.float32).mean(axis=2) / 255
-    probability = (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32)
-    return LesionPrediction(probability), ModelStamp("stand-in", "0" * 64, "cpu", 0.5)
-
-worker.segment = segment
-worker.main()
-"""
-
-
-class Stopwatch:
-    """Accumulates the time of napari itself; callbacks of this package count as ours, also inside napari's calls."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._since = 0.0
-        self._inside: list[bool] = []
-
-    @property
-    def is_in_napari(self) -> bool:
-        """Whether a call of napari is being measured."""
-        return bool(self._inside and self._inside[-1])
-
-    @contextmanager
-    def inside(self, of_napari: bool) -> Iterator[None]:
-        """Count the following time as napari's or ours."""
-        self._lap()
-        self._inside.append(of_napari)
-        try:
-            yield
-        finally:
-            self._lap()
-            self._inside.pop()
-
-    def _lap(self) -> None:
-        now = time.perf_counter()
-        if self.is_in_napari:
-            self.seconds += now - self._since
-        self._since = now
-
-    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function of napari so that its time is counted."""
-
-        @wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any signature
-            with self.inside(True):
-                return function(*args, **kwargs)
-
-        return run
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Measure napari's calls for adding layers, setting data and drawing."""
-        invoke = EventEmitter._invoke_callback
-
-        def invoke_and_count(emitter: Any, callback: Any, event: Any) -> None:  # noqa: ANN401 - napari's own
-            own = str(getattr(callback, "__module__", "")).startswith("napari_melanoma")
-            with self.inside(False) if own else nullcontext():
-                invoke(emitter, callback, event)
-
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(EventEmitter, "_invoke_callback", invoke_and_count))
-            for kind, name in NAPARI_CALLS:
-                owner = next(owner for owner in kind.__mro__ if name in vars(owner))
-                member = vars(owner)[name]
-                if isinstance(member, property):
-                    member = property(member.fget, self.timed(member.fset), member.fdel)
-                else:
-                    member = self.timed(member)
-                stack.enter_context(mock.patch.object(owner, name, member))
-            yield
-
-
-class Collections:
-    """Records garbage collections, except inside calls of napari, which are counted there."""
-
-    def __init__(self, stopwatch: Stopwatch) -> None:
-        self._stopwatch = stopwatch
-        self._spans: list[tuple[float, float]] = []
-        self._since: float | None = None
-
-    def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """Record a phase; called by ``gc.callbacks`` in any thread."""
-        if phase == "start":
-            in_napari = threading.current_thread() is threading.main_thread() and self._stopwatch.is_in_napari
-            self._since = None if in_napari else time.perf_counter()
-        elif self._since is not None:
-            self._spans.append((self._since, time.perf_counter()))
-
-    def within(self, begin: float, end: float) -> float:
-        """Return the seconds of garbage collection between two times."""
-        return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in self._spans)
-
-
-class Gap(NamedTuple):
-    """The time between two calls of the timer, the part in napari, and the thread's processor time, in seconds."""
-
-    begin: float
-    end: float
-    napari: float
-    cpu: float
-
-
-class Stalls:
-    """Records the gaps between the calls of a timer, minus the time of napari and of garbage collection."""
-
-    def __init__(self, stopwatch: Stopwatch, collections: Collections) -> None:
-        self.gaps: list[Gap] = []
-        self._stopwatch = stopwatch
-        self._collections = collections
-        self._last = self._counted = self._computed = 0.0
-        self._timer = QTimer()
-        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.setInterval(TICK_MS)
-        self._timer.timeout.connect(self._on_tick)
-
-    def start(self) -> None:
-        """Start recording."""
-        self.gaps = []
-        self._last, self._counted, self._computed = self._now()
-        self._timer.start()
-
-    def stop(self) -> tuple[float, float, float]:
-        """Stop recording; returns the greatest time of ours, napari and garbage collection in one gap, in ms."""
-        self._on_tick()
-        self._timer.stop()
-        collected = [self._collections.within(gap.begin, gap.end) for gap in self.gaps]
-        own = [gap.end - gap.begin - gap.napari - of for gap, of in zip(self.gaps, collected, strict=True)]
-        return 1000 * max(own), 1000 * max(gap.napari for gap in self.gaps), 1000 * max(collected)
-
-    def _now(self) -> tuple[float, float, float]:
-        return time.perf_counter(), self._stopwatch.seconds, time.thread_time()
-
-    def _on_tick(self) -> None:
-        now, counted, computed = self._now()
-        self.gaps.append(Gap(self._last, now, counted - self._counted, computed - self._computed))
-        self._last, self._counted, self._computed = now, counted, computed
-
-
-def photograph(rows: int, columns: int) -> np.ndarray:
-    """A phantom lesion that the shipped models segment and classify, uint8 (row, column, channel)."""
-    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
-    from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
-
-    return lesion_phantom(LesionPhantomConfig(size=(rows, columns), seed=1)).rgb
-
-
-def wait(condition: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Process Qt events until a condition holds, sleeping in Qt and not in Python."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit("the condition was not met in time")
-        loop = QEventLoop()
-        QTimer.singleShot(5, loop.quit)
-        loop.exec()
 
 
 def is_installed(model: str) -> bool:
@@ -249,20 +59,6 @@ def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
     opened = time.perf_counter()
     print(f"dock: import {1000 * (imported - started):.0f} ms, open {1000 * (opened - imported):.0f} ms")
     return dock, 1000 * (opened - started)
-
-
-def stall_of(stalls: Stalls, what: str, work: Callable[[], None]) -> float:
-    """Run some work and print the stalls; returns our own longest stall in ms."""
-    begun = time.perf_counter()
-    stalls.start()
-    work()
-    own, drawing, collecting = stalls.stop()
-    seconds = time.perf_counter() - begun
-    print(
-        f"{what}: {seconds:.2f} s, longest stall {own:.0f} ms; napari {drawing:.0f} ms, "
-        f"garbage collection {collecting:.0f} ms"
-    )
-    return own
 
 
 def press_analyze(dock: Any) -> None:  # noqa: ANN401 - imported late

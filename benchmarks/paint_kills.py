@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from noise_slide import write_noise
+from harness import write_noise
 from paint_latency import MPP, PaintBench, list_views
 
 SIDE = 16384

@@ -29,8 +29,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from gui_stall import wait
-from noise_slide import write_noise
+from harness import wait, write_noise
 
 MPP = 0.25
 VIEW_UM = (1200, 1800)  # height and width, as on a screen at 1 um per pixel

@@ -17,7 +17,6 @@ import argparse
 import cProfile
 import gc
 import math
-import os
 import pstats
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from harness import isolate
 
 LIMIT_MS = 50.0
 MAGNIFICATIONS = (2.5, 10.0, 40.0)
@@ -85,7 +86,7 @@ class Hand:
 
     def drag(self, seconds: float) -> None:
         """Drag for some time, with short rests in which the view glides on."""
-        from gui_stall import wait
+        from harness import wait
 
         until = time.monotonic() + seconds
         self._path = self._moves(until)
@@ -135,7 +136,7 @@ class Hand:
 
 def show_everything(dock: Any, root: Path) -> None:  # noqa: ANN401 - the Slide dock
     """Show heatmap, lesions, regions, visited area and a single stain."""
-    from gui_stall import wait
+    from harness import wait
     from qtpy.QtWidgets import QCheckBox, QComboBox
 
     wait(lambda: dock.context.location is not None and dock.context.location.folder.is_relative_to(root))
@@ -153,10 +154,10 @@ def show_everything(dock: Any, root: Path) -> None:  # noqa: ANN401 - the Slide 
 def measure(slide: Path, root: Path | None, seconds: float, size: tuple[int, int], profile: Path | None) -> bool:
     """Print the gaps at each magnification; returns whether they are within the limit."""
     import napari
-    from gui_stall import Collections, Stalls, Stopwatch, stall_of, wait
+    from harness import Collections, Stalls, Stopwatch, rest, stall_of, wait
     from qtpy.QtWidgets import QApplication
-    from slide_stall import open_dock, rest
 
+    from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.viewer.camera import get_camera
     from napari_melanoma.ui.widgets.job import tasks
 
@@ -165,7 +166,8 @@ def measure(slide: Path, root: Path | None, seconds: float, size: tuple[int, int
         viewer = napari.Viewer()
         window = viewer.window._qt_window
         window.resize(*size)
-        dock, _ = open_dock(viewer)
+        dock = SlideDock(viewer)
+        viewer.window.add_dock_widget(dock, name="Slide", area="right")
         if root is not None:
             dock.run_manager.root = root
         dock.opener.open([slide])
@@ -206,7 +208,7 @@ def measure(slide: Path, root: Path | None, seconds: float, size: tuple[int, int
     return good
 
 
-def report(stalls: Any, seconds: float) -> bool:  # noqa: ANN401 - of gui_stall
+def report(stalls: Any, seconds: float) -> bool:  # noqa: ANN401 - of the harness
     """Print the distribution of the gaps; returns whether the 99th percentile is within the limit."""
     import numpy as np
 
@@ -231,16 +233,6 @@ def parse_size(text: str) -> tuple[int, int]:
     """Read width and height from a text such as 1366x768."""
     width, height = text.split("x")
     return int(width), int(height)
-
-
-def isolated(folder: Path) -> dict[str, str]:
-    """Return an environment in which settings and data of the user are neither read nor changed."""
-    names = ("CONFIG", "DATA", "CACHE", "STATE")
-    return {
-        **os.environ,
-        **{f"XDG_{name}_HOME": str(folder / name.lower()) for name in names},
-        "NAPARI_CONFIG": str(folder / "napari.yaml"),
-    }
 
 
 def main() -> int:
@@ -275,7 +267,7 @@ def main() -> int:
                 command += ["--root", folder / "results"]
             if options.profile:
                 command += ["--profile", options.profile]
-            failed |= subprocess.run(command, env=isolated(folder), check=False).returncode
+            failed |= subprocess.run(command, env=isolate(folder), check=False).returncode
     return failed
 
 

@@ -43,7 +43,7 @@ import numpy as np
 import psutil
 import timm
 import torch
-from noise_slide import write_noise
+from harness import write_noise
 from torch import nn
 
 from napari_melanoma.core.context import Cancelled, RunContext

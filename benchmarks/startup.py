@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from first_prediction import Usage, run_process
+from harness import Usage, run_process
 from typer.main import get_command
 
 from napari_melanoma.cli import app

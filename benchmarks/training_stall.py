@@ -32,7 +32,7 @@ from unittest import mock
 
 import napari
 import numpy as np
-from gui_stall import Stopwatch, photograph, wait
+from harness import Stopwatch, photograph, wait
 from qtpy.QtCore import QSettings, Qt, QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from vispy.scene import SceneCanvas

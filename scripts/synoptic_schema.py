@@ -40,15 +40,13 @@ def schema() -> dict[str, Any]:
     """Return the schema of the model, with the values that each field accepts."""
     found = SynopticReport.model_json_schema()
     answer = found["$defs"]["SynopticAnswer"]
-    for part in (found, answer, found["$defs"]["SynopticChange"]):  # keys of a newer version are kept
-        part.pop("additionalProperties", None)
     answer |= {
         "if": {"properties": {"state": {"const": ANSWERED}}},
         "then": {"required": ["value"]},
         "else": {"not": {"required": ["value"]}},
     }
     found["properties"]["answers"] |= {"properties": {one.name: answer_schema(one) for one in FIELDS}}
-    found["properties"]["answers"].pop("additionalProperties", None)
+    found["properties"]["answers"]["additionalProperties"] = False
     found["properties"][DERIVED] = {
         "type": "object",
         "description": "follows from the answers; written for other programs, and computed again when read",

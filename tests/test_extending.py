@@ -161,8 +161,6 @@ def test_a_missing_plugin_is_named_by_its_bundle_and_recipe(tmp_path: Path) -> N
     assert "If you trust its authors, install it: pip install my-package==2.1" in explain_missing_network(
         "other", package
     )
-    file = PluginReference(package="mine.py", version="ab" * 32, entry_point=entry_point, is_file=True)
-    assert "plug-ins are packages now" in explain_missing_network("other", file)  # in a bundle of an earlier version
     with pytest.raises(ConfigError, match="package"):
         PluginReference.parse({**package.model_dump(), "package": "--index-url=http://x y"}, "the bundle")
     with pytest.raises(ConfigError, match="no such name"):

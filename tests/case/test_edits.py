@@ -32,7 +32,6 @@ from napari_melanoma.case.model import (
 from napari_melanoma.case.store import case_to_json, parse_case
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
-from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 FOLDER = Path("cases/P-0042").absolute()
 
@@ -217,23 +216,6 @@ def test_findings_of_a_lesion_are_answers_of_its_report() -> None:
 
 OPEN = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.5), "A", WHEN)
 BOTH = "Breslow thickness: two values were stored, 0.50 mm, recorded as 0.5 mm in the synoptic report and 0.70 mm"
-
-
-@pytest.mark.parametrize("report", [OPEN, OPEN.sign("A", WHEN, {})], ids=["open", "signed"])
-def test_a_file_with_two_values_of_a_finding_states_both(report: SynopticReport) -> None:
-    """Earlier versions stored the findings of a lesion also beside its report."""
-    case = add_lesion(Case(), site="torso")
-    content = json.loads(case_to_json(case, FOLDER))
-    content["lesions"][0] |= {"depth_mm": 0.7, "clark": 3, "synoptic": report.model_dump(mode="json")}
-    lesion = parse_case(json.dumps(content), FOLDER).lesions[0]
-    assert lesion.synoptic is not None
-    assert (lesion.depth_mm, lesion.clark) == (0.5, 3), "that of the report counts, and what it lacks is taken over"
-    assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
-    assert lesion.synoptic.signed_by == report.signed_by
-    again = parse_case(case_to_json(add_lesion(Case()).model_copy(update={"lesions": (lesion,)}), FOLDER), FOLDER)
-    assert again.lesions[0] == lesion
-    signed = lesion.synoptic.model_copy(update={"signed_values": {"answers": report.stored_answers}})
-    assert list_changes_since_signature(signed, lesion_basis(lesion)) == (), "what was taken over is not signed"
 
 
 def test_a_signed_finding_is_not_changed_and_a_new_answer_ends_the_statement_of_two_values() -> None:

@@ -35,6 +35,7 @@ from napari_melanoma.case.store import CaseStore
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, SaveError
+from napari_melanoma.core.validity import Validity, ValidityInputs
 
 ANSWER: dict[str, Any] = {
     "verdict": "metastasis 0.31 (0.20 to 0.44): inconclusive at 90 % coverage",
@@ -50,7 +51,8 @@ ANSWER: dict[str, Any] = {
     "depth_text": "depth 1.40 mm, measured by the analysis of the slide",
     "known": {"age": "64", "depth_mm": "1.4"},
     "missing": ["site"],
-    "warnings": ["'x' has learnt from drawn patients alone (phantom-trained, demonstration)"],
+    "warnings": [],
+    "validity": ValidityInputs("risk-test", demonstration=True).check().to_json(),
     "patches": [{"what": "deepest place", "box": [0, 0, 9, 9], "probability": 0.31}],
     "model": {"name": "risk-test", "fingerprint": "abc"},
     "options": {"patch_mm": 3.0},
@@ -212,7 +214,7 @@ def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["case", str(folder)])
     assert "section.svs, wsi, risk: Not valid: not applicable to real patients." in done.output
     assert "inconclusive" not in done.output
-    valid = {**ANSWER, "warnings": []}
+    valid = {**ANSWER, "validity": Validity().to_json()}
     with CaseStore.open(folder) as store:
         store.save(save_risk(store, store.case, "I1", valid))
     done = CliRunner().invoke(app, ["case", str(folder)])

@@ -112,24 +112,6 @@ def test_an_image_is_located_by_the_end_of_its_path_or_its_name(
     assert locate_images(case, tmp_path) == ({} if expected is None else {"I1": tmp_path / expected})
 
 
-def test_a_case_of_an_earlier_version_is_read(folder: Path, tmp_path: Path) -> None:
-    """Guesses that were not confirmed are listed as imported values; the digest of a file still identifies it."""
-    lesion = stored(folder)["lesions"][0]
-    lesion |= {"guesses": {"site": "name"}, "site": "torso"}
-    lesion["images"][1] |= {"path": str(tmp_path / "work" / "photos" / "b.jpg"), "guesses": {"x": "new"}}
-    lesion["images"][1]["content"] = "ab"
-    patient = {**stored(folder)["patient"], "age": 54, "guesses": {"age": "table"}}
-    rewrite(folder, lesions=[lesion], patient=patient)
-    with CaseStore.open(folder) as store:
-        assert (store.case.lesions[0].site, store.case.lesions[0].images[1].content) == ("torso", "ab")
-        assert store.case.imports == ("From tables: age of the patient. From file names: body site of 1 lesion.",)
-        assert store.missing == {}
-        store.save(set_patient(store.case, age=55))
-    assert "guesses" not in (folder / "case.json").read_text(encoding="utf-8")
-    with CaseStore.open(folder) as again:
-        assert len(again.case.imports) == 1
-
-
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are text there")
 def test_a_name_that_is_not_utf_8_is_kept(folder: Path) -> None:
     image = photograph(folder / os.fsdecode(b"R\xfccken.jpg"), b"latin")

@@ -144,13 +144,6 @@ def test_a_prediction_set_contains_every_more_probable_class(tmp_path) -> None:
     assert unsure.verdict.startswith("Inconclusive: melanoma 0.")
 
 
-def test_a_stored_prediction_set_is_completed_when_it_is_read(tmp_path, reference: ReferenceCases) -> None:
-    current = ask(RedModel(tmp_path, reference), red=118)
-    less_probable = current.classes[int(np.argmin(current.probabilities))]
-    stored = {**current.to_json(), "possible": [less_probable]}
-    assert ClassPrediction.from_json(stored).possible == current.classes
-
-
 def test_metadata_and_mask_change_the_prediction(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     assert ask(model, {"age": "70"}).probability > ask(model).probability > ask(model, {"age": "30"}).probability
@@ -257,13 +250,6 @@ def test_threshold_text_contains_the_figures_of_the_age_group(tmp_path, referenc
     assert "; in patients aged 50 or older (" in ask(model, {"age": "70"}).threshold_text
     # Measured at the model's own cut: of another nothing is known.
     assert ask(model, {"age": "30"}, sensitivity=0.5).age_group is None
-
-
-def test_a_stored_prediction_without_age_groups_is_read(tmp_path, reference: ReferenceCases) -> None:
-    answer = ask(RedModel(tmp_path, reference), {"age": "30"})
-    stored = answer.to_json()
-    del stored["age_group"]
-    assert ClassPrediction.from_json(stored) == answer
 
 
 def test_another_sensitivity_moves_the_threshold(tmp_path, reference: ReferenceCases) -> None:

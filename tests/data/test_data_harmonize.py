@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -106,16 +105,6 @@ def test_it_stops_on_request(table: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Cancelled):
         harmonize_table(table, table.with_name("out.csv"), HarmonizeOptions(), run=run)
     assert not table.with_name("out.csv").exists()
-
-
-def test_the_table_of_the_benchmark_is_understood(tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "benchmarks" / "table_speed.py"
-    spec = importlib.util.spec_from_file_location("table_speed", script)
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    bench.write(tmp_path / "t.csv", 500)
-    report = harmonize_table(tmp_path / "t.csv", tmp_path / "out.csv", HarmonizeOptions(), run=RunContext())
-    assert (report.rows, report.unmapped) == (500, {})
 
 
 def test_unknown_values_of_split_and_review_are_kept_and_reported() -> None:

@@ -178,10 +178,3 @@ def test_hashing_stops_within_a_few_images(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         hash_images([sample] * 200, run, digest=digest)
     assert len(hashed) < 50
-
-
-def test_entries_of_older_lists_are_read(tmp_path) -> None:
-    old = "synthetic tiles of scripts/demo.py as the version drew them that it was trained with; listed are today's"
-    TrainingImages(unlisted=(old, "weights.pt")).write(tmp_path / "images.safetensors")
-    found = TrainingImages.read(tmp_path / "images.safetensors").unlisted
-    assert found == ("synthetic tiles of an earlier version of scripts/demo.py", "weights.pt")

@@ -131,35 +131,6 @@ def test_every_value_has_an_author() -> None:
     assert {*depth.readings[0].all_authors()} == {*readings.AUTHORED_FIELDS}
 
 
-def test_authors_of_earlier_files_are_those_in_their_history() -> None:
-    changes = [
-        {"field": "mm", "after": 1.1, "reader": "model"},
-        {"field": "ulcerated", "after": True, "reader": "model"},
-        {"field": "clark", "after": 4, "reader": "model"},
-        {"field": "mm", "before": 1.1, "after": 1.6, "reader": "A"},
-    ]
-    stored = {"reader": "A", "when": FIRST, "mm": 1.6, "ulcerated": True, "clark": 4, "clark_by": "estimate"}
-    reading = DepthReading.parse({**stored, "history": changes}, "depth.json")
-    assert reading.all_authors() == {"mm": "reader", "ulcerated": "model", "clark": "model"}
-    confirmed = set_values(SlideDepthReadings(readings=(reading,)), "A", SECOND, ulcerated=True)
-    assert confirmed.readings[0].all_authors() == {"mm": "reader", "ulcerated": "reader", "clark": "model"}
-    assert record(confirmed, "A")[-1] == ("ulcerated", True, True, "A")
-    emptied = restore_values(confirmed, NONE, "A", SECOND)
-    restored = restore_values(emptied, SlideDepthReadings(readings=(reading,)), "A", SECOND)
-    assert ("clark", None, 4, "model") in record(restored, "A")
-
-
-def test_a_line_that_was_accepted_in_an_earlier_version_is_the_readers() -> None:
-    stored = {"reader": "A", "when": SECOND, "mm": 1.1, "ulcerated": True, "clark": 3, "clark_by": "hand"}
-    predicted = [{"field": "mm", "after": 1.1, "reader": "model", "when": FIRST}]
-    predicted += [{"field": "ulcerated", "after": True, "reader": "model", "when": FIRST}]
-    chosen = {"field": "clark", "before": None, "after": 3, "reader": "A"}
-    accepted = DepthReading.parse({**stored, "history": [*predicted, {**chosen, "when": SECOND}]}, "depth.json")
-    assert accepted.all_authors() == {"mm": "reader", "ulcerated": "model", "clark": "reader"}
-    taken_along = DepthReading.parse({**stored, "history": [*predicted, {**chosen, "when": FIRST}]}, "depth.json")
-    assert taken_along.author("mm") == "model"
-
-
 def test_undo_keeps_the_history_of_a_reading() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     one = accept(NONE, base)
@@ -202,8 +173,6 @@ def test_an_area_without_a_mark_is_not_a_count_of_zero() -> None:
     twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "A", SECOND).readings[0].mitoses
     assert (twice.counted, twice.mm2, twice.none_found) == (0, pytest.approx(4.0), True)
     assert readings.count_mitoses(((10.0, 10.0),), (square,), SIZE, none_found=True).none_found is False
-    earlier = {"areas": [square], "counted": 0, "mm2": 1.0, "per_mm2": 0.0}
-    assert readings.MitosisCount.parse(earlier, "depth.json").per_mm2 is None
 
 
 def test_areas_over_each_other_are_counted_once() -> None:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.case.model import CaseLesion
+from napari_melanoma.case.model import Case, add_lesion
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import (
     FINDINGS,
     DepthReading,
     ExcisionMargins,
     MitosisCount,
-    ReadingChange,
     SlideDepthReadings,
     count_mitoses,
     latest_reading,
@@ -30,7 +28,6 @@ from napari_melanoma.depth.synoptic import (
     add_signed_findings,
     describe_finding,
     find_answer,
-    merge_findings,
     set_finding,
 )
 from napari_melanoma.depth.synoptic_fields import CANNOT, FIELDS, FIELDS_BY_NAME, NOT_ASSESSED
@@ -47,8 +44,8 @@ READING = DepthReading(
     mitoses=MitosisCount(areas=(((0, 0), (0, 9), (9, 9)),), counted=3, mm2=1.5, per_mm2=2.0),
 )
 SQUARE = (((0.0, 0.0), (0.0, 2000.0), (2000.0, 2000.0), (2000.0, 0.0)),)
-LESION = CaseLesion(
-    id="L1",
+LESION = add_lesion(
+    Case(),
     site="torso",
     sub_site="abdomen",
     laterality="left",
@@ -56,7 +53,7 @@ LESION = CaseLesion(
     depth_mm=2.2,
     ulceration=True,
     mitoses_per_mm2=4.0,
-)
+).lesions[0]
 
 
 def report(**values: object) -> SynopticReport:
@@ -124,8 +121,7 @@ def test_suggestion_gives_no_category_until_it_is_confirmed() -> None:
 
 
 def test_every_suggestion_has_an_author() -> None:
-    earlier = ReadingChange(field="ulcerated", after=False, reader="model")
-    mixed = READING.model_copy(update={"history": (earlier,)})
+    mixed = READING.model_copy(update={"authors": {"ulcerated": "model"}})
     filled = SynopticReport().prefill(mixed, LESION)
     authors = {name: answer.author for name, answer in filled.answers.items()}
     suggested = {name for name, answer in filled.answers.items() if answer.suggested_by}
@@ -215,48 +211,6 @@ def test_a_finding_is_unknown_not_assessed_undetermined_or_answered(name: str) -
         assert expected in (None, describe_finding(reading, name))
     assert len(reading.history) >= 5, "each change is recorded"
     assert "not assessed" in [change.after for change in reading.history] or FINDINGS[name] in ("mitoses", "margins")
-
-
-@pytest.mark.parametrize(
-    ("form_at", "reading_at", "signed", "expected", "is_stated"),
-    [
-        ("", "", False, "not_identified", False),
-        ("10", "", False, "not_identified", False),
-        ("10", "09", False, "not_identified", True),
-        ("10", "11", False, "present", True),
-        ("10", "", True, "not_identified", False),
-        ("10", "09", True, "not_identified", True),
-        ("10", "11", True, "present", True),
-        ("10", "13", True, "present", False),
-    ],
-)
-def test_of_two_stored_values_the_later_one_is_used(
-    form_at: str, reading_at: str, signed: bool, expected: str, is_stated: bool
-) -> None:
-    """Files of earlier versions; what was changed after the signature is stated as such."""
-
-    def at(hour: str) -> str:
-        return f"2026-01-02T{hour}:00:00+00:00"
-
-    report = SynopticReport(answers={"ulceration": SynopticAnswer(value="not_identified")})
-    if form_at:
-        report = SynopticReport().set_answer("ulceration", report.answers["ulceration"], "A", at(form_at))
-    if signed:
-        report = report.sign("A", at("12"))
-    depth = SlideDepthReadings()
-    if reading_at:
-        reader = "A" if form_at else ""
-        depth = set_finding(depth, "ulceration", SynopticAnswer(value="present"), reader, at(reading_at))
-    merged, notes = merge_findings(report, depth)
-    assert find_answer(latest_reading(merged), "ulceration").value == expected
-    assert bool(notes) == is_stated
-    if is_stated:
-        label = FIELDS_BY_NAME["ulceration"].choices[expected]
-        assert notes == (
-            "Ulceration: two values were stored, not identified in the synoptic report and present in the depth "
-            f"reading. The later one is {label}.",
-        )
-    assert merge_findings(report, merged)[0] == merged
 
 
 def test_changes_are_recorded_and_undone() -> None:
@@ -424,22 +378,6 @@ def test_signature_has_a_name_and_a_time_with_time_zone(when: str) -> None:
         SynopticReport.parse({"signed_by": "A", "signed_at": when}, "a file")
 
 
-def test_keys_of_a_newer_version_are_kept() -> None:
-    stored = report(ulceration="present").model_dump(mode="json")
-    stored |= {"countersigned_by": "C"}
-    stored["answers"] |= {"biomarkers": {"values": [1]}}
-    stored["answers"]["ulceration"] |= {"observed": "twice"}
-    stored["history"] = [{"field": "clark", "before": None, "after": None, "reader": "A", "when": WHEN, "why": "typo"}]
-    given = SynopticReport.parse(stored, "a file")
-    assert given.model_dump(mode="json") == stored
-    changed = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).model_dump(mode="json")
-    assert changed["answers"]["biomarkers"] == {"values": [1]}
-    assert changed["answers"]["ulceration"]["observed"] == "twice"
-    assert "Anna" not in json.dumps(
-        SynopticReport.parse({**stored, "seen_by": "Anna"}, "a file").without_persons().model_dump(mode="json")
-    )
-
-
 def test_derived_values_are_computed_again() -> None:
     stored = report(breslow=1.34, ulceration="present").model_dump(mode="json")
     assert stored["derived"]["t_category"] == "pT2b"
@@ -478,20 +416,7 @@ def test_the_name_of_the_model_cannot_sign() -> None:
         SynopticReport().sign("Model", WHEN)
 
 
-def test_a_note_on_two_values_has_no_free_text_and_no_time_is_invented() -> None:
-    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9, detail="Ms. Miller"), "A", WHEN)
-    _, (note,) = merge_findings(report, SlideDepthReadings(readings=(DepthReading(reader="A", when=WHEN, mm=0.5),)))
-    assert "0.90 mm" in note
-    assert "Miller" not in note
-    stored = {"answers": {"breslow": {"value": 0.9}}}
-    depth, _ = merge_findings(SynopticReport.parse(stored, "a file"), SlideDepthReadings())
-    assert parse_time(depth.readings[0].when) == UNKNOWN_TIME
-
-
 def test_times_are_compared_as_instants() -> None:
     early, late = "2026-01-02T23:30:00+09:00", "2026-01-02T15:00:00+00:00"  # the first is 14:30 in UTC
     depth = SlideDepthReadings(readings=(DepthReading(reader="A", when=early), DepthReading(reader="B", when=late)))
     assert latest_reading(depth).reader == "B"
-    depth = set_finding(SlideDepthReadings(), "breslow", SynopticAnswer(value=0.5), "A", early)
-    report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9), "A", late)
-    assert merge_findings(report, depth)[0].reading_by("A").mm == 0.9

@@ -138,16 +138,6 @@ def test_flips_run_the_network_four_times_and_give_a_band(photographs, tmp_path:
     assert counts(analyse(photographs, tmp_path / "out", model, **flips)) == (0, 5, 0)
 
 
-def test_a_result_without_the_option_flips_is_reused(photographs, tmp_path: Path, model) -> None:
-    analyse(photographs, tmp_path / "out", model)
-    for stored in (tmp_path / "out").glob("*/result.json"):
-        values = json.loads(stored.read_text(encoding="utf-8"))
-        del values["options"]["flips"]
-        stored.write_text(json.dumps(values), encoding="utf-8")
-    assert counts(analyse(photographs, tmp_path / "out", model)) == (0, 5, 0)
-    assert counts(analyse(photographs, tmp_path / "out", model, lesion=LesionOptions(flips=True))) == (5, 0, 0)
-
-
 def test_finished_results_are_skipped_without_loading_the_model(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ def assert_no_weights(info: BundleInfo) -> None:
     import onnx
 
     found = graphs.find_graphs(info)
-    assert found is not None, "write them: python scripts/write_graphs.py"
+    assert found is not None, "write them: python scripts/release.py --graphs NAME"
     assert found.folder == info.path / graphs.FOLDER
     files = {path.name for path in found.folder.iterdir()}
     assert files == {graphs.INDEX, *(f"{function}{graphs.SUFFIX}" for function in found.functions)}

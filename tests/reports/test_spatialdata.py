@@ -12,7 +12,7 @@ from fake_slides import MPP, SIDE, TILE, FakeAnalysis, draw_slide, truth
 
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result, write_mask
 from napari_melanoma.io.spatialdata import find_spatialdata
@@ -73,7 +73,7 @@ def test_spatialdata_reads_all_elements_at_their_positions(spatialdata: Any, sto
     assert image_box["x"] == pytest.approx((0, SIDE * MPP))
     assert image_box["y"] == pytest.approx((0, SIDE * MPP))
     about = data.attrs["napari_melanoma"]
-    assert (about["slide"], about["valid"]) == ("section", read_slide_validity(read_slide_result(folder)).valid)
+    assert (about["slide"], about["valid"]) == ("section", read_validity(read_slide_result(folder)).valid)
 
 
 def test_tables_have_the_values_of_each_tile(spatialdata: Any, store: Path) -> None:

@@ -16,8 +16,7 @@ from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import Validity, ValidityInputs, read_risk_validity, read_slide_validity
-from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.extensions.risk.batch import RiskOutcome
 from napari_melanoma.extensions.risk.batch import _result_row as risk_row
 from napari_melanoma.extensions.risk.command import _report_risk
@@ -49,6 +48,7 @@ NOTHING_FOUND: dict[str, Any] = {
     "validity": DEMO.to_json(),
     "target": "melanoma",
     "probability": 0.08,
+    "probability_method": "mean",
     "scores": {"mean": {"melanoma": 0.08}},
     "lesions": [],
     "tissue_mm2": 0.05,
@@ -123,17 +123,6 @@ def test_the_table_of_slides() -> None:
     assert row["valid"] == "false"
     assert "demonstration" in row["validity"]
     assert row["probability"] == 0.08
-
-
-def test_the_validity_of_older_results() -> None:
-    stored = {"mpp": [16.8, 16.8], "tile_mpp": [16.8, 16.8], "model": {"name": "m", "mpp": 0.5}}
-    assert read_slide_validity(stored).codes == ("scale",)
-    warned = {"warnings": ["'tile-demo' is a demonstration: it means nothing", "out of distribution: 90 %"]}
-    assert read_slide_validity(warned).codes == ("demonstration", "out_of_distribution")
-    assert read_slide_validity({}).valid
-    assert not parse_proposals({**warned, "depth": {"notes": ["no invasive tumour"]}}).validity.valid
-    old = {"verdict": "metastasis 0.08: no metastasis", "interval": None, "warnings": ["from drawn patients alone"]}
-    assert read_risk_validity(old).codes == ("demonstration", "uncalibrated")
 
 
 @pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])

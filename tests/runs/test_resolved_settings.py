@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs.resolved_settings import (
-    OLD_RESOLVED_FILE,
-    ResolvedSettings,
-    complete_resolved,
     read_resolved,
     resolve_settings,
     write_resolved,
@@ -51,13 +47,3 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     resolved = resolve_settings(recipe_of(), prepared(), RunContext())
     write_resolved(RunFolder(tmp_path), resolved)
     assert read_resolved(RunFolder(tmp_path)) == resolved
-    assert complete_resolved(resolved, recipe_of(lesion_weight=9), prepared()) is resolved
-
-
-def test_settings_of_an_older_run_are_completed(tmp_path: Path) -> None:
-    write_json(tmp_path / OLD_RESOLVED_FILE, {"batch_size": 8, "pieces": 2, "parent": None})
-    stored = read_resolved(RunFolder(tmp_path))
-    assert stored is not None
-    completed = complete_resolved(stored, recipe_of(lesion_weight="auto"), prepared(0.25))
-    expected = ResolvedSettings(batch_size=8, accumulate_batches=2, lesion_weight=3.0, network_options=OPTIONS)
-    assert completed == expected

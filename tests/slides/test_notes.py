@@ -59,12 +59,6 @@ def test_bad_measures_do_not_take_the_others_along(tmp_path: Path) -> None:
     assert read_notes(tmp_path).measures == MEASURES[:1]
 
 
-def test_earlier_versions_do_not_read_an_angle_as_a_length(tmp_path: Path) -> None:
-    write_notes(tmp_path, SlideNotes(measures=MEASURES))
-    stored = json.loads((tmp_path / NOTES).read_text())["measures"]
-    assert ["points" in one for one in stored] == [True, True, False]  # they leave out what has no points
-
-
 @pytest.mark.parametrize(
     "measure",
     [

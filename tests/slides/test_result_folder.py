@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,11 @@ from napari_melanoma.slides.result_folder import (
     SlideFolderNames,
     back_up_result,
     discard_previous,
-    list_folder_names,
     open_fingerprint,
     record_slide,
     restore_previous,
     slide_folder,
 )
-from napari_melanoma.slides.slide_table import WorkItemReader
 from napari_melanoma.ui.slide.run_manager import _find_results
 
 
@@ -47,17 +44,6 @@ def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> No
     assert slide_folder(tmp_path, slide(tmp_path / "in" / "HE 12 .svs")) == tmp_path / "HE 12"  # for Windows
     assert slide_folder(tmp_path, slide(tmp_path / "in" / "HE 12...svs")).name == "HE 12"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows drops spaces at the end")
-def test_results_in_a_folder_that_ends_with_a_space_are_found(tmp_path: Path) -> None:
-    first, second = slide(tmp_path / "a" / "x .svs", b"1"), slide(tmp_path / "b" / "x .svs", b"2")
-    for name, path in (("x ", first), (f"x -{slide_fingerprint(second)[:8]}", second)):
-        (tmp_path / "out" / name).mkdir(parents=True)
-        record_slide(tmp_path / "out" / name, path)
-        assert slide_folder(tmp_path / "out", path).name == name
-        assert WorkItemReader(tmp_path / "out")._find_folder(path, list_folder_names(tmp_path / "out")) is not None
-    assert slide_folder(tmp_path / "out", slide(tmp_path / "c" / "x .svs", b"3")).name == "x"
 
 
 def test_slides_with_equal_stems_are_distinguished_by_content(tmp_path: Path) -> None:

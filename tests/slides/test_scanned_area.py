@@ -141,29 +141,6 @@ def a_lesion(polygons: tuple[Polygon, ...]) -> SlideLesion:
     return SlideLesion(1, "malignant", 0.9, 0.8, **sizes, **sides, seed=(210.0, 90.0), polygons=polygons)
 
 
-FORMER = (
-    '{"type": "FeatureCollection", "features": [\n'
-    '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[300, 250], [340, 250], [340, 280], '
-    '[300, 250]]]}, "properties": {"objectType": "annotation", "name": "lesion 1"}}\n]}\n'
-)
-
-
-def test_files_of_earlier_versions_are_counted_from_the_canvas(tmp_path: Path) -> None:
-    (tmp_path / "former.geojson").write_text(FORMER, encoding="utf-8", newline="\n")
-    (area,) = read_geojson(tmp_path / "former.geojson", CORNER).annotations
-    assert area.polygons[0].outer[0] == (250, 300)
-    folder = tmp_path / "results"
-    folder.mkdir()
-    record = {"scanned_area_px": {"x": CORNER[1], "y": CORNER[0], "width": AREA[1], "height": AREA[0]}}
-    (folder / "slide.json").write_text(json.dumps(record))
-    point = (
-        '{"type": "Feature", "geometry": {"type": "Point", "coordinates": [300, 250]}, "properties": {"classification"'
-    )
-    former_counts = f'{{"type": "FeatureCollection", "features": [{point}: {{"name": "TIL"}}}}}}]}}\n'
-    (folder / COUNTS).write_text(former_counts, encoding="utf-8")
-    assert read_counts(folder).points == (CountedPoint("TIL", (250.0, 300.0)),)
-
-
 def test_a_file_may_state_its_origin(tmp_path: Path) -> None:
     content = {"type": "FeatureCollection", "origin_px": [0, 0], "features": [region_of(rectangle(*LESION))]}
     (tmp_path / "stated.geojson").write_text(json.dumps(content))
@@ -201,7 +178,7 @@ def test_training_tiles_match_the_imported_regions(scan: Path, tmp_path: Path) -
 
 def test_exports_are_counted_from_the_scanned_area(bounded: Path, tmp_path: Path) -> None:
     lesion = a_lesion((moved(SQUARE, CORNER),))
-    former = tmp_path / "former"  # results of an earlier version, which recorded no area
+    former = tmp_path / "unrecorded"  # results without a recorded area
     former.mkdir()
     exported = ExportedSlide(former, (lesion,), {}, bounded, saved=False)
     WRITERS["geojson"](tmp_path / "out.geojson", exported)
@@ -216,12 +193,12 @@ def test_exports_are_counted_from_the_scanned_area(bounded: Path, tmp_path: Path
     assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (200, 230, 80, 120)
 
 
-def test_saved_lesions_of_an_earlier_version_are_exported_for_qupath(bounded: Path, tmp_path: Path) -> None:
+def test_saved_lesions_are_exported_for_qupath(bounded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "scan"
     folder.mkdir()
     lesion = a_lesion((moved(SQUARE, CORNER),))
-    save_lesions(folder, (lesion,), LesionConfig())  # without a recorded area, as earlier versions did
     record_slide(folder, bounded, record_name=True)
+    save_lesions(folder, (lesion,), LesionConfig())
     assert read_lesions(folder)[0].polygons == lesion.polygons
     (folder / "result.json").write_text("{}")
     exported = replace(read_exported_slide(folder, bounded), lesions=read_lesions(folder))

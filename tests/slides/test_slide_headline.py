@@ -17,7 +17,14 @@ from napari_melanoma.slides.saved_results import (
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 
 SCORES = {"mean": {"melanoma": 0.22}, "maximum": {"melanoma": 0.97}, "top_k": {"melanoma": 0.91}}
-EARLIER = {"target": "melanoma", "probability": 0.22, "scores": SCORES, "lesions": [], "tiles_done": 350}
+FOUND = {
+    "target": "melanoma",
+    "probability": 0.22,
+    "probability_method": "mean",
+    "scores": SCORES,
+    "lesions": [],
+    "tiles_done": 350,
+}
 ATTENTION = {
     "target": "melanoma",
     "probability": 0.34,
@@ -28,7 +35,7 @@ ATTENTION = {
 
 def made(method: str, **options: Any) -> dict[str, Any]:
     return {
-        **EARLIER,
+        **FOUND,
         "probability_method": method,
         "probability": SCORES[method]["melanoma"],
         "options": {"score": {"method": method, **options}},
@@ -56,16 +63,6 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "melanoma 0.97, highest value",
         "melanoma: mean of all tiles 0.22, mean of the 10 highest tiles 0.91.",
     ),
-    "the mean was the default": (
-        EARLIER | {"options": {"score": {"method": "mean", "top_k": 10}}},
-        "melanoma 0.91, mean of the 10 highest tiles",
-        "melanoma: mean of all tiles 0.22, highest value 0.97.",
-    ),
-    "maximum on request, by an earlier version": (
-        EARLIER | {"probability": 0.97, "options": {"score": {"method": "maximum", "top_k": 10}}},
-        "melanoma 0.97, highest value",
-        "melanoma: mean of all tiles 0.22, mean of the 10 highest tiles 0.91.",
-    ),
     "attention": (
         ATTENTION,
         "melanoma 0.34, attention over all tiles, at a stated prevalence of 0.05 (melanoma 0.61 without)",
@@ -89,13 +86,13 @@ def test_the_headline_names_how_tiles_were_pooled(content: dict[str, Any], headl
 
 def test_the_summary_counts_lesions() -> None:
     lesions = [{"label": "malignant"}, {"label": "benign"}]
-    expected = "melanoma 0.91, mean of the 10 highest tiles; 2 lesions, 1 malignant"
-    assert describe_prediction(EARLIER | {"lesions": lesions}) == expected
+    expected = "melanoma 0.22, mean of all tiles; 2 lesions, 1 malignant"
+    assert describe_prediction(FOUND | {"lesions": lesions}) == expected
     assert describe_prediction({"target": None, "scores": {}}) == "analyzed"
 
 
 def test_the_table_of_slides_has_the_same_number_as_the_headline() -> None:
-    content = EARLIER | dict.fromkeys(
+    content = FOUND | dict.fromkeys(
         (
             "tissue_mm2",
             "breslow_mm",
@@ -109,7 +106,7 @@ def test_the_table_of_slides_has_the_same_number_as_the_headline() -> None:
     )
     content |= {"model": {"name": "tiles"}, "warnings": []}
     row = status_to_row(SlideStatus(Path("s.tif"), Path("s"), "done", content))
-    assert (row["probability"], row["probability_method"]) == (0.91, "top_k")
+    assert (row["probability"], row["probability_method"]) == (0.22, "mean")
     assert row["probability_mean"] == 0.22
     whole = status_to_row(SlideStatus(Path("s.tif"), Path("s"), "done", {**content, **ATTENTION}))
     assert (whole["probability"], whole["probability_attention"]) == (0.34, 0.34)

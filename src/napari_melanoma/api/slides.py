@@ -251,7 +251,7 @@ class AnalyzedSlide:
         InputError
             If the folder does not contain a finished result.
         """
-        from napari_melanoma.core.validity import read_slide_validity
+        from napari_melanoma.core.validity import read_validity
         from napari_melanoma.io.results import read_slide_result
         from napari_melanoma.slides.saved_results import slide_probability
 
@@ -262,7 +262,7 @@ class AnalyzedSlide:
                 f"{path} is not the folder of an analyzed slide: its result.json is missing, damaged or of something "
                 "else. Run nm.analyze_slide(slide, folder) first, and pass that folder."
             )
-        validity = read_slide_validity(content)
+        validity = read_validity(content)
         return cls(
             name=str(content.get("slide") or path.name),
             folder=path,

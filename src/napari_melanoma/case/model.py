@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.validity import Validity, read_risk_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.table_schema import check_value, field_title, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
@@ -124,7 +124,7 @@ class CaseRisk(Config):
     @property
     def known_validity(self) -> Validity:
         """Whether the result is valid; determined now if that was not stored."""
-        return read_risk_validity({**self.model_dump(mode="json"), "model": {"name": self.model}})
+        return read_validity({**self.model_dump(mode="json"), "model": {"name": self.model}})
 
     @property
     def headline(self) -> str:
@@ -138,7 +138,6 @@ class CaseImage(CasePart):
 
     id: str = Field(description="I1, I2 ...: unique in a case", pattern=ID_PATTERN)
     path: Path = Field(description="the file")
-    content: str = Field("", description="digest of the file, in cases of earlier versions")
     modality: str = Field("", description="dermoscopic, macroscopic, tbp_tile or wsi")
     mpp_x: float | None = Field(None, description="width of a pixel in micrometers, if set by the user")
     mpp_y: float | None = Field(None, description="height of a pixel in micrometers, if set by the user")
@@ -210,20 +209,6 @@ class CaseLesion(CasePart):
     synoptic: SynopticReport | None = Field(
         None, description="synoptic report of the pathologist, with findings that were imported"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_findings(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        """Read findings as columns, as in files of earlier versions, into the report."""
-        if not isinstance(values, Mapping) or values.keys().isdisjoint((*FINDINGS.values(), "synoptic")):
-            return values
-        found = CaseFindings.parse({name: values.get(name) for name in FINDINGS.values()}, "a lesion")
-        report = SynopticReport() if values.get("synoptic") is None else values["synoptic"]
-        if not isinstance(report, SynopticReport):
-            report = SynopticReport.parse(report, "a lesion")
-        report = report.with_imported({name: found.answer(name) for name in FINDINGS})
-        rest = {key: value for key, value in values.items() if key not in FINDINGS.values()}
-        return {**rest, "synoptic": report if report.has_content else None}
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
@@ -376,7 +361,8 @@ def set_lesion_report(case: Case, lesion_id: str, report: SynopticReport) -> Cas
     """Set the synoptic report of a lesion; findings that were imported and that it lacks are kept."""
     previous = case.find_lesion(lesion_id).synoptic or SynopticReport()
     imported = {name: one for name, one in previous.answers.items() if name in FINDINGS and one.suggested_by == "case"}
-    return set_lesion(case, lesion_id, synoptic=report.with_imported(imported))
+    report = report.with_imported(imported)
+    return set_lesion(case, lesion_id, synoptic=report if report.has_content else None)
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:

@@ -155,7 +155,7 @@ def compute_input_digest(case: Case, lesion: CaseLesion, used_columns: Collectio
         for image in lesion.images
     )
     pairs = zip(lesion.images, rows, strict=True)
-    images = [[image.id, image.content, _identify_mask(image), row] for image, row in pairs]
+    images = [[image.id, "", _identify_mask(image), row] for image, row in pairs]
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 

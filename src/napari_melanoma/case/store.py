@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Self
@@ -18,11 +18,9 @@ from napari_melanoma.case.model import (
     CaseCorrection,
     CaseImage,
     CaseLesion,
-    CasePart,
     CasePatient,
     CaseResult,
     CaseRisk,
-    describe_imported,
     set_patient,
 )
 from napari_melanoma.core.config import Config
@@ -32,7 +30,6 @@ from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import expand_user, is_inside
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -301,20 +298,7 @@ def parse_case(text: str, folder: Path) -> Case:
     if not isinstance(values, dict) or "version" not in values:
         raise InputError(f"{where} is not a case: expected a JSON object with a version. Choose the folder of a case.")
     _check_version(str(values["version"]), where)
-    case = Case.parse(_map_parts(values, Case, lambda part, kind: _part_from_json(part, kind, folder)), where)
-    if text := describe_imported(_list_guesses(values)):
-        case = case.model_copy(update={"imports": (*case.imports, text)})
-    return case
-
-
-def _list_guesses(values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the kind and the guesses of each part of a case of an earlier version, see ``describe_imported``."""
-    lesions = values.get("lesions") or []
-    images = [image for part in (*lesions, values) for image in part.get("images") or []]
-    parts = [("patient", values.get("patient") or {}), *(("lesion", one) for one in lesions)]
-    for kind, part in (*parts, *(("image", image) for image in images)):
-        if isinstance(guesses := part.get("guesses"), dict):
-            yield kind, guesses
+    return Case.parse(_map_parts(values, Case, lambda part, kind: _part_from_json(part, kind, folder)), where)
 
 
 def _check_version(found: str, where: str) -> None:
@@ -357,9 +341,7 @@ def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """Convert a part from JSON: with absolute paths, and unknown keys in ``more``."""
-    part = {key: value for key, value in rename_keys(kind.__name__, part).items() if key != "guesses"}  # see parse_case
-    names: Collection[str] = kind.field_names() if issubclass(kind, CasePart) else kind.model_fields
-    known = {key: value for key, value in part.items() if key in names and key != "more"}
+    known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _to_absolute(known["path"], folder)
         if kind in _INSIDE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):

@@ -16,10 +16,10 @@ from pydantic import Field
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import BundleError, DataSetError, MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
+from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
-from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
+from napari_melanoma.data.dataset import DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.metrics.calibration import class_log_odds
@@ -195,9 +195,7 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         ComparatorCases([rows[row.sample.key] for row in cases], labels, target),
         (log_odds, labels[is_validation]) if len(log_odds) else None,
     )
-    # Runs of earlier versions do not record for each case whether it is synthetic.
-    laws = [expand_user(name) / COHORT_FILE for name in recipe.data.datasets]
-    synthetic = all(row.sample.synthetic for row in cases) or all("law" in read_object_or_empty(law) for law in laws)
+    synthetic = all(row.sample.synthetic for row in cases)
     comparators = comparators.model_copy(update={"phantom": synthetic, "left_out": tuple(left_out)})
     write_comparators(bundle.path, comparators)
     return comparators

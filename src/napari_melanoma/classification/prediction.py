@@ -12,7 +12,6 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import count_digits, format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
 
 Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
@@ -65,7 +64,7 @@ class ClassifyOptions(Config):
 class ClassifierStamp:
     """The classifier of a prediction: name, title, fingerprint of its weights, device, and training modalities.
 
-    ``backend``: see ``models.inference``; empty in results of earlier versions.
+    ``backend``: see ``models.inference``.
     """
 
     name: str
@@ -258,10 +257,8 @@ class ClassPrediction:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Create a prediction from the values of ``to_json``."""
-        values = rename_keys("prediction", values)
-        optional = ("age_group", "validity")  # missing in predictions stored before 2026-11-21 and 2026-11-22
-        fields = {name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in optional}
-        group = fields.get("age_group")
+        fields = {name: values[name] for name in cls.__dataclass_fields__}
+        group = fields["age_group"]
         point, interval, novelty = fields["operating_point"], fields["interval"], fields["novelty"]
         stamp = fields["model"]
         fields |= {
@@ -276,8 +273,6 @@ class ClassPrediction:
         }
         tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
         fields["validity"] = Validity.from_json(fields.get("validity")) or Validity()
-        probabilities = dict(zip(fields["classes"], fields["probabilities"], strict=True))
-        fields["possible"] = close_upwards(probabilities, fields["possible"])
         return cls(**(fields | {name: tuple(fields[name]) for name in tuples}))
 
 
@@ -321,10 +316,7 @@ def describe_prediction_set(
 
 
 def close_upwards(probabilities: Mapping[str, float], possible: Sequence[str]) -> tuple[str, ...]:
-    """Add the classes that are more probable than a class of a prediction set.
-
-    New sets are closed already (``conformal_sets``); those stored by earlier versions may not be.
-    """
+    """Add the classes that are more probable than a class of a prediction set."""
     lowest = min((probabilities[name] for name in possible), default=1.0)
     return tuple(name for name, value in probabilities.items() if name in possible or value > lowest)
 

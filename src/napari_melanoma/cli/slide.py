@@ -112,11 +112,11 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         current.report.emit("before", f"{name}: already analyzed, nothing was changed", **values)
     for warning in status.content["warnings"]:
         current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
-    from napari_melanoma.core.validity import read_slide_validity
+    from napari_melanoma.core.validity import read_validity
     from napari_melanoma.slides.depth import describe_depth
     from napari_melanoma.slides.saved_results import describe_prediction, slide_probability
 
-    validity = read_slide_validity(status.content)
+    validity = read_validity(status.content)
     current.report.emit(
         "slide",
         f"{name}: {validity.headline(describe_prediction(status.content))}",

@@ -203,7 +203,7 @@ def apply(
 
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:
     """Report the areas of the classes of a slide, and why they are not valid."""
-    from napari_melanoma.core.validity import read_slide_validity
+    from napari_melanoma.core.validity import read_validity
     from napari_melanoma.slides.class_regions import describe_class_areas
 
     name = status.folder.name
@@ -211,7 +211,7 @@ def _report_areas(current: CommandSession, status: SlideStatus) -> None:
         current.report_failures([(str(status.path), status.error)], "slide")
         return
     areas = status.content.get("areas") or {}
-    validity = read_slide_validity(status.content)
+    validity = read_validity(status.content)
     text = f"{name}: {validity.headline(describe_class_areas(areas))}"
     current.report.emit("slide", text, slide=name, path=status.path, areas=areas, validity=validity.to_json())
 

@@ -17,13 +17,11 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
-    model_validator,
 )
 
 from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_toml, read_toml_table, shorten
-from napari_melanoma.core.renamed_keys import RENAMED, rename_keys
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -45,11 +43,6 @@ class Config(BaseModel):
 
     # Validators are built when they are first used, which saves some milliseconds when a dock opens.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_keys(cls, values: object) -> object:
-        return rename_keys(cls.__name__, values) if cls.__name__ in RENAMED and isinstance(values, dict) else values
 
     @field_validator("*", mode="before")
     @classmethod

@@ -20,7 +20,6 @@ from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter, read_
 from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
 from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
-from napari_melanoma.core.renamed_keys import rename_keys
 
 __all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
@@ -146,7 +145,7 @@ class RunFolder:
         metrics = []
         for row in rows:
             with suppress(TypeError, ValueError):
-                values = {name: float(value) for name, value in rename_keys("metrics", row).items()}
+                values = {name: float(value) for name, value in row.items()}
                 if math.isfinite(values.get("epoch", 0.0)):
                     metrics.append(values)
         return metrics
@@ -167,7 +166,7 @@ class RunFolder:
             earlier = [row for row in rows if len(row) == len(header) and _epoch(row) < epoch]
             text = io.StringIO(newline="")
             if header:
-                CsvWriter(text).write_rows([rename_keys("metrics", dict.fromkeys(header)), *earlier])
+                CsvWriter(text).write_rows([header, *earlier])
             write_text(path, text.getvalue())
 
     def read_command(self) -> RunCommand:
@@ -486,7 +485,7 @@ def _parse_events(lines: bytes) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(event, dict) and isinstance(event.get("kind"), str):
-            events.append(rename_keys("event", event))
+            events.append(event)
     return events
 
 

@@ -135,7 +135,7 @@ class Validity(Config):
 
     @classmethod
     def from_json(cls, values: object) -> Self | None:
-        """Read the values of ``to_json``; None if there are none, as in older files, or if they cannot be read."""
+        """Read the values of ``to_json``; None if there are none, or if they cannot be read."""
         if not isinstance(values, Mapping):
             return None
         try:
@@ -312,41 +312,6 @@ def format_modality(modality: str) -> str:
     return {"tbp_tile": "total-body photography tile"}.get(modality, modality.replace("_", " "))
 
 
-def read_slide_validity(content: Mapping[str, Any]) -> Validity:
-    """Read the validity of a slide's prediction from its result file.
-
-    Results written before 2026-11-22 do not contain it: it is derived from their warnings and scale.
-    """
-    stored = Validity.from_json(content.get("validity"))
-    if stored is not None:
-        return stored
-    warnings, model = list(map(str, content.get("warnings") or ())), content.get("model") or {}
-    scales = [float(mpp) for key in ("mpp", "tile_mpp") for mpp in content.get(key) or ()]
-    expected = float(model.get("mpp") or 0)
-    failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
-    return ValidityInputs(
-        str(model.get("name", "")),
-        demonstration=any("is a demonstration" in warning for warning in warnings),
-        scale=ScaleMatch(max(scales), expected) if scales and min(expected, *scales) > 0 else None,
-        distance=float(any(warning.startswith("out of distribution") for warning in warnings)),
-        limit=0.5,
-        failed_share=failed / total if total else 0.0,
-    ).check()
-
-
-def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
-    """Read the validity of a risk prediction from its result file.
-
-    Results written before 2026-11-22 do not contain it: it is derived from their warnings and interval.
-    """
-    stored = Validity.from_json(prediction.get("validity"))
-    if stored is not None:
-        return stored
-    warnings, model = list(map(str, prediction.get("warnings") or ())), prediction.get("model") or {}
-    return ValidityInputs(
-        str(model.get("name", "")),
-        demonstration=any("drawn patients alone" in text or "phantom-trained" in text for text in warnings),
-        distance=float(any("out of distribution" in text for text in warnings)),
-        limit=0.5,
-        calibrated=bool(prediction.get("interval")),
-    ).check()
+def read_validity(content: Mapping[str, Any]) -> Validity:
+    """Read the validity of a prediction from its result file; no reasons if the file has none."""
+    return Validity.from_json(content.get("validity")) or Validity()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,10 +50,6 @@ PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
 # copies 98 % are.
 MAX_HASH_DISTANCE = 9
 MIN_SHARED_TILES = 0.5  # share of listed tiles that identifies a slide; tiles of bare glass are in many slides
-# Entry of ``unlisted`` in lists that were written before 2026-11-23
-OLD_UNLISTED = re.compile(
-    r"synthetic tiles of (\S+) as the version drew them that it was trained with; listed are today's"
-)
 MAX_BYTES = 200_000_000  # of a file; enough for eight million photographs
 
 
@@ -124,9 +119,7 @@ class TrainingImages:
                 _check_digests(arrays.pop(PIXELS_KEY)),
                 _check_hashes(arrays.pop(HASHES_KEY)),
                 {name.removeprefix(GROUPS_PREFIX): _check_digests(values) for name, values in arrays.items()},
-                tuple(
-                    OLD_UNLISTED.sub(r"synthetic tiles of an earlier version of \1", str(entry)) for entry in unlisted
-                ),
+                tuple(map(str, unlisted)),
                 metadata.get("note", ""),
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -5,13 +5,13 @@ A reading starts from the proposals of the analysis. Positions are (row, column)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
@@ -19,7 +19,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.synoptic_fields import ANSWERED, AnswerState
 from napari_melanoma.depth.t_category import ROMAN
 
@@ -92,14 +92,6 @@ class MitosisCount(Config):
     mm2: Length | None = Field(None, description="total area")
     per_mm2: Length | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_zero(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        """Read a count of 0 from earlier versions, which also stored it for a mere area, as not assessed."""
-        if isinstance(values, Mapping) and values.get("counted") == 0 and not values.get("none_found"):
-            return {**values, "counted": None, "per_mm2": None}
-        return values
-
 
 class FindingRemark(Config):
     """What a reader adds to a finding: why it has no value, a text, and whose suggestion the reader has confirmed."""
@@ -133,30 +125,11 @@ class DepthReading(Config):
     )
     history: tuple[ReadingChange, ...] = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_clark_author(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        """Read the author of the Clark level from files of earlier versions."""
-        if not isinstance(values, Mapping) or "clark_by" not in values:
-            return values
-        values = dict(values)
-        author = {"estimate": "model", "hand": "reader"}.get(values.pop("clark_by"))
-        return {**values, "authors": {"clark": author, **values.get("authors", {})}} if author else values
-
     def author(self, field: str) -> Author:
-        """Return who set a field; in files of earlier versions, only the history states it."""
+        """Return who set a field."""
         if getattr(self, field) == type(self).model_fields[field].default:
             return "reader" if self.absences(field) else ""
-        if field in self.authors:
-            return self.authors[field]
-        by = next((change.reader for change in reversed(self.history) if change.field == field), None)
-        is_accepted = field == "mm" and self._begins_with_acceptance()
-        return "model" if not self.when or (by == MODEL_READER and not is_accepted) else "reader"
-
-    def _begins_with_acceptance(self) -> bool:
-        """Whether the reader first accepted the model's line, which earlier versions recorded as changes by it."""
-        first = [change.reader for change in self.history if change.when == self.history[0].when]
-        return {*first} == {MODEL_READER}
+        return self.authors.get(field) or ("reader" if self.when else "model")
 
     def absences(self, field: str) -> list[str]:
         """Return why findings of a field have no value, such as not assessed."""
@@ -183,7 +156,7 @@ class DepthReading(Config):
         return {field: author for field in AUTHORED_FIELDS if (author := self.author(field))}
 
     def without_predictions(self) -> Self:
-        """Return a reading without findings of the model, which readings of earlier versions contain."""
+        """Return a reading without findings of the model."""
         return self.model_copy(
             update={field: None for field in ("ulcerated", "clark") if self.author(field) == "model"}
         )
@@ -263,7 +236,7 @@ def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
-        validity=(Validity.from_json(entry.get("validity")) or read_slide_validity(content)) if entry else Validity(),
+        validity=(Validity.from_json(entry.get("validity")) or read_validity(content)) if entry else Validity(),
     )
 
 
@@ -508,18 +481,15 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
     return tuple(changes)
 
 
-def list_all_changes(reading: DepthReading, recorded: Iterable[str] = ()) -> tuple[ReadingChange, ...]:
+def list_all_changes(reading: DepthReading) -> tuple[ReadingChange, ...]:
     """Return the history of a reading with changes that it lacks, by other programs: their reader and time are unknown.
 
-    They are found by values that differ from what the history states. Fields without a history are left out, and
-    findings in ``recorded``: fields in the history of a synoptic report, in which earlier versions recorded them.
+    They are found by values that differ from what the history states. Fields without a history are left out.
     """
     known, changes = dict[str, Any](), list[ReadingChange]()
-    left_out = {FINDINGS[name] for name in recorded if name in FINDINGS}
-    left_out |= {*LINE_FIELDS} if "mm" in left_out else set()
 
     def compare(name: str, value: Any) -> None:  # noqa: ANN401 - JSON
-        if name in known and name not in left_out and not _is_same_value(known[name], value):
+        if name in known and known[name] != value:
             changes.append(ReadingChange(field=name, before=known[name], after=value, reader=UNKNOWN_READER))
 
     for change in reading.history:
@@ -529,13 +499,6 @@ def list_all_changes(reading: DepthReading, recorded: Iterable[str] = ()) -> tup
     for name in RECORDED_FIELDS:
         compare(name, _json_value(reading, name))
     return tuple(changes)
-
-
-def _is_same_value(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON
-    """Whether two values of a history are the same, by keys that both have: earlier versions recorded others."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        return all(first[key] == second[key] for key in first.keys() & second.keys())
-    return bool(first == second)
 
 
 def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field

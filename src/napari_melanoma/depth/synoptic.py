@@ -13,12 +13,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
-from pydantic.json_schema import SkipJsonSchema
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
+from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
@@ -62,7 +61,6 @@ SIGNATURE = "signature"  # name of the signature in the history
 SOURCE_NAMES: Mapping[Source, str] = {"model": "the model", "reading": "the depth reading", "case": "the case"}
 Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
-TWO_VALUES = "{}: two values were stored, {} in the synoptic report and {} in the depth reading. The later one is {}."
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
 ADDED_LATER = "Added after signature: {0}: {2}. It is not part of the signed report."
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
@@ -97,36 +95,7 @@ class SynopticLesion(Protocol):
     def clark(self) -> int | None: ...
 
 
-class ForwardCompatible(Config):
-    """Base of models that keep unknown keys, from files of a newer version, and write them again."""
-
-    more: SkipJsonSchema[dict[str, Any]] = Field({}, description="keys of a newer version, kept unchanged")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        return cls._sort_keys(values) if isinstance(values, Mapping) else values
-
-    @model_serializer(mode="wrap")
-    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        more = values.pop("more")
-        return {**self._arrange(values), **more}
-
-    @classmethod
-    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Move unknown keys to ``more``."""
-        more = values.get("more", {})
-        if isinstance(more, Mapping):
-            more = {key: value for key, value in {**more, **values}.items() if key not in cls.model_fields}
-        return {**{key: value for key, value in values.items() if key in cls.model_fields}, "more": more}
-
-    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the values of the fields as they are written; subclasses override this."""
-        return values
-
-
-class SynopticAnswer(ForwardCompatible):
+class SynopticAnswer(Config):
     """The answer to a field: a value, or why there is none."""
 
     state: AnswerState = ANSWERED
@@ -156,12 +125,13 @@ class SynopticAnswer(ForwardCompatible):
             raise ValueError("the value is empty: leave the answer out if it is not filled in")
         return self
 
-    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is empty: a field without a value has no key that could be read as 0 or no."""
-        return {key: value for key, value in values.items() if value not in (None, "") and value is not False}
+        return {key: value for key, value in handler(self).items() if value not in (None, "") and value is not False}
 
 
-class SynopticAddendum(ForwardCompatible):
+class SynopticAddendum(Config):
     """A text that was added to a signed report, which it leaves unchanged."""
 
     text: str
@@ -169,7 +139,7 @@ class SynopticAddendum(ForwardCompatible):
     when: str = Field("", description="UTC, ISO 8601")
 
 
-class SynopticChange(ForwardCompatible, ReadingChange):
+class SynopticChange(ReadingChange):
     """One changed answer, or the signature: its previous and new value, the reader and the time."""
 
 
@@ -198,7 +168,7 @@ def _check_time(text: str) -> str:
     return text
 
 
-class SynopticReport(ForwardCompatible):
+class SynopticReport(Config):
     """A synoptic report, as stored in ``synoptic.json`` and with a lesion of a case; edits return a new report.
 
     Files also have a key ``derived``: values computed from the answers for other programs. It is ignored when read.
@@ -208,7 +178,6 @@ class SynopticReport(ForwardCompatible):
     answers: dict[str, SynopticAnswer] = Field(
         {}, description="field to answer; fields that are not filled in are missing"
     )
-    other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     reader: str = Field("", description="who edited it last: until it is signed, its findings are those of this reader")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
@@ -221,36 +190,36 @@ class SynopticReport(ForwardCompatible):
         {}, description="by field: that another value was stored elsewhere, until the field is answered again"
     )
 
+    @model_validator(mode="before")
     @classmethod
-    def _sort_keys(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Move unknown keys to ``more``, and answers to unknown fields to ``other_answers``."""
-        fields = super()._sort_keys(values)
-        if isinstance(fields["more"], dict):
-            fields["more"].pop(DERIVED, None)
-        answers, others = fields.get("answers", {}), fields.get("other_answers", {})
-        if not isinstance(answers, Mapping) or not isinstance(others, Mapping):
-            return fields
-        all_answers = {**others, **answers}
-        known = {name: all_answers[name] for name in FIELDS_BY_NAME if all_answers.get(name) is not None}
-        unknown = {name: answer for name, answer in all_answers.items() if name not in FIELDS_BY_NAME}
-        return {**fields, "answers": known, "other_answers": unknown}
+    def _sort_answers(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Leave out derived values and answers that are None; the others get the order of the form."""
+        if not isinstance(values, Mapping):
+            return values
+        answers = values.get("answers")
+        if isinstance(answers, Mapping):
+            names = (*FIELDS_BY_NAME, *answers)
+            values = {**values, "answers": {name: answers[name] for name in names if answers.get(name) is not None}}
+        return {key: value for key, value in values.items() if key != DERIVED}
 
     @model_validator(mode="after")
     def _check_answers(self) -> Self:
         for name, answer in self.answers.items():
-            problem = _describe_problem(FIELDS_BY_NAME[name], answer)
-            if problem:
+            if name not in FIELDS_BY_NAME:
+                raise ValueError(f"the synoptic report has no field '{name}'")
+            if problem := _describe_problem(FIELDS_BY_NAME[name], answer):
                 raise ValueError(f"{FIELDS_BY_NAME[name].label}: {problem}")
         if bool(self.signed_by) != bool(self.signed_at):
             raise ValueError("expected both or none of signed_by and signed_at")
         return self
 
-    def _arrange(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Write ``other_answers`` among the answers, and add the derived values."""
-        others = values.pop("other_answers")
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Add the derived values."""
+        values: dict[str, Any] = handler(self)
         if not values["conflicts"]:
             values.pop("conflicts")
-        return {**values, "answers": {**values["answers"], **others}, DERIVED: self._derived_values()}
+        return {**values, DERIVED: self._derived_values()}
 
     def _derived_values(self) -> dict[str, Any]:
         """Compute the values of ``DERIVED``; an unknown thickness or category has no key."""
@@ -280,11 +249,11 @@ class SynopticReport(ForwardCompatible):
     @property
     def has_content(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.is_filled_in or self.answers or self.other_answers or self.conflicts or self.addenda)
+        return bool(self.is_filled_in or self.answers or self.conflicts or self.addenda)
 
     @property
     def stored_answers(self) -> dict[str, Any]:
-        """All answers as JSON, also those to fields of a newer version, as a signature records them."""
+        """All answers as JSON, as a signature records them."""
         return dict(self.model_dump(mode="json")["answers"])
 
     @property
@@ -353,10 +322,7 @@ class SynopticReport(ForwardCompatible):
         return self._replace(answers=answers, conflicts=stated)
 
     def own_reading(self, depth: SlideDepthReadings) -> DepthReading | None:
-        """Return the reading of the reader whose report this is, never that of another; None if there is none.
-
-        Files of earlier versions state who edited the report only in the history.
-        """
+        """Return the reading of the reader whose report this is, never that of another; None if there is none."""
         author = self.reader or (self.history[-1].reader if self.history else "")
         readers = [one.reader for one in depth.readings if one.when]
         is_unknown = not author and not self.history and len(readers) == 1
@@ -402,7 +368,7 @@ class SynopticReport(ForwardCompatible):
         return self._replace(answers={**_suggest_answers(reading, lesion), **confirmed})
 
     def with_imported(self, answers: Mapping[str, SynopticAnswer | None], *, is_new: bool = False) -> Self:
-        """Add findings of a table or an earlier version, as suggestions; ``conflicts`` state other answers of a reader.
+        """Add findings of a table, as suggestions; ``conflicts`` state other answers of a reader.
 
         ``is_new``: they were not stored before. A signed report only states them; else None removes a suggestion.
         """
@@ -465,9 +431,8 @@ class SynopticReport(ForwardCompatible):
         return tuple(_list_warnings(self))
 
     def without_persons(self) -> Self:
-        """Return answers and addenda, without names of readers, times, and keys or fields of a newer version."""
-        answers = {name: answer.model_copy(update={"more": {}}) for name, answer in self.answers.items()}
-        return type(self)(answers=answers, addenda=tuple(SynopticAddendum(text=one.text) for one in self.addenda))
+        """Return answers and addenda, without names of readers and times."""
+        return type(self)(answers=self.answers, addenda=tuple(SynopticAddendum(text=one.text) for one in self.addenda))
 
     def _require_unlocked(self) -> None:
         if self.is_signed:
@@ -557,41 +522,6 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
         return mitoses.model_copy(update={"mm2": value})
     counted = None if value is None else int(value)
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
-
-
-def merge_findings(report: SynopticReport, depth: SlideDepthReadings) -> tuple[SlideDepthReadings, tuple[str, ...]]:
-    """Add findings that earlier versions stored in the report to the reading of their author.
-
-    Of two values, the later one is kept, which a note states.
-    """
-    notes = []
-    for name, field in FINDINGS.items():
-        stored = report.answers.get(name)
-        changes = [one for one in report.history if one.field == name]
-        if stored is None or stored.suggested_by or (report.is_signed and not changes):
-            continue  # findings of a signed report are recorded in the reading
-        author = changes[-1].reader if changes else report.signed_by
-        reading = depth.reading_by(author) or DepthReading(reader=author)
-        own = find_answer(reading, name)
-        own = None if own is None or own.suggested_by else own
-        if own is not None and _is_same_value(own, stored):
-            continue
-        when = changes[-1].when if changes else ""
-        since = max((one.when for one in reading.history if one.field == field), default="", key=parse_time)
-        # A value that was changed after the signature is stated as such
-        is_stated = report.is_signed and parse_time(since) > parse_time(report.signed_at)
-        if (own is not None or since) and not is_stated:
-            form_field, later = FIELDS_BY_NAME[name], own if parse_time(since) >= parse_time(when) else stored
-            texts = (_format_without_detail(form_field, one) for one in (stored, own, later))
-            notes.append(TWO_VALUES.format(form_field.label, *texts))
-        if not since or parse_time(since) < parse_time(when):
-            latest = max(reading.when, when, key=parse_time) or UNKNOWN_TIME.isoformat()
-            after = set_finding(depth, name, stored, author, latest).reading_by(author)
-            assert after is not None, "a value was set"
-            merged = after.model_copy(update={"history": reading.history})  # the change is in that of the report
-            others = tuple(one for one in depth.readings if one.reader != author)
-            depth = depth.model_copy(update={"readings": (*others, merged)})
-    return depth, tuple(notes)
 
 
 def add_signed_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:

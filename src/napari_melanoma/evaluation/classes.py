@@ -20,7 +20,6 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
@@ -772,7 +771,7 @@ def is_class_evaluation(folder: Path) -> bool:
 def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
     """Read a stored evaluation of a classifier."""
     try:
-        about = rename_keys("evaluation", read_json(folder / METRICS_FILE))
+        about = read_json(folder / METRICS_FILE)
         classes = tuple(about["classes"])
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
             all_rows = list(read_csv_dicts(file))

@@ -11,7 +11,6 @@ from typing import Any, Literal, Self
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange
 from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.metrics.statistics import Estimate
@@ -141,7 +140,7 @@ class Comparison:
     def read(cls, folder: Path) -> Self:
         """Read a comparison from its folder."""
         try:
-            values = rename_keys("comparison", read_json(folder / COMPARISON))
+            values = read_json(folder / COMPARISON)
             return cls(
                 old=_read_model(values["old"]),
                 new=_read_model(values["new"]),

@@ -158,7 +158,7 @@ def scale_features(
 
 @cache
 def _weights() -> dict[str, NDArray[np.float64]]:
-    """Read mean and deviation of each feature, and the layers of the networks (``scripts/fit_modality.py``)."""
+    """Read mean and deviation of each feature, and the layers of the networks."""
     from safetensors.numpy import load_file
 
     return {name: array.astype(np.float64) for name, array in load_file(WEIGHTS).items()}

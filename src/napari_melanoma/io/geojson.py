@@ -41,7 +41,6 @@ Origin = tuple[int, int]  # row and column of the corner of the scanned area, in
 CANVAS: Origin = (0, 0)
 ORIGIN = "origin_px"  # x and y of the origin, in files that are counted from it
 # How files began before they stated an origin; these were counted from the corner of the canvas.
-_FORMER_START = b'{"type": "FeatureCollection", "features": [\n'
 
 
 @dataclass(frozen=True)
@@ -229,11 +228,10 @@ def read_geojson(path: Path, origin: Origin = CANVAS, *, areas_only: bool = Fals
     Points, lines and rings without an area are left out and reported.
 
     ``origin``: the corner of the scanned area, from which files of QuPath are counted. It is not used for a file that
-    states its origin, or that was written by an earlier version of this program. ``areas_only``: without measurements
-    and nuclei, which are most of a file with cells.
+    states its origin. ``areas_only``: without measurements and nuclei, which are most of a file with cells.
     """
     content = _parse(path, _CELL_KEYS if areas_only else ())
-    return read_features(content, path, find_origin(path, content, origin))
+    return read_features(content, path, find_origin(path, content) or origin)
 
 
 def read_features(content: Any, path: Path, origin: Origin = CANVAS) -> GeoJsonContent:  # noqa: ANN401 - any JSON value
@@ -273,11 +271,10 @@ def _join_subjects(notes: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     )
 
 
-def find_origin(path: Path, content: Any, of_slide: Origin, former: bytes = _FORMER_START) -> Origin:  # noqa: ANN401
-    """Return the origin from which the positions in a file are counted.
+def find_origin(path: Path, content: Any) -> Origin | None:  # noqa: ANN401
+    """Return the origin from which the positions in a file are counted; None if it is not stated.
 
-    ``content``: that of the file. ``of_slide``: the corner of the scanned area. ``former``: how files of earlier
-    versions of this program begin.
+    ``content``: that of the file.
     """
     stated = content.get(ORIGIN) if isinstance(content, dict) else None
     if stated is not None:
@@ -287,10 +284,7 @@ def find_origin(path: Path, content: Any, of_slide: Origin, former: bytes = _FOR
                 "export the file again."
             )
         return round(stated[1]), round(stated[0])
-    if of_slide == CANVAS:
-        return CANVAS
-    with path.open("rb") as file:
-        return CANVAS if file.read(len(former)) == former else of_slide
+    return None
 
 
 def _list_nested(features: list[Any], name: str) -> Iterator[tuple[str, Any]]:

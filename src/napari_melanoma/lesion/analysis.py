@@ -23,7 +23,6 @@ from napari_melanoma.core.files import (
 )
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.provenance import add_backends, array_fingerprint, collect_provenance
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.imaging.masks import (
     Roi,
@@ -79,7 +78,7 @@ class ModelStamp:
     """The model of a result: name, fingerprint of its weights, device, threshold and modalities of its training data.
 
     ``demonstration``: whether it is a demonstration model. ``trained_on_photograph``: whether the photograph was among
-    its training or validation images. ``backend``: see ``models.inference``; empty in results of earlier versions.
+    its training or validation images. ``backend``: see ``models.inference``.
     ``closer_views``, ``turned_views``: see ``BundleConfig``; None without.
     """
 
@@ -617,8 +616,6 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
         return {}
     probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))
     positive, point = prediction["positive"], prediction["operating_point"]
-    if point is not None:
-        point = rename_keys("OperatingPoint", point)
     columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
     used = {part["field"]: part["value"] for part in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
     return {

@@ -155,7 +155,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     stated = [validity for validity in validities if validity]
     validity = Validity().with_reasons(*stated)
     cells = validity.to_columns() if stated else dict.fromkeys(validity.to_columns())
-    count = stored.get("lesions_found")  # missing in older results
+    count = stored.get("lesions_found")
     lesion_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     mask_note = ", ".join(filter(None, (describe_mask(stored), note)))
     threshold = None if is_made_by_prompts(stored) else stored.get("threshold")
@@ -526,7 +526,7 @@ def _result_settings(
         return None
     config = info.config
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": config.threshold}
-    model["closer_views"] = [*config.closer_views] or None  # older results do not state them
+    model["closer_views"] = [*config.closer_views] or None
     model["turned_views"] = config.turned_views
     return ResultSettings(
         options.lesion.model_dump(mode="json"), model, options.pixel_size_um, options.modality, classifier

@@ -26,7 +26,6 @@ from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.results import RESULT, format_cell
 from napari_melanoma.lesion.analysis import ALWAYS_WRITTEN, BAND, HEATMAP, prediction_cells
 from napari_melanoma.lesion.mask_record import has_user_mask
-from napari_melanoma.lesion.options import LesionOptions
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.batch_classifier import BatchClassifier
@@ -57,7 +56,6 @@ _TYPES = {
     "warning": str,
     "damage": str,
 }
-DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # for options that an older result does not state
 Salt = bytes  # random bytes in the results folder
 KEY_COLUMN = "image"
 WRITE_EVERY_S = 10.0  # least interval
@@ -101,7 +99,7 @@ class ResultSettings:
         """Whether a stored result has these settings; False if it does not state them."""
         model, record = stored.get("model") or {}, _stored_record(stored)
         return (
-            {**DEFAULT_OPTIONS, **(stored.get("options") or {})} == self.options
+            stored.get("options") == self.options
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
             and record.get("modality") == self.modality

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
@@ -70,18 +70,14 @@ _CHUNK_VALUES = 4 * 1024**2  # weights that are checked at once, which limits th
 class PluginReference(Config):
     """The plug-in that the network of a bundle is part of; it is named in messages, and never loaded from a bundle."""
 
+    model_config = ConfigDict(extra="ignore")
+
     package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="the package")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]{0,127}$", description="its version")
     entry_point: str = Field(max_length=512, description="the entry point of the network")
-    is_file: bool = Field(False, description="of earlier versions: a file that was no package")
 
     def describe_missing(self) -> str:
         """State what is missing, and how to get it."""
-        if self.is_file:
-            return (
-                f"its network is part of the file {self.package} ({self.entry_point}), and plug-ins are packages now. "
-                "Ask its authors for a package with this entry point"
-            )
         return (
             f"its network is part of the plug-in {self.package} {self.version} ({self.entry_point}), which is not "
             f"installed. If you trust its authors, install it: pip install {self.package}=={self.version}"

@@ -21,7 +21,7 @@ from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, 
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.provenance import parse_time
-from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -647,4 +647,4 @@ def _describe_slide(part: SlidePart) -> str:
     prediction = describe_prediction(part.content) if part.content else ""
     if prediction in ("", "analyzed"):
         return ""
-    return to_sentence(read_slide_validity(part.content).headline(prediction))
+    return to_sentence(read_validity(part.content).headline(prediction))

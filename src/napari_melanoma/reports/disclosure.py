@@ -149,17 +149,11 @@ def disclose_readings(depth: SlideDepthReadings, labels: Mapping[str, str], *, p
     )
 
 
-def disclose_changes(
-    depth: SlideDepthReadings, labels: Mapping[str, str], recorded: Iterable[str] = ()
-) -> tuple[ReadingChange, ...]:
-    """Return all changes of readings, also by other programs, except those by the model and of ``LEFT_OUT`` fields.
-
-    ``recorded``: fields in the history of the synoptic report.
-    """
+def disclose_changes(depth: SlideDepthReadings, labels: Mapping[str, str]) -> tuple[ReadingChange, ...]:
+    """Return all changes of readings, also by other programs, except those by the model and of ``LEFT_OUT`` fields."""
     from napari_melanoma.depth.readings import MODEL_READER, UNKNOWN_READER, list_all_changes
 
-    recorded = tuple(recorded)
-    changes = (change for reading in depth.readings for change in list_all_changes(reading, recorded))
+    changes = (change for reading in depth.readings for change in list_all_changes(reading))
     labels = {UNKNOWN_READER: UNKNOWN_READER, **labels}
     return tuple(
         change.model_copy(update={"reader": labels.get(change.reader, "")})

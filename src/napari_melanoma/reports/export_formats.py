@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.plugins import Family, expect
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion, CasePatient
@@ -56,7 +56,7 @@ class ExportedSlide:
     @property
     def validity(self) -> Validity:
         """Whether the predictions for the slide are valid."""
-        return read_slide_validity(self.content)
+        return read_validity(self.content)
 
 
 class ExportFormat(NamedTuple):

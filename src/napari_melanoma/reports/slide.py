@@ -19,7 +19,7 @@ from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.polygons import joint_area
 from napari_melanoma.core.provenance import collect_provenance, utc_time
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
@@ -190,8 +190,7 @@ def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
 
 def change_section(reading: DepthReading, report: SynopticReport | None, notes: SlideNotes) -> Section:
     """Return the table of changes of a reading, the scale and the synoptic report of its slide, with the signature."""
-    recorded = () if report is None else [change.field for change in report.history]
-    changes = [*list_changes(list_all_changes(reading, recorded)), *list_scale_changes(notes)]
+    changes = [*list_changes(list_all_changes(reading)), *list_scale_changes(notes)]
     if report is not None:
         changes += list_synoptic_changes(report, {name: name for name in report.reader_names})
     times = show_times([one.when for one in changes], personal=True)
@@ -484,7 +483,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
     problems: list[Block] = [collector.add_problem(name, NO_READING, fault) for fault in part.faults]
     if part.folder and (part.folder / RESULT).is_file() and not content:
         problems.append(_add_fault(part.folder, name, collector))
-    validity = read_slide_validity(content) if content else None
+    validity = read_validity(content) if content else None
     lesions = _read_lesions(part, name, collector, problems)
     regions = _read_regions(part, name, collector, problems)
     if validity is not None and not validity.valid:
@@ -668,8 +667,7 @@ def _depth_sections(
     blocks = (*map(Notice, part.changes), *depth_blocks(shown))
     yield Section("Depth of invasion", blocks, describe_scale(shown))
     if latest is not None:
-        recorded = () if part.synoptic is None else [change.field for change in part.synoptic.history]
-        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers, recorded)))
+        collector.add_changes(name, list_changes(disclose_changes(part.depth, collector.readers)))
         yield from reader_sections(shown)
 
 

@@ -66,7 +66,7 @@ THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty thresholds of P4; at 1 
 HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
 # Shares of the validation set within each limit for images that are out of distribution: together, about 1 of 27
-# images is flagged. They and the margin were chosen on other collections (benchmarks/novelty_methods.py).
+# images is flagged. They and the margin were chosen on other collections.
 KNOWN_EMBEDDINGS, KNOWN_TYPES = 0.98, 0.985
 TYPE_LIMITS = (1e-3, 0.5)  # an image that is probably of the model's own type is never flagged for its type
 SHIFT_MARGIN = 0.3  # share of the tolerated errors of prediction sets: 0.93 for a coverage of 0.9

@@ -31,7 +31,7 @@ from napari_melanoma.training.whole_slides import PreparedBags
 if TYPE_CHECKING:
     from napari_melanoma.core.prediction_config import TabularEncoding
 
-RESOLVED_FILE, OLD_RESOLVED_FILE = "resolved_settings.json", "settled.json"
+RESOLVED_FILE = "resolved_settings.json"
 WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the first process
 MAX_LESION_WEIGHT = 20.0  # without a limit, a data set with hardly any lesion pixels would suppress skin entirely
 
@@ -74,22 +74,15 @@ def resolve_settings(recipe: TrainRecipe, prepared: PreparedData, run: RunContex
         size = find_batch_size(recipe.model_copy(update={"precision": precision}), len(prepared.train))
         # Check now, because the stored size cannot be changed later.
         check_step(recipe, size, len(prepared.train), len(prepared.replay or ()))
+    of_one_class = recipe.task == "segmentation" and not recipe.classes
     return ResolvedSettings(
         batch_size=size,
         accumulate_batches=recipe.accumulate_batches,
         precision=precision,
         parent=find_parent(recipe),
-        **_resolve_from_data(recipe, prepared),
+        network_options=collect_network_options(recipe, prepared),
+        lesion_weight=compute_lesion_weight(recipe, prepared.lesion_share) if of_one_class else None,
     )
-
-
-def _resolve_from_data(recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
-    """Return the settings that depend on the data only, by name."""
-    of_one_class = recipe.task == "segmentation" and not recipe.classes
-    return {
-        "network_options": collect_network_options(recipe, prepared),
-        "lesion_weight": compute_lesion_weight(recipe, prepared.lesion_share) if of_one_class else None,
-    }
 
 
 def compute_lesion_weight(recipe: TrainRecipe, lesion_share: float) -> float:
@@ -170,17 +163,8 @@ def write_resolved(folder: RunFolder, resolved: ResolvedSettings) -> None:
 
 def read_resolved(folder: RunFolder) -> ResolvedSettings | None:
     """Read the settings that were determined when a run began; None if they are not determined yet."""
-    for path in (folder.path / RESOLVED_FILE, folder.path / OLD_RESOLVED_FILE):
-        if path.is_file():
-            return ResolvedSettings.parse(read_json(path), str(path))
-    return None
-
-
-def complete_resolved(resolved: ResolvedSettings, recipe: TrainRecipe, prepared: PreparedData) -> ResolvedSettings:
-    """Add the settings that depend on the data, which runs of earlier versions did not record."""
-    if "network_options" in resolved.model_fields_set:
-        return resolved
-    return resolved.model_copy(update=_resolve_from_data(recipe, prepared))
+    path = folder.path / RESOLVED_FILE
+    return ResolvedSettings.parse(read_json(path), str(path)) if path.is_file() else None
 
 
 def wait_for_resolved(folder: RunFolder, run: RunContext) -> ResolvedSettings:

@@ -38,7 +38,6 @@ from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,
     check_step,
-    complete_resolved,
     read_resolved,
     resolve_settings,
     wait_for_resolved,
@@ -288,7 +287,7 @@ def _resolve_settings(work: TrainingRun, prepared: PreparedData, run: RunContext
     """Read the settings that the recipe left open, or determine and store them."""
     recipe, folder = work.recipe, work.folder
     if (stored := read_resolved(folder)) is not None:
-        return complete_resolved(stored, recipe, prepared)
+        return stored
     resolved = resolve_settings(recipe, prepared, run)
     if recipe.batch_size == "auto" and recipe.bags is None:
         message = f"batch_size: {resolved.batch_size} images per step fit into the free memory."
@@ -416,7 +415,6 @@ def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     with log_helper_outcome(folder):
         resolved = wait_for_resolved(folder, helper)
         prepared = _prepare(recipe, folder, resume=True, run=helper)
-        resolved = complete_resolved(resolved, recipe, prepared)
         network = create_network(recipe, resolved.network_options, weights=not folder.last_checkpoint.exists())
         config = create_bundle_config(recipe, prepared, resolved)
         task = _find_setup(recipe).create_task(resolved.apply(recipe), network, config, prepared)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -91,10 +91,7 @@ class CohortManifest:
             content = read_json(path)
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']}")
-            names = {field.name for field in fields(CohortEntry)}  # earlier versions had more
-            entries = [
-                CohortEntry(**{name: slide[name] for name in names & slide.keys()}) for slide in content["slides"]
-            ]
+            entries = [CohortEntry(**slide) for slide in content["slides"]]
             if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
                 raise ValueError(f"state {', '.join(sorted(unknown))}")
             settings = CohortSettings(content["settings"]["tiles"], content["settings"]["results"])

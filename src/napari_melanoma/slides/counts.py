@@ -15,7 +15,6 @@ from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_tex
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
-from napari_melanoma.depth.readings import DEPTH_FILE, read_depth_file
 from napari_melanoma.io.geojson import find_origin, from_canvas, read_classification, state_origin, to_canvas
 from napari_melanoma.io.results import read_origin, write_table
 from napari_melanoma.slides.notes import measure_shape, read_notes
@@ -29,11 +28,9 @@ if TYPE_CHECKING:
 
 COUNTS = "counts.geojson"
 MITOSIS = "Mitosis"  # the class of mitoses
-HAS_DEPTH_MARKS = "has_depth_marks"  # in the file: it contains the mitoses that earlier versions stored in readings
 TAIL = 0.025  # probability beyond each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
 WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"  # names of areas
-_FORMER_START = b'{"type": "FeatureCollection", "features": ['  # of files of versions that stated no origin
 COLUMNS = ("kind", "name", "value", "unit", "within", "count", "area_mm2", "per_mm2", "per_mm2_low", "per_mm2_high")
 
 
@@ -63,29 +60,19 @@ class StoredCounts:
 
 
 def read_counts(folder: Path) -> StoredCounts:
-    """Read the points stored with the results of a slide; none if there is no file.
-
-    Mitoses that earlier versions stored in the depth readings of the slide are among them, until points are saved.
-    """
+    """Read the points stored with the results of a slide; none if there is no file."""
     path = folder / COUNTS
     if not path.is_file():
-        return StoredCounts(_read_depth_marks(folder))
+        return StoredCounts()
     stamp = file_stamp(path)
     content = read_json(path)
     features = content.get("features") if isinstance(content, dict) else None
     if not isinstance(features, list):
         raise InputError(f"{path} has no features: expected points as GeoJSON. Restore the file, or move it away.")
-    features = to_canvas(features, find_origin(path, content, read_origin(folder), _FORMER_START))
+    features = to_canvas(features, find_origin(path, content) or read_origin(folder))
     points = (_read_point(name, coordinate) for feature in features for name, coordinate in _list_coordinates(feature))
     known = tuple(point for point in points if point is not None)
-    if not content.get(HAS_DEPTH_MARKS):
-        known += tuple(mark for mark in _read_depth_marks(folder) if mark not in known)
     return StoredCounts(known, (), stamp, tuple(features))
-
-
-def _read_depth_marks(folder: Path) -> CountedPoints:
-    marks = (at for reading in read_depth_file(folder / DEPTH_FILE).readings for at in reading.mitoses.points)
-    return tuple(dict.fromkeys(CountedPoint(MITOSIS, at) for at in marks))
 
 
 def list_mitoses(points: CountedPoints) -> tuple[tuple[float, float], ...]:
@@ -108,10 +95,7 @@ def save_counts(
     notes = back_up_if_changed(path, known)
     updated, origin = _update_features(features, points), read_origin(folder)
     written = json.dumps(from_canvas(updated, origin), ensure_ascii=False)
-    write_text(
-        path,
-        f'{{"type": "FeatureCollection", {state_origin(origin)}"features": {written}, "{HAS_DEPTH_MARKS}": true}}\n',
-    )
+    write_text(path, f'{{"type": "FeatureCollection", {state_origin(origin)}"features": {written}}}\n')
     return StoredCounts(points, notes, file_stamp(path), tuple(updated))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason, read_slide_validity
+from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason, read_validity
 from napari_melanoma.depth.breslow_candidates import (
     NO_TISSUE,
     NO_TUMOR,
@@ -179,7 +179,7 @@ def describe_depth(content: Mapping[str, Any]) -> str:
     depth = content.get("depth")
     if not depth:
         return ""
-    validity = Validity.from_json(depth.get("validity")) or read_slide_validity(content)
+    validity = Validity.from_json(depth.get("validity")) or read_validity(content)
     if not validity.valid:
         return validity.headline("")
     return validity.headline(_describe_thickness(content, depth))

@@ -37,7 +37,7 @@ from napari_melanoma.slides.result_folder import (
     slide_folder,
     stated_fingerprint,
 )
-from napari_melanoma.slides.synoptic_files import read_depth, read_findings, read_stated_synoptic
+from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
 
 ANALYSIS = "depth"  # subfolder of a result folder, for analyses of the depth only
 READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
@@ -86,7 +86,7 @@ def load_depth(folder: Path) -> StoredDepth:
     """
     stamp = file_stamp(folder / DEPTH_FILE)
     try:
-        return StoredDepth(*read_findings(folder), stamp)
+        return StoredDepth(read_depth(folder), (), stamp)
     except InputError as error:
         return StoredDepth(notes=(f"{error} It will be backed up when you save a measurement.",))
 

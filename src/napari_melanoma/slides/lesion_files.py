@@ -18,7 +18,7 @@ from napari_melanoma.core.files import atomic_file, move, remove_file, replace_n
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.locks import hold_lock
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.io.dicom_codes import LESION
 from napari_melanoma.io.dicom_report import FINDING, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
@@ -101,7 +101,7 @@ def save_lesions(
         except InputError:
             _back_up_outlines(folder, keep=True)  # the unreadable file may still be repaired
         content = read_slide_result(folder)
-        validity = read_slide_validity(content) if content else None
+        validity = read_validity(content) if content else None
         write_outlines(folder / OUTLINES, lesions, validity, read_origin(folder))
         write_lesions_table(folder / LESIONS, lesions, validity)
         if content:
@@ -131,7 +131,7 @@ def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         except InputError as error:
             return {**content, "warnings": [*content.get("warnings", ()), str(error)]}
         if replace_non_finite(lesions_table(lesions)) != content.get("lesions"):
-            write_lesions_table(folder / LESIONS, lesions, read_slide_validity(content))
+            write_lesions_table(folder / LESIONS, lesions, read_validity(content))
             content = {**content, "lesions": lesions_table(lesions), "corrected_by_hand": True}
             write_json(folder / RESULT, content)
     return content
@@ -234,8 +234,6 @@ def _build_lesion(outline: Annotation) -> SlideLesion:
         raise ValueError(f"{outline.name} has no measurements")
     values: dict[str, Any] = {name: _parse_measurement(name, outline.measurements.get(name)) for name in MEASUREMENTS}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
-    if math.isnan(values["malignancy"]) and values["presence"] > values["probability"]:  # by an earlier version
-        values["malignancy"] = values["probability"] / values["presence"]
     metadata = outline.properties.get("metadata")
     origin: Any = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
     index = int(outline.name.removeprefix("lesion "))

@@ -329,11 +329,7 @@ def _parse_mapping(values: Any, parse: Callable[[Any], Entry | None]) -> dict[st
 
 
 def _measurement_to_json(measure: SlideMeasurement) -> dict[str, Any]:
-    """Return the entry of a measurement in the file.
-
-    The points of an angle have another key, ``legs``: earlier versions ignore measurements without ``points``, and
-    would read an angle with them as a length.
-    """
+    """Return the entry of a measurement in the file."""
     return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
 
 

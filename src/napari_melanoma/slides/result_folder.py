@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from itertools import count, islice
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -76,17 +76,12 @@ class SlideFolderNames:
 
     def _choose_name(self, slide: Path) -> tuple[str, bool]:
         """Choose the name of a folder, and return whether the slide is recorded in it."""
-        stem = slide_name(slide)
+        chosen = folder_name(slide_name(slide))
         existing = list_folder_names(self._out) if self._existing is None else self._existing
-        if not (is_name_taken(stem, self._used) or is_name_taken(stem, existing)):
-            return folder_name(stem), False  # without reading the slide, which may be on a slow drive
+        if normalize_name(chosen) not in {*self._used, *existing}:
+            return chosen, False  # without reading the slide, which may be on a slow drive
         own, vacant = open_fingerprint(slide), ""  # vacant: the first folder without a recorded slide
-        if stem != folder_name(stem):  # results of earlier versions
-            for name in map(normalize_name, islice(_candidate_names(stem, own), 2)):
-                folder = existing.get(name)
-                if folder and name not in self._used and own in _recorded_fingerprints(self._out / folder):
-                    return folder, True
-        for name in _candidate_names(folder_name(stem), own):
+        for name in _candidate_names(chosen, own):
             if normalize_name(name) in self._used:
                 continue
             folder = existing.get(normalize_name(name))
@@ -102,11 +97,6 @@ class SlideFolderNames:
 def list_folder_names(out: Path) -> dict[str, str]:
     """List the entries of a folder of results: normalized name to actual name."""
     return {normalize_name(entry.name): entry.name for entry in out.iterdir()} if out.is_dir() else {}
-
-
-def is_name_taken(stem: str, names: Container[str]) -> bool:
-    """Whether a folder named after a stem is among some normalized names, also if an earlier version named it."""
-    return any(normalize_name(name) in names for name in (folder_name(stem), stem))
 
 
 def slide_folder(out: Path, slide: Path) -> Path:

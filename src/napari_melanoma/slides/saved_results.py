@@ -56,14 +56,10 @@ def list_tissue_classes(classes: Sequence[str], content: Mapping[str, Any]) -> l
 def score_method(content: Mapping[str, Any]) -> str:
     """Return how the tiles of a slide are pooled into its probability; empty if it has none.
 
-    Earlier versions did not store it, and used the mean of all tiles by default; their headline is that of ``top_k``
-    unless another method was chosen in the options.
-
     ``content``: that of ``result.json``.
     """
     scores, target = content.get("scores") or {}, content.get("target")
-    chosen = ((content.get("options") or {}).get("score") or {}).get("method")
-    methods = (content.get("probability_method"), "attention", chosen if chosen != "mean" else "", "top_k", "mean")
+    methods = (content.get("probability_method"), "attention")
     return next((str(name) for name in methods if (scores.get(name) or {}).get(target) is not None), "")
 
 
@@ -210,7 +206,7 @@ def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
     if len(maps) != len(result.spec.classes) or grid is None:
         return None
     cells = replace(grid.without_margin, side_px=result.spec.dense_px)
-    step = round(max(stitched_shape(cells)) / max(maps.shape[1:]))  # as it was written: by an earlier version, too
+    step = round(max(stitched_shape(cells)) / max(maps.shape[1:]))
     place = cells.pixel_placement
     coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
     return SlideMaps(maps, coarse_place, result.spec.size)

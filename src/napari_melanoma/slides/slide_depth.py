@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from napari_melanoma.core.validity import Validity, read_risk_validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, latest_reading
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
@@ -72,7 +72,7 @@ def depth_from_reading(reading: DepthReading | None) -> KnownDepth | None:
 
 def find_validity(content: Mapping[str, Any], proposals: SlideDepthProposals) -> Validity:
     """Return the validity of the analysis of a slide and of the depth that it measured."""
-    return proposals.validity.with_reasons(read_slide_validity(content))
+    return proposals.validity.with_reasons(read_validity(content))
 
 
 def depth_from_analysis(content: Mapping[str, Any], proposals: SlideDepthProposals) -> KnownDepth | None:
@@ -156,7 +156,7 @@ def read_network_depth(folder: Path) -> NetworkDepth | None:
     return NetworkDepth(
         float(first["depth_mm"]),
         str(prediction["model"].get("name") or "a network"),
-        read_risk_validity(prediction),
+        read_validity(prediction),
         str(first.get("what", "")),
         KnownDepth(depth.get("mm"), depth.get("source", "unknown"), reader=str(depth.get("reader") or "")),
         mpp if _is_number(mpp) else None,

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.context import REPORT_S, Progress
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp
+from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.paths import folder_name
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.io.results import LESIONS, read_slide_result, read_table, write_table
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LESION_CLASSES
-from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, is_name_taken, list_folder_names, slide_name
+from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
 
@@ -134,7 +135,7 @@ def status_to_row(status: SlideStatus) -> Row:
         return first
     target, lesions, depth = content["target"], content["lesions"], content.get("depth") or {}
     depth_validity = Validity.from_json(depth.get("validity"))
-    validity = read_slide_validity(content).with_reasons(*([depth_validity] if depth_validity else []))
+    validity = read_validity(content).with_reasons(*([depth_validity] if depth_validity else []))
     low, high = content["breslow_interval_mm"] or (None, None)
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
@@ -210,7 +211,7 @@ class WorkItemReader:
         return found
 
     def _find_folder(self, slide: Path, existing: Mapping[str, str]) -> Path | None:
-        if not is_name_taken(slide_name(slide), existing):
+        if normalize_name(folder_name(slide_name(slide))) not in existing:
             return None
         key = (slide, file_stamp(slide))
         cached = self._folders.get(key)

@@ -33,7 +33,6 @@ from napari_melanoma.depth.synoptic import (
     SynopticReport,
     describe_finding,
     format_stored_answer,
-    merge_findings,
 )
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
@@ -102,8 +101,8 @@ class BasisEntry(NamedTuple):
     format: Callable[[Any], str] = str
 
 
-def _digest(value: object, *, sort_keys: bool = False) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()[:8]
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
 
 
 def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
@@ -324,28 +323,19 @@ def list_changes_since_signature(report: SynopticReport, basis: SignatureBasis) 
     if not report.signed_values:
         return (NOT_RECORDED,)
     now, changes = basis.values(), list[str]()
-    labels = {entry.label: name for name, entry in BASIS.items()}
-    # Earlier versions stored formatted values by label
-    is_earlier = any(key in labels and key not in BASIS for key in report.signed_values)
-    names = labels if is_earlier else {name: name for name in BASIS}
-    for key, signed in report.signed_values.items():
-        name = names.get(key, "")
-        if name not in now or (is_earlier and signed is None):
+    for name, signed in report.signed_values.items():
+        if name not in now:
             continue
-        label, before = BASIS[name].label, str(signed) if is_earlier else _format_value(name, signed)
-        if before in NO_VALUE and (is_earlier or name in CASE_ENTRIES):
-            continue  # it was given elsewhere then, or added to the case later
-        after = _format_value(name, now[name])
-        if is_earlier and after.startswith(f"{before}, "):
-            continue  # more is compared now
+        label, before, after = BASIS[name].label, _format_value(name, signed), _format_value(name, now[name])
+        if before in NO_VALUE and name in CASE_ENTRIES:
+            continue  # it was added to the case later
         if now[name] is None and signed is not None:
             changes.append(f"Not verified since the signature: {label}: {before} when signed, now not found.")
-        elif after != before if is_earlier else not _is_same(signed, now[name]):
+        elif not _is_same(signed, now[name]):
             texts = (before, after) if before != after else (json.dumps(signed), json.dumps(now[name]))
             changes.append(f"{CHANGED}: {label}: {texts[0]} when signed, now {texts[1]}.")
     changes += _list_changed_answers(report)
-    recorded = {names.get(key) for key in report.signed_values}
-    missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - recorded]
+    missing = [BASIS[name].label for name in now if name in SLIDE_ENTRIES - report.signed_values.keys()]
     if missing:
         changes.append(f"Not recorded when signed, so that changes are unknown: {format_names(missing)}.")
     return tuple(changes)
@@ -355,11 +345,8 @@ def _list_changed_answers(report: SynopticReport) -> Iterator[str]:
     """State each answer that another program has changed in a signed report, with both."""
     signed, suggested = report.signed_values.get(ANSWERS) or {}, {*report.suggested}  # the latter are not signed
     now = {name: answer for name, answer in report.stored_answers.items() if name not in suggested}
-    if isinstance(signed, Mapping):
-        for label, before, after in _compare_answers(signed, now):
-            yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."
-    elif signed != _digest(now, sort_keys=True):  # reports that earlier versions signed have a hash
-        yield f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
+    for label, before, after in _compare_answers(signed, now):
+        yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."
 
 
 def _compare_answers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -402,7 +389,7 @@ def _is_same(first: Any, second: Any) -> bool:  # noqa: ANN401 - JSON
 
 
 def _format_value(name: str, value: Any) -> str:  # noqa: ANN401 - JSON
-    """Format a value, which a newer version may store in another form."""
+    """Format a value of any form: another program may have changed it."""
     if value is None:
         return "unknown"
     try:
@@ -412,16 +399,8 @@ def _format_value(name: str, value: Any) -> str:  # noqa: ANN401 - JSON
 
 
 def read_depth(folder: Path) -> SlideDepthReadings:
-    """Read the depth readings of a slide, with findings that earlier versions stored in its synoptic report."""
-    return read_findings(folder)[0]
-
-
-def read_findings(folder: Path) -> tuple[SlideDepthReadings, tuple[str, ...]]:
-    """Read the depth readings of a slide as ``read_depth`` does, with notes on findings of which two were stored."""
-    depth, report = read_depth_file(folder / DEPTH_FILE), None
-    with suppress(InputError):  # a damaged report is reported elsewhere
-        report = load_synoptic(folder)
-    return (depth, ()) if report is None else merge_findings(report, depth)
+    """Read the depth readings of a slide."""
+    return read_depth_file(folder / DEPTH_FILE)
 
 
 def read_synoptic(
@@ -430,18 +409,18 @@ def read_synoptic(
     """Read the synoptic report of a slide with its findings; None if there is none.
 
     ``reader``: whose findings an unsigned report gets, by default those of the reader who edited it last.
-    Also returned: what has changed since the signature, and notes on findings of which two values were stored.
+    Also returned: what has changed since the signature.
     """
     report = load_synoptic(folder)
     if report is None:
         return None, ()
-    depth, notes = read_findings(folder)
+    depth = read_depth(folder)
     changes: tuple[str, ...] = ()
     if report.is_signed:
         basis = read_signature_basis(folder, depth, report.signed_by, lesion, slide)
         changes = list_changes_since_signature(report, basis)
     reading = report.own_reading(depth) if reader is None else depth.reading_by(reader)
-    return report.with_findings(reading or DepthReading()), (*changes, *notes)
+    return report.with_findings(reading or DepthReading()), changes
 
 
 def read_stated_synoptic(

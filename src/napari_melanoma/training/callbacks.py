@@ -174,8 +174,7 @@ class BestCheckpoint(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of ``state_dict``."""
         self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
-        # Older checkpoints lack the loss: ties then never count as better.
-        self._best_loss = state_dict.get("best_loss", -math.inf)
+        self._best_loss = state_dict["best_loss"]
         self._epochs_without_improvement = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -345,7 +345,7 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     content, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
     encoding = TabularEncoding.parse(content["encoding"], str(folder / CLASSES_FILE)) if content["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
-    depth_values = content.get("depth") or [None] * len(rows)  # older runs have no depths
+    depth_values = content.get("depth") or [None] * len(rows)
     depths = dict(zip(map(id, rows), map(read_number, depth_values), strict=True))
 
     def part(name: str) -> ClassPart:

@@ -16,7 +16,6 @@ from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.paths import expand_user
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE_NAME,
@@ -105,7 +104,6 @@ def data_fingerprint(rows: Iterable[DataRow]) -> str:
 
 
 def _row(cells: dict[str, str]) -> DataRow:
-    cells = rename_keys("run_data", cells)
     part = cells["part"]
     if part not in PARTS:
         raise ValueError(f"unknown part '{part}'")
@@ -119,7 +117,7 @@ def _row(cells: dict[str, str]) -> DataRow:
         modality=cells["modality"] or None,
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
-        synthetic=cells.get("drawn") == "1",  # older runs lack the column
+        synthetic=cells["drawn"] == "1",
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 

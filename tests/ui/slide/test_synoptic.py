@@ -29,7 +29,7 @@ from region_access import opens_section
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.case.model import Case, CaseImage, CaseLesion, add_images, add_lesion, set_lesion
+from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_lesion
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth.readings import (
@@ -40,7 +40,7 @@ from napari_melanoma.depth.readings import (
     set_values,
     write_depth,
 )
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer, merge_findings
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.extensions.synoptic.ui.slide_section import SynopticSection
 from napari_melanoma.io.results import RESULT, read_slide_result
@@ -522,7 +522,7 @@ STATED = {
 def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed, monkeypatch) -> None:
     assert {*LOCKED, *STATED} == {*BASIS} - CASE_ENTRIES
     person = analysed
-    lesion = CaseLesion(id="L1", depth_mm=0.2)
+    lesion = add_lesion(Case(), depth_mm=0.2).lesions[0]
     found = [lesion]
     monkeypatch.setattr("napari_melanoma.ui.session.depth.find_slide_lesion", lambda *_: found[0])
     expands(person)
@@ -557,7 +557,7 @@ def test_all_that_a_signature_rests_on_is_locked_or_stated_in_the_dock(analysed,
         expected = f"Changed after signature: {BASIS[name].label}: {signed} when signed, now {now}."
         assert expected in text(person, "synoptic_changes")
         assert expected in text(person, "depth_warning")
-    found[0] = CaseLesion(id="L1", depth_mm=0.7)
+    found[0] = add_lesion(Case(), depth_mm=0.7).lesions[0]
     person.session.synoptic.refresh()
     assert "Breslow thickness in the case: 0.20 mm when signed, now 0.70 mm." in text(person, "synoptic_changes")
 
@@ -704,21 +704,6 @@ def test_the_name_of_the_model_is_refused(reporting) -> None:
     assert person.dock.context.reader == "A. Reader"
     assert person.finds(QLineEdit, "synoptic_reader").text() == "A. Reader"
     assert "reserved for the analysis" in person.dock.status.text
-
-
-def test_findings_of_an_old_draft_move_to_the_reading_with_the_first_edit(reporting) -> None:
-    person = reporting
-    when = "2026-01-02T10:00:00+00:00"
-    types(person, "synoptic_reader", "A. Reader")
-    draft = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.9), "A. Reader", when)
-    person.session.synoptic.set(draft)
-    person.session.depth.set(merge_findings(draft, SlideDepthReadings())[0])
-    chooses(person, "procedure", "excision")
-    person.session.flush()
-    assert load_synoptic(person.session.folder).answers.keys().isdisjoint(FINDINGS)
-    types(person, "synoptic_breslow", "0.5")
-    report, notes = read_synoptic(person.session.folder)
-    assert (report.value("breslow"), notes) == (0.5, ())
 
 
 def test_lesions_of_another_class_are_no_change_and_are_not_signed(analysed) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.extensions.papers.image_figures import (
     ReportPicture,
@@ -431,7 +430,7 @@ def _learning_curve(folder: ReproductionFolder, name: str, cross_validated: bool
     row = folder.row(name)
     path = (row.fold(1) if cross_validated else row).run.path / "metrics.csv"
     rows = read_table(path) if path.is_file() else []
-    return [{key: float(value) for key, value in rename_keys("metrics", row).items()} for row in rows]
+    return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
 def _sample_pictures(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.extensions.papers import predictions
@@ -109,7 +108,7 @@ def measure_validation(run: RunFolder) -> dict[str, float]:
 
     Empty if one of them is unknown.
     """
-    epochs = [rename_keys("metrics", row) for row in read_table(run.path / "metrics.csv")]
+    epochs = read_table(run.path / "metrics.csv")
     dice = [float(row["validation_dice"]) for row in epochs if row.get("validation_dice")]
     if not dice:
         return {}

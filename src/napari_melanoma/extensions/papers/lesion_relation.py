@@ -13,7 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import distinct_names
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
 from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
 from napari_melanoma.io.slide_store import file_errors_translated
@@ -107,7 +107,7 @@ def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunCo
             continue
         try:
             lesions += read_slide_lesion_rows(folder)
-            validity[folder] = read_slide_validity(read_slide_result(folder))
+            validity[folder] = read_validity(read_slide_result(folder))
         except InputError as error:
             failed[folder] = str(error)
         except (KeyError, ValueError) as error:

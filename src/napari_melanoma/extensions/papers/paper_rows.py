@@ -21,7 +21,6 @@ from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import id_to_file_name, ids_to_file_names
-from napari_melanoma.core.renamed_keys import rename_keys
 from napari_melanoma.data.dataset import Key, Sample, read_datasets, select_trainable
 from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.source_catalog import guess_source
@@ -440,10 +439,6 @@ def _describe_bundle(bundle: BundleInfo | None) -> dict[str, object]:
     return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
 
 
-def _read_images(path: Path) -> list[dict[str, str]]:
-    return [rename_keys("per_image", row) for row in read_table(path)]
-
-
 def _pool_row(context: ReproductionContext, row: Row) -> None:
     """Pool the predictions and pictures of all folds."""
     row_folder = context.folder.row(row.name)
@@ -451,7 +446,7 @@ def _pool_row(context: ReproductionContext, row: Row) -> None:
     facts = [read_json(folder / EVALUATION) for folder in evaluated]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
     with atomic_folder(row_folder.evaluated) as temporary:
-        rows = pool_folds([_read_images(fold_folder / PER_IMAGE) for fold_folder in evaluated])
+        rows = pool_folds([read_table(fold_folder / PER_IMAGE) for fold_folder in evaluated])
         write_table(temporary / PER_IMAGE, rows)
         for fold_folder in evaluated:
             if (fold_folder / PICTURES).is_dir():
@@ -536,7 +531,7 @@ def read_row_results(context: ReproductionContext) -> list[RowResult]:
         if not row_folder.evaluation.is_file():
             continue
         model_row = context.paper.rows[row.file.model_of or row.name]
-        evaluation, images = read_json(row_folder.evaluation), _read_images(row_folder.per_image)
+        evaluation, images = read_json(row_folder.evaluation), read_table(row_folder.per_image)
         parameters = context.plan.by_name[model_row.name].parameters
         unlearned = _explain_unlearned(context, model_row, images, evaluation) if parameters and images else ""
         unlearned = "; ".join(filter(None, (unlearned, _explain_unlearned_masks(row, results))))

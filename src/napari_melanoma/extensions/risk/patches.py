@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import UM_PER_MM, Box, PixelSize
-from napari_melanoma.core.validity import read_slide_validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.dataset import MODALITY_WORDS
 from napari_melanoma.data.tabular_encoding import read_number
 from napari_melanoma.depth.readings import Line
@@ -233,7 +233,7 @@ def cut_slide_patches(
         if not positions:
             nothing = "no tumor found: the analysis found neither a thickness nor a lesion"
             raise InputError(
-                f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the "
+                f"{path.name}: {read_validity(content).headline(nothing)}. Measure the thickness by hand in the "
                 "Slide dock, or select a patch instead."
             )
         return [_read_patch(slide, position, um) for position in positions]

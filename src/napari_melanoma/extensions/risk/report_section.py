@@ -11,7 +11,7 @@ import numpy as np
 from napari_melanoma.case.results import risk_to_json
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.validity import read_risk_validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.t_category import format_thickness
@@ -61,7 +61,7 @@ def risk_section(
 
     ``prediction``: the content of ``risk.json``. ``cautions``: further warnings.
     """
-    validity = read_risk_validity(prediction)
+    validity = read_validity(prediction)
     reasons = validity.cautions if validity.valid else validity.other_reasons
     warnings = [*reasons, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
     verdict = to_sentence(validity.headline("") or str(prediction["verdict"]))
@@ -117,7 +117,7 @@ def _draw_patch(patch: Mapping[str, Any], rgb: NDArray[np.uint8], box: Box, size
 def _list_details(prediction: Mapping[str, Any], pictures: RiskPictures, *, personal: bool) -> Iterator[Block]:
     """Yield the tables of methods, contributions and inputs, and the pictures."""
     probability, interval = float(prediction["probability"]), parse_interval(prediction.get("interval"))
-    kind = "demonstration model " if read_risk_validity(prediction).demonstration else ""
+    kind = "demonstration model " if read_validity(prediction).demonstration else ""
     name = f"Image, depth and patient ({kind}{prediction['model'].get('name', 'the model')})"
     rows: list[tuple[Cell, ...]] = [(name, Bar(format_value(probability, interval), probability, interval))]
     rows += [_create_method_row(one) for one in (prediction.get("comparators") or {}).values()]

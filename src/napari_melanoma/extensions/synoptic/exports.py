@@ -80,16 +80,15 @@ def _write(path: Path, exported: ExportedSlide) -> None:
     if path.suffix.lower() == ".csv":
         write_synoptic_table(path, report, changes)
         return
-    others = _list_other_changes(exported.folder, report) if exported.personal and exported.synoptic is None else ()
+    others = _list_other_changes(exported.folder) if exported.personal and exported.synoptic is None else ()
     write_synoptic_json(path, report, changes=changes, others=others, personal=exported.personal)
 
 
-def _list_other_changes(folder: Path, report: SynopticReport) -> list[dict[str, Any]]:
+def _list_other_changes(folder: Path) -> list[dict[str, Any]]:
     """List the changes of the depth readings and of the scale of a slide, in the form of the history of a report."""
     depth, notes = read_depth(folder), read_notes(folder)
     names = {change.reader for reading in depth.readings for change in reading.history}
-    labels, recorded = {name: name for name in names}, [change.field for change in report.history]
-    changes = [change.model_dump(mode="json") for change in disclose_changes(depth, labels, recorded)]
+    changes = [change.model_dump(mode="json") for change in disclose_changes(depth, {name: name for name in names})]
     return [*changes, *({"field": "scale", **asdict(change)} for change in notes.scale_changes)]
 
 

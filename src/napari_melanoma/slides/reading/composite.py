@@ -1,6 +1,6 @@
 """Fluorescence slides read as RGB: three channels as red, green and blue, black where there is no signal.
 
-Inverted to a bright background, features of cells separated tissues no better (``benchmarks/channel_colors.py``).
+Inverted to a bright background, features of cells separated tissues no better.
 """
 
 from __future__ import annotations

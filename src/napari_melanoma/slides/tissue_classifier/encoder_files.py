@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import MelanomaError
@@ -19,12 +19,13 @@ ENCODERS_FILE = "encoders.json"
 class EncoderFile(Config):
     """The file with the weights of a published encoder. ``name``: see ``open_feature_source``."""
 
+    model_config = ConfigDict(extra="ignore")
+
     name: str = Field(min_length=1, description="name of the source of the features")
     weights: Path = Field(description="file with the weights")
     sha256: str = Field(description="hash of the file")
     bytes: int = Field(ge=0, description="size of the file")
     changed: int = Field(description="time of the last change of the file in nanoseconds since 1970")
-    accepted: str = Field("", description="when the license was accepted in earlier versions, ISO 8601")
 
     @property
     def is_unchanged(self) -> bool:

@@ -1,7 +1,7 @@
 """Sources of features of cells: what computes them from the pixels of a block.
 
-Of the stages and contexts that ``benchmarks/tissue_features.py`` compares, the fifth stage of the shipped encoder at 1
-um per pixel, with the means over 3 x 3 and 7 x 7 cells, transferred best from one slide to another.
+Of the stages and contexts that were compared (docs/explanation/measurements.md), the fifth stage of the shipped encoder
+at 1 um per pixel, with the means over 3 x 3 and 7 x 7 cells, transferred best from one slide to another.
 """
 
 from __future__ import annotations

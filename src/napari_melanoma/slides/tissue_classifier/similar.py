@@ -1,7 +1,7 @@
 """Find the cells of one or many slides whose features are most similar to those of a cell.
 
 Features are standardized by their mean and spread on the searched slides, and compared by the cosine of their angle: of
-the measures that ``benchmarks/similar_cells.py`` compares, it finds the same tissue most often.
+the measures that were compared (docs/explanation/measurements.md), it finds the same tissue most often.
 """
 
 from __future__ import annotations

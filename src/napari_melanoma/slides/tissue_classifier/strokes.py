@@ -239,7 +239,7 @@ def read_stroke_file(path: Path, origin: Origin = CANVAS) -> StrokeFile:
     listed = content.get(_CLASSES)
     entries = [read_classification(entry) for entry in listed] if isinstance(listed, list) else []
     classes: dict[str, Color | None] = {name: color for name, color in entries if name}
-    for number, feature in enumerate(to_canvas(features, find_origin(path, content, origin)), start=1):
+    for number, feature in enumerate(to_canvas(features, find_origin(path, content) or origin), start=1):
         found = _read_feature(feature, f"{number}")
         if not found:
             unread.append(feature)

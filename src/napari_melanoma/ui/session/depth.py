@@ -433,7 +433,6 @@ class SynopticDocument(Document[SynopticReport]):
 
     def edit(self, edit: Callable[[SynopticReport], SynopticReport]) -> None:
         """Edit the report with its suggestions; findings are set in the depth reading."""
-        self._move_findings()
         before, findings = self.shown, {}
 
         def change(report: SynopticReport) -> SynopticReport:
@@ -450,16 +449,6 @@ class SynopticDocument(Document[SynopticReport]):
         if findings:
             self._depth.set_findings(findings)
             self.set_reader(self._services.reader)
-
-    def _move_findings(self) -> None:
-        """Save findings that earlier versions stored in a draft with the reading, which contains them already."""
-        report, depth = self.value, self._depth
-        if report.is_signed or report.answers.keys().isdisjoint(FINDINGS) or not depth.is_ready or depth.problem:
-            return
-        depth.save()
-        depth.flush()
-        self.complete(lambda one: one if one.is_signed else one.without_findings())
-        self.save()
 
     def find_steps(self) -> tuple[Edited[Any] | None, Edited[Any] | None]:
         """Return the documents of the report and its findings whose steps to undo and redo are next; None for none."""

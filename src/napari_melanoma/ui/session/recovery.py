@@ -142,7 +142,7 @@ def _read_recovery(digest: str, folder: Path, values: dict[str, Any], photograph
         strokes,
         values["saved_at"],
         folder,
-        get_mask_origin(values.get("origin") or {}),  # recovery files of earlier versions have none
+        get_mask_origin(values["origin"]),
     )
 
 

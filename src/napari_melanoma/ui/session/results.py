@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_melanoma.core.validity import Validity, read_slide_validity
+from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.run_status import analysis_identity
 from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap, transparent_colormap_name
@@ -45,7 +45,7 @@ class AnalysisResults:
     @cached_property
     def validity(self) -> Validity | None:
         """Whether the prediction is valid; None without a prediction."""
-        return read_slide_validity(self.content) if self.content else None
+        return read_validity(self.content) if self.content else None
 
     @property
     def shows_numbers(self) -> bool:

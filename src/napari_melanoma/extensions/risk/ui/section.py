@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtWidgets import QPushButton
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.validity import read_risk_validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests
@@ -200,7 +200,7 @@ class RiskSection(SlideSection):
 
     def show_prediction(self, prediction: Mapping[str, Any], outdated: str) -> None:
         """Show a prediction; ``outdated``: which inputs have changed since, empty if none have."""
-        validity = read_risk_validity(prediction)
+        validity = read_validity(prediction)
         self._outdated_notice.set_text(outdated)
         for widget in (self._prediction_area, self._case_button):
             widget.setEnabled(not outdated)
