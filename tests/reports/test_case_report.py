@@ -185,7 +185,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
         "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
-        "Prediction set nevus, melanoma (conformal, 90 % coverage)",
+        "Prediction set melanoma (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
@@ -276,7 +276,7 @@ def test_an_analysis_at_another_scale_is_stated_above_its_areas(reported: Report
 
 
 def test_the_summary_lists_changes_after_the_signature(reported: ReportedCase, tmp_path: Path) -> None:
-    _set_value(reported.results / "synoptic.json", "signed_values", {"Breslow thickness": "1.42 mm"})
+    _set_value(reported.results / "synoptic.json", "signed_values", {"breslow": [1.42, False]})
     collected = collect(reported.folder, reported.results)
     summary = replace(collected.report, blocks=collected.report.blocks[:1])
     text = text_of(replace(collected, report=summary), tmp_path / "page.html")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,11 +69,6 @@ def test_synthetic_patients_are_recognized_by_their_rows(ended: RunFolder, drawn
     ]
     write_data(ended.data, rows)
     assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
-
-
-def test_phantom_cases_are_marked(ended: RunFolder) -> None:
-    (ended.path.parent / "set/cohort.json").write_text(json.dumps({"law": {}}), encoding="utf-8")
-    assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom
 
 
 def test_excluded_rows_are_listed_in_result_and_log(ended: RunFolder) -> None:
