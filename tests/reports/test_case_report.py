@@ -185,7 +185,7 @@ def test_the_report_contains_the_whole_case(collected: CollectedReport, tmp_path
         "Lesions: 1 Left upper back.",
         "Lesion 1: Left upper back Diagnosis Melanoma",
         "Inconclusive: nevus 0.69 or melanoma 0.31 (95 % interval 0.20–0.44).",
-        "Prediction set melanoma (conformal, 90 % coverage)",
+        "Prediction set melanoma, nevus (conformal, 90 % coverage)",
         "Similar training cases",
         "Image 2, dermoscopic 12 months later",
         "Contour; scale bar 2 mm.",
