@@ -78,6 +78,29 @@ def lasting_messages():
         yield
 
 
+@pytest.fixture(autouse=True)
+def answered_questions(monkeypatch):
+    """Close a question that nobody answers, which would wait forever, and let its test fail."""
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QMessageBox
+
+    unanswered, exec_box = [], QMessageBox.exec
+
+    def exec_for_a_while(box):
+        def give_up():
+            unanswered.append(box.text())
+            box.reject()
+
+        timer = QTimer(box)
+        timer.timeout.connect(give_up)
+        timer.start(PATIENCE_MS)
+        return exec_box(box)
+
+    monkeypatch.setattr(QMessageBox, "exec", exec_for_a_while)
+    yield
+    assert not unanswered, f"nobody answered: {unanswered}"
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch, qapp):
     """Separate settings and recovery files for each test; napari's own folders stay, since Qt has icons there."""

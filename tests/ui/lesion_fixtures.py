@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.utils._proxies import PublicOnlyProxy
 from qtpy.compat import isalive
@@ -16,10 +17,26 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from conftest import Person, wait_until_idle
+from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.lesion.dock import LesionDock
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer.camera import get_camera
 
 WINDOW_SIZE = (800, 520)
+TWO = ((60, 50, 25), (60, 120, 15))  # lesions of a photograph, the second one the smaller
+
+
+def gradient(column=80):
+    """Dark around a column and lighter outwards, so that each threshold gives another mask."""
+    rows, columns = np.mgrid[:120, :160]
+    distance = np.hypot(rows - 60, columns - column)
+    return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def corrections(tmp_path, home):
+    """The corrections that the docks of a test write to."""
+    ReviewSettings().corrections = tmp_path / "my corrections"
+    return Corrections(tmp_path / "my corrections")
 
 
 class LesionUser(Person):

@@ -17,12 +17,18 @@ def answering(button):
 
     def press():
         box = QApplication.activeModalWidget()
+        if box is None:  # asked later
+            return
+        timer.stop()
         requested.append(box.informativeText())
         chosen = box.findChild(QAbstractButton, button) if button else box.button(QMessageBox.StandardButton.Cancel)
         chosen.click()
 
-    QTimer.singleShot(0, press)
+    timer = QTimer()
+    timer.timeout.connect(press)
+    timer.start(10)
     yield requested
+    timer.stop()
 
 
 def press_button(qtbot, name, button):

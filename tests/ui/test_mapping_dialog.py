@@ -69,7 +69,8 @@ def status_text(dialog):
     return dialog.findChild(QWidget, "mapping_said").text()
 
 
-def test_columns_are_guessed_and_unknown_values_counted(opened, table):
+@pytest.mark.both_qts
+def test_columns_are_guessed_mapped_and_saved_and_the_mapping_is_applied_by_harmonizing(opened, table, tmp_path, qtbot):
     dialog = opened(table)
     assert box(dialog, "column_Geschlecht").currentData() == "sex"
     assert box(dialog, "column_Lokalisation").currentData() == "site"
@@ -77,10 +78,6 @@ def test_columns_are_guessed_and_unknown_values_counted(opened, table):
     assert "5 rows read. Unknown values in 2 cells" in status_text(dialog)
     assert "Values outside the allowed range in age: '430' (1)" in status_text(dialog)
     assert box(dialog, "word_site_Stelle X").currentData() == ""
-
-
-def test_the_selected_mapping_is_applied_by_harmonizing(opened, table, tmp_path, qtbot):
-    dialog = opened(table)
     chooses_column(dialog, qtbot, "Bildname", "image_id")
     chooses_column(dialog, qtbot, "Pat-Nr", "patient_id")
     chooses_column(dialog, qtbot, "Befund", "diagnosis")
@@ -97,52 +94,37 @@ def test_the_selected_mapping_is_applied_by_harmonizing(opened, table, tmp_path,
     assert [row.get("sub_site") for row in rows] == [None, "forearm", "cheek", None, "cheek"]
     assert [row["patient_id"] for row in rows] == ["17", "17", "18", "19", "19"]
     assert not any("Bemerkung" in row for row in rows)
-
-
-def test_a_mapped_value_is_kept_when_columns_change(opened, table, qtbot):
-    dialog = opened(table)
+    # A mapped value is kept when columns change.
     chooses(dialog, "word_site_Stelle X", "cheek")
     chooses_column(dialog, qtbot, "Lokalisation", "*")
-    assert dialog.words.unmapped_count == 0
     assert "All values are mapped" in status_text(dialog)
     chooses_column(dialog, qtbot, "Lokalisation", "site")
-    assert dialog.mapping.words == {"site": {"Stelle X": "cheek"}}
+    assert dialog.mapping.words["site"] == {"Stelle X": "cheek"}
     assert box(dialog, "word_site_Stelle X").currentText() == "Cheek"
-
-
-def test_a_kept_column_is_not_mapped_by_its_name(opened, table, qtbot):
-    dialog = opened(table)
+    # A kept column is not mapped by its name.
     chooses_column(dialog, qtbot, "dx", "*")
     row = dialog.mapping.apply({"dx": "nv"})
     assert harmonize_rows([row]).rows == [{"own_dx": "nv"}]
+    # The mapping is emitted.
+    expected, chosen = dialog.mapping, []
+    dialog.mapping_chosen.connect(chosen.append)
+    dialog.findChild(QPushButton, "mapping_use").click()
+    assert chosen == [expected]
+    assert not dialog.isVisible()
 
 
-def test_an_existing_mapping_is_shown(opened, table):
+def test_an_existing_mapping_and_names_outside_the_schema_are_shown(opened, table):
     mapping = TableMapping(
-        columns={"Geschlecht": "", "Befund": "diagnosis"}, words={"diagnosis": {"Spindelzelliges": "nevus"}}
+        columns={"Geschlecht": "", "Befund": "diagnosis", "Bemerkung": "remark"},
+        words={"diagnosis": {"Spindelzelliges": "nevus"}},
     )
     dialog = opened(table, mapping)
     assert dialog.mapping.columns["Geschlecht"] == ""
     assert dialog.mapping.words == mapping.words
     assert box(dialog, "column_Geschlecht").currentText() == "leave out"
     assert box(dialog, "word_diagnosis_Spindelzelliges").currentData() == "nevus"
-
-
-def test_a_name_outside_the_schema_is_kept(opened, table):
-    dialog = opened(table, TableMapping(columns={"Bemerkung": "remark", "Befund": "diagnosis"}))
     assert dialog.mapping.columns["Bemerkung"] == "remark"
     assert box(dialog, "column_Bemerkung").currentText() == "rename to remark"
-    assert box(dialog, "column_Befund").currentData() == "diagnosis"
-
-
-@pytest.mark.both_qts
-def test_use_emits_the_mapping(opened, table, qtbot):
-    dialog = opened(table)
-    expected, chosen = dialog.mapping, []
-    dialog.mapping_chosen.connect(chosen.append)
-    dialog.findChild(QPushButton, "mapping_use").click()
-    assert chosen == [expected]
-    assert not dialog.isVisible()
 
 
 @pytest.mark.parametrize(
@@ -157,13 +139,3 @@ def test_an_invalid_table_is_reported_and_cannot_be_used(owner, tmp_path, qtbot,
     dialog.show()
     qtbot.waitUntil(lambda: message in status_text(dialog), timeout=PATIENCE_MS)
     assert not dialog.findChild(QPushButton, "mapping_use").isEnabled()
-
-
-@pytest.mark.both_qts
-def test_the_dialog_leaves_nothing_behind(nothing_left, home, table, qtbot):
-    owner = QWidget()
-    dialog = MappingDialog(table, owner)
-    with qtbot.waitSignal(dialog.table_read, timeout=PATIENCE_MS):
-        dialog.show()
-    dialog.reject()
-    owner.deleteLater()

@@ -1,4 +1,4 @@
-"""Scrolling over the docks changes nothing: every control of every dock leaves the wheel to the dock until clicked."""
+"""In every dock, controls have names, leave the wheel to the dock until clicked, and do not move with messages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
     QLineEdit,
+    QScrollArea,
     QScrollBar,
     QSlider,
     QStackedWidget,
     QTabBar,
+    QTableView,
     QWidget,
 )
 from slide_fixtures import UNSEEN
+from steady import list_message_states, list_moved_controls
 
 from conftest import Person
 from napari_melanoma.ui.widgets.wheel import WHEEL_CONTROLS
@@ -91,10 +94,19 @@ def check_wheel(dock):
     return focused
 
 
+def list_unnamed(dock):
+    """Return the controls of a dock without a name, or without one for screen readers."""
+    kinds = (QAbstractButton, QAbstractSlider, QAbstractSpinBox, QComboBox)
+    controls = [one for one in list_controls(dock) if isinstance(one, kinds)]
+    own = [control for control in controls if not control.objectName().startswith("qt_")]
+    own = [control for control in own if not isinstance(control.parent(), QTableView)]
+    return [control for control in own if not (control.objectName() and control.accessibleName())]
+
+
 @pytest.mark.path
 @pytest.mark.both_qts
 @pytest.mark.parametrize("name", [one for one in DOCKS if one != "Slide"])
-def test_scrolling_over_a_dock_changes_nothing(name, user, shown_viewer, shared_client, qtbot):
+def test_scrolling_changes_nothing_and_messages_move_nothing(name, user, shown_viewer, shared_client, qtbot):
     _, dock = shown_viewer.window.add_plugin_dock_widget("napari-melanoma", name)
     person = Person(shown_viewer, dock, qtbot)
     if name == "Lesion":
@@ -106,6 +118,11 @@ def test_scrolling_over_a_dock_changes_nothing(name, user, shown_viewer, shared_
     dock.window().activateWindow()
     check_wheel(dock)
     person.waits()
+    assert list_unnamed(dock) == []
+    for area in dock.findChildren(QScrollArea):
+        area.verticalScrollBar().setValue(0)
+    moved = list_moved_controls(dock, list_message_states(dock.status), person.waits)
+    assert not moved, moved
 
 
 @pytest.mark.path

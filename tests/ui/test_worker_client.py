@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from napari_melanoma import worker
-from napari_melanoma.core import plugins
 from napari_melanoma.core.context import Cancelled, KeptArray, RunContext
 from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.processes import python_executable
@@ -50,14 +49,6 @@ def test_one_child_handles_one_request_after_the_other(client, qtbot):
     assert client.pid == pid
 
 
-def test_a_plugin_confirmed_since_the_child_was_started_is_found_by_another_child(client, qtbot):
-    assert wait(qtbot, ask(client)[1]) == "fine"
-    pid = client.pid
-    plugins.refresh()
-    assert wait(qtbot, ask(client)[1]) == "fine"
-    assert client.pid not in (None, pid)
-
-
 def test_an_urgent_request_is_handled_before_those_that_wait(client, qtbot, monkeypatch):
     sent, exchange = [], client._exchange
 
@@ -88,20 +79,25 @@ def test_a_photograph_is_sent_once_to_a_child(client, qtbot, monkeypatch):
 
 
 @pytest.mark.both_qts
-def test_an_error_of_the_worker_is_recreated(client, qtbot):
+def test_errors_are_recreated_and_canceled_requests_ignored(client, qtbot):
     error = wait(qtbot, ask(client, "nonsense")[1])
     assert isinstance(error, BundleError)
     assert "known: lesion-small" in str(error)
-
-
-@pytest.mark.both_qts
-def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
+    # A late response to a canceled request is ignored.
     request, cancelled = ask(client, "slow-0.3")
     qtbot.waitUntil(lambda: client.pid is not None, timeout=PATIENCE_MS)
     request.cancel()
     assert wait(qtbot, cancelled) == "finished"
     assert wait(qtbot, ask(client, "next")[1]) == "next"
     assert cancelled == ["finished"]
+    # A pending request is canceled without killing.
+    pid = client.pid
+    _, first = ask(client, "slow-0.2")
+    second, taken_back = ask(client, "never")
+    second.cancel()
+    assert wait(qtbot, taken_back) == "finished"
+    assert wait(qtbot, first) == "slow-0.2"
+    assert client.pid == pid
 
 
 @pytest.mark.both_qts
@@ -196,17 +192,6 @@ def test_the_worker_starts_if_the_user_has_too_many_pipes(client, qtbot, monkeyp
     assert len(refused) == 2
 
 
-def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
-    wait(qtbot, ask(client)[1])
-    pid = client.pid
-    _, first = ask(client, "slow-0.2")
-    second, taken_back = ask(client, "never")
-    second.cancel()
-    assert wait(qtbot, taken_back) == "finished"
-    assert wait(qtbot, first) == "slow-0.2"
-    assert client.pid == pid
-
-
 @pytest.mark.both_qts
 @pytest.mark.parametrize("how", ["killed", "dies"])
 def test_a_child_that_dies_is_reported_and_replaced(client, qtbot, how):
@@ -217,10 +202,7 @@ def test_a_child_that_dies_is_reported_and_replaced(client, qtbot, how):
     error = wait(qtbot, recorded)
     assert isinstance(error, WorkerTerminated)
     assert wait(qtbot, ask(client)[1]) == "fine"
-
-
-def test_a_child_that_stopped_while_idle_is_restarted_silently(client, qtbot):
-    wait(qtbot, ask(client)[1])
+    # One that stopped while idle is restarted silently.
     os.kill(client.pid, signal.SIGTERM)
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     assert wait(qtbot, ask(client)[1]) == "fine"
@@ -260,6 +242,18 @@ def test_docks_share_one_worker_until_the_last_one_closes(home, nothing_left):
     again = acquire_worker()
     assert again is not first
     release_worker()
+
+
+def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
+    (home / "pickle.py").write_text("raise SystemExit('this is not the pickle of Python')")
+    monkeypatch.chdir(home)
+    client = WorkerClient()
+    errors = []
+    client.request(worker.prepare_segmenter, "no such model").failed.connect(errors.append)
+    qtbot.waitUntil(lambda: len(errors) == 1, timeout=PATIENCE_MS)
+    client.close()
+    client.deleteLater()
+    assert isinstance(errors[0], BundleError)
 
 
 @pytest.mark.parametrize("name", ["napari", "pythonw.exe", "Napari"])

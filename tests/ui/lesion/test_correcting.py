@@ -1,122 +1,115 @@
-"""Manual corrections: brush, scribbles, threshold, selecting a lesion, undo, ROI and ruler."""
+"""Correcting a mask by hand: brush, scribbles, threshold, selecting a lesion, ROI, ruler, labels of other tools."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesion_fixtures import FIXTURES
+from click_tool import use_tool
+from lesion_fixtures import FIXTURES, TWO, gradient
+from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDoubleSpinBox, QSlider, QSpinBox, QTableView
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QComboBox,
+    QDoubleSpinBox,
+    QMenu,
+    QSlider,
+    QSpinBox,
+    QTableView,
+)
+
+from conftest import PATIENCE_MS, photograph
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.data.corrections import Corrections
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.lesion.results import read_result
+from napari_melanoma.ui.session.adoption import LabelsSource
+from napari_melanoma.ui.session.adoption import read_mask as read_labels
+from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.session.recovery import find_recovery
+from napari_melanoma.ui.viewer import photographs
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
 
-PATIENCE_MS = 60_000
-
-
-@pytest.fixture
-def analyzed(person):
-    """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
-    person.opens()
-    person.analyses()
-    return person
-
 
 @pytest.mark.path
-def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(analyzed):
-    labels, slider = analyzed.layer("mask"), analyzed.finds(QSlider, "threshold_slider")
-    before, model = analyzed.lesion.result, analyzed.mask.copy()
-    table = analyzed.finds(QTableView, "measurements").model()
+def test_everything_follows_the_brush_and_scribbles_their_undo_and_the_reset(person):
+    person.opens()
+    person.analyses()
+    labels, slider = person.layer("mask"), person.finds(QSlider, "threshold_slider")
+    before, model = person.lesion.result, person.mask.copy()
+    table = person.finds(QTableView, "measurements").model()
     area_before = table.data(table.index(0, 1))
-    # Paint and erase activate the brush.
-    analyzed.clicks("paint")
-    assert (labels.mode, labels.selected_label) == ("paint", 1)
-    analyzed.clicks("erase")
-    assert labels.mode == "erase"
     # Everything follows a stroke.
-    analyzed.draws(labels, [(10, 100), (10, 140)])
-    analyzed.waits()
-    after, drawn = analyzed.lesion.result, analyzed.mask.copy()
+    person.draws(labels, [(10, 100), (10, 140)])
+    person.waits()
+    after, drawn = person.lesion.result, person.mask.copy()
     assert after.corrected
-    assert after.measurements["area_px"] == analyzed.mask.sum() > before.measurements["area_px"]
+    assert after.measurements["area_px"] == person.mask.sum() > before.measurements["area_px"]
     assert len(after.contours) == 2
     assert after.roi.box != before.roi.box
-    assert len(analyzed.layer("contour").data) == 2
-    corners = np.asarray(analyzed.layer("ROI").data[0])
+    assert len(person.layer("contour").data) == 2
+    corners = np.asarray(person.layer("ROI").data[0])
     assert corners.min(axis=0).tolist() == [after.roi.box.top - 0.5, after.roi.box.left - 0.5]
     assert table.data(table.index(0, 1)) != area_before
-    assert labels.features["area_px"][0] == analyzed.mask.sum()
+    assert labels.features["area_px"][0] == person.mask.sum()
     assert not slider.isEnabled()
     # Undo brings everything back, and redo the correction.
     labels.undo()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, model)
-    assert not analyzed.lesion.corrected
-    assert not analyzed.lesion.unsaved
-    assert np.array_equal(analyzed.lesion.result.contours[0], before.contours[0])
-    assert len(analyzed.layer("contour").data) == 1
+    person.waits()
+    assert np.array_equal(person.mask, model)
+    assert not person.lesion.corrected
+    assert not person.lesion.unsaved
+    assert np.array_equal(person.lesion.result.contours[0], before.contours[0])
+    assert len(person.layer("contour").data) == 1
     assert slider.isEnabled()
     labels.redo()
-    analyzed.waits()
-    assert analyzed.lesion.corrected
+    person.waits()
+    assert person.lesion.corrected
     # The reset brings the predicted mask back, and can be undone, too.
-    analyzed.finds(QAbstractButton, "revert").click()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, model)
+    person.finds(QAbstractButton, "revert").click()
+    person.waits()
+    assert np.array_equal(person.mask, model)
     assert slider.isEnabled()
     labels.undo()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, drawn)
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
     assert not slider.isEnabled()
     # Scribbles update the mask, and undo reverts it.
-    assert not analyzed.finds(QAbstractButton, "apply").isVisibleTo(analyzed.dock)
-    analyzed.clicks("more_scribbles")
-    assert analyzed.finds(QAbstractButton, "apply").isVisibleTo(analyzed.dock)
-    analyzed.clicks("apply")
-    assert "Draw strokes" in analyzed.dock.status.text
-    before = analyzed.mask.copy()
-    analyzed.clicks("outside")
-    strokes = analyzed.layer("scribbles")
-    assert analyzed.viewer.layers.selection.active == strokes
+    person.clicks("apply")
+    assert "Draw strokes" in person.dock.status.text
+    before = person.mask.copy()
+    person.clicks("outside")
+    strokes = person.layer("scribbles")
     assert (strokes.mode, strokes.selected_label) == ("paint", 2)
-    analyzed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
-    analyzed.clicks("inside")
-    analyzed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
-    analyzed.clicks("apply")
-    analyzed.waits()
-    assert not analyzed.mask[60, 65]
-    assert analyzed.mask[60, 115]
-    assert analyzed.lesion.corrected
-    assert analyzed.viewer.layers.selection.active == analyzed.layer("mask")
-    analyzed.layer("mask").undo()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, before)
-    analyzed.clicks("clear")
-    assert not strokes.data.any()
-    strokes.undo()
-    assert strokes.data.any()
-
-
-def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(person, qtbot):
-    rows, columns = np.mgrid[:120, :160]
-    distance = np.hypot(rows - 60, columns - 80)
-    person.opens(rgb=np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
-    person.analyses()
-    area, outline = person.mask.sum(), np.asarray(person.layer("contour").data[0])
-    person.finds(QSlider, "threshold_slider").setValue(90)
-    qtbot.waitUntil(
-        lambda: np.ptp(np.asarray(person.layer("contour").data[0])[:, 0]) < np.ptp(outline[:, 0]), timeout=PATIENCE_MS
-    )
-    assert person.mask.sum() == area
-    qtbot.waitUntil(lambda: person.mask.sum() < area, timeout=PATIENCE_MS)
+    person.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
+    person.clicks("inside")
+    person.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
+    person.clicks("apply")
     person.waits()
-    assert person.lesion.result.threshold == 0.9
-    assert person.finds(QDoubleSpinBox, "threshold").value() == 0.9
+    assert not person.mask[60, 65]
+    assert person.mask[60, 115]
+    assert person.lesion.corrected
     person.layer("mask").undo()
     person.waits()
-    assert person.mask.sum() == area
-    assert person.finds(QSlider, "threshold_slider").value() == 50
-    assert person.dock.options.get(person.dock.picker.session).threshold is None
+    assert np.array_equal(person.mask, before)
+
+
+def test_a_stroke_that_is_drawn_before_the_mask_is_redrawn_from_scribbles_is_kept(person):
+    person.opens("mole", gradient())
+    person.analyses()
+    person.clicks("inside")
+    person.draws(person.layer("scribbles"), [(60, 70), (60, 90)], label=1, brush=5)
+    person.waits()
+    person.clicks("apply")
+    person.draws(person.layer("mask"), [(5, 5), (5, 60)])
+    drawn = person.mask[5, 5:60].copy()
+    assert drawn.all()
+    person.waits()
+    assert np.array_equal(person.mask[5, 5:60], drawn)
 
 
 def clicks_on(person, point):
@@ -128,16 +121,8 @@ def clicks_on(person, point):
         callback(person.viewer, event)
 
 
-def two_lesions():
-    rows, columns = np.mgrid[:120, :160]
-    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
-    for column, radius in ((50, 25), (120, 15)):
-        rgb[(rows - 60) ** 2 + (columns - column) ** 2 <= radius**2] = (70, 45, 40)
-    return rgb
-
-
-def test_a_click_selects_a_lesion(person, qapp):
-    person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
+def test_a_click_selects_a_lesion_and_a_closed_dock_waits_for_none(person, qapp):
+    person.opens(rgb=photograph(TWO), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
     assert person.mask[60, 50]
     assert not person.mask[60, 120]
@@ -148,15 +133,6 @@ def test_a_click_selects_a_lesion(person, qapp):
     assert person.mask[60, 120]
     assert not person.mask[60, 50]
     assert not person.finds(QAbstractButton, "choose").isChecked()
-    assert person.viewer.mouse_drag_callbacks == callbacks
-    person.layer("mask").undo()
-    person.waits()
-    assert person.mask[60, 50]
-    # All are kept without "largest only".
-    person.finds(QCheckBox, "largest_only").click()
-    person.waits()
-    assert person.mask[60, 50]
-    assert person.mask[60, 120]
     # A dock that is closed does not wait for a click any more.
     person.clicks("choose")
     assert person.viewer.mouse_drag_callbacks != callbacks
@@ -165,66 +141,222 @@ def test_a_click_selects_a_lesion(person, qapp):
     assert person.viewer.mouse_drag_callbacks == callbacks
 
 
-def test_roi_scale_and_mask_are_changed_after_an_analysis(analyzed, qtbot):
-    check_roi_options(analyzed, qtbot)
-    check_ruler(analyzed)
-    check_stroke_during_analysis(analyzed, qtbot)
-
-
-def check_roi_options(analyzed, qtbot):
-    """The ROI follows its options, and the mask its threshold."""
-    box = analyzed.lesion.result.roi.box
-    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
-    side = analyzed.finds(QSpinBox, "side")
-    assert not side.isVisibleTo(analyzed.dock)
-    analyzed.clicks("more_roi")
-    assert side.isVisibleTo(analyzed.dock)
-    analyzed.finds(QSpinBox, "side").setValue(64)
-    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
-    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
-    assert analyzed.lesion.result.roi.box.height > box.height
-    assert analyzed.lesion.result.options.roi.background == "keep"
-    assert not analyzed.lesion.corrected
-    analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
-    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
-    analyzed.clicks("threshold_reset")
-    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
-    assert analyzed.dock.options.get(analyzed.dock.picker.session).threshold is None
-
-
-def check_ruler(analyzed):
-    """The ruler sets the scale of all layers."""
-    analyzed.clicks("ruler")
-    line = analyzed.layer("ruler")
-    assert line.mode == "add_line"
-    analyzed.finds(QAbstractButton, "ruler_set").click()
+def test_roi_and_scale_are_changed_after_an_analysis(person, qtbot):
+    person.opens()
+    person.analyses()
+    box = person.lesion.result.roi.box
+    person.finds(QDoubleSpinBox, "margin").setValue(50)
+    person.finds(QSpinBox, "side").setValue(64)
+    person.finds(QComboBox, "background").setCurrentIndex(1)
+    qtbot.waitUntil(lambda: person.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
+    assert person.lesion.result.roi.box.height > box.height
+    assert person.lesion.result.options.roi.background == "keep"
+    assert not person.lesion.corrected
+    # The ruler sets the scale of all layers.
+    person.clicks("ruler")
+    line = person.layer("ruler")
+    person.finds(QAbstractButton, "ruler_set").click()
     assert "There is no line yet" in notification_manager.records[-1].message
     line.add_lines(np.array([[10.0, 10.0], [10.0, 110.0]]))
-    analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
-    analyzed.finds(QAbstractButton, "ruler_set").click()
-    analyzed.waits()
-    for layer in analyzed.viewer.layers:
+    person.finds(QDoubleSpinBox, "ruler_length").setValue(5)
+    person.finds(QAbstractButton, "ruler_set").click()
+    person.waits()
+    for layer in person.viewer.layers:
         assert np.allclose(layer.scale, (50, 50)), layer.name
         assert str(layer.units[0]) == "micrometer"
-    assert analyzed.lesion.result.photograph.pixel_size.source == "ruler"
-    assert analyzed.lesion.result.measurements["area_mm2"] == pytest.approx(analyzed.mask.sum() * 0.05**2)
-    assert "50 µm per pixel" in analyzed.dock.status.text
-    analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(10)  # once more, with a scale already there
-    analyzed.finds(QAbstractButton, "ruler_set").click()
-    analyzed.waits()
-    assert np.allclose(analyzed.layer("mask").scale, (100, 100))
-    analyzed.finds(QAbstractButton, "ruler_clear").click()
-    analyzed.waits()
-    assert np.allclose(analyzed.layer("mask").scale, (1, 1))
-    assert "area_mm2" not in analyzed.lesion.result.measurements
+    assert person.lesion.result.photograph.pixel_size.source == "ruler"
+    assert person.lesion.result.measurements["area_mm2"] == pytest.approx(person.mask.sum() * 0.05**2)
+    person.finds(QDoubleSpinBox, "ruler_length").setValue(10)  # once more, with a scale already there
+    person.finds(QAbstractButton, "ruler_set").click()
+    person.waits()
+    assert np.allclose(person.layer("mask").scale, (100, 100))
+    person.finds(QAbstractButton, "ruler_clear").click()
+    person.waits()
+    assert np.allclose(person.layer("mask").scale, (1, 1))
+    assert "area_mm2" not in person.lesion.result.measurements
+    # It keeps the aspect of pixels.
+    person.viewer.layers.clear()
+    person.waits()
+    image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
+    person.analyses()
+    area = person.lesion.result.measurements["area_mm2"]
+    person.clicks("ruler")
+    ruler = person.layer("ruler")
+    for end in ((10.0, 110.0), (110.0, 10.0), (70.0, 90.0)):
+        ruler.data = []
+        ruler.add_lines(np.array([(10.0, 10.0), end]))
+        agreed = np.hypot(0.1 * (end[0] - 10), 0.05 * (end[1] - 10))
+        person.finds(QDoubleSpinBox, "ruler_length").setValue(agreed)
+        person.finds(QAbstractButton, "ruler_set").click()
+        person.waits()
+        assert person.lesion.result.measurements["area_mm2"] == pytest.approx(area, rel=1e-3)
+        assert np.allclose(image.translate, (1000, 500), rtol=1e-3)
+    # A scale moves each axis by its own factor.
+    person.viewer.layers.clear()
+    person.waits()
+    image = person.opens(translate=(10.0, 20.0))
+    person.analyses()
+    photographs.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
+    person.waits()
+    for layer in person.viewer.layers:
+        assert np.allclose(layer.scale, (100, 50)), layer.name
+        assert np.allclose(layer.translate, (1000, 1000)), layer.name
 
 
-def check_stroke_during_analysis(analyzed, qtbot):
-    """A stroke during an analysis is kept."""
-    analyzed.dock.model.model = "slow-1"
-    analyzed.clicks("primary")
-    qtbot.waitUntil(lambda: "Finding the lesion" in analyzed.dock.status.text, timeout=PATIENCE_MS)
-    analyzed.draws(analyzed.layer("mask"), [(10, 10), (10, 60)])
-    drawn = analyzed.mask.copy()
-    analyzed.waits()
-    assert np.array_equal(analyzed.mask, drawn)
+def test_a_stroke_during_an_analysis_is_kept(person, qtbot):
+    person.opens()
+    person.analyses()
+    person.dock.model.model = "slow-1"
+    person.clicks("primary")
+    qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=PATIENCE_MS)
+    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
+    drawn = person.mask.copy()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+
+
+def two_labels(shape=(120, 160)):
+    """Two labels that touch, and one apart: int64 (row, column)."""
+    labels = np.zeros(shape, np.int64)
+    labels[40:80, 30:60], labels[40:80, 60:80], labels[20:40, 110:140] = 7, 3, 1_000_000
+    return labels
+
+
+def adopts(person, data, name="cells", **options):
+    layer = person.viewer.add_labels(data, name=name, **options)
+    person.waits()
+    person.clicks("use_labels")
+    person.waits()
+    return layer
+
+
+@pytest.mark.path
+def test_labels_become_the_analysis_of_a_photograph_that_was_not_analyzed(person, tmp_path):
+    ReviewSettings().corrections = tmp_path / "corrections"
+    person.dock.corrections.store.folder = tmp_path / "corrections"
+    (tmp_path / "results").mkdir()
+    person.dock.settings.folder = tmp_path / "results"
+    person.opens(rgb=photograph(((60, 45, 20), (60, 115, 20))))
+    adopts(person, two_labels())
+    result = person.lesion.result
+    assert person.lesion.corrected
+    assert person.lesion.unsaved
+    assert not result.is_predicted
+    assert result.provenance["labels_layer"] == {"name": "cells", "labels": 3}
+    assert len(result.mask_parts) == 3
+    assert np.array_equal(person.mask, result.mask)
+    assert not person.mask[50, 59]  # of the larger one of two that touch
+    assert person.mask[50, 60]
+    adopted = person.mask.copy()
+    # They would be recovered after a crash.
+    found = find_recovery(person.lesion.image_digest, result.photograph)
+    assert found is not None
+    assert np.array_equal(found.mask, person.mask)
+    assert not found.result.is_predicted
+    # They are saved with their origin.
+    person.clicks("save")
+    person.waits()
+    about = read_result(tmp_path / "results" / "mole")
+    assert (about["model"]["name"], about["corrected_by_hand"], about["lesions_found"]) == ("", True, 3)
+    assert about["provenance"]["labels_layer"]["name"] == "cells"
+    assert [row["in_mask"] for row in about["lesions"]] == [1, 1, 1]
+    assert np.array_equal(read_mask(tmp_path / "results" / "mole" / "mask.png"), adopted)
+    # They are stored as corrections without a prediction.
+    person.clicks("add_correction")
+    person.waits()
+    (row,) = Corrections(tmp_path / "corrections").rows()
+    assert (row["review"], row["model"], row["prediction_path"]) == ("corrected", "", "")
+    assert np.array_equal(read_mask(tmp_path / "corrections" / row["mask_path"]), adopted)
+    # An analysis replaces them only after confirmation.
+    person.clicks("primary")
+    person.answers("replace_corrections", "Cancel")
+    assert np.array_equal(person.mask, adopted)
+    person.clicks("primary")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert person.lesion.result.is_predicted
+    assert not person.lesion.corrected
+
+
+UNUSABLE = [
+    (np.zeros((120, 160), np.uint8), {}, "empty"),
+    (np.ones((3, 120, 160), np.uint8), {}, "found 'cells' of 3 x 120 x 160"),
+    (np.ones((120, 160), np.uint8), {"translate": (1000, 0)}, "are outside 'mole'"),
+]
+
+
+def test_labels_replace_a_mask_in_one_step_and_are_corrected_by_clicks(person):
+    # Layers that cannot be used change nothing.
+    person.opens()
+    person.analyses()
+    before = person.mask.copy()
+    for data, options, message in UNUSABLE:
+        layer = adopts(person, data, **options)
+        assert message in person.dock.status.text
+        assert np.array_equal(person.mask, before), message
+        person.viewer.layers.remove(layer)
+    adopts(person, two_labels())
+    assert person.lesion.corrected
+    assert person.lesion.result.is_predicted
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    assert len(person.lesion.result.mask_parts) == 3
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, before)
+    assert not person.lesion.corrected
+    assert "labels_layer" not in person.lesion.result.provenance
+    person.layer("mask").redo()
+    person.waits()
+    person.clicks("click")
+    use_tool(person.viewer, "mole", (30, 125), button=2)
+    person.waits()
+    assert not person.mask[30, 125]
+    assert person.lesion.result.provenance["labels_layer"]["name"] == "cells"
+    assert "prompts" in person.lesion.result.provenance
+    person.clicks("new_lesion")
+    use_tool(person.viewer, "mole", (60, 100))
+    person.waits()
+    assert person.mask[60, 100]
+    assert person.mask[50, [45, 60]].all()
+    assert not person.mask[30, 125]
+
+
+def test_moved_labels_are_clipped_and_reported(person):
+    person.opens(scale=(20, 20), units="um", translate=(100, 100))
+    adopts(person, two_labels(), scale=(0.02, 0.02), units="mm", translate=(1.3, 0.1))
+    assert person.mask[100:, 30:59].all()
+    labels = np.zeros((120, 160), np.uint8)
+    labels[:20, :20], labels[100:, 100:] = 1, 2
+    adopts(person, labels, name="other", scale=(20, 20), units="um", translate=(1300, 100))
+    menu = person.dock.findChild(QMenu, "labels_layers")
+    assert [action.text() for action in menu.actions()] == ["other", "cells"]
+    menu.actions()[0].trigger()
+    menu.close()
+    person.waits()
+    assert person.mask[60:80, :20].all()
+    assert person.mask.sum() == 400
+    assert "1 label outside the photograph" in person.dock.status.text
+
+
+UM, MM = {"scale": (20, 20), "units": "um"}, {"scale": (0.02, 0.02), "units": "mm"}
+PLACES = {  # how both layers lie: shape of the labels, options of the photograph and of the labels
+    "half": ((60, 80), {}, {"scale": (2, 2), "translate": (0.5, 0.5)}),
+    "2.5 times": ((48, 64), {}, {"scale": (2.5, 2.5), "translate": (0.75, 0.75)}),
+    "double": ((240, 320), {}, {"scale": (0.5, 0.5), "translate": (-0.25, -0.25)}),
+    "one plane": ((1, 120, 160), {}, {}),
+    "with scale": ((120, 160), UM, UM),
+    "in mm": ((120, 160), UM, MM),
+    "without scale": ((120, 160), UM, {}),
+    "moved": ((120, 160), {"scale": (3, 3), "translate": (50, 60)}, {"scale": (3, 3), "translate": (50, 60)}),
+}
+
+
+@pytest.mark.parametrize(("shape", "photo", "labels"), PLACES.values(), ids=PLACES)
+def test_layers_are_resampled_to_the_photograph(shape, photo, labels):
+    expected = np.zeros((120, 160), bool)
+    expected[30:60, 40:80] = True
+    rows, columns = shape[-2:]
+    data = np.zeros(shape, np.uint8)
+    data[..., rows // 4 : rows // 2, columns // 4 : columns // 2] = 1
+    source = LabelsSource.from_layers(Labels(data, **labels), Image(photograph(), rgb=True, **photo))
+    assert np.array_equal(read_labels(source, None, LesionOptions(), RunContext()).mask, expected)

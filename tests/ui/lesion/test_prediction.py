@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -19,17 +20,19 @@ from napari.utils.notifications import notification_manager
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QDialog, QLabel, QLineEdit, QSlider, QToolButton
+from qtpy.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLabel, QLineEdit, QSlider
 
 from conftest import PATIENCE_MS, photograph
 from napari_melanoma.classification.prediction import ClassPrediction
-from napari_melanoma.io.results import read_table
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.io.results import read_table, write_mask
 from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.sections.measurements import MeasurementTable
 from napari_melanoma.ui.sections.prediction import PredictionPanel
-from napari_melanoma.ui.shared_state import case_rows, models_changed
+from napari_melanoma.ui.session.photograph_predictions import read_saved_prediction
+from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.slide_layers import read_slide_layers
 from napari_melanoma.ui.widgets.job import tasks
@@ -89,17 +92,19 @@ def analyzed(person, name="mole", **options):
     return image
 
 
+def chooses_model(person, name, wait=True):
+    combo = person.finds(QComboBox, "classifier")
+    place = combo.findData(name)
+    assert place >= 0, name
+    combo.setCurrentIndex(place)
+    combo.activated.emit(place)
+    if wait:
+        person.waits()
+
+
 @pytest.mark.path
-def test_a_prediction_with_patient_data(person):
+def test_a_prediction_with_patient_data_of_the_user_or_of_a_case(person):
     analyzed(person)
-    check_prediction(person)
-    check_patient_data(person)
-    check_case(person)
-    check_hidden_photograph(person)
-
-
-def check_prediction(person):
-    """An analyzed photograph gets a prediction."""
     before = prediction_of(person)
     low, high = before.interval
     assert text_of(person) == f"Inconclusive: melanoma {before.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
@@ -109,12 +114,7 @@ def check_prediction(person):
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (before.interval, 0.2)
     assert panel_of(person).nearest.topLevelItemCount() == 3
     assert text_of(person, "prediction_validity") == ""
-    assert panel_of(person).verdict.isVisibleTo(person.dock)
-
-
-def check_patient_data(person):
-    """Patient data change the prediction."""
-    before = prediction_of(person)
+    # Patient data change it; an impossible age is reported and counts as unknown.
     types(person, "80")
     after = prediction_of(person)
     assert after.probability > before.probability + 0.1
@@ -126,15 +126,11 @@ def check_patient_data(person):
     types(person, "")
     chooses(person, "")
     assert prediction_of(person).probability == pytest.approx(before.probability)
-    # An impossible age is reported and counts as unknown.
     types(person, "800")
     assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
     assert prediction_of(person).probability == pytest.approx(before.probability)
     types(person, "")
-
-
-def check_case(person):
-    """A case fills the form, and its values can be edited."""
+    # A case fills the form, and its values can be edited.
     image, path = person.dock.picker.session.image, Path("mole.png").absolute()
     image.metadata = {METADATA_KEY: {**image.metadata[METADATA_KEY], "path": path}}
     case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female"}})
@@ -152,8 +148,6 @@ def check_case(person):
     assert "Not used by this model: body site." in text_of(person, "prediction_without_metadata_text")
     person.waits()
     assert not requests
-    case_rows().set_rows(id(person), "P-0042", {path: {"age": "30", "sex": "female"}})
-    assert "Not used" not in text_of(person, "prediction_without_metadata_text")
     types(person, "90")
     assert requests
     assert "the case is not changed" in text_of(person, "form_origin")
@@ -169,30 +163,8 @@ def check_case(person):
     assert person.dock.findChild(PatientForm).row == {}
 
 
-def check_hidden_photograph(person):
-    """Results of a hidden photograph are hidden."""
-    image, dock = person.viewer.layers["mole"], person.dock
-    parts = (
-        panel_of(person).classes,
-        dock.findChild(MeasurementTable),
-        dock.findChild(QSlider, "threshold_slider"),
-    )
-    for show_again in (
-        lambda: dock.hidden_notice.linkActivated.emit("show"),
-        lambda: dock.picker.combo.activated.emit(0),
-    ):
-        assert all(part.isVisibleTo(dock) for part in parts)
-        image.visible = False  # as a slide does that is opened
-        assert not [part for part in parts if part.isVisibleTo(dock)]
-        assert text_of(person, "photograph_hidden").startswith("'mole' is hidden: its results are not shown.")
-        show_again()
-        assert image.visible
-        assert all(part.isVisibleTo(dock) for part in parts)
-        assert not dock.hidden_notice.isVisibleTo(dock)
-
-
 @pytest.mark.both_qts
-def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_path):
+def test_results_are_hidden_with_their_photograph_and_while_a_slide_covers_it(person, tmp_path):
     analyzed(person)
     dock, layers = person.dock, person.viewer.layers
     parts = panel_of(person).classes, dock.findChild(MeasurementTable)
@@ -203,6 +175,11 @@ def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_
         for data, attributes, kind in read_slide_layers(path):
             person.viewer.add_layer(Layer.create(data, attributes, kind))
 
+    layers["mole"].visible = False  # as a slide does that is opened
+    assert not [part for part in parts if part.isVisibleTo(dock)]
+    assert text_of(person, "photograph_hidden").startswith("'mole' is hidden: its results are not shown.")
+    dock.hidden_notice.linkActivated.emit("show")
+    assert layers["mole"].visible
     for path in (draw_slide(tmp_path / "one.tif"), tmp_path / "one.tif"):  # opened without the Slide dock, and again
         opens(path)
         assert not [part for part in parts if part.isVisibleTo(dock)]
@@ -224,7 +201,7 @@ def test_results_of_a_photograph_are_hidden_while_a_slide_covers_it(person, tmp_
     assert all(part.isVisibleTo(dock) for part in parts), "the photograph covers the slide"
 
 
-def test_the_prediction_follows_the_mask(person):
+def test_the_prediction_follows_the_mask_and_is_outdated_from_its_edit_on(person):
     analyzed(person)
     before = prediction_of(person)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
@@ -253,11 +230,8 @@ def test_the_prediction_follows_the_mask(person):
     assert prediction_of(person) is not None
     person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
     assert text_of(person, "prediction_saved") == ""
-
-
-def test_a_prediction_is_outdated_from_an_edit_of_the_mask_until_the_lesion_follows(person):
-    analyzed(person)
-    section, session, controller = panel_of(person), person.dock.picker.session, person.dock.controller
+    # It is outdated from an edit of the mask until the lesion follows, too.
+    session, controller = person.dock.picker.session, person.dock.controller
     before, begun, goes_on = prediction_of(person), Event(), Event()
 
     def store_slowly(run):
@@ -280,55 +254,21 @@ def test_a_prediction_is_outdated_from_an_edit_of_the_mask_until_the_lesion_foll
 
 
 @pytest.mark.path
-def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, models, monkeypatch):
+def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, models):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
     image = analyzed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     layer = person.layer("heatmap")
-    names = [layer.name for layer in person.viewer.layers]
-    assert names == ["mole", "mole probability", "mole heatmap", "mole mask", "mole ROI", "mole contour"]
     assert np.allclose(layer.scale, image.scale)
     assert np.allclose(layer.translate, image.translate)
     assert layer.units == image.units
-    assert layer.visible
     assert np.array_equal(layer.data > 0, person.mask)
     person.draws(person.layer("mask"), [(10, 10), (10, 60)])
     person.waits()
-    assert person.layer("heatmap") is layer or person.layer("heatmap") == layer
     assert layer.data[10, 30] == 1
-    person.finds(QSlider, "heatmap_opacity").setValue(25)
-    assert layer.opacity == 0.25
-    chooses(person, "occlusion", "heatmap_method")
-    assert layer.data.max() == 0.5
-    person.finds(QCheckBox, "heatmap").click()
-    assert not layer.visible
-    person.finds(QCheckBox, "heatmap").click()
-    person.waits()
-    assert layer.visible
-    assert [one.name for one in person.viewer.layers] == [*names, "mole numbers"], "the stroke is a second lesion"
-    chooses(person, "cam", "heatmap_method")
-    # Selecting the same model again reuses it.
-    layer, queue, requested = person.layer("heatmap"), person.dock.predictions.queue, []
-    queue.started.connect(lambda key: requested.append(key.split()[0]))
-    chooses_model(person, "")
-    assert not layer.visible
-    chooses_model(person, "melanoma-test")
-    assert prediction_of(person) is not None
-    assert layer.visible
-    assert requested == ["predict"]  # the prediction, and no heatmap
-    models_changed().changed.emit("melanoma-test")  # the model may have been replaced
-    person.waits()
-    assert requested == ["predict", "predict", "explain"]
-    # It explains the predicted class, unless another one is selected.
-    combo = person.finds(QComboBox, "heatmap_class")
-    assert [combo.itemText(place) for place in range(combo.count())] == ["Melanoma (predicted)", "Other", "Melanoma"]
     person.dock.classifier.refresh()
     chooses_model(person, "three-model")
-    titles = ["Melanoma (predicted)", "Nevus", "Other", "Melanoma"]
-    assert [combo.itemText(place) for place in range(combo.count())] == titles
-    assert combo.currentText() == "Melanoma (predicted)"
-    assert person.layer("heatmap").data.max() == 1
     chooses(person, "nevus", "heatmap_class")
     assert person.layer("heatmap").data.max() == 0.25
     chooses_model(person, "melanoma-test")
@@ -339,27 +279,12 @@ def test_the_heatmap_is_a_layer_that_follows_prediction_model_and_class(person, 
     assert "no map for occlusion" in notification_manager.records[-1].message
     assert text_of(person, "heatmap_notice").startswith("This network has no map for occlusion. <a href='heatmap'")
     assert not person.layer("heatmap").visible
-    count = len(notification_manager.records)
-    types(person, "60")
-    assert len(notification_manager.records) == count
-    assert prediction_of(person) is not None
-    assert not person.layer("heatmap").visible
     # Another method removes the error.
     chooses(person, "cam", "heatmap_method")
-    assert "occlusion" not in text_of(person, "status")
     assert person.layer("heatmap").visible
 
 
-def test_a_mask_without_lesion_is_reported_in_the_section(person):
-    analyzed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
-    assert "There is no lesion to look at" in text_of(person, "prediction_hint")
-    person.draws(person.layer("mask"), [(30, 30), (30, 40)])
-    person.waits()
-    assert prediction_of(person) is not None
-    assert text_of(person, "prediction_hint") == ""
-
-
-def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
+def test_patient_data_belong_to_one_photograph_and_a_mask_without_lesion_has_no_prediction(person):
     analyzed(person, "one")
     types(person, "80")
     old = prediction_of(person)
@@ -373,36 +298,21 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
     person.dock.picker.step(-1)
     assert person.finds(QLineEdit, "patient_age").text() == "80"
     assert prediction_of(person) == old
-    second = LesionDock(viewer, shared_client)
-    second.picker.step(-1)
-    person.qtbot.waitUntil(lambda: second.findChild(PatientForm) is not None, timeout=PATIENCE_MS)
-    assert second.findChild(PatientForm).row == {"age": "80"}
-    second.close()
-    second.deleteLater()
+    analyzed(person, "none", rgb=np.full((60, 80, 3), 230, np.uint8))
+    assert "There is no lesion to look at" in text_of(person, "prediction_hint")
 
 
 def test_predictions_can_be_interrupted(person, models, client, qtbot):
     add_classifier(models, "slow-model")
     analyzed(person)
     person.dock.classifier.refresh()
-    check_restart(person, client, qtbot)
-    check_cancel(person, qtbot)
-    check_removed_photograph(person)
-    check_closed_dock(person, qtbot)
-
-
-def check_restart(person, client, qtbot):
-    """A worker that stopped is restarted."""
+    # A worker that stopped is restarted.
     first = prediction_of(person)
     os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     types(person, "80")
     assert prediction_of(person).provenance["pid"] != first.provenance["pid"]
-    assert prediction_of(person).probability > first.probability
-
-
-def check_cancel(person, qtbot):
-    """The user can cancel a prediction."""
+    # A prediction can be canceled, and stays so.
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
     person.clicks("cancel")
@@ -418,24 +328,17 @@ def check_cancel(person, qtbot):
     person.viewer.layers.remove(other)
     person.finds(QLabel, "prediction_hint").linkActivated.emit("again")
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
-    assert text_of(person, "prediction_hint") == "Predicting ..."
     person.clicks("cancel")
     chooses_model(person, "melanoma-test")
     assert prediction_of(person) is not None
-
-
-def check_removed_photograph(person):
-    """The photograph can be removed during its prediction."""
+    # Its photograph is removed.
     chooses_model(person, "slow-model", wait=False)
     person.viewer.layers.remove(person.viewer.layers["mole"])
     person.dock.predictions.queue.cancel()
     person.waits()
     assert person.dock.welcome.isVisibleTo(person.dock)
     person.viewer.layers.clear()
-
-
-def check_closed_dock(person, qtbot):
-    """The dock can be closed during a prediction."""
+    # The dock is closed.
     chooses_model(person, "melanoma-test")
     analyzed(person)
     chooses_model(person, "slow-model", wait=False)
@@ -443,40 +346,16 @@ def check_closed_dock(person, qtbot):
     person.closes()
 
 
-def chooses_model(person, name, wait=True):
-    combo = person.finds(QComboBox, "classifier")
-    place = combo.findData(name)
-    assert place >= 0, name
-    combo.setCurrentIndex(place)
-    combo.activated.emit(place)
-    if wait:
-        person.waits()
-
-
-def test_each_model_list_contains_the_models_for_its_task_or_none(person, viewer, shared_client, home, monkeypatch):
+def test_without_a_classifier_the_section_says_how_to_get_one(person, home, monkeypatch):
     person.waits()  # the models are listed once the dock is drawn
-    lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
-    names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
-    assert "melanoma-test" in names["classifier"]
-    assert "melanoma-test" not in names["model"]
-    assert "lesion-small" in names["model"]
-    assert "lesion-small" not in names["classifier"]
-    person.dock.classifier.model = "lesion-small"
-    assert lists["classifier"].currentText() == "lesion-small (for segmentation)"
-    assert person.finds(QToolButton, "classifier_card").isEnabled()
-    # No classifier can be selected, and that is stored.
     person.dock.classifier.model = "melanoma-test"
     analyzed(person)
     chooses_model(person, "")
     assert prediction_of(person) is None
     assert "Select a <i>classifier</i>" in text_of(person, "prediction_hint")
     assert not person.dock.findChild(PatientForm).isVisibleTo(person.dock)
-    second = LesionDock(viewer, shared_client)
-    assert second.classifier.model == ""
-    second.close()
-    second.deleteLater()
     # A hint is shown if none is installed.
-    combo = lists["classifier"]
+    combo = person.finds(QComboBox, "classifier")
     person.dock.classifier.model = ""
     for place in range(combo.count() - 1, 0, -1):
         combo.removeItem(place)
@@ -495,7 +374,6 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     add_classifier(models, "phone-test", fields=("age", "site"), modalities=["macroscopic"])
     person.dock.classifier.refresh()
     combo = person.finds(QComboBox, "classifier")
-    assert combo.itemText(combo.findData("auto")) == "automatic"
     chooses_model(person, "auto", wait=False)
     analyzed(person, "dermoscopic")
     assert prediction_of(person).model.name == "melanoma-test"
@@ -505,24 +383,11 @@ def test_the_default_classifier_follows_the_type_of_the_photograph(person, model
     assert prediction_of(person).model.name == "phone-test"
     assert combo.currentText() == "phone-test (auto)"
     assert set(person.dock.findChild(PatientForm).fields) == {"age", "site"}
-    person.clicks("classifier_card")
-    card = person.dock.window().findChild(QDialog, "card_dialog")
-    assert card.windowTitle() == "Title of phone-test"
-    card.close()
     person.viewer.layers.selection.active = person.viewer.layers["dermoscopic"]
     person.waits()
     assert combo.currentText() == "melanoma-test (auto)"
     assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
     assert prediction_of(person).model.name == "melanoma-test"
-
-
-def test_the_default_classifier_is_selected_until_the_user_selects_another(viewer, shared_client, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_PHONE_CLASSIFIER", "phone-test")
-    add_classifier(models, "phone-test", modalities=["macroscopic"])
-    made = LesionDock(viewer, shared_client)
-    assert made.classifier.model == "auto"
-    made.close()
-    made.deleteLater()
 
 
 def test_an_out_of_distribution_image_gives_a_warning(person, models):
@@ -548,16 +413,10 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
     verdict = panel_of(person).verdict
     assert verdict.text().startswith("melanoma 0.")
     assert not verdict.isVisibleTo(person.dock), "the number of another photograph"
-    section.validity.show_anyway_button.click()
-    analyzed(person, name="copy", rgb=photograph(lesions=((60, 80, 45),)))
-    assert not verdict.isVisibleTo(person.dock), "the same number of another photograph"
-    person.viewer.layers.selection.active = person.viewer.layers["other"]
-    person.waits()
-    assert not verdict.isVisibleTo(person.dock), "hidden again"
 
 
 @pytest.mark.path
-def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
+def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
     analyzed(person)
     types(person, "80")
@@ -585,12 +444,8 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.waits()
     assert "prediction" not in json.loads((tmp_path / "mole" / "result.json").read_text())
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
-
-
-def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tmp_path):
-    person.dock.settings.folder = tmp_path
-    analyzed(person)
-    types(person, "80")
+    # It is restored when the photograph is opened again.
+    chooses_model(person, "melanoma-test")
     person.clicks("save")
     person.waits()
     verdict, path = text_of(person), tmp_path / "mole" / "result.json"
@@ -619,21 +474,24 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
     assert text_of(person) != verdict
     chooses_model(person, "")
     assert text_of(person) == verdict
-    assert "Select a <i>classifier</i>" in text_of(person, "prediction_hint")
 
 
-def test_a_message_that_follows_the_start_of_a_prediction_is_kept(person):
-    analyzed(person)
-    status, worker = person.dock.status, psutil.Process(prediction_of(person).provenance["pid"])
-    for age, message in (("70", "The mask now comes from 'cells'."), ("80", "")):
-        status.show_message("Saved.")
-        worker.suspend()
-        try:
-            types(person, age, wait=False)
-            person.qtbot.waitUntil(lambda: status.text.startswith("Predicting"), timeout=PATIENCE_MS)
-            if message:
-                status.show_message(message)
-        finally:
-            worker.resume()
-        person.waits()
-        assert status.text.startswith(f"{message or 'Saved.'} Predicted in")
+RGB = np.zeros((6, 8, 3), np.uint8)
+SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        "no JSON",
+        json.dumps({"image_sha256": array_fingerprint(RGB)}),
+        json.dumps({"image_sha256": array_fingerprint(RGB), "prediction": {"classes": []}, "form": {}}),
+        json.dumps({"image_sha256": "of another", "prediction": {}, "form": {}}),
+    ],
+)
+def test_a_folder_without_a_prediction_is_ignored(tmp_path, about):
+    write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
+    if about is not None:
+        (tmp_path / "result.json").write_text(about)
+    assert read_saved_prediction(SOURCE, tmp_path, RunContext()) is None

@@ -1,38 +1,38 @@
-"""Saving, corrections that survive a crash, and closing the window."""
+"""Saving, corrections that survive a crash, and closing of the window or the dock."""
 
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
-from functools import partial
-from unittest.mock import Mock
+import weakref
 
 import numpy as np
 import pytest
 from fake_dicom import write_photograph
-from lesion_fixtures import FIXTURES, open_dock
-from napari.components import ViewerModel
+from lesion_fixtures import FIXTURES, gradient, open_dock
+from message_boxes import answering
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QFileDialog,
+)
 
-from conftest import photograph
+from conftest import PATIENCE_MS, photograph
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
 from napari_melanoma.ui.session import recovery
-from napari_melanoma.ui.session.open_photograph import PhotographSessions
-from napari_melanoma.ui.session.photograph import PhotographSession
-from napari_melanoma.ui.session.recovery import discard_unsaved
+from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 viewer, stage, dock, person, window = map(pytest.fixture, FIXTURES)
-
-PATIENCE_MS = 60_000
 
 
 @pytest.fixture
@@ -49,6 +49,47 @@ def corrected(analyzed):
     analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
     analyzed.waits()
     return analyzed
+
+
+def strikes(person, name, points=((10, 100), (10, 140)), **brush):
+    """Draw a stroke on the mask of a photograph, and wait until all results are updated."""
+    person.draws(person.layer("mask", name), list(points), **brush)
+    person.waits()
+
+
+def saves(person):
+    person.clicks("save")
+    person.waits()
+
+
+def disk(row, column, radius):
+    """Skin with one dark disk: uint8 (row, column, channel)."""
+    rows, columns = np.mgrid[:120, :160]
+    dark = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+    return np.where(dark[..., None], np.uint8((70, 45, 40)), np.uint8((215, 170, 150)))
+
+
+def offered(person, qtbot):
+    """The button that brings back, once it is there."""
+    button = person.finds(QAbstractButton, "recover")
+    qtbot.waitUntil(lambda: button.isVisibleTo(person.dock), timeout=PATIENCE_MS)
+    return button
+
+
+def masks(person):
+    return [layer for layer in person.viewer.layers if "mask" in layer.name]
+
+
+def saved_values(folder):
+    """The saved model, model in the options, threshold, and whether the mask was corrected."""
+    about = json.loads((folder / "result.json").read_text())
+    return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
+
+
+def sets_next_threshold(person, threshold):
+    """Set the threshold of the next analysis; the mask does not follow it."""
+    session, options = person.dock.picker.session, person.dock.options
+    options.edit(session, options.get(session).model_copy(update={"threshold": threshold}))
 
 
 @pytest.mark.path
@@ -74,7 +115,6 @@ def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(co
     (row,) = read_table(out / "results.csv")
     assert row["image"] == "mole"
     assert float(row["area_px"]) == corrected.mask.sum()
-    assert "Saved to" in corrected.dock.status.text
     assert not corrected.lesion.unsaved
     assert kept() == []
     # A stroke that has not settled is saved, too, into the same folder.
@@ -84,13 +124,6 @@ def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(co
     assert corrected.mask[100, 120]
     assert np.array_equal(read_mask(folder / "mask.png"), corrected.mask)
     assert len(read_table(out / "results.csv")) == 1
-    # An existing result is replaced only after confirmation.
-    corrected.dock.settings.folder = tmp_path / "one"
-    (tmp_path / "one" / "mole").mkdir(parents=True)
-    (tmp_path / "one" / "mole" / "note.txt").write_text("of another day")
-    corrected.clicks("save")
-    corrected.answers("replace_result", "Cancel")
-    assert (tmp_path / "one" / "mole" / "note.txt").is_file()
     # A full disk leaves no partial files.
     (tmp_path / "two").mkdir()
     corrected.dock.settings.folder = tmp_path / "two"
@@ -108,6 +141,49 @@ def test_everything_is_saved_into_the_chosen_folder_or_the_reason_is_reported(co
     corrected.viewer.layers.clear()
     corrected.waits()
     assert not corrected.dock.status.is_busy
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
+    tmp_path.chmod(0o500)
+    analyzed.clicks("save")
+    analyzed.waits()
+    tmp_path.chmod(0o700)
+    assert "no permission" in notification_manager.records[-1].message
+
+
+def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corrected, tmp_path):
+    corrected.dock.settings.folder = tmp_path
+    saves(corrected)
+    # A stroke keeps the model and options of the mask, whatever is picked for the next analysis.
+    model = corrected.lesion.result.options.model
+    corrected.dock.model.model = "another"
+    strikes(corrected, "mole", [(100, 20), (100, 60)])
+    saves(corrected)
+    assert saved_values(tmp_path / "mole") == (model, model, 0.5, True)
+    drawn = corrected.mask.copy()
+    # Another photograph of the same name.
+    corrected.viewer.layers.clear()
+    corrected.opens(rgb=disk(40, 40, 20))
+    corrected.analyses()
+    corrected.clicks("save")
+    corrected.answers("replace_result", "Cancel")
+    corrected.waits()
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), drawn)
+    corrected.clicks("save")
+    corrected.answers("replace_result", "Replace")
+    corrected.waits()
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), corrected.mask)
+    saves(corrected)  # its own result of a moment ago: no question
+    # Once it is renamed, it is saved under its current name, and the folder of that of the previous name stays.
+    replaced = (tmp_path / "mole" / "result.json").read_text()
+    corrected.viewer.layers["mole"].name = "left arm"
+    assert str(tmp_path / "left arm") in corrected.dock.save_bar.button.toolTip()
+    saves(corrected)
+    assert (tmp_path / "mole" / "result.json").read_text() == replaced
+    assert json.loads((tmp_path / "left arm" / "result.json").read_text())["image"] == "left arm"
+    assert [row["image"] for row in read_table(tmp_path / "results.csv")].count("left arm") == 1
 
 
 def test_no_report_is_written_of_a_saved_result_that_was_changed(analyzed, tmp_path, monkeypatch):
@@ -166,21 +242,6 @@ def test_the_measurement_report_of_a_saved_dicom_photograph(person, tmp_path):
     assert person.dock.status.text == f"Written: {tmp_path / 'sr.dcm'}"
     (lesion, *_) = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_planar_roi_measurement_groups()
     assert any("A. Meyer" in str(item.get("PersonName", "")) for item in lesion[0].ContentSequence)
-    # A result that was changed since is saved first.
-    person.draws(person.layer("mask", "nevus"), [(20, 100), (20, 140)])
-    person.clicks("lesion_dicom_sr")
-    assert "has changed since it was saved. Press Save first" in person.dock.status.text
-    person.waits()
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
-    analyzed.dock.settings.folder = tmp_path
-    tmp_path.chmod(0o500)
-    analyzed.clicks("save")
-    analyzed.waits()
-    tmp_path.chmod(0o700)
-    assert "no permission" in notification_manager.records[-1].message
 
 
 @pytest.mark.parametrize(
@@ -199,27 +260,69 @@ def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
     assert result_folder(tmp_path, name) == tmp_path / expected
 
 
-def test_no_report_is_written_of_a_result_that_was_replaced(tmp_path):
-    viewer = ViewerModel()
-    for _ in range(2):
-        viewer.add_image(np.zeros((4, 4, 3), np.uint8), rgb=True)
-    sessions = PhotographSessions(viewer, partial(PhotographSession, services=Mock()))
-    first, second = sessions.update()
-    for session in (first, second):
-        sessions.set_saved(session, tmp_path / "mole", "pixels")
-    assert first.saved.folder is None
-    # An older result of the photograph in another folder is outdated: it does not take the place of the replaced one.
-    for session, folder in ((first, "older"), (first, "mole"), (second, "mole")):
-        sessions.set_saved(session, tmp_path / folder, "pixels")
-    assert first.saved.folder is None
-    assert second.saved.folder == tmp_path / "mole"
-    assert second.saved.contains(tmp_path / "mole", "pixels")
-    assert not second.saved.contains(tmp_path / "mole", "other pixels")
-    # Names that differ in case alone are two folders, unless the disk ignores case.
-    (tmp_path / "MOLE").mkdir()
-    ignores_case = (tmp_path / "mole").exists()
-    sessions.set_saved(first, tmp_path / "MOLE", "pixels")
-    assert (second.saved.folder is None) is ignores_case
+def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
+    person.dock.settings.folder = tmp_path
+    person.opens(rgb=gradient())
+    person.dock.model.model = "first"
+    person.analyses()
+    masks = [person.mask.copy()]
+    strikes(person, "mole", [(10, 100), (10, 140)])
+    masks.append(person.mask.copy())
+    person.dock.model.model = "second"
+    person.finds(QAbstractButton, "revert").click()  # the first model's, whatever is picked for next time
+    person.waits()
+    assert person.lesion.result.options.model == "first"
+    sets_next_threshold(person, 0.9)
+    person.analyses()
+    saves(person)
+    assert saved_values(tmp_path / "mole") == ("second", "second", 0.9, False)
+    for mask, corrected in ((masks[0], False), (masks[1], True), (masks[0], False)):
+        person.layer("mask").undo()
+        person.waits()
+        assert np.array_equal(person.mask, mask)
+        saves(person)
+        assert saved_values(tmp_path / "mole") == ("first", "first", 0.5, corrected)
+
+
+@pytest.mark.path
+def test_a_corrected_mask_is_replaced_only_after_confirmation(person):
+    person.opens()
+    person.analyses()
+    model = person.mask.copy()
+    person.draws(person.layer("mask"), [(10, 10), (10, 60)])
+    person.waits()
+    drawn = person.mask.copy()
+    for pressed, expected in (("Cancel", drawn), ("Replace", model)):
+        person.clicks("primary")
+        person.answers("replace_corrections", pressed)
+        person.waits()
+        assert np.array_equal(person.mask, expected), pressed
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+    assert person.lesion.corrected
+    # So it is in a dock that is opened again.
+    person.reopens()
+    person.clicks("primary")
+    person.answers("replace_corrections", "Cancel")
+    assert np.array_equal(person.mask, drawn)
+    person.clicks("primary")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert len(masks(person)) == 1
+    assert not np.array_equal(person.mask, drawn)
+    assert np.array_equal(person.mask, person.lesion.result.mask)
+    person.layer("mask").undo()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+    assert person.lesion.corrected
+    # The question is about its photograph, also if another one is shown in the meantime.
+    person.clicks("primary")
+    person.opens("another mole")
+    person.answers("replace_corrections", "Replace")
+    person.waits()
+    assert np.array_equal(person.mask, model)
+    assert "another mole mask" not in person.viewer.layers
 
 
 def kept():
@@ -275,7 +378,6 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert np.array_equal(labels.data != 0, crashed.drawn)
     assert crashed.layer("scribbles", "the same pixels").data.any()
     assert crashed.lesion.corrected
-    assert crashed.lesion.unsaved
     assert not button.isVisibleTo(crashed.dock)
     # Corrections that are undone are not kept.
     labels.undo()
@@ -294,7 +396,6 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     next(left.glob("*/drawn.npz")).write_bytes(b"half")
     notification_manager.records.clear()
     opens_after_the_crash("mole again")
-    crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     assert list(notification_manager.records) == []
     # A crash while they were written has left no recovery.json. Old files are pruned.
@@ -303,6 +404,77 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert kept() != []
     recovery.prune_recoveries(days=0)
     assert kept() == []
+
+
+def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
+    crashed.opens()
+    button = offered(crashed, qtbot)
+    crashed.analyses()
+    strikes(crashed, "mole", [(100, 20), (100, 60)])
+    own = crashed.mask.copy()
+    crashed.dock.settings.folder = tmp_path
+    saves(crashed)
+    assert kept().count("recovery.json") == 1
+    with answering("") as requested:
+        button.click()
+    assert requested[0].startswith("You have edited the mask since. Corrections from ")
+    assert np.array_equal(crashed.mask, own)
+    assert button.isVisibleTo(crashed.dock), "still offered"
+    with answering("replace"):
+        button.click()
+    crashed.waits()
+    assert len(masks(crashed)) == 1
+    assert np.array_equal(crashed.mask, crashed.drawn)
+    assert crashed.lesion.unsaved
+    crashed.layer("mask").undo()
+    crashed.waits()
+    assert np.array_equal(crashed.mask, own)
+
+
+def test_a_removed_photograph_is_freed_and_only_its_corrections_kept(person, qtbot):
+    # Without corrections, nothing is left of it.
+    person.opens()
+    person.analyses()
+    result = person.lesion.result
+    held = (result.photograph.rgb, result.probability, result.smoothed, result.mask, result.roi.image)
+    known = [weakref.ref(array) for array in held]
+    known += [weakref.ref(getattr(layer, "__wrapped__", layer)) for layer in person.viewer.layers]
+    del result, held
+    person.viewer.layers.remove(person.viewer.layers["mole"])
+    person.waits()
+    assert kept() == []
+    assert not [layer for layer in person.viewer.layers if layer.visible], "they would cover another photograph"
+    person.viewer.layers.clear()  # its layers had stayed
+    # A stroke is kept, even if it has not settled.
+    person.opens()
+    person.analyses()
+    strikes(person, "mole")
+    person.draws(person.layer("mask"), [(100, 20), (100, 60)])
+    drawn = person.mask.copy()
+    person.viewer.layers.clear()  # before anything could follow the stroke
+    person.waits()
+    person.opens()
+    offered(person, qtbot).click()
+    person.waits()
+    assert np.array_equal(person.mask, drawn)
+
+    # Layers and arrays of the first are freed.
+    def left():
+        gc.unfreeze()
+        gc.collect()
+        return [ref() for ref in known if ref() is not None]
+
+    qtbot.waitUntil(lambda: not left(), timeout=PATIENCE_MS)
+
+
+def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
+    corrected.opens("again")
+    corrected.analyses()
+    assert not corrected.dock.recovery_notice.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
+    save_unsaved(corrected.dock.sessions)
+    corrected.reopens()
+    corrected.waits()
+    assert kept().count("recovery.json") == 1
 
 
 def press(button):

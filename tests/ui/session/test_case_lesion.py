@@ -43,7 +43,7 @@ def session(opened: OpenCase) -> LesionSession:
     return LesionSession(opened, opened.case.find_lesion("L2"), settings, Mock())
 
 
-def test_only_the_lesion_is_changed(session: LesionSession, opened: OpenCase) -> None:
+def test_only_the_lesion_is_changed_while_its_case_can_be_edited(session: LesionSession, opened: OpenCase):
     session.edit("depth", depth_mm=1.2)
     session.amend(depth_mm=1.3)
     assert opened.case is not None
@@ -53,20 +53,14 @@ def test_only_the_lesion_is_changed(session: LesionSession, opened: OpenCase) ->
     session.changed.connect(lambda: changes.append(session.lesion.depth_mm))
     session.update(opened.case.find_lesion("L2"))
     assert changes == [1.3]
-
-
-def test_a_lesion_of_a_case_that_was_replaced_changes_nothing(session: LesionSession, opened: OpenCase) -> None:
+    opened.is_editable = False
+    assert not session.is_editable
+    opened.is_editable = True
     assert session.is_editable
     session.end()
     session.edit("depth", depth_mm=1.2)
     session.amend(depth_mm=1.2)
     assert not session.is_editable
-    assert opened.steps == []
-
-
-def test_a_closed_or_read_only_case(session: LesionSession, opened: OpenCase) -> None:
-    opened.is_editable = False
-    assert not session.is_editable
     opened.case = None
     session.edit("depth", depth_mm=1.2)
-    assert opened.steps == []
+    assert opened.steps == ["depth", "no step"]

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import pytest
 from psygnal import EmitLoopError
-from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QObject
 
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError, SaveError
-from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder, Stored
+from napari_melanoma.ui.session.document import (
+    Document,
+    DocumentKind,
+    Edited,
+    JointHistory,
+    SlideFolder,
+    Stored,
+)
 from napari_melanoma.ui.session.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytestqt.qtbot import QtBot
 
 
 class Disk:
@@ -68,27 +79,35 @@ def recorded(qtbot: QtBot) -> Iterator[RecordedDocument]:
     made.parent.deleteLater()
 
 
-def test_steps_are_undone_and_redone() -> None:
+def test_steps_are_undone_and_redone_also_of_several_values_in_their_order():
     history = History("a").push("b").push("c")
     back = history.undo().undo()
     assert back.current == "a"
-    assert back.undo() is back
     assert back.redo().current == "b"
     assert back.redo().redo() == history
-    assert history.redo() is history
     assert back.push("d").undone == ()
     assert back.map_values(str.upper) == History("A", (), ("C", "B"))
+    numbers, words = Edited((1,)), Edited(("a",))
+    joint = JointHistory(numbers, words)
+    numbers.apply(lambda value: (*value, 2))
+    words.apply(lambda value: (*value, "b"))
+    numbers.apply(lambda value: (*value, 3))
+    joint.undo()
+    joint.undo()
+    assert (numbers.value, words.value) == ((1, 2), ("a",))
+    joint.redo()
+    assert (numbers.value, words.value) == ((1, 2), ("a", "b"))
+    words.apply(lambda value: (*value, "c"))
+    assert not joint.can_redo, "a new step discards the undone ones of all values"
+    # A locked step is refused, and the ones before it are not undone in its place.
+    errors: list[Exception] = []
+    words.failed.connect(errors.append)
+    words.find_lock = lambda: "signed"
+    joint.undo()
+    assert (numbers.value, words.value, [str(error) for error in errors]) == ((1, 2), ("a", "b", "c"), ["signed"])
 
 
-def test_a_shared_value_is_set_without_a_history() -> None:
-    seen, shared = [], Shared(())
-    shared.changed.connect(seen.append)
-    shared.set(shared.value)
-    shared.set((1,))
-    assert (shared.value, seen) == ((1,), [(1,)])
-
-
-def test_an_edited_value_has_steps_of_the_user_and_others() -> None:
+def test_an_edited_value_has_steps_of_the_user_and_others_and_can_be_locked():
     edited, seen, steps = Edited(1), [], []
     edited.changed.connect(seen.append)
     edited.edited.connect(lambda: steps.append(edited.value))
@@ -104,9 +123,19 @@ def test_an_edited_value_has_steps_of_the_user_and_others() -> None:
     edited.redo()
     assert (edited.value, edited.can_undo, edited.can_redo) == (20, True, True)
     assert (seen, steps) == ([2, 7, 20, 10, 20], [2, 20, 10, 20])
+    # A locked value does not change, and rejected input is replaced.
+    edited, seen, errors = Edited(1), [], []
+    edited.changed.connect(seen.append)
+    edited.failed.connect(lambda error: errors.append(str(error)))
+    edited.apply(lambda value: value + 1)
+    edited.find_lock = lambda: "the report is signed"
+    edited.apply(lambda value: value)
+    edited.apply(lambda value: value + 1)
+    edited.undo()
+    assert (seen, errors) == ([2, 2, 2], ["the report is signed"] * 2), "rejected input is replaced"
 
 
-def test_a_step_is_stored_even_if_it_cannot_be_displayed() -> None:
+def test_a_step_is_stored_even_if_it_cannot_be_displayed():
     edited, stored = Edited(1), []
     edited.edited.connect(lambda: stored.append(edited.value))
     edited.changed.connect(lambda value: 1 // 0)
@@ -115,53 +144,46 @@ def test_a_step_is_stored_even_if_it_cannot_be_displayed() -> None:
     assert stored == [2]
 
 
-def test_a_locked_value_does_not_change() -> None:
-    edited, seen, errors = Edited(1), [], []
-    edited.changed.connect(seen.append)
-    edited.failed.connect(lambda error: errors.append(str(error)))
-    edited.apply(lambda value: value + 1)
-    edited.find_lock = lambda: "the report is signed"
-    edited.apply(lambda value: value)
-    assert not errors, "nothing would change"
-    edited.apply(lambda value: value + 1)
-    edited.undo()
-    assert (seen, errors) == ([2, 2, 2], ["the report is signed"] * 2), "rejected input is replaced"
-
-
-def test_a_document_is_read_and_keeps_its_history(recorded: RecordedDocument) -> None:
+def test_a_document_is_read_and_edited_once_it_was_read(qtbot: QtBot):
+    recorded = RecordedDocument(qtbot)
+    recorded.sets("too early")
+    recorded.waits()
     assert (recorded.document.value, recorded.messages) == ("stored", ["a was repaired"])
     recorded.sets("two")
     recorded.document.undo()
     recorded.document.redo()
     recorded.document.redo()
     assert recorded.changed == ["stored", "two", "stored", "two"]
+    # An edit that fails or changes nothing is no step.
+    recorded.document.undo()
+    recorded.changed.clear()
 
-
-def test_edits_are_ignored_until_the_file_was_read(qtbot: QtBot) -> None:
-    recorded = RecordedDocument(qtbot)
-    recorded.sets("two")
-    recorded.waits()
-    assert (recorded.document.value, recorded.document.can_undo, recorded.disk.calls) == ("stored", False, [])
-    recorded.parent.deleteLater()
-
-
-def test_an_edit_that_fails_or_changes_nothing_is_no_step(recorded: RecordedDocument) -> None:
     def fails(value: str) -> str:
         raise InputError("outside of the slide")
 
     recorded.document.apply(fails)
-    assert (recorded.errors, recorded.changed) == (["outside of the slide"], ["stored", "stored"])
+    assert (recorded.errors, recorded.changed) == (["outside of the slide"], ["stored"])
     recorded.sets("stored")
     assert not recorded.document.can_undo
+    recorded.parent.deleteLater()
 
 
-def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file(recorded: RecordedDocument) -> None:
+def test_the_latest_value_is_written_with_the_stamp_of_the_previous_file_and_retried(recorded: RecordedDocument):
     recorded.sets("0", "1", "2")
     recorded.waits()
     recorded.sets("one")
     recorded.waits()
     assert recorded.disk.calls == [("2", (7, 7)), ("one", (1, 0))]
     assert recorded.messages == ["a was repaired", "changed outside"]
+    # A failed write is retried.
+    recorded.disk.full = True
+    recorded.sets("two")
+    recorded.waits()
+    recorded.document.flush()
+    assert recorded.errors == ["the disk is full"] * 2
+    recorded.disk.full = False
+    recorded.document.flush()
+    assert recorded.disk.file == "two"
 
 
 @pytest.mark.both_qts
@@ -222,18 +244,7 @@ def test_a_document_that_is_closed_while_it_is_read_ends_after_that(qtbot: QtBot
     recorded.parent.deleteLater()
 
 
-def test_a_failed_write_is_retried(recorded: RecordedDocument) -> None:
-    recorded.disk.full = True
-    recorded.sets("two")
-    recorded.waits()
-    recorded.document.flush()
-    assert recorded.errors == ["the disk is full"] * 2
-    recorded.disk.full = False
-    recorded.document.flush()
-    assert recorded.disk.file == "two"
-
-
-def test_a_slow_edit_is_applied_to_the_value_of_its_time(recorded: RecordedDocument) -> None:
+def test_a_slow_edit_is_applied_to_the_value_of_its_time_and_changes_nothing_if_it_fails(recorded: RecordedDocument):
     begun, may_continue = Event(), Event()
     seen = []
 
@@ -254,11 +265,9 @@ def test_a_slow_edit_is_applied_to_the_value_of_its_time(recorded: RecordedDocum
     recorded.document.undo()
     assert recorded.document.value == "changed -"
 
-
-def test_a_slow_edit_that_fails_changes_nothing(recorded: RecordedDocument) -> None:
     def fails(value: str) -> str:
         raise InputError("no outline here")
 
     recorded.document.apply_slow(fails)
     recorded.waits()
-    assert (recorded.document.value, recorded.errors) == ("stored", ["no outline here"])
+    assert (recorded.document.value, recorded.errors) == ("changed -", ["no outline here"])

@@ -75,7 +75,6 @@ def test_edits_are_saved_at_once_and_a_threshold_on_request(qtbot, session):
     assert labels(session) == stored(session) == ["malignant", "benign"]
     assert lesions.is_saved
     assert lesions.is_corrected
-
     # Several thresholds are one step, and manual edits survive them.
     for value in (0.95, 0.99):
         threshold(qtbot, session, value)
@@ -90,6 +89,14 @@ def test_edits_are_saved_at_once_and_a_threshold_on_request(qtbot, session):
     waits(qtbot, session)
     assert stored(session) == ["benign"]
     assert json.loads((session.folder / "result.json").read_text())["corrected_by_hand"] is True
+    # Results that are displayed again keep undo and unsaved changes.
+    threshold(qtbot, session, 0.95)
+    before = session.lesions.value
+    session.results.reopen(is_view=False)
+    ends(session)
+    waits(qtbot, session)
+    assert session.lesions.value is before
+    assert session.lesions.can_undo
 
 
 def test_removed_lesions_do_not_come_back(qtbot, session):
@@ -107,7 +114,6 @@ def test_removed_lesions_do_not_come_back(qtbot, session):
     removes(session, 1)
     waits(qtbot, session)
     assert labels(session) == stored(session) == []
-
     # What was removed in an earlier session is known by what is missing.
     session.results.reset(is_view=False)
     assert session.lesions.value is None
@@ -116,35 +122,14 @@ def test_removed_lesions_do_not_come_back(qtbot, session):
     assert len(session.lesions.value.removed) == 2
 
 
-def test_results_that_are_displayed_again_keep_undo_and_unsaved_changes(qtbot, session):
-    threshold(qtbot, session, 0.95)
-    before = session.lesions.value
-    session.results.reopen(is_view=False)
-    ends(session)
-    waits(qtbot, session)
-    assert session.lesions.value is before
-    assert session.lesions.can_undo
-
-
-def test_undo_of_an_edit_is_saved_at_once(qtbot, session):
+def test_undo_of_an_edit_is_saved_at_once_also_at_a_new_threshold(qtbot, session):
     removes(session, 2)
     waits(qtbot, session)
-    assert stored(session) == ["malignant"]
     session.lesions.undo()
     waits(qtbot, session)
     assert (session.lesions.can_undo, session.lesions.is_saved) == (False, True)
     assert stored(session) == labels(session) == ["malignant"] * 2
-    session.lesions.redo()
-    waits(qtbot, session)
-    assert stored(session) == ["malignant"]
-
-    session.lesions.undo()  # and the slide is closed before it is done
-    session.sessions.remove(session.identity)
-    waits(qtbot, session)
-    assert stored(session) == ["malignant"] * 2
-
-
-def test_undo_of_an_edit_at_a_new_threshold_is_saved(qtbot, session):
+    # So it is at a new threshold.
     threshold(qtbot, session, 0.65)
     assert not session.lesions.is_saved
     switches(session, 1)
@@ -159,6 +144,15 @@ def test_undo_of_an_edit_at_a_new_threshold_is_saved(qtbot, session):
     session.lesions.redo()
     waits(qtbot, session)
     assert not session.lesions.is_saved, "a threshold is saved only on request"
+    # An undo that is pending when the slide is closed is saved.
+    session.lesions.undo()
+    switches(session, 1)
+    waits(qtbot, session)
+    assert "benign" in stored(session)
+    session.lesions.undo()  # and the slide is closed before it is done
+    session.sessions.remove(session.identity)
+    waits(qtbot, session)
+    assert stored(session) == ["malignant"] * 2
 
 
 def test_steps_of_lesions_and_thresholds_are_undone_in_the_order_of_all_annotations(qtbot, session):
@@ -213,31 +207,6 @@ def test_pending_edits_are_saved_when_the_slide_is_closed_and_ignored_when_it_is
     assert stored(session) == ["malignant"]
 
 
-def test_pending_edits_are_saved_when_other_results_are_shown(qtbot, session):
-    switches(session, 2)
-    assert session.lesions.is_corrected, "the user is asked before the analysis replaces the edit"
-    session.results.reset(is_view=True)
-    waits(qtbot, session)
-    assert (session.lesions.value, session.lesions.is_corrected) == (None, False)
-    assert stored(session) == ["malignant", "benign"]
-    session.results.reset(is_view=False)
-    ends(session)
-    waits(qtbot, session)
-    assert labels(session) == ["malignant", "benign"]
-
-
-def test_other_results_are_saved_as_they_were_read(qtbot, session):
-    view = session.folder / "view"
-    FakeAnalysis(view, session.slide.info.path, "print").begins().finishes()
-    switches(session, 2)
-    session.results.reset(is_view=True)
-    ends(session, view)
-    waits(qtbot, session)
-    assert stored(session) == ["malignant", "benign"]
-    assert session.lesions.value.source.folder == view
-    assert (labels(session), session.lesions.is_saved) == (["malignant"] * 2, True)
-
-
 def test_edits_while_other_results_are_awaited_are_applied_and_saved(qtbot, session):
     view = session.folder / "view"
     FakeAnalysis(view, session.slide.info.path, "print").begins().finishes()
@@ -251,34 +220,6 @@ def test_edits_while_other_results_are_awaited_are_applied_and_saved(qtbot, sess
     assert stored(session) == ["benign"]
     assert session.lesions.value.source.folder == view
     assert labels(session) == ["malignant"] * 2
-
-
-def test_a_threshold_is_saved_when_other_results_are_shown_at_once(qtbot, session):
-    session.results.threshold_selected.emit(0.99)
-    session.lesions.save()
-    session.results.reset(is_view=True)
-    waits(qtbot, session)
-    assert session.lesions.value is None
-    assert stored(session) == []
-
-
-def test_pending_edits_are_saved_when_their_results_are_shown_again_at_once(qtbot, session):
-    switches(session, 2)
-    session.results.reset(is_view=True)
-    session.results.reset(is_view=False)
-    ends(session)
-    waits(qtbot, session)
-    assert labels(session) == stored(session) == ["malignant", "benign"]
-
-
-def test_saved_edits_are_read_before_another_threshold_is_applied(qtbot, session):
-    switches(session, 2)
-    waits(qtbot, session)
-    session.results.reset(is_view=False)
-    ends(session)
-    session.results.threshold_selected.emit(0.95)  # while they are read
-    waits(qtbot, session)
-    assert (labels(session), session.lesions.value.config.high) == (["benign"], 0.95)
 
 
 def test_a_slide_that_is_opened_again_has_the_edits_that_were_pending(qtbot, session):

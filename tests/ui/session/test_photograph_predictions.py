@@ -16,7 +16,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtCore import Signal as QtSignal
 
 from conftest import wait_until_idle
-from napari_melanoma.core.context import Cancelled
+from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.ui.session.open_photograph import PhotographSessions
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
-
-    from napari_melanoma.core.context import RunContext
 
 SHAPE = (6, 8)
 PREDICTION: Any = SimpleNamespace(
@@ -84,9 +82,7 @@ class Status(QObject):
     text = ""
 
     def begin(self, *_: object) -> None: ...
-
     def progress(self, *_: object) -> None: ...
-
     def end(self, *_: object) -> None: ...
 
 
@@ -179,7 +175,7 @@ def test_a_result_whose_key_has_changed_is_dropped(predictions: Predictions, qtb
     assert [request.name for request in predictions.sent] == ["classify", "classify"]
 
 
-def test_a_canceled_heatmap_is_not_computed_before_it_is_requested_again(predictions: Predictions) -> None:
+def test_a_canceled_heatmap_is_computed_when_it_is_requested_again_and_a_computed_one_stays(predictions: Predictions):
     first, second = predictions.first, predictions.second
     key = predictions.requests(first)
     predictions.predictions.cancel()
@@ -189,14 +185,10 @@ def test_a_canceled_heatmap_is_not_computed_before_it_is_requested_again(predict
     assert second.heatmap is None, "it was not requested"
     assert first.prediction is not None
     assert first.prediction.prediction is PREDICTION
-    predictions.options.edit(opacity=10)
-    assert first.heatmap is not None
     predictions.options.edit(is_shown=False)
     assert first.heatmap is None
-
-
-def test_a_heatmap_that_is_computed_stays_when_another_is_canceled(predictions: Predictions) -> None:
-    first, second = predictions.first, predictions.second
+    # One that is computed stays when another is canceled.
+    predictions.options.edit(is_shown=True)
     heatmap = PredictionHeatmap(predictions.requests(first), np.ones(SHAPE, np.float32))
     predictions.predictions.cancel()
     first.heatmap = heatmap
@@ -207,7 +199,7 @@ def test_a_heatmap_that_is_computed_stays_when_another_is_canceled(predictions: 
     assert second.heatmap.values is None
 
 
-def test_a_failed_heatmap_is_that_of_one_photograph(predictions: Predictions) -> None:
+def test_a_failed_heatmap_is_that_of_one_photograph_one_method_and_one_model(predictions: Predictions):
     first, second = predictions.first, predictions.second
     predictions.fails(first)
     assert predictions.failures == [ERROR]
@@ -218,28 +210,9 @@ def test_a_failed_heatmap_is_that_of_one_photograph(predictions: Predictions) ->
     assert first.heatmap is not None
     predictions.options.edit(method="occlusion")
     assert first.heatmap is None
-
-
-def test_a_failed_heatmap_is_tried_again_with_a_replaced_model(predictions: Predictions) -> None:
-    first = predictions.first
     predictions.fails(first)
-    assert first.heatmap is not None
     models_changed().changed.emit("small")
     assert first.heatmap is None
-
-
-def test_a_model_that_is_not_found_is_searched_once_until_the_models_change(
-    predictions: Predictions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    search = Mock(side_effect=ERROR)
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.find_bundle", search)
-    models_changed().changed.emit("small")
-    search.reset_mock()
-    for _ in range(3):
-        predictions.predictions.refresh(predictions.first)
-    assert search.call_count == 0
-    models_changed().changed.emit("small")
-    assert search.call_count > 0
 
 
 def test_the_failure_of_an_outdated_heatmap_is_not_shown(predictions: Predictions) -> None:

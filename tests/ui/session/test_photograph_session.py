@@ -1,12 +1,11 @@
-"""The session of a photograph: values with signals, its mask layer, and the sessions of all open photographs."""
+"""The session of a photograph: values, its mask layer, options, corrections, and the lesion that undo restores."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -14,13 +13,26 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.lesion.prompt_state import PromptStep, find_state
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate
+from napari_melanoma.ui.session.corrections_store import (
+    CorrectionsIndex,
+    PhotographCorrections,
+    ReviewSettings,
+)
 from napari_melanoma.ui.session.lesion_updates import LesionController
-from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions
+from napari_melanoma.ui.session.open_photograph import PhotographOptions, PhotographSessions, ReviewState
 from napari_melanoma.ui.session.photograph import PhotographSession
+from napari_melanoma.ui.session.photograph_predictions import HeatmapOptions, SharedHeatmapOptions
 from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
+    from pathlib import Path
+
+    from pytestqt.qtbot import QtBot
+
+    from napari_melanoma.lesion.analysis import LesionResult
 
 SHAPE = (6, 8)
 
@@ -64,16 +76,6 @@ def test_a_session_for_each_photograph_until_it_is_closed(sessions: PhotographSe
     assert list(sessions) == [second]
 
 
-def test_each_value_has_a_signal_that_is_emitted_for_changes_only(session: PhotographSession) -> None:
-    emitted: list[tuple[object, ...]] = []
-    session.events.review.connect(lambda *values: emitted.append(values))
-    before = session.review
-    session.review = replace(before, diagnosis="nevus")
-    session.review = replace(before, diagnosis="nevus")
-    session.pending_options = LesionOptions(threshold=0.7)
-    assert emitted == [(session.review, before)]
-
-
 def test_the_mask_layer_belongs_to_the_lesion_if_it_has_its_size(session: PhotographSession) -> None:
     assert (session.mask, session.existing_mask, session.mask_digest) == (None, None, None)
     drawn = np.zeros(SHAPE, np.uint8)
@@ -92,16 +94,6 @@ def test_the_mask_layer_belongs_to_the_lesion_if_it_has_its_size(session: Photog
     session.lesion = analyzed(np.zeros((2, 2), bool))
     assert session.mask is None
     assert session.masked_lesion is None
-
-
-def test_unsaved_photographs(sessions: PhotographSessions) -> None:
-    first, second = sessions
-    first.lesion, second.lesion = (analyzed(np.zeros(SHAPE, bool), unsaved=True) for _ in range(2))
-    assert sessions.unsaved == [first, second]
-    sessions.viewer.layers.remove(first.image)
-    assert sessions.unsaved == [second]
-    second.lesion = None
-    assert sessions.unsaved == []
 
 
 def test_options_belong_to_the_dock_and_a_result_records_its_own(sessions: PhotographSessions) -> None:
@@ -133,3 +125,56 @@ def test_options_set_after_the_type_of_a_photograph_are_used(session: Photograph
     session.lesion = analyzed(np.zeros(SHAPE, bool), options=LesionOptions(threshold=0.7))
     assert options.get(session).threshold == 0.7
     assert not session.is_mask_changing
+
+
+PROBABILITY = np.zeros((4, 5), np.float32)
+
+
+def make_result(*, corrected: bool = True) -> LesionResult:
+    values: dict[str, Any] = {"probability": PROBABILITY, "model": None, "options": LesionOptions(), "spread": None}
+    made = SimpleNamespace(**values, corrected=corrected, provenance={}, compute_properties=lambda: None)
+    return cast("LesionResult", made)
+
+
+def test_each_mask_keeps_the_prompts_that_made_it() -> None:
+    clicked, painted = (PromptStep.of(find_state(np.full((4, 5), filled), None)) for filled in (False, True))
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
+    lesion = lesion.apply(LesionUpdate(make_result(), None, clicked, mask_digest="clicked"))
+    lesion = lesion.apply(LesionUpdate(make_result(), None, lesion.prompts, mask_digest="painted"))
+    lesion = lesion.apply(LesionUpdate(make_result(), None, painted, mask_digest="clicked again"))
+    assert lesion.prompts is painted
+    prompts = {digest: origin.prompts for digest, origin in lesion.origins.items()}
+    assert prompts == {"predicted": None, "clicked": clicked, "painted": clicked, "clicked again": painted}
+
+
+def test_a_click_that_makes_the_predicted_mask_is_kept_with_its_origin():
+    step = PromptStep.of(find_state(np.zeros((4, 5), bool), None))
+    lesion = AnalyzedLesion.from_model(make_result(corrected=False), "image", "predicted", None)
+    lesion = lesion.apply(LesionUpdate(make_result(), None, step, mask_digest="predicted"))
+    origin = lesion.origins["predicted"]
+    assert (origin.corrected, origin.prompts) == (False, step)
+
+
+@pytest.mark.parametrize(("undone", "left"), [("stored", None), ("another", "nevus"), (None, "nevus")])
+def test_undo_keeps_diagnoses_that_are_not_stored_yet(
+    qtbot: QtBot, home: Path, tmp_path: Path, sessions: PhotographSessions, undone: str | None, left: str | None
+) -> None:
+    parent, status, index = QObject(), Mock(), CorrectionsIndex(tmp_path)
+    corrections = PhotographCorrections(Mock(sessions=sessions), ReviewSettings(), status, MagicMock(), parent)
+    stored, typed = sessions
+    stored.review = ReviewState(folder=tmp_path, image_id="stored")
+    corrections.set_diagnosis(stored, "nevus")
+    corrections.set_diagnosis(typed, "melanoma")
+    corrections.store.undone.emit(undone, index)
+    assert (stored.review.diagnosis, typed.review.diagnosis) == (left, "melanoma")
+
+
+def test_heatmap_options_are_used_next_time_without_the_class(home: Path):
+    settings = DockSettings()
+    options = SharedHeatmapOptions(settings)
+    assert options.value == HeatmapOptions()
+    options.edit(is_shown=True, method="occlusion", target="nevus", opacity=20)
+    assert options.value == HeatmapOptions(True, "occlusion", "nevus", 20)
+    assert SharedHeatmapOptions(settings).value == HeatmapOptions(True, "occlusion", opacity=20)
+    settings.set("lesion/heatmap_method", "grad_cam")  # of another version
+    assert SharedHeatmapOptions(settings).value.method == "cam"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from napari.utils import notifications
@@ -21,6 +21,9 @@ from napari_melanoma import ui
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import capitalize, to_sentence
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.mark.parametrize("is_in_view", [True, False])
@@ -48,21 +51,7 @@ def test_an_error_is_a_line_that_is_shown_once_with_details(error, message, deta
         assert [one.message for one in shown] == [message] * (not is_in_view)
 
 
-def test_a_hint_ends_with_its_tool_but_no_later_message(qtbot):
-    stage = Stage(qtbot)
-    status = StatusLine(stage.icons)
-    stage.show(status)
-    status.show_message("Click a lesion.")
-    status.end_message("Click a lesion.")
-    assert status.text == ""
-    status.show_message("Click a lesion.")
-    status.show_message("Saved.")
-    status.end_message("Click a lesion.")
-    assert status.text == "Saved."
-    stage.close()
-
-
-def test_a_message_ends_with_its_event_but_no_later_message(qtbot):
+def test_a_message_ends_with_its_tool_or_event_but_no_later_message(qtbot):
     stage = Stage(qtbot)
     status, tool, field = StatusLine(stage.icons), QPushButton("draw"), QLineEdit()
     tool.setCheckable(True)
@@ -74,6 +63,10 @@ def test_a_message_ends_with_its_event_but_no_later_message(qtbot):
     status.show_until("Draw a line.", tool.toggled)
     status.show_message("Saved.")
     tool.toggle()
+    assert status.text == "Saved."
+    status.show_message("Click a lesion.")
+    status.show_message("Saved.")
+    status.end_message("Click a lesion.")
     assert status.text == "Saved."
     removed = QLineEdit()
     status.show_until("Enter a position.", removed.textChanged)
@@ -151,14 +144,14 @@ def _shown_requests(tree: ast.AST) -> Iterator[str]:
                 yield from (one.id for one in choices if isinstance(one, ast.Name) and one.id.isupper())
 
 
-@pytest.mark.parametrize("path", sorted(DOCKS.rglob("*.py")), ids=lambda path: str(path.relative_to(DOCKS)))
-def test_requests_and_hints_of_all_docks_end_with_their_event(path):
+def test_requests_and_hints_of_all_docks_end_with_their_event():
     """A constant describes a state or asks for a step; the names of outcomes, which stay, are listed here."""
-    text = path.read_text(encoding="utf-8")
-    endless = {name for name in _shown_requests(ast.parse(text)) if f"end_message({name})" not in text}
-    assert endless <= OUTCOMES
-    if path.name != "status_line.py":
-        assert not re.search(r"status\.text == [\w.]+:\n\s+\S*status\.(show_message\(\"\"\)|clear)", text)
+    for path in sorted(DOCKS.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        endless = {name for name in _shown_requests(ast.parse(text)) if f"end_message({name})" not in text}
+        assert endless <= OUTCOMES, path
+        if path.name != "status_line.py":
+            assert not re.search(r"status\.text == [\w.]+:\n\s+\S*status\.(show_message\(\"\"\)|clear)", text)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from conftest import wait_until_idle
 from napari_melanoma.core.context import Progress
 from napari_melanoma.ui.widgets.job import (
     BackgroundJob,
-    GuiTaskQueue,
     LatestJobQueue,
     TaskRegistry,
     _running_jobs,
@@ -69,10 +68,8 @@ def test_a_job_runs_in_a_thread_and_emits_on_the_gui_thread(qtbot, parent):
     assert values[0] == Progress(1, 2, "half")
     assert values[1] is not threading.main_thread()
     assert set(threads) == {threading.main_thread()}
-    wait_until_idle(qtbot)  # an earlier test's dock may still be importing ahead
 
-
-def test_an_error_is_emitted(qtbot, parent):
+    # An error is emitted.
     def work(run):
         raise RuntimeError("CUDA out of memory")
 
@@ -101,24 +98,6 @@ def test_after_cancel_only_finished_is_emitted(qtbot, parent, asks):
         job.cancel()
         go.set()
     assert [kind for kind, *_ in emitted] == ["finished"]
-
-
-class Listener(QObject):
-    def on_event(self, value):
-        raise AssertionError(f"record_signals {value} after its end")
-
-
-def test_a_job_outlives_its_receivers(qtbot, parent):
-    done = threading.Event()
-    listener = Listener()
-    job = BackgroundJob(lambda run: "record_signals" if done.wait(10) else "")
-    job.succeeded.connect(listener.on_event)
-    job.start()
-    del job
-    listener.deleteLater()
-    done.set()
-    wait_until_idle(qtbot)
-    assert done.is_set()
 
 
 def test_a_job_whose_qt_object_was_deleted_ends_quietly(qtbot, parent, capfd):
@@ -173,7 +152,7 @@ def test_the_job_and_its_function_are_released_on_the_gui_thread(qtbot, parent):
     assert released_in == [threading.main_thread()] * 2
 
 
-def test_only_the_latest_of_several_functions_runs(qtbot, parent):
+def test_only_the_latest_of_several_functions_runs_one_at_a_time_unless_it_is_stopped(qtbot, parent):
     latest, ran = LatestJobQueue(parent), []
 
     def function(name):
@@ -183,13 +162,11 @@ def test_only_the_latest_of_several_functions_runs(qtbot, parent):
     for number in range(5):
         latest.submit("preview", function(f"preview {number}"))
     latest.submit("save", function("save"))
-    latest.submit("nothing", lambda: None)
     wait_until_idle(qtbot, latest)
     assert ran == ["preview 4", "save"]
-
-
-def test_a_stopped_function_emits_nothing_and_others_run(qtbot, parent):
-    latest, ran, begun = LatestJobQueue(parent), [], threading.Event()
+    # A stopped function emits nothing, and others run.
+    ran.clear()
+    begun = threading.Event()
 
     def work(run):
         begun.set()
@@ -197,7 +174,6 @@ def test_a_stopped_function_emits_nothing_and_others_run(qtbot, parent):
             run.check()
             time.sleep(0.005)
 
-    latest.succeeded.connect(ran.append)
     latest.submit("slow", lambda: work)
     qtbot.waitUntil(begun.is_set)
     for name in ("other", "next"):
@@ -206,12 +182,10 @@ def test_a_stopped_function_emits_nothing_and_others_run(qtbot, parent):
         latest.stop(name)
     wait_until_idle(qtbot, latest)
     assert ran == ["other"]
+    # They continue after an error.
+    running, failed = [0, 0], []
 
-
-def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
-    latest, running, failed = LatestJobQueue(parent), [0, 0], []
-
-    def work(run):
+    def fail(run):
         running[0] += 1
         running[1] = max(running)
         time.sleep(0.02)
@@ -220,19 +194,10 @@ def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
 
     latest.failed.connect(failed.append)
     for number in range(3):
-        latest.submit(str(number), lambda: work)
+        latest.submit(str(number), lambda: fail)
     wait_until_idle(qtbot, latest)
     assert len(failed) == 3
     assert running[1] == 1
-
-
-def test_gui_tasks_run_in_order_one_per_turn(qtbot, parent):
-    turns, done = GuiTaskQueue(parent), []
-    turns.add(lambda: done.append(1), lambda: done.append(2))
-    assert not tasks.is_idle(turns)
-    assert done == []
-    wait_until_idle(qtbot, turns)
-    assert done == [1, 2]
 
 
 class Part(QObject):
@@ -264,16 +229,6 @@ def test_idle_is_emitted_when_following_tasks_have_started(qtbot, parent):
     qtbot.waitUntil(lambda: running == [["Part of QObject"]])
     registry.set_running(second, False)
     qtbot.waitUntil(lambda: running == [["Part of QObject"], []])
-
-
-def test_a_job_that_outlives_its_dock_emits_idle(qtbot, parent):
-    goes_on, dock = threading.Event(), Part(parent)
-    BackgroundJob(lambda run: goes_on.wait(10)).start(dock)
-    assert tasks.running(parent) == ["Part of QObject"]
-    delete(dock)
-    assert tasks.is_idle(parent)
-    with qtbot.waitSignal(tasks.idle):
-        goes_on.set()
 
 
 def test_an_active_timer_is_a_task(qtbot, parent):

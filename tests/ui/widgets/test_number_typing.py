@@ -1,4 +1,4 @@
-"""Typing into number boxes that are updated at the same time."""
+"""Typing into number boxes that are updated at the same time; values of boxes and docks are stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.sections.mask.section import MaskControls
 from napari_melanoma.ui.session.open_photograph import PhotographOptions
-from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
+from napari_melanoma.ui.widgets.number_box import NumberBox
 from napari_melanoma.ui.widgets.settings import DockSettings
 
 
@@ -73,8 +73,13 @@ def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
     assert box.text() == "1.50"
 
 
-def test_a_box_without_the_focus_shows_the_number_in_form(qtbot):
-    box = QDoubleSpinBox()
-    qtbot.addWidget(box)
-    set_spin_box_value(box, 0.5)
-    assert box.text().endswith("50")
+@pytest.mark.both_qts
+def test_settings_are_kept_in_a_file_of_the_user(home):
+    DockSettings().ruler_mm = 25
+    kept = list((home / "settings").rglob("*.ini"))
+    assert len(kept) == 1
+    assert DockSettings().ruler_mm == 25
+    settings = DockSettings()
+    settings.set("train/x", {"a": [1, 2]})
+    assert settings.get("train/x", dict[str, list[int]]()) == {"a": [1, 2]}
+    assert settings.get("train/x", "text") == "text"

@@ -1,4 +1,4 @@
-"""Sections of docks give their content the height that it needs; icons of closed sections are released."""
+"""Sections of docks give their content its height and stay under the pointer; labels, icons and signals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
     column,
-    more_button,
     scroll_area,
     section,
 )
@@ -68,10 +67,6 @@ def test_wrapped_text_does_not_clip_the_next_widget(page, qtbot):
     qtbot.waitUntil(lambda: text.width() < 220 and is_whole(fold, text, table))
     text.setText(2 * LONG)
     qtbot.waitUntil(lambda: is_whole(fold, text, table))
-
-
-def test_opening_again_shows_everything(page, qtbot):
-    fold, text, table, _ = page
     fold.collapse()
     assert fold.content.isHidden()
     fold.expand()
@@ -163,23 +158,6 @@ def test_content_that_becomes_lower_by_itself_moves_nothing(two_sections):
     assert scroll.verticalScrollBar().value() == 0
 
 
-def test_a_section_that_is_closed_stays_under_the_pointer_and_leaves_no_room_after_scrolling(two_sections, qtbot):
-    scroll, (_, measure), text, _ = two_sections
-    bar, title = scroll.verticalScrollBar(), measure.title_button
-    QCursor.setPos(0, 0)
-    text.setText(8 * LONG)
-    find_place(title)
-    scroll.ensureWidgetVisible(title)
-    QCursor.setPos(find_place(title))
-    qtbot.waitUntil(title.underMouse)
-    before, natural = find_place(title), bar.maximum()
-    measure.collapse()
-    assert find_place(title) == before
-    bar.setValue(0)
-    QTest.qWait(2 * REST_MS)
-    assert bar.maximum() < natural
-
-
 def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot):
     dock, connections = QWidget(), Connections()
     qtbot.addWidget(dock)
@@ -195,61 +173,6 @@ def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot
     assert reference() is None
     icons.apply()
     connections.end()
-
-
-def test_what_is_under_more_is_hidden_at_first_and_remembered(qtbot, home):
-    def open_page():
-        rare = QLabel("rare")
-        page = column(more_button("page", "rare settings", DockSettings(), rare), rare)
-        qtbot.addWidget(page)
-        return page, page.findChild(QToolButton, "more_page"), rare
-
-    page, more, rare = open_page()
-    assert not rare.isVisibleTo(page)
-    more.click()
-    assert rare.isVisibleTo(page)
-    page, more, rare = open_page()
-    assert more.isChecked()
-    assert rare.isVisibleTo(page)
-    more.click()
-    page, more, rare = open_page()
-    assert not rare.isVisibleTo(page)
-
-
-@pytest.mark.parametrize(("text", "is_cut"), [("", False), ("One line", False), ("One\nand two", False), (LONG, True)])
-def test_a_label_of_two_lines_cuts_a_longer_text_and_has_it_in_the_tooltip(qtbot, text, is_cut):
-    label = WrappedLabel(lines=2)
-    qtbot.addWidget(label)
-    label.setStyleSheet("font-size: 11pt")
-    label.resize(300, 10)
-    label.show()
-    height = label.height()
-    label.setText(text)
-    assert label.text() == text
-    shown = QLabel.text(label)
-    assert shown.endswith(" ...") is is_cut
-    assert label.toolTip() == (text if is_cut else "")
-    assert text.startswith(shown.removesuffix(" ..."))
-    assert label.height() == height >= label.fontMetrics().boundingRect("X").height() * 2
-    if is_cut:
-        assert len(shown) > 60, "two lines"
-
-
-def test_a_signal_of_qt_is_not_used_when_its_sender_is_deleted_with_the_owner(qtbot):
-    window, calls = QWidget(), []
-    sender = QPushButton(window)
-    connections = Connections(window)
-    connections.connect(sender.clicked, lambda: calls.append("clicked"))
-    connections.at_end(lambda: calls.append("end"))
-    sender.click()
-    connections.end()
-    sender.click()
-    assert calls == ["clicked", "end"]
-    connections.connect(sender.clicked, lambda: calls.append("again"))
-    connections.at_end(lambda: calls.append("end"))
-    window.deleteLater()
-    qtbot.waitUntil(lambda: not isalive(window))
-    assert calls == ["clicked", "end", "end"]
 
 
 def test_an_error_at_the_end_is_logged_and_the_other_functions_are_called(qtbot, caplog):

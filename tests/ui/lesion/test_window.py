@@ -1,0 +1,120 @@
+"""The Lesion dock in the window of napari, as its menu opens it: start page, layers, and keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click_tool import use_tool
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QLabel,
+)
+
+from conftest import PATIENCE_MS
+from napari_melanoma import worker
+from napari_melanoma.ui import sample_data
+from napari_melanoma.ui.viewer.camera import find_canvas
+
+
+def test_the_start_page_leads_to_a_photograph_and_opens_no_model_before(
+    dock, person, qtbot, monkeypatch, shared_client
+):
+    prepared = []
+    monkeypatch.setattr(shared_client, "prepare", lambda *request: prepared.append(request))
+    draw = sample_data._make_layers  # of the sample, which is opened at the end
+    monkeypatch.setattr(sample_data, "_make_layers", lambda name, values: draw(name, values | {"size": (180, 240)}))
+    button = person.finds(QAbstractButton, "primary")
+    assert not button.isVisibleTo(dock)  # nothing to work on yet
+    assert dock.welcome.isVisibleTo(dock)
+    assert not dock.analyze_button.isEnabled()
+    assert "Open a photograph first" in dock.analyze_button.toolTip()
+    # A gray image is not a photograph, and a hint is shown.
+    person.viewer.add_image(np.zeros((20, 20)), name="cells")
+    assert dock.picker.session is None
+    hints = [label.text() for label in dock.welcome.findChildren(QLabel)]
+    assert any("'cells' is not a color photograph" in hint for hint in hints)
+    person.viewer.layers.clear()
+    assert prepared == []  # no model is opened without a photograph
+    # The sample opens with a link.
+    dock.welcome.link_activated.emit("sample")
+    qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=PATIENCE_MS)
+    assert person.viewer.layers[0].rgb
+    assert not dock.welcome.isVisibleTo(dock)
+    qtbot.waitUntil(lambda: button.isVisibleTo(dock), timeout=PATIENCE_MS)
+    assert "ermoscopic" in dock.picker.modality.currentText()
+    assert prepared[0] == (worker.prepare_segmenter, dock.model.model)
+    assert prepared[1][0] == worker.prepare_classifier
+
+
+DISK_AREA = np.pi * 25**2
+
+
+@pytest.mark.path
+@pytest.mark.both_qts
+def test_analyze_segments_the_lesion_and_adds_layers(person):
+    image = person.opens(scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
+    person.analyses()
+    names = [layer.name for layer in person.viewer.layers]
+    assert names == ["mole", "mole probability", "mole mask", "mole ROI", "mole contour"]
+    for layer in person.viewer.layers:
+        assert np.allclose(layer.scale, image.scale)
+        assert np.allclose(layer.translate, image.translate)
+        assert layer.units == image.units
+    assert person.mask.sum() == pytest.approx(DISK_AREA, rel=0.05)
+    features = person.layer("mask").features
+    assert list(features["index"]) == [1]
+    assert features["area_px"][0] == person.mask.sum()
+    assert features["area_mm2"][0] == pytest.approx(person.mask.sum() * 0.02**2)
+    assert "mole: analyzed in" in person.dock.status.text
+    assert "with lesion-small on cpu (ONNX Runtime)." in person.dock.status.text
+
+
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+def graded_lesion():
+    """A lesion that is darker in the middle, so that the masks of the fake worker differ."""
+    rows, columns = np.mgrid[:120, :160]
+    rgb = np.full((120, 160, 3), (215, 170, 150), np.uint8)
+    for radius, gray in ((45, 150), (30, 100), (15, 40)):
+        rgb[(rows - 60) ** 2 + (columns - 80) ** 2 <= radius**2] = gray
+    return rgb
+
+
+def press(person, canvas, key, modifier=Qt.KeyboardModifier.NoModifier):
+    """Press a key on the canvas; return the size of the mask."""
+    QTest.keyClick(canvas, key, modifier)
+    person.waits()
+    return int(person.mask.sum())
+
+
+def test_tab_chooses_masks_until_escape_switches_the_tool_off(window):
+    window.opens(rgb=graded_lesion())
+    window.clicks("click")
+    use_tool(window.viewer, "mole", (60, 80))
+    window.waits()
+    main = window.dock.window()
+    canvas = find_canvas(main)
+    main.activateWindow()
+    canvas.setFocus()
+    window.qtbot.waitUntil(lambda: QApplication.activeWindow() is main and canvas.hasFocus())
+    middle = int(window.mask.sum())
+    large = press(window, canvas, Qt.Key.Key_Tab)
+    small = press(window, canvas, Qt.Key.Key_Tab)
+    assert small < middle < large
+    assert press(window, canvas, Qt.Key.Key_Backtab, SHIFT) == large
+    assert press(window, canvas, Qt.Key.Key_Backtab, SHIFT) == middle
+    assert canvas.hasFocus()
+    assert press(window, canvas, Qt.Key.Key_Tab, Qt.KeyboardModifier.ControlModifier) == middle
+    # Escape switches the tool off, and the keys with it.
+    assert press(window, canvas, Qt.Key.Key_Escape) == middle
+    assert not window.finds(QAbstractButton, "click").isChecked()
+    assert str(window.layer("scribbles").mode) == "pan_zoom"
+    assert press(window, canvas, Qt.Key.Key_Tab) == middle
+    canvas.setFocus()
+    window.clicks("click")
+    canvas.setFocus()
+    assert press(window, canvas, Qt.Key.Key_Tab) > middle
