@@ -145,7 +145,7 @@ class FakeRun:
         difference = {"JA": near(gain, half), "DI": near(gain / 2, half / 2)}
         less = {"JA": near(-0.002, 0.006), "DI": near(-0.001, 0.004)}
         folder = self.path / "comparison"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
 
         def change(number, sign):
             picture = folder / "thumbnails" / f"{sign}{number}.png"

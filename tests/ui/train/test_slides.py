@@ -1,14 +1,18 @@
-"""Whole slides with a table in the Train dock: the recipe for them is selected, and a training starts."""
+"""Whole slides with a table, and tiles of slides, in the Train dock."""
 
 from __future__ import annotations
 
 import pytest
+from qtpy.QtWidgets import QCheckBox
 
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.prediction_config import TileConfig
+from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.runs.slide_datasets import make_slide_dataset
 from napari_melanoma.slides.reading.detection import find_slides
+from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 
-from .test_train import blobs, launched, opens_dock, trainer, user
+from .test_train import blobs, launched, opens_dock, trainer, user, write_data_set
 
 __all__ = ["blobs", "launched", "opens_dock", "trainer", "user"]  # fixtures
 
@@ -33,9 +37,7 @@ def test_slides_with_a_table_select_their_recipe(trainer, launched, slides, user
     trainer.until(lambda: bool(dock.data_picker.datasets))
     trainer.waits()
     assert dock.recipe_picker.shipped_recipe.name == "slide-patients"
-    assert trainer.says("about slides") == "24 slides of 24 patients"
     assert not dock.start_picker.isVisible()
-    assert "Features of 24 slides are computed first" in trainer.says("image_counts")
     recipe = dock.build_recipe()
     assert (recipe.model.start, recipe.classification.target) == ("none", "metastasis")
     columns = (*recipe.classification.tabular.numbers, *recipe.classification.tabular.words)
@@ -47,3 +49,104 @@ def test_slides_with_a_table_select_their_recipe(trainer, launched, slides, user
     trainer.picks("recipe", "fine-tune")
     assert "the recipe is for photographs" in trainer.says("warning")
     assert dock.start_picker.start == "lesion-small"
+
+
+LABELS = ("Background", "Dermis", "Melanoma")
+
+
+@pytest.fixture
+def tiles(user):
+    folder = write_data_set(user / "tiles", tissue=["Melanoma", "Dermis"] * 6)
+    tile = TileConfig(mpp=0.5, side_px=64)
+    write_tile_set(folder, TileSet(tile=tile, labels=LABELS, classes=("Dermis", "Melanoma")))
+    return folder
+
+
+def test_tiles_select_a_recipe_with_their_scale_and_classes_and_are_not_mixed_with_photographs(
+    trainer, launched, tiles, blobs, user
+):
+    trainer.adds(tiles)
+    dock = trainer.dock
+    assert dock.recipe_picker.shipped_recipe.name == "classify-tiles"
+    recipe = dock.build_recipe()
+    assert (recipe.tile.mpp, recipe.tile.side_px, recipe.model.input_size) == (0.5, 64, 64)
+    assert recipe.classification.target == "tissue"
+    assert recipe.classification.classes == ("Dermis", "Melanoma")
+    assert recipe.classification.positive == "Melanoma"
+    assert recipe.modalities == ("slide",)
+    assert recipe.model.start == "skin-demo"
+    starts = [dock.start_picker.combo.itemData(place) for place in range(dock.start_picker.combo.count())]
+    assert "tile-demo" in starts
+    assert "lesion-small" not in starts
+    trainer.picks("recipe", "segment-tiles")
+    assert dock.build_recipe().classes == LABELS
+    assert dock.build_recipe().model.options["classes"] == 3
+    trainer.starts()
+    assert launched.recipes[0].tile == recipe.tile
+    trainer.clicks("back")
+    # Tiles and photographs are not mixed.
+    trainer.adds(blobs)
+    assert not trainer.dock.start_button.isEnabled()
+    assert "one type" in trainer.says("warning")
+    trainer.finds(QCheckBox, "use tiles").click()
+    trainer.waits()
+    assert "the recipe is for tiles of slides" in trainer.says("warning")
+    trainer.picks("recipe", "fine-tune")
+    assert trainer.dock.start_button.isEnabled()
+    assert trainer.dock.start_picker.start == "lesion-small"
+
+
+def test_a_class_of_one_patient_is_reported_before_the_start(trainer, user):
+    folder = write_data_set(user / "few")
+    rows = [{**row, "tissue": "Naevus", "split": "train"} for row in read_table(folder / "dataset.csv")]
+    rows[3]["tissue"] = "Melanoma"
+    rows[4]["split"] = "test"
+    write_table(folder / "dataset.csv", rows)
+    tile = TileConfig(mpp=0.5, side_px=64)
+    labels = ("Background", "Melanoma", "Naevus")
+    write_tile_set(folder, TileSet(tile=tile, labels=labels, classes=labels[1:]))
+    trainer.adds(folder)
+    assert not trainer.dock.start_button.isEnabled()
+    assert "Draw another region of Melanoma, at another position" in trainer.says("warning")
+    assert "validation_fraction" not in trainer.says("warning")
+
+
+@pytest.fixture
+def with_a_new_class(user):
+    folder = write_data_set(user / "grown")
+    kinds = ("benign tissue", "naevus", "melanoma", "necrosis")
+    rows = read_table(folder / "dataset.csv")
+    write_table(folder / "dataset.csv", [{**row, "tissue": kinds[n % 4]} for n, row in enumerate(rows)])
+    tile = TileConfig(mpp=1.0, side_px=128)
+    write_tile_set(folder, TileSet(tile=tile, labels=("background", *kinds), classes=kinds))
+    return folder
+
+
+def test_unknown_classes_suggest_a_new_head(trainer, launched, with_a_new_class, monkeypatch):
+    trainer.adds(with_a_new_class)
+    dock = trainer.dock
+    assert not dock.start_hint.isVisibleTo(dock)  # of the model that draws tissues the encoder is taken anyhow
+    trainer.picks("start_from", "tile-demo")
+    assert dock.start_picker.start_weights_combo.isVisibleTo(dock)
+    assert "necrosis is not a class of 'tile-demo'" in dock.start_hint.text()
+    assert dock.build_recipe().classification.classes == ("benign tissue", "naevus", "melanoma")
+    # The encoder is used by the link.
+    dock.start_hint.linkActivated.emit("encoder")
+    trainer.waits()
+    assert not dock.start_hint.isVisibleTo(dock)
+    recipe = dock.build_recipe()
+    assert recipe.classification.classes == ("benign tissue", "naevus", "melanoma", "necrosis")
+    assert (recipe.model.start, recipe.model.start_weights, recipe.name) == ("tile-demo", "encoder", "tile-demo-new")
+    assert dock.settings.get("train/start_weights", "") == "encoder"
+    trainer.starts()
+    assert launched.recipes[0].model.start_weights == "encoder"
+    trainer.clicks("back")
+    # The weights to use can be selected.
+    trainer.picks("start_weights", "all")
+    assert trainer.dock.build_recipe().model.start_weights == "all"
+    assert trainer.dock.start_hint.isVisibleTo(trainer.dock)
+    trainer.picks("start_weights", "encoder")
+    assert trainer.dock.build_recipe().model.start_weights == "encoder"
+    trainer.picks("start_from", "none")
+    assert trainer.dock.build_recipe().model.start_weights == "all"
+    assert not trainer.dock.start_hint.isVisibleTo(trainer.dock)
