@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,17 @@ def test_photographs_in_a_folder_with_looping_links(linked: Path, tmp_path: Path
     assert "unexpected" not in done.output
     assert [row["image_id"] for row in read_table(tmp_path / "set" / "dataset.csv")] == ["again", "one", "two"]
     assert "loop.png: Too many levels of symbolic links" in done.output
+
+
+def test_a_private_folder_replaces_the_profile_that_is_missing_on_windows(
+    nameless: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delenv("USERPROFILE", raising=False)
+    folder = provide_home()
+    assert folder is not None
+    assert folder.is_dir()
+    assert os.environ.pop("USERPROFILE") == str(folder)  # Windows has no HOME, and no number of the user
 
 
 def test_a_private_folder_replaces_the_home_folder_that_is_missing(

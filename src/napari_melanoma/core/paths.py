@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -47,11 +48,15 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 def provide_home() -> Path | None:
     """Set HOME to a private temporary folder if it is not set and the user has no account, as in some containers.
 
-    Without it, neither this program nor the libraries that it uses have a place for settings and models. Returns the
-    folder; None if there is a home folder.
+    On Windows, USERPROFILE is set. Without it, neither this program nor the libraries that it uses have a place for
+    settings and models. Returns the folder; None if there is a home folder.
     """
     if expand_user("~") != Path("~"):
         return None
+    if sys.platform == "win32":  # a service without a profile
+        folder = Path(tempfile.mkdtemp(prefix="napari-melanoma-"))
+        os.environ["USERPROFILE"] = str(folder)
+        return folder
     folder = Path(tempfile.gettempdir(), f"napari-melanoma-{os.getuid()}")
     with suppress(OSError):
         folder.mkdir(0o700, exist_ok=True)

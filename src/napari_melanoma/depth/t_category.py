@@ -45,8 +45,7 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
         return ""
     if clark == 1 and mm > 0:
         return (
-            f"Clark level I (in situ) contradicts a Breslow thickness of {format_thickness(mm)}: a melanoma in situ "
-            "does not invade. Correct one of them."
+            f"Clark level I (in situ) contradicts a Breslow thickness of {format_thickness(mm)}. Correct one of them."
         )
     if clark > 1 and mm == 0:
         return (

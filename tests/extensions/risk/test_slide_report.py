@@ -17,7 +17,7 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.extensions.risk.report_section import read_risk_section
-from napari_melanoma.extensions.risk.worker_requests import predict_slide_risk
+from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
 from napari_melanoma.figures.page import Block, Figure, Gallery, Section
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.reports.slide_export import export_results, find_result_folders

@@ -11,7 +11,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.extensions.risk.slide_files import read_risk
-from napari_melanoma.extensions.risk.worker_requests import predict_slide_risk
+from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.slides.slide_depth import read_network_depth
 

@@ -20,7 +20,7 @@ from napari_melanoma.ui.session.document import (
     SlideFolder,
     Stored,
 )
-from napari_melanoma.ui.session.history import History
+from napari_melanoma.ui.session.history import MAX_PAST, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +105,15 @@ def test_steps_are_undone_and_redone_also_of_several_values_in_their_order():
     words.find_lock = lambda: "signed"
     joint.undo()
     assert (numbers.value, words.value, [str(error) for error in errors]) == ((1, 2), ("a", "b", "c"), ["signed"])
+
+
+def test_the_earliest_steps_of_a_long_history_are_dropped() -> None:
+    history = History(0)
+    for value in range(1, MAX_PAST + 5):
+        history = history.push(value)
+    assert len(history.past) == len(history.steps) == MAX_PAST
+    assert history.past[0] == 4
+    assert history.undo().redo() == history
 
 
 def test_an_edited_value_has_steps_of_the_user_and_others_and_can_be_locked():

@@ -19,6 +19,7 @@ from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.sections.measure.layer import read_measures
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.view_memory import center_view
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))  # 0.1 mm at 0.5 µm a pixel
@@ -53,6 +54,19 @@ def draws(person, measure):
 
 def kept(person):
     return read_notes(person.dock.result_location.folder).measures
+
+
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_label_does_not_cover_that_of_a_later_measurement(person, slide_path):
+    person.opens_slides(slide_path)
+    rows = (100.0, 103.0, 900.0)
+    session = person.dock.sections.hosted.session
+    opens_tools(person)
+    session.measures.apply(lambda _: tuple(SlideMeasurement("line", ((row, 100.0), (row, 300.0))) for row in rows))
+    assert [bool(text.strip()) for text in layer_of(person).features["label"]] == [False, True, True]
+    assert len(listed(person)) == len(rows)
+    center_view(person.viewer, person.dock.slide, (100.0, 200.0), 10.0)
+    person.until(lambda: all(text.strip() for text in layer_of(person).features["label"]))
 
 
 @pytest.mark.usefixtures("shown_viewer")

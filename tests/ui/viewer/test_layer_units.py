@@ -186,6 +186,10 @@ def test_the_scale_bar_is_visible_only_if_it_is_valid(docks, tmp_path):
     assert get_scale_bar(viewer).visible
     draw(viewer)
     assert warnings() == []
+    viewer.layers.clear()
+    assert not get_scale_bar(viewer).visible  # it would state pixels
+    docks.opens_slides(slide_file(tmp_path / "another.tif", 0.5))
+    assert get_scale_bar(viewer).visible
 
 
 def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, tmp_path):

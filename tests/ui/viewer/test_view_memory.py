@@ -118,6 +118,18 @@ def test_a_photograph_that_napari_has_fitted_is_fitted_again_after_a_slide(
     assert is_fitted(viewer)
 
 
+def test_of_several_images_opened_before_a_dock_the_one_in_view_is_fitted(user, make_napari_viewer, tmp_path, qtbot):
+    viewer = make_napari_viewer(show=True)
+    paths = [plain_slide(tmp_path / f"{side}.tif", side, um) for side, um in ((1024, 0.5), (256, 0.4))]
+    for path in paths:
+        viewer.open(path, plugin="napari-melanoma")
+    viewer.reset_view()
+    assert not is_fitted(viewer)
+    show_dock(viewer, "Slide")
+    wait_until_idle(qtbot)
+    assert is_fitted(viewer)
+
+
 def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several):
     viewer, dock = several.viewer, several.dock
     # A slide without a scale has no scale bar and no positions in mm.

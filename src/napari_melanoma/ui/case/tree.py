@@ -180,6 +180,12 @@ class CaseTree(QTreeWidget):
         self._rows, self._updating = rows, True
         self.clear()
         self.addTopLevelItems([_create_item(row) for row in rows])
+        has_states = any(one.texts[2] for row in rows for one in (row, *row.rows))
+        if has_states == self.isColumnHidden(2):  # without states, the second column gets their width, and more
+            modes = QHeaderView.ResizeMode
+            self.setColumnHidden(2, not has_states)
+            self.header().setSectionResizeMode(1, modes.Interactive if has_states else modes.Stretch)
+            self.setColumnWidth(1, COLUMNS["Content"])
         for item in self.iterate_items():
             name = row_of_item(item).id
             item.setExpanded(expanded.get(name, len(rows) <= EXPANDED_UP_TO))

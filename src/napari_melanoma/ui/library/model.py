@@ -168,7 +168,7 @@ class TileDelegate(ThumbnailDelegate):
         for number, (line, color) in enumerate(zip((image.name, state_line), colors, strict=True)):
             painter.setPen(color)
             area = text_area.adjusted(0, number * metrics.height(), 0, 0)
-            text = elide(metrics, line, area.width())
+            text = metrics.elidedText(line, Qt.TextElideMode.ElideMiddle, area.width())
             painter.drawText(area, int(ALIGN_TOP | Qt.AlignmentFlag.AlignHCenter), text)
 
 
@@ -197,7 +197,7 @@ class RowDelegate(ThumbnailDelegate):
         painter.setPen(style.text)
         _set_bold(painter, model.is_displayed(index))
         name_px = area.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
-        name = elide(painter.fontMetrics(), image.name, name_px)
+        name = painter.fontMetrics().elidedText(image.name, Qt.TextElideMode.ElideMiddle, name_px)
         painter.drawText(area, int(ALIGN_LEFT | ALIGN_TOP), name)
         if state.score is not None:
             _paint_score(painter, area, state.score, style.faint)

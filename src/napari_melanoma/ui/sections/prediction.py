@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -46,7 +46,7 @@ NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
 OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
 STOPPED = "Canceled. There is no prediction for this lesion."
 HEATMAP_STOPPED = "Canceled. There is no heatmap for this prediction."
-MIN_ROW_PX = 18
+ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # the note is not shown for faster updates, so that the layout does not jump
 MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
@@ -243,12 +243,10 @@ class NearestCasesTable(QTreeWidget):
             item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.3g}"])
             item.setToolTip(1, case.image_id)
             item.setTextAlignment(2, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            item.setSizeHint(0, QSize(0, ROW_PX))
             self.addTopLevelItem(item)
         self.setColumnHidden(1, not any(case.image_id for case in cases))
-        height = self.header().sizeHint().height() + sum(
-            max(self.sizeHintForRow(row), MIN_ROW_PX) for row in range(len(cases))
-        )
-        self.setFixedHeight(height + 2 * self.frameWidth() + 2)
+        self.setFixedHeight(self.header().sizeHint().height() + ROW_PX * len(cases) + 2 * self.frameWidth())
 
 
 class PredictionPanel(QWidget):

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 _STEPS = count(1)  # of all histories
+MAX_PAST = 200  # steps that can be undone
 
 
 def next_step() -> int:
@@ -31,9 +32,13 @@ class History(Generic[Value]):
     undone_steps: tuple[int, ...] = field(default=(), compare=False)
 
     def push(self, value: Value, step: int = 0) -> History[Value]:
-        """Add a new value; this clears the undone values. ``step``: of ``next_step``, if it was requested earlier."""
+        """Add a new value; this clears the undone values, and drops the earliest one beyond ``MAX_PAST``.
+
+        ``step``: of ``next_step``, if it was requested earlier.
+        """
         step = step if step > max(self.steps, default=0) else next_step()
-        return History(value, (*self.past, self.current), steps=(*self.steps, step))
+        past, steps = (*self.past, self.current), (*self.steps, step)
+        return History(value, past[-MAX_PAST:], steps=steps[-MAX_PAST:])
 
     def undo(self) -> History[Value]:
         """Undo one step; return the same history if there is none."""

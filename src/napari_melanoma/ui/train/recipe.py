@@ -159,7 +159,7 @@ class RecipePicker(QWidget):
         )
         self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu_button.setMenu(self._create_menu())
-        self.summary = named(WrappedLabel(lines=2), "recipe_summary", "Purpose of the recipe")
+        self.summary = named(WrappedLabel(lines=3), "recipe_summary", "Purpose of the recipe")
         self.summary.setToolTip("")
         self.summary.setProperty("quiet", True)
         layout = QVBoxLayout(self)

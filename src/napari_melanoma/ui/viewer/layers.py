@@ -419,11 +419,12 @@ def make_units_consistent(viewer: Viewer) -> None:
 
 
 def is_scale_bar_valid(viewer: Viewer) -> bool:
-    """Return whether all visible images are shown in units of the same type as their own."""
+    """Return whether there are layers, and all visible images are shown in units of the same type as their own."""
     pictures = [layer for picture in list_pictures(viewer) for layer in picture]
     pictures += [layer for layer in viewer.layers if _is_own_layer(layer) and not _has_unit_of_image(layer)]
     visible = [layer for layer in pictures if layer.visible]
-    return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in visible)
+    consistent = (_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in visible)
+    return bool(viewer.layers) and all(consistent)
 
 
 def discard_substitute_unit(layer: Layer) -> None:

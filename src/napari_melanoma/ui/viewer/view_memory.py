@@ -222,6 +222,11 @@ class ViewMemory(QObject):
             ):
                 state["fitted"] = _current_view(viewer)  # by napari, which centers an image when it is opened
             _set_state(shown, state)
+            everything = np.mean(np.asarray(viewer.layers.extent.world)[:, -2:], axis=0)
+            if "fitted" not in state and np.allclose(
+                get_camera(viewer).center[-2:], everything, atol=max(_scale(shown)) / 2
+            ):
+                fit_view(viewer, shown)  # napari has fitted all images that were opened at once
         if hasattr(viewer, "canvas"):  # since napari 0.9
             connections.connect(viewer.canvas.events.size, self._on_size)
 

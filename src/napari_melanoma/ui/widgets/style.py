@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QListWidget,
     QPushButton,
     QScrollArea,
     QToolButton,
@@ -142,6 +143,13 @@ def quiet_label(text: str = "", lines: int = 0) -> QLabel:
 def elide(metrics: QFontMetrics, text: str, width: int) -> str:
     """Cut a text at its end if it is wider than ``width`` pixels. The caller shows the whole text as a tooltip."""
     return str(metrics.elidedText(text, Qt.TextElideMode.ElideRight, width))
+
+
+def fit_rows(view: QListWidget, rows: int) -> None:
+    """Give a list the height of a number of rows; an empty list is as high as one with a row of text."""
+    view.ensurePolished()
+    row_px = max(view.sizeHintForRow(0), view.fontMetrics().height())
+    view.setFixedHeight(rows * row_px + 2 * view.frameWidth())
 
 
 def top_label(text: str) -> QLabel:

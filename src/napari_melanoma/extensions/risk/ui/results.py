@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.extensions.risk.slide_files import StoredRisk, read_risk
-from napari_melanoma.extensions.risk.worker_requests import predict_slide_risk
+from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
 from napari_melanoma.ui.session.document import Document, DocumentKind, SlideFolder, Stored
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.job import run_job

@@ -57,6 +57,7 @@ from napari_melanoma.ui.widgets.style import (
     WrappedLabel,
     column,
     enable,
+    fit_rows,
     named,
     quiet_label,
     reserve_space,
@@ -98,8 +99,8 @@ DRAW_TIP = f"Draw a line ({format_key('slide.depth')})"
 ACCEPT_TIP = "Accept the selected line of the model as your reading"
 HINTS = {
     "": "From the top of the granular layer, or the base of the ulcer, to the deepest invasive cell.",
-    "draw": "Press the mouse button at the top of the granular layer (or the ulcer's base), release it at the deepest "
-    "invasive cell. Hold the space bar to pan.",
+    "draw": "Drag from the top of the granular layer (or the ulcer's base) to the deepest invasive cell. Hold the "
+    "space bar to pan.",
     "move": "Drag either end of the line; the thickness is updated.",
 }
 NETWORK_TIP = (
@@ -120,8 +121,8 @@ STEPS: dict[HistoryStep, tuple[str, str]] = {
     "undo": ("↶", "Undo the last change in this section"),
     "redo": ("↷", "Redo"),
 }
-LIST_PX, WARNINGS_PX = 66, 54  # the list of warnings scrolls
-NOTES_PX, ROW_PX = 58, 24
+WARNINGS_PX = 54  # the list of warnings scrolls
+NOTES_PX, ROW_PX, MAX_ROWS = 58, 24, 4  # visible lines of the model
 
 
 class DepthSection(SlideSection):
@@ -185,9 +186,7 @@ class DepthSection(SlideSection):
     def _create_measurement(self) -> None:
         self._warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
         self._warning_label.setProperty("fault", True)
-        self._thickness_label = named(
-            WrappedLabel(NOT_MEASURED, lines=2), "depth_head", "Breslow thickness and T category"
-        )
+        self._thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
         self._thickness_label.setProperty("loud", True)
         self._thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
         self._source_label = named(quiet_label(lines=2), "depth_origin", "Source of the thickness")
@@ -202,9 +201,9 @@ class DepthSection(SlideSection):
         tip = "Hide the lines and results of the model until you have measured"
         self._blind_check = named(QCheckBox("blind"), "depth_blind", "Blind reading", tip)
         self._blind_check.setChecked(self._document.state.is_blind)
-        self._hint_label = named(quiet_label(HINTS[""], lines=4), "depth_hint", "How to measure")
+        self._hint_label = named(quiet_label(HINTS[""], lines=3), "depth_hint", "How to measure")
         self._automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
-        self._blocker_label = named(quiet_label(lines=2), "depth_blocker", "Why the model cannot measure")
+        self._blocker_label = named(quiet_label(), "depth_blocker", "Why the model cannot measure")
         self.add(
             scroll_area(column(self._warning_label), "depth_warning_area", WARNINGS_PX),
             self._thickness_label,
@@ -227,7 +226,7 @@ class DepthSection(SlideSection):
         }
         for name, button in self._mitosis_buttons.items():
             button.clicked.connect(lambda _=False, name=name: self.count_mitoses(none_found=name == "none_found"))
-        self._mitosis_label = named(quiet_label(lines=3), "depth_mitoses", "Mitoses")
+        self._mitosis_label = named(quiet_label(lines=2), "depth_mitoses", "Mitoses")
         self._mitosis_label.setToolTip("")
         self._notes = NotesField()
         mitoses = row(QLabel("mitoses"), *self._mitosis_buttons.values(), stretch=0)
@@ -236,9 +235,8 @@ class DepthSection(SlideSection):
         self.add(self._form, mitoses, self._mitosis_label, notes)
 
     def _create_proposals(self) -> None:
-        self._proposal_label = named(quiet_label(lines=3), "depth_found", "Result of the model")
+        self._proposal_label = named(quiet_label(), "depth_found", "Result of the model")
         self._proposal_list = named(QListWidget(), "depth_lines", "Lines measured by the model", "Click to go there")
-        self._proposal_list.setFixedHeight(LIST_PX)
         self._accept_button = tool_button("depth_take", ACCEPT_TIP, ACCEPT_TIP, "accept this line")
         proposals = (self._proposal_label, self._proposal_list, row(self._accept_button))
         self._validity = ValidityNotice(self._services.icons, "depth", *proposals)
@@ -305,7 +303,7 @@ class DepthSection(SlideSection):
             button.setEnabled(bool(reading.when))
         blocker = find_blocker(self.session.slide.info, self.analysis.models, is_running=self.analysis.is_running)
         enable(self._automatic_button, AUTOMATIC_TIP.format((self.analysis.models or ("",))[0]), blocker)
-        self._blocker_label.setText(blocker)
+        show_text(self._blocker_label, "" if blocker in (RUNNING, LISTING_MODELS) else blocker)
         self._show_proposals(state)
         rows = reader_rows(state.readings, state.reader, state.automatic_reading, proposals.validity)
         self._reader_table.show_rows(rows)
@@ -325,6 +323,7 @@ class DepthSection(SlideSection):
             shown.addItems(labels)
             for index, proposal in enumerate(proposals.proposals):
                 shown.item(index).setToolTip("; ".join(proposal.notes) or shown.toolTip())
+        fit_rows(shown, min(len(labels), MAX_ROWS))
         shown.setCurrentRow(state.selected if labels else -1)
         self._validity.show_validity(proposals.validity, None)
         self._validity.show_anyway_button.setChecked(state.shows_invalid)

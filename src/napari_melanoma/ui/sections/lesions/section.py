@@ -64,6 +64,7 @@ DRAWING_MODES = {  # name and hint of a tool, by mode of napari's Shapes layer
 }
 REJECTED_OUTLINE = "The outline is not a lesion yet: {} Press draw again to discard it."
 CLASS_COLUMN = 1
+TEXT_DARKER = 160  # in percent: the colors of the outlines as text in the light theme
 
 
 class LesionsSection(SlideSection):
@@ -119,9 +120,15 @@ class LesionsSection(SlideSection):
         }
         for name, action in slots.items():
             self.buttons[name].clicked.connect(lambda _=False, action=action: action())
+        self.follow(session.services.icons.changed, self._on_theme)
+        self._on_theme()
         self.table.chosen.connect(self._on_chosen)
         self.table.key_pressed.connect(lambda _: self._edit(_remove))
         session.part(LesionOutlines).split_line_drawn.connect(self._on_split_line)
+
+    def _on_theme(self) -> None:
+        self.table.table_model.is_dark = self.session.services.icons.palette.dark
+        self.table.viewport().update()
 
     def _connect_tools(self) -> None:
         drawing, panel = self._drawing, self.drawing_panel
@@ -254,7 +261,7 @@ def _switch_classes(lesions: Lesions, selected: tuple[int, ...], maps: LesionMap
 
 
 class LesionTableModel(RowTableModel["SlideLesion", int]):
-    """Table model of lesions; ``target``: class of the probabilities."""
+    """Table model of lesions; ``target``: class of the probabilities; ``is_dark``: whether the theme is."""
 
     columns = (
         Column("#", "Number: malignant lesions first, the largest first"),
@@ -275,6 +282,7 @@ class LesionTableModel(RowTableModel["SlideLesion", int]):
     def __init__(self) -> None:
         super().__init__()
         self.target = ""
+        self.is_dark = True
 
     def row_id(self, row: SlideLesion) -> int:
         """Return the number of a lesion."""
@@ -290,7 +298,8 @@ class LesionTableModel(RowTableModel["SlideLesion", int]):
         if role == Qt.ItemDataRole.DisplayRole:
             return format_cells(lesion)[index.column()]
         if role == Qt.ItemDataRole.ForegroundRole and is_class:
-            return BENIGN if lesion.label == "benign" else MALIGNANT
+            color = BENIGN if lesion.label == "benign" else MALIGNANT
+            return color if self.is_dark else color.darker(TEXT_DARKER)
         if role == Qt.ItemDataRole.TextAlignmentRole and not is_class:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:

@@ -8,10 +8,14 @@ from qtpy.QtCore import QTimer
 
 from napari_melanoma.slides.regions import RegionClass, shape_outline
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
+from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.viewer.shape_layers import HALF, offset_label, to_rgba
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, ClassKind, load_classes
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.layers import Points, Shapes
 
     from napari_melanoma.slides.counts import CountedPoints
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
 
 TEXT_SIZE = 14
+TEXT_PX, LETTER_PX = 22, 16  # height and width of a letter of this size on the screen
 COLOR, COLOR_ON_BLACK = "#006b1b", "#ffe14d"  # dark green differs from glass and stains; yellow is for fluorescence
 FEATURES = ("label", "kind")  # of a shape; ``kind``: "angle" for an angle
 ANGLE_POINTS = 3  # the ends of the legs, and the vertex between them
@@ -42,6 +47,9 @@ class MeasureLayer(AnnotationLayer):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session, session.measures)
         session.follow(session.rotated, self._update_labels)  # they are beside the lines
+        self._zoom_timer = DebounceTimer(self)
+        self._zoom_timer.timeout.connect(self._update_labels)
+        session.follow(get_camera(self.viewer).events.zoom, self._on_zoom)
         self.show()
 
     def describe_measures(self) -> list[str]:
@@ -115,10 +123,31 @@ class MeasureLayer(AnnotationLayer):
             return
         shapes = zip(layer.data, layer.shape_type, labels, strict=True)
         shown = [offset_label(layer, data, shape, label) for data, shape, label in shapes]
+        for index in self._find_covered(layer, labels):
+            shown[index] = ""
         if list(layer.features["label"]) != shown:
             layer.features = {"label": np.array(shown, object), "kind": layer.features["kind"]}
             layer.refresh_text()
             self.prepare(layer)
+
+    def _on_zoom(self, _: object) -> None:
+        if self.session.displayed.value and len(self.document.value) > 1:
+            self._zoom_timer.start()
+
+    def _find_covered(self, layer: Shapes, labels: Sequence[str]) -> set[int]:
+        """Return the indices of labels that would lie over that of a later measurement at the current zoom."""
+        zoom = get_zoom(self.viewer)
+        covered: set[int] = set()
+        free: list[tuple[float, float, float]] = []  # row, column and width of the labels that are shown, in pixels
+        for index in reversed(range(len(labels))):
+            corners = [layer.data_to_world(corner)[-2:] for corner in layer.data[index]]
+            y, x = (zoom * (min(values) + max(values)) / 2 for values in zip(*corners, strict=True))
+            width = LETTER_PX * len(labels[index])
+            if any(abs(y - row) < TEXT_PX and abs(x - column) < (width + other) / 2 for row, column, other in free):
+                covered.add(index)
+            else:
+                free.append((y, x, width))
+        return covered
 
     def _on_press(self, layer: Shapes, event: object) -> None:
         if self.tool == "angle":

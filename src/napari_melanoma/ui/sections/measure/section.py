@@ -14,7 +14,7 @@ from napari_melanoma.ui.session.annotations import REDO_TIP, UNDO_TIP
 from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.shortcuts import format_key, is_delete_key
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fit_rows, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.slide import SlideSession
@@ -30,7 +30,7 @@ HINTS = {
     "area": "Click each corner; finish with a double click or Escape.",
 }
 DEFAULT_HINT = "Saved with the results of the slide. You can move or delete shapes in the layer."
-LIST_PX = 90
+MAX_ROWS = 6  # visible measurements
 
 
 class MeasureSection(SlideSection):
@@ -54,7 +54,6 @@ class MeasureSection(SlideSection):
         }
         self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_hint", "How to measure")
         self.list = named(QListWidget(), "measures", "Measurements", "Click to go there, Delete to remove")
-        self.list.setFixedHeight(LIST_PX)
         self.column.setSpacing(5)
         self.add(row(*self.tool_buttons.values(), *self.history_buttons.values()), self.hint_label, self.list)
         self.add(CountPanel(session, session.part(CountLayer)))
@@ -96,6 +95,7 @@ class MeasureSection(SlideSection):
         row_index = self.list.currentRow()
         self.list.clear()
         self.list.addItems(self._layer.describe_measures())
+        fit_rows(self.list, MAX_ROWS)
         self.list.setCurrentRow(min(row_index, self.list.count() - 1))
 
     def _update_history(self) -> None:

@@ -49,7 +49,7 @@ from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.number_box import set_spin_box_value
 from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import describe_failure
-from napari_melanoma.ui.widgets.style import fill_column, named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import fill_column, fit_rows, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.notes import Bookmark, SlideNotes
@@ -127,9 +127,8 @@ class NavigationPanel(CameraWidget):
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)
         self.list.blockSignals(False)
-        height = self.list.sizeHintForRow(0) if notes.bookmarks else 0
-        rows = min(len(notes.bookmarks), MAX_ROWS)
-        self.list.setFixedHeight(rows * height + (6 if rows else 0))
+        self.list.setVisible(bool(notes.bookmarks))
+        fit_rows(self.list, min(len(notes.bookmarks), MAX_ROWS))
         if was_added:
             self.list.setCurrentRow(self.list.count() - 1)
 

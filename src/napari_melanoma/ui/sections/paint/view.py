@@ -23,7 +23,6 @@ from napari_melanoma.ui.widgets.style import (
     named,
     quiet_label,
     row,
-    scroll_area,
     show_text,
     tool_button,
 )
@@ -80,7 +79,7 @@ EDITS = {  # text and tooltip
 SIZES_PX, DEFAULT_SIZE_PX = (4, 80), 20  # width of the brush on the screen
 STEPS, DEFAULT_OPACITY = 100, 45
 ADVICE_LINES = 3
-CELLS_PX, PANEL_PX = 224, 150  # heights of the areas of suggested cells and of accuracy, which scroll
+CELLS_PX, PANEL_PX = 224, 150  # minimum heights of suggested cells and of accuracy
 SAVE_TIP = "Save a model of the strokes of all slides displayed so far, for analyses, cohorts and reports"
 APPLY_TIP = "Analyze this slide with the saved model, in the background: areas, lesions and report"
 MIN_CONFUSION, MAX_CONFUSIONS = 0.05, 3  # shares of cells that are listed, and their number
@@ -169,10 +168,11 @@ class PaintView(QWidget):
         controls.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         controls.layout().setSizeConstraint(QLayout.SizeConstraint.SetMinimumSize)
         panel = column(self.warning_label, self.chart, self.confusion_label, self.area_label)
-        results = column(
-            scroll_area(column(*cells), "paint_cells", CELLS_PX),
-            scroll_area(column(panel), "paint_results", PANEL_PX),
-        )
+        areas = column(*cells), panel
+        for area, height in zip(areas, (CELLS_PX, PANEL_PX), strict=True):
+            area.setMinimumHeight(height)  # what appears there moves nothing below
+            area.layout().addStretch(1)
+        results = column(*areas)
         results.hide()
         fill_column(self, controls, results, spacing=5)
         self.layout().addStretch(0)

@@ -1,4 +1,4 @@
-"""The request to the worker process for the risk of a slide."""
+"""The prediction of the risk of a slide from its files, as the worker process does it for the window."""
 
 from __future__ import annotations
 
