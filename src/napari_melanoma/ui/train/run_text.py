@@ -84,7 +84,7 @@ def _is_thresholded(report: RunReport) -> bool:
 
 
 def _name_validation_images(report: RunReport, count: int | None) -> str:
-    few = f" ({report.few_validation})" if report.few_validation else ""
+    few = " (imprecise)" if report.few_validation else ""  # a note states why
     return f"{'the validation images' if count is None else format_count(count, 'validation image')}{few}"
 
 
@@ -206,7 +206,7 @@ def describe_result(report: RunReport) -> str:
         _, new, change = comparison.decisive
         parts.append(f"test {_metric_title(comparison)} {new.mean:.3f} ({change.mean:+.3f} vs. old model)")
     elif report.best is not None:
-        few = f" ({report.few_validation})" if report.few_validation else ""
+        few = " (imprecise)" if report.few_validation else ""  # a note states why
         parts.append(f"validation {report.monitor.title} {report.best:.3f}{few}")
     if report.activated_as is not None:
         parts.append("in use")
