@@ -1,4 +1,4 @@
-"""The example of docs/how-to/extending.md: a package outside the tree is installed, and each of its objects works."""
+"""The example ``examples/plugin``: a package outside the tree is installed, and each of its objects works."""
 
 from __future__ import annotations
 
@@ -363,22 +363,3 @@ def test_the_data_source(installed_plugin: Path, tmp_path: Path) -> None:
     }
     report = import_source(find_source("med_node"), tmp_path / "set", tmp_path / "out", run=RunContext())
     assert report.images == 3
-
-
-def test_the_page_shows_the_files_of_the_example_and_names_the_arguments_of_functions() -> None:
-    page = (REPOSITORY / "docs/how-to/extending.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert {name for name, _ in shown} == {
-        "pyproject.toml",
-        *(path.name for path in EXAMPLE.glob(f"{MODULE}/[a-z]*.py")),
-    }
-    for name, code in shown:
-        path = EXAMPLE / name if name == "pyproject.toml" else EXAMPLE / MODULE / name
-        assert path.read_text(encoding="utf-8") == code
-    named = set(re.findall(r"`((?:build|find|write)\(.*?\))`", page))
-    functions = {
-        *(known.build for known in NETWORKS.members.values()),
-        *(known.find_records for known in SOURCES.members.values() if ".formats." in known.find_records.__module__),
-        *(known.write for known in DATA_EXPORTS.members.values()),
-    }
-    assert named == {f"{each.__name__}({', '.join(signature(each).parameters)})" for each in functions}
