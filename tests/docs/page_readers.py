@@ -39,9 +39,6 @@ NOT_RUN = {
     "tests/training/bags trains on stored ones",
     "napari-melanoma slide section.svs --out results --model runs/slide-patients": "needs the model of the line before",
     "napari-melanoma phantom cohort ": "generates hundreds of patients; page_files makes a smaller one",
-    "napari-melanoma train --config recipes/melanoma-small.toml --out folds": "needs more patients than the phantoms, "
-    "for a validation set of each fold",
-    "pytest ": "is what runs the tests",
     "scripts/": "compares two versions of the program for minutes",
     "python scripts/": "reads thousands of damaged files, or measures a model on real images",
     "napari-melanoma slide section.svs --out results --device cuda": "needs a GPU",
