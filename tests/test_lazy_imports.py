@@ -1,8 +1,8 @@
 """Import rules: no module that a viewer loads imports torch, and only ``ui`` imports Qt.
 
 Torch in a process with a software-rendered canvas can kill it, and importing it stalls the window;
-docs/explanation/architecture.md has the reasons. The checks run in separate interpreters, step by step: the first module
-that imports what is not allowed is named, and further ones once it is fixed.
+docs/explanation/architecture.md has the reasons. The checks run in separate interpreters, step by step: the first
+module that imports what is not allowed is named, and further ones once it is fixed.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def _describe_object(value: object) -> str:
 
 
 class _TorchBlocker(MetaPathFinder):
-    """Refuses imports of torch by one thread: in a viewer, torch may crash the process (docs/explanation/architecture.md)."""
+    """Refuses imports of torch by one thread: in a viewer, torch may crash it (docs/explanation/architecture.md)."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
