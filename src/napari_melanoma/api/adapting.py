@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.api.inputs import AnyPath, to_bundle, to_path, to_run
+from napari_melanoma.api.inputs import AnyPath, ProgressCallback, to_bundle, to_path, to_run
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from napari_melanoma.api.inputs import ProgressCallback
     from napari_melanoma.evaluation.adaptation_card import AdaptationFigures
 
 __all__ = ["AdaptedModel", "adapt"]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from napari_melanoma.api.inputs import (
     AnyPath,
     check_name,
@@ -22,21 +25,19 @@ from napari_melanoma.api.inputs import (
     to_run,
 )
 from napari_melanoma.api.photographs import segment
+from napari_melanoma.classification.classifier import Classifier
+from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.torch_environment import prepare_torch
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.api.inputs import AnyImage, ProgressCallback
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
-    from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
-    from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.models.bundle import BundleInfo
 
 __all__ = ["Classification", "Explanation", "classify", "explain", "iter_explain"]
 

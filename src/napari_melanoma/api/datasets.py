@@ -9,17 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from napari_melanoma.api.inputs import AnyPath, check_flag, to_mask_array, to_path, to_paths, to_run
+from numpy.typing import ArrayLike
+
+from napari_melanoma.api.inputs import AnyPath, ProgressCallback, check_flag, to_mask_array, to_path, to_paths, to_run
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.paths import real_path
+from napari_melanoma.data.check import DataCheck
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import ArrayLike
 
-    from napari_melanoma.api.inputs import ProgressCallback
-    from napari_melanoma.data.check import DataCheck
 
 __all__ = ["DataSet", "DataSetCheck", "MaskImport", "find_duplicates", "import_masks", "read_dataset"]
 

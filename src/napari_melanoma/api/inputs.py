@@ -13,6 +13,7 @@ from reprlib import repr as shorten
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
@@ -20,6 +21,7 @@ from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.torch_environment import prepare_torch
+from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.photographs import read_photograph as read_photograph_file
@@ -28,11 +30,8 @@ from napari_melanoma.models.hub import download_named
 from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
     from PIL.Image import Image
     from torch import Tensor
-
-    from napari_melanoma.core.validity import Validity
 
     AnyImage = str | PathLike[str] | Photograph | NDArray[np.generic] | Image | Tensor
 

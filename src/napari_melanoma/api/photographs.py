@@ -11,6 +11,7 @@ from reprlib import repr as shorten
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.api.inputs import (
     AnyPath,
@@ -29,23 +30,21 @@ from napari_melanoma.api.inputs import (
     to_pixel_size,
     to_run,
 )
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.lesion.analysis import LesionResult
+from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.lesion.prompting import PromptedMasks
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models import DEFAULT_BUNDLE, PROMPTED_BUNDLE
+from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.api.inputs import AnyImage, ProgressCallback
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.models.bundle import BundleInfo
 
 __all__ = ["LesionMeasurements", "Prompter", "Segmentation", "iter_segment", "measure", "segment"]
 

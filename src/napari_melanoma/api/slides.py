@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.api.inputs import (
     AnyPath,
     PixelSizeUm,
+    ProgressCallback,
     check_flag,
     check_integer,
     describe,
@@ -22,20 +27,15 @@ from napari_melanoma.api.inputs import (
 )
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.reading.tiled import TiledSlide
+from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
-    from napari_melanoma.api.inputs import ProgressCallback
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
 
 MAX_SIDE = 20_000  # pixels on the longer side of a thumbnail
 MAX_PIXELS = 2**31 - 1  # in a rectangle that is read at once

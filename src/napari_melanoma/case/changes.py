@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from napari_melanoma.case.model import CaseImage, CaseLesion
 from napari_melanoma.case.results import choose_pixel_size, read_case_mask, read_case_photograph
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.lesion.changes import MeasuredPhotograph, compare_photographs
-
-if TYPE_CHECKING:
-    from napari_melanoma.case.model import CaseImage, CaseLesion
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.lesion.changes import LesionChanges
+from napari_melanoma.lesion.changes import LesionChanges, MeasuredPhotograph, compare_photographs
 
 
 @dataclass(frozen=True)

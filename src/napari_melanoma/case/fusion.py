@@ -7,14 +7,10 @@ use photographs and patient data, the risk models use slide, thickness and patie
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from napari_melanoma.case.results import find_changed_fields, latest_risk
+from napari_melanoma.case.model import Case, CaseLesion, CaseRisk
+from napari_melanoma.case.results import CaseLesionPrediction, find_changed_fields, latest_risk
 from napari_melanoma.core.formatting import format_class, format_count
-
-if TYPE_CHECKING:
-    from napari_melanoma.case.model import Case, CaseLesion, CaseRisk
-    from napari_melanoma.case.results import CaseLesionPrediction
 
 OUTDATED = "Outdated: the case has changed since"
 SHARE_NAMES = {"image": "Slide", "depth": "Thickness", "patient": "Patient data"}

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.case.model import (
     Case,
@@ -26,9 +27,10 @@ from napari_melanoma.case.model import (
     set_image,
 )
 from napari_melanoma.case.store import RISKS, CaseStore, read_correction, write_correction
+from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
 from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifierStamp, ClassifyOptions, ClassPrediction, Contribution
-from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError, describe_error
 from napari_melanoma.core.files import replace_non_finite, save_error, write_json
 from napari_melanoma.core.formatting import format_count, format_names
@@ -49,13 +51,6 @@ from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import LesionResult, save_explanation, save_lesion
 from napari_melanoma.metrics.calibration import softmax
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
-    from napari_melanoma.core.context import RunContext
-
 
 PREDICTIONS_FILE = "predictions.json"
 VERSION = 1  # of the format of predictions

@@ -10,7 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.case.model import (
     VERSION,
@@ -32,11 +35,6 @@ from napari_melanoma.core.paths import expand_user, is_inside
 from napari_melanoma.core.provenance import array_fingerprint, utc_time
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 NESTED_FIELDS = ("synoptic", "images", "correction", "results", "risk")  # are written after other fields
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"

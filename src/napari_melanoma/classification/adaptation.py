@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.data.splits import assign_folds
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CandidateKind = Literal["shipped", "recalibrated", "stacked", "refit"]
 # Fewer photographs, or fewer of the class of interest, of the others or of their patients: nothing can be fitted.

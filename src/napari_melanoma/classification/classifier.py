@@ -11,30 +11,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.prediction import NOT_FINITE
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.core.prediction_config import TabularEncoding
-from napari_melanoma.data.tabular_encoding import TableValues, encode_rows, make_network_inputs
-from napari_melanoma.imaging.modality import own_type_probability
+from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule, TabularEncoding
+from napari_melanoma.data.tabular_encoding import TableValues, TabularInputs, encode_rows, make_network_inputs
+from napari_melanoma.imaging.modality import ModalityEstimate, own_type_probability
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.metrics.agreement import DepthIntervals, decode_depths
 from napari_melanoma.metrics.calibration import ProbabilityBand, calibrate_logits, conformal_sets
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
 from napari_melanoma.metrics.roc_curves import choose_operating_point
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS
-from napari_melanoma.models.bundle import BundleInfo, load_network, read_reference
+from napari_melanoma.models.bundle import BundleInfo, ReferenceCases, load_network, read_reference
 from napari_melanoma.models.inference import Backend, InferenceNetwork, TorchNetwork, load_inference, normalize_images
 from napari_melanoma.models.installed_bundles import require_task
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, SetRule
-    from napari_melanoma.data.tabular_encoding import TabularInputs
-    from napari_melanoma.imaging.modality import ModalityEstimate
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-    from napari_melanoma.models.bundle import ReferenceCases
 
 
 COPY_SUFFIX = re.compile(r"_\d{3,4}$")  # side in pixels of a copy: ISIC_0014904_512 shows the photograph ISIC_0014904

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration, SimilarCase
 from napari_melanoma.classification.prediction import (
     ClassifierStamp,
     ClassifyOptions,
@@ -20,6 +21,7 @@ from napari_melanoma.classification.prediction import (
     NoveltyDistance,
 )
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.prediction_config import AgeGroup, TabularEncoding
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import TRAINED_ON_IT, Validity, ValidityInputs
 from napari_melanoma.data.table_schema import check_value, find_column
@@ -38,16 +40,9 @@ from napari_melanoma.imaging.modality import (
     recognize_modality,
     shows_no_skin,
 )
-from napari_melanoma.io.photographs import format_damage_warning
+from napari_melanoma.imaging.preprocessing import ClassifierView
+from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.training.run_data import was_trained_on
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration, SimilarCase
-    from napari_melanoma.core.prediction_config import AgeGroup, TabularEncoding
-    from napari_melanoma.imaging.preprocessing import ClassifierView
-    from napari_melanoma.io.photographs import Photograph
 
 Row = Mapping[str, object]
 # Cosine distance to the nearest training case; with a shipped model at most 0.016 for training images (160 images),

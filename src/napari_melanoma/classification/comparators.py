@@ -8,32 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from napari_melanoma.classification.classifier import Classifier, EncoderOutput
 from napari_melanoma.core.config import Config, read_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import DatasetEntry, iter_entries
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import encode_rows, fit_encoding
 from napari_melanoma.metrics.calibration import class_log_odds
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.data_selection import row_labels
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.models.bundle import BundleInfo
 
 COMPARATORS_FILE = "comparators.json"
 TableRow = Mapping[str, object]

@@ -18,18 +18,16 @@ from typing import TYPE_CHECKING, cast
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.data.training_images import hash_pixels, shorten_digest
-from napari_melanoma.imaging.modality import ModalityEstimate, recognize_modality
+from napari_melanoma.imaging.modality import ModalityEstimate, ModalityKind, recognize_modality
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.imaging.modality import ModalityKind
     from napari_melanoma.models.bundle import BundleInfo
 
 FOLDER = "embeddings"

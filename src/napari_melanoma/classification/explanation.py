@@ -6,24 +6,26 @@ class, which masks mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.prediction import METHODS, Method
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.packages import NETWORK_PACKAGES, require_packages
 from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, read_rows
-from napari_melanoma.imaging.preprocessing import VIEWS, turn_back
+from napari_melanoma.imaging.preprocessing import VIEWS, ClassifierView, turn_back
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.metrics.calibration import class_log_odds
@@ -32,14 +34,9 @@ from napari_melanoma.models import CATEGORIES, CONTINUOUS, IMAGE, LOGITS
 from napari_melanoma.models.inference import normalize_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_melanoma.classification.explanation_networks import ClassLogOdds
-    from napari_melanoma.core.geometry import Box
-    from napari_melanoma.imaging.preprocessing import ClassifierView
 
 GRADIENT_PACKAGES = (*NETWORK_PACKAGES, "captum")
 ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction

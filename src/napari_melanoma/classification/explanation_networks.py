@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.models.blocks.test_time_augmentation import classify_views, encode_views
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 
 

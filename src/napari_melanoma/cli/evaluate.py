@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,6 @@ from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari_melanoma.classification.explanation import PointingOptions
     from napari_melanoma.evaluation.pipeline import Evaluation
     from napari_melanoma.models.bundle import BundleInfo

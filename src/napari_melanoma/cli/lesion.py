@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,8 +25,6 @@ from napari_melanoma.cli.session import CommandSession, values_without
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari_melanoma.lesion.batch import BatchSummary, PhotographOutcome
 
 HELP = format_help(

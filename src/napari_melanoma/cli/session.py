@@ -15,22 +15,26 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from napari_melanoma.cli.output import CommandReport, JsonReport, OutputClosed, create_report, exit_when_output_closes
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
+from napari_melanoma.core.errors import (
+    BundleError,
+    ConfigError,
+    ConfigFault,
+    InputError,
+    MelanomaError,
+    RunError,
+    ScaleMissing,
+)
 from napari_melanoma.core.files import exceeded_path_limit
 from napari_melanoma.core.locks import hold_output_lock
 from napari_melanoma.core.packages import explain_import_error
 from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.errors import ConfigFault
-
 
 MAX_PATH_SHOWN = 60  # characters of a path that is too long
 # Exit codes besides 0: some inputs failed, or an unexpected error; a wrong option or input; Ctrl+C (after a signal: 128

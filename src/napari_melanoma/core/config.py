@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetCoreSchemaHandler,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
     model_serializer,
 )
+from pydantic.fields import FieldInfo
 
 from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.parsing import parse_toml, read_toml_table, shorten
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
-    from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema, ErrorDetails
 
     from napari_melanoma.core.plugins import Family

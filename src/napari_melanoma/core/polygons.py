@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from shapely import Geometry
 
 Point = tuple[float, float]  # (row, column) in pixels

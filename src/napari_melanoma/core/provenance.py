@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
     from numpy.typing import NDArray
 
 PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "onnxruntime", "torch", "torchvision", "lightning", "timm")

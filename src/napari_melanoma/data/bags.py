@@ -7,17 +7,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import EncoderConfig, TileConfig
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.io.slide_store import CHUNK, DONE, WAITING, SlideResult, file_errors_translated
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TILES_PER_CHUNK = 8192  # tiles read at once: 32 MB of 1024 features
 MAX_CHUNKS = 64  # chunks of the store, about 1 MB each, from which a sample is drawn

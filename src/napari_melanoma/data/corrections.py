@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
@@ -25,9 +26,6 @@ from napari_melanoma.data.dataset_table import SharedTable, TableFile, TableInde
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, TEST, TRAIN
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),

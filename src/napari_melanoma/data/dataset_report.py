@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
@@ -26,9 +26,6 @@ from napari_melanoma.data.dataset import DatasetEntry, check_dataset_names, get_
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.figures.page import markdown_row
 from napari_melanoma.io.photographs import read_image_size
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Columns whose values are counted
 COUNTED = (

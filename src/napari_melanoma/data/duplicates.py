@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,18 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain, pairwise, product, starmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.data.dataset import Sample
-
-if TYPE_CHECKING:
-    import sqlite3
-
-    from numpy.typing import NDArray
 
 THUMBNAIL_PX = 32
 FREQUENCIES = 11  # lowest frequencies of the cosine transform, along each axis

@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
@@ -28,9 +29,6 @@ from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.io.formats import Format
 from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import encode_png
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Written = TypeVar("Written")
 LESION = "lesion"

@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
 from napari_melanoma.core.files import normalize_name
@@ -18,7 +19,6 @@ from napari_melanoma.io.discovery import SUFFIXES
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
 ClassValues = Mapping[str, tuple[int, ...]]  # name of a class or region to its values in a label image

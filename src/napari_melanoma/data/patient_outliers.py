@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.data.tabular_encoding import read_number
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Row = Mapping[str, object]  # column to cell
 MIN_LESIONS = 3  # lesions of a patient: of two, neither can be the outlier

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
@@ -39,7 +40,6 @@ from napari_melanoma.io.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Plot
-    from numpy.typing import NDArray
 
 # The color-blind safe palette of Okabe and Ito, and two colors of Tol's; gray for unknown.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_names
@@ -29,9 +30,6 @@ from napari_melanoma.data.dataset_table import KEY_COLUMN, TableFile
 from napari_melanoma.data.harmonize import list_counts
 from napari_melanoma.data.table_mapping import is_unknown_text, possible_columns
 from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, READER_COLUMN, find_column
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

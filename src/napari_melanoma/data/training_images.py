@@ -19,14 +19,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.duplicates import (
     BANDS,
     compute_hashes,
@@ -36,11 +38,6 @@ from napari_melanoma.data.duplicates import (
     make_hash_thumbnail,
 )
 from napari_melanoma.privacy.pseudonyms import key_id, keyed_digest
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.data.dataset import Sample
 
 FILE_NAME = "training_images.safetensors"
 FORMAT = "1"

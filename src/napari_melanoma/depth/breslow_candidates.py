@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.depth.geometry import (
     LesionExtent,
@@ -36,9 +37,6 @@ from napari_melanoma.depth.tumor_maps import (
     classify_tissue,
     interpolate_maps,
 )
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import MapPlacement
 
 NO_TISSUE = "no tissue was found"
 NO_TUMOR = "no invasive tumor was found in section {}"

@@ -11,12 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, grow_box, label_components
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.depth.tumor_maps import DepthMeasurementConfig, TissueMasks
 
     Floats = NDArray[np.floating[Any]]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.formatting import format_count, to_sentence
-from napari_melanoma.core.geometry import format_scale
-from napari_melanoma.depth.readings import line_length_mm
+from napari_melanoma.core.geometry import PixelSize, format_scale
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.depth.readings import (
+    DepthProposal,
+    DepthReading,
+    MitosisCount,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    line_length_mm,
+)
 from napari_melanoma.depth.synoptic_fields import ANSWERED
 from napari_melanoma.depth.t_category import (
     CATEGORY_LIMITS_MM,
@@ -19,17 +26,6 @@ from napari_melanoma.depth.t_category import (
     round_measured_thickness,
     t_category,
 )
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.validity import Validity
-    from napari_melanoma.depth.readings import (
-        DepthProposal,
-        DepthReading,
-        MitosisCount,
-        SlideDepthProposals,
-        SlideDepthReadings,
-    )
 
 NEAR_LIMIT_MM = 0.05  # precision of a manual measurement: a thickness this close to a limit should be re-checked
 SAME_LENGTH_MM = 0.005  # lengths that differ less are shown as the same

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isclose
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -16,15 +16,13 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError, InputError, ScaleMissing
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.polygons import Polygon, joint_area, points_within, untangle_polygon
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.synoptic_fields import ANSWERED, AnswerState
 from napari_melanoma.depth.t_category import ROMAN
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import PixelSize
 
 DEPTH_FILE = "depth.json"
 MODEL_READER = "model"  # recorded as the reader of values from the analysis

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, UM_PER_MM
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement, PixelSize
+from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, UM_PER_MM, MapPlacement, PixelSize
 
 MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
 BENIGN_NAMES = ("benign", "naevus", "nevus")

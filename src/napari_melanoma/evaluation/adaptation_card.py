@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.classification.adaptation import fit_scale
+from napari_melanoma.classification.adaptation import LabeledCases, Selection, fit_scale
 from napari_melanoma.classification.classifier import PredictionCalibration
+from napari_melanoma.core.prediction_config import AgeGroup, SetRule
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.taxonomy import UNKNOWN
 from napari_melanoma.evaluation.classes import class_subgroups
+from napari_melanoma.evaluation.comparison import Advice
+from napari_melanoma.evaluation.labeled_images import Rows
 from napari_melanoma.evaluation.model_card import CardSubgroup, age_groups, card_header
 from napari_melanoma.evaluation.recommendation import TOLERATED_LOSS
 from napari_melanoma.metrics.calibration import conformal_sets, softmax
@@ -22,16 +27,7 @@ from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differ
 from napari_melanoma.metrics.metric_table import CLASS_METRICS
 from napari_melanoma.metrics.roc_curves import choose_decision_threshold
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.adaptation import LabeledCases, Selection
-    from napari_melanoma.core.prediction_config import AgeGroup, SetRule
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.comparison import Advice
-    from napari_melanoma.evaluation.labeled_images import Rows
-    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 SHOWN = ("AUC", "AP", "sensitivity", "specificity", "ECE")
 SET_FIGURES = {

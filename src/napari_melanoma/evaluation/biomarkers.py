@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, describe_error
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.tabular_encoding import read_number
-from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, find_labeled_images
+from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, find_labeled_images
 from napari_melanoma.evaluation.pipeline import interval_text
 from napari_melanoma.figures.evaluation import plot_bars, save_figure
 from napari_melanoma.imaging.stain import MEASURES as STAIN_MEASURES
@@ -30,11 +33,7 @@ from napari_melanoma.slides.options import SlideOptions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.labeled_images import LabeledImages
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
 ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
@@ -17,12 +18,8 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.evaluation.pipeline import check_evaluated_datasets
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, row_labels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 DIAGNOSIS = "diagnosis"
 Rows = Mapping[Key, Mapping[str, str]]

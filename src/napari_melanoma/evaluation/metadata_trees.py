@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction_config import TabularConfig
+from napari_melanoma.core.prediction_config import TabularConfig, TabularEncoding
 from napari_melanoma.data.tabular_encoding import (
     fit_encoding,
     read_table_values,
@@ -19,10 +20,8 @@ from napari_melanoma.data.tabular_encoding import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    from napari_melanoma.core.prediction_config import TabularEncoding
 
 Row = Mapping[str, str]
 

@@ -6,21 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.classes import AGES
+from napari_melanoma.evaluation.comparison import Comparison
 from napari_melanoma.evaluation.pages import ADVICE
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training.monitor import describe_few_validation
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari_melanoma.evaluation.comparison import Comparison
-    from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.models.bundle import BundleConfig
 
 # The metric that decides a comparison, in words.
 DECISIVE_METRIC = {

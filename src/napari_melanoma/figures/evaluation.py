@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.imaging.masks import trace_contours
-from napari_melanoma.metrics.agreement import bland_altman
+from napari_melanoma.metrics.agreement import BlandAltman, bland_altman
+from napari_melanoma.metrics.calibration import Reliability
+from napari_melanoma.metrics.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-    from napari_melanoma.metrics.agreement import BlandAltman
-    from napari_melanoma.metrics.calibration import Reliability
-    from napari_melanoma.metrics.statistics import Estimate
 
 
 TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 160, 0)

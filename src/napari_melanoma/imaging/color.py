@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.masks import bounding_box, grow_box
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
 GRID_SIDE = 256  # largest side, in pixels, of the grid on which colors are measured
 RING_WIDTHS = (0.05, 0.25)  # distances of the ring of skin from the lesion, in equivalent diameters

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_HAIR_WIDTH = 13  # pixels, in an image of 512; wider structures are not hairs
 MIN_CONTRAST = 24  # of 255, against the skin on both sides

@@ -7,14 +7,13 @@ from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, to_polygons
 from napari_melanoma.core.provenance import array_fingerprint
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.core.roi_config import RoiConfig
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.color import color_shares, lesion_and_ring
 from napari_melanoma.imaging.masks import bounding_box, label_components
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
 
 MIN_COLOR_SHARE = 0.05
 

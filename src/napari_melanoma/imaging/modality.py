@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.imaging.color import DARK, black_around_view, find_picture, illuminated_rectangle, to_lab
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 ModalityKind = Literal["dermoscopic", "macroscopic", "neither"]
 MODALITY_KINDS: tuple[ModalityKind, ...] = get_args(ModalityKind)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # A wide Gaussian is computed on a grid with this many pixels per sigma: the result is within 0.005 of the exact one.
 GRID_PER_SIGMA = 2.0

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.masks import bounding_box, extract_roi
 from napari_melanoma.io.thumbnails import fit_input
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import Box
     from napari_melanoma.core.prediction_config import PreprocessingConfig, StainMethod, ViewConfig
 
 # Test-time augmentation, as lesions have no orientation: the eight views of a square, each by whether rows and columns

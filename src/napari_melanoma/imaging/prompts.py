@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HALF = 0.5  # of a pixel
 PREVIOUS_THRESHOLD = 0.5  # probability above which a pixel belongs to the previous mask

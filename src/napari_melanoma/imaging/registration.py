@@ -14,15 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 
 from napari_melanoma.core.errors import InputError, MelanomaError
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 COARSE_PX, FINE_PX = 64, 768  # longer side of the images in which rotations are tried and blocks are compared
 ROTATION_STEP, FINE_STEP = 6.0, 1.5  # degrees

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 INSIDE, OUTSIDE = 1, 2  # values of strokes
 GRID_SIDE = 128  # longest side of the grid, in cells

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import StainMethod
 from napari_melanoma.imaging.color import to_lab, to_srgb
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 RGBValues = tuple[float, float, float]
 MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels for a fit

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from numpy.typing import NDArray
 
 StainView = Literal["scan", "hematoxylin_he", "eosin_he", "residual_he", "hematoxylin_dab", "dab_dab", "residual_dab"]
 STAIN_VIEWS: dict[StainView, str] = {

@@ -18,11 +18,11 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL.Image import Image
     from PIL.ImageCms import ImageCmsTransform
 

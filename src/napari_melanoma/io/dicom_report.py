@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
@@ -20,6 +21,7 @@ from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.core.polygons import Polygon, as_ring, untangle_polygon
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import damage_as_value_error
+from napari_melanoma.io.dicom_codes import Concept
 from napari_melanoma.io.dicom_slides import (
     frame_corner,
     matrix_size,
@@ -31,10 +33,8 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.geojson import Annotation, GeoJsonContent
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from napari_melanoma.io.dicom_codes import Concept
 
 READER, SOURCE, FINDING = "reader", "imported_from", "finding"  # keys in the properties of areas
 REPORT_CLASSES = {  # SOP classes that may contain template 1500

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.io.dicom import damage_as_value_error, read_pixel_size
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from pydicom import Dataset
 
 

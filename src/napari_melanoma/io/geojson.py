@@ -12,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
@@ -29,11 +30,6 @@ from napari_melanoma.core.polygons import (
     signed_area,
     untangle_polygon,
 )
-
-if TYPE_CHECKING:
-    from typing import TextIO
-
-    from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
 SUFFIXES = (".geojson", ".geojson.gz", ".json")

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.io.color_conversion import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
@@ -30,8 +33,6 @@ from napari_melanoma.io.formats import (
 from napari_melanoma.io.image_damage import check_plausible
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL.Image import Exif, Image
     from PIL.ImageFile import ImageFile
 

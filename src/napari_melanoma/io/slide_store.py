@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError, ResultsMismatch
 from napari_melanoma.core.files import atomic_folder, remove_folder, save_error
-from napari_melanoma.core.geometry import MapPlacement, PixelSize, ScaleSource
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, ScaleSource
 from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
     import zarr
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import Box
 
 WAITING, DONE, FAILED, NO_TISSUE = range(4)  # states of a tile
 TileKind = Literal["classification", "regression", "embedding", "dense"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
@@ -13,7 +14,6 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS, check_image_size
 from napari_melanoma.io.photographs import read_photograph
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import Image
 
 

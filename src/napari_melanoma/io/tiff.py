@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.io import jpeg_damage
@@ -24,7 +25,6 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS, UPRIGHT, DecodedPhotograph
 from napari_melanoma.io.image_damage import ALWAYS_READ, check_plausible
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL.Image import Image
     from tifffile import TiffFile, TiffPage
 

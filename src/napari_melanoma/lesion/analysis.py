@@ -7,8 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.classification.prediction import ClassPrediction
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import (
     atomic_file,
@@ -21,6 +26,7 @@ from napari_melanoma.core.files import (
     temporary_name,
     write_json,
 )
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.provenance import add_backends, array_fingerprint, collect_provenance
 from napari_melanoma.core.validity import NOTICE, TRAINED_ON_IT, Validity, ValidityInputs
@@ -45,24 +51,14 @@ from napari_melanoma.imaging.modality import (
     shows_no_skin,
 )
 from napari_melanoma.imaging.postprocessing import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
-from napari_melanoma.imaging.prompts import apply_prompts
+from napari_melanoma.imaging.prompts import PromptOptions, Prompts, apply_prompts
 from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import RESULT, write_mask, write_probability, write_rgb, write_table
 from napari_melanoma.lesion.mask_record import PromptRecord
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.lesion.segmentation import LesionPrediction, predict_lesions
+from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter, predict_lesions
 from napari_melanoma.metrics.mask_uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.prediction import ClassPrediction
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.geometry import Box
-    from napari_melanoma.imaging.prompts import PromptOptions, Prompts
-    from napari_melanoma.lesion.segmentation import Segmenter
 
 RESULT_FORMAT = 1
 HEATMAP = "heatmap.png"

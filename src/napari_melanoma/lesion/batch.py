@@ -14,7 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.prediction import EMPTY_HEATMAP
@@ -31,6 +34,7 @@ from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, Mis
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
@@ -58,15 +62,8 @@ from napari_melanoma.lesion.results import (
     provenance_record,
     read_result,
 )
-from napari_melanoma.lesion.segmentation import LesionLogits, predict_logits, prepare_picture
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.imaging.prompts import Prompts
-    from napari_melanoma.lesion.segmentation import Segmenter
-    from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.lesion.segmentation import LesionLogits, Segmenter, predict_logits, prepare_picture
+from napari_melanoma.models.bundle import BundleInfo
 
 STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
 EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from threading import Lock
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import classify
 from napari_melanoma.classification.prediction import (
     ClassifyOptions,
@@ -20,11 +21,8 @@ from napari_melanoma.imaging.modality import ModalityEstimate, select_modality
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
 from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import select_classifier
-
-if TYPE_CHECKING:
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.models.bundle import BundleInfo
 
 
 class BatchClassifier:

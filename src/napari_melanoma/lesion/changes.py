@@ -6,24 +6,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.context import NULL_CONTEXT
+from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.color import BLACK, black_around_view, find_view, scale_channels, to_lab
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.imaging.measurements import color_measurements, measure_lesion
-from napari_melanoma.imaging.registration import FeatureImage, register_features
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.imaging.registration import Registration
-    from napari_melanoma.io.photographs import Photograph
+from napari_melanoma.imaging.registration import FeatureImage, Registration, register_features
+from napari_melanoma.io.photographs import Photograph
 
 BORDER_SHIFT = 0.02  # assumed error of the border of a mask, as a share of the equivalent diameter
 MIN_SHIFT_PX = 1.0  # smallest assumed error of the border

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
@@ -35,9 +36,6 @@ from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FEATURES = "features.csv"
 # Lengths in pixels cannot be compared between photographs

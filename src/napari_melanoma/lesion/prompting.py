@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import Box
@@ -15,14 +17,8 @@ from napari_melanoma.imaging.masks import bounding_box, grow_box, label_componen
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, Point, Prompts, apply_prompts, draw_click
 from napari_melanoma.lesion.segmentation import LesionPrediction, Segmenter, to_logit
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import normalize_images, restore_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleInfo
 
 Features = dict[str, "NDArray[np.float32]"]  # of a photograph, by level
 HALF = 0.5  # from the corner of a pixel to its center

@@ -6,9 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import Box
@@ -16,6 +17,7 @@ from napari_melanoma.imaging.color import find_picture
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.imaging.preprocessing import prepare_network_input
+from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.inference import (
     InferenceNetwork,
@@ -24,12 +26,6 @@ from napari_melanoma.models.inference import (
     resize_logits,
     to_probability,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.imaging.prompts import Prompts
-
 
 VIEWS_AT_ONCE = 8  # of models with turned views
 

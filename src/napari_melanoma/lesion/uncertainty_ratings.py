@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import append_lines
@@ -18,8 +19,6 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.mask_uncertainty import mask_disagreement, mean_entropy
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.lesion.segmentation import Segmenter
 
 UncertaintyMeasure = Literal["entropy", "disagreement"]

@@ -8,13 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.metrics.calibration import conformal_rank
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
     from napari_melanoma.core.prediction_config import DepthOutputConfig, DepthScale
 
 CONFIDENCE_LEVEL = 0.95

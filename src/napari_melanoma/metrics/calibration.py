@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
     from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
 
 MIN_CASES_PER_CLASS = 10  # images per class: with fewer, fits are dominated by noise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.metrics.metric_table import CLASS_METRICS
 from napari_melanoma.metrics.roc_curves import (
@@ -17,9 +18,6 @@ from napari_melanoma.metrics.roc_curves import (
     matthews_correlation,
 )
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 BIASED = ("ECE", "Brier")  # greater in bootstrap samples than in all images
 

@@ -7,16 +7,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
+from numpy.typing import NDArray
+
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.plugins import Family, expect, expect_name
 from napari_melanoma.metrics.metric_table import MASK_METRICS, METRIC_TABLE, Metric
 from napari_melanoma.metrics.overlap import boundary_metrics, overlap_metrics
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
 
 MaskFunction = Callable[["NDArray", "NDArray", "PixelSize | None"], float]
 log = logging.getLogger(__name__)

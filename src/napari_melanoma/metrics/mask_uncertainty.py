@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.imaging.masks import fill_mask_holes, label_components
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.imaging.postprocessing import RefinementConfig
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.masks import bounding_box, grow_box
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
 
 UNLABELED_PIXEL = 255  # value of label images where no class is known; such pixels do not count
 TJA_LIMIT = 0.65  # the thresholded Jaccard index is 0 below it

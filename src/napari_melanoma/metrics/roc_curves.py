@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic, weighted_mean
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 def choose_decision_threshold(scores: ArrayLike, labels: ArrayLike, sensitivity: float) -> float:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.imaging.color import black_around_view, find_view, lesion_and_ring, to_lab
 from napari_melanoma.imaging.hair import hair_mask
 from napari_melanoma.metrics.overlap import border_pixels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels: shorter side of the grid for hairs, longer side of that for spots
 SPOT_DEPTH = 9.0  # difference from the surrounding skin in L*

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.formatting import format_count
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 NO_INTERVAL_TEXT = "no interval: one patient or lesion"
 # For this many groups, a bootstrap gives the normal interval with additional noise, at 2000 times the cost.

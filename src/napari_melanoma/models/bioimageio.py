@@ -17,18 +17,16 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.models import CATEGORIES, IMAGE
 from napari_melanoma.models.bundle import CARD, CONFIG, WEIGHTS, BundleInfo, check_weights, read_bundle
 from napari_melanoma.models.export import export_bundle
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SUFFIX = ".zip"
 DESCRIPTION, FORMAT_VERSION = "rdf.yaml", "0.5.4"

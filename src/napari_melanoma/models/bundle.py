@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
@@ -31,7 +32,6 @@ from napari_melanoma.core.prediction_config import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"

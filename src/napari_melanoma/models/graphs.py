@@ -27,11 +27,11 @@ from napari_melanoma.core.files import atomic_folder, remove_file, write_text
 from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.processes import lower_priority, python_command, spawn_detached
 from napari_melanoma.imaging.preprocessing import VIEWS
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from napari_melanoma.models.bundle import BundleConfig, BundleInfo
     from napari_melanoma.models.network_functions import NetworkFunction
 
 FOLDER, INDEX, SUFFIX = "graphs", "graphs.json", ".onnx"

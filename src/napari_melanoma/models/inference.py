@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,15 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.provenance import record_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from numpy.typing import NDArray
     from torch import nn
 
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
@@ -32,9 +32,7 @@ from napari_melanoma.models.bundle import (
 )
 from napari_melanoma.models.graphs import find_graphs
 from napari_melanoma.models.hub import PREFIX, find_hub_bundle
-
-if TYPE_CHECKING:
-    from napari_melanoma.models.zoo import ArchitectureTask
+from napari_melanoma.models.zoo import ArchitectureTask
 
 # Continues a sentence about a model of another task
 TASK_DESCRIPTIONS = {

@@ -5,16 +5,21 @@ torch runs them as they are, and ``graphs`` writes each of them as an ONNX graph
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.imaging.preprocessing import VIEWS
 from napari_melanoma.imaging.prompts import PROMPT_MAPS
 from napari_melanoma.models import CATEGORIES, CONTINUOUS, DENSE_STEP, IMAGE
+from napari_melanoma.models.blocks.bags import BagNetwork
+from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+from napari_melanoma.models.blocks.prompted import PromptedUNet
 from napari_melanoma.models.blocks.test_time_augmentation import (
     classify_views,
     encode_views,
@@ -22,19 +27,9 @@ from napari_melanoma.models.blocks.test_time_augmentation import (
     predict_depth_of_views,
     segment_views,
 )
+from napari_melanoma.models.blocks.timm_encoder import CellNetwork
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import find_encoder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from napari_melanoma.core.prediction_config import TabularShape
-    from napari_melanoma.models.blocks.bags import BagNetwork
-    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
-    from napari_melanoma.models.blocks.prompted import PromptedUNet
-    from napari_melanoma.models.blocks.timm_encoder import CellNetwork
-    from napari_melanoma.models.bundle import BundleConfig
 
 EXAMPLES = 2  # examples for recording: torch would take a batch of one for a constant
 

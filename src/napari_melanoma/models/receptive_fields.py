@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 
 NOISE_IMAGES = 4  # for measuring the offset

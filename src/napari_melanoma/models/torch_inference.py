@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from napari_melanoma.models.bundle import BundleConfig

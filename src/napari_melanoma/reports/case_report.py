@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from napari_melanoma.case.changes import compare_images, list_follow_ups
-from napari_melanoma.case.fusion import fuse_lesion
-from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions
-from napari_melanoma.case.results import PREDICTIONS_FILE, collect_metadata, read_predictions
+from napari_melanoma.case.changes import ImagePair, compare_images, list_follow_ups
+from napari_melanoma.case.fusion import FusedCase, fuse_lesion
+from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, CasePart, number_lesions
+from napari_melanoma.case.results import PREDICTIONS_FILE, CasePredictions, collect_metadata, read_predictions
 from napari_melanoma.case.store import CASE, CaseStore
-from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.context import BATCH_ERRORS, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import real_path
@@ -26,12 +25,13 @@ from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
 from napari_melanoma.depth.reading_texts import format_headline, format_time
-from napari_melanoma.depth.readings import latest_reading
-from napari_melanoma.depth.synoptic import describe_finding
+from napari_melanoma.depth.readings import DepthReading, latest_reading
+from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness, t_category
 from napari_melanoma.figures.page import Block, Figure, Gallery, Notice, Report, Section, Table, Text, fields
 from napari_melanoma.io.results import RESULT
+from napari_melanoma.lesion.changes import LesionChanges
 from napari_melanoma.reports.body_map import BodyMap, SiteMark
 from napari_melanoma.reports.collector import Collector, Problem
 from napari_melanoma.reports.disclosure import (
@@ -58,16 +58,6 @@ from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.saved_results import describe_prediction
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
-
-if TYPE_CHECKING:
-    from napari_melanoma.case.changes import ImagePair
-    from napari_melanoma.case.fusion import FusedCase
-    from napari_melanoma.case.model import CasePart
-    from napari_melanoma.case.results import CasePredictions
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.depth.readings import DepthReading
-    from napari_melanoma.depth.synoptic import SynopticReport
-    from napari_melanoma.lesion.changes import LesionChanges
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
 LESION_FIELDS = (

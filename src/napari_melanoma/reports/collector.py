@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.figures.page import Block, Notice, Section, Table
 from napari_melanoma.lesion.mask_record import find_mask_model
 from napari_melanoma.reports.disclosure import show_times
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 
 @dataclass(frozen=True)

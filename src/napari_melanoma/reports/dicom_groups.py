@@ -20,13 +20,12 @@ from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, signed_area
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import DERMOSCOPIC_CLASS
-from napari_melanoma.io.dicom_codes import PRODUCT
+from napari_melanoma.io.dicom_codes import PRODUCT, Concept
 from napari_melanoma.io.dicom_slides import read_matrix_placement
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from napari_melanoma.io.dicom_codes import Concept
 
 HIGHDICOM_MISSING = (
     "a DICOM measurement report requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."

@@ -13,16 +13,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.imaging.masks import bounding_box, separate_components, trace_polygons
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_modality, read_pixel_size, why_not_a_photograph
+from napari_melanoma.io.dicom_codes import Concept
 from napari_melanoma.io.dicom_slides import read_dicom_header
 from napari_melanoma.io.discovery import find_images_and_tables
 from napari_melanoma.io.photographs import read_photograph
@@ -42,12 +47,8 @@ from napari_melanoma.reports.export_formats import NothingToExportError
 from napari_melanoma.reports.formatting import to_sentence
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from pydicom import Dataset
 
-    from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.io.dicom_codes import Concept
 
 NOT_DICOM = (
     "is not a DICOM photograph: a DICOM measurement report must reference a DICOM image (VL Photographic Image or "

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.depth.readings import DepthReading, automatic_reading
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS_BY_NAME
 from napari_melanoma.io import dicom_codes as codes
 from napari_melanoma.io.dicom import read_pixel_size
-from napari_melanoma.io.dicom_codes import PRODUCT
+from napari_melanoma.io.dicom_codes import PRODUCT, Concept
 from napari_melanoma.io.dicom_slides import matrix_size, read_slide_headers
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.reports.dicom_groups import (
     GroupBuilder,
     ReportGroup,
@@ -33,8 +35,9 @@ from napari_melanoma.reports.dicom_groups import (
     require_highdicom,
     write_document,
 )
-from napari_melanoma.reports.export_formats import NothingToExportError
+from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExportError
 from napari_melanoma.slides.depth_readings import read_proposals
+from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.regions import is_ignored, region_reader
@@ -43,11 +46,6 @@ from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synopt
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.io.dicom_codes import Concept
-    from napari_melanoma.io.geojson import Annotation
-    from napari_melanoma.reports.export_formats import ExportedSlide
-    from napari_melanoma.slides.lesions import SlideLesion
 
 NOT_A_DICOM_SLIDE = (
     "is not a DICOM slide: a DICOM measurement report must reference DICOM images. Export a table or outlines."

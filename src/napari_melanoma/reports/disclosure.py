@@ -10,18 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.depth.reading_texts import format_time
+from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
+from napari_melanoma.depth.synoptic import SynopticReport
+from napari_melanoma.figures.page import Report
 from napari_melanoma.privacy.personal_data import AGES, MAX_AGE, find_in_text
 from napari_melanoma.privacy.pseudonyms import SHAPE, pseudonym
-
-if TYPE_CHECKING:
-    from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.depth.synoptic import SynopticReport
-    from napari_melanoma.figures.page import Report
 
 OLDEST = f"{MAX_AGE + 1} or older"
 DAY_S, MONTH_DAYS = 86400.0, 30.44

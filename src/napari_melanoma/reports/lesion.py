@@ -6,8 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.case.model import CaseImage
 from napari_melanoma.case.store import read_correction
 from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -29,8 +33,8 @@ from napari_melanoma.figures.page import (
     fields,
     write_report,
 )
-from napari_melanoma.imaging.masks import draw_damage
-from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.imaging.masks import Roi, draw_damage
+from napari_melanoma.io.photographs import Photograph, read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.analysis import HEATMAP
 from napari_melanoma.lesion.mask_record import (
@@ -45,14 +49,6 @@ from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_age, hide_training_image
 from napari_melanoma.reports.formatting import format_known_data, signed_bar, to_sentence
 from napari_melanoma.reports.pictures import draw_photograph, make_figure
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.case.model import CaseImage
-    from napari_melanoma.imaging.masks import Roi
-    from napari_melanoma.io.photographs import Photograph
 
 OUTDATED = "Outdated: the inputs have changed since this result"
 ROI_CAPTION = "Region of interest"

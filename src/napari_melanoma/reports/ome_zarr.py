@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.core.geometry import MapPlacement
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import zarr
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import MapPlacement
     from napari_melanoma.slides.maps import SlideMaps
 
 OmeVersion = Literal["0.4", "0.5"]  # of OME-Zarr: metadata in zarr 2 and 3

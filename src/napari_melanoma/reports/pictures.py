@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box, PixelSize
+from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.readings import Line
 from napari_melanoma.figures.page import Figure, data_uri
 from napari_melanoma.imaging.masks import DARK, draw_overlay
 from napari_melanoma.slides.lesion_files import LABEL_COLORS, UNLABELED_COLOR
+from napari_melanoma.slides.lesions import SlideLesion
+from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.regions import Regions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from PIL import ImageDraw
 
-    from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.depth.readings import Line
-    from napari_melanoma.slides.lesions import SlideLesion
-    from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.regions import Regions
 
 SIDE_PX, OVERVIEW_PX, PATCH_PX = 900, 1100, 320  # longer side of a picture and of an overview; side of a patch
 QUALITY = 88  # of JPEG

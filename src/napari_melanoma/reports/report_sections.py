@@ -19,6 +19,8 @@ from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.plugins import Family, describe_plugin_error, expect
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, read_depth_file
+from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
+from napari_melanoma.figures.page import Block
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import label_readers
@@ -29,8 +31,6 @@ from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, re
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
-    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
-    from napari_melanoma.figures.page import Block
 
 READINGS = "depth"  # folder in a case
 Subject = TypeVar("Subject")

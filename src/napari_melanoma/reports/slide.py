@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.case.model import FINDINGS as CASE_FINDINGS
-from napari_melanoma.case.model import set_lesion_answers
+from napari_melanoma.case.model import Case, CaseImage, set_lesion_answers
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_class, format_count
@@ -27,19 +27,29 @@ from napari_melanoma.depth.readings import (
     MODEL_READER,
     UNKNOWN_READER,
     DepthReading,
+    ReadingChange,
     SlideDepthProposals,
+    SlideDepthReadings,
     automatic_reading,
     latest_reading,
     list_all_changes,
 )
-from napari_melanoma.depth.synoptic import SIGNATURE, describe_finding, find_answer, format_stored_answer
+from napari_melanoma.depth.synoptic import (
+    SIGNATURE,
+    SynopticLesion,
+    SynopticReport,
+    describe_finding,
+    find_answer,
+    format_stored_answer,
+)
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import ROMAN, format_recorded_thickness, t_category
-from napari_melanoma.figures.page import Block, Notice, Report, Section, Table, Text, fields, write_report
+from napari_melanoma.figures.page import Block, Figure, Notice, Report, Section, Table, Text, fields, write_report
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import RESULT, RISK_FILE
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.lesion.results import read_result
-from napari_melanoma.reports.collector import ChangeRow, change_order
+from napari_melanoma.reports.collector import ChangeRow, Collector, change_order
 from napari_melanoma.reports.disclosure import disclose_changes, disclose_readings, show_times
 from napari_melanoma.reports.formatting import to_sentence
 from napari_melanoma.reports.pictures import (
@@ -60,23 +70,15 @@ from napari_melanoma.slides.depth_readings import (
     read_proposals,
 )
 from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.region_files import load_regions
+from napari_melanoma.slides.regions import Regions
 from napari_melanoma.slides.result_folder import recorded_slide
 from napari_melanoma.slides.saved_results import describe_other_scale, describe_other_scores, describe_prediction
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, format_sourced_scale, read_depth
-
-if TYPE_CHECKING:
-    from napari_melanoma.case.model import Case, CaseImage
-    from napari_melanoma.depth.readings import ReadingChange, SlideDepthReadings
-    from napari_melanoma.depth.synoptic import SynopticLesion, SynopticReport
-    from napari_melanoma.figures.page import Figure
-    from napari_melanoma.io.geojson import Annotation
-    from napari_melanoma.reports.collector import Collector
-    from napari_melanoma.slides.lesions import SlideLesion
-    from napari_melanoma.slides.regions import Regions
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
 LINE_CAPTION = "Measurement line from the surface to the deepest cell"

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from xml.sax.saxutils import escape
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.case.model import CaseLesion, CasePatient
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
@@ -47,20 +49,13 @@ from napari_melanoma.slides.lesion_files import (
     write_lesions_table,
     write_outlines,
 )
-from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
+from napari_melanoma.slides.lesions import LESION_COLUMNS, SlideLesion, lesions_table
 from napari_melanoma.slides.maps import tile_maps
 from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
 from napari_melanoma.slides.result_folder import recorded_slide, scanned_area_of
 from napari_melanoma.slides.saved_results import read_stitched_maps
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.case.model import CaseLesion, CasePatient
-    from napari_melanoma.slides.lesions import SlideLesion
-
 
 MASK_SIDE = 4096  # usual longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.io.results import TISSUE, read_mask
-from napari_melanoma.io.slide_store import DONE, SlideResult
+from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
 from napari_melanoma.io.spatialdata import (
     MICROMETERS,
     PIXELS,
@@ -23,19 +25,11 @@ from napari_melanoma.io.spatialdata import (
     require_spatialdata,
     swap_axes,
 )
+from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.slides.lesion_files import lesion_to_annotation
 from napari_melanoma.slides.map_polygons import cell_polygons
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.region_files import load_regions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.io.slide_store import SlideResultSpec
-    from napari_melanoma.reports.export_formats import ExportedSlide
 
 # Names of elements; LazySlide looks for the first four.
 THUMBNAIL, TISSUES, TILES, EMBEDDING = "wsi_thumbnail", "tissues", "tiles", "embedding_tiles"

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.adaptation import (
     MIN_FOR_CLASS,
@@ -94,7 +95,6 @@ from napari_melanoma.training.data_selection import OTHER, predicted_mask_path
 from napari_melanoma.training.run_data import read_training_images, training_images_statement
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import nn
 
 

@@ -6,24 +6,26 @@ Also predicts the masks of a classification with ``masks = "predicted"``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, TrainingDiverged
 from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.data.dataset import Sample, read_datasets
+from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.imaging.modality import are_recognizable, own_type_probability, recognize_modality
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
-from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
+from napari_melanoma.metrics.calibration import Calibration, expected_calibration_error, fit_calibration, softmax
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
 from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
 from napari_melanoma.metrics.roc_curves import choose_operating_point
@@ -31,6 +33,7 @@ from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.bundle import (
     SLIDE,
     BundleConfig,
+    BundleInfo,
     ReferenceCases,
     choose_training_cases,
     name_plugin,
@@ -44,21 +47,13 @@ from napari_melanoma.runs.starting_weights import ParentModel, describe_start, f
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
 from napari_melanoma.training.monitor import depth_metrics
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig, TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
     from torch import Tensor
     from torch.utils.data import DataLoader
 
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.data.splits import TrainingSplit
-    from napari_melanoma.metrics.calibration import Calibration
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.task import Task
 

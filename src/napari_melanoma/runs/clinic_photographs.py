@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.embeddings import EmbeddedPhotograph, EmbeddingStore
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
@@ -38,11 +40,6 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.runs.bundling import predict_missing_masks
 from napari_melanoma.training.data_selection import OTHER, predicted_mask_path, row_labels
 from napari_melanoma.training.run_data import read_training_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier
 
 Rows = Mapping[Key, Mapping[str, str]]
 MAX_LISTED = 10

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from napari_melanoma.core.run_queue import wait_for_turn
 from napari_melanoma.data.dataset import (
     DatasetEntry,
     Key,
+    Sample,
     iter_entries,
     read_datasets,
     require_outside_datasets,
@@ -53,9 +54,6 @@ from napari_melanoma.training.fold_config import FoldConfig
 from napari_melanoma.training.fold_table import FOLDS, list_folds, read_folds, write_folds
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
-
-if TYPE_CHECKING:
-    from napari_melanoma.data.dataset import Sample
 
 RECIPE, SUMMARY, PAGE = "recipe.toml", "folds.json", "folds.html"
 STEPS = SCALE_STEPS

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.adaptation import (
     MIN_FOR_WEIGHTS,
@@ -35,6 +36,7 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.metrics.calibration import softmax, wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle, find_classifier
 from napari_melanoma.runs.adapting import (
     check_model,
@@ -54,11 +56,6 @@ from napari_melanoma.runs.clinic_photographs import (
     select_photographs,
 )
 from napari_melanoma.training.data_selection import predicted_mask_path
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleInfo
 
 LIVE_CANDIDATE = Candidate("stacked", 1.0)  # while labels are given; the selection of the bundle compares all
 RANDOM_EVERY = 4  # every fourth photograph is drawn at random: only these estimate the accuracy

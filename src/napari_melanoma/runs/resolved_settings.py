@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.prediction_config import DEPTH_COLUMN, DepthInputConfig, DepthScale
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, DepthInputConfig, DepthScale, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.metrics.agreement import standardize_depth
 from napari_melanoma.models.blocks.options import BiomarkerConfig
@@ -27,9 +27,6 @@ from napari_melanoma.training.engine import process_count
 from napari_melanoma.training.loader import divide_step
 from napari_melanoma.training.recipe import SLIDES_PER_STEP, ClassData, TrainRecipe, check_depth_count
 from napari_melanoma.training.whole_slides import PreparedBags
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.prediction_config import TabularEncoding
 
 RESOLVED_FILE = "resolved_settings.json"
 WAIT_S, POLL_S = 3600.0, 0.2  # seconds that a helper process waits for the first process

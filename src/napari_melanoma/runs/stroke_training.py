@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.runs.launching import RECIPE
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides.tile_sets import read_tile_set
-from napari_melanoma.slides.tissue_classifier.classifier import TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-    from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import TrainRecipe
 
 DATA_SET = "strokes"  # the data set, in the run folder
 SHIPPED_RECIPE, NAME = "paint-network", "tissue-network"

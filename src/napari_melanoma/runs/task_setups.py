@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.metrics.out_of_distribution import (
@@ -17,7 +23,14 @@ from napari_melanoma.metrics.out_of_distribution import (
     choose_distance_threshold,
 )
 from napari_melanoma.metrics.overlap import count_class_pairs, label_metrics
-from napari_melanoma.models.bundle import choose_training_cases, make_texture_reference, write_bundle
+from napari_melanoma.models.bundle import (
+    BundleConfig,
+    BundleInfo,
+    ReferenceCases,
+    choose_training_cases,
+    make_texture_reference,
+    write_bundle,
+)
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.runs.bundling import (
     NetworkOutputs,
@@ -28,6 +41,7 @@ from napari_melanoma.runs.bundling import (
     create_reference,
     recognize_own_types,
 )
+from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.engine import accelerator
 from napari_melanoma.training.loader import (
     ValidationBatches,
@@ -38,27 +52,18 @@ from napari_melanoma.training.loader import (
     unlabeled_batches,
     validation_loader,
 )
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import training_images_statement
+from napari_melanoma.training.whole_slides import BagBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
     from lightning.pytorch.callbacks import Callback
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.blocks.bags import BagNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-    from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
-    from napari_melanoma.training.data_preparation import PreparedData
-    from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.classification import BagTask, ClassificationTask
     from napari_melanoma.training.tasks.task import Task
-    from napari_melanoma.training.whole_slides import BagBatch
 
 VALIDATION_BATCH = 16  # images per forward pass of a trained network
 log = logging.getLogger(__name__)

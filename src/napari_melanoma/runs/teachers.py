@@ -11,39 +11,33 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.classifier import Classifier, LesionInput
-from napari_melanoma.core.context import Progress, map_in_threads
+from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_datasets
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter, predict_logits, prepare_picture
-from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, read_bundle
 from napari_melanoma.models.inference import load_inference, normalize_images, resize_logits
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.training.data_preparation import read_part_table
+from napari_melanoma.training.data_preparation import PreparedData, read_part_table
+from napari_melanoma.training.fold_config import TeacherConfig
 from napari_melanoma.training.fold_table import list_folds
 from napari_melanoma.training.pixel_store import TEACHER_MAP, PixelStore, check_disk_space, user_store_folder
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.data_preparation import PreparedData
-    from napari_melanoma.training.fold_config import TeacherConfig
-    from napari_melanoma.training.recipe import TrainRecipe
 
 TEACHER_FILE = "teacher.json"
 BATCH = 8  # images per forward pass

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from napari_melanoma.core.context import Cancelled
@@ -27,10 +27,7 @@ from napari_melanoma.core.run_folder import RunEventReader, RunFolder
 from napari_melanoma.evaluation.comparison import COMPARISON
 from napari_melanoma.evaluation.pipeline import METRICS_FILE
 from napari_melanoma.models.bundle import CARD
-from napari_melanoma.training.recipe import TRACKER_NAMES
-
-if TYPE_CHECKING:
-    from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import TRACKER_NAMES, TrainRecipe
 
 TRACKERS_VARIABLE = "NAPARI_MELANOMA_TRACKERS"
 NO_TRACKERS = "none"

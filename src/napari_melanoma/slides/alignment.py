@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.registration import Registration, register_images
 from napari_melanoma.imaging.stain import optical_density
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.reading.slide import Slide
 
 THUMBNAIL_PX = 1500
 GLASS_DENSITY = 0.04  # optical density up to which a pixel is glass

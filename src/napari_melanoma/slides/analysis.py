@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, ResultsMismatch, SaveError, describe_error
@@ -23,6 +23,7 @@ from napari_melanoma.core.run_folder import PROCESS_FILE, RunFolder, RunFolderCo
 from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, write_mask
 from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
 from napari_melanoma.models import DEFAULT_TILE_MODEL
+from napari_melanoma.slides.engine import TileRate, TileReader
 from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
@@ -39,6 +40,7 @@ from napari_melanoma.slides.plan import (
 )
 from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 from napari_melanoma.slides.result_folder import (
     SlideFolderNames,
     back_up_result,
@@ -48,11 +50,7 @@ from napari_melanoma.slides.result_folder import (
     resume_unfinished,
 )
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.engine import TileRate, TileReader
-    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
-    from napari_melanoma.slides.tile_models import TileModel
+from napari_melanoma.slides.tile_models import TileModel
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles that are compared with the training data of the model

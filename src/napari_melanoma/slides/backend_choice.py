@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +21,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import installed_version
 from napari_melanoma.models.inference import BACKEND_VARIABLE
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.tile_passes import OnnxPasses, TileModelInfo, TilePasses, TorchPasses
+from napari_melanoma.slides.tile_passes import OnnxPasses, TileModelInfo, TilePasses, TorchPasses
 
 PROCESSOR = Path("/proc/cpuinfo")  # of Linux
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Intel and AMD, and of Arm

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.classification.classifier import PredictionCalibration
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.core.prediction_config import EncoderConfig, TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs, read_table_values
 from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
 from napari_melanoma.models import CATEGORIES, CONTINUOUS
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import InferenceNetwork, load_inference
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.prediction_config import EncoderConfig
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from napari_melanoma.io.geojson import Annotation
+from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.slides.lesions import ClippedCells, clip_to_slide_end
 from napari_melanoma.slides.map_polygons import cell_polygons, simplify_cell_polygon
-
-if TYPE_CHECKING:
-    from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.maps import SlideMaps
+from napari_melanoma.slides.maps import SlideMaps
 
 MIN_REGION_CELLS = 4  # smaller regions are left out
 

@@ -8,23 +8,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import back_up_if_changed, file_stamp, write_text
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
-from napari_melanoma.io.geojson import find_origin, from_canvas, read_classification, state_origin, to_canvas
+from napari_melanoma.io.geojson import (
+    Annotation,
+    find_origin,
+    from_canvas,
+    read_classification,
+    state_origin,
+    to_canvas,
+)
 from napari_melanoma.io.results import read_origin, write_table
-from napari_melanoma.slides.notes import measure_shape, read_notes
+from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
 from napari_melanoma.slides.region_files import load_regions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.io.geojson import Annotation
-    from napari_melanoma.slides.notes import SlideMeasurement
 
 COUNTS = "counts.geojson"
 MITOSIS = "Mitosis"  # the class of mitoses

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.validity import Validity, ValidityInputs, ValidityReason, read_validity
@@ -33,14 +35,12 @@ from napari_melanoma.depth.tumor_maps import (
     has_nevus_class,
 )
 from napari_melanoma.imaging.masks import grow_box, label_components
+from napari_melanoma.slides.lesions import SlideLesion
+from napari_melanoma.slides.maps import SlideMaps
 
 if TYPE_CHECKING:
     import zarr
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.lesions import SlideLesion
-    from napari_melanoma.slides.maps import SlideMaps
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
 PAINTED = (

@@ -6,25 +6,27 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement
-from napari_melanoma.core.polygons import joint_box
+from napari_melanoma.core.polygons import Polygon, joint_box
 from napari_melanoma.imaging.masks import bounding_box, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
-from napari_melanoma.slides.lesions import CellRegion, LesionConfig, LesionMaps, measure_region, region_from_polygons
+from napari_melanoma.slides.lesions import (
+    CellRegion,
+    LesionClass,
+    LesionConfig,
+    LesionMaps,
+    LesionOrigin,
+    SlideLesion,
+    measure_region,
+    region_from_polygons,
+)
 from napari_melanoma.slides.map_polygons import cell_polygons, rasterize_polygons
-from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.lesions import LesionClass, LesionOrigin, SlideLesion
-    from napari_melanoma.slides.outline_clicks import OutlineClick
+from napari_melanoma.slides.outline_clicks import OutlineClick, find_clicked_outline, refine_polygons
 
 Lesions = tuple["SlideLesion", ...]
 SAME_LESION_SHARE = 0.5  # share of its cells from which on a lesion counts as present in others

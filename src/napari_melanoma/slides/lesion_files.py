@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_file, move, remove_file, replace_non_finite, save_error, write_json
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.io.dicom_codes import LESION
@@ -33,14 +34,15 @@ from napari_melanoma.io.geojson import (
 )
 from napari_melanoma.io.results import LESIONS, OUTLINES, RESULT, read_origin, read_slide_result, write_table
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
-from napari_melanoma.slides.lesions import LESION_COLUMNS, LesionConfig, SlideLesion, lesions_table
+from napari_melanoma.slides.lesions import (
+    LESION_COLUMNS,
+    LesionClass,
+    LesionConfig,
+    LesionMaps,
+    SlideLesion,
+    lesions_table,
+)
 from napari_melanoma.slides.map_polygons import covered_cells, rasterize_polygons
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.slides.lesions import LesionClass, LesionMaps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
 UNLABELED_COLOR = (220, 120, 0)  # for lesions with another class

@@ -5,26 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
 from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, rasterize_polygons
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement
 
 LesionClass = Literal["malignant", "benign"]
 LESION_CLASSES = {*get_args(LesionClass)}

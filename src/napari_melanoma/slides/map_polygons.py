@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, rasterize_rings, signed_area
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement
 
 Point = tuple[int, int]  # (row, column) of a corner of cells
 SIMPLIFY_CELLS = 0.75  # tolerance for simplified outlines, in cells: removes the steps between cells

@@ -8,24 +8,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.metrics.prevalence import adjust_to_prevalence
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.tile_models import TileModel
+from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tiling import TileGrid
 from napari_melanoma.slides.tissue_classifier.smoothing import gaussian_radius, smooth_map
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.bag_models import BagModel, SlidePatientData, SlidePrediction
-    from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.tile_models import TileModel
-    from napari_melanoma.slides.tile_passes import TileModelInfo
-    from napari_melanoma.slides.tiling import TileGrid
 
 BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by one
 MAX_MAP_SIDE = 4096  # cells along the longer side of lesion maps: 64 MB per class for any slide

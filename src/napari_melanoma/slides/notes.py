@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import MalformedFile, SaveError, ScaleMissing
 from napari_melanoma.core.files import back_up_file, write_json
@@ -17,9 +18,6 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
 from napari_melanoma.imaging.stain_view import DisplayColors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,18 +12,15 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
 from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 from napari_melanoma.imaging.stain import StainConfig
+from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.inference import Device
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tiling import MIN_TISSUE, Border
+from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tiling import MIN_TISSUE, Border, TileGrid
 from napari_melanoma.slides.tissue import TissueConfig
-
-if TYPE_CHECKING:
-    from napari_melanoma.io.slide_store import SlideResult
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.tile_passes import TileModelInfo
-    from napari_melanoma.slides.tiling import TileGrid
 
 DENSE_OVERLAP = 0.125  # of a tile's side: overlap over which neighboring dense maps are blended
 DIGEST_DIGITS = 16  # digits of the hash that identifies an image

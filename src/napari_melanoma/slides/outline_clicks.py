@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.polygons import clip_polygon, joint_box, to_polygons, to_shape, untangle_polygon
+from napari_melanoma.core.geometry import Box, MapPlacement
+from napari_melanoma.core.polygons import Polygon, clip_polygon, joint_box, to_polygons, to_shape, untangle_polygon
 from napari_melanoma.imaging.scribbles import redraw_at_click
 from napari_melanoma.slides.map_polygons import rasterize_polygons, simplified_cell_polygons
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from shapely import Geometry
 
-    from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.core.polygons import Polygon
 
 # New holes and fragments are removed if they have fewer cells than this, and a smaller share of the part they were in.
 SPECK_CELLS, SPECK_SHARE = 64, 0.25

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.provenance import collect_provenance
@@ -20,18 +21,14 @@ from napari_melanoma.io.slide_store import DONE, FAILED, SlideResult
 from napari_melanoma.slides.class_regions import MIN_REGION_CELLS, measure_class_areas, outline_classes
 from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_files import write_found_lesions
-from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table
+from napari_melanoma.slides.lesions import LesionMaps, SlideLesion, build_lesion_maps, find_lesions, lesions_table
 from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, tile_maps
+from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.plan import AnalysisPlan
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.saved_results import default_target
 from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.lesions import SlideLesion
-    from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.plan import AnalysisPlan
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_passes import TileModelInfo
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularEncoding
 from napari_melanoma.core.provenance import parse_time
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.slides.bag_models import SlidePatientData
+from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import slide_name
 from napari_melanoma.slides.synoptic_files import read_depth
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.slides.options import SlideOptions
 
 DEPTH_OF_READER = "reader"
 IMAGE_COLUMNS = ("image_id", "slide", "slide_id", "file", "filename", "file_name", "name")  # that name the slide

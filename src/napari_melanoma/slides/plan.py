@@ -6,17 +6,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import UM_PER_MM, Box, MapPlacement, PixelSize
 from napari_melanoma.depth.tumor_maps import describe_implausible_size
+from napari_melanoma.imaging.stain import StainFit
 from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
-from napari_melanoma.slides.reading.slide import DamagedTile, suggest_pixel_size
+from napari_melanoma.slides.reading.slide import DamagedTile, Slide, SlideInfo, suggest_pixel_size
+from napari_melanoma.slides.tile_passes import TileModelInfo
 from napari_melanoma.slides.tiling import (
     CELL_OVERSAMPLING,
     OVERSAMPLING,
@@ -28,13 +31,6 @@ from napari_melanoma.slides.tiling import (
     tissue_share,
 )
 from napari_melanoma.slides.tissue import read_overview, scanned_slices, tissue_of_overview
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.imaging.stain import StainFit
-    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
-    from napari_melanoma.slides.tile_passes import TileModelInfo
 
 STAIN_TILES = 32  # tiles for fitting the stain; a fit to 16 is within 1.3 gray levels of a fit to all tissue
 ImageLoader = Callable[[], "NDArray[np.uint8]"]

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import (
     Polygon,
     Ring,
@@ -29,8 +31,9 @@ from napari_melanoma.core.polygons import (
     untangle_polygon,
 )
 from napari_melanoma.imaging.color import to_lab
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides.map_polygons import simplified_cell_polygons
-from napari_melanoma.slides.outline_clicks import find_clicked_outline, refine_polygons
+from napari_melanoma.slides.outline_clicks import OutlineClick, find_clicked_outline, refine_polygons
 from napari_melanoma.slides.regions import (
     LOCKED,
     Regions,
@@ -40,12 +43,8 @@ from napari_melanoma.slides.regions import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from shapely import Geometry
 
-    from napari_melanoma.core.geometry import MapPlacement, PixelSize
-    from napari_melanoma.io.geojson import Annotation
-    from napari_melanoma.slides.outline_clicks import OutlineClick
 
 PixelUm = tuple[float, float]
 ARC_SEGMENTS = 16  # segments of a quarter circle; the area of a grown corner is then 0.2 % too small

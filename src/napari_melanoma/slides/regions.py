@@ -9,18 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
 from napari_melanoma.io.geojson import Annotation, Color
 from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, rasterize_polygons
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from shapely import STRtree
 
-    from napari_melanoma.core.geometry import MapPlacement
 
 # Keys in the properties of a region; QuPath uses ``isLocked`` only.
 READER = "reader"  # name of the reader

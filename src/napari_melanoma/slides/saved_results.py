@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
@@ -18,14 +19,9 @@ from napari_melanoma.io.slide_store import STORE, SlideResult, differing_setting
 from napari_melanoma.slides.class_regions import describe_class_areas
 from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps
 from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
-from napari_melanoma.slides.options import hashed_tile_settings
+from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.options import SlideOptions
 
 # Names of classes, in lower case, that heatmap and lesions show by default.
 BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names

@@ -6,20 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.agreement import weighted_pearson
-from napari_melanoma.metrics.statistics import bootstrap_statistic
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
 
 LOG_AXIS_RATIO = 30.0  # a wider range of areas is plotted on a logarithmic axis
 MIN_LESIONS = 3  # the rank correlation of two lesions is always 1, -1 or undefined

@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, latest_reading
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.synoptic_files import read_depth
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import PixelSize
 
 DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
 DEPTH_SOURCES: dict[DepthSource, str] = {

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from napari_melanoma.core.context import REPORT_S, Progress
+from napari_melanoma.core.context import REPORT_S, Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import FileStamp, back_up_file, file_stamp, normalize_name
 from napari_melanoma.core.locks import hold_lock
@@ -24,9 +24,6 @@ from napari_melanoma.slides.lesions import LESION_CLASSES
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
 from napari_melanoma.slides.saved_results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 LOCK_TIMEOUT_S = 60.0  # time to wait while another process writes the table

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.torch_inference import Precision, is_out_of_memory
 from napari_melanoma.slides.tile_passes import to_array
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.slides.bag_models import BagModel
     from napari_melanoma.slides.tile_passes import TileModelInfo, TileOutputs, TilePasses
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -14,9 +15,6 @@ from napari_melanoma.models.bundle import BundleInfo, read_reference
 from napari_melanoma.models.inference import InferenceNetwork, load_inference, normalize_images
 from napari_melanoma.models.torch_inference import is_out_of_memory
 from napari_melanoma.slides.tile_models import out_of_memory_error
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TILES_PER_PASS = 32
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import network_threads
 from napari_melanoma.metrics.calibration import calibrate_logits
@@ -18,10 +20,7 @@ from napari_melanoma.models.torch_inference import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
-    from numpy.typing import NDArray
     from torch import nn
 
     from napari_melanoma.core.channel_choice import ChannelChoice

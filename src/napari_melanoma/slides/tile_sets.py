@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
@@ -29,6 +29,7 @@ from napari_melanoma.io.results import write_labels, write_rgb
 from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 from napari_melanoma.slides.region_files import REGIONS, find_region_files, import_regions, set_reader
 from napari_melanoma.slides.regions import (
     IGNORED_VALUE,
@@ -40,11 +41,6 @@ from napari_melanoma.slides.regions import (
     region_reader,
 )
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
 CELLS_PER_TILE = 16  # cells of the class map along the side of a tile; shares are accurate to a few thousandths
 MAX_IGNORED_SHARE = 0.01  # greatest share of a tile in ignored regions

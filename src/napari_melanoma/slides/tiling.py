@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.geometry import Box, MapPlacement
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.reading.slide import LevelInfo
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
+from napari_melanoma.slides.reading.slide import LevelInfo
 
 Border = Literal["pad", "inside", "shift"]
 # Pixels along a side of a pixel of the network, if the slide has them: stored levels were compressed or sharpened once

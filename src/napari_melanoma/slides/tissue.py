@@ -6,22 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
-from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
 from napari_melanoma.imaging.masks import label_components
 from napari_melanoma.imaging.stain import RGBValues, optical_density
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import Box, PixelSize
-    from napari_melanoma.slides.reading.slide import Slide, SlideInfo
+from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
 TissueMethod = Literal["auto", "otsu", "entropy"]
 WORKING_UM = 4.0  # finer overviews are downscaled, as single cells do not help to detect tissue

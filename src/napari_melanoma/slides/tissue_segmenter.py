@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.lesion.segmentation import SegmentationModel
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import normalize_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleInfo
 
 
 class TissueSegmenter(SegmentationModel):

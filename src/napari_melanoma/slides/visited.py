@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.files import atomic_file, remove_file
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_CELLS = 256  # along the longer side of the slide
 # A cell stores the logarithm of the magnification: this many steps for a factor of two, and this value for one screen

@@ -7,24 +7,19 @@ applies them in order.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from napari_melanoma.core.plugins import describe_plugin_error
-from napari_melanoma.training.augmentation_config import AUGMENTATIONS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from napari_melanoma.training.augmentation_config import AugmentationConfig
-    from napari_melanoma.training.random_numbers import BatchRandomNumbers
+from napari_melanoma.training.augmentation_config import AUGMENTATIONS, AugmentationConfig
+from napari_melanoma.training.random_numbers import BatchRandomNumbers
 
 
 class RandomAugmentation(v2.Transform):

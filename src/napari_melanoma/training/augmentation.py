@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -25,20 +25,15 @@ from napari_melanoma.training.appearance_augmentation import (
     Vignette,
     to_device,
 )
+from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.random_numbers import (
     NEIGHBORS,
+    BatchRandomNumbers,
     MixingTargets,
     PartnerSampler,
     draw_random_numbers,
     is_mixing,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from napari_melanoma.training.augmentation_config import AugmentationConfig
-    from napari_melanoma.training.random_numbers import BatchRandomNumbers
 
 
 class BatchAugmentation:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
-from napari_melanoma.models.torch_inference import is_out_of_memory, memory_layout
+from napari_melanoma.models.torch_inference import Precision, is_out_of_memory, memory_layout
 from napari_melanoma.training.engine import accelerator, choose_precision, process_count, release_memory
 from napari_melanoma.training.loader import divide_step
+from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from napari_melanoma.models.torch_inference import Precision
-    from napari_melanoma.training.recipe import TrainRecipe
 
 
 MB = 2**20

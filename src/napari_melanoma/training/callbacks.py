@@ -10,32 +10,35 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
 from napari_melanoma.core.files import atomic_file, move
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
-from napari_melanoma.training.monitor import divergence_message, monitor_for_recipe, monitor_from_values
+from napari_melanoma.training.monitor import (
+    EpochTimer,
+    PausableClock,
+    divergence_message,
+    monitor_for_recipe,
+    monitor_from_values,
+)
+from napari_melanoma.training.partial_epochs import PartialEpoch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
     from lightning.pytorch import LightningModule, Trainer
-    from numpy.typing import NDArray
-    from torch import Tensor
 
-    from napari_melanoma.training.monitor import EpochTimer, PausableClock
-    from napari_melanoma.training.partial_epochs import PartialEpoch
     from napari_melanoma.training.tasks.task import Task
 
 

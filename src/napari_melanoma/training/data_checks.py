@@ -12,19 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import Progress, map_in_threads
+from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError, RunError
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit, find_validation_split
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training.monitor import describe_few_validation, describe_groups
-from napari_melanoma.training.pixel_store import CacheIndex, FileInfo, label_counts
+from napari_melanoma.training.pixel_store import CacheIndex, DecodedFacts, FileInfo, label_counts
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.training.pixel_store import DecodedFacts
     from napari_melanoma.training.recipe import TrainRecipe
 
 NAMED = 3  # files that a message lists

@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.context import Progress, map_in_threads
+from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import RunError, UnreadableImage
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_number, read_possible_number, read_table_values
@@ -48,7 +50,14 @@ from napari_melanoma.training.pixel_store import (
     label_counts,
     user_store_folder,
 )
-from napari_melanoma.training.recipe import NO_LABEL, ClassData, ClassPart, check_depth_count
+from napari_melanoma.training.recipe import (
+    NO_LABEL,
+    ClassData,
+    ClassificationConfig,
+    ClassPart,
+    TrainRecipe,
+    check_depth_count,
+)
 from napari_melanoma.training.run_data import (
     DataPart,
     DataRow,
@@ -57,14 +66,6 @@ from napari_melanoma.training.run_data import (
     write_data,
     write_training_images,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
-
 
 CLASSES_FILE = "classes.json"
 

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import expand_user
@@ -46,14 +47,16 @@ from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import check_every_class, check_labels, scan_files
 from napari_melanoma.training.fold_table import choose_split
 from napari_melanoma.training.monitor import patience_warnings
-from napari_melanoma.training.pixel_store import DecodeJob, decode_missing, user_store_folder
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.training.pixel_store import DecodedFacts, FileInfo, PixelKind, PixelStore
-    from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.pixel_store import (
+    DecodedFacts,
+    DecodeJob,
+    FileInfo,
+    PixelKind,
+    PixelStore,
+    decode_missing,
+    user_store_folder,
+)
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
 MIN_SHARED_TILES = 0.5  # slides are copies if they share this part of the tiles of one of them

@@ -6,17 +6,14 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.models.blocks.classifier import RowNorm
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 RAMP_STEEPNESS = 10.0  # gamma in Ganin et al. 2016
 MAX_INTENSITY = 255.0

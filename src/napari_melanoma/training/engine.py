@@ -20,17 +20,17 @@ from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.files import atomic_file, move
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.processes import keep_freed_memory
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
 from napari_melanoma.models.torch_inference import choose_device, is_out_of_memory
 from napari_melanoma.models.torch_inference import choose_precision as fastest_precision
 from napari_melanoma.training.loader import Loaders
 from napari_melanoma.training.monitor import MEMORY_FULL
+from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from torch import Tensor, nn
 
-    from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
-    from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.task import Task
 
 

@@ -10,23 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.data.tabular_encoding import TableValues
+from napari_melanoma.training.data_preparation import PreparedData
+from napari_melanoma.training.pixel_store import PixelCache
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
-from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch, ClassPart, DataConfig, TrainRecipe
 from napari_melanoma.training.table_batches import FieldDropout, table_inputs
 from napari_melanoma.training.whole_slides import PreparedBags, TrainingBags, ValidationBags
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
     from torch.utils.data import DataLoader
-
-    from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.data.tabular_encoding import TableValues
-    from napari_melanoma.training.data_preparation import PreparedData
-    from napari_melanoma.training.pixel_store import PixelCache
-    from napari_melanoma.training.recipe import ClassPart, DataConfig, TrainRecipe
 
 
 SHUFFLED, BALANCED, REPLAY, MIXED = range(4)  # separate the random numbers of these purposes

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import MelanomaError, TrainingError
 from napari_melanoma.core.formatting import format_count
@@ -17,8 +18,6 @@ from napari_melanoma.metrics.agreement import MIN_CASES
 from napari_melanoma.models.torch_inference import is_out_of_memory
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.training.recipe import TrainRecipe
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
 
+from napari_melanoma.core.run_folder import RunFolder
+
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.monitor import EpochTimer
     from napari_melanoma.training.tasks.task import Task
 

@@ -18,11 +18,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.context import Progress, map_in_threads
+from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import SaveError, TrainingError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.parsing import parse_json
@@ -31,11 +32,6 @@ from napari_melanoma.data.training_images import hash_pixels
 from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
 
 RETENTION_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_unset
@@ -18,11 +19,12 @@ from napari_melanoma.core.prediction_config import (
     CloserViews,
     PreprocessingConfig,
     TabularConfig,
+    TabularEncoding,
     TileConfig,
     TurnedViews,
     ViewConfig,
 )
-from napari_melanoma.models.bundle import SLIDE
+from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
@@ -32,13 +34,10 @@ from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.models.blocks.options import BiomarkerConfig
-    from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.pixel_store import PixelKind
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module

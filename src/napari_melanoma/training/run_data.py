@@ -8,14 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
     FILE_NAME,
@@ -27,17 +30,11 @@ from napari_melanoma.data.training_images import (
     make_training_images,
     shorten_digest,
 )
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.training.fold_table import list_folds
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import TrainRecipe
 
 DataPart = Literal[
     "train",  # training set

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.core.paths import ids_to_file_names
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.imaging.masks import draw_overlay, overlay_labels
 from napari_melanoma.io.results import write_rgb
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lightning.pytorch import Trainer
-    from numpy.typing import NDArray
-    from torch import Tensor
 
-    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.recipe import ClassBatch
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask, SegmentationTask

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.data.tabular_encoding import make_network_inputs
+from napari_melanoma.core.prediction_config import TabularEncoding
+from napari_melanoma.data.tabular_encoding import TableValues, make_network_inputs
 from napari_melanoma.training.random_numbers import derive_seed
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.training.recipe import ClassPart, TrainRecipe
 
 DROP_SEED = 11  # separates the random numbers of hidden fields from other uses of the seed

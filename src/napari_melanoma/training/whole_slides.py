@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import PathResolver, UnsafePath, expand_user
+from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import (
     OUTSIDE_ADVICE,
@@ -46,7 +49,9 @@ from napari_melanoma.training.data_selection import (
     unread_notices,
 )
 from napari_melanoma.training.monitor import patience_warnings
+from napari_melanoma.training.pixel_store import PixelCache
 from napari_melanoma.training.random_numbers import derive_seed
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import (
     DataPart,
     DataRow,
@@ -58,15 +63,8 @@ from napari_melanoma.training.run_data import (
 from napari_melanoma.training.table_batches import FieldDropout, table_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.training.pixel_store import PixelCache
-    from napari_melanoma.training.recipe import TrainRecipe
 
 TILE_SEED = 17  # separates the random numbers of tile sampling from other uses of the seed
 RESULT_COLUMN = "result"  # table column with the result folder of a slide

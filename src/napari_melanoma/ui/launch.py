@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer.docking import LESION_DOCK, SLIDE_DOCK, show_dock
 from napari_melanoma.ui.widgets.job import tasks
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.geometry import PixelSize
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 

@@ -9,13 +9,11 @@ import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui import reader_preference, readers, sample_data
-
-if TYPE_CHECKING:
-    from napari_melanoma.ui.readers import LayerData
+from napari_melanoma.ui.readers import LayerData
 
 UNITS_OBJECT_NAME = "melanoma_layer_units"
 

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import list_sites, site_title
@@ -35,7 +36,6 @@ from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, elide, named, quiet_label
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.data.check import TablePreview
 
 KEEP_COLUMN, DROP_COLUMN = "*", ""  # values of the choices "keep unchanged" and "leave out"

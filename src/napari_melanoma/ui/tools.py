@@ -17,6 +17,7 @@ from napari.layers import Image, Labels, Points
 from napari.types import LayerDataTuple
 from napari.utils import DirectLabelColormap
 from napari.viewer import Viewer
+from numpy.typing import NDArray
 
 import napari_melanoma as nm
 from napari_melanoma.core.context import Progress, RunContext
@@ -53,7 +54,6 @@ from napari_melanoma.ui.viewer.tool_runs import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 __all__ = [
     "apply_tissue_classifier",

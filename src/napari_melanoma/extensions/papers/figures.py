@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.extensions.papers.image_figures import (
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 
 # Colors of Okabe and Ito (jfly.uni-koeln.de/color), without the yellow, which is faint on white.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext, map_in_threads
 from napari_melanoma.core.errors import DataSetError
@@ -19,9 +19,6 @@ from napari_melanoma.extensions.papers.papers import RowSubject
 from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.imaging.stain import DEFAULT_FIT, MIN_DENSITY, measure_stain, optical_density, stain_amounts
 from napari_melanoma.io.photographs import read_photograph
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SELECTED = 15  # features of the regression: as many as the biomarkers of P3
 MEASURED_WITH = {"features": "patch features", "format": 1}  # results of other settings are measured again

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.data.dataset import read_datasets
+from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
 from napari_melanoma.extensions.papers.paper_rows import RowResult, choose_pictured, describe_conditions
@@ -21,16 +22,10 @@ from napari_melanoma.figures.evaluation import save_figure
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.training.augmentation_config import AugmentationConfig
 from napari_melanoma.training.recipe import TrainRecipe
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.segmentation import Segmenter
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.evaluation.masks import measure_sample
 from napari_melanoma.extensions.papers import predictions
 from napari_melanoma.extensions.papers.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
@@ -30,12 +33,6 @@ from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
 from napari_melanoma.training.run_data import read_data
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.data.dataset import Sample
 
 VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in evaluation.json
 SMALL_SIDE = 256  # side in pixels to which P2 resizes images and masks before it compares them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -19,9 +19,7 @@ from napari_melanoma.extensions.papers.papers import Budget, Paper, PhantomCohor
 from napari_melanoma.extensions.papers.planning import PLAN_VERSION, ReproductionFolder, ReproductionPlan
 from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole
 from napari_melanoma.models.weights_files import find_weights_file
-
-if TYPE_CHECKING:
-    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
 
 class ReproduceOptions(Config):

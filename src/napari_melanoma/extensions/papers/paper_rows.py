@@ -12,7 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import PartContext, RunContext
@@ -56,10 +59,6 @@ from napari_melanoma.training.data_preparation import check_table_inputs
 from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def train_model(context: ReproductionContext, row: Row, run: RunContext) -> None:

@@ -14,24 +14,21 @@ from dataclasses import dataclass
 from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from napari_melanoma.core.config import Config, OneOf, overlay_keys, overlay_recipe_values, overlay_values
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
+from napari_melanoma.data.dataset import Sample
 from napari_melanoma.extensions.papers import RECIPES
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.recipe import TrainRecipe
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.models.bundle import BundleInfo
 
 SHARED = "paper.toml"
 SEGMENTER = "lesion-small"  # predicts masks, unless a row names another

@@ -12,14 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
 from napari_melanoma.classification.comparators import fit_table_logistic
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
-from napari_melanoma.data.dataset import Key
+from napari_melanoma.data.dataset import Key, Sample
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.metadata_trees import fit_trees
@@ -29,17 +31,10 @@ from napari_melanoma.extensions.papers.split import TABLE, TRAIN, UNTOUCHED, rea
 from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.roc_curves import ResampledScores
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.segmentation import Segmenter
 
 NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
 # P2 keeps the largest contour and fills it.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
 from napari_melanoma.data.splits import assign_folds
@@ -19,9 +19,6 @@ from napari_melanoma.data.tabular_encoding import (
 from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
 from napari_melanoma.metrics.class_metrics import ClassPredictions
 from napari_melanoma.training.data_selection import OTHER, row_labels
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
 
 Row = Mapping[str, str]
 

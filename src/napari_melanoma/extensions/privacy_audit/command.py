@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from napari_melanoma.cli.options import Command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
-
-if TYPE_CHECKING:
-    from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding
+from napari_melanoma.extensions.privacy_audit.audit import PrivacyFinding
 
 HELP = format_help(
     "napari-melanoma audit results",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.classify import explain_unused
 from napari_melanoma.classification.comparators import COMPARATOR_METHODS
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
@@ -30,6 +31,7 @@ from napari_melanoma.extensions.risk.prediction import (
 )
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk, relevant_columns
 from napari_melanoma.io.results import RESULT, RISK_FILE, RISK_TABLE, read_slide_result, write_table
+from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.detection import is_slide
 from napari_melanoma.slides.result_folder import (
@@ -39,10 +41,6 @@ from napari_melanoma.slides.result_folder import (
     record_slide,
     slide_name,
 )
-
-if TYPE_CHECKING:
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.lesion.patient_data import PatientTable
 
 SHARE_COLUMNS = tuple(f"share_{name}" for name in PARTS)
 COMPARATOR_COLUMNS = tuple(f"probability_{name}_alone" for name in (*COMPARATOR_METHODS, "image"))

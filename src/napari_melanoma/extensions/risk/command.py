@@ -20,11 +20,11 @@ from napari_melanoma.cli.options import (
 )
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.lesion.patient_data import PatientTable
 
 if TYPE_CHECKING:
     from napari_melanoma.extensions.risk.batch import RiskOutcome
     from napari_melanoma.extensions.risk.prediction import RiskPrediction
-    from napari_melanoma.lesion.patient_data import PatientTable
 
 HELP = format_help(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",

@@ -9,12 +9,11 @@ from math import factorial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.classification.classifier import Classifier, EncoderOutput
 
 TableRow = Mapping[str, object]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from napari_melanoma.io.results import RISK_FILE
-from napari_melanoma.reports.export_formats import ExportFormat, NothingToExportError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari_melanoma.reports.export_formats import ExportedSlide
+from napari_melanoma.reports.export_formats import ExportedSlide, ExportFormat, NothingToExportError
 
 
 def _write_risk(path: Path, exported: ExportedSlide) -> None:

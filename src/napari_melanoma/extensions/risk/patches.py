@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import UM_PER_MM, Box, PixelSize
@@ -23,13 +24,9 @@ from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.phantoms.recognition import is_phantom
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.slide_depth import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.reading.slide import Slide
 
 Point = tuple[float, float]  # (row, column), of a position or of a scale
 MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches

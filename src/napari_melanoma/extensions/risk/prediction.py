@@ -13,16 +13,15 @@ from napari_melanoma.classification.prediction import OTHER_CLASS, describe_pred
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import UM_PER_MM
-from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.slides.slide_depth import KnownDepth
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
-    from napari_melanoma.models.bundle import BundleConfig
 
 PoolingMethod = Literal["mean", "maximum"]
 

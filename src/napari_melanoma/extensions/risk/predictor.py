@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.classification.classifier import Classifier, EncoderOutput
 from napari_melanoma.classification.comparators import COMPARATOR_METHODS, Comparators, image_log_odds, read_comparators
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import UM_PER_MM
@@ -31,15 +32,10 @@ from napari_melanoma.extensions.risk.prediction import (
     pool_predictions,
     required_columns,
 )
+from napari_melanoma.metrics.agreement import DepthIntervals
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.slide_depth import KnownDepth
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.classification.classifier import Classifier, EncoderOutput
-    from napari_melanoma.metrics.agreement import DepthIntervals
-    from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"
 NO_COMPARATOR = "the model has no comparator"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.case.results import risk_to_json
 from napari_melanoma.core.errors import MelanomaError
@@ -15,23 +17,15 @@ from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.t_category import format_thickness
-from napari_melanoma.extensions.risk.slide_files import patch_boxes, read_risk
+from napari_melanoma.extensions.risk.slide_files import StoredRisk, patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction
+from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import hide_reader
 from napari_melanoma.reports.formatting import format_known_data, format_value, parse_interval, signed_bar, to_sentence
 from napari_melanoma.reports.pictures import PATCH_PX, draw_scale_bar, fit_picture, make_figure
-from napari_melanoma.reports.report_sections import ReportSection
+from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.slides.reading.opening import open_slide
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.extensions.risk.slide_files import StoredRisk
-    from napari_melanoma.reports.collector import Collector
-    from napari_melanoma.reports.report_sections import SlidePart
 
 MAX_PATCHES = 3  # patches that are shown
 NO_SLIDE = "Patches are not shown: the slide can no longer be read."

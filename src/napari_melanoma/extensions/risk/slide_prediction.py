@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, RunContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.core.context import RunContext
 
 
 def predict_slide_risk(

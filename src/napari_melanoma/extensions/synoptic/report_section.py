@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
+from napari_melanoma.case.model import CaseLesion
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.figures.page import Block, Notice, Section, Table, Text
+from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.disclosure import describe_status, show_times
-from napari_melanoma.reports.report_sections import ReportSection
+from napari_melanoma.reports.report_sections import ReportSection, SlidePart
 from napari_melanoma.reports.slide import list_synoptic_changes
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from napari_melanoma.case.model import CaseLesion
-    from napari_melanoma.depth.synoptic import SynopticReport
-    from napari_melanoma.reports.collector import Collector
-    from napari_melanoma.reports.report_sections import SlidePart
 
 
 def synoptic_section(

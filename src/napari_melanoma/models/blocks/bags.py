@@ -6,20 +6,15 @@ the greatest score so far.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_melanoma.models.blocks.classifier import TableInputs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from torch import Tensor
-
-    from napari_melanoma.models.blocks.options import AttentionMilConfig
+from napari_melanoma.models.blocks.options import AttentionMilConfig
 
 
 class PooledBag(NamedTuple):

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from napari_melanoma.core.prediction_config import TabularShape
+from napari_melanoma.core.prediction_config import DepthInputConfig, DepthScale, TabularShape
 from napari_melanoma.models.blocks.bags import GatedAttention
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork, FusionBlock, LayeredHead, RowNorm, pool_maps
-from napari_melanoma.models.blocks.options import FusionConfig
+from napari_melanoma.models.blocks.options import BiomarkerConfig, FusionConfig
 from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from napari_melanoma.core.prediction_config import DepthInputConfig, DepthScale
-    from napari_melanoma.models.blocks.options import BiomarkerConfig
 
 
 class BiomarkerNetwork(ClassifierNetwork):

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import batch_norm, pad
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.prediction_config import TabularShape
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from napari_melanoma.models.blocks.options import Fusion, FusionConfig
+from napari_melanoma.models.blocks.options import Fusion, FusionConfig
 
 
 class ClassifierNetwork(nn.Module):

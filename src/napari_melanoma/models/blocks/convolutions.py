@@ -8,12 +8,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_melanoma.models.blocks.options import RecurrentConfig, SimpleCNNConfig, Upsampling, UShapeConfig
 
 

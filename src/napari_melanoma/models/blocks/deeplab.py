@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 LOW_STRIDE = 4  # downsampling factor of the low-level features of the decoder
 LOW_CHANNELS = 48  # low-level channels of the decoder (Chen et al. 2018, table 1)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class SegmentationEnsemble(nn.Module):

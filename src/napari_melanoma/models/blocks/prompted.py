@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from napari_melanoma.imaging.prompts import PROMPT_MAPS
 from napari_melanoma.models.blocks.convolutions import make_convolution, make_double_convolution
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
 
 CONTRADICTION = 4.0  # subtracted from the quality (a logit) of a hypothesis that contradicts all prompts
 

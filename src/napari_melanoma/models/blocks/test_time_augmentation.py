@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
+from torch import Tensor
 
 from napari_melanoma.imaging.preprocessing import VIEWS, select_views
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
     from napari_melanoma.models.blocks.classifier import ClassifierNetwork
 

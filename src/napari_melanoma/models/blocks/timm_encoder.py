@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.torch_inference import memory_layout
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
 STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.formats import TRUTH_SUFFIX
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.phantoms.recognition import PHANTOM_DESCRIPTION
 from napari_melanoma.phantoms.slide.appearance import make_stamp_bank
 from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
@@ -40,11 +42,6 @@ from napari_melanoma.phantoms.slide.plan import (
     plan_slide,
 )
 from napari_melanoma.phantoms.slide.shapes import Floats, hash_uniform, polygon_area, polygon_perimeter
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.io.geojson import Annotation
-
 
 Rgb = NDArray[np.uint8]  # sRGB, (row, column, channel)
 BLOCK = 256  # pixels along each side of a block or tile

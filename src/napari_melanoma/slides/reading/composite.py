@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.slide import CONTRAST_PERCENTILES, Slide, SlideInfo
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 OVERVIEW_PX = 2048  # longer side of the overview from which limits are estimated
 

@@ -7,8 +7,10 @@ from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.packages import is_installed
 from napari_melanoma.privacy.personal_data import filter_private_properties
 from napari_melanoma.slides.reading.files import slide_fingerprint
@@ -18,9 +20,7 @@ from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSo
 
 if TYPE_CHECKING:
     from fastslide import FastSlide, Image
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import PixelSize
 
 FORMATS = {
     ".czi": "Zeiss CZI",

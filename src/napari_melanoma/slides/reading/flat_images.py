@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import temporary_prefix
@@ -29,9 +30,6 @@ from napari_melanoma.slides.reading.slide import (
     validate_scale,
 )
 from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, describe_levels, fill_pyramid
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SAMPLES = {"L": 1, "RGB": 3, "RGBA": 4}  # mode of Pillow to samples per pixel
 TILE_PX = 512

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.imaging.stain_view import DisplayColors
@@ -15,7 +16,6 @@ from napari_melanoma.slides.reading.slide import channel_color, contrast_limits
 
 if TYPE_CHECKING:
     from napari.utils.colormaps import Colormap
-    from numpy.typing import DTypeLike, NDArray
 
     from napari_melanoma.slides.reading.tiled import TiledSlide
 

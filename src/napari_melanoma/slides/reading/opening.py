@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
@@ -13,10 +12,8 @@ from napari_melanoma.core.parsing import shorten
 from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.reading.tiled import TiledSlide
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.reading.slide import SlideInfo
 
 # OpenSlide's names of formats that are read with tifffile, which is faster.
 _TIFFFILE_VENDORS = {"aperio", "generic-tiff"}

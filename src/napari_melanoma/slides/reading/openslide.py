@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
@@ -31,7 +32,6 @@ from napari_melanoma.slides.reading.tiff import DARK_LEVEL, MAX_TILE_BYTES
 from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from openslide import OpenSlide
     from PIL.Image import Image
     from pydicom import Dataset

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.color_conversion import apply_orientation
 from napari_melanoma.slides.reading.slide import whole_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel, TileSource
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Values of the tag Orientation: rows and columns exchanged, rows from bottom to top, columns from right to left, as
 # stored.

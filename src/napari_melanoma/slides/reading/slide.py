@@ -13,14 +13,13 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.geometry import MAX_ASPECT, SLIDE_UM, Box, PixelSize
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.core.channel_choice import ChannelChoice
 
 SlideKind = Literal["brightfield", "fluorescence"]

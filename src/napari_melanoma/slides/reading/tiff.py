@@ -12,6 +12,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
@@ -53,7 +54,6 @@ from napari_melanoma.slides.reading.tiled import (
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 

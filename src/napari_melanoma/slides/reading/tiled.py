@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from threading import Lock, Thread, local
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import usable_cores
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
@@ -32,9 +33,6 @@ from napari_melanoma.slides.reading.slide import (
     damaged_tile_error,
     draw_damaged_tile,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_THREADS = 4
 MIN_TILES_FOR_THREADS = 64  # with fewer missing tiles, on two busy cores, the overhead of threads exceeded the gain

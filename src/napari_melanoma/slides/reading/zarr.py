@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
@@ -28,7 +29,6 @@ from napari_melanoma.slides.reading.slide import (
 from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, describe_levels, fill_pyramid
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from zarr import Array, Group
 
 ColorRGB = tuple[int, int, int]

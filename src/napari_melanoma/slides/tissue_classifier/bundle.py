@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.prediction_config import TileConfig, TissueClassifierConfig, TissueRole
 from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
 from napari_melanoma.models.inference import find_device
+from napari_melanoma.models.torch_inference import Precision
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
+from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
 from napari_melanoma.slides.tissue_classifier.encoder_files import find_weights
 from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
@@ -28,12 +32,7 @@ from napari_melanoma.slides.tissue_classifier.published_features import is_publi
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.models.torch_inference import Precision
     from napari_melanoma.slides.tile_passes import TileOutputs
-    from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
 
 ARCHITECTURE = "tissue-classifier"
 CLASSIFIER, NOVELTY = "classifier.", "novelty."  # prefixes of the arrays in the weights file

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.maps import SlideMaps
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tile_passes import to_array
 from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
@@ -19,13 +22,6 @@ from napari_melanoma.slides.tissue_classifier.cells import CellGrid
 from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, open_feature_source
 from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.reading.slide import Slide
 
 
 def map_tissue(slide: Slide, bundle: BundleInfo, run: RunContext) -> SlideMaps:

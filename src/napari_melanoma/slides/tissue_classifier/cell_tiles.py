@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.engine import TileReader
+from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.tiling import TileGrid
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, CellGrid
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tiling import TileGrid
 
 # Eight cells with the margin are 448 pixels: training takes a third of the memory and time of whole blocks, and few
 # strokes are longer.

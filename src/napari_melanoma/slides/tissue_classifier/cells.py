@@ -7,20 +7,15 @@ margin is context that only the features see: cells of neighboring blocks join w
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.slides.maps import stitched_shape
 from napari_melanoma.slides.plan import check_slide
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.tiling import CELL_OVERSAMPLING, TileGrid, TilingConfig, plan_tiles
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.slides.reading.slide import SlideInfo
 
 CELL_UM = 32
 BLOCK_CELLS = 16  # cells along the side of a block

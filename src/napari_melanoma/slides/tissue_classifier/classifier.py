@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from napari_melanoma.core.channel_choice import ChannelChoice
@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import TissueRole
-from napari_melanoma.io.geojson import SUFFIXES
+from napari_melanoma.io.geojson import SUFFIXES, Color
 from napari_melanoma.models.inference import Device
 from napari_melanoma.slides.class_regions import MIN_REGION_CELLS
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
@@ -42,11 +42,6 @@ from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, validate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.io.geojson import Color
 
 DEFAULT_SOURCES = SHIPPED_SOURCES  # from the preferred one
 

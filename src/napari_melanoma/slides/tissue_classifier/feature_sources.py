@@ -7,21 +7,18 @@ at 1 um per pixel, with the means over 3 x 3 and 7 x 7 cells, transferred best f
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.inference import load_inference, normalize_images
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px, margin_px
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 IMAGENET, TEXTURE = "imagenet", "texture"
 IMAGENET_BUNDLE = "imagenet-tiles"

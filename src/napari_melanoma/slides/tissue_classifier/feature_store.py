@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from napari_melanoma.core.channel_choice import ChannelChoice
@@ -30,16 +31,15 @@ from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.results import TISSUE, read_mask
 from napari_melanoma.io.slide_store import ATTRIBUTE, DONE, file_errors_translated
 from napari_melanoma.slides.engine import EngineStages, TileBatch, TileReader, analyze_tiles
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
 
 if TYPE_CHECKING:
     import zarr
-    from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.io.zarr import DurableStore
-    from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tile_passes import TileOutputs
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.metrics.calibration import softmax
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
 
 # From the preferred one: with features of the shipped encoder, the logistic regression was the most accurate

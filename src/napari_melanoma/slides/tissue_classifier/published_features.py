@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.inference import find_device
@@ -26,7 +27,6 @@ from napari_melanoma.models.published_encoders import (
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
 CELL_PX = 56  # in the input: 0.57 um per pixel, and 4 x 4 patches of 14 pixels in a cell

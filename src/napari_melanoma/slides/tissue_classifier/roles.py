@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.prediction_config import TissueRole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ROLES: tuple[TissueRole, ...] = get_args(TissueRole)
 # Whole names without accents, in English, German, French, Spanish, Italian and Portuguese.

@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.polygons import Point
 from napari_melanoma.slides.tissue_classifier.cells import MARGIN_CELLS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.polygons import Point
-    from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
-    from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
+from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
 
 APART_CELLS = 2 * MARGIN_CELLS + 1  # rows or columns from which two cells have no context in common
 SAMPLED_BLOCKS, SAMPLED_EVERY = 256, 4  # that features are standardized by: blocks of all slides, and step of cells

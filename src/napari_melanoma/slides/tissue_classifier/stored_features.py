@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize
@@ -29,7 +30,6 @@ from napari_melanoma.slides.tissue_classifier.feature_store import (
 
 if TYPE_CHECKING:
     import zarr
-    from numpy.typing import NDArray
 
     from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
 

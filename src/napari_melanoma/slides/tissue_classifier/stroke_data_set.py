@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
@@ -20,6 +21,7 @@ from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, read_arrays
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TileSet, write_tile_set
 from napari_melanoma.slides.tissue_classifier.cell_tiles import SIDE_CELLS, place_tiles, read_tile, tile_px
 from napari_melanoma.slides.tissue_classifier.cells import MARGIN_CELLS, CellGrid
@@ -39,14 +41,8 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 )
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import LinearClassifier, fit_classifier
-from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
+from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
 from napari_melanoma.slides.tissue_classifier.unpainted_tiles import write_unpainted_tiles
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 HELD_BACK_SHARE = 0.4  # of the slides, or of the strokes of each class
 HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights

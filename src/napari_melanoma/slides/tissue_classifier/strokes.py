@@ -7,16 +7,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.polygons import Polygon, as_ring, to_shape, untangle_polygon
+from napari_melanoma.core.polygons import Point, Polygon, Ring, as_ring, to_shape, untangle_polygon
 from napari_melanoma.io.geojson import (
     CANVAS,
     ORIGIN,
@@ -28,14 +31,6 @@ from napari_melanoma.io.geojson import (
     to_canvas,
 )
 from napari_melanoma.slides.regions import CREATED, READER
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.core.polygons import Point, Ring
 
 STROKES = "strokes.geojson"
 MAX_CELLS = 64  # cells of a stroke that are used: those of one stroke are similar

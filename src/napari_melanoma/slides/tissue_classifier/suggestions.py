@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
 from napari_melanoma.slides.options import OUT_OF_DISTRIBUTION_SHARE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
+from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
 
 CANDIDATES = 16  # uncertain cells from which each suggestion is chosen
 APART_CELLS = 4  # rows or columns between suggestions

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.imaging.stain import DEFAULT_STAINS
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SCALES = 3  # of 1, 2 and 4 pixels
 STAINS = 3  # hematoxylin, eosin, and what neither explains

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box
@@ -23,9 +23,6 @@ from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 UNPAINTED, UNPAINTED_TABLE = "unpainted", "unpainted.csv"  # folder of the tiles, and table of their cells
 TILES = 48  # of all slides: 3,000 cells, whose features take about 15 s if they are not known

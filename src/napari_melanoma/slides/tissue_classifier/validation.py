@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_melanoma.core.context import NULL_CONTEXT, Progress
+from napari_melanoma.core.context import NULL_CONTEXT, Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.calibration import fit_temperature
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
-from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, KINDS, advise_painting, fit_classifier
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.tissue_classifier.fitting import ClassifierKind, TrainingCells
+from napari_melanoma.slides.tissue_classifier.fitting import (
+    KIND_NAMES,
+    KINDS,
+    ClassifierKind,
+    TrainingCells,
+    advise_painting,
+    fit_classifier,
+)
 
 MAX_FOLDS = 10
 VALIDATED_CELLS = 24  # of each stroke

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Self, cast
+from collections.abc import Iterator, Sequence
+from typing import Self, cast
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
+from napari_melanoma.data.bags import Bag
 from napari_melanoma.metrics.roc_curves import ResampledScores
+from napari_melanoma.models.blocks.bags import BagNetwork, PooledBag
+from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
+from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.augmentation import BatchAugmentation
 from napari_melanoma.training.callbacks import DistributedRows
@@ -25,23 +32,16 @@ from napari_melanoma.training.loader import MixupSampler
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS, depth_metrics
 from napari_melanoma.training.random_numbers import derive_seed
-from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, PARTNER_KEY
+from napari_melanoma.training.recipe import (
+    OTHER_DOMAIN_KEY,
+    PARTNER_KEY,
+    AdaptationConfig,
+    ClassBatch,
+    DepthTargetConfig,
+    TrainRecipe,
+)
 from napari_melanoma.training.tasks.task import Task, cache_encoder, count_encoder_inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from napari_melanoma.data.bags import Bag
-    from napari_melanoma.models.blocks.bags import BagNetwork, PooledBag
-    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
-    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.recipe import AdaptationConfig, ClassBatch, DepthTargetConfig, TrainRecipe
-    from napari_melanoma.training.whole_slides import BagBatch
-
+from napari_melanoma.training.whole_slides import BagBatch
 
 CHANCE_AUC = 0.5  # AUC of data with a single class
 FOURIER_SEED, VERSION_SEED = 14, 15  # separate these random numbers from other uses of the seed

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, max_pool2d, mse_loss
 
 from napari_melanoma.imaging.masks import bounding_box
 from napari_melanoma.imaging.prompts import PROMPT_MAPS, draw_click, simulate_click
+from napari_melanoma.models.blocks.prompted import Hypotheses, PromptedUNet
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.torch_inference import memory_layout
+from napari_melanoma.training.loader import ImageBatch
+from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.random_numbers import derive_seed
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
 from napari_melanoma.training.tasks.task import RunningMeans
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from napari_melanoma.models.blocks.prompted import Hypotheses, PromptedUNet
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.loader import ImageBatch
-    from napari_melanoma.training.prompts_config import PromptsConfig
-    from napari_melanoma.training.recipe import TrainRecipe
 
 # Separate these random numbers from other uses of the seed.
 PROMPT_SEED, TURN_SEED, COMPOSITE_SEED = 21, 22, 23

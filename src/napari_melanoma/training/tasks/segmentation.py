@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL, dice_per_class, jaccard_per_class, mean_over_classes
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training.augmentation import BatchAugmentation, one_hot
+from napari_melanoma.training.loader import ImageBatch
 from napari_melanoma.training.losses import make_loss
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.task import RunningMeans, Task
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor, nn
-
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.loader import ImageBatch
-    from napari_melanoma.training.recipe import TrainRecipe
 
 MEASURES = ("validation_loss", "validation_jaccard", "validation_dice")
 MAX_WEIGHT = 20.0  # relative to the most frequent class; without a limit, a class of a few pixels would dominate

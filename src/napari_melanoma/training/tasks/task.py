@@ -10,29 +10,27 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.models.zoo import find_encoder
-from napari_melanoma.training.loader import Rank
+from napari_melanoma.training.loader import EpochSampler, Loaders, Rank
 from napari_melanoma.training.losses import distillation_loss
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import ScheduleSteps, schedules
 
 if TYPE_CHECKING:
-    import numpy as np
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
-    from numpy.typing import NDArray
-    from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.utils.data import DataLoader
 
-    from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.loader import EpochSampler, Loaders
 
 NORMALIZATION_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 MOMENTUM = 0.9

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QSlider, QWidget
 
+from napari_melanoma.case.model import CaseImage, CaseLesion
+from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.tree import format_modality
+from napari_melanoma.ui.sections.choice import SectionChoice
 from napari_melanoma.ui.viewer.camera import get_camera
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.view_memory import (
@@ -24,23 +30,16 @@ from napari_melanoma.ui.viewer.view_memory import (
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.signals import Connections, follow
+from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, quiet_label, row, tool_button
 from napari_melanoma.ui.widgets.validity import NoticeLabel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
     from napari.layers import Image
     from napari.utils.events import Event
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.case.model import CaseImage, CaseLesion
     from napari_melanoma.lesion.changes import Change, LesionChanges, RegisteredPictures
-    from napari_melanoma.ui.case.controller import CaseController
-    from napari_melanoma.ui.sections.choice import SectionChoice
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 BLINK_MS = 500  # each picture; 1 Hz
 STEPS = 1000  # of the slider

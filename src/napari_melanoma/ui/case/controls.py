@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, number_lesions
+from napari_melanoma.case.model import FINDINGS, Case, CaseImage, CaseLesion, CaseRisk, number_lesions
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.body_sites import site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
@@ -48,6 +48,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
     ThemedIcons,
     WrappedLabel,
     fill_column,
@@ -65,9 +66,7 @@ from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.case.model import CaseRisk
     from napari_melanoma.case.results import CaseLesionPrediction
-    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 
 UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
+from napari_melanoma.case.model import Case, CaseLesion
 from napari_melanoma.core.errors import CaseChanged
 from napari_melanoma.core.formatting import format_count, format_names, format_time_ago
 from napari_melanoma.ui.case.comparison import CaseComparison
@@ -26,6 +27,7 @@ from napari_melanoma.ui.case.tree import NO_LESION, CaseEditor, create_rows
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
+from napari_melanoma.ui.widgets.clinical_fields import CaseForm
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.signals import at_end
@@ -34,8 +36,6 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.case.model import Case, CaseLesion
-    from napari_melanoma.ui.widgets.clinical_fields import CaseForm
 
 UPDATE_MS = 1000  # interval in which the time since the last save is updated
 

@@ -3,49 +3,44 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.case.model import set_correction, set_image
+from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult, set_correction, set_image
+from napari_melanoma.case.store import CaseStore
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.ui.case.controller import CaseController, CaseSettings
 from napari_melanoma.ui.case.tree import CaseTree
-from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
-from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
+from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import find_frame, show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, LayerPhotographSource
 from napari_melanoma.ui.viewer.slide_layers import close_slides
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
     from napari.layers import Image
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult
-    from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.lesion.dock import LesionDock
     from napari_melanoma.ui.readers import LayerData
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 LoadedLayers = tuple[Path, "list[LayerData]"]
 StoredAnalysis = tuple[str, "RecoveredLesion | NDArray[np.bool_] | None"]

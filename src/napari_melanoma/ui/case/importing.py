@@ -13,22 +13,20 @@ from qtpy.QtCore import QObject, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox
 
-from napari_melanoma.case.image_assignment import file_images
+from napari_melanoma.case.image_assignment import Note, file_images
 from napari_melanoma.case.model import Case
 from napari_melanoma.case.store import CASE
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.ui.case.controls import RECENT_LINK
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.ui.case.controller import CaseController, CaseSettings
+from napari_melanoma.ui.case.controls import RECENT_LINK, CaseControls
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.image_assignment import Note
     from napari_melanoma.case.importing import CollectedPatient
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.data.table_mapping import TableMapping
-    from napari_melanoma.ui.case.controller import CaseController, CaseSettings
-    from napari_melanoma.ui.case.controls import CaseControls
 
 CASE_FOLDER_TITLE = "Folder for the case of these images"
 SAMPLE_FOLDER = "napari-melanoma sample case"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_melanoma.case.model import CaseLesion
+from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.case_lesion import LesionSession
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.model import CaseLesion
-    from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.case.controls import CaseControls
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.widgets.job import run_job, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import at_end
 from napari_melanoma.ui.widgets.status_line import describe_failure
@@ -19,10 +20,8 @@ from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, relea
 if TYPE_CHECKING:
     from napari_melanoma.case.results import CaseLesionPrediction, CasePredictions
     from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.controller import CaseController
     from napari_melanoma.ui.case.controls import LesionPage
-    from napari_melanoma.ui.widgets.job import BackgroundJob
 
 NONE_INSTALLED = "No classifier for lesions is installed"
 

@@ -16,19 +16,17 @@ from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint, describe_device
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
-from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis
+from napari_melanoma.ui.session.lesion_updates import FinishedAnalysis, LesionController
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer.garbage import collection_paused
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.dialogs import create_question
-from napari_melanoma.ui.widgets.job import LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 TASK = "analysing"
 

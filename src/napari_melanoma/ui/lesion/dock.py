@@ -18,6 +18,7 @@ from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QCheckBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma import worker
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.lesion import saving
 from napari_melanoma.ui.lesion.analysis import LesionAnalysisController, preload_libraries
@@ -27,6 +28,7 @@ from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
 from napari_melanoma.ui.session.adoption import LabelsAdoption
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.session.corrections_store import PhotographCorrections, ReviewSettings
 from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.lesion_updates import LesionController
@@ -51,13 +53,14 @@ from napari_melanoma.ui.widgets.file_drop import (
     RecentPaths,
     Welcome,
 )
-from napari_melanoma.ui.widgets.job import BackgroundJob, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, tasks
 from napari_melanoma.ui.widgets.model_picker import ClassifierPicker, ModelPicker
 from napari_melanoma.ui.widgets.report_writer import ReportWriter
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.signals import Connections, at_end
 from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
 from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
     ThemedIcons,
     WrappedLabel,
     column,
@@ -77,11 +80,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.readers import LayerData
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 from weakref import WeakSet
 
@@ -24,12 +25,11 @@ from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari.layers import Image
     from napari.utils.events import Event
     from napari.viewer import Viewer
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.open_photograph import PhotographSessions
     from napari_melanoma.ui.session.photograph import PhotographServices, PhotographSession
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 SLIDE_LINK = "slide"  # opens the photograph as a slide
 MODALITY_LINKS = ("dermoscopic", "macroscopic")  # set this type of photograph

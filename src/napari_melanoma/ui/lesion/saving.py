@@ -6,11 +6,13 @@ import re
 import time
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_time_ago
 from napari_melanoma.core.paths import is_device_name
@@ -23,16 +25,13 @@ from napari_melanoma.ui.widgets.dialogs import (
     create_question,
     exec_question,
 )
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.open_photograph import PhotographSessions
     from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 RESULTS_TABLE = "results.csv"
 SAVE_KEY = format_key("lesion.save")

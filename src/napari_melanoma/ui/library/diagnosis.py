@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,19 +23,25 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.io.geojson import Color
 from napari_melanoma.models import DEFAULT_CLASSIFIER
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.ui.library.dock import LibraryDock
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
     UNCERTAINTY,
+    LibraryImage,
+    ReviewRecords,
     describe_accuracy,
     describe_advice,
     describe_live,
     describe_outcome,
 )
-from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue
-from napari_melanoma.ui.session.corrections_store import DIAGNOSES
+from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue, ReviewOpener
+from napari_melanoma.ui.session.corrections_store import DIAGNOSES, CorrectionsIndex, CorrectionsStore, StoredLabel
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
@@ -42,9 +49,10 @@ from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, cl
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.report_writer import run_command
-from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.style import (
     CollapsibleSection,
+    ThemedIcons,
     column,
     fill_column,
     named,
@@ -54,21 +62,10 @@ from napari_melanoma.ui.widgets.style import (
     state_label,
     tool_button,
 )
+from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    import subprocess
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.io.geojson import Color
-    from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.labeling import LabelFit, Labeling, LabelingState, LearningCurve
-    from napari_melanoma.ui.library.dock import LibraryDock
-    from napari_melanoma.ui.library.resolve import LibraryImage, ReviewRecords
-    from napari_melanoma.ui.library.review_photographs import RatingQueue, ReviewOpener
-    from napari_melanoma.ui.session.corrections_store import CorrectionsIndex, CorrectionsStore, StoredLabel
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.style import ThemedIcons
-    from napari_melanoma.ui.worker_client import WorkerClient
 
 TITLE = "Diagnosis"
 SETTING = "review/diagnoses"  # classes that the user has added

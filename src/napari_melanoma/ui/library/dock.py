@@ -26,7 +26,7 @@ from napari_melanoma.ui.widgets.file_drop import (
     RecentPaths,
     Welcome,
 )
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import CANCELED, StatusLine, show_failure
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.library.model import LibraryModel
     from napari_melanoma.ui.library.view import LibraryView
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 MISSING_MS = 300  # delay, after which the dock is drawn and recent folders are looked up
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import REPORT_S, Progress
+from napari_melanoma.core.context import REPORT_S, Progress, RunContext
 from napari_melanoma.core.errors import InputError, describe_error
-from napari_melanoma.core.files import file_stamp, open_regular
+from napari_melanoma.core.files import FileStamp, file_stamp, open_regular
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.io.discovery import SLIDE_SUFFIXES, SUFFIXES, natural_key
 from napari_melanoma.io.formats import HEAD_BYTES, identify_format
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.files import FileStamp
     from napari_melanoma.slides.reading.detection import FolderSearch
 
 PREVIEW = "thumbnail"  # name of the image in a slide's file that shows the tissue, not the label

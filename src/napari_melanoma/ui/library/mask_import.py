@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMenu, QMessageBox, QToolButton, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.dialogs import choose_file, choose_folder
+from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.style import enable
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.mask_import import MaskImportReport
-    from napari_melanoma.ui.widgets.job import BackgroundJob
 
 IMPORT_TIP = "Import masks from other software into the corrections"
 IMPORT_RUNNING = "Masks are being imported. Import others when this has ended."

@@ -11,6 +11,8 @@ from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.core.paths import real_path
+from napari_melanoma.ui.library.listing import SlideLabel
+from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import find_slide
@@ -21,8 +23,6 @@ from napari_melanoma.ui.widgets.thumbnails import to_qimage
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.library.listing import SlideLabel
-    from napari_melanoma.ui.library.resolve import LibraryImage
 
 LABEL_PX = 420  # largest side of a picture in the dialog
 LABEL_NOTICE = "A label may identify the patient. It is read from the file for this window, and not stored."

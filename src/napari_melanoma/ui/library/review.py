@@ -11,7 +11,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_count, format_duration
+from napari_melanoma.data.mask_import import MaskImportReport
 from napari_melanoma.io.discovery import SUFFIXES
+from napari_melanoma.lesion.uncertainty_ratings import Rating
 from napari_melanoma.ui.library.diagnosis import DiagnosisSection, ReviewParts
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
 from napari_melanoma.ui.library.mask_import import (
@@ -57,8 +59,6 @@ from napari_melanoma.ui.worker_client import WorkerClient, acquire_worker, relea
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.data.mask_import import MaskImportReport
-    from napari_melanoma.lesion.uncertainty_ratings import Rating
 
 PICTURE_PX = 48
 MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,29 +18,25 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DamagedImage, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.ui.lesion.dock import LesionDockLink, read_photograph_layers
+from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
+from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.library.listing import create_image
+from napari_melanoma.ui.library.resolve import LibraryImage
+from napari_melanoma.ui.readers import LayerData
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
 from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
-from napari_melanoma.ui.widgets.job import GuiTaskQueue, LatestJobQueue, tasks
+from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
     from napari_melanoma.runs.labeling import PhotographFiles
-    from napari_melanoma.ui.lesion.dock import LesionDock
-    from napari_melanoma.ui.library.resolve import LibraryImage
-    from napari_melanoma.ui.readers import LayerData
-    from napari_melanoma.ui.session.photograph import PhotographSession
-    from napari_melanoma.ui.widgets.job import BackgroundJob
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient
 
 OPENING = "The photograph is still being opened. Nothing was stored."
 DRAWN_MS = 150  # after a photograph is drawn: earlier keys were pressed while the previous one was in view

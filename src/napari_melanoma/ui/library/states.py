@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QObject
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.ui.widgets.job import JobFunction
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.thumbnails import BackgroundCache
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QObject
-
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.slide_table import WorkItem, WorkItemReader
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 CACHED_STATES = 100_000
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QW
 
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.library.dock import LibraryDock, show_button
+from napari_melanoma.ui.library.listing import LibraryContent, SlideLabel
 from napari_melanoma.ui.library.model import TILE_PICTURE_PX, LibraryModel
 from napari_melanoma.ui.library.resolve import FILTERS, SORT_KEYS, LibraryImage, resolve_tray_buttons
 from napari_melanoma.ui.library.states import ReadStates, SlideStates
@@ -29,7 +30,6 @@ from napari_melanoma.ui.widgets.thumbnails import ImageThumbnails
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.library.listing import LibraryContent, SlideLabel
 
 SORT_SETTING = "tray/sort"
 HEIGHT_PX, PANEL_PX = 236, 300  # height of the dock below the image, and width of its controls beside the tiles

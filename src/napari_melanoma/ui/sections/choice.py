@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import CollapsibleSection, tool_button
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 TIP = "Show also the sections that are rarely used. One with content is always shown"
 

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.formatting import format_time_ago
+from napari_melanoma.data.dataset import Review
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -30,7 +31,6 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.open_photograph import ReviewState

@@ -10,13 +10,13 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QSlider, QWidget
 
 from napari_melanoma.imaging.stain_view import LIMITS, STAIN_VIEWS, DisplayColors
+from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import form_layout, named, quiet_label, row
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.ui.session.slide import SlideSession
 
 STEPS = 100  # of a slider on each side of its middle

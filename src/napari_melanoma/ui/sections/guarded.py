@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.core.plugins import describe_plugin_error, expect
+from napari_melanoma.core.plugins import Plugin, describe_plugin_error, expect
+from napari_melanoma.ui.sections.base import ImageSection
 from napari_melanoma.ui.session.document import DocumentKind
 from napari_melanoma.ui.widgets.style import problem_label
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_melanoma.core.plugins import Plugin
-    from napari_melanoma.ui.sections.base import ImageSection
 
 log = logging.getLogger(__name__)
 

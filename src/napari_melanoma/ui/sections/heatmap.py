@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSizePolicy, QSlid
 
 from napari_melanoma.core.formatting import format_class
 from napari_melanoma.ui.sections.base import SlideSection
-from napari_melanoma.ui.session.results import COLORMAPS, PERCENT
+from napari_melanoma.ui.session.results import COLORMAPS, PERCENT, AnalysisResults, HeatmapDisplay
+from napari_melanoma.ui.session.run_status import ClassMapData, SuspiciousTile
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.tile_strip import TileStrip
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.utils.events import Event
 
-    from napari_melanoma.ui.session.results import AnalysisResults, HeatmapDisplay
-    from napari_melanoma.ui.session.run_status import ClassMapData, SuspiciousTile
-    from napari_melanoma.ui.session.slide import SlideSession
 
 ALL_CLASSES = "all classes"  # the class map
 TILES_IN_VIEW = 4.0  # width of the view, in tiles, that is centered on a tile

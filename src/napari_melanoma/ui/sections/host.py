@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from napari_melanoma.core.errors import PluginError
 from napari_melanoma.ui.sections import find_sections
+from napari_melanoma.ui.sections.base import ImageSection
 from napari_melanoma.ui.sections.choice import SectionDock
 from napari_melanoma.ui.sections.guarded import GuardedSection
+from napari_melanoma.ui.session.document import Document
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, add_shortcut
 from napari_melanoma.ui.widgets.job import BackgroundJob, cancel_jobs
 from napari_melanoma.ui.widgets.style import CollapsibleSection, KeptRoom, problem_label, section, section_title
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from napari_melanoma.ui.sections.base import ImageSection
-    from napari_melanoma.ui.session.document import Document
-    from napari_melanoma.ui.viewer.docking import DeferredWidgets
-
 
 Session = TypeVar("Session", bound=ImageSession)
 

@@ -7,11 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QSizePolicy
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.tissue import (
     TissueState,
@@ -29,11 +33,7 @@ from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.layers import Labels
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.tissue import TissueMethod
     from napari_melanoma.ui.session.slide import SlideSession
 

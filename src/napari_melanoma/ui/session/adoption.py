@@ -6,28 +6,28 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import LABELS_LAYER, without_mask_origin
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptStep, find_state
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, LesionUpdate, RecoveredLesion, result_for_mask
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_shape
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.status_line import StatusLine
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Image, Labels, Layer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.lesion.options import LesionOptions
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 NO_MODEL_OPTION = "none"
 

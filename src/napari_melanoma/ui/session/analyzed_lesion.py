@@ -8,16 +8,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.lesion.mask_record import mark_painted, without_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
+from napari_melanoma.lesion.prompt_state import PromptStep
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.roi_config import RoiConfig
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
-    from napari_melanoma.lesion.prompt_state import PromptStep
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)  # fields of LesionOptions
 Point = tuple[int, int]  # row, column

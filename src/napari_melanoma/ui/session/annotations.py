@@ -7,21 +7,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.polygons import joint_box
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.session.document import DocumentKind, JointHistory, SlideFolder, Stored
+from napari_melanoma.ui.session.document import (
+    Document,
+    DocumentKind,
+    Edited,
+    HistoryStep,
+    JointHistory,
+    Shared,
+    SlideFolder,
+    Stored,
+)
 from napari_melanoma.ui.session.lesions import LesionDocument
+from napari_melanoma.ui.session.open_slide import OpenSlide
 from napari_melanoma.ui.viewer.camera import get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.document import Document, Edited, HistoryStep, Shared
-    from napari_melanoma.ui.session.open_slide import OpenSlide
 
 STEP_TEXTS = ("Undone:", "Redone:")
 UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"

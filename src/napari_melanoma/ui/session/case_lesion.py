@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from psygnal import Signal
 
-from napari_melanoma.case.model import set_lesion
+from napari_melanoma.case.model import Case, CaseLesion, set_lesion
 from napari_melanoma.ui.session.image import ImageSession
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_melanoma.case.model import Case, CaseLesion
-    from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 class OpenCase(Protocol):

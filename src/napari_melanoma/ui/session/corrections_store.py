@@ -16,8 +16,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import corrections_folder
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
     from napari_melanoma.data.corrections import Correction, DiagnosisLabel
@@ -26,10 +29,6 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.lesion_updates import LesionController
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 TRAINING_REVIEWS = ("accepted", "corrected")
 DIAGNOSES = (

@@ -5,14 +5,17 @@ They are one module, since a signed report locks the reading, and findings of th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
@@ -20,6 +23,7 @@ from napari_melanoma.depth.readings import (
     LINE_FIELDS,
     MODEL_READER,
     DepthReading,
+    Line,
     SlideDepthProposals,
     SlideDepthReadings,
     add_reading,
@@ -32,8 +36,9 @@ from napari_melanoma.depth.readings import (
     values_for_line,
     with_reading,
 )
-from napari_melanoma.depth.synoptic import SynopticReport, add_signed_findings, set_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_signed_findings, set_finding
 from napari_melanoma.io.results import OUTLINES, RESULT
+from napari_melanoma.slides.slide_depth import NetworkDepth
 from napari_melanoma.slides.synoptic_files import (
     ANALYSIS_ENTRIES,
     BASIS_FILES,
@@ -51,16 +56,7 @@ from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, 
 from napari_melanoma.ui.session.history import History
 from napari_melanoma.ui.session.lesions import LesionDocument
 from napari_melanoma.ui.session.open_case import find_slide_lesion
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.depth.readings import Line
-    from napari_melanoma.depth.synoptic import SynopticAnswer
-    from napari_melanoma.slides.slide_depth import NetworkDepth
-    from napari_melanoma.ui.session.open_slide import OpenSlide
+from napari_melanoma.ui.session.open_slide import OpenSlide
 
 BLIND_SETTING = "slide/depth_blind"
 READING_NAMED = "The reading without a name is now the reading of {}."

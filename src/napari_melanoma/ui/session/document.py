@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from psygnal import Signal
+from qtpy.QtCore import QObject
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import file_stamp
 from napari_melanoma.ui.session.history import History, next_step
-from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter, Stamp
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QObject
-
     from napari_melanoma.io.geojson import Origin
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 Value = TypeVar("Value")
 HistoryStep = Literal["undo", "redo"]

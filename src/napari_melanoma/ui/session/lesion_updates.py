@@ -7,10 +7,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import mark_painted
+from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.ui.session.analyzed_lesion import (
     MASK_OPTIONS,
     ROI_OPTIONS,
@@ -26,23 +29,19 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     redraw_from_strokes,
     result_for_mask,
 )
-from napari_melanoma.ui.session.open_photograph import PhotographOptions
+from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.recovery import LesionAutosave
 from napari_melanoma.ui.viewer import layers, photographs
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Labels, Layer
     from napari.utils.events import Event
-    from numpy.typing import NDArray
 
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographSessions
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
 BAND_ROWS = 128  # of ``_find_changed_pixels``

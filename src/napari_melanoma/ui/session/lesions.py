@@ -13,15 +13,14 @@ from psygnal import Signal
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.session.document import Document, DocumentKind, HistoryStep, SlideFolder, Stored, Unsaved
 from napari_melanoma.ui.session.history import History
-from napari_melanoma.ui.session.results import FINAL_STATES
+from napari_melanoma.ui.session.open_slide import OpenSlide
+from napari_melanoma.ui.session.results import FINAL_STATES, AnalysisResults
 from napari_melanoma.ui.session.run_status import analysis_identity
+from napari_melanoma.ui.widgets.job import JobFunction
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
-    from napari_melanoma.ui.session.open_slide import OpenSlide
-    from napari_melanoma.ui.session.results import AnalysisResults
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 HYSTERESIS = 0.2  # a lesion extends to where the probability is this much below the threshold
 LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.ui.session.tissue import TissueState
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_melanoma.slides.notes import NotesFile, SlideNotes
 
 

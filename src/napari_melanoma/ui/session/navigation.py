@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from napari_melanoma.slides.notes import Bookmark, SlideView
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.viewer.view_memory import (
     center_view,
     fit_view,
@@ -22,7 +23,6 @@ from napari_melanoma.ui.viewer.view_memory import (
 
 if TYPE_CHECKING:
     from napari_melanoma.ui.session.open_slide import OpenSlide, SessionServices
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 SETTLE_MS = 300  # a view that has not moved for this time is recorded, and counts as seen
 MAX_VIEWS = 100  # recorded for one slide

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.ui.viewer.slide_layers import slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, slide_display_name
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseImage, CaseLesion
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 NO_CASE = "no case is open: open one that contains this slide in the Case dock (Plugins > Melanoma > Case)."
 NOT_IN_CASE = "{} is not an image of the open case: drop it on its lesion in the Case dock first."

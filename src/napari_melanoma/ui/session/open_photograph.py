@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import is_
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal, SignalGroupDescriptor
 
 from napari_melanoma.core.context import KeptArray
@@ -14,25 +17,26 @@ from napari_melanoma.core.files import is_same_folder, normalize_name
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
+from napari_melanoma.ui.session.analyzed_lesion import (
+    MASK_OPTIONS,
+    ROI_OPTIONS,
+    AnalyzedLesion,
+    RecoveredLesion,
+    have_equal_fields,
+)
 from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.patient_data import PatientData
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
     from napari_melanoma.classification.prediction import ClassPrediction, Method
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 DOCK_OPTIONS = ("model", "flips")  # fields of LesionOptions that apply to all photographs

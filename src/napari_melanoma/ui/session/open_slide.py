@@ -6,38 +6,35 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.compat import isalive
+from qtpy.QtCore import QObject
+from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
 from napari_melanoma.ui.session.document import Document, DocumentKind, Edited, Shared, SlideFolder
 from napari_melanoma.ui.session.image import ImageSession, PartOwner
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.results import AnalysisResults, SlideHeatmapDisplay, SlideResults
-from napari_melanoma.ui.session.run_status import analysis_identity
+from napari_melanoma.ui.session.run_status import SlideRunUpdate, analysis_identity
 from napari_melanoma.ui.session.tissue import TissueState
 from napari_melanoma.ui.viewer.patient_data import PatientData
-from napari_melanoma.ui.widgets.status_line import show_failure
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
-    from qtpy.QtCore import QObject
-    from qtpy.QtGui import QImage
-    from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes
-    from napari_melanoma.ui.session.location import SlideResultLocation
-    from napari_melanoma.ui.session.run_status import SlideRunUpdate
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 Value = TypeVar("Value")
 READING_LINK = "reading"  # link of the status line that turns the reading mode on or off

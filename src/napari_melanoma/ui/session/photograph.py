@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qtpy.QtCore import QObject
 
+from napari_melanoma.ui.session.adoption import LabelsAdoption
+from napari_melanoma.ui.session.corrections_store import PhotographCorrections
+from napari_melanoma.ui.session.document import Shared
 from napari_melanoma.ui.session.image import ImageSession
-from napari_melanoma.ui.session.open_photograph import OpenPhotograph
+from napari_melanoma.ui.session.lesion_updates import LesionController
+from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographOptions
+from napari_melanoma.ui.session.photograph_predictions import (
+    PhotographPredictions,
+)
 from napari_melanoma.ui.session.prompting import PromptController
-from napari_melanoma.ui.widgets.status_line import show_failure
-
-if TYPE_CHECKING:
-    from napari_melanoma.ui.session.adoption import LabelsAdoption
-    from napari_melanoma.ui.session.corrections_store import PhotographCorrections
-    from napari_melanoma.ui.session.document import Shared
-    from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.session.open_photograph import PhotographOptions
-    from napari_melanoma.ui.session.photograph_predictions import (
-        PhotographPredictions,
-    )
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import ThemedIcons
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import StatusLine, show_failure
+from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 class PhotographServices(Protocol):

@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
 
 from napari_melanoma import worker
-from napari_melanoma.core.context import Cancelled, KeptArray
+from napari_melanoma.core.context import Cancelled, KeptArray, Progress, RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.open_photograph import (
     HeatmapKey,
     OpenPhotograph,
@@ -24,24 +27,16 @@ from napari_melanoma.ui.session.open_photograph import (
     SavedPrediction,
 )
 from napari_melanoma.ui.shared_state import case_rows, models_changed
-from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job, tasks
-from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.status_line import describe_failure
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, run_job, tasks
+from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
+from napari_melanoma.ui.widgets.status_line import StatusLine, describe_failure
+from napari_melanoma.ui.worker_client import WorkerClient
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_melanoma.classification.prediction import ClassPrediction, Method
-    from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
-    from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import JobFunction
     from napari_melanoma.ui.widgets.model_picker import ClassifierPicker
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.worker_client import WorkerClient
 
 TASK = "predicting"
 STATUS_DELAY_MS = 200

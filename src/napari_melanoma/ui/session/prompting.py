@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma import worker
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.imaging.prompts import PromptOptions, Prompts
+from napari_melanoma.imaging.prompts import Point, PromptOptions, Prompts
 from napari_melanoma.lesion.mask_record import PROMPTS, get_mask_origin
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep, find_state, strokes_outside
@@ -25,23 +28,16 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     result_for_mask,
     threshold_mask,
 )
+from napari_melanoma.ui.session.lesion_updates import LesionController
 from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PendingPrompt, PromptPixels, PromptResponse
-from napari_melanoma.ui.viewer.photographs import get_model_digest
-from napari_melanoma.ui.widgets.job import BackgroundJob, run_job, tasks
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource, get_model_digest
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, run_job, tasks
+from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.worker_client import URGENT, WorkerClient
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.imaging.prompts import Point
     from napari_melanoma.lesion.analysis import ModelStamp
     from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.ui.session.lesion_updates import LesionController
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.status_line import StatusLine
 
 TASK: Literal["prompting"] = "prompting"  # in the status line
 PREVIEW_PX = 512

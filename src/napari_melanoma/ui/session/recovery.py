@@ -13,27 +13,25 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, move, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.mask_record import get_mask_origin, mark_painted
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.open_photograph import OpenPhotograph
-    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 AUTOSAVE_DELAY_MS = 600
 RECOVERY_DAYS = 30

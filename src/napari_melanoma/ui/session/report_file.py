@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
-from napari_melanoma.ui.widgets.job import run_job
+from napari_melanoma.ui.widgets.job import JobFunction, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari_melanoma.ui.session.open_slide import SessionServices
-    from napari_melanoma.ui.widgets.job import JobFunction
 
 
 def choose_report_file(

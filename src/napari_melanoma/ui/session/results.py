@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.slides.notes import LayerDisplay
 from napari_melanoma.ui.session.document import Shared
-from napari_melanoma.ui.session.run_status import analysis_identity
+from napari_melanoma.ui.session.run_status import ClassMapData, HeatmapData, SlideRunUpdate, analysis_identity
 from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap, transparent_colormap_name
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_melanoma.slides.notes import LayerDisplay
-    from napari_melanoma.ui.session.run_status import ClassMapData, HeatmapData, SlideRunUpdate
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 FINAL_STATES = ("finished", "failed", "cancelled", "lost")
 COLORMAPS = ("magma", "viridis", "inferno", "plasma", "gray")  # suitable for color vision deficiency

@@ -8,7 +8,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.ui.widgets.run_panel import RunPanel, RunSnapshot
 from napari_melanoma.ui.widgets.status_line import remove_option_hints
 from napari_melanoma.ui.widgets.style import fill_column
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.geometry import MapPlacement
     from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.background_runs import SlideRunStatus

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
+from qtpy.QtCore import QObject
 
 from napari_melanoma.ui.session.annotations import REGION_DOCUMENT, Annotations
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
@@ -17,8 +18,6 @@ from napari_melanoma.ui.session.open_slide import ClosedDocuments, OpenSlide
 from napari_melanoma.ui.session.strokes import STROKE_DOCUMENT, Command, PaintState
 
 if TYPE_CHECKING:
-    from qtpy.QtCore import QObject
-
     from napari_melanoma.slides.counts import CountedPoints
     from napari_melanoma.slides.regions import Regions
     from napari_melanoma.ui.session.depth import DepthDocument, SynopticDocument

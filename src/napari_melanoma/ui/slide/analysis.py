@@ -12,9 +12,10 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError
 from napari_melanoma.core.formatting import format_duration
-from napari_melanoma.ui.session.run_status import needs_run_panel
+from napari_melanoma.ui.session.run_status import SlideRunUpdate, needs_run_panel
 from napari_melanoma.ui.slide.run_manager import SlideAnalysisRequest
 from napari_melanoma.ui.viewer import camera, slide_layers
+from napari_melanoma.ui.viewer.camera import ViewRectangle
 from napari_melanoma.ui.viewer.shape_layers import line_width
 from napari_melanoma.ui.viewer.view_memory import is_in_view
 from napari_melanoma.ui.widgets.dialogs import confirm
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.background_runs import SlideRunStatus
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.ui.session.run_status import SlideRunUpdate
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.viewer.camera import ViewRectangle
 
 Region = tuple[int, int, int, int]  # top, left, height, width in pixels of the finest level
 FRAME_COLOR = "cyan"

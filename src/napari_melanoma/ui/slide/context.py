@@ -7,30 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QAbstractButton, QMainWindow, QWidget
 
-from napari_melanoma.slides.reading.slide import NOT_STATED
+from napari_melanoma.slides.reading.slide import NOT_STATED, SlideInfo
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.shared_state import reader_changed
+from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.viewer.camera import find_main_window
-from napari_melanoma.ui.widgets.settings import READER_SETTING
-from napari_melanoma.ui.widgets.status_line import remove_option_hints
-from napari_melanoma.ui.widgets.style import READING
+from napari_melanoma.ui.viewer.docking import DeferredWidgets
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
+from napari_melanoma.ui.widgets.signals import Connections
+from napari_melanoma.ui.widgets.status_line import StatusLine, remove_option_hints
+from napari_melanoma.ui.widgets.style import READING, ThemedIcons
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtWidgets import QAbstractButton, QMainWindow
 
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.run_manager import SlideRunManager
-    from napari_melanoma.ui.viewer.docking import DeferredWidgets
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.signals import Connections
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
 
 class SlideContext(QObject):

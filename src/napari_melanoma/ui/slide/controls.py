@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy,
 from napari_melanoma.reports.export_formats import FORMATS
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.session.run_status import SlideRunPanel
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.slide.options import SlideOptionsController
@@ -20,7 +22,7 @@ from napari_melanoma.ui.slide.scale_panel import SlideScalePanel
 from napari_melanoma.ui.slide.slide_picker import SlideMetadataLabel, SlidePicker
 from napari_melanoma.ui.viewer.docking import DeferredWidgets, DockPlacement
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.file_drop import FileDropHandler, Welcome
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -46,13 +48,9 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.viewer import Viewer
 
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 IMPORT = "import"  # the entry of the export menu
 ANALYZE_KEY, VIEW_KEY = format_key("slide.analyse"), format_key("slide.analyse_view")

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, QUrl
-from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent
+from qtpy.QtGui import QDesktopServices, QHideEvent, QShowEvent, QWindow
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.dicom_report import is_dicom_report
 from napari_melanoma.io.geojson import is_geojson
 from napari_melanoma.io.spatialdata import find_spatialdata
+from napari_melanoma.slides.notes import SlideNotes
 from napari_melanoma.ui.session.annotations import import_region_file
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.navigation import add_bookmark
 from napari_melanoma.ui.session.open_case import find_open_case
 from napari_melanoma.ui.session.open_slide import READING_LINK
-from napari_melanoma.ui.session.run_status import find_analysis_blocker
+from napari_melanoma.ui.session.run_status import SlideRunUpdate, find_analysis_blocker
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.shared_state import models_changed
 from napari_melanoma.ui.slide.analysis import AnalysisController, AnalysisLauncher
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.slide.controls import SlideControls
 from napari_melanoma.ui.slide.export import SlideExporter
 from napari_melanoma.ui.slide.hosted_sections import HostedSections
@@ -33,7 +38,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze
 from napari_melanoma.ui.viewer.shape_layers import LineWidthUpdater
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut
-from napari_melanoma.ui.viewer.slide_layers import slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question, exec_question
 from napari_melanoma.ui.widgets.file_drop import (
@@ -50,17 +55,9 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-    from qtpy.QtGui import QWindow
 
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.ui.session.location import SlideResultLocation
-    from napari_melanoma.ui.session.run_status import SlideRunUpdate
-    from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.reading_mode import ReadingMode
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 NO_SLIDE_FOR_REGIONS = "{} holds regions of a slide, but no slide is open. Open the slide, then drop the file again."

@@ -6,27 +6,24 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QAction
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.io.geojson import FittedAnnotations
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide
 from napari_melanoma.ui.session.open_case import find_slide_lesion
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.slide.controls import IMPORT, SlideControls
+from napari_melanoma.ui.slide.hosted_sections import HostedSections
 from napari_melanoma.ui.viewer.shortcuts import format_key
 from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, choose_new_file
 from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import enable
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.io.geojson import FittedAnnotations
-    from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.hosted_sections import HostedSections
 
 DICOM_FORMAT = "DICOM"  # format of a slide
 NO_DEPTH = "No depth reading yet. Measure the depth in the Depth section first."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,15 @@ from qtpy.QtCore import QTimer, Signal
 
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.host import SectionHost
+from napari_melanoma.ui.session.document import Document
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from napari_melanoma.ui.session.document import Document
-    from napari_melanoma.ui.session.location import SlideResultLocation
-    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.controls import SlideControls
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 class HostedSections(SectionHost[SlideSession]):

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any, get_args
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, MelanomaError
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.slide.model_picker import SlideModelPicker
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
 from napari_melanoma.ui.widgets.job import LatestJobQueue
-from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, fill_column, form_layout, named
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import CollapsibleSection, FormRows, ThemedIcons, fill_column, form_layout, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.ui.slide.model_picker import SlideModelPicker
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.style import CollapsibleSection
 
 OPTIONS_SETTING, TITLE = "slide/options", "Options"
 # Options that are set elsewhere in the dock. True: the whole option; a set: only these nested options.

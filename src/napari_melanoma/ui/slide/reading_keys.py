@@ -15,28 +15,26 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QPointF, Qt, Signal
 from qtpy.QtGui import QCursor, QKeyEvent, QMouseEvent
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QAbstractButton, QApplication, QWidget
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.ui.session.document import HistoryStep
 from napari_melanoma.ui.session.navigation import find_pixel_zoom, find_zoom, show_bookmark
+from napari_melanoma.ui.slide.context import SlideContext
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import center_on_canvas, find_canvas, get_zoom, pan_view, zoom_about
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED
 from napari_melanoma.ui.viewer.shortcuts import IGNORED_MODIFIERS, focus_entered_canvas, list_keys, name_key
-from napari_melanoma.ui.viewer.slide_layers import find_slide_identity
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, find_slide_identity
 from napari_melanoma.ui.viewer.view_memory import fit_view, zoom_to_polygons
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     from napari.layers import Layer
-    from qtpy.QtWidgets import QAbstractButton
 
     from napari_melanoma.slides.lesions import SlideLesion
-    from napari_melanoma.ui.session.document import HistoryStep
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.slide.context import SlideContext
     from napari_melanoma.ui.slide.hosted_sections import HostedSections
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 QUARTER, WHOLE = 0.25, 1.0  # shares of the view by which keys pan
 # Directions (rows, columns), in the order of the keys in the shortcuts: left, right, up, down.

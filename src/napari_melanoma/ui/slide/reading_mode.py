@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QBoxLayout,
     QDockWidget,
     QFrame,
@@ -47,8 +48,6 @@ from napari_melanoma.ui.widgets.style import (
 )
 
 if TYPE_CHECKING:
-    from qtpy.QtWidgets import QAbstractButton
-
     from napari_melanoma.ui.session.slide import SlideSession
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.hosted_sections import HostedSections

@@ -7,24 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.slides.notes import NotesFile
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides.notes import NotesFile, SlideNotes
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
-from napari_melanoma.ui.widgets.settings import get_user_folder
+from napari_melanoma.ui.widgets.settings import DockSettings, get_user_folder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROOT_SETTING, VIEW_FOLDER, DEPTH_FOLDER = "slide/folder", "view", "depth"
 PRIVATE_NOTES = "slide-notes"  # folder for notes that cannot be written next to the results

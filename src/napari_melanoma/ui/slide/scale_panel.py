@@ -11,13 +11,13 @@ from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.shape_layers import line_width
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 DEFAULT_UM_PER_PX = 0.5  # usual for a scan at 20x
 

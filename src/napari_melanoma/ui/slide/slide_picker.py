@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.formatting import format_names
+from napari_melanoma.slides.notes import SlideNotes
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.slide.context import (
     add_line_breaks,
     describe_slide,
@@ -23,7 +25,7 @@ from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.viewer.slide_layers import list_slides, refresh_when_loaded, slide_display_name
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide, list_slides, refresh_when_loaded, slide_display_name
 from napari_melanoma.ui.viewer.view_memory import (
     LayerData,
     PhotographOpener,
@@ -33,6 +35,7 @@ from napari_melanoma.ui.viewer.view_memory import (
 )
 from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
@@ -46,10 +49,6 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
-    from napari_melanoma.slides.notes import SlideNotes
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
-    from napari_melanoma.ui.widgets.signals import Connections
 
 # Properties that are not listed: sizes of levels and associated images, which are shown in other rows
 REDUNDANT_PROPERTIES = ("openslide.level", "openslide.associated", "openslide.region")

@@ -12,8 +12,10 @@ from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.metrics.metric_table import METRIC_TABLE
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models import AUTOMATIC
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
@@ -22,9 +24,7 @@ from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
 from napari_melanoma.ui.widgets.style import elide, named, quiet_label, row
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.evaluation.comparison import Comparison
-    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.runs.launching import RunReport
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 
 from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, MelanomaError, MissingPackage
 from napari_melanoma.core.formatting import to_sentence
 from napari_melanoma.core.packages import require_training_packages
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.published_encoders import find_imagenet_name
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.recipe_check import READING, RecipeCheck
 from napari_melanoma.ui.train.run_controller import RunController
@@ -27,9 +29,7 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.shipped_recipes import DataKind
-    from napari_melanoma.training.recipe import TrainRecipe
 
 NO_DATA = "Tick a data set with masks, or add one with the plus button."
 KIND_NAMES: dict[DataKind, str] = {"photographs": "photographs", "tiles": "tiles of slides", "slides": "whole slides"}

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyqtgraph as pg
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QFont, QWheelEvent
 
-from napari_melanoma.training.monitor import monitor_from_values
+from napari_melanoma.training.monitor import Monitor, monitor_from_values
+from napari_melanoma.ui.train.run_reader import LossTrace
 from napari_melanoma.ui.train.run_text import find_best_row, parse_number
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
-
-if TYPE_CHECKING:
-    from napari_melanoma.training.monitor import Monitor
-    from napari_melanoma.ui.train.run_reader import LossTrace
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 298, 46, 32  # of both plots; of the axes
 MARKERS_UP_TO = 2  # curves with at most this number of points are drawn with markers

@@ -12,16 +12,15 @@ from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.processes import send_command_or_stop
+from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.ui.train.controls import TrainControls
 from napari_melanoma.ui.train.start import launch_run, resume_run
 from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
-from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
+from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.launching import RunReport
-    from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.ui.train.controls import TrainControls
-    from napari_melanoma.ui.widgets.job import JobFunction
-    from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 
 
 CLOSE_DETAILS = (

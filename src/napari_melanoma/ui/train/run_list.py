@@ -10,6 +10,7 @@ from qtpy.QtCore import QFile, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
 from napari_melanoma.ui.widgets.dialogs import confirm
@@ -17,7 +18,6 @@ from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.launching import RunReport
 
 INTERVAL_MS = 2000  # between two readings

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.train.run_text import parse_number
 from napari_melanoma.ui.widgets.run_panel import RunSnapshot
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.launching import RunReport
 
 INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # after these, a run is inactive

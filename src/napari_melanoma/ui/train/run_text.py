@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.formatting import format_count, format_duration
 from napari_melanoma.metrics.metric_table import metric_label
-from napari_melanoma.training.monitor import MONITORS
+from napari_melanoma.training.monitor import MONITORS, Monitor
 
 if TYPE_CHECKING:
     from napari_melanoma.evaluation.comparison import Comparison
     from napari_melanoma.runs.launching import RunReport
-    from napari_melanoma.training.monitor import Monitor
 
 CANCELING = "canceling ..."
 

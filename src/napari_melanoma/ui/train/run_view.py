@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QFontDatabase, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import capitalize
+from napari_melanoma.core.run_folder import RunCommand
 from napari_melanoma.ui.train.comparison import RunComparisonView
 from napari_melanoma.ui.train.run_reader import LossTrace, TrainingReader, TrainingSnapshot
 from napari_melanoma.ui.train.run_text import (
@@ -19,18 +23,12 @@ from napari_melanoma.ui.train.run_text import (
     describe_state,
 )
 from napari_melanoma.ui.widgets.job import run_job
-from napari_melanoma.ui.widgets.run_panel import RunPanel
+from napari_melanoma.ui.widgets.run_panel import RunPanel, RunSnapshot
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, column, named, quiet_label, row, section, tool_button
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from types import ModuleType
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.ui.train.plot import TrainingCurves
-    from napari_melanoma.ui.widgets.run_panel import RunSnapshot
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 CURVES_PX, LOG_PX = 298, 110  # reserved from the start, so that the layout does not change
 NO_RUN_SHOWN = "No run is shown. Start one, or select one from the list of runs."

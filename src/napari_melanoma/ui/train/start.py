@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from qtpy.QtGui import QStandardItemModel
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.hub import is_missing
 from napari_melanoma.models.installed_bundles import find_bundle, list_bundles
 from napari_melanoma.models.published_encoders import PACKAGED, explain_missing_weights
 from napari_melanoma.models.weights_files import SUFFIXES, find_weights_file
+from napari_melanoma.models.zoo import ArchitectureTask
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.model_picker import ModelPicker
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.models.zoo import ArchitectureTask
-    from napari_melanoma.training.recipe import TrainRecipe
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"

@@ -6,17 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtGui import QShowEvent
-    from qtpy.QtWidgets import QMainWindow
 
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 COVER_CELLS = 1024  # along the longer side of the view: about one for each pixel of the screen
 CAMERA_MS = 30  # interval at which widgets follow the camera

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.slides.reading.layers import make_colormap
+from napari_melanoma.io.geojson import Color
+from napari_melanoma.slides.reading.layers import LevelArray, make_colormap
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.utils.colormaps import Colormap
-
-    from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.reading.layers import LevelArray
 
 
 def get_channel_name(layer: Image) -> str:

@@ -17,11 +17,11 @@ from napari_melanoma.ui.viewer.layers import LayerUnits
 from napari_melanoma.ui.viewer.shortcuts import add_help_shortcuts
 from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit_view
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, tasks
+from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.signals import Connections
 
 MIN_WIDTH_PX = 340  # of a dock; all docks can be used at this width
 MIN_HEIGHT_PX = 140  # of a dock; less than it needs, as docks that are stacked for a moment would enlarge the window

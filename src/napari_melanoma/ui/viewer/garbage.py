@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
-from napari_melanoma.ui.widgets.signals import at_end
+from napari_melanoma.ui.widgets.signals import Connections, at_end
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.signals import Connections
 
 COLLECT_MS = 3000  # without a removed layer, since a user who goes through photographs removes some with each
 

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading.slide import LevelInfo, Slide, SlideInfo
 from napari_melanoma.ui.viewer.photographs import get_pixel_size, read_rgb
 
 if TYPE_CHECKING:
     from napari.layers import Image
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import Box
 
 
 class LayerSlide(Slide):

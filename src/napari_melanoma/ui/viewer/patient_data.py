@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from napari_melanoma.ui.shared_state import Row, case_rows
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from napari.layers import Layer
 
 

@@ -10,10 +10,12 @@ from uuid import uuid4
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.viewer.shape_layers import Keys, bind_keys, remove_tool_layer, to_rgba
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.signals import Connections
 
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.outline_clicks import OutlineClick
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood
     from napari_melanoma.slides.regions import RegionClass
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 
 class PixelTool(QObject):

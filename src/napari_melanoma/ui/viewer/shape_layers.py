@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.io.geojson import Color
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 HALF = 0.5  # in napari, the center of the first pixel is (0, 0); on a slide, its outer corner is
 UNFINISHED = "unfinished shape"  # in the metadata of a layer of a tool: Escape is for the shape, not for the tool

@@ -13,13 +13,13 @@ from weakref import ref
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import QListView, QWidget
 
+from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY, SUBSTITUTE_UNIT_KEY, insert_unselected
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
-    from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.reading.tiled import TiledSlide
 

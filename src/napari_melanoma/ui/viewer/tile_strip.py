@@ -9,16 +9,16 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.ui.session.run_status import SuspiciousTile
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import named
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.ui.session.run_status import SuspiciousTile
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 COLUMNS, SIDE_PX = 5, 52  # of the grid of thumbnails; side of a thumbnail
 READ_PX = 104  # side in which thumbnails are read, for high-density screens
 

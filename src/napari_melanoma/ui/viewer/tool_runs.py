@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels, Layer
 from napari.utils import cancelable_progress
 from napari.utils.notifications import ErrorNotification, notification_manager, show_error
+from numpy.typing import NDArray
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEventLoop, QThread, QTimer
 
@@ -26,9 +27,7 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
 if TYPE_CHECKING:
     from magicgui.widgets import FunctionGui
-    from napari.layers import Image, Layer
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
 
 class ToolResult(NamedTuple):

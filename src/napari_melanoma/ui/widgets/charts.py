@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_melanoma.ui.widgets.style import ThemedIcons, elide, named
-
-if TYPE_CHECKING:
-    from napari_melanoma.ui.widgets.style import Palette
+from napari_melanoma.ui.widgets.style import Palette, ThemedIcons, elide, named
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
 CURVE_PX = 84  # height of a small curve

@@ -6,21 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from napari_melanoma.core.formatting import format_class
+from napari_melanoma.io.geojson import Color
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
 from napari_melanoma.ui.viewer.shortcuts import is_delete_key
 from napari_melanoma.ui.widgets.dialogs import choose_color
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named, tool_button
-
-if TYPE_CHECKING:
-    from napari_melanoma.io.geojson import Color
 
 
 @dataclass(frozen=True)

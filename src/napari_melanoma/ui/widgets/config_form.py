@@ -5,13 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields, field_title, nested_config
+from napari_melanoma.core.config import Config, OneOf, OptionsOf, computed_fields, field_title, nested_config
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.widgets.editors import (
     CheckEditor,
@@ -27,14 +28,16 @@ from napari_melanoma.ui.widgets.editors import (
     ValueOrWordEditor,
 )
 from napari_melanoma.ui.widgets.number_box import Bounds, format_number
-from napari_melanoma.ui.widgets.style import FormRows, ThemedIcons, form_layout, named, section, tool_button
-
-if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
-    from napari_melanoma.core.config import Config
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.style import CollapsibleSection
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import (
+    CollapsibleSection,
+    FormRows,
+    ThemedIcons,
+    form_layout,
+    named,
+    section,
+    tool_button,
+)
 
 RESET_PX = 20
 

@@ -6,18 +6,16 @@ import html
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from qtpy.QtWidgets import QFrame, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import ThemedIcons, named
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 RECENT_SLIDES, RECENT_PHOTOGRAPHS, RECENT_CASES = "slide/recent", "lesion/recent", "case/recent"  # settings
 MAX_RECENT = 8

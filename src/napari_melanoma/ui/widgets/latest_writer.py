@@ -6,16 +6,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from qtpy.compat import isalive
+from qtpy.QtCore import QObject
 
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.signals import at_end
-
-if TYPE_CHECKING:
-    from qtpy.QtCore import QObject
-
-    from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 Stamp = tuple[int, int]  # identifies a version of a file
 

@@ -6,24 +6,20 @@ import subprocess
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QCheckBox, QDialog, QDialogButtonBox, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_melanoma.core.context import Progress
+from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import WrappedLabel, named, row
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.widgets.settings import DockSettings
-    from napari_melanoma.ui.widgets.status_line import StatusLine
-    from napari_melanoma.ui.widgets.style import ThemedIcons
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.status_line import StatusLine
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, row
 
 PDF_SETTING = "report/pdf"
 PERSONAL_TIP = "Without it, the report contains no dates, file names and names of readers, and no exact age above 89"

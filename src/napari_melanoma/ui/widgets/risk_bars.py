@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from napari_melanoma.ui.widgets.charts import MIN_CHANGE_SCALE, Bar
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 INPUTS = {"image": "Slide", "depth": "Depth", "patient": "Patient"}
 METHODS = {"breslow": "Breslow alone", "clark": "Clark alone", "image": "Image alone"}

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunCommand, RunStatus
 
 INTERVAL_MS = 500  # between two readings of a folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication, QProgressBar, QVBoxLayout, QWidget
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.core.formatting import capitalize
-from napari_melanoma.ui.widgets.job import run_job
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction, run_job
 from napari_melanoma.ui.widgets.style import (
     ThemedIcons,
     WrappedLabel,
@@ -24,9 +24,6 @@ from napari_melanoma.ui.widgets.style import (
     row,
     tool_button,
 )
-
-if TYPE_CHECKING:
-    from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
 CANCELED = "Canceled."
 NOTICE_OF_USE = "Research use only. Not for diagnosis."

@@ -13,17 +13,15 @@ from qtpy.QtCore import QModelIndex, QObject, QRect, QSize, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import describe_error
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.ui.widgets.job import BackgroundJob
-from napari_melanoma.ui.widgets.style import PRIMARY
+from napari_melanoma.ui.widgets.style import PRIMARY, ThemedIcons
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.ui.widgets.style import ThemedIcons
 
     BatchReader = Callable[[list[Path], RunContext], Mapping[Path, Any]]
     ThumbnailReader = Callable[[Path, int], tuple[NDArray[np.uint8], str]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
@@ -10,8 +11,6 @@ from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.model_picker import ExtensibleModelPicker
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"

@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 from qtpy.QtWidgets import QPushButton
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
+from napari_melanoma.extensions.risk.slide_files import StoredRisk
 from napari_melanoma.extensions.risk.ui.model_picker import RiskModelPicker
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT, RiskDocument, RiskRequests
 from napari_melanoma.io.results import RISK_FILE
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.reports.formatting import format_risk, to_sentence
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import camera
 from napari_melanoma.ui.viewer.view_memory import zoom_to_box
@@ -41,12 +47,6 @@ from napari_melanoma.ui.widgets.validity import NoticeLabel, ValidityNotice
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import CaseLesion
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.prediction_config import TabularEncoding
-    from napari_melanoma.extensions.risk.slide_files import StoredRisk
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.slide import SlideSession
 
 MODEL_SETTING = "slide/risk_model"
 ADDED_TO_CASE = "Added to the case: the lesion shows it; details are in risk/{}."

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtGui import QShowEvent
+
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.synoptic import SynopticReport
@@ -25,12 +30,6 @@ from napari_melanoma.ui.widgets.job import run_job
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from qtpy.QtGui import QShowEvent
-
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.session.case_lesion import LesionSession
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
@@ -16,13 +16,11 @@ from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
+from napari_melanoma.ui.session.document import HistoryStep
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.widgets.status_line import show_outcome
 from napari_melanoma.ui.widgets.style import tool_button
-
-if TYPE_CHECKING:
-    from napari_melanoma.ui.session.document import HistoryStep
-    from napari_melanoma.ui.session.slide import SlideSession
 
 NOT_READ = "The depth readings of the slide are still being read. Reopen the report in a moment."
 CHANGED_ELSEWHERE = (

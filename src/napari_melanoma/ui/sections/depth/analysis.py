@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import parse_proposals
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.ui.session.location import SlideResultLocation
 from napari_melanoma.ui.session.run_status import SlideRunPanel, SlideRunReader, SlideRunUpdate
 from napari_melanoma.ui.widgets.job import is_job_running, run_job
 from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.session.location import SlideResultLocation
     from napari_melanoma.ui.session.slide import SlideSession
 
 STARTING = "Starting ..."

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.depth.reading_texts import format_line_label, is_predicted_line
-from napari_melanoma.depth.readings import values_for_line
+from napari_melanoma.depth.readings import Line, values_for_line
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
@@ -30,7 +30,6 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 if TYPE_CHECKING:
     from napari.layers import Shapes
 
-    from napari_melanoma.depth.readings import Line
     from napari_melanoma.ui.session.depth import DepthState
     from napari_melanoma.ui.session.slide import SlideSession
 

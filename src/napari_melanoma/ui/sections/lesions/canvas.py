@@ -12,9 +12,11 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtGui import QColor
 
 from napari_melanoma.core.polygons import Polygon, as_ring
-from napari_melanoma.slides.lesion_edits import add_lesion
+from napari_melanoma.slides.lesion_edits import Lesions, add_lesion
+from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.ui.sections.lesions.resolve import describe_drawn_lesion
 from napari_melanoma.ui.session.lesions import find_lesion_at
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.shape_layers import (
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from napari.layers import Shapes
     from napari.viewer import Viewer
 
-    from napari_melanoma.slides.lesion_edits import Lesions
-    from napari_melanoma.slides.lesions import LesionClass
-    from napari_melanoma.ui.session.slide import SlideSession
 
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # distinguishable with color vision deficiency
 OUTLINE_COLOR = "yellow"  # of a drawn outline that is not a lesion yet

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QSize, Signal
 from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_melanoma.imaging.prompts import PromptOptions
+from napari_melanoma.lesion.prompting import PromptedMasks
+from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
 from napari_melanoma.ui.viewer import layers
 from napari_melanoma.ui.viewer.photographs import find_layer, get_shape
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -17,13 +21,9 @@ from napari_melanoma.ui.widgets.style import row, tool_button
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.lesion.prompting import PromptedMasks
-    from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.photograph import PhotographSession
 
 LEFT_BUTTON, RIGHT_BUTTON = 1, 2  # of napari's mouse events

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QPixmap
+from qtpy.QtGui import QAction, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -22,9 +23,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.imaging.postprocessing import RefinementConfig
+from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.mask.clicks import HINT, LesionClickTool, PromptCanvasTool, PromptLayer, PromptTool
 from napari_melanoma.ui.session.analyzed_lesion import describe_other_lesions
+from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.prompting import FIND_ALL, PendingPrompt
 from napari_melanoma.ui.viewer import layers, photographs
 from napari_melanoma.ui.viewer.shortcuts import CanvasKeys, format_key
@@ -43,14 +46,9 @@ from napari_melanoma.ui.widgets.style import (
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.layers import Labels
     from napari.viewer import Viewer
-    from qtpy.QtGui import QAction
 
-    from napari_melanoma.imaging.prompts import PromptOptions
-    from napari_melanoma.ui.session.photograph import PhotographSession
 
 CHOOSE_MESSAGE = "Click the lesion to select."
 CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."

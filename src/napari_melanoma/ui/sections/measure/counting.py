@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtWidgets import QLabel
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.polygons import Polygon, clip_polygon
+from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.slides import counts
 from napari_melanoma.slides.regions import RegionClass, region_from_vertices
-from napari_melanoma.ui.sections.measure.layer import COUNT_CLASSES
+from napari_melanoma.ui.sections.measure.layer import COUNT_CLASSES, CountLayer
 from napari_melanoma.ui.session.navigation import NOT_IN_VIEW
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer.camera import CameraWidget, get_camera, get_extent, get_visible_region
 from napari_melanoma.ui.widgets.class_list import RegionClassList
 from napari_melanoma.ui.widgets.dialogs import choose_new_file
@@ -20,12 +22,6 @@ from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
 from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, row, tool_button
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.io.geojson import Annotation
-    from napari_melanoma.ui.sections.measure.layer import CountLayer
-    from napari_melanoma.ui.session.slide import SlideSession
 
 FIELD_CLASS = RegionClass("Mitosis area", (255, 149, 0))  # of the circle of 1 mm²
 CORNERS = 90  # of the polygon for this circle

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
-from napari_melanoma.slides.notes import LayerDisplay, SlideView
+from napari_melanoma.slides.notes import LayerDisplay, SlideNotes, SlideView
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.channel_layers import (
     get_channel_color,
@@ -17,15 +17,14 @@ from napari_melanoma.ui.viewer.channel_layers import (
     set_channel_colormap,
 )
 from napari_melanoma.ui.viewer.photographs import METADATA_KEY
+from napari_melanoma.ui.viewer.slide_layers import Role
 from napari_melanoma.ui.viewer.view_memory import is_fitted, show_view
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
 
-    from napari_melanoma.slides.notes import SlideNotes
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.viewer.slide_layers import Role
 
 SAVE_MS = 5000  # delay after the last change
 MISSING_KEY = "missing_colormap"  # in the metadata of a layer

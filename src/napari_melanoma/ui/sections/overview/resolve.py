@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.navigation import NO_SCALE, UM_AT_1X
 from napari_melanoma.ui.viewer.camera import format_position
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.notes import Bookmark
-    from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 TOLERANCE = 0.02  # relative difference below which the view has the magnification of a button
 SCANNER_TOLERANCE = 1.1  # scanners report 40x for 0.23 to 0.27 µm per pixel

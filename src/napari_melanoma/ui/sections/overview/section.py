@@ -6,7 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
+from qtpy.QtGui import QImage
 
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.overview.memory import DisplayMemory
 from napari_melanoma.ui.sections.overview.picture import Overview
@@ -24,10 +27,6 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import row
 
 if TYPE_CHECKING:
-    from qtpy.QtGui import QImage
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.ui.session.slide import SlideSession
 
 THUMBNAIL_PX = 640  # longer side of the picture in the overview

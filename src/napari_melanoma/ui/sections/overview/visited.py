@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication, QCheckBox, QHBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
+from napari_melanoma.slides.notes import SlideView
 from napari_melanoma.ui.session.navigation import get_native_magnification
 from napari_melanoma.ui.viewer.camera import get_extent
 from napari_melanoma.ui.widgets.job import run_job
@@ -19,13 +24,6 @@ from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import named, tool_button
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.notes import SlideView
     from napari_melanoma.ui.session.slide import SlideSession
 
 SHOWN_SETTING = "slide/visited"

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QKeyEvent, QPixmap
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
@@ -15,8 +17,12 @@ from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.polygons import Point
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM
-from napari_melanoma.ui.sections.paint.mapping import open_source
+from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
+from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
+from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, PaintedSlide, PaintLoop, open_source
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import cancel_jobs, is_job_running, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
@@ -24,14 +30,6 @@ from napari_melanoma.ui.widgets.style import WrappedLabel, fill_column, named, q
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.polygons import Point
-    from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
-    from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
-    from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, PaintedSlide, PaintLoop
     from napari_melanoma.ui.session.slide import SlideSession
 
 COLUMNS = 4

@@ -6,25 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_melanoma.io.geojson import Color
 from napari_melanoma.slides.lesions import ClippedCells
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
-from napari_melanoma.ui.session.strokes import DEFAULT_COLOR
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.ui.session.strokes import DEFAULT_COLOR, PaintState
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.shape_layers import HALF, bind_keys, is_slide_open, to_rgba
+from napari_melanoma.ui.viewer.shape_layers import HALF, Keys, bind_keys, is_slide_open, to_rgba
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Shapes
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.tissue_classifier.cells import CellGrid
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
     from napari_melanoma.ui.sections.paint.mapping import MapPart
-    from napari_melanoma.ui.session.strokes import PaintState
-    from napari_melanoma.ui.viewer.shape_layers import Keys
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 STROKE_OPACITY, FILL_OPACITY = 0.75, 0.35
 

@@ -14,14 +14,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, list_cells
-from napari_melanoma.slides.tissue_classifier.classifier import DEFAULT_SOURCES, compute_painted, join_painted
-from napari_melanoma.slides.tissue_classifier.feature_sources import open_feature_source
+from napari_melanoma.slides.tissue_classifier.classifier import (
+    DEFAULT_SOURCES,
+    PaintedSlideFile,
+    TissueClassifier,
+    compute_painted,
+    join_painted,
+)
+from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import BlockCache, SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import (
     KINDS,
@@ -32,20 +40,14 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     fit_classifier,
     load_classifiers,
 )
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import follow
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.reading.slide import Slide
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueClassifier
-    from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-    from napari_melanoma.slides.tissue_classifier.validation import Validation
     from napari_melanoma.ui.session.slide import SlideSession
 
 VIEW = "Features of the view: {:,} of {:,} blocks"

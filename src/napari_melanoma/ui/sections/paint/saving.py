@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.roles import ROLES, guess_roles
-from napari_melanoma.ui.sections.paint.mapping import list_paintable, list_strokes
+from napari_melanoma.ui.sections.paint.mapping import Assessment, list_paintable, list_strokes
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import WrappedLabel, form_layout, named, quiet_label
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-    from napari_melanoma.ui.sections.paint.mapping import Assessment
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.widgets.settings import DockSettings
 
 ROLES_SETTING = "paint/roles"
 DEFAULT_NAME = "tissue"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, cast, get_args
+from typing import cast, get_args
 from uuid import uuid4
 
 from qtpy.compat import isalive
 
+from napari_melanoma.core.polygons import Point
+from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
+from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.paint import saving
 from napari_melanoma.ui.sections.paint.cell_lists import (
@@ -19,14 +24,21 @@ from napari_melanoma.ui.sections.paint.cell_lists import (
     SUGGESTED,
     SUGGESTION_HINT,
     CellStrip,
+    ShownCell,
     SimilarMemory,
     SimilarPanel,
     find_suggestions,
     show_cell,
 )
 from napari_melanoma.ui.sections.paint.layers import ClassMap, ClassMapLayer, StrokesLayer
-from napari_melanoma.ui.sections.paint.mapping import FeatureCache, PaintLoop, list_paintable
-from napari_melanoma.ui.sections.paint.stroke_tool import NOT_IN_VIEW, StrokeTool, StrokeToolName, simplify_path
+from napari_melanoma.ui.sections.paint.mapping import FeatureCache, MapPart, PaintLoop, list_paintable
+from napari_melanoma.ui.sections.paint.stroke_tool import (
+    NOT_IN_VIEW,
+    DrawnPath,
+    StrokeTool,
+    StrokeToolName,
+    simplify_path,
+)
 from napari_melanoma.ui.sections.paint.view import (
     APPLY_TIP,
     EDITS,
@@ -40,8 +52,10 @@ from napari_melanoma.ui.sections.paint.view import (
     list_bars,
 )
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.session.strokes import (
     STROKE_DOCUMENT,
+    PaintState,
     add_class,
     add_stroke,
     edit_class,
@@ -52,19 +66,6 @@ from napari_melanoma.ui.session.strokes import (
 from napari_melanoma.ui.widgets.job import GuiTaskQueue, is_job_running, run_job
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.style import enable, problem_label
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from napari_melanoma.core.polygons import Point
-    from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
-    from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
-    from napari_melanoma.ui.sections.paint.cell_lists import ShownCell
-    from napari_melanoma.ui.sections.paint.mapping import MapPart
-    from napari_melanoma.ui.sections.paint.stroke_tool import DrawnPath
-    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
-    from napari_melanoma.ui.session.strokes import PaintState
 
 FEATURES_MPP = 1.0  # of the shipped features, by which the cells are placed
 SAVING = "Saving the model ..."

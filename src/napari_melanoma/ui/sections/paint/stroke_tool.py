@@ -6,29 +6,29 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QCursor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
+from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.polygons import Point
+from napari_melanoma.io.geojson import Color
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import cover_view, find_canvas, find_main_window, get_camera, get_zoom
 from napari_melanoma.ui.viewer.pixel_tools import DRAG_PX, PixelTool
 from napari_melanoma.ui.viewer.shape_layers import UNFINISHED, Keys, hide_tool_layer, remove_tool_layer, to_rgba
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
-    import numpy as np
     from napari.layers import Labels
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.geometry import MapPlacement
-    from napari_melanoma.core.polygons import Point
-    from napari_melanoma.io.geojson import Color
     from napari_melanoma.slides.tissue_classifier.cells import CellGrid
     from napari_melanoma.slides.tissue_classifier.strokes import StrokeKind
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 StrokeToolName = Literal["brush", "polygon", "cells", "erase", "similar"]
 CELL_TOOLS, WHITE_TOOLS = ("cells", "similar"), ("erase", "similar")

@@ -8,12 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
+from napari_melanoma.slides.outline_clicks import OutlineClick
 from napari_melanoma.slides.regions import (
+    RegionClass,
     RegionOutline,
+    Regions,
     ShapesState,
     apply_shape_edits,
     edit_class,
@@ -24,11 +28,13 @@ from napari_melanoma.slides.regions import (
 )
 from napari_melanoma.ui.sections.regions.operations import RegionMemory, copy_regions, paste_regions
 from napari_melanoma.ui.session.annotations import select_regions
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.camera import cover_view, get_zoom
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT, OutlineClickTool, RegionWand
 from napari_melanoma.ui.viewer.shape_layers import HALF, complete_lasso_strokes, remove_tool_layer, to_rgba
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, REGION_CLASSES, load_classes
 from napari_melanoma.ui.widgets.status_line import show_failure
 
@@ -36,12 +42,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Shapes
     from napari.utils.colormaps import DirectLabelColormap
     from napari.viewer import Viewer
-    from numpy.typing import NDArray
 
-    from napari_melanoma.slides.outline_clicks import OutlineClick
-    from napari_melanoma.slides.regions import RegionClass, Regions
-    from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 RING_FEATURE = "ring"  # feature of a shape: index of its outline; -1 for a new shape
 SELECT_MODES = ("select", "direct", "vertex_insert", "vertex_remove")

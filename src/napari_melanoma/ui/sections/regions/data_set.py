@@ -10,9 +10,11 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
+from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
 from napari_melanoma.ui.widgets.config_form import ConfigForm
 from napari_melanoma.ui.widgets.dialogs import choose_folder
 from napari_melanoma.ui.widgets.job import is_job_running
@@ -20,8 +22,6 @@ from napari_melanoma.ui.widgets.status_line import describe_failure
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.tile_sets import TileDataOptions, TileReport
     from napari_melanoma.ui.session.open_slide import SessionServices
 
 FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "test", "most")

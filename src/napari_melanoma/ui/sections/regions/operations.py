@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.slides.regions import is_locked, set_locked
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.slides.regions import Regions, is_locked, set_locked
 from napari_melanoma.ui.session.annotations import select_regions
 from napari_melanoma.ui.session.document import Shared
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer.camera import get_visible_region, get_zoom
 from napari_melanoma.ui.widgets.status_line import show_failure
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 
 @dataclass(frozen=True)

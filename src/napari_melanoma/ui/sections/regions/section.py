@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QMenu, QPushButton, QToolButton, QWidget
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QMenu, QPushButton
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.region_operations import DEFAULT_TOLERANCE, TOLERANCES
-from napari_melanoma.slides.regions import RegionClass, remove_regions, rename_region, set_region_class
+from napari_melanoma.slides.regions import RegionClass, Regions, remove_regions, rename_region, set_region_class
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.regions.canvas import SNAP_SETTING, RegionCanvas
 from napari_melanoma.ui.sections.regions.data_set import open_data_set_dialog
@@ -27,6 +26,7 @@ from napari_melanoma.ui.session.annotations import (
     import_region_file,
     select_regions,
 )
+from napari_melanoma.ui.session.slide import SlideSession
 from napari_melanoma.ui.viewer.pixel_tools import CLICK_HINT
 from napari_melanoma.ui.viewer.view_memory import zoom_to_polygons
 from napari_melanoma.ui.widgets.class_list import DEFAULT_COLOR, RegionClassList
@@ -34,10 +34,6 @@ from napari_melanoma.ui.widgets.dialogs import OUTLINE_FILTERS, choose_file, cho
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
-
-if TYPE_CHECKING:
-    from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.session.slide import SlideSession
 
 TOOLS = {  # text, icon and tooltip
     "rectangle": ("rectangle", "rectangle", "Drag from corner to corner; Shift draws a square"),

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QObject
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.slides.notes import SlideAlignment
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.layers import Layer, Points
-    from numpy.typing import NDArray
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.imaging.registration import Registration
     from napari_melanoma.ui.sections.side_by_side.second_view import SecondView
     from napari_melanoma.ui.session.slide import SlideSession
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 ALIGN = (
     "Register the slides automatically or by landmarks, or center the same position in both views and press align here."

@@ -10,18 +10,17 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow
 
-from napari_melanoma.ui.session.open_slide import READING_LINK
+from napari_melanoma.ui.session.open_slide import READING_LINK, SessionServices
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import find_frame, place_next_to_canvas
 from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 from napari_melanoma.ui.widgets.signals import Connections
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_melanoma.ui.session.open_slide import SessionServices
-    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 WIDEN_MS = 100  # delay after which Qt has laid out the docks
 NARROW_PX = 400  # a view below this width is too narrow

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from psygnal import Signal
 from qtpy.QtCore import QObject, QSignalBlocker
@@ -12,15 +12,11 @@ from qtpy.QtWidgets import QCheckBox
 from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.side_by_side.comparison import Comparison
 from napari_melanoma.ui.sections.side_by_side.second_view import SecondView
+from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.slide_layers import slide_display_name
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 HINT = "Open two slides to compare them side by side."
 SHOW_HINT = "Press show to see the other slide beside this one."
