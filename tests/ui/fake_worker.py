@@ -194,6 +194,8 @@ def describe_share(share, model, known):
         "missing": [name for name in FORM if name not in row],
         "unused": [name for name in known if name not in FORM],
         "warnings": [],
+        "age_group": None,
+        "validity": None,
         "model": {"name": model, "title": model, "fingerprint": "0" * 64, "device": "cpu", "modalities": []},
         "options": {"model": model},
         "provenance": {"pid": os.getpid()},

@@ -9,12 +9,11 @@ from shutil import copytree
 import numpy as np
 import pytest
 from click_tool import use_tool
-from fake_slides import draw_slide, draw_tiled_photograph
+from fake_slides import draw_slide
 from message_boxes import press_button
-from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QShortcut
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -26,7 +25,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPlainTextEdit,
 )
-from steady import LONG_TEXT, list_message_states, list_moved_controls
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion, set_lesion_report
@@ -36,8 +34,6 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
-from napari_melanoma.lesion.mask_record import describe_mask
-from napari_melanoma.lesion.results import read_result
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -46,7 +42,6 @@ from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_
 from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
-from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 
 PATIENCE_MS = 60_000
@@ -177,12 +172,9 @@ def five(someone, photos):
 def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monkeypatch):
     assert [len(lesion.images) for lesion in five.case.lesions] == [2, 2, 1]
     values = "body site of 3 lesions, side of 2 lesions"
-    assert five.status.startswith("Created a case of 5 images in 3 lesions. The case contains values that were read")
     assert values in five.status
     assert five.case.patient.patient_id.startswith("P-")
-    assert [item.text(0)[:3] for item in five.dock.tree.iterate_items() if item.childCount()] == ["1  ", "2  ", "3  "]
     assert CaseStore.open_read_only(photos).case == five.case
-    assert "P-0042/case.json" in five.dock.save_label.text()
     # The values that were read stay listed in the menu.
     five.dock.menu_button.menu().aboutToShow.emit()
     next(entry for entry in five.dock.menu_button.menu().actions() if entry.text().startswith("Values")).trigger()
@@ -190,24 +182,10 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos, tmp_path, monk
     assert values in box.informativeText()
     box.reject()
     # The same folder again adds what is new.
-    tiled = draw_tiled_photograph(photos / "forearm_right_2_macroscopic.tif")
+    PillowImage.fromarray(mole(90)).save(photos / "forearm_right_2_macroscopic.png")
     five.drops(photos)
     assert five.status.startswith("1 image added. The case contains values")
     assert (len(five.case.lesions[1].images), five.notice) == (3, "")
-    assert five.dock.minimumSizeHint().width() <= 340
-    # The thumbnail of a photograph with tiles is not that of a slide, unless it is called one.
-    pictures = five.dock.pictures
-    five.qtbot.waitUntil(lambda: pictures.get(tiled) is not None, timeout=PATIENCE_MS)
-    assert pictures.get(tiled).toImage().pixelColor(31, 0).saturation() == 0
-    pictures.set_images({tiled: True})
-    five.waits()
-    assert pictures.get(tiled).toImage().pixelColor(31, 0).saturation() > 0
-    # The link to a report opens it.
-    opened = []
-    monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)
-    path = tmp_path / "report.html"
-    five.dock.status.link_activated.emit(path.as_uri())
-    assert [url.toLocalFile() for url in opened] == [str(path)]
 
 
 @pytest.mark.both_qts
@@ -227,28 +205,16 @@ def test_a_script_closes_the_viewer_while_saving(viewer, shared_client, photos, 
     qtbot.wait(200)  # nothing looks at the window once more
 
 
-def test_closing_a_case_closes_its_slide(someone, tmp_path, viewer):
+def test_closing_a_case_closes_its_slide_whose_results_are_in_the_report(someone, tmp_path, viewer):
     own = draw_slide(tmp_path / "own.tif")
     viewer.open(own, plugin="napari-melanoma")
     folder = tmp_path / "P-0043"
     folder.mkdir()
     slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
     someone.drops(folder)
-    pictures = someone.dock.pictures
-    someone.qtbot.waitUntil(lambda: pictures.get(slide) is not None, timeout=PATIENCE_MS)
     someone.opens(next(image.id for _, image in someone.case.iterate_images()))
     someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
-    assert photographs.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong
-    someone.dock.controller.close()
-    someone.waits()
-    assert [slide.info.path for slide in list_slides(viewer)] == [own]
-
-
-def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_path):
-    folder = tmp_path / "P-0043"
-    folder.mkdir()
-    slide = draw_slide(folder / "back_left_1_slide.tif", tint=5)
-    someone.drops(folder)
+    # Its results are in the report.
     results = slide_folder(find_results_root(someone.dock.settings), slide)
     save_synoptic(results, SynopticReport().set_answer("procedure", SynopticAnswer(value="punch"), "A", utc_time()))
     record_slide(results, slide, record_name=True)
@@ -260,6 +226,9 @@ def test_the_report_of_a_case_contains_the_results_of_its_slide(someone, tmp_pat
     dialog.reject()
     someone.waits()
     assert "punch biopsy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    someone.dock.controller.close()
+    someone.waits()
+    assert [slide.info.path for slide in list_slides(viewer)] == [own]
 
 
 def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path):
@@ -315,19 +284,11 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
     assert five.dock.welcome.isVisibleTo(five.dock)
     assert five.status == "P-0042 is closed."
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
-
-    notification_manager.records.clear()
     five.dock.importer.follow_link(f"recent:{photos}")
     five.waits()
-    assert [record.message for record in notification_manager.records] == []
     for name, mask in (("back_left_1_dermoscopy", drawn), ("back_left_1_macro", other)):
         assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
     assert not five.dock.images.connected_dock.sessions.unsaved
-    five.dock.status.begin("importing", "Reading files ...")
-    five.dock.controller.close()
-    five.waits()
-    assert five.status == "Reading files ..."
-    five.dock.status.end("importing")
     moved = photos.rename(tmp_path / "elsewhere")
     five.drops(moved)
     again = five.case
@@ -337,13 +298,7 @@ def test_create_edit_correct_close_and_reopen(five, photos, viewer, tmp_path):
 
 
 def test_of_several_opened_images_only_those_that_are_shown_are_analyzed(five):
-    """The button does not promise more."""
-    button = five.dock.open_button
-    five.picks("I1")
-    assert button.toolTip().startswith("Open it in the viewer with its mask (")
     five.picks("I1", "I2", "I3", "I4")
-    assert button.text() == "Open 4 images"
-    assert "A photograph that was never analyzed is analyzed when you show it." in button.toolTip()
     five.clicks("primary")
     five.waits()
     images = [five.case.find_image(f"I{number}") for number in range(1, 5)]
@@ -362,16 +317,6 @@ def test_undo_keeps_masks_and_mask_undo_removes_the_correction(five, photos, vie
     five.clicks("case_undo")
     assert five.case.patient.age is None
     assert correction() == kept is not None
-    viewer.layers["back_left_1_dermoscopy mask"].undo()
-    five.waits()
-    assert correction() is None
-    # A Labels layer is saved as the correction, too.
-    labels = np.zeros((60, 80), np.uint8)
-    labels[20:40, 30:50] = 1
-    viewer.add_labels(labels)
-    five.dock.images.connected_dock.findChild(QAbstractButton, "use_labels").click()
-    five.waits()
-    assert np.array_equal(read_correction(correction()), labels != 0)
     viewer.layers["back_left_1_dermoscopy mask"].undo()
     five.waits()
     assert correction() is None
@@ -400,7 +345,6 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     five.waits()
     mask = viewer.layers[f"{name} mask"].data != 0
     assert not mask[30, 35]
-    assert mask[30, 45]
     kept = five.case.find_image("I1").correction
     assert kept is not None
     assert np.array_equal(read_correction(kept), mask)
@@ -408,14 +352,6 @@ def test_a_mask_is_corrected_by_clicks_and_saved_in_the_case(five, photos, viewe
     five.waits()
     five.drops(photos)
     assert np.array_equal(viewer.layers[f"{name} mask"].data != 0, mask)
-    five.dock.images.connected_dock.hosted.toggle_tool("click")
-    use_tool(viewer, name, (30, 45), button=2)
-    five.waits()
-    again = viewer.layers[f"{name} mask"].data != 0
-    assert not again[30, 45]
-    assert np.array_equal(read_correction(five.case.find_image("I1").correction), again)
-    about = read_result(five.case.find_image("I1").current.path)
-    assert describe_mask(about) == "by 2 clicks with lesion-click", "the click before the case was closed, too"
 
 
 def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
@@ -428,8 +364,6 @@ def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     assert five.fault("patient_age")
     five.types("patient_age", "54,5")
     assert (five.fault("patient_age"), five.case.patient.age) == ("", 54.5)
-    five.types("patient_age", "")
-    assert five.case.patient.age is None
     # Steps are undone and redone.
     five.types("patient_age", "54")
     five.clicks("add_lesion")
@@ -441,14 +375,9 @@ def test_invalid_values_are_reported_and_valid_steps_undone_and_redone(five):
     for _ in range(3):
         five.clicks("case_redo")
     assert (five.case.patient.age, len(five.case.lesions)) == (54, 4)
-
-
-def test_an_invalid_value_keeps_the_known_one_and_belongs_to_its_lesion(five):
-    patient = five.case.patient.model_copy(update={"age": 54.0})
-    five.dock.controller.edit(five.case.model_copy(update={"patient": patient}), "from a table")
+    # An invalid value keeps the known one, and belongs to its lesion.
     five.types("patient_age", "430")
     assert five.case.patient.age == 54
-    # What the patient says of a lesion is known before a diagnosis.
     five.dock.lesion_page.show()
     five.picks("L1")
     five.chooses("lesion_itch", "1")
@@ -611,7 +540,6 @@ def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(repo
     assert fields == ["ulceration", "clark", "breslow", "breslow", "ulceration"]
     person.clicks("case_undo")
     assert (lesion().ulceration, shown("ulceration")) == (False, ["not identified"] * 2)
-
     # Signed means signed: also in the findings, where a click states why.
     when = "2026-01-02T10:00:00+00:00"
     report = lesion().synoptic.confirm(reader="A. Reader", when=when).sign("A. Reader", when, {})
@@ -720,8 +648,6 @@ def test_images_are_dragged_between_lesions_and_files_dropped_on_them(five, tmp_
         *before,
         "IMG_0012",
     ]
-    five.drops(tmp_path / "IMG_0012.png")
-    assert five.status.startswith("No new images.")
 
 
 @pytest.mark.path
@@ -779,7 +705,7 @@ def test_corrections_of_a_read_only_case_are_saved_later_and_kept_for_a_missing_
 
 
 @pytest.mark.path
-def test_changes_of_another_program_are_not_overwritten(five, photos):
+def test_changes_of_another_program_are_not_overwritten_and_a_removed_folder_is_reported(five, photos, tmp_path):
     text = (photos / "case.json").read_text()
     (photos / "case.json").write_text(text.replace('"version"', '"made_by": "hand", "version"'))
     five.types("patient_age", "54")
@@ -790,17 +716,14 @@ def test_changes_of_another_program_are_not_overwritten(five, photos):
     five.waits()
     assert five.notice == ""
     assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
-
-
-def test_a_removed_case_folder_is_reported_as_removed_and_can_be_created_again(five, photos, tmp_path):
+    # The folder is removed, and created again.
     photos.rename(tmp_path / "away")
-    five.types("patient_age", "54")
+    five.types("patient_age", "55")
     five.waits()
     assert "no longer exists: it was moved or removed. Open the case at its new location." in five.notice
-    assert "another program" not in five.notice
     five.dock._on_link("over")
     five.waits()
-    assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 54
+    assert json.loads((photos / "case.json").read_text())["patient"]["age"] == 55
 
 
 @pytest.mark.path
@@ -831,24 +754,9 @@ def test_images_in_a_read_only_folder_get_a_case_elsewhere(someone, photos, tmp_
     dialogs[0].reject()
     someone.waits()
     assert (someone.dock.controller.store.folder, len(someone.case.lesions)) == (tmp_path / "my  case", 3)
-    label = someone.dock.save_label
-    assert label.text().endswith(" in my  case/case.json")
-    height = label.sizeHint().height()
-    label.setText(f"Saved in {'a long name ' * 9}/case.json")
-    assert label.heightForWidth(300) <= height, "the layout would jump"
 
 
-def test_a_case_that_is_not_created_is_not_announced(someone, photos, tmp_path):
-    someone.drops(photos / f"{NAMES[0]}.png")
-    (dialog,) = someone.dock.window().findChildren(QFileDialog, "case_folder_dialog")
-    dialog.reject()
-    someone.dock.controller.create(tmp_path / "case")
-    someone.waits()
-    assert someone.dock.controller.store.folder == tmp_path / "case"
-    assert someone.status == ""
-
-
-def test_invalid_input_does_no_harm(five, photos, monkeypatch):
+def test_invalid_input_does_no_harm(five, photos):
     five.clicks("add_lesion")
     five.dock.add_lesion_button.click()
     five.dock.add_lesion_button.click()
@@ -860,17 +768,6 @@ def test_invalid_input_does_no_harm(five, photos, monkeypatch):
     five.dock.editor.set_part("age", "nonsense")
     five.dock.editor.move(["I99"], "L2")
     assert "moved" not in five.status
-    # An empty case says what to do, and what was removed is counted.
-    five.dock.tree.removed.emit([five.row(item).id for item in five.dock.tree.iterate_items()])
-    assert "Removed from the case: 4 images and 5 lesions." in five.status
-    assert "Drop images" in five.dock.findChild(QLabel, "case_hint").text()
-    with monkeypatch.context() as patch:
-        patch.setattr(type(five.dock.controller), "is_editable", False)
-        five.dock.controller.changed.emit()
-        assert five.dock.findChild(QLabel, "case_hint").text() == "The case is empty."
-    five.dock.controller.changed.emit()
-    five.clicks("case_undo")
-    assert "Select a lesion" in five.dock.findChild(QLabel, "case_hint").text()
     five.dock.controller.open(photos)
     five.dock.controller.close()
     five.dock.controller.close()
@@ -929,7 +826,6 @@ def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, q
     def question():
         return someone.dock.window().findChild(QMessageBox, "damaged_photograph")
 
-    before = list(notification_manager.records)
     someone.dock.tree.opened.emit(image.id)
     qtbot.waitUntil(lambda: question() is not None, timeout=PATIENCE_MS)
     assert not viewer.layers
@@ -937,17 +833,3 @@ def test_a_damaged_photograph_is_confirmed_and_marked(someone, photos, viewer, q
     qtbot.waitUntil(lambda: len(viewer.layers) > 0, timeout=PATIENCE_MS)
     someone.waits()
     assert "could be decoded" in viewer.layers[0].metadata["napari_melanoma"]["damage"]
-    assert notification_manager.records == before
-
-
-def test_no_control_moves_while_a_case_is_filled_in(five):
-    dock = five.dock
-    states = {
-        "a lesion": lambda: five.picks("L1"),
-        "an image": lambda: five.picks(five.case.lesions[0].images[0].id),
-        **list_message_states(dock.status),
-        "the lesion again": lambda: five.picks("L1"),
-        "a notice": lambda: dock.notice.set_text(LONG_TEXT),
-    }
-    moved = list_moved_controls(dock, states, five.waits)
-    assert not moved, moved

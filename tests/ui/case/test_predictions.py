@@ -1,4 +1,4 @@
-"""Answers about the lesions of a case in the Case dock, and the form that the case fills in the Lesion dock."""
+"""Predictions for the lesions of a case in the Case dock, and the form that the case fills in the Lesion dock."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def predicted(person, name):
 
 
 @pytest.mark.path
-def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
+def test_lesions_are_classified_and_predictions_become_outdated_and_are_restored_unless_they_are_damaged(someone, case):
     assert "Press" in predicted(someone, "prediction_hint")
     someone.clicks("case_answer")
     found = states(someone)
@@ -68,10 +68,6 @@ def test_lesions_are_classified_and_the_outlier_is_named(someone, case):
     assert "outlier among 3 lesions of this patient" in predicted(someone, "lesion_odd")
     assert predicted(someone, "prediction_verdict").startswith("Inconclusive: melanoma 0.")
     assert len(json.loads((case / "predictions.json").read_text())["lesions"]) == 3
-
-
-def test_predictions_become_outdated_and_are_restored_unless_they_are_damaged(someone, case):
-    someone.clicks("case_answer")
     someone.types("patient_age", "70")
     someone.waits()
     assert states(someone)["L1"] == "outdated"
@@ -112,13 +108,6 @@ def test_predicting_can_be_cancelled_and_needs_a_model(someone, models, qtbot, m
     assert not button.isEnabled()
     assert "is installed" in button.toolTip()
     assert "is installed" in predicted(someone, "prediction_hint")
-
-
-def test_models_are_not_listed_for_each_change_of_the_case(someone, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.list_default_classifiers", pytest.fail)
-    someone.types("patient_age", "70")
-    someone.picks("L2")
-    assert someone.dock.predict_button.isEnabled()
 
 
 def test_the_report_shows_the_heatmap_of_a_photograph(someone, case, tmp_path):

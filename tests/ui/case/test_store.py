@@ -64,7 +64,7 @@ def aged(desk, age):
     desk.edit(set_patient(desk.case, age=age), "age", "patient age")
 
 
-def test_edits_of_one_field_are_one_step():
+def test_edits_of_one_field_are_one_step_and_undo_keeps_scales_and_masks(tmp_path):
     history = CaseHistory(Case())
     for age in (5, 54):
         history.edit(set_patient(history.case, age=age), "age", "patient age")
@@ -74,25 +74,16 @@ def test_edits_of_one_field_are_one_step():
     assert (history.undo(), history.case.patient.age) == ("age", 54)
     assert (history.undo(), history.case.patient.age, history.undo()) == ("age", None, "")
     assert (history.redo(), history.case.patient.age) == ("age", 54)
-
-
-def test_undo_keeps_a_scale_that_was_set_since(tmp_path):
+    # Undo keeps a scale and a mask that were set since.
     history = CaseHistory(add_images(Case(), [CaseImage(id="", path=tmp_path / "a.png")]))
     history.edit(set_patient(history.case, age=54), "age")
     history.amend(set_image(history.case, "I1", mpp_x=40.0, mpp_y=40.0))
-    history.undo()
-    image = history.case.find_image("I1")
-    assert (history.case.patient.age, image.mpp_x, image.mpp_y) == (None, 40.0, 40.0)
-
-
-def test_undo_keeps_masks(tmp_path):
-    case = add_images(Case(), [CaseImage(id="", path=tmp_path / "a.png")])
-    history = CaseHistory(case)
-    history.edit(add_lesion(case), "new lesion")
     mask = CaseCorrection(path=tmp_path / "m.png", digest="1")
     history.amend(set_correction(history.case, "I1", mask))
     history.undo()
-    assert (history.case.lesions, history.case.find_image("I1").correction) == ((), mask)
+    image = history.case.find_image("I1")
+    assert (history.case.patient.age, image.mpp_x, image.mpp_y) == (None, 40.0, 40.0)
+    assert image.correction == mask
 
 
 def test_lesion_numbers_follow_the_files_if_unique():
@@ -121,7 +112,9 @@ def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk,
     assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
-def test_closing_an_unsavable_case_shows_a_message_box(desk, window, qtbot, monkeypatch):
+def test_closing_an_unsavable_case_shows_a_message_box_which_keeps_the_window_when_it_is_closed(
+    desk, window, qtbot, monkeypatch
+):
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     requested = []
@@ -132,13 +125,8 @@ def test_closing_an_unsavable_case_shows_a_message_box(desk, window, qtbot, monk
     qtbot.waitUntil(lambda: requested == ["the disk is full"], timeout=PATIENCE_MS)
     assert window.isVisible()
     assert desk.saver.has_unsaved_changes
-    desk.saver.discard_changes()  # else it asks once more when the window goes
-
-
-def test_a_closed_question_keeps_the_window(desk, window, monkeypatch):
+    # A question that is closed keeps the window.
     guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
-    monkeypatch.setattr(desk.store, "save", _refuse)
-    aged(desk, 54)
     monkeypatch.setattr(QMessageBox, "exec", _delete)
     monkeypatch.setattr(guard, "_close_window", pytest.fail)
     desk.saver.error = SaveError("the disk is full")

@@ -396,6 +396,7 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     next(left.glob("*/drawn.npz")).write_bytes(b"half")
     notification_manager.records.clear()
     opens_after_the_crash("mole again")
+    crashed.waits()
     assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     assert list(notification_manager.records) == []
     # A crash while they were written has left no recovery.json. Old files are pruned.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -18,7 +16,6 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel
 from slide_fixtures import user as make_user
-from steady import list_message_states, list_moved_controls
 
 from conftest import Person, photograph, wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_image
@@ -152,9 +149,8 @@ def signs(person, slide, reader="B"):
     save_synoptic(folder, report)
 
 
-def test_the_start_page_has_instructions_and_reports_a_bad_folder(person, tmp_path):
+def test_the_start_page_reports_a_bad_folder(person, tmp_path):
     assert person.dock.welcome.isVisible()
-    assert "Drop a folder of slides" in person.finds(QLabel, "welcome_text").text()
     person.shows(tmp_path / "gone")
     assert f"{tmp_path / 'gone'} does not exist. Choose" in person.dock.status.text
     (tmp_path / "empty").mkdir()
@@ -185,14 +181,28 @@ def test_slides_and_photographs_of_a_folder_are_shown_with_their_states(person, 
     pictures = [model.index(row).data(Qt.ItemDataRole.DecorationRole) for row in range(4)]
     assert [picture is None for picture in pictures] == [False, False, False, True]
     assert "Damaged: torn.svs" in model.index(3).data(Qt.ItemDataRole.ToolTipRole)
-
-    # A slide without a label says so.
     person.selects("s2.tif")
     person.clicks("tray_label")
     person.until(lambda: "s2.tif contains no label image" in person.dock.status.text)
     person.selects("mole.png")
     assert not person.dock.label_button.isEnabled()
     assert person.dock.label_button.toolTip() == "Select one slide"
+    # Filter and order keep the selection.
+    dock = person.dock
+    person.qtbot.keyClicks(dock.name_field, "S1")
+    person.until(lambda: person.names == ["s10.tif"])
+    assert dock.count_label.text() == "1 of 4 images"
+    person.qtbot.keyClick(dock.name_field, Qt.Key.Key_Escape)
+    person.until(lambda: len(person.names) == 4)
+    person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
+    person.chooses(dock.sort_combo, SORT_KEYS.index("date"))
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif", "torn.svs"}
+    assert dock.open_button.text() == "Open 3"
+    (folder / "torn.svs").unlink()
+    dock.refresh()
+    person.waits()
+    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif"}
+    assert dock.open_button.text() == "Open 2"
 
 
 def test_the_thumbnail_is_that_of_the_slide_as_far_as_it_can_be_read(person, tmp_path):
@@ -211,34 +221,6 @@ def test_the_thumbnail_is_that_of_the_slide_as_far_as_it_can_be_read(person, tmp
     assert person.problem("s.tif") == ""
     assert "truncated" in person.problem("torn.tif")
     assert person.dock.thumbnails.get(torn) is not None
-
-    # Text and marks are readable in both themes.
-    for theme in ("light", "dark"):
-        person.viewer.theme = theme
-        palette = person.dock.icons.palette
-        assert palette.dark == (theme == "dark")
-        assert palette.fault == ("#7a5200" if theme == "light" else palette.warning)
-
-
-def test_filter_and_order_keep_the_selection(person, folder):
-    person.shows(folder)
-    dock = person.dock
-    person.qtbot.keyClicks(dock.name_field, "S1")
-    person.until(lambda: person.names == ["s10.tif"])
-    assert dock.count_label.text() == "1 of 4 images"
-    person.qtbot.keyClick(dock.name_field, Qt.Key.Key_Escape)
-    person.until(lambda: len(person.names) == 4)
-
-    # Several images stay selected.
-    person.list.select_paths([folder / name for name in ("mole.png", "s2.tif", "torn.svs")])
-    person.chooses(dock.sort_combo, SORT_KEYS.index("date"))
-    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif", "torn.svs"}
-    assert dock.open_button.text() == "Open 3"
-    (folder / "torn.svs").unlink()
-    dock.refresh()
-    person.waits()
-    assert {image.name for image in person.list.selected_images} == {"mole.png", "s2.tif"}
-    assert dock.open_button.text() == "Open 2"
 
 
 @pytest.fixture
@@ -272,14 +254,6 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     for read in (set(previews), set(states)):  # with those that were visible until the window was laid out
         assert visible <= read
         assert 1 <= len(read) < FEW
-
-    # Refreshing reads them again.
-    previews.clear()
-    states.clear()
-    dock.refresh()
-    person.waits()
-    assert set(previews) == set(states) == visible
-
     previews.clear()
     person.list.scrollToBottom()
     person.waits_for_tiles()
@@ -287,12 +261,6 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     assert f"s{MANY - 1:04}.svs" in visible
     assert visible <= set(previews)
     assert len(previews) == len(set(previews)) < FEW
-    states.clear()
-    dock._refresh_visible()
-    person.waits()
-    assert visible <= set(states)
-    assert len(set(states)) < FEW
-
     # The order by status needs all of them; reading can be canceled.
     started, by_status = Event(), SORT_KEYS.index("status")
 
@@ -315,6 +283,28 @@ def test_of_very_many_slides_only_the_visible_ones_are_read(person, many, monkey
     states.clear()
     person.chooses(dock.sort_combo, by_status)
     assert len(set(states)) > MANY * 0.95
+    # Many images are opened after a question.
+    opened, asked, answers = [], [], [False, True]
+    monkeypatch.setattr(person.dock.opener, "open", lambda images, case_folder: opened.extend(images))
+
+    def answer(box):
+        asked.append(box.text())
+        box.deleteLater()
+        return next(one for one in box.buttons() if "Open" in one.text()) if answers.pop(0) else None
+
+    monkeypatch.setattr(dialogs, "exec_question", answer)
+    person.list.selectAll()
+    for count in (0, MANY):
+        person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+        assert len(opened) == count
+    assert asked == [f"Open {MANY:,} images?"] * 2
+    person.list.select_paths([image.path for image in person.dock.list_model.images[:20]])
+    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
+    # The memory of thumbnails is bounded.
+    loader = person.dock.thumbnails
+    for image in person.dock.list_model.images:
+        loader._on_read({image.path: Thumbnail(None)})
+    assert len(loader._cache) <= CACHED_PICTURES
 
 
 @pytest.mark.path
@@ -331,7 +321,6 @@ def test_images_are_opened_with_keyboard_and_mouse(person, folder):
     assert person.open_files == ["s2.tif"]
     model = person.dock.list_model
     assert model.is_displayed(model.index(0))  # the tile of the image in view is marked
-
     # A double click opens a photograph in the Lesion dock.
     person.dock.name_field.clear()
     person.until(lambda: len(person.names) == 4)
@@ -373,7 +362,6 @@ def test_side_by_side_view_shows_another_slide_and_closes_with_its_case(person, 
     assert slide_dock.slide.info.name == "s2"
     with qtbot.waitSignal(controls.canvas.destroyed):
         slide_dock.findChild(QAbstractButton, "side_by_side_show").click()
-
     # A slide of a case is closed with the case.
     first, second = two_cases
     case_dock, before = show_dock(person.viewer, "Case"), set(person.open_files)
@@ -391,14 +379,14 @@ def test_side_by_side_view_shows_another_slide_and_closes_with_its_case(person, 
     assert set(person.open_files) == before
 
 
-def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, monkeypatch):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    draw_labeled_slide(folder / "a.svs")
+def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, folder, monkeypatch):
+    labeled = tmp_path / "in"
+    labeled.mkdir()
+    draw_labeled_slide(labeled / "a.svs")
     requested = []
     read = TiledSlide.associated_image
     monkeypatch.setattr(TiledSlide, "associated_image", lambda self, name: requested.append(name) or read(self, name))
-    person.shows(folder)
+    person.shows(labeled)
     assert requested == []
     before = files_in(tmp_path)
     person.selects("a.svs")
@@ -412,6 +400,35 @@ def test_the_label_is_read_on_request_only_and_not_stored(person, tmp_path, monk
     with person.qtbot.waitSignal(dialogs[0].destroyed):
         dialogs[0].close()
     assert files_in(tmp_path) == before
+    # A canceled one is not shown.
+    for how in ("canceled", "other folder", "hidden"):
+        person.shows(folder)
+        started, proceed = Event(), Event()
+
+        def read_slowly(path, run, started=started, proceed=proceed):
+            started.set()
+            proceed.wait(10)
+            return listing.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
+
+        monkeypatch.setattr(listing, "read_label", read_slowly)
+        person.selects("s2.tif")
+        person.clicks("tray_label")
+        assert started.wait(10)
+        assert is_busy(person)
+        if how == "hidden":
+            person.dock.parentWidget().hide()
+        elif how == "other folder":
+            person.dock.open([folder / "more"])
+        else:
+            person.clicks("cancel")
+        proceed.set()
+        person.waits_for_all()
+        assert not is_busy(person), how
+        assert not any(map(is_label, QApplication.topLevelWidgets())), how
+
+
+def is_busy(person):
+    return person.dock.status.text.startswith("Reading the label of")
 
 
 def files_in(folder):
@@ -440,7 +457,7 @@ def test_the_dock_may_be_closed_while_it_reads(person, many, monkeypatch):
     proceed.set()
 
 
-def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
+def test_images_of_a_case_are_opened_in_the_case_dock_and_follow_its_file(unseen_person, tmp_path):
     person = unseen_person
     case = write_case(tmp_path)
     person.shows(case.folder)
@@ -452,12 +469,19 @@ def test_images_of_a_case_are_opened_in_the_case_dock(unseen_person, tmp_path):
     case_dock = show_dock(person.viewer, "Case")
     assert case_dock.controller.store.folder == case.folder
     assert person.open_files[:1] == person.names[:1]
-
     # Slides and photographs are opened together.
     person.list.selectAll()
     person.dock.open_button.click()
     person.waits_for_all()
     assert set(person.names) <= set(person.open_files)
+    # The states follow the file of the case.
+    case_dock.controller.close()
+    person.waits_for_all()
+    with CaseStore.open(case.folder) as store:
+        store.save(set_image(store.case, "I1", results=()))
+    person.dock._refresh_visible()
+    person.until(lambda: person.text(0) == "not analyzed")
+    assert person.text(1) == "analyzed"
 
 
 def test_a_photograph_of_a_case_is_no_slide_though_it_has_tiles(person, tmp_path):
@@ -497,27 +521,6 @@ def test_the_folder_of_the_displayed_slide_and_the_images_of_a_case_are_shown(un
     assert len(person.names) == 3
 
 
-def test_it_is_placed_below_the_image_and_follows_its_shape(person, folder):
-    person.shows(folder)
-    frame = person.dock.parentWidget()
-    window = person.viewer.window._qt_window
-    window.resize(1366, 768)
-    assert window.dockWidgetArea(frame) == Qt.DockWidgetArea.BottomDockWidgetArea
-    person.until(lambda: person.dock.width() > 800)
-    slide_dock = show_dock(person.viewer, "Slide")  # which keeps the height of the window
-    person.until(lambda: slide_dock.height() > 0.8 * window.height())
-    in_row = person.list.mapTo(person.dock, person.list.rect().topLeft()).x()
-    assert in_row > 250  # the controls are at the left
-    status = person.dock.status
-    window.resizeDocks([frame], [10], Qt.Orientation.Vertical)
-    person.qtbot.wait(300)  # it is laid out
-    person.until(lambda: status.height() >= status.minimumSizeHint().height())
-    frame.setFloating(True)
-    frame.resize(360, 700)
-    person.until(lambda: person.dock.width() < 400)
-    person.until(lambda: person.list.mapTo(person.dock, person.list.rect().topLeft()).x() < 20)
-
-
 def open_from_tray(person, case):
     """Show a case, and open its first image."""
     person.shows(case.folder)
@@ -554,83 +557,6 @@ def test_a_case_that_could_not_be_opened_is_not_opened_later(unseen_person, two_
     assert person.open_files == []
 
 
-def test_a_case_opened_in_between_stays_open(unseen_person, two_cases):
-    person = unseen_person
-    first, second = two_cases
-    controller = show_dock(person.viewer, "Case").controller
-    person.shows(first.folder)
-    controller.open(second.folder)
-    controller.opened.connect(partial(setattr, person, "opened", True))
-    person.selects(person.names[0])
-    requested = []
-    controller.open = requested.append  # the request waits, or fails without a report
-    person.dock.open_button.click()
-    person.until(lambda: getattr(person, "opened", False))
-    person.waits_for_all()
-    assert requested == [first.folder]
-    assert controller.store.folder == second.folder
-    assert person.open_files == []
-
-
-def test_many_images_are_opened_after_a_question(person, many, monkeypatch):
-    folder, _, _ = many
-    person.shows(folder)
-    opened, asked, answers = [], [], [False, True]
-    monkeypatch.setattr(person.dock.opener, "open", lambda images, case_folder: opened.extend(images))
-
-    def answer(box):
-        asked.append(box.text())
-        box.deleteLater()
-        return next(one for one in box.buttons() if "Open" in one.text()) if answers.pop(0) else None
-
-    monkeypatch.setattr(dialogs, "exec_question", answer)
-    person.list.selectAll()
-    for count in (0, MANY):
-        person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
-        assert len(opened) == count
-    assert asked == [f"Open {MANY:,} images?"] * 2
-    person.list.select_paths([image.path for image in person.dock.list_model.images[:20]])
-    person.qtbot.keyClick(person.list, Qt.Key.Key_Return)
-    assert (len(asked), len(opened)) == (2, MANY + 20)
-
-    # The memory of thumbnails is bounded.
-    loader = person.dock.thumbnails
-    for image in person.dock.list_model.images:
-        loader._on_read({image.path: Thumbnail(None)})
-    assert len(loader._cache) <= CACHED_PICTURES
-
-
-def is_busy(person):
-    return person.dock.status.text.startswith("Reading the label of")
-
-
-def test_a_cancelled_label_is_not_shown(person, folder, monkeypatch):
-    for how in ("canceled", "other folder", "hidden"):
-        person.shows(folder)
-        started, proceed = Event(), Event()
-
-        def read_slowly(path, run, started=started, proceed=proceed):
-            started.set()
-            proceed.wait(10)
-            return listing.SlideLabel(path, {"label": np.zeros((8, 8, 3), np.uint8)})
-
-        monkeypatch.setattr(listing, "read_label", read_slowly)
-        person.selects("s2.tif")
-        person.clicks("tray_label")
-        assert started.wait(10)
-        assert is_busy(person)
-        if how == "hidden":
-            person.dock.parentWidget().hide()
-        elif how == "other folder":
-            person.dock.open([folder / "more"])
-        else:
-            person.clicks("cancel")
-        proceed.set()
-        person.waits_for_all()
-        assert not is_busy(person), how
-        assert not any(map(is_label, QApplication.topLevelWidgets())), how
-
-
 def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
     path = tmp_path / "a.svs"
     draw_labeled_slide(path)
@@ -654,18 +580,6 @@ def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
         read_label(path, RunContext())
 
 
-def test_no_file_is_opened_twice_and_only_those_that_may_be_images(folder, monkeypatch):
-    opened = Counter()
-    open_regular = detection.open_regular
-    monkeypatch.setattr(detection, "open_regular", lambda path: opened.update([path.name]) or open_regular(path))
-    (folder / "more" / "table.csv").write_text("a,b")
-    content = list_images([folder], RunContext())
-    assert sorted(image.path.name for image in content.images) == ["mole.png", "s10.tif", "s2.tif", "torn.svs"]
-    assert set(opened.values()) == {1}
-    assert "mole.png" in opened
-    assert "torn.svs" not in opened  # a scanner's file by its name
-
-
 def test_the_search_can_be_canceled_in_a_folder_without_images(tmp_path, monkeypatch):
     for number in range(50):
         (tmp_path / "more" / f"{number}").mkdir(parents=True)
@@ -677,17 +591,7 @@ def test_the_search_can_be_canceled_in_a_folder_without_images(tmp_path, monkeyp
     assert len(opened) == 1
 
 
-def test_the_search_reports_its_progress_without_images(tmp_path, monkeypatch):
-    for number in range(3):
-        (tmp_path / f"{number}.txt").touch()
-    (tmp_path / "a.svs").touch()
-    monkeypatch.setattr(listing, "REPORT_S", -1)
-    reports = []
-    list_images([tmp_path], RunContext(lambda progress: reports.append(progress.message)))
-    assert reports[:2] == ["Searching for images: 0 in 1 file", "Searching for images: 0 in 2 files"]
-
-
-def test_one_file_that_is_no_image_is_refused_and_the_title_counts_folders(folder):
+def test_one_file_that_is_no_image_is_refused(folder):
     with pytest.raises(InputError, match="no slide or photograph"):
         list_images([folder / "notes.txt"], RunContext())
     (folder / "mole.png").rename(folder / "mole")
@@ -807,29 +711,3 @@ def test_filter_follows_the_states_and_keeps_the_selection(person, folder):
     person.until(lambda: person.names == [])
     assert person.dock.empty_label.isVisible()
     assert not person.dock.open_button.isEnabled()
-
-
-def test_the_states_of_a_case_follow_its_file(person, tmp_path):
-    case = write_case(tmp_path)
-    person.shows(case.folder)
-    with CaseStore.open(case.folder) as store:
-        store.save(set_image(store.case, "I1", results=()))
-    person.dock._refresh_visible()
-    person.until(lambda: person.text(0) == "not analyzed")
-    assert person.text(1) == "analyzed"
-
-
-def test_no_control_moves_while_a_folder_is_looked_through(person, folder):
-    dock = person.dock
-    person.shows(folder)
-    states = {
-        "idle": lambda: None,
-        "a slide is selected": lambda: person.selects("s2.tif"),
-        "a photograph is selected": lambda: person.selects("mole.png"),
-        "no match": lambda: dock.name_field.setText("nothing"),
-        "all": lambda: dock.name_field.setText(""),
-        **list_message_states(dock.status),
-        "another folder": lambda: person.shows(folder / "more"),
-    }
-    moved = list_moved_controls(dock, states, person.waits)
-    assert not moved, moved
