@@ -23,9 +23,8 @@ from napari_melanoma.core import plugins
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.data.dataset_export import export_dataset
 from napari_melanoma.data.dataset_import import import_source
-from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions
+from napari_melanoma.data.exports import DATA_EXPORTS, DataExportOptions, export_dataset
 from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.source_catalog import SOURCES, find_source
 from napari_melanoma.data.source_files import SourceTree

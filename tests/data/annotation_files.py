@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_melanoma.data.formats._annotated import read_objects
+from napari_melanoma.data.formats._annotations import read_objects
 from napari_melanoma.data.formats.masks import ANNOTATIONS, detect_format
 from napari_melanoma.data.mask_areas import MaskObject
 from napari_melanoma.data.source_files import SourceTree

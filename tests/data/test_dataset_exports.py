@@ -16,8 +16,14 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.dataset_export import DataExportReport, export_dataset
-from napari_melanoma.data.export_catalog import DATA_EXPORTS, DataExportOptions, ExportedImage, find_data_export
+from napari_melanoma.data.exports import (
+    DATA_EXPORTS,
+    DataExportOptions,
+    DataExportReport,
+    ExportedImage,
+    export_dataset,
+    find_data_export,
+)
 from napari_melanoma.data.formats.coco import RunLengthArea
 from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.results import read_labels, read_mask, write_labels, write_mask, write_rgb, write_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.files import write_text
-from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.imaging.masks import bounding_box
 
 if TYPE_CHECKING:

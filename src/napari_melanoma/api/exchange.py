@@ -191,10 +191,10 @@ def export_dataset(
     --------
     >>> nm.export_dataset("dataset", "coco", "coco", areas="pixels")  # doctest: +SKIP
     """
-    from napari_melanoma.data import dataset_export
-    from napari_melanoma.data.export_catalog import DataExportOptions, find_data_export
+    from napari_melanoma.data import exports
+    from napari_melanoma.data.exports import DataExportOptions, find_data_export
 
     chosen = DataExportOptions.parse(options, "export_dataset")
     source, out = to_path(dataset, "the data set"), to_path(folder, "the folder")
-    report = dataset_export.export_dataset(source, find_data_export(format), out, chosen, run=to_run(progress))
+    report = exports.export_dataset(source, find_data_export(format), out, chosen, run=to_run(progress))
     return DataSetExport(out, **vars(report))

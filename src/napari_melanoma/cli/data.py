@@ -204,7 +204,7 @@ def _declare(options: OptionValues, map_: Path | None, no_patients: bool, values
 
 def list_data_exports() -> str:
     """List the formats for the help, including those of plug-ins."""
-    from napari_melanoma.data.export_catalog import DATA_EXPORTS
+    from napari_melanoma.data.exports import DATA_EXPORTS
 
     # \b keeps the line breaks of its paragraph.
     return "\n\n\b\nFormats:\n" + "\n".join(f"  {name:13}{DATA_EXPORTS.label(name)}" for name in DATA_EXPORTS.members)
@@ -215,13 +215,10 @@ def export(
     format_: Annotated[str, typer.Argument(metavar="FORMAT", help="Name of a format, listed below.")],
     dataset: DataSet,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="The new folder; must not exist.")],
-    options: Annotated[
-        OptionValues, ConfigOptions("data.export_catalog:DataExportOptions", names={"classes": "--class"})
-    ],
+    options: Annotated[OptionValues, ConfigOptions("data.exports:DataExportOptions", names={"classes": "--class"})],
 ) -> None:
     """Export a data set for other programs."""
-    from napari_melanoma.data.dataset_export import export_dataset
-    from napari_melanoma.data.export_catalog import DataExportOptions, find_data_export
+    from napari_melanoma.data.exports import DataExportOptions, export_dataset, find_data_export
 
     current.after_stop = "Nothing was written."
     chosen = DataExportOptions.parse(options, "the command line")

@@ -28,7 +28,6 @@ from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import describe_invalid_id, ids_to_file_names
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.data.annotators import DESCRIPTION, MAJORITY, select_annotator
 from napari_melanoma.data.dataset import (
     CLASSES_FILE,
     TABLE_NAMES,
@@ -47,6 +46,8 @@ from napari_melanoma.data.formats.nnunet import (
 )
 from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, describe_renamed
 from napari_melanoma.data.mask_areas import (
+    DESCRIPTION,
+    MAJORITY,
     UNNAMED,
     ImageFileArea,
     MaskObject,
@@ -54,6 +55,7 @@ from napari_melanoma.data.mask_areas import (
     Size,
     draw_mask,
     number_classes,
+    select_annotator,
 )
 from napari_melanoma.data.mask_values import (
     LabelImageError,

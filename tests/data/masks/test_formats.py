@@ -23,7 +23,7 @@ from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.data.formats._annotated import read_objects
+from napari_melanoma.data.formats._annotations import read_objects
 from napari_melanoma.data.formats.coco import FORMAT, decode_run_lengths, decompress_run_lengths
 from napari_melanoma.data.formats.masks import detect_format
 from napari_melanoma.data.mask_areas import resize_mask

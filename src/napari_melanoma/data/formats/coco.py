@@ -12,10 +12,18 @@ import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.data.annotation_json import as_list, find_text, get_value, parse_image_size, parse_ring
-from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage, MaskArea
-from napari_melanoma.data.formats._annotated import AnnotationFormat, describe_format, find_annotated
-from napari_melanoma.data.formats._outlines import trace_rings
+from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage, MaskArea
+from napari_melanoma.data.formats._annotations import (
+    AnnotationFormat,
+    as_list,
+    describe_format,
+    find_annotated,
+    find_text,
+    get_value,
+    parse_image_size,
+    parse_ring,
+    trace_rings,
+)
 from napari_melanoma.data.mask_areas import Area, MaskObject, PolygonArea, Size, resize_mask
 from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceTree

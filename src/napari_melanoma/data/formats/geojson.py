@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.polygons import as_array, untangle_polygon
-from napari_melanoma.data.annotation_json import find_text
-from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage
-from napari_melanoma.data.formats._annotated import AnnotationFormat, describe_format, find_annotated
+from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.formats._annotations import AnnotationFormat, describe_format, find_annotated, find_text
 from napari_melanoma.data.mask_areas import MaskObject, PolygonArea
 from napari_melanoma.data.source_catalog import SourceRecord
 from napari_melanoma.data.source_files import SourceTree

@@ -12,10 +12,10 @@ import numpy as np
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.data.annotation_json import JSON_NAME
 from napari_melanoma.data.dataset import CLASSES_FILE
-from napari_melanoma.data.export_catalog import LESION, DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.exports import LESION, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats import coco, geojson, label_studio, labelme
+from napari_melanoma.data.formats._annotations import JSON_NAME
 from napari_melanoma.data.formats.nnunet import DESCRIPTION, SPLITS_FILE, add_nnunet_folds
 from napari_melanoma.data.mask_values import ARRAY_SUFFIX
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec

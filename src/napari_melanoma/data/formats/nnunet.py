@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.parsing import parse_json, read_object_or_empty, shorten
-from napari_melanoma.data.export_catalog import TEST, DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.exports import TEST, DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.mask_values import NNUNET_IMAGE, ClassValues, read_mask_values
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceTree

@@ -17,7 +17,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
-from napari_melanoma.data.export_catalog import DataExportSpec, ExportedData, ExportedImage
+from napari_melanoma.data.exports import DataExportSpec, ExportedData, ExportedImage
 from napari_melanoma.data.formats.imagefolder import MASK_COLUMNS, find_split, find_split_folder, read_values
 from napari_melanoma.data.source_catalog import SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
