@@ -223,6 +223,10 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     leaking, similar = _find_similar_images(checks, run)
     faults += [*table.faults(), *_find_identical_images(checks), *leaking]
     shapes = [check.shape for check in checks if check.shape]
+    missing = []
+    if without_image:
+        count = f"{len(without_image)} row{'s have' if len(without_image) > 1 else ' has'}"
+        missing = [("path", f"{count} no image: {format_names(without_image, MAX_LISTED_IDS)}")]
     rows = table.report.rows
     return DataCheck(
         rows=rows,
@@ -245,7 +249,7 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
             *_find_unusual_masks(checks),
             *similar,
             *_note_unlisted_files(folder, samples),
-            *_note_missing_images(without_image),
+            *missing,
             *table.notes(has_optional_columns=any((folder / name).is_file() for name in (HISTORY_FILE, ORIGIN_FILE))),
         ],
     )
@@ -290,12 +294,6 @@ def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[l
         else:
             faults.append(("the table", str(sample)))
     return samples, faults, without_image
-
-
-def _note_missing_images(without_image: Sequence[str]) -> Iterator[Finding]:
-    if without_image:
-        rows = f"{len(without_image)} row{'s have' if len(without_image) > 1 else ' has'}"
-        yield "path", f"{rows} no image: {format_names(without_image, MAX_LISTED_IDS)}"
 
 
 def _check_image(sample: Sample) -> ImageCheck:

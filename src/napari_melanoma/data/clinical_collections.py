@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from napari_melanoma.data.source_catalog import DataSource, SourceRecord, SourceSpec
 from napari_melanoma.data.source_files import SourceFile, SourceTree
+from napari_melanoma.data.table_mapping import parse_number
 from napari_melanoma.io.tables import decode_table, parse_table_text
 
 Rows = Sequence[Mapping[str, str]]
@@ -120,7 +121,7 @@ def extract_columns(rows: Rows) -> dict[str, str]:
         target_column: _first_cell(rows, source_name)[1] for target_column, source_name in _SOURCE_COLUMNS.items()
     }
     values["age"] = _parse_age(values["age"])
-    if not _is_positive(values["depth_mm"]):
+    if not (parse_number(values["depth_mm"]) or 0) > 0:
         values["depth_mm"] = ""
     spread, source_column = classify_spread(rows)
     return {
@@ -200,11 +201,6 @@ def _parse_age(text: str) -> str:
     return f"{value / DAYS_PER_YEAR:.1f}" if value > 150 else f"{value:g}"
 
 
-def _is_positive(text: str) -> bool:
-    """Whether a cell is a number above 0."""
-    return bool(re.fullmatch(r"\d+(?:\.\d+)?", text)) and float(text) > 0
-
-
 TCGA_PATIENT = r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}"
 _BARCODE = re.compile(rf"({TCGA_PATIENT})-(\d\d)[A-Z]-\d\d-([A-Z]{{2}})[A-Z0-9]*(\.[0-9a-fA-F-]{{36}})?")
 # Codes in a barcode: types of the sample, and the diagnostic kind of slide
@@ -265,7 +261,10 @@ def _find_cptac(tree: SourceTree) -> list[SourceRecord]:
     files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}
     slide_rows = {row["slide_id"]: row for rows in patients.values() for row in rows if row.get("slide_id")}
     melanoma_slides = {name for name, row in slide_rows.items() if _is_melanoma_row(row)}
-    melanoma_rows = {patient: _select_melanoma_rows(rows) for patient, rows in patients.items()}
+    melanoma_rows = {  # the tables contain other tumors too
+        patient: [row for row in rows if row.get("tumor", row.get("tumor_code", _MELANOMA)).lower() == _MELANOMA]
+        for patient, rows in patients.items()
+    }
     values = {patient: extract_columns(rows) for patient, rows in melanoma_rows.items() if rows}
     slides = sorted(files or melanoma_slides)
     selected = [
@@ -291,11 +290,6 @@ def _is_melanoma_row(row: dict[str, str]) -> bool:
     kind, tumor = row.get("specimen_type", "tumor").lower(), row.get("tumor", _MELANOMA).lower()
     site = f"{row.get('tumor_site', '')} {row.get('topographic_site', '')}".lower()
     return "normal" not in kind and tumor == _MELANOMA and "lymph node" not in site
-
-
-def _select_melanoma_rows(rows: Rows) -> list[dict[str, str]]:
-    """Select the rows about melanomas; the tables contain other tumors too."""
-    return [dict(row) for row in rows if row.get("tumor", row.get("tumor_code", _MELANOMA)).lower() == _MELANOMA]
 
 
 SLIDE_COLLECTIONS = (

@@ -283,6 +283,20 @@ def _collection(
     return DataSource(spec, lambda tree: find(tree, spec))
 
 
+def _parts(names: str, images: str, masks: str = "", *tables: str) -> tuple[Part, ...]:
+    """Return the parts of a challenge with these names, which replace ``{}`` in the patterns."""
+    splits = {"Training": "train", "Validation": "val", "Test": "test", "Test_v2": "test"}
+    return tuple(
+        Part(
+            splits[name],
+            images.replace("{}", name),
+            masks.replace("{}", name),
+            tuple(table.replace("{}", name) for table in tables),
+        )
+        for name in names.split()
+    )
+
+
 def _isic_spec(name: str, title: str, licence: str, reference: str, layout: str, images: int) -> SourceSpec:
     """Return the description of a challenge of ISIC; the year is at the end of its name."""
     year = name[-4:]
@@ -305,14 +319,11 @@ ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTru
             1279,
         ),
         Layout(
-            tuple(
-                Part(
-                    split,
-                    f"ISBI2016_ISIC_Part1_{name}_Data",
-                    f"ISBI2016_ISIC_Part1_{name}_GroundTruth",
-                    (rf"ISBI2016_ISIC_Part3B?_{name}_GroundTruth\.csv",),
-                )
-                for split, name in (("train", "Training"), ("test", "Test"))
+            _parts(
+                "Training Test",
+                "ISBI2016_ISIC_Part1_{}_Data",
+                "ISBI2016_ISIC_Part1_{}_GroundTruth",
+                r"ISBI2016_ISIC_Part3B?_{}_GroundTruth\.csv",
             ),
             read=_read_malignancy,
         ),
@@ -331,14 +342,12 @@ ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv a
             2750,
         ),
         Layout(
-            tuple(
-                Part(
-                    split,
-                    f"ISIC-2017_{name}_Data",
-                    f"ISIC-2017_{name}_Part1_GroundTruth",
-                    (rf"ISIC-2017_{name}_Data_metadata\.csv", rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"),
-                )
-                for split, name in (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
+            _parts(
+                "Training Validation Test_v2",
+                "ISIC-2017_{}_Data",
+                "ISIC-2017_{}_Part1_GroundTruth",
+                r"ISIC-2017_{}_Data_metadata\.csv",
+                r"ISIC-2017_{}_Part3_GroundTruth\.csv",
             ),
             convert=_convert_isic2017,
         ),
@@ -355,12 +364,7 @@ ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png, _Validation_GroundT
 each a folder, or the zip file of that name""",
             3694,
         ),
-        Layout(
-            tuple(
-                Part(split, f"ISIC2018_Task1-2_{name}_Input", f"ISIC2018_Task1_{name}_GroundTruth")
-                for split, name in (("train", "Training"), ("val", "Validation"), ("test", "Test"))
-            )
-        ),
+        Layout(_parts("Training Validation Test", "ISIC2018_Task1-2_{}_Input", "ISIC2018_Task1_{}_GroundTruth")),
     ),
     _collection(
         _isic_spec(
@@ -376,13 +380,12 @@ optional: ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Te
             25331,
         ),
         Layout(
-            tuple(
-                Part(
-                    split,
-                    f"ISIC_2019_{name}_Input",
-                    tables=(rf"ISIC_2019_{name}_Metadata\.csv", rf"ISIC_2019_{name}_GroundTruth\.csv"),
-                )
-                for split, name in (("train", "Training"), ("test", "Test"))
+            _parts(
+                "Training Test",
+                "ISIC_2019_{}_Input",
+                "",
+                r"ISIC_2019_{}_Metadata\.csv",
+                r"ISIC_2019_{}_GroundTruth\.csv",
             ),
             image=r"(ISIC_\d+(?:_downsampled)?)\.(?:jpe?g|png)",
             convert=_convert_isic2019,
@@ -605,9 +608,7 @@ train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline
             lacks="labels of melanoma, and no masks",  # an image shows many lesions
         ),
         Layout(
-            tuple(
-                Part(split, "images", tables=(r"(?:\w+_)?metadata\.csv",), within=split) for split in ("train", "test")
-            ),
+            tuple(Part(one, "images", tables=(r"(?:\w+_)?metadata\.csv",), within=one) for one in ("train", "test")),
             image=r"(.+)\.(?:png|jpe?g)",
         ),
     ),

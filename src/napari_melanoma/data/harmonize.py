@@ -40,7 +40,7 @@ from napari_melanoma.data.table_mapping import (
     suggest_column,
     translate_diagnosis,
 )
-from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, Column, find_column
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, FILE_COLUMNS, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.io.tables import iterate_rows
 
@@ -144,16 +144,12 @@ def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCel
         if fault:
             outcome.add_unmapped(cell, fault)
             continue
-        if value and column.expected and not _is_expected(column, value):
+        # a split must match exactly, since the recipes name it
+        if value and column.expected and (value.lower() if column.name == "review" else value) not in column.expected:
             outcome.faults.append(CellFault("unmapped", column.name, value))  # kept: without a split it would be used
         if value and outcome.values.setdefault(column.name, value) != value:
             outcome.add_disagreement(cell)
     return outcome
-
-
-def _is_expected(column: Column, value: str) -> bool:
-    """Whether a word is used; the split must match exactly, since the recipes name it."""
-    return (value.lower() if column.name == "review" else value) in column.expected
 
 
 def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:

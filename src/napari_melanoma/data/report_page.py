@@ -376,7 +376,9 @@ def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
 def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[Section]:
     """Yield body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
-        bars = _count_by_source(report.rows, column)
+        bars: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in report.rows:
+            bars[row.source][row.values.get(column, "")] += 1
         if any(set(counts) != {""} for counts in bars.values()):
             path = folder / f"{column}.png"
             draw_shares(bars, path)
@@ -446,25 +448,13 @@ def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[Sec
             pair.first.full_name,
             pair.second.full_name,
             f"{pair.similarity:.2f}",
-            _describe_splits(pair.first.split, pair.second.split),
+            " and ".join(dict.fromkeys(split or "none" for split in (pair.first.split, pair.second.split))),
         )
         for pair in listed
     )
     notes = (f"Only the first {MAX_PAIRS} are shown; report.json lists all.",) if len(pairs) > MAX_PAIRS else ()
     tables = (ReportTable("Pairs", ("image", "same as", "similarity", "splits"), rows, notes=notes),) if rows else ()
     yield _page_section("Duplicate images", (line,), None, tables)
-
-
-def _describe_splits(first: str, second: str) -> str:
-    return first if first == second else f"{first or 'none'} and {second or 'none'}"
-
-
-def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
-    """Count the words of a column by source; "" is unknown."""
-    bars: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        bars[row.source][row.values.get(column, "")] += 1
-    return bars
 
 
 def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
@@ -515,6 +505,11 @@ def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run
     shifts, too_small = measure_domain_shifts(
         features, [row.source for row in sampled], [row.group for row in sampled], options.seed
     )
+    samples = [
+        Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
+        for row in rows
+        if row.image is not None
+    ]
     name = ", ".join(folder.name for folder in folders)
     origin = read_origin(folders[0]) if len(folders) == 1 else {}
     whole = describe_rows(name, rows, sizes, faults, origin)
@@ -526,7 +521,7 @@ def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run
         features=features,
         shifts=shifts,
         too_small=too_small,
-        duplicates=find_duplicates(_make_samples(rows), run) if options.duplicates else None,
+        duplicates=find_duplicates(samples, run) if options.duplicates else None,
     )
 
 
@@ -539,7 +534,17 @@ def write_report(report: DataSourcesReport, out: Path) -> Path:
         "images_looked_at": len(report.sampled_rows),
         "domain_shift": [asdict(shift) for shift in report.shifts],
         "too_small_for_it": report.too_small,
-        "duplicates": None if report.duplicates is None else [_describe_duplicate(pair) for pair in report.duplicates],
+        "duplicates": None
+        if report.duplicates is None
+        else [
+            {
+                "first": pair.first.full_name,
+                "second": pair.second.full_name,
+                "similarity": pair.similarity,
+                "in_two_splits": pair.leaks,
+            }
+            for pair in report.duplicates
+        ],
     }
     write_json(out / "report.json", values)
     _write_page(report, out / "report.html", out / "figures")
@@ -623,15 +628,6 @@ def _table_features(rows: Sequence[ReportRow]) -> Features:
     return {TABLE: features, MISSING: missing}
 
 
-def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
-    """Return the rows with an image as samples for the search for duplicates."""
-    return [
-        Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
-        for row in rows
-        if row.image is not None
-    ]
-
-
 def _to_json(report: DataSetReport) -> dict[str, object]:
     """Return a report for JSON.
 
@@ -639,8 +635,3 @@ def _to_json(report: DataSetReport) -> dict[str, object]:
     """
     missing = [{"column": column, "rows": count} for column, count in report.missing.items()]
     return {**asdict(report), "missing": missing}
-
-
-def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
-    first, second = (sample.full_name for sample in (pair.first, pair.second))
-    return {"first": first, "second": second, "similarity": pair.similarity, "in_two_splits": pair.leaks}

@@ -146,7 +146,8 @@ def join_table(
     """
     tree = SourceTree.scan(table, mapping)
     rows = read_image_rows(tree, ".+", keep_folders=True)
-    names = [_list_names(record) for record in records]
+    stems = [record.image_id if record.image is None else record.image.stem for record in records]
+    names = [(one.image_id, stem, nnunet_case_name(stem)) for one, stem in zip(records, stems, strict=True)]
     counts = Counter(of_record[-1] for of_record in names)
     matcher, joined, without_row = _RowMatcher(rows), list[SourceRecord](), list[str]()
     differing: Counter[str] = Counter()
@@ -175,12 +176,6 @@ def join_table(
         )
         tree.notes.append((table.name, note))
     return joined, tree.notes
-
-
-def _list_names(record: SourceRecord) -> tuple[str, ...]:
-    """List the names of a record in a table: its id, and that of its file, also without the channel of nnU-Net."""
-    stem = record.image_id if record.image is None else record.image.stem
-    return record.image_id, stem, nnunet_case_name(stem)
 
 
 def join_records(
@@ -279,7 +274,9 @@ def pair_records(
         records.append(_add_header(record, tree) if image.suffix in DICOM_SUFFIXES else record)
     records = _add_class_folders(tree, records) if class_folders else records
     _report_left_out(tree, used, masks, counts)
-    _note_merged(tree, records)
+    if merged := sum(len(record.channels) == COLORS for record in records):
+        note = f"{format_count(merged, 'photograph')} in three files, read as red, green and blue by name or number"
+        tree.notes.append(("channels", note))
     matcher.add_notes(tree)
     records += [
         SourceRecord(row_name, None, None, {**common, **values}) for row_name, values in matcher.iterate_unused()
@@ -306,12 +303,6 @@ def _match_masks(
             mask: other in default and place == 0 for other in keys for place, mask in enumerate(masks.get(other, []))
         }
     return matched
-
-
-def _note_merged(tree: SourceTree, records: Iterable[SourceRecord]) -> None:
-    if merged := sum(len(record.channels) == COLORS for record in records):
-        note = f"{format_count(merged, 'photograph')} in three files, read as red, green and blue by name or number"
-        tree.notes.append(("channels", note))
 
 
 def _remove_common_suffix(masks: dict[Key, list[SourceFile]], images: Mapping[Key, SourceFile]) -> str:

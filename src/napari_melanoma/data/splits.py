@@ -315,19 +315,16 @@ def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
-    """Choose the groups of the test set, separately for each data set."""
-    domains: dict[str, dict[str, None]] = defaultdict(dict)
+    """Choose the groups of the test set by their hash, for each data set; at least one of three or more."""
+    domains: dict[str, dict[str, float]] = defaultdict(dict)
     for sample in samples:
-        domains[sample.domain].setdefault(sample.group)
-    return {group for groups in domains.values() for group in _choose_test_groups_of_set(groups, fraction)}
-
-
-def _choose_test_groups_of_set(groups: Iterable[str], fraction: float) -> list[str]:
-    """Choose groups of one data set by their hash; at least one of three or more, if the fraction is above 0."""
-    hashes = {group: _hash_to_unit_interval(HELD_OUT_SALT, group) for group in groups}
-    chosen = [group for group, value in hashes.items() if value < fraction]
-    if not chosen and fraction > 0 and len(hashes) >= MIN_GROUPS:
-        chosen = [min(hashes, key=hashes.__getitem__)]
+        domains[sample.domain].setdefault(sample.group, _hash_to_unit_interval(HELD_OUT_SALT, sample.group))
+    chosen: set[str] = set()
+    for hashes in domains.values():
+        of_set = {group for group, value in hashes.items() if value < fraction}
+        if not of_set and fraction > 0 and len(hashes) >= MIN_GROUPS:
+            of_set = {min(hashes, key=hashes.__getitem__)}
+        chosen |= of_set
     return chosen
 
 
@@ -601,7 +598,12 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
     duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
-    merged_groups = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
+    listed: list[Duplicate] = []
+    by_id = {sample.image_id: sample for sample in samples}
+    for sample, row in zip(samples, rows, strict=True):  # even of different patients and lesions
+        if original := by_id.get(row.get("near_duplicate_of", "")):
+            listed.append(Duplicate(original, sample, 1.0))
+    merged_groups = merge_groups(samples, [*duplicates, *listed])
     merged = _merge_groups(samples, merged_groups, rows)
     splits = choose_splits(merged, options)
     counts = _count_parts(samples, splits)
@@ -699,14 +701,6 @@ def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
         samples.append(sample)
         with_image += [sample] if entry.image else []
     return samples, with_image
-
-
-def _iter_listed_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
-    """Yield the pairs listed in ``near_duplicate_of``, even of different patients and lesions."""
-    by_id = {sample.image_id: sample for sample in samples}
-    for sample, row in zip(samples, rows, strict=True):
-        if original := by_id.get(row.get("near_duplicate_of", "")):
-            yield Duplicate(original, sample, 1.0)
 
 
 def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -66,17 +66,19 @@ def find(tree: SourceTree) -> list[SourceRecord]:
         records.append(SourceRecord(image_id, image, mask, {**({"split": split} if split else {}), **values}))
     if missing:
         tree.notes.append(("file_name", f"not found, so these images or masks are left out: {format_names(missing)}"))
-    return records or [_add_split(record) for record in pair_records(tree, {}, {}, class_folders=True)]
+    if records:
+        return records
+    records = pair_records(tree, {}, {}, class_folders=True)
+    splits = [find_split(record.image.name.split("/")[:-1]) if record.image else "" for record in records]
+    return [
+        replace(record, values={"split": split, **record.values}) if split else record
+        for record, split in zip(records, splits, strict=True)
+    ]
 
 
 def find_split(names: list[str]) -> str:
     """Return the split that one of the names states, such as a folder; "" if there is none."""
     return next((SPLITS[name.lower()] for name in names if name.lower() in SPLITS), "")
-
-
-def _add_split(record: SourceRecord) -> SourceRecord:
-    split = find_split(record.image.name.split("/")[:-1]) if record.image else ""
-    return replace(record, values={"split": split, **record.values}) if split else record
 
 
 def _iterate_rows(tree: SourceTree) -> Iterator[tuple[str, dict[str, str]]]:

@@ -171,7 +171,8 @@ def merge_channels(paths: Sequence[Path], order: Sequence[int]) -> NDArray[np.ui
 
 def write(data: ExportedData, folder: Path) -> None:
     """Write the data set; images of the test set are in imagesTs and labelsTs."""
-    numbers = _number_values(data.classes)
+    distinct = sorted({value for of_class in data.classes.values() for value in of_class})
+    numbers = {value: number for number, value in enumerate(distinct, start=1)}  # from 1 on, as nnU-Net expects
     lookup = np.zeros(256, np.uint8)
     lookup[list(numbers)] = list(numbers.values())
 
@@ -180,13 +181,15 @@ def write(data: ExportedData, folder: Path) -> None:
         rgb = image.read().rgb
         labels = image.read_labels((rgb.shape[0], rgb.shape[1]))
         write_rgb(folder / f"images{part}" / f"{image.image_id}{NNUNET_IMAGE}.png", rgb)
-        write_labels(folder / f"labels{part}" / f"{image.image_id}.png", _convert(labels, lookup))
+        write_labels(folder / f"labels{part}" / f"{image.image_id}.png", lookup[labels])
 
     cases = [image for image, _ in data.write_each(write_case)]
     training = [image for image in cases if image.split != TEST]
     if cases and not training:
         raise InputError("all images are in the test set: nnU-Net needs training images. Correct the column split.")
-    labels = {name: [numbers[value] for value in values] for name, values in _order_regions(data.classes).items()}
+    # from large to small, because nnU-Net draws later regions over earlier ones
+    regions = sorted(data.classes.items(), key=lambda item: -len(item[1]))
+    labels = {name: [numbers[value] for value in values] for name, values in regions}
     content = {
         "name": data.name,
         "channel_names": {"0": "R", "1": "G", "2": "B"},
@@ -200,22 +203,6 @@ def write(data: ExportedData, folder: Path) -> None:
     write_json(folder / SPLITS_FILE, make_folds(training))
     note = "copy it to nnUNet_preprocessed/DatasetNNN_NAME before training, or nnU-Net makes other folds"
     data.notes.append((SPLITS_FILE, note))
-
-
-def _number_values(classes: ClassValues) -> dict[int, int]:
-    """Number the values of classes from 1 on, as nnU-Net expects."""
-    values = sorted({value for of_class in classes.values() for value in of_class})
-    return {value: number for number, value in enumerate(values, start=1)}
-
-
-def _convert(labels: NDArray[np.uint8], lookup: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    converted: NDArray[np.uint8] = lookup[labels]
-    return converted
-
-
-def _order_regions(classes: ClassValues) -> ClassValues:
-    """Order regions from large to small, because nnU-Net draws later ones over earlier ones."""
-    return dict(sorted(classes.items(), key=lambda item: -len(item[1])))
 
 
 def _order_values(regions: Sequence[Sequence[int]]) -> list[int]:
