@@ -17,7 +17,7 @@ from napari_melanoma.data.harmonize import HarmonizeReport
 from napari_melanoma.data.splits import (
     SplitOptions,
     TrainingSplit,
-    _choose_test_groups_of_set,
+    _choose_test_groups,
     assign_folds,
     check_patients_named,
     choose_splits,
@@ -108,7 +108,7 @@ def test_added_removed_or_rejected_rows_move_no_other_group(
     )
     rejected = [replace(sample, review="rejected") for sample in everyone if sample not in after]
     first, then = split_trainable(before, Rules(), seed), split_trainable([*rejected, *after], Rules(), later)
-    by_hash = {group for group in groups(everyone) if len(_choose_test_groups_of_set([group], 0.2))}
+    by_hash = {one.group for one in everyone if _choose_test_groups([one], 0.2)}
     learnt, evaluated = groups(first.training + first.validation), groups(then.test)
     if groups(before) & by_hash and groups(after) & by_hash:
         assert not learnt & evaluated, "a later model must not be evaluated on what its parent has learnt"
