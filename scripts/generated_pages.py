@@ -45,13 +45,13 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def format_table(head: str, rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table; ``head``: the titles of its columns, separated by bars."""
     titles = [title.strip() for title in head.split("|")]
-    cells = [[escape(" ".join(cell.split())).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[escape(" ".join(cell.split())) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *cells))
 
 
 def escape(text: str) -> str:
-    """Escape what Markdown would read as HTML or emphasis, except within code."""
-    return re.sub(r"`[^`]*`|[<*]", lambda found: found[0] if len(found[0]) > 1 else f"&#{ord(found[0])};", text)
+    """Escape what Markdown would read as HTML, emphasis or the end of a cell, except within code."""
+    return re.sub(r"`[^`]*`|[<*|]", lambda found: found[0] if len(found[0]) > 1 else f"&#{ord(found[0])};", text)
 
 
 def require_help(name: str, text: str | None) -> str:
@@ -268,7 +268,8 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "columns": list_columns,
     "sites": list_sites,
     "fields of the synoptic report": synoptic_schema.field_list,
-} | {
+}
+GENERATORS |= {
     f"components of {paper}": partial(paper_components.component_table, components)
     for paper, components in paper_components.read_components().items()
 }
