@@ -477,7 +477,7 @@ def write_turned_copy(slide: ViewerSlide, path: Path) -> Path:
 
 
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the risk section of the Slide dock: prediction, attention map and nearest patches."""
+    """Picture the risk section of the Slide dock with a prediction."""
     viewer, dock = open_dock("Slide", theme, (1400, 1180))
     if slide is None:
         dock.opener.open_sample()

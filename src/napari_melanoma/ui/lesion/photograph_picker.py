@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 from weakref import WeakSet
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QPushButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
@@ -64,6 +64,7 @@ class PhotographPicker(QWidget):
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Select a photograph to show it and hide the others ({keys})"
         self.combo = named(NoWheelComboBox(), "photograph", "Photograph", tip)
+        self.combo.elide_mode = Qt.TextElideMode.ElideMiddle  # names often differ only at their end
         self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
         self.fit_button = tool_button("fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})")

@@ -70,6 +70,7 @@ class SlidePicker(QWidget):
         next_key, previous_key = format_key("slide.next"), format_key("slide.previous")
         tip = f"Select a slide: it is shown, the others are hidden ({next_key}, {previous_key})"
         self.combo = named(NoWheelComboBox(), "slide", "Slide", tip)
+        self.combo.elide_mode = Qt.TextElideMode.ElideMiddle  # names often differ only at their end
         self._previous = tool_button("previous_slide", "Previous slide", f"Previous slide ({previous_key})")
         self._next = tool_button("next_slide", "Next slide", f"Next slide ({next_key})")
         self.scale_button = tool_button(

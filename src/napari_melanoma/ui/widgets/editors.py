@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QFocusEvent, QHelpEvent, QHideEvent, QKeyEvent, QPaintEvent, QPalette, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -28,7 +28,7 @@ from napari_melanoma.core.paths import expand_user
 from napari_melanoma.ui.widgets.dialogs import choose_file
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.settings import DebounceTimer
-from napari_melanoma.ui.widgets.style import elide, named, reserve_space, tool_button
+from napari_melanoma.ui.widgets.style import named, reserve_space, tool_button
 from napari_melanoma.ui.widgets.wheel import guard_wheel
 
 TEXT_MARGIN_PX = 4  # of a combo box, on both sides together
@@ -195,7 +195,7 @@ class NoWheelComboBox(QComboBox):
 
     It ignores the mouse wheel until it is clicked. ``opening`` is emitted before the list opens. ``settled``: index of
     the item that the user has chosen: in the open list at once; while passing items of the closed list by keys or the
-    wheel, when it stays for a moment or the focus leaves.
+    wheel, when it stays for a moment or the focus leaves. ``elide_mode``: where a name that does not fit is cut.
     """
 
     opening = Signal()
@@ -204,6 +204,7 @@ class NoWheelComboBox(QComboBox):
     def __init__(self) -> None:
         super().__init__()
         guard_wheel(self)
+        self.elide_mode = Qt.TextElideMode.ElideRight
         self._is_stepping = False
         self._passing_timer = DebounceTimer(self, SETTLE_MS)
         self._passing_timer.timeout.connect(lambda: self.settled.emit(self.currentIndex()))
@@ -297,7 +298,7 @@ class NoWheelComboBox(QComboBox):
         """Shorten the current text to the width of the field."""
         part = QStyle.SubControl.SC_ComboBoxEditField
         field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
-        return elide(self.fontMetrics(), self._shown_text, field.width() - TEXT_MARGIN_PX)
+        return str(self.fontMetrics().elidedText(self._shown_text, self.elide_mode, field.width() - TEXT_MARGIN_PX))
 
 
 class ChoiceEditor(Editor):
