@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,13 +33,13 @@ from napari_melanoma.evaluation.pipeline import (
     Estimates,
     Evaluation,
     EvaluationTask,
-    ImageMetrics,
     LoadedModel,
     PageContent,
     estimate_domains,
     estimates_to_json,
     evaluation_page,
     interval_text,
+    measured_rows,
     read_masked_samples,
     run_evaluation,
 )
@@ -60,6 +59,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
@@ -239,15 +239,6 @@ class ClickEvaluation(Evaluation):
     trials: Mapping[str, tuple[ClickTrial, ...]]
     methods: Mapping[str, Mapping[str, Estimates]]
 
-    @property
-    def lead(self) -> str:
-        """Clicks and Dice index of the model."""
-        name, estimates = next(iter(self.methods[ALL_IMAGES].items()))
-        return (
-            f"{name}: {estimates['NoC 90']} clicks to a Dice index of 0.90; Dice {estimates['DI 0']} without a click, "
-            f"{estimates['DI 1']} after one."
-        )
-
 
 def evaluate_clicks(
     info: BundleInfo, datasets: Sequence[Path], out: Path, options: ClickOptions, *, run: RunContext
@@ -301,28 +292,33 @@ class ClickTask(EvaluationTask[ClickPair, list[dict[str, float]], ClickEvaluatio
             for photograph, truth in contents
         ]
 
-    def summarize(self, measured: Sequence[ImageMetrics]) -> ClickEvaluation:
-        trials = {
-            method.name: tuple(
-                ClickTrial.from_values(dict(zip(metrics.names, metrics.table[index], strict=True)), self.options.clicks)
-                for index in metrics.measured
-            )
-            for method, metrics in zip(self.methods, measured, strict=True)
-        }
-        groups = np.array([sample.group for sample in measured[0].measured_samples])
-        by_method = {
-            name: estimate_domains(measured[0], partial(_estimate_some, trials_of_method, groups))
-            for name, trials_of_method in trials.items()
-        }
+    def summarize(self, tables: Sequence[DataFrame]) -> ClickEvaluation:
+        measured = {method.name: measured_rows(table) for method, table in zip(self.methods, tables, strict=True)}
+        trials = {name: self._read_trials(rows) for name, rows in measured.items()}
+        by_method = {name: estimate_domains(rows, self._estimate) for name, rows in measured.items()}
         first = next(iter(by_method.values()))
         methods = {part: {name: parts[part] for name, parts in by_method.items()} for part in first}
-        return ClickEvaluation(first, measured[0], trials=trials, methods=methods)
+        name, estimates = next(iter(methods[ALL_IMAGES].items()))
+        lead = (
+            f"{name}: {estimates['NoC 90']} clicks to a Dice index of 0.90; Dice {estimates['DI 0']} without a click, "
+            f"{estimates['DI 1']} after one."
+        )
+        headline = f"{lead} Over {len(next(iter(measured.values())))} images"
+        return ClickEvaluation(
+            parts=first, table=tables[0], lead=lead, headline=headline, trials=trials, methods=methods
+        )
+
+    def _read_trials(self, rows: DataFrame) -> tuple[ClickTrial, ...]:
+        return tuple(ClickTrial.from_values(values, self.options.clicks) for values in rows.to_dict("records"))
+
+    def _estimate(self, rows: DataFrame) -> dict[str, Estimate]:
+        return estimate_trials(self._read_trials(rows), rows["group"].tolist())
 
     def write(self, evaluation: ClickEvaluation, out: Path, run: RunContext) -> None:
         """Write the table of the images, the metrics and the page."""
         rows = []
         for name, trials in evaluation.trials.items():
-            for sample, trial in zip(evaluation.image_metrics.measured_samples, trials, strict=True):
+            for sample, trial in zip(evaluation.measured, trials, strict=True):
                 about = {key: getattr(sample, key) for key in ("image_id", "domain", "split", "group")}
                 rows.append({**about, "method": name, **trial.to_values()})
         write_table(out / "clicks.csv", rows)
@@ -338,14 +334,13 @@ class ClickTask(EvaluationTask[ClickPair, list[dict[str, float]], ClickEvaluatio
             **collect_provenance(),
         }
         write_json(out / "clicks.json", {**about, "metrics": values, "failed": len(evaluation.failed), **facts})
-        data = sorted({sample.domain for sample in evaluation.image_metrics.samples})
-        page = evaluation_page(evaluation, info, data, self.describe(evaluation, data))
+        page = evaluation_page(evaluation, info, self.describe(evaluation))
         write_evaluation_page(page, out / "clicks.html")
 
     def draw(self, evaluation: ClickEvaluation, folder: Path, run: RunContext) -> dict[str, Path]:
         return {}
 
-    def describe(self, evaluation: ClickEvaluation, data: Sequence[str]) -> PageContent:
+    def describe(self, evaluation: ClickEvaluation) -> PageContent:
         tables = [
             (
                 "All images" if part == ALL_IMAGES else part,
@@ -356,7 +351,7 @@ class ClickTask(EvaluationTask[ClickPair, list[dict[str, float]], ClickEvaluatio
                 ],
             )
             for part, methods in evaluation.methods.items()
-            if part == ALL_IMAGES or len(data) > 1
+            if part == ALL_IMAGES or len(evaluation.data) > 1
         ]
         return PageContent(
             facts=f"{evaluation.images} images, up to {self.options.clicks} clicks",
@@ -365,16 +360,9 @@ class ClickTask(EvaluationTask[ClickPair, list[dict[str, float]], ClickEvaluatio
             notes=[
                 "A simulated user clicks in the middle of the largest error, to include or to exclude it. Dice, n: "
                 f"Dice index after n clicks; {define_metrics(CLICK_METRICS.values())} Intervals: "
-                f"{interval_text(evaluation.image_metrics.measured_samples)}.{_click_times(evaluation.trials)}"
+                f"{interval_text(evaluation.measured)}.{_click_times(evaluation.trials)}"
             ],
         )
-
-
-def _estimate_some(
-    trials: Sequence[ClickTrial], groups: NDArray[np.str_], positions: NDArray[np.intp]
-) -> dict[str, Estimate]:
-    """Estimate the metrics over the trials at some positions."""
-    return estimate_trials([trials[position] for position in positions], groups[positions].tolist())
 
 
 def _click_times(trials: Mapping[str, Sequence[ClickTrial]]) -> str:

@@ -15,10 +15,17 @@ from markupsafe import escape
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.evaluation.comparison import Comparison, ImageChange, read_comparison
-from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, MaskPair, compare_pair, compare_segmenters
+from napari_melanoma.evaluation.comparing import (
+    ComparisonOptions,
+    compare_pair,
+    make_mask_task,
+    write_comparison_page,
+)
+from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, ImageChange, read_comparison
+from napari_melanoma.evaluation.pages import ADVICE
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
+from napari_melanoma.metrics.statistics import Estimate
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
@@ -76,7 +83,7 @@ def samples(tmp_path: Path) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Reader, new: Reader, options: ComparisonOptions = EXACT
 ) -> Comparison:
-    return compare_pair(MaskPair([old, new], options), samples, out, options, run=RunContext())
+    return compare_pair(make_mask_task([old, new], options), samples, out, options, run=RunContext())
 
 
 OLD = Reader("old", {-1: 10})  # half of each square: Jaccard one half
@@ -112,6 +119,19 @@ def test_files_are_read_back(samples: list[Sample], tmp_path: Path) -> None:
     assert "<b>Use the new model.</b>" in page
     assert str(tmp_path) not in page
     assert (tmp_path / "out/changes.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("advice", ADVICE)
+def test_a_page_recommends_a_model_and_fits_a_narrow_window(advice: str, tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(b"dot")
+    model, change = ComparedModel("A", "f", 0.5, {"JA": Estimate(0.8, 0.7, 0.9, 80)}), Estimate(-0.3, -0.4, -0.2, 80)
+    found = Comparison(model, model, {"JA": change}, (), (), (), advice, "why", 80, 40, facts={"interval": "95 %"})
+    write_comparison_page(found, tmp_path / "dot.png", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"<b>{ADVICE[advice]}</b> why" in page
+    assert "napari-melanoma models import RUN" in page
+    assert page.count('<div class="wide many short narrow"') == page.count("<table") == 1
+    assert '<td class="number">-0.300 <span class="unbroken">(-0.400 to -0.200)</span></td>' in page
 
 
 def named(changes: tuple[ImageChange, ...]) -> tuple[ImageChange, ...]:
@@ -180,19 +200,6 @@ def test_a_model_that_fails_is_reported(samples: list[Sample], tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="none of 0 images"):
-        compared([], tmp_path / "out", OLD, BETTER)
-
-
-def test_cancelled_writes_nothing(samples: list[Sample], tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        compare_pair(MaskPair([OLD, BETTER], EXACT), samples, tmp_path / "out", EXACT, run=run)
-    assert not (tmp_path / "out").exists()
-
-
 def test_pictures_of_the_twelve_largest_changes(tmp_path: Path) -> None:
     samples = squares(tmp_path / "clinic", 18)
     found = compared(samples, tmp_path / "out", OLD, Reader("new", {n: max(0, 10 - n) for n in range(18)}))
@@ -216,11 +223,6 @@ def test_names_with_the_same_safe_file_name_get_separate_pictures(tmp_path: Path
     assert len(list((tmp_path / "out/thumbnails").iterdir())) == 3
 
 
-def test_a_comparison_needs_two_models(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two at a time"):
-        compare_segmenters([], [], tmp_path, EXACT, run=RunContext())
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"old": 3}', '{"format_version": 9}'])
 def test_an_invalid_comparison_is_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "comparison.json").write_text(text)
@@ -238,7 +240,7 @@ def test_cancelling_during_an_image_stops(samples: list[Sample], tmp_path: Path)
             return rgb
 
     with pytest.raises(Cancelled):
-        compare_pair(MaskPair([OLD, Stopping("new", {})], EXACT), samples, tmp_path / "out", EXACT, run=run)
+        compare_pair(make_mask_task([OLD, Stopping("new", {})], EXACT), samples, tmp_path / "out", EXACT, run=run)
     assert not (tmp_path / "out").exists()
 
 

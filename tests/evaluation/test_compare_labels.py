@@ -12,16 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
+from napari_melanoma.evaluation.comparing import ComparisonOptions, compare_pair, compare_segmenters
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
-from napari_melanoma.evaluation.pair_comparison import (
-    ComparisonOptions,
-    LabelPair,
-    compare_pair,
-    compare_segmenters,
-)
+from napari_melanoma.evaluation.labels import LabelTask
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
 
@@ -70,9 +66,8 @@ def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Misreading, new: Misreading, options: ComparisonOptions | None = None
 ) -> Comparison:
-    return compare_pair(
-        LabelPair([old, new], ComparisonOptions()), samples, out, options or ComparisonOptions(), run=RunContext()
-    )
+    chosen = options or ComparisonOptions()
+    return compare_pair(LabelTask([old, new], chosen), samples, out, chosen, run=RunContext())
 
 
 OLD = Misreading("old", {1: 0.5})  # half of the dermis is labeled as tumour
@@ -132,12 +127,6 @@ def test_advice(name: str, old: Misreading, new: Misreading, advice: str, text: 
     assert text in found.reason
 
 
-def test_intervals_are_over_slides(tmp_path: Path) -> None:
-    found = compared(tiles(tmp_path / "slides", count=12, each=3), tmp_path / "out", OLD, BETTER)
-    assert (found.images, found.patients, found.advice) == (12, 4, "inconclusive")
-    assert "Only 12 images of 4 patients" in found.reason
-
-
 def test_a_loss_on_replay_data_keeps_the_old_model(tmp_path: Path) -> None:
     kept = tiles(tmp_path / "known")
     for sample in kept:  # of another color, which only the old model can read
@@ -166,20 +155,6 @@ def test_an_image_that_fails_is_named(tmp_path: Path) -> None:
     assert "expected the values" in why
     with pytest.raises(DataSetError, match="none of 1 images could be measured; 't2'"):
         compared(samples[2:3], tmp_path / "none", OLD, BETTER)
-
-
-def test_cancelled_writes_nothing(tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        compare_pair(
-            LabelPair([OLD, BETTER], ComparisonOptions()),
-            tiles(tmp_path / "slides"),
-            tmp_path / "out",
-            ComparisonOptions(),
-            run=run,
-        )
-    assert not (tmp_path / "out").exists()
 
 
 def test_different_classes_and_more_than_two_models_are_rejected(tmp_path: Path) -> None:

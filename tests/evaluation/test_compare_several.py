@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,18 +11,15 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.evaluation import masks
-from napari_melanoma.evaluation.compare_several import (
-    ModelsComparison,
-    compare_evaluation_folders,
-    compare_masks,
-)
-from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask, read_evaluation
+from napari_melanoma.evaluation.comparing import compare_evaluation_folders, compare_masks
+from napari_melanoma.evaluation.comparison import ModelsComparison
+from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
-from napari_melanoma.evaluation.pipeline import is_evaluation, measure_images
+from napari_melanoma.evaluation.pipeline import is_evaluation, predict_tables, read_evaluation
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
@@ -144,19 +140,6 @@ def test_stored_evaluations_are_compared_on_common_images(clinic: Path, tmp_path
     assert "Images left out, because they were not measured for all models: 3." in page
 
 
-def test_images_that_failed_in_any_stored_evaluation_are_listed(clinic: Path, tmp_path: Path) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    evaluate(MODELS[0], [clinic], first, EXACT, run=RunContext())
-    (clinic / "images/s3.png").write_bytes(b"no image")
-    evaluate(MODELS[1], [clinic], second, EXACT, run=RunContext())
-    for folders in ([first, second], [second, first]):
-        found = compare_evaluation_folders(folders, tmp_path / "out")
-        (failed,) = found.failed
-        assert (failed.sample.key, found.parts[0].images) == (("clinic", "s3"), COUNT - 1)
-        assert failed.error.startswith("s3.png holds text")
-        assert f"s3: {escape(failed.error)}" in (tmp_path / "out/comparison.html").read_text(encoding="utf-8")
-
-
 def test_each_data_set_by_itself(clinic: Path, tmp_path: Path) -> None:
     other = squares(tmp_path / "other", 3)
     samples = [*read_dataset(clinic), *read_dataset(other)]
@@ -203,17 +186,6 @@ def test_evaluations_with_different_masks_are_rejected(two: list[Path], clinic: 
     assert not (tmp_path / "out").exists()
 
 
-def test_images_of_another_type_are_reported(clinic: Path, tmp_path: Path) -> None:
-    samples = [replace(sample, modality="macroscopic") for sample in read_dataset(clinic)]
-    model = Reader("derm", 0)
-    model.info.config.modalities = ("dermoscopic",)
-    reported: list[Progress] = []
-    run = RunContext(reported.append)
-    (warning,) = compare_masks([MODELS[0], model], samples, tmp_path, EXACT, run=run).warnings
-    assert "'derm' was trained on dermoscopic photographs only, but 8 of 8 images of 'clinic' are macro" in warning
-    assert reported[0] == Milestone(0, COUNT, f"Warning: {warning}")
-
-
 def test_a_comparison_resumes_and_measures_no_difficulty(
     clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +200,7 @@ def test_a_comparison_resumes_and_measures_no_difficulty(
 
     models, samples = [Counting("half", 10), MODELS[1]], read_dataset(clinic)
     options = EXACT.model_copy(update={"difficulty": False})
-    measure_images(MaskTask(models, options), samples[:3], tmp_path / "out", run=RunContext())
+    predict_tables(MaskTask(models, options), samples[:3], tmp_path / "out", run=RunContext())
     found = compare_masks(models, samples, tmp_path / "out", EXACT, run=RunContext())
     assert (models[0].calls, found.parts[0].images) == (COUNT, COUNT)
     assert not list((tmp_path / "out").glob("unfinished-*"))
@@ -238,25 +210,7 @@ def test_a_folder_without_evaluation_is_rejected(tmp_path: Path) -> None:
     assert not is_evaluation(tmp_path)
     with pytest.raises(InputError, match="Run it again: napari-melanoma evaluate"):
         read_evaluation(tmp_path)
-
-
-def test_at_least_two_are_needed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two or more models; found 1"):
-        compare_masks([SimpleNamespace()], [], tmp_path, EXACT, run=RunContext())
     with pytest.raises(InputError, match="two or more evaluations"):
         compare_evaluation_folders([tmp_path], tmp_path / "out")
     with pytest.raises(InputError, match="was named twice"):
-        compare_evaluation_folders([tmp_path, tmp_path], tmp_path / "out")
-
-
-def test_no_measured_image_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="none of 0 images"):
-        compare_masks(MODELS, [], tmp_path / "out", EXACT, run=RunContext())
-
-
-def test_cancelled_writes_nothing(clinic: Path, tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        compare_masks(MODELS, read_dataset(clinic), tmp_path / "out", EXACT, run=run)
-    assert not (tmp_path / "out").exists()
+        compare_evaluation_folders([tmp_path, tmp_path / "a" / ".."], tmp_path / "out")

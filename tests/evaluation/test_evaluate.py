@@ -19,19 +19,14 @@ from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
 from napari_melanoma.evaluation import masks
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.masks import (
-    FACTS,
     EvaluationOptions,
     MaskTask,
     choose_cases,
-    divide_into_subgroups,
-    estimate_metrics,
 )
 from napari_melanoma.evaluation.masks import evaluate_masks as evaluate
-from napari_melanoma.evaluation.pipeline import ImageMetrics, describe_failure, measure_images, split_warnings
+from napari_melanoma.evaluation.pipeline import describe_failure, make_table, predict_tables, select_images
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.metrics import statistics
-from napari_melanoma.metrics.metric_table import MASK_METRICS
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
 
@@ -112,7 +107,7 @@ def test_files(squares: Path, tmp_path: Path) -> None:
 )
 def test_validation_images_are_not_taken_for_a_test_set(splits: tuple[str, ...], expected: str) -> None:
     samples = [Sample(str(index), Path(), None, "g", split, "data") for index, split in enumerate(splits)]
-    warnings = split_warnings(samples)
+    _, warnings = select_images(MaskTask([Darkness()], EXACT), samples, run=RunContext())
     assert len(warnings) == bool(expected)
     assert expected in " ".join(warnings)
 
@@ -177,33 +172,14 @@ def test_flips_give_the_uncertain_band(squares: Path, tmp_path: Path) -> None:
     [(1, (0, 0, 1)), (2, (0, 1, 1)), (3, (1, 1, 1)), (40, (6, 6, 6))],
 )
 def test_best_median_and_worst_are_different_images(count: int, expected: tuple[int, int, int]) -> None:
-    figures = ImageMetrics(("DI",))
-    for index in range(count):
-        figures.add(SimpleNamespace(image_id=str(index)), {"DI": index / 40})
-    cases = choose_cases(figures)
+    samples = [Sample(str(index), Path(), None, "g", "", "data") for index in range(count)]
+    cases = choose_cases(make_table(samples, [""] * count, {"DI": [index / 40 for index in range(count)]}))
     assert tuple(len(cases[kind]) for kind in ("best", "median", "worst")) == expected
-    chosen = [place for places in cases.values() for place in places]
+    chosen = [int(sample.image_id) for samples in cases.values() for sample in samples]
     assert len(set(chosen)) == len(chosen)
-    assert cases["worst"][0] == 0
+    assert cases["worst"][0].image_id == "0"
     if count == 40:
-        assert (cases["best"][0], cases["median"][0]) == (39, 17)
-
-
-@pytest.mark.slow
-def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images of 9,000 patients: metrics and intervals of all of them and of each subgroup."""
-    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)
-    random, figures = np.random.default_rng(0), ImageMetrics((*MASK_METRICS, *FACTS))
-    for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
-        about = {"group": f"p{number // 2}", "split": "", "domain": "clinic", "diagnosis": f"d{number % 40}"}
-        figures.add(Sample(str(number), Path("i"), None, **about), dict(zip(figures.names, row, strict=True)))
-    found = {(by, value): places for _, by, value, places in divide_into_subgroups(figures, {})}
-    assert len([value for by, value in found if by == "diagnosis"]) == 13  # the 12 most frequent, and the others
-    assert sum(len(places) for (by, _), places in found.items() if by == "diagnosis") == 18_000
-    part = estimate_metrics(figures, found["diagnosis", "others"])
-    assert part["DI"].low < 0.5 < part["DI"].high
-    assert part["DI"].count == 18_000 * 28 // 40
-    assert figures.table.nbytes == 18_000 * 8 * len(figures.names)
+        assert (cases["best"][0].image_id, cases["median"][0].image_id) == ("39", "17")
 
 
 def cut_image(squares: Path) -> None:
@@ -284,14 +260,6 @@ def test_no_measured_image_is_an_error(squares: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_cancelled_writes_nothing(squares: Path, tmp_path: Path) -> None:
-    run = RunContext()
-    run.cancel()
-    with pytest.raises(Cancelled):
-        evaluate(Darkness(), [squares], tmp_path / "out", EXACT, run=run)
-    assert not (tmp_path / "out").exists()
-
-
 class Counting(Darkness):
     """Count the predictions."""
 
@@ -304,15 +272,15 @@ class Counting(Darkness):
 
 def half_done(squares: Path, out: Path) -> None:
     """Measure two of four images."""
-    measure_images(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares))[:2], out, run=RunContext())
+    predict_tables(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares))[:2], out, run=RunContext())
 
 
 def measured_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
     """Number of images that are predicted when an evaluation resumes."""
     model = Counting()
     samples = select_for_split(read_dataset(squares))
-    (figures,) = measure_images(MaskTask([model], options), samples, out, run=RunContext())
-    assert len(figures.samples) == 4
+    (table,) = predict_tables(MaskTask([model], options), samples, out, run=RunContext())
+    assert len(table) == 4
     return model.calls
 
 
@@ -382,7 +350,7 @@ def test_partial_results_are_written_during_the_evaluation(
     monkeypatch.setattr(partial_results, "LINES_PER_WRITE", 2)
     written: list[int] = []
     run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
-    measure_images(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares)), tmp_path, run=run)
+    predict_tables(MaskTask([Darkness()], EXACT), select_for_split(read_dataset(squares)), tmp_path, run=run)
     assert written == [0, 1, 1, 1]
     assert measured_again(squares, tmp_path) == 0
 

@@ -29,10 +29,10 @@ from napari_melanoma.evaluation.classes import (
     ClassEvaluation,
     draw_evaluation,
     evaluate_classifier,
-    is_class_evaluation,
-    read_class_evaluation,
+    read_predictions,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.pipeline import read_evaluation
 from napari_melanoma.imaging.modality import ModalityEstimate
 from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
@@ -202,15 +202,14 @@ def test_files(model: Darkness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_stored_evaluation_is_read(evaluated: Evaluated, tmp_path: Path) -> None:
     found = evaluated.found
     shutil.copytree(evaluated.out, tmp_path / "out")
-    read = read_class_evaluation(tmp_path / "out")
-    assert is_class_evaluation(tmp_path / "out")
-    assert np.allclose(read.predictions.probabilities, found.predictions.probabilities, atol=1e-5)
-    assert (read.predictions.labels == found.predictions.labels).all()
-    assert (read.name, read.predictions.threshold) == ("darkness", 0.5)
+    read = read_evaluation(tmp_path / "out")
+    predictions = read_predictions(read.table, read.classes, read.positive, read.threshold)
+    assert np.allclose(predictions.probabilities, found.predictions.probabilities, atol=1e-5)
+    assert (predictions.labels == found.predictions.labels).all()
+    assert (read.name, read.threshold) == ("darkness", 0.5)
     (tmp_path / "out/metrics.json").write_text("{}")
-    assert not is_class_evaluation(tmp_path / "out")
-    with pytest.raises(InputError, match="no evaluation of a classifier"):
-        read_class_evaluation(tmp_path / "out")
+    with pytest.raises(InputError, match="contains no evaluation that this version can read"):
+        read_evaluation(tmp_path / "out")
 
 
 def test_an_evaluation_resumes(model: Darkness, evaluated: Evaluated, tmp_path: Path) -> None:
@@ -355,7 +354,7 @@ def test_images_out_of_distribution_give_a_warning(
     monkeypatch.setattr(PredictionCalibration, "distance", lambda self, _, recognized: 2.0 if recognized else 0.0)
     found = run_it(strict, tmp_path / "all", evaluated.data)
     assert any("48 of 48 images are out of distribution for 'darkness'" in text for text in found.warnings)
-    stored = read_class_evaluation(tmp_path / "all")
+    stored = read_evaluation(tmp_path / "all")
     assert any("48 of 48 images are out of distribution" in text for text in stored.warnings)
 
 

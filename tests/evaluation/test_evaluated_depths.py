@@ -12,8 +12,9 @@ import pytest
 from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig, DepthScale, ViewConfig
-from napari_melanoma.evaluation.classes import evaluate_classifier, read_class_evaluation
+from napari_melanoma.evaluation.classes import evaluate_classifier
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
+from napari_melanoma.evaluation.pipeline import measured_rows, read_evaluation
 from napari_melanoma.io.results import write_rgb, write_table
 from napari_melanoma.metrics.metric_table import DEPTH_METRICS
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
@@ -86,7 +87,7 @@ def test_depths_are_measured_if_the_table_contains_them(deep: Classifier, tmp_pa
     assert all(float(row["depth_low"]) < float(row["depth_predicted_mm"]) < float(row["depth_high"]) for row in rows)
     assert (out / "figures" / "depth.png").is_file()
     assert "mean absolute error of the depth" in (out / "summary.html").read_text()
-    assert len(read_class_evaluation(out).predictions.labels) == COUNT
+    assert len(measured_rows(read_evaluation(out).table)) == COUNT
 
 
 def test_a_table_without_depths_is_evaluated_without_depth_metrics(deep: Classifier, tmp_path: Path) -> None:

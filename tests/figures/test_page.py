@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from napari_melanoma.evaluation.pages import ADVICE, ComparisonPage, Page, write_evaluation_page
-from napari_melanoma.evaluation.pages import write_comparison_page as write_comparison
+from napari_melanoma.evaluation.pages import Page, write_evaluation_page
 from napari_melanoma.figures.page import data_uri, png_uri
 
 
@@ -33,19 +30,3 @@ def test_a_page_has_the_style_and_its_figures(tmp_path: Path) -> None:
 def test_an_evaluation_page_lists_next_steps(tmp_path: Path) -> None:
     write_evaluation_page(Page("A", "2 images", "well", [], next="Look & see."), tmp_path / "page.html")
     assert "<p>Look &amp; see.</p>" in (tmp_path / "page.html").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("advice", ADVICE)
-def test_a_comparison_page_recommends_a_model_and_fits_a_narrow_window(advice: str, tmp_path: Path) -> None:
-    (tmp_path / "dot.png").write_bytes(b"dot")
-    rows = [("all", "80", "JA", "0.856", "0.563", "-0.293 (-0.366 to -0.225)")]
-    write_comparison(
-        ComparisonPage("A and B", "2 images", advice, "why", rows, [], [], "note"),
-        tmp_path / "dot.png",
-        tmp_path / "page.html",
-    )
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f"<b>{ADVICE[advice]}</b> why" in page
-    assert "napari-melanoma models import RUN" in page
-    assert page.count('<div class="wide many short narrow"') == page.count("<table") == 1
-    assert '<td class="number">-0.293 <span class="unbroken">(-0.366 to -0.225)</span></td>' in page

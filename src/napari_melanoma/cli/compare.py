@@ -20,8 +20,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.compare_several import ModelsComparison
-    from napari_melanoma.evaluation.comparison import Comparison
+    from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
     from napari_melanoma.models.bundle import BundleInfo
 
 HELP = format_help(
@@ -145,7 +144,7 @@ def _compare_bundles(
 
 def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
     """Compare saved evaluations."""
-    from napari_melanoma.evaluation.compare_several import check_comparison_folder, compare_evaluation_folders
+    from napari_melanoma.evaluation.comparing import check_comparison_folder, compare_evaluation_folders
 
     if out is None:
         raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")

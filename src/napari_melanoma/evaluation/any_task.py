@@ -22,12 +22,16 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.partial_results import has_partial_results
 from napari_melanoma.evaluation.classes import evaluate_classifier
-from napari_melanoma.evaluation.compare_several import ModelsComparison, compare_classifiers, compare_masks
-from napari_melanoma.evaluation.comparison import Comparison
+from napari_melanoma.evaluation.comparing import (
+    ComparisonOptions,
+    compare_classifiers,
+    compare_masks,
+    compare_segmenters,
+)
+from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
 from napari_melanoma.evaluation.labels import LabelEvaluationOptions, evaluate_labels
 from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
-from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
 from napari_melanoma.evaluation.pipeline import Evaluation, check_evaluated_datasets, is_evaluation
 from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import BundleInfo

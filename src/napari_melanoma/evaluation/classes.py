@@ -1,6 +1,6 @@
 """Evaluation of classifiers of photographs: predicted and true classes, and depths if the model predicts them.
 
-In this order: the adapter of the pipeline, depths, subgroups, warnings, curves and figures, stored evaluations.
+In this order: the adapter of the pipeline, estimates from a table, subgroups, warnings, curves and figures.
 """
 
 from __future__ import annotations
@@ -8,35 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from napari_melanoma.classification.prediction import NOT_FINITE, probability_columns, read_probabilities
+from napari_melanoma.classification.prediction import NOT_FINITE, probability_columns
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
-from napari_melanoma.evaluation.baselines import BaselineComparison, baselines_table, baselines_to_json
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, Rows, find_labeled_images
 from napari_melanoma.evaluation.masks import REFERENCE_SHARE
 from napari_melanoma.evaluation.pipeline import (
     ABOUT_IMAGE,
     ALL_IMAGES,
-    METRICS_FILE,
     NOT_KNOWN,
     TABLE,
     Estimates,
     Evaluation,
     EvaluationTask,
-    FailedImage,
-    ImageMetrics,
     LoadedModel,
     PageContent,
     Subgroup,
@@ -45,12 +38,12 @@ from napari_melanoma.evaluation.pipeline import (
     estimate_domains,
     estimates_to_json,
     interval_text,
+    measured_rows,
     metrics_table,
-    read_sample,
     run_evaluation,
     subgroups_table,
 )
-from napari_melanoma.evaluation.training_overlap import missing_overlap_warning, modality_warnings
+from napari_melanoma.evaluation.training_overlap import modality_warnings
 from napari_melanoma.figures.evaluation import (
     ClassifierCurve,
     plot_bars,
@@ -75,11 +68,11 @@ from napari_melanoma.models.installed_bundles import find_bundle, require_photog
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
-    from napari_melanoma.classification.classifier import Classifier, EncoderOutput, PredictionCalibration
+    from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
     from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import BundleInfo
 
 TASK = "classification"  # in metrics.json
@@ -115,7 +108,6 @@ WITHOUT_MASK = (
     "them, predict the masks (Python: masks='predicted', command line: --masks predicted)."
 )
 LEFT_OUT = "{count} of {all} images have no class in the column '{target}', or one that the model does not predict."
-Content = TypeVar("Content")
 
 
 def evaluate_classifier(
@@ -144,6 +136,10 @@ class CalibratedModel(LoadedModel, Protocol):
     def calibration(self) -> PredictionCalibration:
         """Calibration of predictions."""
 
+    @property
+    def encoding(self) -> TabularEncoding:
+        """Encoding of the patient data."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassEvaluation(Evaluation):
@@ -151,28 +147,11 @@ class ClassEvaluation(Evaluation):
 
     ``predictions``, and the ``depths`` of a model that predicts them, are those of the measured images in order.
     ``auc_changes``: change of the AUC without each field of the clinical metadata, and without all fields.
-    ``baselines``: comparison with simpler models, by name.
     """
 
     predictions: ClassPredictions
     auc_changes: Mapping[str, Estimate]
     depths: EvaluatedDepths | None = None
-    baselines: Mapping[str, BaselineComparison] = field(default_factory=dict)
-
-    @property
-    def lead(self) -> str:
-        """One or two sentences: AUC, sensitivity and specificity."""
-        whole = self.parts[ALL_IMAGES]
-        sentences = [f"AUC {whole['AUC']}."] if "AUC" in whole else []
-        shares = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
-        threshold = f"{self.predictions.threshold:.3f}"
-        sentences.append(f"At the decision threshold {threshold}: {', '.join(shares)} (95 % intervals).")
-        return " ".join([*sentences, *(comparison.verdict for comparison in self.baselines.values())])
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The decision threshold, as a JSON value."""
-        return {"threshold": self.predictions.threshold}
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,39 +163,78 @@ class ClassContent:
     row: Mapping[str, str]
 
 
+Content = TypeVar("Content")
 ClassValues = list[dict[str, float]]  # of an image, for each model
 
 
 class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic[Content]):
-    """What is written of predicted classes, of photographs and of slides."""
+    """What is estimated and written of predicted classes, of photographs and of slides."""
 
     options: ClassEvaluationOptions
+    loaded: Sequence[CalibratedModel]
     subgroup_facts = ("data", "by", "value", "images", "positives")
     subgroup_metrics = tuple(CLASS_METRICS)
 
-    def __init__(self, models: Sequence[LoadedModel], images: LabeledImages, options: ClassEvaluationOptions) -> None:
+    def __init__(
+        self, models: Sequence[CalibratedModel], images: LabeledImages, options: ClassEvaluationOptions
+    ) -> None:
         super().__init__(models, options)
         self.images = images
+        self.thresholds = [decision_threshold(model, options) for model in models]
+
+    def summarize(self, tables: Sequence[DataFrame]) -> ClassEvaluation:
+        """Estimate the metrics; the table gets the columns of true and predicted classes."""
+        (table,), model, images = tables, self.loaded[0], self.images
+        threshold, positive = self.thresholds[0], _positive_class(model)
+
+        def collect(rows: DataFrame) -> ClassPredictions:
+            return read_predictions(rows, images.classes, positive, threshold)
+
+        table = add_classes(table, model, images)
+        rows = measured_rows(table)
+        predictions, depths = collect(rows), evaluated_depths(model.info, rows, images.rows)
+        table = table.join(rows[[]].assign(predicted_class=np.array(images.classes)[predictions.predicted]))
+        if depths is not None:
+            table = table.join(
+                rows[[]].assign(
+                    **dict(zip(DEPTH_COLUMNS, np.round([*depths.predicted, depths.true_mm], 4), strict=True))
+                )
+            )
+
+        def estimate(part: DataFrame) -> Estimates:
+            chosen = collect(part)
+            estimates = class_estimates(chosen) | _estimate_sets(model, chosen, part[DISTANCE].to_numpy())
+            return estimates | (
+                depths.estimates(part["group"].tolist(), rows.index.get_indexer(part.index)) if depths else {}
+            )
+
+        parts = estimate_domains(rows, estimate)
+        auc_changes = {}
+        for variant in field_variants(model)[1:]:
+            without = collect(measured_rows(add_classes(table, model, images, variant)))
+            # A field that changes no prediction is empty in all rows.
+            if "AUC" in parts[ALL_IMAGES] and not np.array_equal(without.probabilities, predictions.probabilities):
+                auc_changes[variant] = class_differences(predictions, without)["AUC"]
+        whole = parts[ALL_IMAGES]
+        shares = [f"{name} {whole[name]}" for name in ("sensitivity", "specificity") if name in whole]
+        lead = f"AUC {whole['AUC']}. " if "AUC" in whole else ""
+        lead += f"At the decision threshold {threshold:.3f}: {', '.join(shares)} (95 % intervals)."
+        return ClassEvaluation(
+            parts=parts,
+            table=table,
+            lead=lead,
+            headline=f"{lead} Over {len(rows)} images",
+            settings={"threshold": threshold},
+            subgroups=tuple(class_subgroups(predictions, rows["sample"].tolist(), images.rows)),
+            warnings=(*out_of_distribution_warning(model.info, rows), *_reader_warnings(predictions)),
+            predictions=predictions,
+            auc_changes=auc_changes,
+            depths=depths,
+        )
 
     def columns(self, evaluation: ClassEvaluation) -> list[str]:
         probabilities = probability_columns(evaluation.predictions.classes).values()
         return [*ABOUT_IMAGE, "label", *probabilities, "predicted_class", *(DEPTH_COLUMNS if evaluation.depths else ())]
-
-    def rows(self, evaluation: ClassEvaluation) -> Iterator[dict[str, object]]:
-        predictions, depths = evaluation.predictions, evaluation.depths
-        columns = probability_columns(predictions.classes).values()
-        indices = iter(range(len(predictions.labels)))
-        for row in evaluation.image_metrics.rows():
-            if row["status"] == "failed":
-                yield row
-                continue
-            index = next(indices)
-            probabilities = dict(zip(columns, predictions.probabilities[index].tolist(), strict=True))
-            classes = {
-                "label": predictions.classes[predictions.labels[index]],
-                "predicted_class": predictions.classes[predictions.predicted[index]],
-            }
-            yield row | classes | probabilities | (depths.columns(index) if depths else {})
 
     def details(self, evaluation: ClassEvaluation) -> dict[str, object]:
         predictions = evaluation.predictions
@@ -228,7 +246,6 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             "images": evaluation.images,
             "positives": int(predictions.truth.sum()),
             "auc_without": estimates_to_json(evaluation.auc_changes),
-            **baselines_to_json(evaluation.baselines),
             "ece_by_chance": dict(zip(("mean", "high"), chance, strict=True)),
             "confusion": _count_confusion(predictions).tolist(),
         }
@@ -236,7 +253,7 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
     def draw(self, evaluation: ClassEvaluation, folder: Path, run: RunContext) -> dict[str, Path]:
         return draw_evaluation(evaluation, self.infos[0].name, folder)
 
-    def describe(self, evaluation: ClassEvaluation, data: Sequence[str]) -> PageContent:
+    def describe(self, evaluation: ClassEvaluation) -> PageContent:
         predictions, options = evaluation.predictions, self.options
         chance = calibration_error_by_chance(predictions.scores)
         masks = f", masks predicted by {options.segmenter}" if options.masks == "predicted" else ""
@@ -253,13 +270,12 @@ class ClassReport(EvaluationTask[Content, ClassValues, ClassEvaluation], Generic
             next=f"Review the curves and the lowest subgroups. The prediction for every image is listed in {TABLE}. To "
             "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
-                metrics_table(evaluation.parts, data, metrics),
-                baselines_table(evaluation.baselines),
+                metrics_table(evaluation, metrics),
                 ("Contribution of the clinical metadata", ("Omitted", "Change of the AUC"), changes),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS, predictions.positive),
             ],
             notes=[
-                f"Intervals: {interval_text(evaluation.image_metrics.measured_samples)}; exact if all bootstrap "
+                f"Intervals: {interval_text(evaluation.measured)}; exact if all bootstrap "
                 "samples are equal; of ECE and Brier score 1.96 standard errors of the bootstrap, widened likewise. A "
                 "metric of one class is widened for the number of its patients or lesions.",
                 f"Perfectly calibrated probabilities would have an ECE of {chance[0]:.3f} on this number of images, "
@@ -282,11 +298,15 @@ class ClassTask(ClassReport[ClassContent]):
         super().__init__(models, images, options)
         self.models = models
         self._columns = sorted({name for model in models for name in model.encoding.fields})
-        self._segmenter = load_segmenter_for(options)
+        self._segmenter = None
+        if options.masks == "predicted":
+            from napari_melanoma.lesion.segmentation import Segmenter
+
+            self._segmenter = Segmenter.load(require_photograph_model(find_bundle(options.segmenter), "segmentation"))
 
     @property
     def names(self) -> list[tuple[str, ...]]:
-        return [(*logit_names(model), DISTANCE, REFERENCE_SHARE, *depth_names(model.info)) for model in self.models]
+        return [(*logit_names(model), DISTANCE, REFERENCE_SHARE, *DEPTH_MEASURES) for model in self.models]
 
     @property
     def settings(self) -> dict[str, object]:
@@ -348,20 +368,8 @@ class ClassTask(ClassReport[ClassContent]):
         missing = [warning for info in self.infos for warning in missing_field_warning(info, samples, self.images.rows)]
         return [*modality_warnings(self.infos, samples), *left_out_warnings(self.images), *missing]
 
-    def summarize(self, measured: Sequence[ImageMetrics]) -> ClassEvaluation:
-        (image_metrics,), model = measured, self.models[0]
-        return summarize_classes(model, image_metrics, self.images, self.options, field_variants(model))
 
-
-class TabularModel(Protocol):
-    """A model with inputs from a table."""
-
-    @property
-    def encoding(self) -> TabularEncoding:
-        """Encoding of the patient data."""
-
-
-def field_variants(model: TabularModel) -> tuple[str, ...]:
+def field_variants(model: CalibratedModel) -> tuple[str, ...]:
     """Name the variants of clinical metadata that a model is run with.
 
     These are all fields, all but one for each field, and no field; all fields only for a model that uses no metadata.
@@ -370,14 +378,10 @@ def field_variants(model: TabularModel) -> tuple[str, ...]:
     return (ALL_FIELDS, *(f"without_{name}" for name in fields), NO_FIELDS) if fields else (ALL_FIELDS,)
 
 
-def logit_name(variant: str, index: int) -> str:
-    return f"{variant}_logit_{index}"
-
-
-def logit_names(model: Classifier) -> list[str]:
-    """Name the logits of a model: of each class for each variant of the clinical metadata."""
-    classes = range(len(model.info.config.classes))
-    return [logit_name(variant, index) for variant in field_variants(model) for index in classes]
+def logit_names(model: CalibratedModel, variant: str = "") -> list[str]:
+    """Name the logits of a model: of each class for each variant of the clinical metadata, or for one of them."""
+    variants = (variant,) if variant else field_variants(model)
+    return [f"{name}_logit_{index}" for name in variants for index in range(len(model.info.config.classes))]
 
 
 def _predict_values(
@@ -389,63 +393,66 @@ def _predict_values(
     """Return logits, distance and depth of each image of a batch under one model, by the names of the values."""
     encoded, values = model.run_encoder(views), read_table_values(rows, model.encoding)
     values_by_image: list[dict[str, float]] = [{} for _ in encoded]
-    for variant, omitted in zip(field_variants(model), omitted_fields(len(model.encoding.fields)), strict=True):
+    for variant, omitted in zip(field_variants(model), omitted_fields(model), strict=True):
         for values_of_image, logits in zip(
             values_by_image, model.run_head_on_values(encoded, values.drop_columns(omitted)).tolist(), strict=True
         ):
-            values_of_image |= {logit_name(variant, index): value for index, value in enumerate(logits)}
+            values_of_image |= dict(zip(logit_names(model, variant), logits, strict=True))
     for values_of_image, output, modality in zip(values_by_image, encoded, recognized, strict=True):
         distance = model.calibration.distance(output.embedding, modality)
-        values_of_image |= ({} if distance is None else {DISTANCE: distance}) | depth_values(output)
+        values_of_image |= {} if distance is None else {DISTANCE: distance}
+        values_of_image |= (
+            {} if output.depth is None else dict(zip(DEPTH_MEASURES, map(float, output.depth), strict=False))
+        )
     return values_by_image
 
 
-def omitted_fields(fields: int) -> Iterable[NDArray[np.bool_]]:
+def omitted_fields(model: CalibratedModel) -> Iterable[NDArray[np.bool_]]:
     """Return the omitted fields, bool (field,), of each variant in the order of ``field_variants``."""
+    fields = len(model.encoding.fields)
     no_field, every_field = np.zeros(fields, bool), np.ones(fields, bool)
     return [no_field, *np.eye(fields, dtype=bool), every_field] if fields else [no_field]
 
 
-def load_segmenter_for(options: ClassEvaluationOptions) -> Segmenter | None:
-    """Load the model that predicts the masks; None if the masks of the data set are used."""
-    if options.masks == "reference":
-        return None
-    from napari_melanoma.lesion.segmentation import Segmenter
-
-    return Segmenter.load(require_photograph_model(find_bundle(options.segmenter), "segmentation"))
+# Estimates from a table.
 
 
-def collect_predictions(
-    model: CalibratedModel,
-    image_metrics: ImageMetrics,
-    images: LabeledImages,
-    options: ClassEvaluationOptions,
-    variant: str = ALL_FIELDS,
-) -> ClassPredictions:
-    """Return the predictions for the images that could be measured, in the order of ``image_metrics.measured``.
+def _positive_class(model: LoadedModel) -> str:
+    assert model.info.config.classifier is not None
+    return model.info.config.classifier.positive
+
+
+def add_classes(
+    table: DataFrame, model: CalibratedModel, images: LabeledImages, variant: str = ALL_FIELDS
+) -> DataFrame:
+    """Add the true class and the calibrated probabilities of the measured images to a table of logits.
 
     ``variant``: which clinical metadata the model is given; see ``field_variants``.
     """
-    config, indices, samples = model.info.config, image_metrics.measured, image_metrics.measured_samples
-    assert config.classifier is not None
-    names = [logit_name(variant, index) for index in range(len(config.classes))]
-    logits = np.stack([image_metrics.column(name)[indices] for name in names], axis=1)
-    probabilities = model.calibration.probabilities(logits.astype(np.float32))
-    if images.classes != config.classes:  # against the rest
-        positive = probabilities[:, config.classes.index(config.classifier.positive)]
+    classes, rows = model.info.config.classes, measured_rows(table)
+    probabilities = model.calibration.probabilities(rows[logit_names(model, variant)].to_numpy(np.float32))
+    if images.classes != classes:  # against the rest
+        positive = probabilities[:, classes.index(_positive_class(model))]
         probabilities = np.stack([1 - positive, positive], axis=1)
+    added = rows[[]].assign(label=[images.classes[images.label_of[sample.key]] for sample in rows["sample"]])
+    added[list(probability_columns(images.classes).values())] = probabilities
+    return table.drop(columns=added.columns, errors="ignore").join(added)
+
+
+def read_predictions(rows: DataFrame, classes: tuple[str, ...], positive: str, threshold: float) -> ClassPredictions:
+    """Return the predictions of a table of measured images."""
     return ClassPredictions(
-        probabilities,
-        np.array([images.label_of[sample.key] for sample in samples], np.intp),
-        np.array([sample.group for sample in samples]),
-        images.classes,
-        config.classifier.positive,
-        _decision_threshold(model, options),
-        np.array([sample.domain for sample in samples]),
+        rows[list(probability_columns(classes).values())].to_numpy(np.float64),
+        np.array([classes.index(label) for label in rows["label"]], np.intp),
+        rows["group"].to_numpy(str),
+        classes,
+        positive,
+        threshold,
+        rows["domain"].to_numpy(str),
     )
 
 
-def _decision_threshold(model: CalibratedModel, options: ClassEvaluationOptions) -> float:
+def decision_threshold(model: CalibratedModel, options: ClassEvaluationOptions) -> float:
     """Return the decision threshold; 0.5 if the model has none."""
     point = model.calibration.operating_point(options.sensitivity)
     if point is None and options.sensitivity is not None:
@@ -454,39 +461,6 @@ def _decision_threshold(model: CalibratedModel, options: ClassEvaluationOptions)
             f"{options.sensitivity:g} needs. Omit sensitivity (command line: --sensitivity), or train the model again."
         )
     return 0.5 if point is None else point.threshold
-
-
-def summarize_classes(
-    model: CalibratedModel,
-    image_metrics: ImageMetrics,
-    images: LabeledImages,
-    options: ClassEvaluationOptions,
-    variants: Sequence[str],
-) -> ClassEvaluation:
-    """Estimate all metrics from the measured values; ``variants``: of the clinical metadata."""
-    collect = partial(collect_predictions, model, image_metrics, images, options)
-    predictions, samples = collect(), image_metrics.measured_samples
-    depths = evaluated_depths(model.info, image_metrics, images.rows)
-
-    def estimate(positions: NDArray[np.intp]) -> Estimates:
-        part = predictions.subset(positions)
-        distances = image_metrics.column(DISTANCE)[image_metrics.measured[positions]]
-        estimates = class_estimates(part) | _estimate_sets(model, part, distances)
-        return estimates | (depths.estimates(list(part.groups), positions) if depths else {})
-
-    parts = estimate_domains(image_metrics, estimate)
-    subgroups = tuple(class_subgroups(predictions, samples, images.rows))
-    predictions_without = {name: collect(name) for name in variants[1:]}
-    auc_changes = {
-        name: class_differences(predictions, without)["AUC"]
-        for name, without in predictions_without.items()
-        # A field that changes no prediction is empty in all rows.
-        if "AUC" in parts[ALL_IMAGES] and not np.array_equal(without.probabilities, predictions.probabilities)
-    }
-    warnings = (*out_of_distribution_warning(model.info, image_metrics), *_reader_warnings(predictions))
-    return ClassEvaluation(
-        parts, image_metrics, subgroups, warnings, predictions=predictions, auc_changes=auc_changes, depths=depths
-    )
 
 
 def _estimate_sets(
@@ -509,9 +483,6 @@ def _estimate_sets(
     }
 
 
-# Predicted and measured depths.
-
-
 @dataclass(frozen=True, eq=False)
 class EvaluatedDepths:
     """Predicted and measured depths of the images that could be evaluated, in their order.
@@ -530,14 +501,6 @@ class EvaluatedDepths:
         predicted = DepthIntervals(*(column[positions] for column in self.predicted))
         return depth_metrics(predicted, self.true_mm[positions], groups)
 
-    def columns(self, index: int) -> dict[str, object]:
-        """Return the ``DEPTH_COLUMNS`` of an image in ``per_image.csv``: numbers in mm, "" if unknown."""
-        numbers = (*(column[index] for column in self.predicted), self.true_mm[index])
-        return {
-            name: "" if np.isnan(number) else round(float(number), 4)
-            for name, number in zip(DEPTH_COLUMNS, numbers, strict=True)
-        }
-
     def draw(self, folder: Path) -> dict[str, str]:
         """Plot predicted over measured depths and their differences: title to file name; empty if too few are known."""
         known = ~np.isnan(self.true_mm)
@@ -547,26 +510,15 @@ class EvaluatedDepths:
         return {DEPTH_TITLE: "depth.png"}
 
 
-def depth_values(encoded: EncoderOutput) -> dict[str, float]:
-    """Return the depth values of an image that are stored, by ``DEPTH_MEASURES``."""
-    return {} if encoded.depth is None else dict(zip(DEPTH_MEASURES, map(float, encoded.depth), strict=False))
-
-
-def depth_names(info: BundleInfo) -> tuple[str, ...]:
-    """Name the stored depth values of an image; none for a bundle that predicts no depth."""
-    return DEPTH_MEASURES if info.config.classifier is not None and info.config.classifier.depth is not None else ()
-
-
-def evaluated_depths(info: BundleInfo, image_metrics: ImageMetrics, rows: Rows) -> EvaluatedDepths | None:
-    """Combine predicted and measured depths of ``image_metrics.measured``; None if the model predicts no depth."""
+def evaluated_depths(info: BundleInfo, rows: DataFrame, known: Rows) -> EvaluatedDepths | None:
+    """Combine predicted and measured depths of some images; None if the model predicts no depth."""
     output = info.config.classifier.depth if info.config.classifier else None
     if output is None:
         return None
-    indices = image_metrics.measured
-    stored = np.stack([image_metrics.column(name)[indices] for name in DEPTH_MEASURES], axis=1)
+    stored = rows[list(DEPTH_MEASURES)].to_numpy(np.float64)
     if np.isnan(stored[:, 1]).all():  # the model predicts no variance
         stored = stored[:, :1]
-    true_mm = [read_number(rows.get(sample.key, {}).get(output.column)) for sample in image_metrics.measured_samples]
+    true_mm = [read_number(known.get(sample.key, {}).get(output.column)) for sample in rows["sample"]]
     return EvaluatedDepths(decode_depths(stored, output), np.array(true_mm, np.float64))
 
 
@@ -575,15 +527,18 @@ def evaluated_depths(info: BundleInfo, image_metrics: ImageMetrics, rows: Rows) 
 
 def class_subgroups(predictions: ClassPredictions, samples: Sequence[Sample], rows: Rows) -> Iterator[Subgroup]:
     """Estimate the metrics of subgroups of each data set: by diagnosis, sex, age, site and skin type."""
-    assert predictions.domains is not None
+    import pandas as pd
+
     harmonizer = Harmonizer()
     metadata = [harmonizer.harmonize_row(rows.get(sample.key, {})) for sample in samples]
+    table = pd.DataFrame({"domain": predictions.domains})
 
-    def groupings(positions: NDArray[np.intp]) -> Iterable[tuple[str, NDArray[np.str_]]]:
+    def groupings(part: DataFrame) -> Iterable[tuple[str, NDArray[np.str_]]]:
         for by, read_value in SUBGROUP_KEYS.items():
-            yield by, combine_rare_values(read_value(metadata[position]) or NOT_KNOWN for position in positions)
+            yield by, combine_rare_values(read_value(metadata[position]) or NOT_KNOWN for position in part.index)
 
-    for data, by, value, positions in divide_by_values(predictions.domains, groupings):
+    for data, by, value, chosen in divide_by_values(table, groupings):
+        positions = chosen.index.to_numpy()
         part = predictions.subset(positions)
         positives, estimates = int(part.truth.sum()), class_estimates(part)
         if min(positives, len(positions) - positives) < MIN_PER_CLASS:
@@ -625,10 +580,10 @@ def missing_field_warning(info: BundleInfo, samples: Sequence[Sample], rows: Row
     return [MISSING_FIELDS.format(model=info.name, fields=", ".join(fields))] if fields else []
 
 
-def out_of_distribution_warning(info: BundleInfo, image_metrics: ImageMetrics) -> list[str]:
+def out_of_distribution_warning(info: BundleInfo, rows: DataFrame) -> list[str]:
     """Warn if most images are out of distribution for a model: a sentence, or none."""
     limit = None if info.config.classifier is None else info.config.classifier.novelty_threshold
-    distances = image_metrics.column(DISTANCE)[image_metrics.measured]
+    distances = rows[DISTANCE]
     if limit is None or not len(distances):
         return []
     count, total = int((distances > limit).sum()), len(distances)  # an unknown distance is nan and not counted
@@ -736,63 +691,3 @@ def _omitted_text(variant: str) -> str:
 def _count_confusion(predictions: ClassPredictions) -> NDArray[np.int64]:
     """Count the images of each pair of true and predicted class, int64 (true class, predicted class)."""
     return count_class_pairs(predictions.predicted, predictions.labels, len(predictions.classes))
-
-
-# Stored evaluations.
-
-
-@dataclass(frozen=True, eq=False)
-class StoredClassEvaluation:
-    """A stored evaluation of a classifier.
-
-    ``images``: data set and image id, in the order of ``predictions``. ``overlap``: ``Overlap.facts``; None in
-    evaluations of older versions.
-    """
-
-    name: str
-    fingerprint: str
-    predictions: ClassPredictions
-    images: tuple[tuple[str, str], ...]
-    options: Mapping[str, Any]
-    warnings: tuple[str, ...]
-    overlap: Mapping[str, Any] | None = None
-    failed: tuple[FailedImage, ...] = ()
-
-
-def is_class_evaluation(folder: Path) -> bool:
-    """Return whether a folder contains the evaluation of a classifier."""
-    try:
-        about = read_json(folder / METRICS_FILE)
-    except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and about.get("task") == TASK
-
-
-def read_class_evaluation(folder: Path) -> StoredClassEvaluation:
-    """Read a stored evaluation of a classifier."""
-    try:
-        about = read_json(folder / METRICS_FILE)
-        classes = tuple(about["classes"])
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            all_rows = list(read_csv_dicts(file))
-        rows = [row for row in all_rows if row["status"] == "done"]
-        failed = tuple(FailedImage(read_sample(row), row["error"]) for row in all_rows if row["status"] != "done")
-        predictions = ClassPredictions(
-            np.array([read_probabilities(row, classes) for row in rows]).reshape(-1, len(classes)),
-            np.array([classes.index(row["label"]) for row in rows], np.intp),
-            np.array([row["group"] for row in rows]),
-            classes,
-            about["positive"],
-            about["threshold"],
-            np.array([row["domain"] for row in rows]),
-        )
-        images = tuple((row["domain"], row["image_id"]) for row in rows)
-        model = about["model"]["name"], about["model"]["fingerprint"]
-        warnings, overlap = (*about["warnings"], *missing_overlap_warning(about)), about.get("training_overlap")
-        return StoredClassEvaluation(*model, predictions, images, about["options"], warnings, overlap, failed)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder} contains no evaluation of a classifier that this version can read ({type(error).__name__}: "
-            f"{parse_error_reason(error)}). Run it again: "
-            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
-        ) from error

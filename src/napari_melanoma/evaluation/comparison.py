@@ -1,24 +1,26 @@
-"""The comparison of an old and a new model: its values, its file, and the content of its page."""
+"""Results of comparisons: of an old and a new model, with advice, and of several models with the first of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import parse_error_reason, read_json
-from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange
 from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.metrics.statistics import Estimate
+
+if TYPE_CHECKING:
+    from napari_melanoma.evaluation.pipeline import Estimates, FailedImage
+    from napari_melanoma.models.zoo import ArchitectureTask
 
 Advice = Literal["activate", "keep", "inconclusive"]  # ``evaluation.pages.ADVICE`` has the text for users
 COMPARISON = "comparison.json"
 EVENTS = "events.jsonl"  # identifies a run folder
-SHOWN = ("JA", "DI")  # metrics of masks in tables
 # The metric that decides which model is better, by task; ``cells`` are those of painted strokes.
 DECIDES = {"segmentation": "JA", "classification": "AUC", "cells": "class_balanced_accuracy"}
 FORMAT_VERSION = 1
@@ -199,55 +201,6 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
-def comparison_page(comparison: Comparison) -> ComparisonPage:
-    """Return the content of the page of a comparison."""
-    old, new = comparison.old, comparison.new
-    models = (
-        f"Old: weights {old.fingerprint[:12]}{_threshold_text(comparison, old)}. "
-        f"New: weights {new.fingerprint[:12]}{_threshold_text(comparison, new)}."
-    )
-    interval = f"{comparison.facts['interval']}."
-    return ComparisonPage(
-        title=f"{old.name} and {new.name}",
-        facts=f"{comparison.images} images of {comparison.patients} patients or lesions",
-        advice=comparison.advice,
-        reason=comparison.reason,
-        rows=table_rows(comparison),
-        better=_pictured_changes(comparison.better),
-        worse=_pictured_changes(comparison.worse),
-        note=f"{models} {_explain_classes(comparison)}{interval}{_overlap_text(comparison)}",
-        failed=comparison.failed,
-        warnings=comparison.facts.get("warnings", ()),
-    )
-
-
-def _threshold_text(comparison: Comparison, model: ComparedModel) -> str:
-    """State the threshold of a model; "" for several classes, where the most probable class is predicted."""
-    return "" if "classes" in comparison.facts else f", threshold {model.threshold}"
-
-
-def _explain_classes(comparison: Comparison) -> str:
-    """Explain metrics and contours of models of several classes; "" for other models."""
-    if "classes" not in comparison.facts:
-        return ""
-    return (
-        "Jaccard (IoU) and Dice without a class are means over classes, with the pixels of all images counted "
-        "together; each pixel gets its most probable class. "
-        f"Contours show the class {comparison.facts['lesion_class']}. "
-    )
-
-
-def _overlap_text(comparison: Comparison) -> str:
-    """State that no model was trained on the images, if that is known; the warnings state any overlap."""
-    overlap = comparison.facts.get("training_overlap") or {}
-    return f" {overlap['summary']}" if overlap.get("summary") and not comparison.facts.get("warnings") else ""
-
-
-def _pictured_changes(images: Sequence[ImageChange]) -> list[PicturedChange]:
-    """Return the images that have a picture."""
-    return [PicturedChange(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
-
-
 def _read_estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
     """Read estimates by metric."""
     return {
@@ -274,3 +227,89 @@ def _read_image(values: Mapping[str, Any], folder: Path) -> ImageChange:
     thumbnail = values["thumbnail"]
     paths = {"image": Path(values["image"]), "thumbnail": folder / thumbnail if thumbnail else None}
     return ImageChange(**{**values, **paths})
+
+
+# Several models.
+
+ESTIMATE_COLUMNS = ("mean", "low", "high", "difference", "difference_low", "difference_high")
+COLUMNS = ("part", "images", "patients", "model", "metric", *ESTIMATE_COLUMNS)  # of models.csv
+
+
+@dataclass(frozen=True)
+class ModelMetrics:
+    """Estimates of one model by metric, and its differences from the first model."""
+
+    model: str
+    metrics: Estimates
+    difference: Estimates
+
+
+@dataclass(frozen=True)
+class DataPartMetrics:
+    """Estimates of each model on the images of one data set, or of all.
+
+    ``patients``: number of patients or lesions. ``models``: the models, the one that the others are compared with
+    first.
+    """
+
+    name: str
+    images: int
+    patients: int
+    models: tuple[ModelMetrics, ...]
+
+
+@dataclass(frozen=True)
+class ModelsComparison:
+    """Result of a comparison of several models.
+
+    ``parts``: all images, then each data set if there are several. ``shown``: the metrics in tables for users.
+    ``failed``: the images that failed with any of the models. ``interval``: how intervals were computed.
+    """
+
+    task: ArchitectureTask
+    parts: tuple[DataPartMetrics, ...]
+    shown: tuple[str, ...]
+    failed: tuple[FailedImage, ...] = ()
+    warnings: tuple[str, ...] = ()
+    interval: str = ""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The estimates as JSON values, by their key in ``models.json``."""
+        if self.task == "segmentation":
+            return {"parts": [asdict(part) for part in self.parts]}
+        return {
+            "estimates": [
+                {"part": part.name, "images": part.images, **asdict(model)}
+                for part in self.parts
+                for model in part.models
+            ]
+        }
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Return table rows: images, n, model, then each shown metric with its difference from the first model."""
+        rows = []
+        for part in self.parts:
+            for model in part.models:
+                cells = (_format_cell(model.metrics.get(name), model.difference.get(name)) for name in self.shown)
+                rows.append((part.name, str(part.images), model.model, *cells))
+        return rows
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Yield the rows of ``models.csv``: one for each part, model and metric."""
+        for part in self.parts:
+            for model in part.models:
+                for metric, estimate in model.metrics.items():
+                    row: dict[str, object] = {"part": part.name, "images": part.images, "patients": part.patients}
+                    row |= {"model": model.model, "metric": metric}
+                    row |= {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+                    if change := model.difference.get(metric):
+                        row |= dict(zip(ESTIMATE_COLUMNS[3:], (change.mean, change.low, change.high), strict=True))
+                    yield row
+
+
+def _format_cell(estimate: Estimate | None, change: Estimate | None) -> str:
+    """Format a metric and its difference from the first model, if there is one; "" if the metric is undefined."""
+    if estimate is None:
+        return ""
+    return f"{estimate.mean:.3f}" + (f", {change.mean:+.3f} ({change.format_interval()})" if change else "")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,15 +13,17 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.files import atomic_folder
+from napari_melanoma.evaluation.masks import EvaluationOptions
 from napari_melanoma.evaluation.pipeline import (
+    ABOUT_IMAGE,
     ALL_IMAGES,
+    Estimates,
     Evaluation,
     EvaluationTask,
-    ImageMetrics,
     PageContent,
     estimate_domains,
     interval_text,
+    measured_rows,
     read_masked_samples,
     run_evaluation,
 )
@@ -34,15 +35,15 @@ from napari_melanoma.metrics.overlap import (
     UNLABELED_PIXEL,
     count_class_pairs,
     estimate_label_metrics,
+    label_differences,
     label_metrics,
 )
 from napari_melanoma.training.data_checks import numbered_classes
-from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
-    from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -84,58 +85,22 @@ class LabelModel(Protocol):
 
 def evaluate_labels(
     model: LabelModel, datasets: Sequence[Path], out: Path, options: LabelEvaluationOptions, *, run: RunContext
-) -> LabelEvaluation:
+) -> Evaluation:
     """Evaluate a multi-class model and write the results, or resume where an earlier call was stopped."""
     samples = read_masked_samples(datasets, options.split)
     return run_evaluation(LabelTask([model], options), samples, out, include_seen=options.include_seen, run=run)
 
 
-def evaluate_labels_test_set(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
-    """Evaluate the model of a run on its held-out images."""
-    from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
-
-    samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
-    task = LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions())
-    with atomic_folder(folder.evaluation) as temporary:
-        return run_evaluation(task, samples, temporary, run=run)
-
-
-@dataclass(frozen=True, eq=False)
-class LabelEvaluation(Evaluation):
-    """Result of a multi-class evaluation; ``parts`` has the metrics of ``metrics.overlap.estimate_label_metrics``."""
-
-    classes: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Pixels of the measured images, int64 (image, true class, predicted class)."""
-        return pixel_counts(self.image_metrics)[self.image_metrics.measured]
-
-    @property
-    def lead(self) -> str:
-        """The mean Dice index, and the lowest one of a class, with their intervals."""
-        whole = self.parts[ALL_IMAGES]
-        dice_by_class = {name: whole[f"DI {name}"] for name in self.classes if f"DI {name}" in whole}
-        lowest = min(dice_by_class, key=lambda name: dice_by_class[name].mean)
-        return (
-            f"Dice {whole['DI']}, mean over {len(self.classes)} classes with its 95 % interval; lowest for {lowest}: "
-            f"{dice_by_class[lowest]}."
-        )
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The classes, as JSON values."""
-        return {"classes": list(self.classes)}
-
-
-class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], LabelEvaluation]):
+class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evaluation]):
     """Label images. The values of an image are its pixels of each pair of true and predicted class."""
 
+    options: LabelEvaluationOptions | EvaluationOptions
     compares_in_threads = True
 
-    def __init__(self, models: Sequence[LabelModel], options: Config) -> None:
+    def __init__(self, models: Sequence[LabelModel], options: LabelEvaluationOptions | EvaluationOptions) -> None:
         super().__init__(models, options)
         self.models, self.classes = models, models[0].info.config.classes
+        self.thresholds = [info.config.threshold for info in self.infos]
 
     @property
     def names(self) -> list[list[str]]:
@@ -156,79 +121,85 @@ class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], LabelE
         counts = (count_class_pairs(labels, content[1], len(self.classes)).ravel().tolist() for labels in prediction)
         return [dict(zip(self.names[0], each, strict=True)) for each in counts]
 
-    def summarize(self, measured: Sequence[ImageMetrics]) -> LabelEvaluation:
-        (image_metrics,) = measured
-        counts = pixel_counts(image_metrics)[image_metrics.measured]
-        groups = np.array([sample.group for sample in image_metrics.measured_samples])
-        parts = estimate_domains(
-            image_metrics,
-            lambda positions: estimate_label_metrics(counts[positions], groups[positions], self.classes),
+    def summarize(self, tables: Sequence[DataFrame]) -> Evaluation:
+        (table,), classes = tables, self.classes
+        parts = estimate_domains(measured_rows(table), lambda rows: estimate_labels(rows, classes))
+        whole = parts[ALL_IMAGES]
+        dice_by_class = {name: whole[f"DI {name}"] for name in classes if f"DI {name}" in whole}
+        lowest = min(dice_by_class, key=lambda name: dice_by_class[name].mean)
+        lead = (
+            f"Dice {whole['DI']}, mean over {len(classes)} classes with its 95 % interval; lowest for {lowest}: "
+            f"{dice_by_class[lowest]}."
         )
-        return LabelEvaluation(parts, image_metrics, classes=self.classes)
+        headline = f"{lead} Over {len(measured_rows(table))} images"
+        table = table.assign(**label_metrics(pixel_counts(table), classes))
+        return Evaluation(parts=parts, table=table, lead=lead, headline=headline, settings={"classes": list(classes)})
 
-    def columns(self, evaluation: LabelEvaluation) -> list[str]:
-        image_columns = ("image_id", "domain", "split", "group", "status", "error")
-        return [*image_columns, *label_metrics(evaluation.counts[:1], evaluation.classes)]
+    def columns(self, evaluation: Evaluation) -> list[str]:
+        about = [name for name in ABOUT_IMAGE if name != "diagnosis"]
+        return [*about, *label_metrics(pixel_counts(evaluation.table[:1]), self.classes)]
 
-    def rows(self, evaluation: LabelEvaluation) -> Iterator[dict[str, object]]:
-        metrics = label_metrics(pixel_counts(evaluation.image_metrics), evaluation.classes)
-        for index, row in enumerate(evaluation.image_metrics.rows()):
-            failed = row["status"] == "failed"
-            yield row if failed else row | {name: float(column[index]) for name, column in metrics.items()}
+    def details(self, evaluation: Evaluation) -> dict[str, object]:
+        return {"confusion_px": pixel_counts(evaluation.table).sum(0).tolist()}
 
-    def details(self, evaluation: LabelEvaluation) -> dict[str, object]:
-        return {"confusion_px": evaluation.counts.sum(0).tolist()}
-
-    def draw(self, evaluation: LabelEvaluation, folder: Path, run: RunContext) -> dict[str, Path]:
+    def draw(self, evaluation: Evaluation, folder: Path, run: RunContext) -> dict[str, Path]:
         """Draw the images with the lowest accuracy, a row of image, prediction and reference each."""
-        accuracy = label_metrics(evaluation.counts, evaluation.classes)["AC"]
-        samples, rows = evaluation.image_metrics.measured_samples, []
-        for index in np.argsort(accuracy, kind="stable")[:WORST]:
+        rows = []
+        for sample in measured_rows(evaluation.table).sort_values("AC", kind="stable")["sample"][:WORST]:
             run.check()
-            rgb, truth = read_image_and_labels(samples[index], evaluation.classes)
+            rgb, truth = read_image_and_labels(sample, self.classes)
             predicted = self.models[0].predict_labels(rgb)
-            pictures = [rgb, *(overlay_labels(rgb, labels, len(evaluation.classes)) for labels in (predicted, truth))]
+            pictures = [rgb, *(overlay_labels(rgb, labels, len(self.classes)) for labels in (predicted, truth))]
             rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
         path = folder / "worst.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, np.concatenate(rows, axis=0))
         return {"Worst images: image, prediction, reference": path}
 
-    def describe(self, evaluation: LabelEvaluation, data: Sequence[str]) -> PageContent:
+    def describe(self, evaluation: Evaluation) -> PageContent:
+        classes, data = self.classes, evaluation.data
         columns = (ALL_IMAGES, *(data if len(data) > 1 else ()))
         metrics = [
             (metric_label(name), *(str(evaluation.parts.get(part, {}).get(name, "")) for part in columns))
             for name in evaluation.parts[ALL_IMAGES]
         ]
-        confusion_px = evaluation.counts.sum(0)
+        confusion_px = pixel_counts(evaluation.table).sum(0)
         confusion_shares = confusion_px / np.maximum(1, confusion_px.sum(1, keepdims=True))
         confusion = [
-            (name, *(f"{share:.3f}" for share in row))
-            for name, row in zip(evaluation.classes, confusion_shares, strict=True)
+            (name, *(f"{share:.3f}" for share in row)) for name, row in zip(classes, confusion_shares, strict=True)
         ]
         colors = ", ".join(
             f"{name} #{''.join(f'{part:02x}' for part in color)}"
-            for name, color in zip(evaluation.classes[1:], class_colors(len(evaluation.classes))[1:], strict=True)
+            for name, color in zip(classes[1:], class_colors(len(classes))[1:], strict=True)
         )
         shares = "Share of the pixels of each class (rows) by predicted class (columns)"
-        intervals = interval_text(evaluation.image_metrics.measured_samples)
         return PageContent(
-            facts=f"{evaluation.images} images, {len(evaluation.classes)} classes, the most probable class of each "
-            "pixel",
+            facts=f"{evaluation.images} images, {len(classes)} classes, the most probable class of each pixel",
             next="Review the worst images below. Every image is listed in per_image.csv.",
             tables=[
                 ("Metrics", ("Metric", "All images", *columns[1:]), metrics),
-                (shares, ("", *evaluation.classes), confusion),
+                (shares, ("", *classes), confusion),
             ],
-            notes=[f"{POOLED_NOTE}. Intervals: {intervals}.", f"Colors: {colors}."],
+            notes=[f"{POOLED_NOTE}. Intervals: {interval_text(evaluation.measured)}.", f"Colors: {colors}."],
         )
 
 
-def pixel_counts(image_metrics: ImageMetrics) -> NDArray[np.int64]:
+def pixel_counts(table: DataFrame) -> NDArray[np.int64]:
     """Return the pixels of all images, int64 (image, true class, predicted class); 0 for failed images."""
-    table = np.nan_to_num(image_metrics.table).astype(np.int64)
-    classes = round(table.shape[1] ** 0.5)
-    return table.reshape(-1, classes, classes)
+    counts = table.filter(regex=r"^pixels_\d").fillna(0).to_numpy(np.int64)
+    classes = round(counts.shape[1] ** 0.5)
+    return counts.reshape(-1, classes, classes)
+
+
+def estimate_labels(rows: DataFrame, classes: Sequence[str], first: DataFrame | None = None) -> Estimates:
+    """Estimate the metrics of all images together, with 95 % intervals over patients or lesions.
+
+    ``first``: the same images under another model; the differences from it are estimated then.
+    """
+    groups = rows["group"].to_numpy(str)
+    if first is None:
+        return estimate_label_metrics(pixel_counts(rows), groups, classes)
+    return label_differences(pixel_counts(first), pixel_counts(rows), groups, classes)
 
 
 def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

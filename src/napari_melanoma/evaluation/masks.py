@@ -1,53 +1,46 @@
-"""Evaluation of segmentation models of one lesion: masks compared with reference masks.
-
-In this order: options, measuring of an image, the adapter of the pipeline, subgroups, and stored evaluations.
-"""
+"""Evaluation of segmentation models of one lesion: masks compared with reference masks."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.csv_files import read_csv_dicts
-from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import TABLE_NAMES
 from napari_melanoma.data.dataset_table import iter_table_rows
 from napari_melanoma.data.harmonize import Harmonizer
 from napari_melanoma.data.partial_results import stamp_files
 from napari_melanoma.evaluation.pipeline import (
     ALL_IMAGES,
-    METRICS_FILE,
     NOT_KNOWN,
     SIZE_NAMES,
     TABLE,
     Estimates,
     Evaluation,
     EvaluationTask,
-    ImageMetrics,
     PageContent,
     Subgroup,
     combine_rare_values,
     divide_by_values,
     estimate_domains,
+    group_numbers,
     interval_text,
+    measured_rows,
     metrics_table,
     read_masked_samples,
-    read_sample,
     run_evaluation,
     subgroups_table,
 )
-from napari_melanoma.evaluation.training_overlap import missing_overlap_warning
 from napari_melanoma.figures.evaluation import CASES, EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask
 from napari_melanoma.io.photographs import Photograph, count_pixels, read_photograph
@@ -60,6 +53,7 @@ from napari_melanoma.metrics.statistics import bootstrap_means
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from napari_melanoma.data.dataset import Sample
     from napari_melanoma.lesion.segmentation import Segmenter
@@ -97,14 +91,10 @@ class EvaluationOptions(Config):
         description="measure what makes each image difficult (hair, low contrast ...), for subgroups by difficulty",
     )
 
-    def threshold_of(self, model: Segmenter) -> float:
-        """Return the threshold at which a model is measured: its own unless the options set one."""
-        return model.info.config.threshold if self.threshold is None else self.threshold
-
 
 def evaluate_masks(
     model: Segmenter, datasets: Sequence[Path], out: Path, options: EvaluationOptions, *, run: RunContext
-) -> MaskEvaluation:
+) -> Evaluation:
     """Evaluate a segmentation model and write the results, or resume where an earlier call was stopped.
 
     The result has TJA, JA, DI, AC, SE and SP (ISIC 2018), Hausdorff-95 and boundary F1, averaged over images, with 95 %
@@ -175,39 +165,6 @@ def _compare(
 
 
 @dataclass(frozen=True)
-class MaskEvaluation(Evaluation):
-    """Result of an evaluation of masks; ``parts`` also has each diagnosis in a data set, as ``set: diagnosis``."""
-
-    threshold: float = 0.5
-
-    @property
-    def lead(self) -> str:
-        """The main results, and the lowest result of a subgroup."""
-        whole = self.parts[ALL_IMAGES]
-        means = f"Dice {whole['DI']}, Jaccard {whole['JA']}, thresholded Jaccard {whole['TJA']}"
-        text = f"{means} (mean over images, 95 % interval)."
-        enough = [group for group in self.subgroups if group.count >= MIN_IMAGES]
-        if enough:
-            low = min(enough, key=lambda group: group.metrics["JA"].mean)
-            text += (
-                f" Lowest Jaccard index of a subgroup with at least {MIN_IMAGES} images: {low.metrics['JA']} "
-                f"({low.data}, {low.by}: {low.value}, n = {low.count})."
-            )
-        return text
-
-    @property
-    def headline(self) -> str:
-        """The Dice index in a line."""
-        dice = self.parts[ALL_IMAGES]["DI"]
-        return f"Dice {dice} (95 % interval) over {dice.count} images, at threshold {self.threshold:g}"
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """The decision threshold, as a JSON value."""
-        return {"threshold": self.threshold}
-
-
-@dataclass(frozen=True)
 class MaskContent:
     """A photograph with its reference mask, and what is measured of them alone."""
 
@@ -216,7 +173,7 @@ class MaskContent:
     facts: dict[str, float]
 
 
-class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEvaluation]):
+class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], Evaluation]):
     """Masks of one lesion. ``metadata``: site and skin type of the images, which divide them into subgroups."""
 
     options: EvaluationOptions
@@ -230,16 +187,14 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
     ) -> None:
         super().__init__(models, options)
         self.models, self._metadata = models, metadata or {}
+        self.thresholds = [
+            model.info.config.threshold if options.threshold is None else options.threshold for model in models
+        ]
         self.subgroup_metrics = tuple(list_mask_metrics())
 
     @property
     def names(self) -> list[tuple[str, ...]]:
         return [(*list_mask_metrics(), *FACTS)] * len(self.models)
-
-    @property
-    def thresholds(self) -> list[float]:
-        """The threshold of each model."""
-        return [self.options.threshold_of(model) for model in self.models]
 
     @property
     def settings(self) -> dict[str, object]:
@@ -279,29 +234,60 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
             for predicted, threshold in zip(prediction, self.thresholds, strict=True)
         ]
 
-    def summarize(self, measured: Sequence[ImageMetrics]) -> MaskEvaluation:
-        (image_metrics,) = measured
-        subgroups = tuple(
-            Subgroup(data, by, value, len(positions), estimate_metrics(image_metrics, positions))
-            for data, by, value, positions in divide_into_subgroups(image_metrics, self._metadata)
-        )
-        parts = estimate_domains(image_metrics, lambda positions: estimate_metrics(image_metrics, positions))
-        diagnoses = (group for group in subgroups if group.by == "diagnosis")
-        parts |= {f"{group.data}: {group.value}": dict(group.metrics) for group in diagnoses}
-        return MaskEvaluation(parts, image_metrics, subgroups, threshold=self.thresholds[0])
+    def predict_cases(self, sample: Sample) -> list[EvaluatedCase]:
+        """Measure an image again to draw it with each model, since the pixels of all do not fit into memory."""
+        options = self.options
+        return [
+            measure_sample(sample, model, threshold, options.refinement, flips=options.flips)[0]
+            for model, threshold in zip(self.models, self.thresholds, strict=True)
+        ]
 
-    def draw(self, evaluation: MaskEvaluation, folder: Path, run: RunContext) -> dict[str, Path]:
-        image_metrics = evaluation.image_metrics
-        cases: dict[str, list[EvaluatedCase]] = {}
-        for kind, indices in choose_cases(image_metrics).items():
-            run.check()
-            measured_again = (self._measure_again(image_metrics.samples[index]) for index in indices)
-            cases[kind] = [case for case in measured_again if case is not None]
-        dice_by_domain: dict[str, list[float]] = {}
-        for index, dice in enumerate(image_metrics.column("DI").tolist()):
-            if not math.isnan(dice):
-                dice_by_domain.setdefault(image_metrics.samples[index].domain, []).append(dice)
-        plot_distribution(dict(sorted(dice_by_domain.items())), folder / "dice.png")
+    def summarize(self, tables: Sequence[DataFrame]) -> Evaluation:
+        (table,), threshold = tables, self.thresholds[0]
+        rows = measured_rows(table)
+        subgroups = tuple(
+            Subgroup(data, by, value, len(part), estimate_masks(part))
+            for data, by, value, part in divide_by_values(rows, self._groupings)
+        )
+        parts = estimate_domains(rows, estimate_masks)
+        parts |= {f"{one.data}: {one.value}": dict(one.metrics) for one in subgroups if one.by == "diagnosis"}
+        whole, enough = parts[ALL_IMAGES], [group for group in subgroups if group.count >= MIN_IMAGES]
+        means = f"Dice {whole['DI']}, Jaccard {whole['JA']}, thresholded Jaccard {whole['TJA']}"
+        lead = f"{means} (mean over images, 95 % interval)."
+        if enough:
+            low = min(enough, key=lambda group: group.metrics["JA"].mean)
+            lead += (
+                f" Lowest Jaccard index of a subgroup with at least {MIN_IMAGES} images: {low.metrics['JA']} "
+                f"({low.data}, {low.by}: {low.value}, n = {low.count})."
+            )
+        dice = f"Dice {whole['DI']} (95 % interval) over {whole['DI'].count} images, at threshold {threshold:g}"
+        settings = {"threshold": threshold}
+        return Evaluation(parts=parts, table=table, lead=lead, headline=dice, settings=settings, subgroups=subgroups)
+
+    def _groupings(self, rows: DataFrame) -> Iterable[tuple[str, NDArray[np.str_]]]:
+        """Yield what divides the images into subgroups: diagnosis, size of the lesion, site, skin type, difficulty."""
+        yield "diagnosis", combine_rare_values(diagnosis or NOT_KNOWN for diagnosis in rows["diagnosis"])
+        yield SIZE, np.array(SIZE_NAMES)[np.searchsorted(SIZE_LIMITS, rows[REFERENCE_SHARE], side="right")]
+        words = [self._metadata.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in rows["sample"]]
+        for index, name in enumerate(METADATA_COLUMNS.values()):
+            yield name, combine_rare_values(values[index] or NOT_KNOWN for values in words)
+        for trait in DIFFICULTY_TRAITS:
+            values = rows[trait.name].to_numpy()
+            yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(trait.applies_to(values), "yes", "no"))
+
+    def draw(self, evaluation: Evaluation, folder: Path, run: RunContext) -> dict[str, Path]:
+        rows = measured_rows(evaluation.table)
+        cases: dict[str, list[EvaluatedCase]] = {kind: [] for kind in CASES}
+        for kind, samples in choose_cases(rows).items():
+            for sample in samples:
+                run.check()
+                try:
+                    cases[kind] += self.predict_cases(sample)
+                except Cancelled:
+                    raise
+                except Exception:  # any error: the image has its metrics and is not drawn
+                    log.debug("%s could not be drawn", sample.image, exc_info=True)
+        plot_distribution({str(name): list(dice) for name, dice in rows.groupby("domain")["DI"]}, folder / "dice.png")
         plot_cases(cases, folder / "cases.png")
         shown = {"Distribution of the Dice index": "dice.png", "Best, median and worst images": "cases.png"}
         if evaluation.subgroups:
@@ -310,89 +296,59 @@ class MaskTask(EvaluationTask[MaskContent, tuple[LesionPrediction, ...], MaskEva
             shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
         return {title: folder / name for title, name in shown.items()}
 
-    def _measure_again(self, sample: Sample) -> EvaluatedCase | None:
-        """Measure an image again to draw it, since the pixels of all images do not fit into memory."""
-        options = self.options
-        try:
-            threshold, refinement = self.thresholds[0], options.refinement
-            case, _ = measure_sample(sample, self.models[0], threshold, refinement, flips=options.flips)
-            return case
-        except Cancelled:
-            raise
-        except Exception:  # any error: the image has its metrics and is not drawn
-            log.debug("%s could not be drawn", sample.image, exc_info=True)
-            return None
-
-    def describe(self, evaluation: MaskEvaluation, data: Sequence[str]) -> PageContent:
+    def describe(self, evaluation: Evaluation) -> PageContent:
         options = self.options
         limits = "; ".join(
             f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in DIFFICULTY_TRAITS
         )
         with_limits = f" Difficulty, measured with the reference mask: {limits}." if options.difficulty else ""
         return PageContent(
-            facts=f"{evaluation.images} images, threshold {evaluation.threshold:g}"
+            facts=f"{evaluation.images} images, threshold {self.thresholds[0]:g}"
             + (", test-time augmentation (flips)" if options.flips else "")
             + (f", split {options.split}" if options.split else ""),
             next=f"Review the worst images below and the lowest subgroups. Every image is listed in {TABLE}. To "
             "compare this evaluation with that of another model, run napari-melanoma compare.",
             tables=[
-                metrics_table(evaluation.parts, data, list_mask_metrics().values()),
+                metrics_table(evaluation, list_mask_metrics().values()),
                 subgroups_table(evaluation.subgroups, SHOWN_IN_SUBGROUPS),
             ],
             notes=[
-                f"Intervals: {interval_text(evaluation.image_metrics.measured_samples)}.",
+                f"Intervals: {interval_text(evaluation.measured)}.",
                 f"{SIZE.capitalize()}, {SIZE_DEFINITION}.{with_limits}",
             ],
         )
 
 
-def choose_cases(image_metrics: ImageMetrics) -> dict[str, list[int]]:
-    """Return the indices of the images with the best, median and worst Dice index, each image once."""
-    indices = image_metrics.measured
-    by_dice = indices[np.argsort(image_metrics.column("DI")[indices], kind="stable")]
+def choose_cases(rows: DataFrame) -> dict[str, list[Sample]]:
+    """Return the images with the best, median and worst Dice index, each image once."""
+    by_dice = rows.sort_values("DI", kind="stable")["sample"].tolist()
     count = min(CASES_PER_GROUP, max(1, len(by_dice) // 3))
     start = max(count, (len(by_dice) - count) // 2)
     best = by_dice[max(len(by_dice) - count, start + count) :][::-1]
-    return dict(zip(CASES, (list(best), list(by_dice[start : start + count]), list(by_dice[:count])), strict=True))
+    return dict(zip(CASES, (best, by_dice[start : start + count], by_dice[:count]), strict=True))
 
 
-def estimate_metrics(image_metrics: ImageMetrics, positions: NDArray[np.intp]) -> Estimates:
-    """Estimate the mean of each metric over some images.
+def estimate_masks(rows: DataFrame, first: DataFrame | None = None) -> Estimates:
+    """Estimate the mean of each metric over the images that have it, with 95 % intervals over patients or lesions.
 
-    ``positions``: int (image,), among the measured images. Returns name to estimate over the images that have the
-    metric; a metric that no image has is omitted.
+    ``first``: the same images under another model; the differences from it are estimated then, paired by image. Metrics
+    of the same images share their bootstrap samples. A metric that no image has is omitted.
     """
-    indices = image_metrics.measured[positions]
-    groups = np.unique([image_metrics.samples[index].group for index in indices], return_inverse=True)[1]
-    return estimate_columns(metric_columns(image_metrics)[indices], groups)
-
-
-def metric_columns(image_metrics: ImageMetrics) -> NDArray[np.float64]:
-    """Return the metrics of each image, float64 (image, metric), in the order of ``list_mask_metrics``."""
-    return image_metrics.table[:, [image_metrics.names.index(name) for name in list_mask_metrics()]]
-
-
-def estimate_columns(table: NDArray[np.float64], groups: NDArray[np.intp], *, signed: bool = False) -> Estimates:
-    """Estimate the mean of each metric; metrics of the same images share their bootstrap samples.
-
-    ``table``: float64 (image, metric), in the order of ``list_mask_metrics``, not-a-number where there is none; with
-    ``signed``, of differences. ``groups``: int (image,): the patient or lesion. A metric that no image has is omitted.
-    """
+    names, groups = list(list_mask_metrics()), group_numbers(rows)
+    table = rows.reindex(columns=names).to_numpy(np.float64)
+    if first is not None:
+        table = table - first.reindex(columns=names).to_numpy(np.float64)
     present = ~np.isnan(table)
-    names = tuple(list_mask_metrics())
     lowest, highest = np.array([metric.limits for metric in list_mask_metrics().values()]).T
     estimates: Estimates = {}
     for pattern in np.unique(present, axis=1).T:
         columns = np.flatnonzero((present == pattern[:, None]).all(axis=0))
         if not pattern.any():
             continue
-        bounds = (-np.inf, np.inf) if signed else (lowest[columns], highest[columns])
+        bounds = (lowest[columns], highest[columns]) if first is None else (-np.inf, np.inf)
         part = bootstrap_means(table[pattern][:, columns], groups[pattern], bounds=bounds)
         estimates |= {names[index]: estimate for index, estimate in zip(columns, part, strict=True)}
     return {name: estimates[name] for name in names if name in estimates}
-
-
-# Subgroups.
 
 
 def read_known_metadata(folders: Sequence[Path]) -> KnownMetadata:
@@ -407,74 +363,3 @@ def read_known_metadata(folders: Sequence[Path]) -> KnownMetadata:
                 intern(harmonized.get(column, "")) for column in METADATA_COLUMNS
             )
     return metadata
-
-
-def divide_into_subgroups(
-    image_metrics: ImageMetrics, metadata: KnownMetadata
-) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
-    """Divide the images by diagnosis, size of the lesion, site, skin type and difficulty; see ``divide_by_values``."""
-    measured = image_metrics.measured
-    all_samples = image_metrics.measured_samples
-
-    def groupings(positions: NDArray[np.intp]) -> Iterable[tuple[str, NDArray[np.str_]]]:
-        samples, indices = [all_samples[position] for position in positions], measured[positions]
-        yield "diagnosis", combine_rare_values(sample.diagnosis or NOT_KNOWN for sample in samples)
-        share = image_metrics.column(REFERENCE_SHARE)[indices]
-        yield SIZE, np.array(SIZE_NAMES)[np.searchsorted(SIZE_LIMITS, share, side="right")]
-        values_by_image = [metadata.get(sample.key, ("",) * len(METADATA_COLUMNS)) for sample in samples]
-        for index, name in enumerate(METADATA_COLUMNS.values()):
-            yield name, combine_rare_values(words[index] or NOT_KNOWN for words in values_by_image)
-        for trait in DIFFICULTY_TRAITS:
-            values = image_metrics.column(trait.name)[indices]
-            yield trait.label, np.where(np.isnan(values), NOT_KNOWN, np.where(trait.applies_to(values), "yes", "no"))
-
-    return divide_by_values(np.array([sample.domain for sample in all_samples]), groupings)
-
-
-# Stored evaluations.
-
-
-@dataclass(frozen=True)
-class EvaluatedModel:
-    """A model with its threshold and the metrics of each image.
-
-    ``options``: ``EvaluationOptions`` as plain values. ``warnings``: of its evaluation. ``overlap``: ``Overlap.facts``;
-    None in evaluations of older versions.
-    """
-
-    name: str
-    fingerprint: str
-    threshold: float
-    image_metrics: ImageMetrics
-    options: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    overlap: Mapping[str, Any] | None = None
-
-
-def read_evaluation(folder: Path) -> EvaluatedModel:
-    """Read a stored evaluation."""
-    try:
-        about = read_json(folder / METRICS_FILE)
-        if "classes" in about:
-            raise InputError(
-                f"{folder} is the evaluation of a model of several classes ({', '.join(about['classes'])}). Compare "
-                "two such models, not their evaluations: napari-melanoma compare --model OLD --model NEW "
-                "--data DATASET --out DIR (Python: nm.compare)."
-            )
-        image_metrics = ImageMetrics((*list_mask_metrics(), REFERENCE_SHARE))
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            for row in read_csv_dicts(file):
-                sample = read_sample(row)
-                if row["status"] == "done":
-                    image_metrics.add(sample, {name: float(row[name]) for name in image_metrics.names if row.get(name)})
-                else:
-                    image_metrics.add_failed(sample, row["error"])
-        model, warnings = about["model"], (*about.get("warnings", ()), *missing_overlap_warning(about))
-        threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
-        return EvaluatedModel(model["name"], model["fingerprint"], threshold, image_metrics, options, warnings, overlap)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "
-            f"{parse_error_reason(error)}). Run it again: "
-            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
-        ) from error

@@ -1,8 +1,13 @@
 """The evaluation of a model, from the images to the page, the same for every task.
 
-``run_evaluation`` is the whole of it: leave out training images, measure every image, estimate the metrics, write the
-files. What depends on the task is an ``EvaluationTask``; ``masks``, ``labels``, ``classes``, ``slides`` and ``clicks``
-define one each, and ``any_task`` selects it by the model. Comparisons measure several models with the same adapters.
+``predict_tables`` gives a table of each model, with a row for each image: what ``per_image.csv`` contains. Metrics are
+functions of such a table, whether it was predicted now or read from a stored evaluation (``read_evaluation``).
+``run_evaluation`` is the whole of an evaluation: leave out training images, predict the table, estimate the metrics,
+write the files. What depends on the task is an ``EvaluationTask``; ``masks``, ``labels``, ``classes`` and ``slides``
+define one each, and ``any_task`` selects it by the model.
+
+Columns of a table: those of ``ABOUT``; ``error``, why the image could not be measured, or ""; ``sample``; and the
+values of the task, float64, not-a-number where there is none.
 """
 
 from __future__ import annotations
@@ -17,14 +22,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext, StageLimit, map_ahead, usable_cores
-from napari_melanoma.core.errors import DataSetError, SaveError
+from napari_melanoma.core.errors import DataSetError, InputError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
@@ -35,25 +41,25 @@ from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     Overlap,
     images_to_measure,
-    mark_training_rows,
     modality_warnings,
-    overlap_statement,
     report_warnings,
 )
 from napari_melanoma.io.photographs import count_pixels
-from napari_melanoma.io.results import write_table
+from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, Metric
 from napari_melanoma.metrics.statistics import Estimate, describe_intervals
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from napari_melanoma.core.config import Config
     from napari_melanoma.models.bundle import BundleInfo
 
 SUMMARY, TABLE, METRICS_FILE = "summary.html", "per_image.csv", "metrics.json"
-ABOUT_IMAGE = ("image_id", "domain", "split", "group", "diagnosis", "status", "error")
+ABOUT = ("image_id", "domain", "split", "group", "diagnosis")
+ABOUT_IMAGE = (*ABOUT, "status", "error")  # the first columns of per_image.csv
 ALL_IMAGES = "all"  # in results, the name of all data sets together
 MAX_VALUES = 12  # of a property that divides images into subgroups; the rarer ones are combined
 OTHERS, NOT_KNOWN = "others", "not known"
@@ -79,68 +85,48 @@ class LoadedModel(Protocol):
         """The device that predicts."""
 
 
-@dataclass(frozen=True)
-class FailedImage:
+# Tables.
+
+
+def make_table(
+    samples: Sequence[Sample], errors: Sequence[str], values: DataFrame | Mapping[str, Sequence[object]]
+) -> DataFrame:
+    """Make the table of some images; ``errors``: "" for images that were measured; ``values``: of the task."""
+    import pandas as pd
+
+    about = {name: [getattr(sample, name) for sample in samples] for name in ABOUT}
+    table = pd.DataFrame({**about, "error": errors}, dtype=object)
+    table["sample"] = pd.Series(samples, dtype=object)
+    return pd.concat([table, pd.DataFrame(values)], axis=1)
+
+
+def measured_rows(table: DataFrame) -> DataFrame:
+    """Return the images that were measured."""
+    return table[table["error"] == ""]
+
+
+class FailedImage(NamedTuple):
     """An image that could not be measured, and the reason."""
 
     sample: Sample
     error: str
 
 
-class ImageMetrics:
-    """Values of each image under one model, 8 bytes per value.
+def failed_images(table: DataFrame) -> tuple[FailedImage, ...]:
+    """Return the images that could not be measured, in order."""
+    rows = table[table["error"] != ""]
+    return tuple(map(FailedImage, rows["sample"], rows["error"]))
 
-    For 400,000 images the values take 60 MB per model. The samples, which all models share, take 400 MB more: about 0.9
-    kB each after reading, and 1 kB once their paths have been used.
-    """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self.samples: list[Sample] = []
-        self._values = array("d")
-        self._errors: dict[int, str] = {}
+def group_numbers(table: DataFrame) -> NDArray[np.intp]:
+    """Return the number of the patient or lesion of each image, int (image,)."""
+    return table["group"].factorize(sort=True)[0]
 
-    def add(self, sample: Sample, values: Mapping[str, float]) -> None:
-        """Add an image that was measured."""
-        self.samples.append(sample)
-        self._values.extend(values.get(name, math.nan) for name in self.names)
 
-    def add_failed(self, sample: Sample, error: str) -> None:
-        """Add an image that could not be measured."""
-        self._errors[len(self.samples)] = error
-        self.add(sample, {})
-
-    @property
-    def failed(self) -> tuple[FailedImage, ...]:
-        """The images that could not be measured, in order."""
-        return tuple(FailedImage(self.samples[index], error) for index, error in self._errors.items())
-
-    @property
-    def measured(self) -> NDArray[np.intp]:
-        """Indices of the images that were measured."""
-        return np.delete(np.arange(len(self.samples)), list(self._errors))
-
-    @property
-    def measured_samples(self) -> list[Sample]:
-        """The images that were measured."""
-        return [self.samples[index] for index in self.measured]
-
-    @property
-    def table(self) -> NDArray[np.float64]:
-        """All values: float64 (image, name), not-a-number where there is none."""
-        return np.frombuffer(self._values, np.float64).reshape(len(self.samples), len(self.names))
-
-    def column(self, name: str) -> NDArray[np.float64]:
-        """Return one value of every image, float64 (image,)."""
-        return self.table[:, self.names.index(name)]
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Yield the rows of ``per_image.csv``: columns of the data set, status, and values."""
-        for index, (sample, values) in enumerate(zip(self.samples, self.table, strict=True)):
-            about = {name: getattr(sample, name) for name in ("image_id", "domain", "split", "group", "diagnosis")}
-            error = self._errors.get(index, "")
-            metrics = {name: value for name, value in zip(self.names, values.tolist(), strict=True) if value == value}
-            yield {**about, "status": "failed" if error else "done", "error": error, **metrics}
+def interval_text(samples: Iterable[Sample]) -> str:
+    """Describe how the intervals of metrics of some images were computed."""
+    groups = [(sample.group, sample.full_name) for sample in samples]
+    return describe_intervals(len({group for group, _ in groups}), sum(group == name for group, name in groups))
 
 
 @dataclass(frozen=True)
@@ -164,16 +150,20 @@ class Subgroup:
         return {"data": self.data, "by": self.by, "value": self.value, "images": self.count, **positives}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Result of an evaluation.
 
-    ``parts``: "all", a data set, or a part of one, to its estimates by metric. ``image_metrics``: the values of each
-    image. ``warnings`` are sentences that are printed above the metrics.
+    ``parts``: "all", a data set, or a part of one, to its estimates by metric. ``table``: a row for each image.
+    ``lead``: the main results in one or two sentences; ``headline``: in a line. ``settings``: what the predictions
+    depend on, such as the decision threshold, as JSON values. ``warnings``: sentences above the metrics.
     """
 
     parts: Parts
-    image_metrics: ImageMetrics = field(compare=False)
+    table: DataFrame = field(compare=False)
+    lead: str
+    headline: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
     subgroups: tuple[Subgroup, ...] = ()
     warnings: tuple[str, ...] = ()
     overlap: Overlap | None = field(default=None, compare=False)
@@ -181,27 +171,22 @@ class Evaluation:
     @property
     def failed(self) -> tuple[FailedImage, ...]:
         """The images that could not be measured."""
-        return self.image_metrics.failed
+        return failed_images(self.table)
+
+    @property
+    def measured(self) -> list[Sample]:
+        """The images that were measured."""
+        return list(measured_rows(self.table)["sample"])
 
     @property
     def images(self) -> int:
         """Number of measured images."""
-        return len(self.image_metrics.measured)
+        return len(measured_rows(self.table))
 
     @property
-    def lead(self) -> str:
-        """The main results in one or two sentences."""
-        raise NotImplementedError
-
-    @property
-    def headline(self) -> str:
-        """The main result in a line."""
-        return f"{self.lead} Over {self.images} images"
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """What the predictions depend on, such as the decision threshold, as JSON values."""
-        return {}
+    def data(self) -> list[str]:
+        """Names of the data sets."""
+        return sorted(set(self.table["domain"]))
 
 
 @dataclass(frozen=True)
@@ -222,9 +207,8 @@ Result = TypeVar("Result", bound=Evaluation)
 class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
     """What an evaluation has to know of a task.
 
-    Measuring: images are read in threads, ahead of the models; these run in the calling thread, on ``batch_size``
-    images at a time; if ``compares_in_threads``, their predictions are compared with the reference in threads again.
-    Then the values of all images are summarized, and the result is described for the files.
+    Images are read in threads, ahead of the models; these run in the calling thread, on ``batch_size`` images at a
+    time; if ``compares_in_threads``, their predictions are compared with the reference in threads again.
 
     ``models``: a comparison measures several, an evaluation one. ``options``: stored with the results.
     """
@@ -278,16 +262,12 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
         return modality_warnings(self.infos, samples)
 
     @abstractmethod
-    def summarize(self, measured: Sequence[ImageMetrics]) -> Result:
-        """Estimate the metrics over the images; ``measured``: the values of all images for each model."""
+    def summarize(self, tables: Sequence[DataFrame]) -> Result:
+        """Estimate the metrics over the images; ``tables``: of each model."""
 
     def columns(self, evaluation: Result) -> Sequence[str]:
         """Return the columns of ``per_image.csv``."""
-        return (*ABOUT_IMAGE, *evaluation.image_metrics.names)
-
-    def rows(self, evaluation: Result) -> Iterable[dict[str, object]]:
-        """Return the rows of ``per_image.csv``."""
-        return evaluation.image_metrics.rows()
+        return (*ABOUT_IMAGE, *self.names[0])
 
     def details(self, evaluation: Result) -> Mapping[str, object]:
         """Return further values of ``metrics.json``."""
@@ -298,22 +278,37 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
         """Draw the figures; returns title to file, in the order of the page."""
 
     @abstractmethod
-    def describe(self, evaluation: Result, data: Sequence[str]) -> PageContent:
-        """Return the content of the page; ``data``: names of the data sets."""
+    def describe(self, evaluation: Result) -> PageContent:
+        """Return the content of the page."""
 
     def write(self, evaluation: Result, out: Path, run: RunContext) -> None:
         """Write figures, tables, ``metrics.json`` and, last, the page."""
-        figures = self.draw(evaluation, out / "figures", run)
-        image_metrics = evaluation.image_metrics
-        rows = mark_training_rows(self.rows(evaluation), image_metrics.samples, evaluation.overlap)
+        figures, overlap = self.draw(evaluation, out / "figures", run), evaluation.overlap
+        rows = (
+            {
+                **row,
+                "status": "failed" if row["error"] else "done",
+                TRAINED_ON: overlap.model_names(row["sample"]) if overlap else "",
+            }
+            for row in evaluation.table.to_dict("records")
+        )
         write_table(out / TABLE, rows, (*self.columns(evaluation), TRAINED_ON))
         if self.subgroup_metrics:
-            path = out / "subgroups.csv"
-            write_subgroups(evaluation.subgroups, self.subgroup_facts, self.subgroup_metrics, path)
+            rows = (
+                {
+                    **group.facts,
+                    **{
+                        f"{name}{end}": number
+                        for name, one in group.metrics.items()
+                        for end, number in (("", one.mean), ("_low", one.low), ("_high", one.high))
+                    },
+                }
+                for group in evaluation.subgroups
+            )
+            names = [f"{name}{end}" for name in self.subgroup_metrics for end in ("", "_low", "_high")]
+            write_table(out / "subgroups.csv", rows, [*self.subgroup_facts, *names])
         write_json(out / METRICS_FILE, self._values(evaluation))
-        data = sorted({sample.domain for sample in image_metrics.samples})
-        content = self.describe(evaluation, data)
-        page = evaluation_page(evaluation, self.infos[0], data, content, figures)
+        page = evaluation_page(evaluation, self.infos[0], self.describe(evaluation), figures)
         write_evaluation_page(page, out / SUMMARY)
 
     def _values(self, evaluation: Result) -> dict[str, Any]:
@@ -330,7 +325,7 @@ class EvaluationTask(ABC, Generic[Content, Prediction, Result]):
             **({"subgroups": subgroups} if self.subgroup_metrics else {}),
             **self.details(evaluation),
             "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-            "interval": interval_text(evaluation.image_metrics.measured_samples),
+            "interval": interval_text(evaluation.measured),
             "provenance": collect_provenance(),
         }
 
@@ -353,7 +348,7 @@ def run_evaluation(
     be measured is listed as failed and not averaged.
     """
     overlap, warnings = select_images(task, samples, include_seen=include_seen, run=run)
-    evaluation = task.summarize(measure_images(task, overlap.measured, out, run=run))
+    evaluation = task.summarize(predict_tables(task, overlap.measured, out, run=run))
     report_warnings(evaluation.warnings, len(overlap.measured), run)
     warnings = (*overlap.warnings, *warnings, *evaluation.warnings)
     evaluation = replace(evaluation, warnings=warnings, overlap=overlap)
@@ -394,27 +389,21 @@ def select_images(
     by_split: list[str] = []
     if overlap is None:
         overlap = images_to_measure(task.infos, samples, run=run, include=include_seen, digest=task.digest)
-        by_split = split_warnings(overlap.measured)
+        counts = Counter(sample.split or "without a split" for sample in overlap.measured)
+        if {*counts} == {VAL}:
+            by_split = [VALIDATION_ONLY.format(images=format_count(counts[VAL], "validation image"))]
+        elif len(counts) > 1:
+            listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
+            by_split = [SEVERAL_SPLITS.format(listed=listed)]
     warnings = (*by_split, *task.image_warnings(overlap.measured))
     report_warnings(warnings, len(overlap.measured), run)
     return overlap, warnings
 
 
-def split_warnings(samples: Sequence[Sample]) -> list[str]:
-    """Return a warning if all images are validation images, or if they are of several splits or only some of one."""
-    counts = Counter(sample.split or "without a split" for sample in samples)
-    if {*counts} == {VAL}:
-        return [VALIDATION_ONLY.format(images=format_count(counts[VAL], "validation image"))]
-    if len(counts) > 1:
-        listed = ", ".join(f"{split} {count}" for split, count in sorted(counts.items()))
-        return [SEVERAL_SPLITS.format(listed=listed)]
-    return []
+# Predicting a table: reading, prediction and comparison overlap.
 
 
-# Measuring: reading, prediction and comparison overlap.
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Item:
     """An image in the pipeline; after the last stage with its values for each model, or with an error.
 
@@ -424,42 +413,51 @@ class _Item:
 
     sample: Sample
     stamp: str
+    values: Sequence[Mapping[str, float]] | None
+    size: int
     is_stored: bool = False
-    values: Sequence[Mapping[str, float]] = ()
     error: Exception | None = None
-    size: int = 0
     content: Any = None
     prediction: Any = None
 
+    @property
+    def is_open(self) -> bool:
+        return self.values is None and self.error is None
 
-def measure_images(
+
+def predict_tables(
     task: AnyTask, samples: Sequence[Sample], out: Path, *, message: str = "Measuring", run: RunContext
-) -> list[ImageMetrics]:
+) -> list[DataFrame]:
     """Measure the models of a task on the same images, each read once, or resume where an earlier call was stopped.
 
     Partial results are stored in ``out`` every few hundred images; after writing the results, the caller removes them
     with ``data.partial_results.remove_partial_results``.
 
-    Returns the values for each model. An image that fails under one model counts as failed under all, and is tried
-    again by the next call.
+    Returns the table of each model. An image that fails under one model counts as failed under all, and is tried again
+    by the next call.
     """
-    metrics_by_model = [ImageMetrics(names) for names in task.names]
+    import pandas as pd
+
+    columns, errors = [array("d") for _ in task.names], list[str]()
     partial = PartialResults(out, {**task.settings, "version": collect_provenance()["version"]})
     try:
-        for done, item in enumerate(_iter_measured(task, samples, partial, run), start=1):
-            if item.error is None and not item.is_stored:
+        for item in _iter_measured(task, samples, partial, run):
+            if item.error is None and item.values is not None and not item.is_stored:
                 partial.add(item.sample, item.stamp, item.values)
-            error = "" if item.error is None else describe_failure(item.sample, item.error, out)
-            for index, metrics in enumerate(metrics_by_model):
-                metrics.add_failed(item.sample, error) if error else metrics.add(item.sample, item.values[index])
-            run.report(Progress(done, len(samples), message))
+            errors.append("" if item.error is None else describe_failure(item.sample, item.error, out))
+            for numbers, names, values in zip(columns, task.names, item.values or [{}] * len(columns), strict=True):
+                numbers.extend(values.get(name, math.nan) for name in names)
+            run.report(Progress(len(errors), len(samples), message))
     finally:
         partial.flush()
-    failed = metrics_by_model[0].failed
+    failed = [(sample, error) for sample, error in zip(samples, errors, strict=True) if error]
     if len(failed) == len(samples):
-        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        why = f"; '{failed[0][0].image_id}': {failed[0][1]}" if failed else ""
         raise DataSetError(f"none of {len(failed)} images could be measured{why}")
-    return metrics_by_model
+    return [
+        make_table(samples, errors, pd.DataFrame(np.frombuffer(numbers).reshape(len(samples), -1), columns=list(names)))
+        for numbers, names in zip(columns, task.names, strict=True)
+    ]
 
 
 def _iter_measured(
@@ -470,26 +468,22 @@ def _iter_measured(
     def look_up(sample: Sample) -> _Item:
         stamp = task.stamp(sample)
         values = partial.pop(sample, stamp)
-        if values is not None:
-            return _Item(sample, stamp, is_stored=True, values=values)
-        return _Item(sample, stamp, size=task.size(sample))
+        return _Item(sample, stamp, values, task.size(sample) if values is None else 0, is_stored=values is not None)
 
     def read(item: _Item) -> _Item:
-        if item.is_stored:
-            return item
         try:
-            return replace(item, content=task.read(item.sample))
+            item.content = task.read(item.sample) if item.is_open else None
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
-            return replace(item, error=error)
+            item.error = error
+        return item
 
     def compare(item: _Item) -> _Item:
-        if item.is_stored or item.error is not None:
-            return item
-        done = replace(item, content=None, prediction=None)
         try:
-            return replace(done, values=task.compare(item.content, item.prediction))
+            item.values = task.compare(item.content, item.prediction) if item.is_open else item.values
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others continue
-            return replace(done, error=error)
+            item.error = error
+        item.content = item.prediction = None
+        return item
 
     workers = usable_cores() + EXTRA_THREADS
     memory_limit = StageLimit(4 * workers, STAGE_BYTES, lambda item: item.size)
@@ -509,24 +503,21 @@ def _predict(task: AnyTask, items: Iterator[_Item], run: RunContext) -> Iterator
     """Run the models on batches of images, in the thread of the caller."""
     while batch := list(islice(items, task.batch_size)):
         run.check()
-        ready = [item for item in batch if not item.is_stored and item.error is None]
+        ready = [item for item in batch if item.is_open]
         try:
-            predictions = iter(task.predict([item.content for item in ready]) if ready else ())
+            predictions = task.predict([item.content for item in ready]) if ready else ()
         except (Cancelled, SaveError):
             raise
         except Exception as error:
             if task.batch_size > 1:
                 raise
-            predictions = iter((error,))
-        for item in batch:
-            if item.is_stored or item.error is not None:
-                yield item
-                continue
-            prediction = next(predictions)
+            predictions = (error,)
+        for item, prediction in zip(ready, predictions, strict=True):
             if isinstance(prediction, Exception):
-                yield replace(item, error=prediction, content=None)
+                item.error, item.content = prediction, None
             else:
-                yield replace(item, prediction=prediction)
+                item.prediction = prediction
+        yield from batch
 
 
 def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
@@ -539,34 +530,26 @@ def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
 # Parts of the images.
 
 
-def estimate_domains(
-    image_metrics: ImageMetrics, estimate: Callable[[NDArray[np.intp]], Estimates]
-) -> dict[str, Estimates]:
-    """Estimate the metrics over all measured images, and over each data set.
-
-    ``estimate``: from positions among the measured images, int (image,), to estimates by metric.
-    """
-    domains = np.array([sample.domain for sample in image_metrics.measured_samples])
-    parts = {ALL_IMAGES: estimate(np.arange(len(domains)))}
-    return parts | {str(domain): estimate(np.flatnonzero(domains == domain)) for domain in np.unique(domains)}
+def estimate_domains(table: DataFrame, estimate: Callable[[DataFrame], Estimates]) -> dict[str, Estimates]:
+    """Estimate the metrics over all images of a table, and over each data set."""
+    parts = {str(domain): estimate(part) for domain, part in table.groupby("domain")}
+    return {ALL_IMAGES: estimate(table)} | parts
 
 
 def divide_by_values(
-    domains: NDArray[Any],
-    groupings: Callable[[NDArray[np.intp]], Iterable[tuple[str, NDArray[np.str_]]]],
-) -> Iterator[tuple[str, str, str, NDArray[np.intp]]]:
+    table: DataFrame, groupings: Callable[[DataFrame], Iterable[tuple[str, NDArray[np.str_]]]]
+) -> Iterator[tuple[str, str, str, DataFrame]]:
     """Divide the images of each data set into subgroups by several properties.
 
-    ``domains``: (image,), the data set. ``groupings``: from the positions of the images of a data set to properties,
-    each with the value of every image. Yields the data set, the property, the value that the images share, and their
-    positions, int (image,). A property with only one value in a data set is omitted.
+    ``groupings``: from the rows of a data set to properties, each with the value of every image. Yields the data set,
+    the property, the value that the images share, and their rows. A property with only one value in a data set is
+    omitted.
     """
-    for domain in np.unique(domains):
-        positions = np.flatnonzero(domains == domain)
-        for by, values in groupings(positions):
+    for domain, part in table.groupby("domain"):
+        for by, values in groupings(part):
             words = sorted(set(values.tolist()), key=_value_order)
             for word in words if len(words) > 1 else ():
-                yield str(domain), by, word, positions[values == word]
+                yield str(domain), by, word, part[values == word]
 
 
 def _value_order(word: str) -> tuple[bool, int, str]:
@@ -581,7 +564,26 @@ def combine_rare_values(values: Iterable[str]) -> NDArray[np.str_]:
     return np.array([word if word in frequent else OTHERS for word in words])
 
 
-# Files.
+# Stored evaluations.
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedModel:
+    """A model and its table of some images, predicted now or stored.
+
+    ``options``: those of the task, as plain values. ``warnings``: of its evaluation. ``overlap``: ``Overlap.facts``.
+    ``classes``, ``positive``: of a classifier; empty for models that segment.
+    """
+
+    name: str
+    fingerprint: str
+    threshold: float
+    table: DataFrame
+    options: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    overlap: Mapping[str, Any]
+    classes: tuple[str, ...] = ()
+    positive: str = ""
 
 
 def is_evaluation(folder: Path) -> bool:
@@ -589,27 +591,40 @@ def is_evaluation(folder: Path) -> bool:
     return (folder / METRICS_FILE).is_file() and (folder / TABLE).is_file()
 
 
-def read_sample(row: Mapping[str, str]) -> Sample:
-    """Read the columns of ``per_image.csv`` that describe the image; paths of files are not among them."""
-    group, split, domain = (row[name] for name in ("group", "split", "domain"))
-    return Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
+def read_evaluation(folder: Path) -> EvaluatedModel:
+    """Read a stored evaluation of masks or of a classifier; paths of files are not among its values."""
+    try:
+        about, rows = read_json(folder / METRICS_FILE), read_table(folder / TABLE)
+        classes, positive = tuple(about.get("classes", ())), about.get("positive", "")
+        if classes and not positive:
+            raise InputError(
+                f"{folder} is the evaluation of a model of several classes ({', '.join(classes)}). Compare two such "
+                "models, not their evaluations: napari-melanoma compare --model OLD --model NEW --data DATASET --out "
+                "DIR (Python: nm.compare)."
+            )
+        samples = [
+            Sample(row["image_id"], Path(), None, row["group"], row["split"], row["domain"], None, row["diagnosis"])
+            for row in rows
+        ]
+        texts = {"label", "predicted_class", TRAINED_ON}
+        values = {
+            name: [row[name] if name in texts else float(row[name] or math.nan) for row in rows]
+            for name in rows[0].keys() - {*ABOUT_IMAGE}
+        }
+        errors = [row["error"] if row["status"] != "done" else "" for row in rows]
+        model, warnings = about["model"], tuple(about["warnings"])
+        model = model["name"], model["fingerprint"], about["threshold"]
+        table = make_table(samples, errors, values)
+        return EvaluatedModel(*model, table, about["options"], warnings, about["training_overlap"], classes, positive)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder} contains no evaluation that this version can read ({type(error).__name__}: "
+            f"{parse_error_reason(error)}). Run it again: "
+            "napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR (Python: nm.evaluate)."
+        ) from error
 
 
-def write_subgroups(subgroups: Sequence[Subgroup], facts: Sequence[str], metrics: Sequence[str], path: Path) -> None:
-    """Write ``subgroups.csv``: each subgroup with the means of the metrics and both ends of their intervals."""
-    rows = []
-    for group in subgroups:
-        row = group.facts
-        for name, estimate in group.metrics.items():
-            row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        rows.append(row)
-    write_table(path, rows, [*facts, *(f"{name}{end}" for name in metrics for end in ("", "_low", "_high"))])
-
-
-def interval_text(samples: Sequence[Sample]) -> str:
-    """Describe how the intervals of metrics of some images were computed."""
-    unknown = sum(sample.group == sample.full_name for sample in samples)
-    return describe_intervals(len({sample.group for sample in samples}), unknown)
+# Values and the page.
 
 
 def estimates_to_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
@@ -618,15 +633,12 @@ def estimates_to_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, 
 
 
 def evaluation_page(
-    evaluation: Evaluation,
-    info: BundleInfo,
-    data: Sequence[str],
-    content: PageContent,
-    figures: Mapping[str, Path] | None = None,
+    evaluation: Evaluation, info: BundleInfo, content: PageContent, figures: Mapping[str, Path] | None = None
 ) -> Page:
-    """Return the page of an evaluation; ``data``: names of the data sets."""
+    """Return the page of an evaluation."""
+    overlap = evaluation.overlap
     return Page(
-        title=f"{info.name} on {', '.join(data)}",
+        title=f"{info.name} on {', '.join(evaluation.data)}",
         facts=content.facts,
         lead=evaluation.lead,
         next=content.next,
@@ -635,16 +647,16 @@ def evaluation_page(
         warnings=evaluation.warnings,
         failed=[(item.sample.image_id, item.error) for item in evaluation.failed[:MAX_FAILED]],
         notes=[
-            *overlap_statement(evaluation.overlap),
+            *([overlap.summary] if overlap and not overlap.warnings else []),
             *content.notes,
             "Weights {}, {program} {version}.".format(info.fingerprint[:16], **collect_provenance()),
         ],
     )
 
 
-def metrics_table(parts: Parts, data: Sequence[str], metrics: Iterable[Metric]) -> TitledTable:
+def metrics_table(evaluation: Evaluation, metrics: Iterable[Metric]) -> TitledTable:
     """Return the table of metrics, with a column for each data set if there are several."""
-    columns = data if len(data) > 1 else ()
+    parts, columns = evaluation.parts, evaluation.data if len(evaluation.data) > 1 else ()
     shown = [parts.get(name, {}) for name in (ALL_IMAGES, *columns)]  # a data set whose images all failed has none
     rows = [
         (metric.directed_label, metric.definition, *(str(part.get(metric.key, "")) for part in shown))

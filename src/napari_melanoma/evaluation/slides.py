@@ -1,32 +1,32 @@
-"""Evaluation of whole-slide classifiers: each slide is a bag of embeddings of its tiles."""
+"""Evaluation of whole-slide classifiers: each slide is a bag of embeddings of its tiles.
+
+A model of slide and patient data is compared with simpler models on the same slides: its baselines.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.core.files import atomic_folder
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import Sample, read_rows
 from napari_melanoma.data.tabular_encoding import read_table_values
 from napari_melanoma.data.training_images import shorten_digest
-from napari_melanoma.evaluation.baselines import SlideBaseline, compare_with_baselines
 from napari_melanoma.evaluation.classes import (
     DISTANCE,
     ClassEvaluation,
     ClassReport,
     field_variants,
     left_out_warnings,
-    logit_name,
+    logit_names,
     missing_field_warning,
     omitted_fields,
-    summarize_classes,
 )
 from napari_melanoma.evaluation.labeled_images import (
     ClassEvaluationOptions,
@@ -34,16 +34,27 @@ from napari_melanoma.evaluation.labeled_images import (
     select_images_of_split,
     trained_target,
 )
-from napari_melanoma.evaluation.pipeline import ImageMetrics, check_evaluated_datasets, run_evaluation
+from napari_melanoma.evaluation.pipeline import (
+    PageContent,
+    check_evaluated_datasets,
+    estimates_to_json,
+    measured_rows,
+    run_evaluation,
+)
+from napari_melanoma.metrics.class_metrics import ClassPredictions, class_differences, class_estimates
 from napari_melanoma.slides.bag_models import BagModel
-from napari_melanoma.training.data_preparation import read_test_set
-from napari_melanoma.training.data_selection import row_labels
-from napari_melanoma.training.run_data import read_data
+from napari_melanoma.training.data_selection import OTHER, row_labels
 from napari_melanoma.training.whole_slides import bag_samples, explain_mismatch
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.run_folder import RunFolder
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+    from napari_melanoma.classification.comparators import TableLogistic
+    from napari_melanoma.metrics.statistics import Estimate
     from napari_melanoma.models.bundle import BundleInfo
+
+BASELINE_COLUMNS = ("Simpler model", "Its AUC", "This model's AUC minus its AUC", "This model is")
 
 
 def evaluate_bags(
@@ -53,20 +64,6 @@ def evaluate_bags(
     slides = _find_labeled_bags(model.info, datasets, options)
     task = BagTask(model, slides, options)
     return run_evaluation(task, slides.samples, out, include_seen=options.include_seen, run=run)
-
-
-def evaluate_bags_test_set(
-    folder: RunFolder, info: BundleInfo, baselines: Sequence[SlideBaseline] = (), *, run: RunContext
-) -> ClassEvaluation:
-    """Evaluate the model of a run on its held-out slides, and compare it with baselines."""
-    rows = read_data(folder.data)
-    labels, metadata = read_test_set(folder.path, rows)
-    samples = [row.sample for row in rows if row.part == "test"]
-    assert info.config.classifier is not None
-    slides = LabeledImages(samples, metadata, labels, info.config.classifier.positive, 0, info.config.classes)
-    task = BagTask(BagModel.load(info), slides, ClassEvaluationOptions(), baselines)
-    with atomic_folder(folder.evaluation) as temporary:
-        return run_evaluation(task, samples, temporary, run=run)
 
 
 def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
@@ -94,12 +91,8 @@ def _digest(folder: Path) -> int | None:
         return None
 
 
-@dataclass(frozen=True)
-class LabeledBag:
-    """The embeddings of a slide, and its row of patient data."""
-
-    bag: Bag
-    row: Mapping[str, str]
+LabeledBag = tuple[Bag, Mapping[str, str]]
+"""The embeddings of a slide, and its row of patient data."""
 
 
 class BagTask(ClassReport[LabeledBag]):
@@ -120,15 +113,14 @@ class BagTask(ClassReport[LabeledBag]):
     ) -> None:
         super().__init__([model], slides, options)
         self.model, self.baselines = model, baselines
+        self.compared: Mapping[str, BaselineComparison] = {}
         tile = model.info.config.tile
         assert tile is not None
         self._kind = BagKind(model.encoder, tile)
 
     @property
     def names(self) -> list[list[str]]:
-        classes = range(len(self.model.info.config.classes))
-        logits = [logit_name(variant, index) for variant in field_variants(self.model) for index in classes]
-        return [[*logits, *(_baseline_column(baseline) for baseline in self.baselines), DISTANCE]]
+        return [[*logit_names(self.model), *(f"{one.name}_probability" for one in self.baselines), DISTANCE]]
 
     @property
     def settings(self) -> dict[str, object]:
@@ -148,33 +140,143 @@ class BagTask(ClassReport[LabeledBag]):
         bag = Bag.open(sample.image)
         if why := explain_mismatch(bag, self._kind):
             raise InputError(f"{sample.image} has embeddings that '{self.model.info.name}' was not trained on: {why}.")
-        return LabeledBag(bag, self.images.rows.get(sample.key, {}))
+        return bag, self.images.rows.get(sample.key, {})
 
     def predict(self, contents: Sequence[LabeledBag]) -> list[list[dict[str, float]]]:
-        return [[self._predict_slide(content)] for content in contents]
-
-    def _predict_slide(self, content: LabeledBag) -> dict[str, float]:
-        """Return the values of a slide; its embeddings are pooled once for all variants of the patient data."""
-        embedding = self.model.predict(content.bag.iter_embeddings()).embedding
-        values = read_table_values([content.row], self.model.encoding)
-        omitted = omitted_fields(len(self.model.encoding.fields))
-        variants = zip(field_variants(self.model), omitted, strict=True)
-        return {
-            logit_name(variant, index): logit
-            for variant, dropped in variants
-            for index, logit in enumerate(self.model.run_head(embedding, values.drop_columns(dropped))[0].tolist())
-        } | {_baseline_column(one): one.probability(content.bag, content.row) for one in self.baselines}
+        """Return the values of slides; embeddings are pooled once for all variants of the patient data."""
+        predicted = []
+        for bag, row in contents:
+            embedding = self.model.predict(bag.iter_embeddings()).embedding
+            table, omitted = read_table_values([row], self.model.encoding), omitted_fields(self.model)
+            values = {f"{one.name}_probability": one.probability(bag, row) for one in self.baselines}
+            for variant, dropped in zip(field_variants(self.model), omitted, strict=True):
+                logits = self.model.run_head(embedding, table.drop_columns(dropped))[0].tolist()
+                values |= dict(zip(logit_names(self.model, variant), logits, strict=True))
+            predicted.append([values])
+        return predicted
 
     def image_warnings(self, samples: Sequence[Sample]) -> list[str]:
         missing = missing_field_warning(self.model.info, samples, self.images.rows)
         return [*left_out_warnings(self.images), *missing]
 
-    def summarize(self, measured: Sequence[ImageMetrics]) -> ClassEvaluation:
-        (metrics,) = measured
-        evaluation = summarize_classes(self.model, metrics, self.images, self.options, field_variants(self.model))
-        scores = {one.name: metrics.column(_baseline_column(one))[metrics.measured] for one in self.baselines}
-        return replace(evaluation, baselines=compare_with_baselines(evaluation.predictions, self.baselines, scores))
+    def summarize(self, tables: Sequence[DataFrame]) -> ClassEvaluation:
+        evaluation = super().summarize(tables)
+        rows = measured_rows(evaluation.table)
+        scores = [(one, rows[f"{one.name}_probability"].to_numpy(np.float64)) for one in self.baselines]
+        self.compared = compare_with_baselines(evaluation.predictions, scores)
+        lead = " ".join([evaluation.lead, *(one.verdict for one in self.compared.values())])
+        return replace(evaluation, lead=lead, headline=f"{lead} Over {len(rows)} images")
+
+    def details(self, evaluation: ClassEvaluation) -> dict[str, object]:
+        compared = {
+            name: {"title": one.title, **estimates_to_json({"AUC": one.auc, "difference": one.difference})}
+            for name, one in self.compared.items()
+        }
+        return super().details(evaluation) | ({"baselines": compared} if compared else {})
+
+    def describe(self, evaluation: ClassEvaluation) -> PageContent:
+        content = super().describe(evaluation)
+        rows = [
+            (
+                one.title,
+                f"{one.auc.mean:.3f} ({one.auc.format_interval()})",
+                f"{one.difference.mean:+.3f} ({one.difference.format_interval()})",
+                one.verdict.partition(":")[0],
+            )
+            for one in self.compared.values()
+        ]
+        first, *others = content.tables
+        compared = ("Comparison with simpler models, same test slides", BASELINE_COLUMNS, rows)
+        return replace(content, tables=[first, compared, *others])
 
 
-def _baseline_column(baseline: SlideBaseline) -> str:
-    return f"{baseline.name}_probability"
+# Simpler models.
+
+
+class SlideBaseline(Protocol):
+    """A simpler model; ``name`` identifies it in files, ``title`` in pages."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    def probability(self, bag: Bag, row: Mapping[str, str]) -> float:
+        """Return the probability of the positive class for a slide and its patient data."""
+
+
+@dataclass(frozen=True)
+class PatientDataBaseline:
+    """A logistic regression of patient data, without the slide."""
+
+    name: str
+    regression: TableLogistic
+
+    @property
+    def title(self) -> str:
+        return self.regression.title
+
+    def probability(self, bag: Bag, row: Mapping[str, str]) -> float:
+        return float(self.regression.predict([row])[0])
+
+
+@dataclass(frozen=True)
+class SlideAloneBaseline:
+    """The same network, trained without patient data."""
+
+    model: BagModel
+    name: str = "slide_alone"
+    title: str = "Slide alone"
+
+    def probability(self, bag: Bag, row: Mapping[str, str]) -> float:
+        prediction = self.model.predict(bag.iter_embeddings())
+        return float(prediction.probability[self.model.calibration.positive_index])
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """A baseline on the evaluated slides: its AUC, and the difference of the evaluated model from it (paired)."""
+
+    title: str
+    auc: Estimate
+    difference: Estimate
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: whether the evaluated model is better than the baseline."""
+        change = f"AUC {self.difference.mean:+.3f} (95 % interval {self.difference.format_interval()})"
+        name = self.title[:1].lower() + self.title[1:]
+        if not self.difference.has_interval:
+            return f"Whether it is better than {name} cannot be judged with so few patients: {change}."
+        if self.difference.low > 0:
+            return f"Better than {name}: {change}."
+        if self.difference.high < 0:
+            return f"Worse than {name}: {change}."
+        return f"Not shown to be better than {name}: {change}."
+
+
+def compare_with_baselines(
+    predictions: ClassPredictions, scores: Sequence[tuple[SlideBaseline, NDArray[np.float64]]]
+) -> dict[str, BaselineComparison]:
+    """Compare the AUC of a model with those of baselines, paired on bootstrap samples of the patients.
+
+    ``scores``: baselines, each with its probability of the positive class, float64 (slide,). They are left out if the
+    slides are of one class.
+    """
+
+    def against_rest(positive: NDArray[np.float64]) -> ClassPredictions:
+        return replace(
+            predictions,
+            probabilities=np.stack([1 - positive, positive], axis=1),
+            labels=predictions.truth.astype(np.intp),
+            classes=(OTHER, predictions.positive),
+        )
+
+    compared, model = {}, against_rest(predictions.scores)
+    for baseline, positive in scores:
+        other = against_rest(positive)
+        difference, estimates = class_differences(other, model), class_estimates(other)
+        if "AUC" in difference and "AUC" in estimates:
+            compared[baseline.name] = BaselineComparison(baseline.title, estimates["AUC"], difference["AUC"])
+    return compared

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +36,7 @@ from napari_melanoma.training.run_data import read_training_images
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.evaluation.comparison import Advice, Comparison
-    from napari_melanoma.evaluation.pages import Page
+    from napari_melanoma.evaluation.comparison import Advice
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.data_selection import SelectedSamples
     from napari_melanoma.training.recipe import TrainRecipe
@@ -80,9 +79,6 @@ NO_VERDICT = "No verdict: the images include some that a model was trained on."
 MORE_NEEDED = (
     "Correct about {count} more photographs of patients that these models were not trained on, and train again: then "
     "enough of them are in the test set."
-)
-NOT_COMPARED = (
-    "The evaluation of '{model}' is from an older version, which did not check these images for training images."
 )
 TOO_FEW = (
     "Only {images} of {patients} can be used: at least {least} images and {least} patients are needed for a verdict."
@@ -251,23 +247,19 @@ def find_overlap(
     image to 64 bits of its content; by default of its pixels.
     """
     training_lists = [_read_training_images(model) for model in models]
-    overlaps = []
+    none = np.zeros(len(samples), bool)
+    images = [none] * len(models)
     if any(len(training.pixels) or training.groups for training, _ in training_lists if training):
         tiles = any(model.config.is_slide_model for model in models)
         hashed = hash_images(samples, run, digest=digest, perceptual=not tiles)
-        for model, (training, unknown) in zip(models, training_lists, strict=True):
-            images = find_trained_images(hashed, training, tiles=tiles) if training else np.zeros(len(samples), bool)
-            groups = {sample.group for sample, seen in zip(samples, images, strict=True) if seen}
-            patients = np.array([sample.group in groups for sample in samples], bool)
-            if training:
-                patients |= find_trained_groups(samples, training)
-            overlaps.append(ModelOverlap(model.name, images, patients, unknown))
-    else:
-        none = np.zeros(len(samples), bool)
-        overlaps = [
-            ModelOverlap(info.name, none, none, unknown)
-            for info, (_, unknown) in zip(models, training_lists, strict=True)
-        ]
+        images = [find_trained_images(hashed, found, tiles=tiles) if found else none for found, _ in training_lists]
+    overlaps = []
+    for model, seen, (training, unknown) in zip(models, images, training_lists, strict=True):
+        groups = {sample.group for sample, is_seen in zip(samples, seen, strict=True) if is_seen}
+        patients = np.array([sample.group in groups for sample in samples], bool)
+        if training:
+            patients |= find_trained_groups(samples, training)
+        overlaps.append(ModelOverlap(model.name, seen, patients, unknown))
     return Overlap(list(samples), tuple(overlaps), include)
 
 
@@ -283,7 +275,7 @@ def images_to_measure(
 
     Raises an error if none is left, or if photographs would be evaluated with a slide model.
     """
-    _check_fit_for_photographs(models, samples)
+    _reject_photographs(models, samples)
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
     if samples and not overlap.measured:
         total = format_count(len(samples), "image")
@@ -299,7 +291,7 @@ def report_warnings(warnings: Iterable[str], image_count: int, run: RunContext) 
         run.report(Milestone(0, image_count, f"Warning: {warning}"))
 
 
-def _check_fit_for_photographs(models: Sequence[BundleInfo], samples: Sequence[Sample]) -> None:
+def _reject_photographs(models: Sequence[BundleInfo], samples: Sequence[Sample]) -> None:
     """Raise an error if a slide model would be evaluated on photographs.
 
     Of images whose modality the table does not state, some are read, unless the model is for embeddings of tiles.
@@ -332,43 +324,9 @@ def _resemble_photographs(samples: Sequence[Sample]) -> bool:
     return sum(kind in MODALITY_WORDS for kind in recognized) > len(recognized) / 2
 
 
-def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[str]) -> Comparison:
-    """Add the overlap and warnings to a comparison, and withdraw its advice if the overlap requires it."""
-    advice, reason = overlap.verdict(comparison.advice, comparison.reason)
-    facts = {**comparison.facts, "training_overlap": overlap.facts, "warnings": [*overlap.notices, *warnings]}
-    return replace(comparison, advice=advice, reason=reason, facts=facts)
-
-
-def overlap_statement(overlap: Overlap | None) -> list[str]:
-    """State that no model was trained on the images; an empty list if the warnings state an overlap."""
-    return [overlap.summary] if overlap and not overlap.warnings else []
-
-
-def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) -> Page:
-    """Begin the lead of a page with the reason why it gives no verdict, if models were trained on the images.
-
-    ``overlaps``: ``Overlap.facts`` of each model; None in evaluations of older versions.
-    """
-    included = any(
-        one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps if one
-    )
-    return replace(page, lead=f"{NO_VERDICT} {page.lead}") if included else page
-
-
-def missing_overlap_warning(about: Mapping[str, Any]) -> tuple[str, ...]:
-    """Warn of results of an older version, which did not check for training images; else an empty tuple.
-
-    ``about``: the content of ``metrics.json``.
-    """
-    return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
-
-
-def mark_training_rows(
-    rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
-) -> Iterator[dict[str, object]]:
-    """Add to each table row the models that were trained on its image."""
-    for row, sample in zip(rows, samples, strict=True):
-        yield {**row, TRAINED_ON: overlap.model_names(sample) if overlap else ""}
+def has_training_images(overlaps: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether images that a model was trained on were measured; ``overlaps``: ``Overlap.facts``."""
+    return any(one["included"] and any(m["trained_on_images_or_patients"] for m in one["models"]) for one in overlaps)
 
 
 def _read_training_images(model: BundleInfo) -> tuple[TrainingImages | None, str]:

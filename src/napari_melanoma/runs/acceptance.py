@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
@@ -18,24 +18,17 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import ALL_SPLITS, sample_by_name, split_trainable
-from napari_melanoma.evaluation.classes import evaluate_on_images
-from napari_melanoma.evaluation.compare_several import ModelsComparison, compare_on_images
-from napari_melanoma.evaluation.comparison import (
-    Advice,
-    ComparedModel,
-    Comparison,
-    DomainChange,
-    read_comparison,
-)
+from napari_melanoma.evaluation.any_task import evaluation_task
+from napari_melanoma.evaluation.classes import ClassTask
+from napari_melanoma.evaluation.comparing import ComparisonOptions, compare_segmenters, compare_with_start
+from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, read_comparison
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
-from napari_melanoma.evaluation.labels import evaluate_labels_test_set
+from napari_melanoma.evaluation.labels import LabelEvaluationOptions, LabelTask
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
-from napari_melanoma.evaluation.pair_comparison import ComparisonOptions, compare_segmenters
-from napari_melanoma.evaluation.pipeline import run_evaluation
-from napari_melanoma.evaluation.recommendation import advise_by_auc
-from napari_melanoma.evaluation.slides import evaluate_bags_test_set
+from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, run_evaluation
+from napari_melanoma.evaluation.slides import BagTask
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
@@ -46,10 +39,6 @@ from napari_melanoma.runs.resolved_settings import read_resolved
 from napari_melanoma.training.data_preparation import read_test_set
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
-
-if TYPE_CHECKING:
-    from napari_melanoma.evaluation.classes import ClassEvaluation
-    from napari_melanoma.evaluation.pipeline import Evaluation
 
 MAX_REPLAY_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
 NO_REPLAY = "The replay data ({names}) are no longer readable, so the performance on them was not checked."
@@ -70,7 +59,6 @@ ALONE = "On {count} test {items}: {lead} See evaluation/."
 NONE_LEFT = "Not compared: the models were trained on all test images, or on other images of their patients."
 NO_REPLAY_TEST = "The replay data ({names}) have no test images, so the performance on them was not checked."
 MANY = "Of the {count} test images of the replay data, {shown} were compared, chosen by a hash of their names."
-NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 ACTIVATED, DISCARDED = "adopted.json", "discarded.json"  # in the run folder
 # For models whose provenance does not state how their data were split.
 SPLIT_KEYS = "split", "validation_split", "test_split", "test_fraction"
@@ -86,6 +74,8 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
     kept if the user cancels. The reason of the recommendation includes limitations, for example that the old model may
     have been trained on some of the test images.
     """
+    from napari_melanoma.classification.classifier import Classifier
+
     folder = RunFolder(run_path)
     if not folder.config.is_file():
         raise RunError(NO_RUN.format(path=run_path))
@@ -103,15 +93,21 @@ def compare_run(run_path: Path, *, run: RunContext) -> Comparison:
     overlap = find_overlap([old, new], samples, run=run)
     possible_overlap = () if old.name not in overlap.unknown else warn_of_training_images(old, samples, recipe.data)
     notes = (*test_images.notes, *possible_overlap, *_note_accepted_masks(overlap.measured))
+
+    def make_options(overlap: Overlap) -> ComparisonOptions:
+        remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
+        return ComparisonOptions(replay=test_images.replay, notes=notes, remedy=remedy)
+
     with atomic_folder(folder.comparison) as temporary:
         if not overlap.measured:
             _empty_comparison((old, new), overlap, recipe).write(temporary)
         elif recipe.task == "classification":
-            compare_with_start(folder, [old, new], notes, temporary, run=run)
+            images = _read_labeled_test_images(folder, new)
+            overlap = images_to_measure([old, new], images.samples, run=run)
+            models = [Classifier.load(info) for info in (old, new)]
+            compare_with_start(models, images, temporary, overlap, make_options(overlap), run=run)
         else:
-            remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
-            options = ComparisonOptions(replay=test_images.replay, notes=notes, remedy=remedy)
-            compare_segmenters([old, new], samples, temporary, options, run=run, overlap=overlap)
+            compare_segmenters([old, new], samples, temporary, make_options(overlap), run=run, overlap=overlap)
     return read_comparison(folder.comparison)
 
 
@@ -144,29 +140,30 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
 
     Writes ``evaluation/`` to the run folder, and returns a sentence with the main results.
     """
+    from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.slides.bag_models import BagModel
+    from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
+
     folder = RunFolder(run_path)
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
-    evaluation: Evaluation
-    origin, items = "", "images"
-    if recipe.bags is not None:
-        evaluation, items = evaluate_bags_test_set(folder, model, read_baselines(folder), run=run), "slides"
-    elif recipe.classes:
-        evaluation = evaluate_labels_test_set(folder, model, run=run)
-    elif recipe.task == "segmentation":
-        evaluation = _evaluate_masks(folder, model, run=run)
-    else:
-        evaluation = evaluate_on_test_images(folder, model, run=run)
-        origin = "The run did not start from a classifier. " if has_no_start(recipe, folder) else ""
-    return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
-
-
-def _evaluate_masks(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> Evaluation:
-    """Evaluate the segmentation model of a run."""
-    from napari_melanoma.lesion.segmentation import Segmenter
-
     samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
+    origin, items, task = "", "images", evaluation_task(model)
+    evaluated: EvaluationTask[Any, Any, Evaluation]
+    if task == "slides":
+        slides, items = _read_labeled_test_images(folder, model), "slides"
+        evaluated = BagTask(BagModel.load(model), slides, ClassEvaluationOptions(), read_baselines(folder))
+    elif task == "labels":
+        evaluated = LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions())
+    elif task == "masks":
+        evaluated = MaskTask([Segmenter.load(model)], EvaluationOptions())
+    else:
+        images = _read_labeled_test_images(folder, model)
+        evaluated = ClassTask([Classifier.load(model)], images, ClassEvaluationOptions())
+        origin = "The run did not start from a classifier. " if has_no_start(recipe, folder) else ""
     with atomic_folder(folder.evaluation) as temporary:
-        return run_evaluation(MaskTask([Segmenter.load(model)], EvaluationOptions()), samples, temporary, run=run)
+        evaluation = run_evaluation(evaluated, samples, temporary, run=run)
+    return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
 
 
 def has_no_start(recipe: TrainRecipe, folder: RunFolder) -> bool:
@@ -244,105 +241,13 @@ def _replay_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
     return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 
-def compare_with_start(
-    folder: RunFolder, models: Sequence[BundleInfo], notes: Sequence[str], out: Path, *, run: RunContext
-) -> Comparison:
-    """Compare the classifier of a run with its starting model.
-
-    The recommendation follows the area under the ROC curve; calibration error, sensitivity and specificity at each
-    model's own decision threshold are reported, and named in the reason if the new model is worse.
-    """
-    from napari_melanoma.classification.classifier import Classifier
-
-    recipe = read_toml(folder.config, TrainRecipe)
-    images = _read_test_images(folder, models[-1])
-    overlap = images_to_measure(models, images.samples, run=run)
-    loaded = [Classifier.load(info) for info in models]
-
-    def recommend(compared: ModelsComparison) -> tuple[Advice, str]:
-        remedy = " ".join(overlap.more_images_notice(recipe.data.test_fraction))
-        advice, reason = overlap.verdict(*advise_by_auc(_list_domain_changes(compared), len(overlap.measured), remedy))
-        return advice, " ".join([reason, *notes])
-
-    compared = compare_on_images(
-        loaded,
-        images,
-        out,
-        ClassEvaluationOptions(),
-        overlap=overlap,
-        run=run,
-        conclude=lambda compared: (recommend(compared)[1], NEXT_STEP),
-    )
-    comparison = _create_comparison(compared, models, overlap, *recommend(compared))
-    comparison.write(out)  # last: its existence marks the folder as complete
-    return comparison
-
-
-def evaluate_on_test_images(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> ClassEvaluation:
-    """Evaluate the classifier of a run that has no starting model."""
-    from napari_melanoma.classification.classifier import Classifier
-
-    images = _read_test_images(folder, model)
-    with atomic_folder(folder.evaluation) as temporary:
-        return evaluate_on_images(Classifier.load(model), images, temporary, ClassEvaluationOptions(), run=run)
-
-
-def _read_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
+def _read_labeled_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
     """Read the test images of a run, with the labels stored when it began."""
     rows = read_data(folder.data)
     labels, patient_data = read_test_set(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "test"]
     assert model.config.classifier is not None
     return LabeledImages(samples, patient_data, labels, model.config.classifier.positive, 0, model.config.classes)
-
-
-def _list_domain_changes(compared: ModelsComparison) -> list[DomainChange]:
-    """List the changes on all images, then on each of several data sets."""
-    changes = []
-    for part in compared.parts:
-        old, new = part.models
-        metrics = (
-            {name: estimates[name] for name in compared.shown if name in estimates}
-            for estimates in (old.metrics, new.metrics, new.difference)
-        )
-        changes.append(DomainChange(part.name, False, part.patients, *metrics))
-    return changes
-
-
-def _create_comparison(
-    compared: ModelsComparison, models: Sequence[BundleInfo], overlap: Overlap, advice: Advice, reason: str
-) -> Comparison:
-    whole, *domains = _list_domain_changes(compared)
-    old, new = (
-        ComparedModel(info.name, info.fingerprint, _decision_threshold(info), metrics)
-        for info, metrics in zip(models, (whole.old, whole.new), strict=True)
-    )
-    return Comparison(
-        old=old,
-        new=new,
-        difference=whole.difference,
-        domains=tuple(domains),
-        better=(),
-        worse=(),
-        advice=advice,
-        reason=reason,
-        images=compared.parts[0].images,
-        patients=whole.patients,
-        failed=tuple((item.sample.image_id, item.error) for item in compared.failed),
-        facts={
-            "warnings": list(compared.warnings),
-            "training_overlap": overlap.facts,
-            "interval": compared.interval,
-            "provenance": collect_provenance(),
-        },
-        task="classification",
-    )
-
-
-def _decision_threshold(info: BundleInfo) -> float:
-    """Return a model's decision threshold; 0.5 if none was chosen."""
-    classifier = info.config.classifier
-    return classifier.operating_point.threshold if classifier and classifier.operating_point else 0.5
 
 
 def activate_model(run: Path, name: str | None = None) -> BundleInfo:

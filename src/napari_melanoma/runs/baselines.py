@@ -16,7 +16,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
-from napari_melanoma.evaluation.baselines import PatientDataBaseline, SlideAloneBaseline, SlideBaseline
+from napari_melanoma.evaluation.slides import PatientDataBaseline, SlideAloneBaseline, SlideBaseline
 from napari_melanoma.models.bundle import read_bundle
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.data_preparation import read_part_table

@@ -18,8 +18,9 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.tabular_encoding import join_encodings
 from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
-from napari_melanoma.evaluation.classes import read_class_evaluation
+from napari_melanoma.evaluation.classes import read_predictions
 from napari_melanoma.evaluation.model_card import draft_card
+from napari_melanoma.evaluation.pipeline import measured_rows, read_evaluation
 from napari_melanoma.models.bundle import (
     BundleInfo,
     ReferenceCases,
@@ -191,7 +192,10 @@ def _collect_reference(folders: Sequence[RunFolder], first: BundleInfo) -> Refer
     reference = read_reference(first)
     if reference is None:
         raise BundleError(f"'{first.name}' has no reference cases. Train the fold again.")
-    stored = [read_class_evaluation(folder.evaluation).predictions for folder in folders]
+    evaluations = [read_evaluation(folder.evaluation) for folder in folders]
+    stored = [
+        read_predictions(measured_rows(one.table), one.classes, one.positive, one.threshold) for one in evaluations
+    ]
     probabilities = np.concatenate([predictions.probabilities for predictions in stored])
     return replace(
         reference,

@@ -9,7 +9,7 @@ import pytest
 from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.evaluation.map_difference import CERTAIN, UnpaintedCells
+from napari_melanoma.evaluation.painted_comparison import CERTAIN, UnpaintedCells
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.slides.tissue_classifier.cell_tiles import TILE_CELLS, place_tiles
