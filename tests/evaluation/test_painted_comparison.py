@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from napari_melanoma.core.context import RunContext
@@ -14,17 +15,17 @@ from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.evaluation.painted_comparison import (
     FACT,
     MIN_CELLS,
-    HeldBackCells,
-    HeldBackStrokes,
     MapDifference,
-    UnpaintedCells,
     compare_with_painted,
+    estimate_strokes,
+    read_held_back,
+    read_unpainted,
 )
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs.acceptance import explain_objection
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import HELD_BACK
-from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED_TABLE
+from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED, UNPAINTED_TABLE
 from napari_melanoma.ui.train.run_text import _metric_title
 
 NAMES = ("skin", "fat")
@@ -47,7 +48,8 @@ def make_comparison(folder: Path, painted: float, network: float, monkeypatch: p
     write_table(folder / HELD_BACK, rows)
     (folder / "model.safetensors").write_bytes(b"weights")
     config = BundleConfig(name="n", title="t", architecture="unet", classes=NAMES, options={"classes": 2})
-    monkeypatch.setattr(HeldBackCells, "predict", lambda self, data, model, run: new)
+    cells = {folder / "images": new, folder / UNPAINTED: np.array(["skin"] * 60)}
+    monkeypatch.setattr(painted_comparison, "predict_cells", lambda tiles, *_: cells[tiles])
     return compare_with_painted(folder, BundleInfo(folder, config), RunContext())
 
 
@@ -72,7 +74,6 @@ def test_a_better_network_with_a_widely_different_map_is_not_recommended(
 ) -> None:
     cell = {"row": 0, "column": 0, "center_row_px": 16, "center_column_px": 48, "painted": "fat", "probability": 0.99}
     write_table(tmp_path / UNPAINTED_TABLE, [{"image_id": "t", "fingerprint": "f", **cell}] * 60)
-    monkeypatch.setattr(painted_comparison, "predict_cells", lambda folder, tiles, *_: np.array(["skin"] * len(tiles)))
     comparison = make_comparison(tmp_path, 0.5, 1.0, monkeypatch)
     assert comparison.advice == "inconclusive"
     assert comparison.reason.endswith("The maps differ widely: 100% of 'fat' become mostly 'skin'.")
@@ -95,8 +96,8 @@ def test_intervals_are_over_slides_if_there_are_enough(tmp_path: Path, monkeypat
 
 
 def test_each_stroke_and_each_class_has_the_same_weight() -> None:
-    strokes = HeldBackStrokes(("a", "a", "a", "b"), ("s",) * 4, np.array([1, 1, 0.4, 0.5]), np.array([1, 1, 1, 0.0]))
-    old, new, difference = strokes.estimate(by_slide=False)
+    values = {"class": ["a", "a", "a", "b"], "slide": "s", "painted": [1, 1, 0.4, 0.5], "network": [1, 1, 1, 0.0]}
+    old, new, difference = estimate_strokes(pd.DataFrame(values), by_slide=False)
     assert (old.mean, new.mean, difference.mean) == pytest.approx((0.65, 0.5, -0.15))
     assert difference.low < -0.15 < difference.high
 
@@ -104,22 +105,19 @@ def test_each_stroke_and_each_class_has_the_same_weight() -> None:
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / HELD_BACK).write_text("image_id,row\nt,x\n")
     with pytest.raises(RunError, match="cannot be read"):
-        HeldBackCells.read(tmp_path)
+        read_held_back(tmp_path)
 
 
 CELLS = 100  # of each class; those of a class are in a tile of their own
 
 
-def make_cells(*, certain: int = 2 * CELLS) -> UnpaintedCells:
+def make_cells(*, certain: int = 2 * CELLS) -> pd.DataFrame:
     """Cells of skin and of fat in a row, of which the first ones are certain."""
-    return UnpaintedCells(
-        image=("a",) * CELLS + ("b",) * CELLS,
-        position=((0, 0),) * 2 * CELLS,
-        fingerprint=("f",) * 2 * CELLS,
-        center=tuple((0.0, 32.0 * column) for column in range(2 * CELLS)),
-        painted=("skin",) * CELLS + ("fat",) * CELLS,
-        probability=(0.95,) * certain + (0.6,) * (2 * CELLS - certain),
-    )
+    index = np.arange(2 * CELLS)
+    is_skin = index < CELLS
+    values = {"image_id": np.where(is_skin, "a", "b"), "painted": np.where(is_skin, "skin", "fat"), "fingerprint": "f"}
+    centers = {"center_row_px": 0.0, "center_column_px": 32.0 * index}
+    return pd.DataFrame({**values, **centers, "probability": np.where(index < certain, 0.95, 0.6)})
 
 
 def predict(skin: int, fat: int) -> np.ndarray:
@@ -158,7 +156,7 @@ def test_uncertain_cells_and_classes_with_few_cells_do_not_count() -> None:
 
 
 def test_missing_and_damaged_cells(tmp_path: Path) -> None:
-    assert UnpaintedCells.read(tmp_path) is None
+    assert read_unpainted(tmp_path) is None
     (tmp_path / UNPAINTED_TABLE).write_text("image_id,row\nt,x\n")
     with pytest.raises(RunError, match="cannot be read"):
-        UnpaintedCells.read(tmp_path)
+        read_unpainted(tmp_path)

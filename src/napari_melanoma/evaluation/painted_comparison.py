@@ -8,14 +8,13 @@ class is a reason to look.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import expand_user
@@ -31,6 +30,7 @@ from napari_melanoma.slides.tissue_classifier.validation import balanced_accurac
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from pandas import DataFrame
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Point
@@ -64,15 +64,14 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
     ``data``: the data set of strokes. The network is recommended only if the interval of the difference in balanced
     accuracy is above 0, and its map does not differ widely between the strokes.
     """
-    cells, unpainted = HeldBackCells.read(data), UnpaintedCells.read(data)
-    strokes = cells.of_strokes(cells.predict(data, model, run))
+    cells, unpainted = read_held_back(data), read_unpainted(data)
+    strokes = group_by_stroke(cells, predict_cells(data / "images", cells, model, run))
     maps = None
     if unpainted is not None:
-        classes = predict_cells(data / UNPAINTED, unpainted.image, unpainted.position, model, run)
-        maps = MapDifference.measure(unpainted, classes)
-    slides = len(np.unique(strokes.slides))
+        maps = MapDifference.measure(unpainted, predict_cells(data / UNPAINTED, unpainted, model, run))
+    slides = strokes["slide"].nunique()
     by_slide = slides >= MIN_SLIDES
-    old, new, difference = strokes.estimate(by_slide=by_slide)
+    old, new, difference = estimate_strokes(strokes, by_slide=by_slide)
     advice: Advice = "keep"
     verdict = BETTER if difference.low > 0 else WORSE if difference.high < 0 else STAYS
     if verdict == BETTER:
@@ -86,15 +85,15 @@ def compare_with_painted(data: Path, model: BundleInfo, run: RunContext) -> Comp
         better=(),
         worse=(),
         advice=advice,
-        reason=f"{describe_difference(old, new, difference, units)}, on {format_count(len(strokes.classes), 'stroke')} "
+        reason=f"{describe_difference(old, new, difference, units)}, on {format_count(len(strokes), 'stroke')} "
         f"held back of {format_count(slides, 'slide')}. {verdict}{'' if maps is None else f' {maps.describe()}'}",
-        images=len(set(cells.image)),
+        images=cells["image_id"].nunique(),
         patients=difference.count,
         facts={
             "interval": f"95 % intervals: bootstrap over {units}s that were held back",
             "classes": list(model.config.classes),
             "provenance": collect_provenance(),
-            **({} if maps is None else {FACT: maps.to_json()}),
+            **({} if maps is None else {FACT: asdict(maps)}),
         },
         task=TASK,
     )
@@ -111,136 +110,85 @@ def describe_difference(old: Estimate, new: Estimate, difference: Estimate, unit
     )
 
 
-@dataclass(frozen=True, eq=False)
-class HeldBackStrokes:
-    """Strokes that were held back.
-
-    ``classes``, ``slides``: of each stroke. ``painted``, ``network``: share of its cells that the painted classifier
-    and the network predict correctly, float64 (stroke,).
-    """
-
-    classes: tuple[str, ...]
-    slides: tuple[str, ...]
-    painted: NDArray[np.float64]
-    network: NDArray[np.float64]
-
-    def estimate(self, *, by_slide: bool) -> tuple[Estimate, Estimate, Estimate]:
-        """Estimate the balanced accuracy of the painted classifier and of the network, and the difference.
-
-        ``by_slide``: whether intervals are over slides instead of strokes.
-        """
-        labels = np.unique(self.classes, return_inverse=True)[1]
-
-        def measure(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-            old, new = (balanced_accuracy(hits, labels, weights) for hits in (self.painted, self.network))
-            return {"old": old, "new": new, "difference": new - old}
-
-        groups = np.array(self.slides) if by_slide else np.arange(len(self.slides))
-        count = len(np.unique(groups))
-        old, new, difference = (
-            Estimate(value, *bootstrap_interval(value, drawn, count, bounds=bounds), count)
-            for (value, drawn), bounds in zip(
-                draw_statistics(measure, groups).values(), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)), strict=True
-            )
-        )
-        return old, new, difference
+# Tables of cells, and of strokes.
 
 
-@dataclass(frozen=True)
-class HeldBackCells:
-    """The cells that were held back: their tile, row and column in it, slide, stroke, and classes."""
-
-    image: tuple[str, ...]
-    position: tuple[tuple[int, int], ...]
-    slide: tuple[str, ...]
-    stroke: tuple[str, ...]
-    true: tuple[str, ...]
-    painted: tuple[str, ...]
-
-    @classmethod
-    def read(cls, data: Path) -> HeldBackCells:
-        """Read ``held_back.csv`` of a data set."""
-        path = data / HELD_BACK
-        try:
-            with path.open(newline="", encoding="utf-8") as table:
-                rows = list(read_csv_dicts(table))
-            names = [[row[name] for row in rows] for name in ("image_id", "slide", "stroke", "class", "painted")]
-            position = tuple((int(row["row"]), int(row["column"])) for row in rows)
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{path} cannot be read ({error}). Train the network again on the strokes.") from error
-        if not rows:
-            raise RunError(f"{path} lists no cell that was held back. Paint more strokes, and train again.")
-        image, slide, stroke, true, painted = map(tuple, names)
-        return cls(image, position, slide, stroke, true, painted)
-
-    def predict(self, data: Path, model: BundleInfo, run: RunContext) -> NDArray[np.str_]:
-        """Return the class of each cell that a network predicts, as in an analysis of the slide."""
-        return predict_cells(data / "images", self.image, self.position, model, run)
-
-    def of_strokes(self, network: NDArray[np.str_]) -> HeldBackStrokes:
-        """Return the share of correct cells of each stroke; ``network``: from ``predict``."""
-        _, first, index = np.unique(self.stroke, return_index=True, return_inverse=True)
-        true = np.array(self.true)
-        painted, trained = (
-            np.bincount(index, weights=predicted == true) / np.bincount(index)
-            for predicted in (np.array(self.painted), network)
-        )
-        classes, slides = (tuple(values[one] for one in first.tolist()) for values in (self.true, self.slide))
-        return HeldBackStrokes(classes, slides, painted, trained)
+def read_held_back(data: Path) -> DataFrame:
+    """Read the cells that were held back: tile, row and column in it, slide, stroke, class, painted prediction."""
+    cells = _read_cells(data / HELD_BACK, "slide", "stroke", "class")
+    if cells.empty:
+        raise RunError(f"{data / HELD_BACK} lists no cell that was held back. Paint more strokes, and train again.")
+    return cells
 
 
-def predict_cells(
-    folder: Path, tiles: Sequence[str], position: Sequence[tuple[int, int]], model: BundleInfo, run: RunContext
-) -> NDArray[np.str_]:
+def read_unpainted(data: Path) -> DataFrame | None:
+    """Read cells between strokes: as ``read_held_back``, and probability, slide and center on it; None without them."""
+    path, numbers = data / UNPAINTED_TABLE, ("center_row_px", "center_column_px", "probability")
+    return _read_cells(path, "fingerprint", numbers=numbers) if path.is_file() else None
+
+
+def _read_cells(path: Path, *words: str, numbers: Sequence[str] = ()) -> DataFrame:
+    import pandas as pd
+
+    try:
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+        cells = cells.astype({"row": int, "column": int, **dict.fromkeys(numbers, float)})
+        return cells[["image_id", "row", "column", "painted", *words, *numbers]]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{path} cannot be read ({error}). Train the network again on the strokes.") from error
+
+
+def predict_cells(folder: Path, cells: DataFrame, model: BundleInfo, run: RunContext) -> NDArray[np.str_]:
     """Return the class of each cell that a network predicts, str (cell,), as in an analysis of the slide.
 
-    ``tiles``: name of the image in ``folder`` that contains the cell; ``position``: row and column in it.
+    ``folder``: of the tiles that contain the cells.
     """
     loaded = load_tile_model(str(model.path), LoadOptions())
-    names, images = np.array(model.config.classes), np.array(tiles)
-    predicted = np.empty(len(images), names.dtype)
-    for image in run.track(list(dict.fromkeys(tiles)), "Comparing with the painted classifier"):
+    names, positions = np.array(model.config.classes), cells[["row", "column"]].to_numpy()
+    predicted = np.empty(len(cells), names.dtype)
+    for image in run.track(cells["image_id"].unique().tolist(), "Comparing with the painted classifier"):
         tile = read_photograph(folder / f"{image}.png").rgb
         dense = to_array(loaded.predict(tile[None])["dense"])[0]
-        chosen = np.flatnonzero(images == image)
-        rows, columns = np.array(position)[chosen].T
+        chosen = np.flatnonzero(cells["image_id"] == image)
+        rows, columns = positions[chosen].T
         predicted[chosen] = names[dense[:, rows, columns].argmax(axis=0)]
     return predicted
 
 
+def group_by_stroke(cells: DataFrame, network: NDArray[np.str_]) -> DataFrame:
+    """Return the strokes: class, slide, and the share of cells that both classifiers predict correctly.
+
+    ``cells``: from ``read_held_back``. ``network``: from ``predict_cells``.
+    """
+    right = {"painted": cells["painted"] == cells["class"], "network": network == cells["class"]}
+    strokes = cells.assign(**right).groupby("stroke")
+    return strokes.agg({"class": "first", "slide": "first", "painted": "mean", "network": "mean"})
+
+
+def estimate_strokes(strokes: DataFrame, *, by_slide: bool) -> tuple[Estimate, Estimate, Estimate]:
+    """Estimate the balanced accuracy of the painted classifier and of the network, and the difference.
+
+    ``strokes``: from ``group_by_stroke``. ``by_slide``: whether intervals are over slides instead of strokes.
+    """
+    labels = strokes["class"].factorize(sort=True)[0]
+
+    def measure(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        shares = (strokes[name].to_numpy(np.float64) for name in ("painted", "network"))
+        old, new = (balanced_accuracy(share, labels, weights) for share in shares)
+        return {"old": old, "new": new, "difference": new - old}
+
+    groups = strokes["slide"].to_numpy(str) if by_slide else np.arange(len(strokes))
+    count = len(np.unique(groups))
+    old, new, difference = (
+        Estimate(value, *bootstrap_interval(value, drawn, count, bounds=bounds), count)
+        for (value, drawn), bounds in zip(
+            draw_statistics(measure, groups).values(), ((0.0, 1.0), (0.0, 1.0), (-1.0, 1.0)), strict=True
+        )
+    )
+    return old, new, difference
+
+
 # Between the strokes.
-
-
-@dataclass(frozen=True)
-class UnpaintedCells:
-    """Cells between strokes: tile and position in it, slide, center on the slide, and the painted prediction."""
-
-    image: tuple[str, ...]
-    position: tuple[tuple[int, int], ...]
-    fingerprint: tuple[str, ...]
-    center: tuple[Point, ...]
-    painted: tuple[str, ...]
-    probability: tuple[float, ...]
-
-    @classmethod
-    def read(cls, data: Path) -> Self | None:
-        """Read the cells of a data set; None if it was made without them."""
-        path = data / UNPAINTED_TABLE
-        if not path.is_file():
-            return None
-        try:
-            with path.open(newline="", encoding="utf-8") as table:
-                rows = list(read_csv_dicts(table))
-            return cls(
-                tuple(row["image_id"] for row in rows),
-                tuple((int(row["row"]), int(row["column"])) for row in rows),
-                tuple(row["fingerprint"] for row in rows),
-                tuple((float(row["center_row_px"]), float(row["center_column_px"])) for row in rows),
-                tuple(row["painted"] for row in rows),
-                tuple(float(row["probability"]) for row in rows),
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise RunError(f"{path} cannot be read ({error}). Train the network again on the strokes.") from error
 
 
 @dataclass(frozen=True)
@@ -281,28 +229,26 @@ class MapDifference:
     places: tuple[DifferentPlace, ...] = ()
 
     @classmethod
-    def measure(cls, unpainted: UnpaintedCells, network: NDArray[np.str_]) -> Self:
-        """Compare the maps; ``network``: the predictions of the network, str (cell,)."""
-        painted, images = np.array(unpainted.painted), np.array(unpainted.image)
-        is_certain = np.array(unpainted.probability) >= CERTAIN
-        differs = is_certain & (painted != network)
+    def measure(cls, unpainted: DataFrame, network: NDArray[np.str_]) -> Self:
+        """Compare the maps; ``unpainted``: from ``read_unpainted``, ``network``: from ``predict_cells``."""
+        certain = unpainted.assign(network=network)[unpainted["probability"] >= CERTAIN]
+        different = certain[certain["painted"] != certain["network"]]
         classes = []
-        for name in dict.fromkeys(unpainted.painted):
-            own = is_certain & (painted == name)
-            if own.sum() >= MIN_CELLS:
-                share = float(differs[own].mean())
-                classes.append(ClassDifference(name, int(own.sum()), share, _most_frequent(network[own & differs])))
+        for name in unpainted["painted"].unique():
+            own, others = (part[part["painted"] == name] for part in (certain, different))
+            if len(own) >= MIN_CELLS:
+                share = len(others) / len(own)
+                classes.append(ClassDifference(name, len(own), share, _most_frequent(others["network"])))
         places = []
-        for image, cells in Counter(images[differs].tolist()).most_common(MAX_PLACES):
-            own = np.flatnonzero(differs & (images == image))
-            centers = np.array(unpainted.center)[own]
-            middle = own[np.square(centers - centers.mean(axis=0)).sum(axis=1).argmin()]
-            old, new = (_most_frequent(values[own]) for values in (painted, network))
-            place = DifferentPlace(image, unpainted.fingerprint[middle], unpainted.center[middle], cells, old, new)
-            places.append(place)
-        total = int(is_certain.sum())
+        for image, cells in Counter(different["image_id"]).most_common(MAX_PLACES):
+            own = different[different["image_id"] == image]
+            centers = own[["center_row_px", "center_column_px"]].to_numpy()
+            middle = np.square(centers - centers.mean(axis=0)).sum(axis=1).argmin()
+            row, column = centers[middle].tolist()
+            old, new = _most_frequent(own["painted"]), _most_frequent(own["network"])
+            places.append(DifferentPlace(image, own["fingerprint"].iloc[middle], (row, column), cells, old, new))
         ordered = tuple(sorted(classes, key=lambda one: -one.share))
-        return cls(total, float(differs.sum() / max(1, total)), ordered, tuple(places))
+        return cls(len(certain), len(different) / max(1, len(certain)), ordered, tuple(places))
 
     @property
     def is_wide(self) -> bool:
@@ -323,11 +269,7 @@ class MapDifference:
         listed = ", ".join(f"{one.share:.0%} of '{one.name}' become mostly '{one.predicted}'" for one in wide)
         return f"{text} The maps differ widely: {listed}." if wide else text
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the values for ``comparison.json``."""
-        return asdict(self)
 
-
-def _most_frequent(values: Sequence[str] | NDArray[np.str_]) -> str:
-    counts = Counter(np.asarray(values).tolist()).most_common(1)
-    return str(counts[0][0]) if counts else ""
+def _most_frequent(values: Iterable[str]) -> str:
+    counts = Counter(values).most_common(1)
+    return counts[0][0] if counts else ""

@@ -9,7 +9,7 @@ import pytest
 from painted_phantoms import CELL_PX, CLASSES, Phantom, draw_phantom
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.evaluation.painted_comparison import CERTAIN, UnpaintedCells
+from napari_melanoma.evaluation.painted_comparison import CERTAIN, read_unpainted
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.slides.tissue_classifier.cell_tiles import TILE_CELLS, place_tiles
@@ -113,29 +113,29 @@ def test_cells_between_strokes_have_the_predictions_of_a_classifier_of_all_strok
     tiles: tuple[Phantom, Path],
 ) -> None:
     phantom, data = tiles
-    unpainted = UnpaintedCells.read(data)
+    unpainted = read_unpainted(data)
     assert unpainted is not None
-    assert {path.stem for path in (data / UNPAINTED).glob("*.png")} == set(unpainted.image)
-    cells = np.array(unpainted.center).astype(int) // CELL_PX
+    assert {path.stem for path in (data / UNPAINTED).glob("*.png")} == set(unpainted["image_id"])
+    cells = unpainted[["center_row_px", "center_column_px"]].to_numpy().astype(int) // CELL_PX
     painted = {tuple(np.array(point).astype(int) // CELL_PX) for one in phantom.strokes(5) for point in one.points}
     assert not painted & {tuple(cell) for cell in cells.tolist()}
     truth = phantom.truth[tuple(cells.T)]
-    is_known = (truth.max(axis=1) > 0.95) & (np.array(unpainted.probability) >= CERTAIN)
+    is_known = (truth.max(axis=1) > 0.95) & (unpainted["probability"].to_numpy() >= CERTAIN)
     assert is_known.sum() > 500
-    assert (np.array(unpainted.painted) == np.array(list(CLASSES))[truth.argmax(axis=1)])[is_known].mean() > 0.98
+    assert (unpainted["painted"].to_numpy() == np.array(list(CLASSES))[truth.argmax(axis=1)])[is_known].mean() > 0.98
     assert "skin" not in (data / UNPAINTED_TABLE).read_text()
 
 
 @pytest.mark.slow  # loads torch: 10 s
 def test_the_network_starts_as_the_painted_classifier(tiles: tuple[Phantom, Path]) -> None:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.evaluation.painted_comparison import HeldBackCells
+    from napari_melanoma.evaluation.painted_comparison import predict_cells, read_held_back
     from napari_melanoma.models.bundle import read_bundle
 
     _, data = tiles
-    cells = HeldBackCells.read(data)
-    predicted = cells.predict(data, read_bundle(data / START), RunContext())
-    assert predicted.tolist() == list(cells.painted)
+    cells = read_held_back(data)
+    predicted = predict_cells(data / "images", cells, read_bundle(data / START), RunContext())
+    assert predicted.tolist() == cells["painted"].tolist()
 
 
 @pytest.mark.slow  # analyzes a slide twice: 15 s
