@@ -334,7 +334,7 @@ AnyTask = EvaluationTask[Any, Any, Any]
 
 
 def run_evaluation(
-    task: EvaluationTask[Content, Prediction, Result],
+    task: EvaluationTask[Any, Any, Result],
     samples: Sequence[Sample],
     out: Path,
     *,

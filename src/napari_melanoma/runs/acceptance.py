@@ -27,7 +27,7 @@ from napari_melanoma.evaluation.labels import LabelEvaluationOptions, LabelTask
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
-from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, run_evaluation
+from napari_melanoma.evaluation.pipeline import AnyTask, run_evaluation
 from napari_melanoma.evaluation.slides import BagTask
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
@@ -149,7 +149,7 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
     samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
     origin, items, task = "", "images", evaluation_task(model)
-    evaluated: EvaluationTask[Any, Any, Evaluation]
+    evaluated: AnyTask
     if task == "slides":
         slides, items = _read_labeled_test_images(folder, model), "slides"
         evaluated = BagTask(BagModel.load(model), slides, ClassEvaluationOptions(), read_baselines(folder))
