@@ -27,7 +27,7 @@ from napari_melanoma.evaluation.labels import LabelEvaluationOptions, LabelTask
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
-from napari_melanoma.evaluation.pipeline import AnyTask, run_evaluation
+from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, Result, run_evaluation
 from napari_melanoma.evaluation.slides import BagTask
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
@@ -149,20 +149,24 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
     recipe, model = read_toml(folder.config, TrainRecipe), _read_run_model(folder)
     samples = [row.sample for row in read_data(folder.data) if row.part == "test"]
     origin, items, task = "", "images", evaluation_task(model)
-    evaluated: AnyTask
+
+    def evaluate(task: EvaluationTask[Any, Any, Result]) -> Result:
+        with atomic_folder(folder.evaluation) as temporary:
+            return run_evaluation(task, samples, temporary, run=run)
+
+    evaluation: Evaluation
     if task == "slides":
         slides, items = _read_labeled_test_images(folder, model), "slides"
-        evaluated = BagTask(BagModel.load(model), slides, ClassEvaluationOptions(), read_baselines(folder))
+        baselines = read_baselines(folder)
+        evaluation = evaluate(BagTask(BagModel.load(model), slides, ClassEvaluationOptions(), baselines))
     elif task == "labels":
-        evaluated = LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions())
+        evaluation = evaluate(LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions()))
     elif task == "masks":
-        evaluated = MaskTask([Segmenter.load(model)], EvaluationOptions())
+        evaluation = evaluate(MaskTask([Segmenter.load(model)], EvaluationOptions()))
     else:
         images = _read_labeled_test_images(folder, model)
-        evaluated = ClassTask([Classifier.load(model)], images, ClassEvaluationOptions())
+        evaluation = evaluate(ClassTask([Classifier.load(model)], images, ClassEvaluationOptions()))
         origin = "The run did not start from a classifier. " if has_no_start(recipe, folder) else ""
-    with atomic_folder(folder.evaluation) as temporary:
-        evaluation = run_evaluation(evaluated, samples, temporary, run=run)
     return origin + ALONE.format(count=evaluation.images, items=items, lead=evaluation.lead)
 
 
