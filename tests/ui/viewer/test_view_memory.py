@@ -14,13 +14,18 @@ from slide_fixtures import Pathologist
 
 from conftest import wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion
+from napari_melanoma.slides.notes import SlideNotes, SlideView, write_notes
+from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.dock import SlideDock
+from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region, shows_whole_slide
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, show_photograph
 from napari_melanoma.ui.widgets.job import tasks
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_fixtures.UNSEEN)
 
@@ -118,16 +123,26 @@ def test_a_photograph_that_napari_has_fitted_is_fitted_again_after_a_slide(
     assert is_fitted(viewer)
 
 
-def test_of_several_images_opened_before_a_dock_the_one_in_view_is_fitted(user, make_napari_viewer, tmp_path, qtbot):
+@pytest.mark.parametrize("stored", [None, SlideView(60.0, 50.0, 40.0)])
+def test_of_several_images_opened_before_a_dock_the_one_in_view_is_fitted_or_its_stored_view_restored(
+    user, make_napari_viewer, tmp_path, qtbot, stored
+):
     viewer = make_napari_viewer(show=True)
     paths = [plain_slide(tmp_path / f"{side}.tif", side, um) for side, um in ((1024, 0.5), (256, 0.4))]
     for path in paths:
+        folder = slide_folder(find_results_root(DockSettings()), path)
+        write_notes(folder, SlideNotes(slide_fingerprint(path), view=stored))
         viewer.open(path, plugin="napari-melanoma")
     viewer.reset_view()
     assert not is_fitted(viewer)
-    show_dock(viewer, "Slide")
+    dock = show_dock(viewer, "Slide")
     wait_until_idle(qtbot)
-    assert is_fitted(viewer)
+    if stored is None:
+        assert is_fitted(viewer)
+    else:
+        shown = get_visible_region(viewer, dock.slide)
+        assert shown.center == pytest.approx((stored.row, stored.column))
+        assert shown.width == pytest.approx(stored.width_px, rel=0.2)  # the dock makes the canvas narrower
 
 
 def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several):
