@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.locks import is_locked
 from napari_melanoma.data.dataset import (
     DatasetEntry,
+    PackedRow,
     Sample,
+    assemble_folder,
     iter_entries,
     read_dataset,
     require_outside_datasets,
     select_for_split,
+    unpack_row,
 )
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
@@ -178,3 +185,54 @@ def test_a_data_set_is_protected_where_the_disk_ignores_upper_and_lower_case(tmp
     for out, where in ((tmp_path / "data", "is"), (tmp_path / "DATA" / "new", "lies in")):
         with pytest.raises(InputError, match=f"{where} the data set"):
             require_outside_datasets(out, [data])
+
+
+ROWS = st.dictionaries(st.text(max_size=3), st.text(st.characters(exclude_characters="\x1f"), max_size=4), max_size=4)
+
+
+@settings(max_examples=50)
+@given(ROWS, ROWS, ROWS)
+def test_a_phantom_matches_its_configuration(
+    own: dict[str, str], below: dict[str, str], deepest: dict[str, str]
+) -> None:
+    row = PackedRow(own).with_defaults(below).with_defaults(deepest)
+    expected = {**deepest, **below, **own}
+    assert unpack_row(row) == dict(row.items()) == expected
+    assert len(row) == len(expected)
+    assert unpack_row(expected) == expected
+
+
+def test_a_cell_that_is_not_there() -> None:
+    row = PackedRow({"a": ""}, {"b": "1"})
+    assert (row["a"], row["b"], row.get("c", "-")) == ("", "1", "-")
+    with pytest.raises(KeyError):
+        row["c"]
+
+
+def test_the_separator_itself_is_a_blank() -> None:
+    for values in ({"a": "x\x1fy"}, {"a": "\x1f", "b": "z"}):
+        assert unpack_row(PackedRow(values)) == {name: text.replace("\x1f", " ") for name, text in values.items()}
+
+
+def test_a_discarded_folder_is_removed_before_its_lock_is_released(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    def removed(place: Path, **how: object) -> None:
+        seen.append(is_locked(tmp_path / ".new.gathering.lock"))
+        real(place, **how)
+
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", removed)
+    with pytest.raises(KeyError), assemble_folder(tmp_path / "new", discard_on=KeyError) as place:
+        (place / "images" / "a.png").touch()
+        raise KeyError
+    assert seen == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_an_earlier_attempt_are_kept(tmp_path: Path) -> None:
+    for error in (ValueError, KeyError):
+        with pytest.raises(error), assemble_folder(tmp_path / "new", discard_on=KeyError) as place:
+            (place / "images" / "a.png").touch()
+            raise error
+    assert (place / "images" / "a.png").exists()

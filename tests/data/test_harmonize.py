@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.errors import ConfigError, DataSetError, InputError
+from napari_melanoma.data import harmonize
+from napari_melanoma.data.check import MAX_SAMPLES, PREVIEW_ROWS, preview_table, survey_table
+from napari_melanoma.data.dataset import REVIEWS, PackedRow
+from napari_melanoma.data.harmonize import ROWS_PER_REPORT, HarmonizeOptions, harmonize_rows, harmonize_table
+from napari_melanoma.data.merging import DatasetRow, MergeConflict, group_by_image, identify_image, merge_rows
+from napari_melanoma.data.table_mapping import TableMapping, read_mapping, suggest_mapping, write_mapping
 from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
 from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, load_taxonomy, read_taxonomy_rows
 from napari_melanoma.io.tables import iterate_rows
@@ -362,3 +370,338 @@ def test_the_schema_has_every_word_that_it_needs() -> None:
     for column in COLUMNS:
         if column.kind == "word":
             assert len(load_taxonomy(column.taxonomy).words) > 2
+
+
+MINE = TableMapping(
+    columns={"Bild": "image_id", "Befund": "diagnosis", "Notiz": ""}, words={"diagnosis": {"MM": "melanoma"}}
+)
+
+
+def test_columns_and_values_are_mapped() -> None:
+    row = {"Bild": "a", "Befund": " MM ", "Notiz": "seen twice", "camera": "X"}
+    assert MINE.apply(row) == {"image_id": "a", "diagnosis": "melanoma", "camera": "X"}
+
+
+def test_of_two_columns_mapped_to_one_the_first_value_counts() -> None:
+    mapping = TableMapping(columns={"a": "site", "b": "site"})
+    assert mapping.apply({"a": "", "b": "ear"}) == mapping.apply({"a": "ear", "b": "ear"}) == {"site": "ear"}
+    assert mapping.apply({"a": "ear", "b": "nose"}) == {"site": "ear", "b": "nose"}
+    assert mapping.apply({"b": "ear", "site": "nose"}) == {"site": "ear", "other_site": "nose"}
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "text", "expected"),
+    [
+        ("Durchmesser (cm)", "diameter_1_mm", "2,5", "25"),
+        ("DurchmesserCm", "diameter_1_mm", "2,5", "25"),
+        ("diameter_1_cm", "diameter_1_mm", "2.5", "25"),
+        ("Dicke [µm]", "depth_mm", "800", "0.8"),
+        ("AlterMonate", "age", "18", "1.5"),
+        ("Durchmesser (cm)", "diameter_1_mm", "8 mm", "8"),
+        ("Durchmesser", "diameter_1_mm", "8", "8"),
+        ("Alter_M", "age", "60", "60"),
+    ],
+)
+def test_a_mapped_column_keeps_the_unit_of_its_name(given: str, own: str, text: str, expected: str) -> None:
+    mapped = TableMapping(columns={given: own}).apply({given: text})
+    assert harmonize_rows([mapped]).rows[0] == {own: expected}
+
+
+def test_an_unknown_number_gets_no_unit() -> None:
+    mapped = TableMapping(columns={"Durchmesser (cm)": "diameter_1_mm"}).apply({"Durchmesser (cm)": "nan"})
+    found = harmonize_rows([mapped])
+    assert found.rows == harmonize_rows([{"diameter_1_mm": "nan"}]).rows
+    assert not found.report.unmapped
+
+
+def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:
+    write_mapping(tmp_path / "mine.toml", MINE)
+    assert read_mapping(tmp_path / "mine.toml") == MINE
+
+
+def test_an_invalid_mapping_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[column]\na = 'b'\n")
+    with pytest.raises(ConfigError, match=r"unknown key .column. .known: columns, words"):
+        read_mapping(tmp_path / "mine.toml")
+
+
+def test_columns_are_suggested_by_name_alone() -> None:
+    header = ("Image Name", "age (years)", "F/M", "where", "Diagnsis", "camera")
+    expected = {"Image Name": "image_id", "age (years)": "age", "Diagnsis": "diagnosis"}
+    assert suggest_mapping(header).columns == expected
+
+
+def test_mapped_values_apply_to_the_original_column_name() -> None:
+    assert TableMapping(words={"sex": {"W": "female"}}).apply({"Geschlecht": "W"}) == {"Geschlecht": "female"}
+
+
+def test_each_column_is_suggested_once_and_known_names_first() -> None:
+    assert suggest_mapping(("age", "age_approx")).columns == {"age": "age"}
+    assert suggest_mapping(("Gendr", "gender")).columns == {"gender": "sex"}
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ("Pat-Nr", "patient_id"),
+        ("Phototyp", "fitzpatrick"),
+        ("Lokalisierung", "site"),
+        ("Modalität", "modality"),
+        ("Körperseite", "laterality"),
+        ("ulceración", "ulceration"),
+        ("épaisseur de Breslow", "depth_mm"),
+    ],
+)
+def test_columns_in_other_languages_are_known_by_name(given: str, own: str) -> None:
+    assert suggest_mapping([given]).columns == {given: own}
+
+
+def written(path, lines):
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_preview_shows_different_values_of_each_column(tmp_path):
+    rows = [f"i{n};{('f', 'm')[n % 2]};;{n}" for n in range(20)]
+    found = preview_table(written(tmp_path / "t.csv", ["name;Gender;empty;no", *rows]))
+    assert list(found.samples) == ["name", "Gender", "empty", "no"]
+    assert found.samples["Gender"] == ("f", "m")
+    assert found.samples["empty"] == ()
+    assert len(found.samples["no"]) == MAX_SAMPLES
+    assert found.guess.columns["Gender"] == "sex"
+
+
+def test_the_survey_reads_every_row(tmp_path):
+    """A word that comes after what the preview looks at is counted too."""
+    lines = ["image_id,place"] + [f"i{n},{'elbow' if n < PREVIEW_ROWS else 'dolphin'}" for n in range(PREVIEW_ROWS + 3)]
+    path = written(tmp_path / "t.csv", lines)
+    report = survey_table(path, TableMapping(columns={"place": "site"}), run=RunContext())
+    assert report.rows == PREVIEW_ROWS + 3
+    assert report.unmapped == {"site": {"dolphin": 3}}
+    words = TableMapping(columns={"place": "site"}, words={"site": {"dolphin": "knee"}})
+    assert not survey_table(path, words, run=RunContext()).unmapped
+
+
+def test_the_survey_reports_and_can_be_cancelled(tmp_path):
+    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * ROWS_PER_REPORT))])
+    seen = []
+    run = RunContext(seen.append)
+    assert survey_table(path, TableMapping(), run=run).rows == 3 * ROWS_PER_REPORT
+    assert [progress.done for progress in seen] == [ROWS_PER_REPORT, 2 * ROWS_PER_REPORT, 3 * ROWS_PER_REPORT]
+    run.cancel()
+    with pytest.raises(Cancelled):
+        survey_table(path, TableMapping(), run=run)
+
+
+def test_a_table_without_rows_is_reported(tmp_path):
+    with pytest.raises(DataSetError, match="has no rows: expected a header"):
+        preview_table(written(tmp_path / "t.csv", ["image_id,age"]))
+
+
+def origins(*rows: dict[str, str], image_id: str = "ISIC_0000001") -> list[DatasetRow]:
+    return [DatasetRow(PackedRow(row), f"set{n}", image_id, (-n,)) for n, row in enumerate(rows)]
+
+
+SAME = {
+    "the archive's name": (("ISIC_0000001", "isic2017"), ("ISIC_0000001", "isic2019"), True),
+    "a smaller copy of it": (("ISIC_0000001", "isic2017"), ("ISIC_0000001_downsampled", "isic2019"), True),
+    "the name in another case": (("ISIC_0000001", "isic2017"), ("isic_0000001", "mine"), True),
+    "another archive": (("PAT_1_2_3", "pad_ufes"), ("PAT_1_2_3", "pad-ufes-20"), True),
+    "one public set twice": (("A1", "dermofit"), ("A1", "dermofit"), True),
+    "a short name of one set": (("IMD003", "ph2"), ("IMD003", "mine"), False),
+    "a name of two sets": (("A1", "dermofit"), ("A1", "mine"), False),
+    "nearly the archive's name": (("ISIC_1", "a"), ("ISIC_1", "b"), False),
+}
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SAME.values(), ids=list(SAME))
+def test_which_rows_are_about_one_image(one: tuple[str, str], other: tuple[str, str], same: bool) -> None:
+    assert (identify_image(*one) == identify_image(*other)) is same
+
+
+UNITED = {
+    "what is open is filled in": ([{"age": "50"}, {"sex": "male"}], {"age": "50", "sex": "male"}, []),
+    "unknown is open": ([{"sex": "unknown"}, {"sex": "male"}], {"sex": "male"}, []),
+    "the more exact word counts": (
+        [{"site": "torso"}, {"site": "anterior torso", "sub_site": "chest"}],
+        {"site": "anterior torso", "sub_site": "chest"},
+        [],
+    ),
+    "the more exact diagnosis brings what follows from it": (
+        [
+            {"diagnosis": "actinic keratosis or intraepithelial carcinoma", "melanoma": "0"},
+            {"diagnosis": "actinic keratosis", "target": "0", "melanoma": "0"},
+        ],
+        {"diagnosis": "actinic keratosis", "target": "0", "melanoma": "0"},
+        [],
+    ),
+    "the vaguer one changes nothing": ([{"site": "anterior torso"}, {"site": "torso"}], {"site": "anterior torso"}, []),
+    "a number written otherwise": ([{"age": "50"}, {"age": "50.0"}], {"age": "50"}, []),
+    "a contradiction": ([{"age": "50"}, {"age": "55"}], {"age": "50"}, ["age"]),
+    "the sets' own affairs": ([{"source": "a", "split": "train"}, {"source": "b", "split": "test"}], {}, []),
+    "a column of its own": ([{"camera": "X"}, {"camera": "Y"}], {"camera": "X"}, ["camera"]),
+    "what follows from another diagnosis is not taken": (
+        [{"diagnosis": "nevus"}, {"diagnosis": "melanoma", "diagnosis_detail": "nodular melanoma", "age": "50"}],
+        {"diagnosis": "nevus", "age": "50"},
+        ["diagnosis", "diagnosis_detail"],
+    ),
+    "nor a diagnosis against the target": (
+        [{"target": "0"}, {"target": "1", "diagnosis": "melanoma"}],
+        {"target": "0"},
+        ["target", "diagnosis"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("rows", "expected", "columns"), UNITED.values(), ids=list(UNITED))
+def test_rows_are_united(rows: list[dict[str, str]], expected: dict[str, str], columns: list[str]) -> None:
+    row, conflicts = merge_rows(origins(*rows))
+    assert row == {**rows[0], **expected, "also_in": "set1"}
+    assert [one.column for one in conflicts] == columns
+
+
+def test_a_conflict_names_both_sources() -> None:
+    _, conflicts = merge_rows(origins({}, {"age": "50"}, {"age": "55"}))
+    assert conflicts == [MergeConflict("ISIC_0000001", "age", "50", "set1", "55", "set2")]
+
+
+def test_rows_of_one_data_set_stay_apart() -> None:
+    rows = [DatasetRow(PackedRow({}), "mine", name, (0,)) for name in ("ISIC_0000001", "ISIC_0000001_downsampled")]
+    assert [len(group) for group in group_by_image(rows)] == [1, 1]
+
+
+WORDS = {
+    "age": st.sampled_from(["40", "40.0", "41"]),
+    "site": st.sampled_from(load_taxonomy("site").words),
+    "diagnosis": st.sampled_from(["nevus", "melanoma", "unknown"]),
+    "target": st.sampled_from(["0", "1"]),
+    "camera": st.sampled_from(["X", "Y"]),
+}
+ROWS = st.lists(st.fixed_dictionaries({}, optional=WORDS), min_size=1, max_size=4)
+
+
+@settings(max_examples=50)
+@given(ROWS)
+def test_known_values_are_kept(rows: list[dict[str, str]]) -> None:
+    row, conflicts = merge_rows(origins(*rows))
+    for number, member in enumerate(rows):
+        for column, text in member.items():
+            listed = any((one.column, one.other, one.other_from) == (column, text, f"set{number}") for one in conflicts)
+            below = column == "site" and load_taxonomy("site").is_within(row[column], text)
+            same = column == "age" and float(row[column]) == float(text)
+            assert row.get(column) == text or text == "unknown" or listed or below or same
+
+
+@settings(max_examples=40)
+@given(st.fixed_dictionaries({}, optional=WORDS))
+def test_a_row_united_with_itself_stays_as_it_is(row: dict[str, str]) -> None:
+    again, conflicts = merge_rows(origins(row, row))
+    assert not conflicts
+    assert {column: text for column, text in again.items() if column != "also_in"} == row
+
+
+CLINIC = (
+    "Bild;Patientennummer;Alter;Geschlecht;Lokalisation;Durchmesser;Bemerkung\r\n"
+    "IMG_1.jpg;17;430;f ;linker Rücken;2,5;\r\n"
+    "IMG_2.jpg;17;45;weiblich;Glabella;;groß\r\n"
+    "IMG_2.jpg;18;;;;;\r\n"
+)
+MAPPING = TableMapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": {"Glabella": "head/neck"}})
+
+
+def harmonized(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
+    harmonize_table(table, out, HarmonizeOptions.parse(options, "the test"), run=RunContext())
+    return [{column: text for column, text in row.items() if text} for row in iterate_rows(out)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    (tmp_path / "clinic.csv").write_bytes(CLINIC.encode("cp1252"))
+    return tmp_path / "clinic.csv"
+
+
+def test_a_table_of_a_clinic(table: Path) -> None:
+    out = table.with_name("out.csv")
+    report = harmonize_table(table, out, HarmonizeOptions(mapping=MAPPING), run=RunContext())
+    assert harmonized(out, table.with_name("again.csv")) == [
+        {
+            "image_id": "IMG_1",
+            "patient_id": "17",
+            "age_as_given": "430",
+            "sex": "female",
+            "site": "posterior torso",
+            "laterality": "left",
+            "diameter_1_mm": "2.5",
+        },
+        {
+            "image_id": "IMG_2",
+            "patient_id": "17",
+            "age": "45",
+            "sex": "female",
+            "site": "head/neck",
+            "Bemerkung": "groß",
+        },
+        {"image_id": "IMG_2", "patient_id": "18"},
+    ]
+    assert out.read_bytes() == table.with_name("again.csv").read_bytes()
+    assert tuple(next(iterate_rows(out)))[: len(COLUMN_NAMES)] == COLUMN_NAMES
+    assert (report.rows, report.duplicates, report.impossible) == (3, {"IMG_2": 2}, {"age": {"430": 1}})
+
+
+def test_without_a_mapping_a_word_is_kept(table: Path) -> None:
+    row = harmonized(table, table.with_name("out.csv"))[1]
+    assert (row["site_as_given"], "site" in row) == ("Glabella", False)
+
+
+def test_paths_are_adapted_to_the_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,path,mask_path\na,images/a.jpg,/elsewhere/a.png\n")
+    (tmp_path / "new").mkdir()
+    (row,) = harmonized(tmp_path / "t.csv", tmp_path / "new" / "out.csv")
+    assert row == {"image_id": "a", "path": "../images/a.jpg", "mask_path": "/elsewhere/a.png"}
+    (row,) = harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
+    assert row["path"] == "images/a.jpg"
+
+
+def test_a_column_that_a_later_row_adds(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,sex\na,f\nb,x\nc,m\n")
+    harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert {line.count(",") for line in lines} == {len(COLUMN_NAMES)}
+    assert lines[0].endswith(",sex_as_given")
+    assert lines[2].endswith(",x")
+
+
+def test_the_table_itself_stays(table: Path) -> None:
+    with pytest.raises(InputError, match="is the table itself"):
+        harmonized(table, table)
+
+
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image_id,sex\n")
+    with pytest.raises(DataSetError, match="at least one row below its header"):
+        harmonized(tmp_path / "t.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_it_stops_on_request(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harmonize, "ROWS_PER_REPORT", 1)
+    run = RunContext()
+    run.cancel()
+    with pytest.raises(Cancelled):
+        harmonize_table(table, table.with_name("out.csv"), HarmonizeOptions(), run=run)
+    assert not table.with_name("out.csv").exists()
+
+
+def test_unknown_values_of_split_and_review_are_kept_and_reported() -> None:
+    """A row without a split could be trained on, and so could a mask without a review state."""
+    cells = (("a", "tset", "Corrected"), ("b", "val", "ok"))
+    found = harmonize_rows({"image_id": name, "split": split, "review": review} for name, split, review in cells)
+    assert [(row["split"], row["review"]) for row in found.rows] == [("tset", "Corrected"), ("val", "ok")]
+    assert [(column, message.split(".")[0]) for column, message in found.report.describe_findings()] == [
+        ("split", "1 cell is not understood and kept in split: 'tset' (1); row a"),
+        ("review", "1 cell is not understood and kept in review: 'ok' (1); row b"),
+    ]
+    assert harmonize_rows(found.rows).rows == found.rows
+    review = find_column("review")
+    assert review is not None
+    assert review.expected == REVIEWS
