@@ -12,13 +12,12 @@ from napari.utils import progress
 from qtpy.QtCore import Qt
 
 import napari_melanoma as nm
-from conftest import Person
 from napari_melanoma.models import inference
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.ui.session.adoption import LabelsSource
 from napari_melanoma.ui.tools import _set_features
-from napari_melanoma.ui.viewer.photographs import find_layer, list_foreign_labels
+from napari_melanoma.ui.viewer.photographs import list_foreign_labels
 
 PATIENCE_MS = 60_000
 UM = {"scale": (20.0, 30.0), "translate": (500.0, -100.0), "units": ("um", "um")}
@@ -100,21 +99,6 @@ def test_segment_gives_labels_that_docks_adopt(variant, mole, opened, shown_view
     np.testing.assert_allclose(LabelsSource.from_layers(mask, image).matrix, np.eye(2, 3), atol=1e-6)
 
 
-def test_the_lesion_dock_adopts_the_mask(mole, viewer, dock, qtbot):
-    person = Person(viewer, dock, qtbot)
-    image = person.opens(rgb=mole.rgb)
-    tool = nm.tools.segment()
-    viewer.window.add_dock_widget(tool)
-    run = tool(image=image)
-    qtbot.waitUntil(run.done, timeout=PATIENCE_MS)
-    made = viewer.layers["mole mask"]
-    person.waits()
-    person.clicks("use_labels")
-    person.waits()
-    assert person.lesion.result.provenance["labels_layer"] == {"name": "mole mask", "labels": 1}
-    np.testing.assert_array_equal(find_layer(viewer, image, "mask").data > 0, made.data > 0)
-
-
 def test_a_sample_of_napari_is_segmented_twice(opened, shown_viewer):
     shown_viewer.open_sample("napari", "astronaut")
     run = opened("Segment lesion")
@@ -156,20 +140,6 @@ def test_a_script_without_an_event_loop_gets_the_result(mole, qtbot):
     ((mask, options, kind),) = run.result(timeout=PATIENCE_MS / 1000)
     assert (mask.any(), options["name"], kind) == (True, "mole mask", "labels")
     assert run.exception() is None
-
-
-def test_the_module_lists_its_tools_only():
-    assert dir(nm.tools) == nm.tools.__all__
-    assert len(dir(nm.tools)) == 8
-
-
-def test_a_second_run_does_not_replace_the_mask_of_the_first(mole, shown_viewer, qtbot):
-    image = shown_viewer.add_image(mole.rgb, name="mole", rgb=True)
-    gui = nm.tools.segment()
-    shown_viewer.window.add_dock_widget(gui)
-    runs = [gui(image=image) for _ in range(2)]  # by a script, as its button is disabled
-    qtbot.waitUntil(lambda: all(run.done() for run in runs), timeout=PATIENCE_MS)
-    assert [layer.name for layer in shown_viewer.layers] == ["mole", "mole mask", "mole mask [1]"]
 
 
 @pytest.mark.parametrize(

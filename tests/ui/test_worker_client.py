@@ -100,29 +100,6 @@ def test_errors_are_recreated_and_canceled_requests_ignored(client, qtbot):
     assert client.pid == pid
 
 
-@pytest.mark.both_qts
-def test_models_are_prepared_once_and_after_requests(client, qtbot, monkeypatch):
-    finished, exchange = [], client._exchange
-
-    def record(process, request, run):
-        finished.append(request[1])
-        return exchange(process, request, run)
-
-    monkeypatch.setattr(client, "_exchange", record)
-    ask(client, "slow-0.5")
-    for model in ("one", "one"):
-        client.prepare(worker.prepare_segmenter, model)
-    client.prepare(worker.prepare_classifier, "one")
-    ask(client, "urgent")
-    qtbot.waitUntil(lambda: len(finished) == 4, timeout=PATIENCE_MS)
-    assert finished == ["segment", "segment", "prepare_segmenter", "prepare_classifier"]
-    # A new child has opened no model yet.
-    os.kill(client.pid, signal.SIGTERM)
-    qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
-    client.prepare(worker.prepare_segmenter, "one")
-    qtbot.waitUntil(lambda: len(finished) == 5, timeout=PATIENCE_MS)
-
-
 def test_a_request_after_a_cancelled_one_whose_answer_had_come_has_another_child(client, qtbot, monkeypatch):
     wait(qtbot, ask(client)[1])
     monkeypatch.setattr(client._process, "poll", lambda: None)  # as while it is dying

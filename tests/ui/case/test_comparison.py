@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from shutil import copytree
 
 import numpy as np
 import pytest
@@ -290,31 +289,6 @@ def test_a_comparison_ends_when_its_photographs_are_no_longer_selected_or_change
     controller.amend(set_correction(controller.case, "I2", None))
     someone.waits()
     assert comparison.layers is None
-
-
-def chosen(someone):
-    return [combo.currentData() for combo in someone.dock.comparison._view.combos]
-
-
-@pytest.mark.parametrize("case", [TWICE], indirect=True)
-def test_the_selection_is_kept_while_both_photographs_exist(someone, case, tmp_path):
-    controller = someone.dock.controller
-    someone.picks("L1")
-    assert chosen(someone) == ["I1", "I3"]
-    choose(someone, "I3", "I2")
-    for image in ("I1", "I2"):
-        someone.picks(image)
-        controller.edit(set_image(controller.case, image, taken_on="2023-01-01"), "date")
-        someone.picks("L1")
-        assert chosen(someone) == ["I3", "I2"]
-    choose(someone, "I1", "I2")
-    controller.close()
-    someone.waits()
-    copytree(case, tmp_path / "other")
-    controller.open(tmp_path / "other")
-    someone.waits()
-    someone.picks("L1")
-    assert chosen(someone) == ["I1", "I3"]
 
 
 @pytest.mark.usefixtures("registered_each_time")

@@ -27,7 +27,6 @@ from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import read_table, write_mask
-from napari_melanoma.lesion.analysis import LesionResult
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.sections.measurements import MeasurementTable
 from napari_melanoma.ui.sections.prediction import PredictionPanel
@@ -52,7 +51,6 @@ def models(home, monkeypatch):
 
 
 pytestmark = pytest.mark.usefixtures("models")
-TYPES = {"dermoscopic": "dermoscopic", "smartphone": "macroscopic"}  # by photograph
 
 
 def prediction_of(person):
@@ -366,28 +364,6 @@ def test_without_a_classifier_the_section_says_how_to_get_one(person, home, monk
     assert combo.currentText() == "none installed"
     assert "is installed" in text_of(person, "prediction_hint")
     assert "models import" in text_of(person, "prediction_hint")
-
-
-def test_the_default_classifier_follows_the_type_of_the_photograph(person, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.installed_bundles.DEFAULT_PHONE_CLASSIFIER", "phone-test")
-    monkeypatch.setattr(LesionResult, "modality", property(lambda result: TYPES.get(result.photograph.name)))
-    add_classifier(models, "phone-test", fields=("age", "site"), modalities=["macroscopic"])
-    person.dock.classifier.refresh()
-    combo = person.finds(QComboBox, "classifier")
-    chooses_model(person, "auto", wait=False)
-    analyzed(person, "dermoscopic")
-    assert prediction_of(person).model.name == "melanoma-test"
-    assert combo.currentText() == "melanoma-test (auto)"
-    assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
-    analyzed(person, "smartphone")
-    assert prediction_of(person).model.name == "phone-test"
-    assert combo.currentText() == "phone-test (auto)"
-    assert set(person.dock.findChild(PatientForm).fields) == {"age", "site"}
-    person.viewer.layers.selection.active = person.viewer.layers["dermoscopic"]
-    person.waits()
-    assert combo.currentText() == "melanoma-test (auto)"
-    assert set(person.dock.findChild(PatientForm).fields) == {"age", "sex"}
-    assert prediction_of(person).model.name == "melanoma-test"
 
 
 def test_an_out_of_distribution_image_gives_a_warning(person, models):

@@ -10,7 +10,6 @@ import pytest
 
 from napari_melanoma.io.discovery import natural_key
 from napari_melanoma.lesion.uncertainty_ratings import Rating
-from napari_melanoma.runs.labeling import LabelingState, PhotographFiles
 from napari_melanoma.slides.slide_table import WorkItem
 from napari_melanoma.ui.library.resolve import (
     INFORMATIVE,
@@ -20,11 +19,7 @@ from napari_melanoma.ui.library.resolve import (
     ReviewRecords,
     arrange,
     count_states,
-    describe_advice,
-    describe_image,
-    describe_selection,
     find_next_to_do,
-    resolve_rate_button,
     resolve_state,
     resolve_tray_buttons,
 )
@@ -176,29 +171,6 @@ def test_counts_are_empty_until_all_states_are_known() -> None:
     assert count_states(Counter()) == ""
 
 
-def test_description_of_an_image() -> None:
-    signed = ImageState("signed", "signed", "signed by B")
-    assert describe_image(image("s.svs", 1e9), signed, "", "") == ["slide, 2001-09-09", "signed by B"]
-    accepted = ImageState("accepted", "certain 0.10", "certain 0.10", 0.1)
-    assert describe_image(image("p.png", 0), accepted, "damaged", "p.png is cut.") == [
-        "photograph, file not found",
-        "certain 0.10",
-        "accepted",
-        "Damaged: p.png is cut.",
-    ]
-
-
-def test_description_of_a_selection(tmp_path: Path) -> None:
-    for name in ("clinic", "clinic/more"):
-        (tmp_path / name).mkdir()
-    folder, more, files = tmp_path / "clinic", tmp_path / "clinic" / "more", [tmp_path / "clinic" / n for n in "ab"]
-    assert describe_selection([]) == ""
-    assert describe_selection([folder]) == "clinic"
-    assert describe_selection([folder, more]) == "2 folders"
-    assert describe_selection(files, "photograph") == "2 photographs in clinic"
-    assert describe_selection([more, files[0]]) == "1 folder and 1 file in clinic"
-
-
 @pytest.mark.parametrize(
     ("selected", "enabled", "text"),
     [
@@ -213,20 +185,3 @@ def test_buttons_of_the_tray(selected: list[LibraryImage], enabled: list[str], t
     buttons = resolve_tray_buttons(selected, "Return", "Shift+Return")
     assert [name for name, button in buttons.items() if not button.reason] == enabled
     assert buttons["open"].text == text
-
-
-@pytest.mark.parametrize(
-    ("unrated", "is_rating", "reason"),
-    [(3, False, ""), (3, True, "Photographs are being rated."), (0, False, "All photographs are rated.")],
-)
-def test_button_to_rate(unrated: int, is_rating: bool, reason: str) -> None:
-    button = resolve_rate_button(unrated, is_rating)
-    assert (button.reason, button.text) == (reason, f"Rate {unrated} photographs")
-
-
-def test_labels_are_counted_before_their_photographs_have_embeddings() -> None:
-    paths = [Path(name) for name in ("a.png", "b.png", "c.png")]
-    missing = {path: PhotographFiles(path) for path in paths}
-    state = LabelingState(positive="melanoma", missing=missing, labels=dict.fromkeys(paths[:2], "nevus"))
-    assert describe_advice(state, None).startswith("2 labels of this folder; 2 without an embedding yet. Before the")
-    assert describe_advice(LabelingState(positive="melanoma", missing=missing), None).startswith("0 labels of")

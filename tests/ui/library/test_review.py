@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from click_tool import use_tool
 from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
@@ -16,7 +15,6 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 
 from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.uncertainty_ratings import load_ratings
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.ui.library import review
@@ -197,35 +195,6 @@ def test_accept_stores_and_opens_the_next(three, corrections, viewer, qtbot, tmp
     three.waits()
     assert three.shown() == ["a-10.png"]
     assert three.dock.findChild(QLabel, "counts").text() == "1 to do, 1 accepted, 1 rejected"
-
-
-def test_masks_by_clicks_and_of_a_labels_layer_are_stored(three, corrections):
-    three.presses("Alt+PgDown")
-    labels = three.viewer.layers["b-90 mask"]
-    predicted = labels.data.copy()
-    three.lesion.hosted.toggle_tool("click")
-    use_tool(three.viewer, "b-90", (60, 70), button=2)
-    three.waits()
-    mask = labels.data != 0
-    assert predicted[60, 70]
-    assert not mask[60, 70]
-    three.presses("Alt+A")
-    (row,) = corrections.rows()
-    assert (row["image_id"], row["review"]) == ("b-90", "corrected")
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), mask)
-    assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), predicted != 0)
-    assert three.sees() == "c-50"
-    assert not three.lesion.findChild(QAbstractButton, "click").isChecked()
-    # The next one gets the mask of a Labels layer.
-    labels = np.zeros((120, 160), np.uint8)
-    labels[40:80, 60:100] = 1
-    three.viewer.add_labels(labels)
-    three.lesion.findChild(QAbstractButton, "use_labels").click()
-    three.waits()
-    three.presses("Alt+A")
-    row = corrections.rows()[1]
-    assert (row["image_id"], row["review"]) == ("c-50", "corrected")
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), labels != 0)
 
 
 def test_rating_can_be_stopped_and_resumed(reviewer, tmp_path, qtbot):

@@ -20,11 +20,10 @@ from slide_fixtures import user as make_user
 from conftest import Person, photograph, wait_until_idle
 from napari_melanoma.case.model import Case, CaseImage, add_images, add_lesion, set_image
 from napari_melanoma.case.store import CaseStore
-from napari_melanoma.core.context import Cancelled, RunContext
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.slides.reading import detection
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
@@ -521,40 +520,9 @@ def test_the_folder_of_the_displayed_slide_and_the_images_of_a_case_are_shown(un
     assert len(person.names) == 3
 
 
-def open_from_tray(person, case):
-    """Show a case, and open its first image."""
-    person.shows(case.folder)
-    person.selects(person.names[0])
-    person.dock.open_button.click()
-
-
 @pytest.fixture
 def two_cases(tmp_path):
     return write_case(tmp_path / "a"), write_case(tmp_path / "b")
-
-
-def test_a_case_that_could_not_be_opened_is_not_opened_later(unseen_person, two_cases, monkeypatch):
-    person = unseen_person
-    first, second = two_cases
-    opened = []
-
-    def refuse(folder):
-        opened.append(folder)
-        raise InputError("the case is damaged")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CaseStore, "open", refuse)
-        open_from_tray(person, first)
-        person.waits_for_all()
-    assert opened == [first.folder]
-    controller = show_dock(person.viewer, "Case").controller
-    controller.open(second.folder)
-    person.waits_for_all()
-    assert controller.store.folder == second.folder
-    assert person.open_files == []
-    controller.open(first.folder)
-    person.waits_for_all()
-    assert person.open_files == []
 
 
 def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
@@ -578,17 +546,6 @@ def test_a_damaged_macro_does_not_hide_the_label(tmp_path, monkeypatch):
     broken = ["label", "macro"]
     with pytest.raises(InputError, match="The label image cannot be read"):
         read_label(path, RunContext())
-
-
-def test_the_search_can_be_canceled_in_a_folder_without_images(tmp_path, monkeypatch):
-    for number in range(50):
-        (tmp_path / "more" / f"{number}").mkdir(parents=True)
-        (tmp_path / "more" / f"{number}" / "notes.txt").touch()
-    run, opened = RunContext(), []
-    monkeypatch.setattr(detection, "open_regular", lambda path: opened.append(path) or run.cancel())
-    with pytest.raises(Cancelled):
-        list_images([tmp_path], run)
-    assert len(opened) == 1
 
 
 def test_one_file_that_is_no_image_is_refused(folder):

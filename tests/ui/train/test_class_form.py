@@ -140,24 +140,6 @@ def test_columns_are_ticked_unless_they_reveal_the_target_and_each_target_has_it
     assert recipe_of(shown).classification is None
 
 
-def test_ticks_are_restored_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any):
-    form = shown.classification_form
-    other = tmp_path / "others"
-    other.mkdir()
-    rows = [{"image_id": f"i{n}", "melanoma": n % 2, "site": ("back", "trunk")[n % 2], "sex": "f"} for n in range(12)]
-    write_table(other / "dataset.csv", rows)
-    read(form, patients, qtbot)
-    row(form, "sex").setCheckState(Qt.CheckState.Unchecked)
-    read(form, other, qtbot)
-    assert columns_of(shown) == []  # it has no age, and sex stays unticked
-    row(form, "site").setCheckState(Qt.CheckState.Checked)
-    assert columns_of(shown) == ["site"]
-    read(form, patients, qtbot)
-    assert row(form, "age").checkState() == Qt.CheckState.Checked
-    assert row(form, "sex").checkState() == Qt.CheckState.Unchecked
-    assert columns_of(shown) == ["age"]
-
-
 def test_a_target_that_follows_from_the_diagnosis_is_counted_and_a_missing_folder_reported(patients: Path):
     rows = [{"image_id": f"j{index}", "diagnosis": ("nevus", "melanoma")[index % 2]} for index in range(10)]
     write_table(patients.with_name("clinic") / "dataset.csv", rows)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
 
 import numpy as np
 import pytest
-from fake_runs import FakeRun, fake_run
+from fake_runs import fake_run
 from message_boxes import answering
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, QPointF, Qt
@@ -18,7 +17,6 @@ from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
 from conftest import PATIENCE_MS, wait_until_idle
-from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.runs import acceptance
@@ -291,30 +289,6 @@ def test_curves_show_losses_metrics_and_the_best_epoch(curves):
     assert upper >= 1
 
 
-def test_ticks_are_at_whole_epochs(curves):
-    for epochs in (1, 3, 20, 400):
-        curves.show_run(LossTrace(), [], epochs)
-        axis = curves.plots[LOSS].getAxis("bottom")
-        ticks = [place for _, places in axis.tickValues(0, epochs, 250) for place in places]
-        assert 2 <= len(ticks) <= 10, epochs
-        assert all(place == round(place) for place in ticks), epochs
-
-
-def test_colors_follow_the_theme_and_differ_in_brightness_from_the_background(stage, curves):
-    def lightness(color):
-        return to_lab(np.array([[[int(color[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8))[0, 0, 0]
-
-    for theme in ("dark", "light"):
-        stage.viewer.theme = theme
-        palette = stage.icons.palette
-        assert curves.backgroundBrush().color().name() == palette.background
-        for label, styles in PLOTS.items():
-            colors = [style.dark if palette.dark else style.light for style in styles]
-            assert [curve.opts["pen"].color().name() for curve in curves.curves[label]] == colors
-            assert all(abs(lightness(color) - lightness(palette.background)) > 25 for color in colors)
-            assert styles[0].symbol != styles[1].symbol
-
-
 @pytest.mark.both_qts
 def test_the_wheel_over_a_plot_scrolls_the_page(curves):
     place, ranges = QPointF(curves.viewport().rect().center()), [plot.viewRange() for plot in curves.plots.values()]
@@ -351,13 +325,3 @@ def test_events_without_loss_or_position_are_ignored(event):
     trace = LossTrace()
     trace.add([event])
     assert trace == LossTrace()
-
-
-def test_curves_of_a_run_folder(curves, tmp_path):
-    run = FakeRun(tmp_path).add_epochs(3)
-    trace = LossTrace()
-    trace.add(json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines())
-    table = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
-    curves.show_run(trace, [{name: float(value) for name, value in row.items()} for row in table], run.epochs)
-    assert len(points(curves, LOSS, 0)[0]) == 90
-    assert len(points(curves, METRICS, 1)[0]) == 3

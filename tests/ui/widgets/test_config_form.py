@@ -25,14 +25,10 @@ from stage import Stage
 from napari_melanoma.core.config import Computed, Config
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.models.zoo import list_architectures
-from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.widgets.config_form import ConfigForm, make_editor
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox, join_texts, split_texts
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number, step_value
-
-OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
-
 
 POSITIVE, SHARE, TILES = Bounds(above=0, high=10), Bounds(low=0, below=1), Bounds(low=32, high=2048, multiple=32)
 STEPS = [  # limits, value, a step up and down: of the leading digit, of the distance to the limit, of the multiple

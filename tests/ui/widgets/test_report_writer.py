@@ -9,10 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QCheckBox, QFileDialog, QPushButton, QWidget
 
-from napari_melanoma.doctor import DoctorCheck
-from napari_melanoma.ui.widgets import report_writer
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.report_writer import ReportDialog, ReportOptions, ReportWriter
 from napari_melanoma.ui.widgets.settings import DockSettings
@@ -83,21 +81,6 @@ def test_options_become_a_command_and_are_stored_without_personal_data(dock, qtb
     ]
     again = ReportDialog(dock, ReportOptions((tmp_path / "case",)), settings)
     assert again.options[2:] == (True, False, False, None)
-
-
-def test_without_pango_the_dialog_offers_no_pdf(dock, qtbot, monkeypatch, tmp_path: Path) -> None:
-    missing = [DoctorCheck("PDF reports", "warn", "missing", "Print in the browser. Or: Install Pango.")]
-    monkeypatch.setattr("napari_melanoma.doctor.check_reports", lambda: missing)
-    report_writer._find_pdf_advice.cache_clear()
-    dialog = ReportDialog(dock, ReportOptions((tmp_path,)), DockSettings())
-    dialog.show()
-    qtbot.waitUntil(tasks.is_idle)
-    assert not dialog.pdf_check.isVisible()
-    assert not dialog.options.pdf
-    labels = [label for label in dialog.findChildren(QLabel) if label.isVisible()]
-    (advice,) = (label for label in labels if "from the browser" in label.text())
-    assert "Install Pango" in advice.toolTip()
-    report_writer._find_pdf_advice.cache_clear()
 
 
 def test_a_report_is_written_and_linked(dock, writer, qtbot, monkeypatch, tmp_path: Path) -> None:

@@ -142,22 +142,6 @@ def test_what_is_pointed_at_or_has_the_focus_stays_while_content_above_it_change
     assert find_place(button).y() > before.y()
 
 
-def test_content_that_becomes_lower_by_itself_moves_nothing(two_sections):
-    scroll, (paint, _), text, button = two_sections
-    QCursor.setPos(0, 0)
-    text.setText(LONG)
-    before = find_place(button)
-    text.hide()
-    assert find_place(button) == before
-    text.setText("Another text.")
-    text.show()
-    assert find_place(button) == before
-    paint.collapse()
-    paint.expand()
-    assert find_place(button).y() < before.y(), "the user has closed the section"
-    assert scroll.verticalScrollBar().value() == 0
-
-
 def test_buttons_of_closed_sections_are_released_after_qt_has_deleted_them(qtbot):
     dock, connections = QWidget(), Connections()
     qtbot.addWidget(dock)

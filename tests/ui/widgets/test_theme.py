@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-import numpy as np
 import pytest
 from napari._qt.qt_resources import get_stylesheet
 from napari.utils.theme import get_theme
@@ -21,7 +20,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSpinBox,
     QTextBrowser,
-    QToolButton,
 )
 from stage import Stage
 
@@ -121,21 +119,6 @@ def test_the_focus_is_visible_in_each_control_and_changes_no_size(theme, qtbot):
         assert count_frame_pixels(control) > before + 20, name
         control.ensurePolished()
         assert control.sizeHint() == size, name
-    stage.close()
-
-
-def test_icons_follow_the_theme(qtbot):
-    stage = Stage(qtbot)
-    button = stage.show(QToolButton())
-    stage.icons.add(button, "paint")
-
-    def find_lightness(theme):
-        stage.viewer.theme = theme
-        picture = button.icon().pixmap(72, 72).toImage()
-        inks = [picture.pixelColor(x, y) for x in range(72) for y in range(72)]
-        return np.mean([ink.lightness() for ink in inks if ink.alpha() > 100])
-
-    assert find_lightness("dark") > find_lightness("light") + 50
     stage.close()
 
 
