@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_melanoma.ui.sections.prediction import HeatmapLayer
+from napari_melanoma.ui.sections.prediction import PhotographHeatmapLayer
 from napari_melanoma.ui.session.open_photograph import PhotographSessions
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.session.photograph_predictions import (
@@ -67,7 +67,7 @@ class Photographs:
         for other in (self.first, self.second):
             other.displayed.set(False)
         session.displayed.set(True)
-        session.part(HeatmapLayer)  # type: ignore[arg-type]
+        session.part(PhotographHeatmapLayer)  # type: ignore[arg-type]
         self.waits()
 
     def closes(self) -> None:

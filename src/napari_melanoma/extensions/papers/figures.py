@@ -568,7 +568,7 @@ DRAWN = "Predicted minus measured. Beyond the height of a patch the deepest poin
 
 
 @dataclass(frozen=True, eq=False)
-class DepthPredictions:
+class PredictedDepths:
     """Predicted and measured depths of a row on one part of the images, in mm, float64 (image,) each.
 
     ``where``: name of the part. ``groups``: the patient or lesion of each image. ``readings_mm``: the depths that each
@@ -606,7 +606,7 @@ class DepthPair:
     second_mm: NDArray[np.float64]
 
 
-def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPredictions]:
+def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[PredictedDepths]:
     """Read the predicted depths of rows, for each part of the images with measured depths."""
     for item in results:
         for part in list_parts(item):
@@ -621,7 +621,7 @@ def collect_depth_predictions(results: Sequence[RowResult]) -> Iterator[DepthPre
                 )
                 groups = [one["group"] for one in measured]
                 where = PARTS.get(part, "all")
-                yield DepthPredictions(item.title, where, predicted, true, groups, _collect_readings(measured))
+                yield PredictedDepths(item.title, where, predicted, true, groups, _collect_readings(measured))
 
 
 def _collect_readings(images: Sequence[Mapping[str, str]]) -> dict[str, NDArray[np.float64]]:
@@ -694,7 +694,7 @@ def depth_pictures(results: Sequence[RowResult], folder: Path) -> list[ReportPic
     return pictures
 
 
-def _depth_row(depths: DepthPredictions) -> tuple[str, ...]:
+def _depth_row(depths: PredictedDepths) -> tuple[str, ...]:
     """Return a line of the depth table."""
     agreement, error = bland_altman(depths.true_mm, depths.predicted_mm), np.abs(depths.predicted_mm - depths.true_mm)
     mean_error = bootstrap_statistic(partial(weighted_mean, error), depths.groups, bounds=(0, np.inf))

@@ -52,7 +52,7 @@ MAX_CLASSES = 7  # with a row of their own; the others share one row
 MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
 
-class HeatmapLayer:
+class PhotographHeatmapLayer:
     """Shows the heatmap of the prediction in one layer, and requests it.
 
     A layer that the user hides, removes or fades in napari's list of layers changes the options.
@@ -131,7 +131,7 @@ class HeatmapLayer:
 class PredictionSection(PhotographSection):
     """Shows the prediction of a photograph, and the controls of its heatmap."""
 
-    parts = (HeatmapLayer,)
+    parts = (PhotographHeatmapLayer,)
 
     def __init__(self, session: PhotographSession) -> None:
         super().__init__(session)
