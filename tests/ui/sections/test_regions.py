@@ -228,9 +228,12 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     # Tools end when another open slide is displayed.
     document(person).apply(lambda _: ())
     first = dock.slide.identity
+    view(person).class_list.select_class(3)
+    name = view(person).class_list.current.name
     dock.picker.step(1)
     second = dock.slide.identity
     assert second != first
+    assert (view(person).class_list.current.name, tools(person).region_class.name) == (name, name)
     for tool in ("wand", "brush", "select"):
         for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
             dock.picker.select_slide(second)

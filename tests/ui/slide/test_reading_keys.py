@@ -249,6 +249,9 @@ def test_fields_layers_and_photographs_keep_their_own_keys(reader, qtbot):
     assert dock.slide.layers[0].mode == "pan_zoom"
     assert camera.zoom == pytest.approx(0.4)
 
+    press(reader, "Z", modifier=Qt.KeyboardModifier.ControlModifier)
+    assert dock.status.text == "There is nothing to undo."
+
     # Digits with Ctrl are the classes of regions while they are drawn; without, they magnify.
     draw_region(reader)
     opens_section(reader)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from canvas_mouse import CanvasMouse
 from fake_slides import LESION, TILE, FakeAnalysis, draw_slide
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QLabel
@@ -18,12 +18,15 @@ from steady import LONG_TEXT, SETTLE_MS, SIZE, list_moved_controls
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 from napari_melanoma.ui.session.document import Document
 from napari_melanoma.ui.session.run_status import ClassMapData
 from napari_melanoma.ui.slide.run_manager import SlideRunManager
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
 from napari_melanoma.ui.widgets.style import READING, REST_MS
+
+from .test_drawing import box
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 pytestmark = pytest.mark.usefixtures("shown_viewer")
@@ -293,3 +296,38 @@ def test_one_class_map_is_visible_at_a_time(analysed):
     rests(person)
     shows_results()
     assert visible() == ["class map"]
+
+
+def test_a_pressed_button_and_undo_stay_where_they_are(analysed):
+    person = analysed
+    opens_sections(person)
+    person.opens_section("Lesions")
+    made = [region_from_vertices(box(row, 0, row + 8, 8), DEFAULT_CLASSES[0]) for row in (0, 4, 6, 12)]
+    moved = []
+
+    def presses(name, *others):
+        """Press a button with the pointer on it, and list what has moved on the screen."""
+        button = person.finds(QAbstractButton, name)
+        person.dock.content_scroll.ensureWidgetVisible(button)
+        rests(person)
+        buttons = [person.finds(QAbstractButton, one) for one in (name, *others)]
+        before = [one.mapToGlobal(one.rect().center()) for one in buttons]
+        QCursor.setPos(before[0])
+        QTest.qWait(SETTLE_MS)
+        assert button.isEnabled(), name
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        rests(person)
+        for one, place in zip(buttons, before, strict=True):
+            if change := (one.mapToGlobal(one.rect().center()) - place).y():
+                moved.append((f"{one.objectName()} by {name}", change))
+
+    for name in ("region_brush", "region_brush", "region_select", "region_select"):
+        presses(name)
+    person.session.regions.apply(lambda regions: (*regions, *made))
+    for name in ("region_union", "region_undo", "region_remove", "region_undo"):
+        person.session.selected_regions.set(tuple(one.id for one in made))
+        presses(name, "region_undo")
+    person.session.selected_lesions.set((1,))
+    for name in ("lesion_refine", "lesion_refine", "lesion_draw", "lesion_draw", "lesion_remove", "lesion_undo"):
+        presses(name, "lesion_undo")
+    assert not moved

@@ -12,11 +12,13 @@ from fake_slides import draw_slide
 from message_boxes import press_button
 from qtpy.QtCore import QEvent, QRect, Qt
 from qtpy.QtGui import QFocusEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QComboBox,
     QDialog,
+    QHBoxLayout,
     QInputDialog,
     QLabel,
     QLineEdit,
@@ -383,6 +385,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     assert (len(line_layer(person).data), depth.state.reading) == (1, before)
     for reader in ("A. Reader", "B. Reader"):
         person.dock.context.set_reader(reader)
+        QTest.mouseClick(person.dock, Qt.MouseButton.LeftButton)  # ends the error
         person.dock.status.clear()
         scale = person.dock.slide.info.pixel_size
         person.finds(QAbstractButton, "scale").click()
@@ -1015,3 +1018,18 @@ def test_a_click_on_a_signed_field_says_why_it_cannot_be_changed(reporting) -> N
         assert reason in person.dock.status.text, name
     assert "The reading is locked" in person.finds(QAbstractButton, "depth_draw").toolTip()
     assert stored(person) == before
+
+
+def test_escape_keeps_the_name_of_the_reader(qtbot):
+    holder = QWidget()
+    field = ReaderField("reader", "your name")
+    QHBoxLayout(holder).addWidget(field)
+    holder.layout().addWidget(field.change_button)
+    qtbot.addWidget(holder)
+    holder.show()
+    field.show_name("A. Reader")
+    QTest.mouseClick(field.change_button, Qt.MouseButton.LeftButton)
+    QTest.keyClicks(field, "B.")
+    assert (field.text(), field.change_button.isVisible()) == ("B.", False)
+    QTest.keyClick(field, Qt.Key.Key_Escape)
+    assert (field.text(), field.isReadOnly(), field.change_button.isVisible()) == ("A. Reader", True, True)

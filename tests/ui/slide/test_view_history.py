@@ -394,22 +394,28 @@ def test_channels_are_restored(person, tmp_path):
 
 
 def test_closing_a_slide_that_is_analyzed_is_confirmed(person, slide_path, monkeypatch):
-    sent, pressed = [], []
+    sent, pressed, rejected, analyses = [], [], [], []
     monkeypatch.setattr(person.dock.run_panel, "send_command", lambda command, folder: sent.append((command, folder)))
 
     def press(box):
-        next(one for one in box.buttons() if one.text() == pressed[-1]).click()
+        if pressed[-1]:
+            next(one for one in box.buttons() if one.text() == pressed[-1]).click()
+            return
+        box.rejected.connect(lambda: rejected.append(box.text()))
+        analyses[-1].finishes()
+        person.until(lambda: bool(rejected))  # the analysis has ended
 
     monkeypatch.setattr(QMessageBox, "exec", press)
     for button, is_closed, commands in (
         ("Do not close", False, []),
         ("Keep the analysis running", True, []),
         ("Cancel the analysis", True, ["cancel"]),
+        ("", False, ["cancel"]),
     ):
         open_located(person, slide_path)
         folder = person.dock.result_location.folder
         if not folder.exists():
-            FakeAnalysis(folder, slide_path, person.dock.slide.info.fingerprint).begins()
+            analyses.append(FakeAnalysis(folder, slide_path, person.dock.slide.info.fingerprint).begins())
             person.dock._on_slide()
         person.until(lambda: person.dock.run_panel.active)
         pressed.append(button)

@@ -15,6 +15,7 @@ from fake_runs import FakeRun, fake_run
 from napari.components import ViewerModel
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -591,6 +592,7 @@ def test_a_model_is_discarded_activated_once_and_announced(opens_dock, launched,
     trainer.waits()
     assert "is not a model bundle" in trainer.dock.status.text
     # A discarded model can be activated later.
+    QTest.mouseClick(trainer.dock, Qt.MouseButton.LeftButton)  # ends the error
     trainer.dock.run_controller.show_run(run.path)
     for _ in range(2):
         qtbot.mouseClick(comparison.activate_button, Qt.MouseButton.LeftButton)

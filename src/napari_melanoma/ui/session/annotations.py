@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
 
+NOTHING = "There is nothing to {}."
 STEP_TEXTS = ("Undone:", "Redone:")
 UNDO_TIP = "Undo the last change of regions, measurements, counted points or lesions (Ctrl+Z on the canvas)"
 REDO_TIP = "Redo the last change that was undone (Ctrl+Shift+Z on the canvas)"
@@ -54,6 +55,18 @@ class Annotations(JointHistory):
         kinds["region"].changed.connect(self._deselect_removed)
         for noun, value in kinds.items():
             value.stepped.connect(partial(self._on_stepped, noun, value))
+
+    def undo(self) -> None:
+        """Undo the last step of all values, or state that there is none."""
+        if not self.can_undo:
+            self._session.services.status.show_briefly(NOTHING.format("undo"))
+        super().undo()
+
+    def redo(self) -> None:
+        """Redo the step that was undone last, or state that there is none."""
+        if not self.can_redo:
+            self._session.services.status.show_briefly(NOTHING.format("redo"))
+        super().redo()
 
     def _deselect_removed(self, regions: Regions) -> None:
         selected, ids = self._session.selected_regions, {region.id for region in regions}

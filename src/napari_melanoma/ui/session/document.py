@@ -299,6 +299,8 @@ class Document(Edited[Value]):
         """Undo or redo a step, after edits that are being computed."""
         step = super().step
         if not self._pending_steps:
+            if not (self.can_undo if direction == "undo" else self.can_redo):
+                self.message.emit(f"There is nothing to {direction}.")
             step(direction)
             return
         if direction == "undo":

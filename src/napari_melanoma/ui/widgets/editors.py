@@ -168,6 +168,7 @@ class ReaderField(QLineEdit):
         reserve_space(self.change_button)
         self.change_button.clicked.connect(self._on_change)
         self.editingFinished.connect(lambda: self._fix(self.name))
+        self._previous = ""  # while it is changed
         self._fix("")
 
     @property
@@ -182,12 +183,25 @@ class ReaderField(QLineEdit):
 
     def _fix(self, name: str) -> None:
         self.setReadOnly(bool(name))
+        self._previous = "" if name else self._previous
         self.change_button.setVisible(bool(name))
 
     def _on_change(self) -> None:
+        self._previous = self.name
         self._fix("")
         self.setFocus()
         self.selectAll()
+
+    def event(self, event: QEvent) -> bool:
+        """Keep the name with Escape, which is no shortcut of the dock then."""
+        is_override, is_press = (event.type() == one for one in (QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress))
+        is_escape = isinstance(event, QKeyEvent) and event.key() == Qt.Key.Key_Escape and not self.isReadOnly()
+        if not (is_escape and self._previous and (is_override or is_press)):
+            return bool(super().event(event))
+        event.accept()
+        if is_press:
+            self.show_name(self._previous)
+        return True
 
 
 class NoWheelComboBox(QComboBox):

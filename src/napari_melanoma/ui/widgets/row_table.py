@@ -123,7 +123,7 @@ class RowTable(QTableView, Generic[Row, Id]):
     def __init__(self, model: RowTableModel[Row, Id], least_rows: int) -> None:
         super().__init__()
         self.table_model: RowTableModel[Row, Id] = model
-        self._least_rows = least_rows  # for which there is room
+        self._shown_rows = least_rows  # for which there is room
         self._selected_ids: tuple[Id, ...] = ()
         self._silent = False  # True while rows are selected by code, which must not activate them
         self.setModel(model)
@@ -200,8 +200,9 @@ class RowTable(QTableView, Generic[Row, Id]):
             super().keyPressEvent(event)
 
     def _fit_height(self) -> None:
-        count = min(max(self.table_model.count, self._least_rows), VISIBLE_ROWS)
-        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * count + 4)
+        """Keep the room of rows that are removed, or restored later, so that no button moves."""
+        self._shown_rows = min(max(self.table_model.count, self._shown_rows), VISIBLE_ROWS)
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + ROW_PX * self._shown_rows + 4)
 
     def _on_selection(self, *_: object) -> None:
         if not self._silent:

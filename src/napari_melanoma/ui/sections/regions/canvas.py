@@ -213,7 +213,6 @@ class RegionCanvas(AnnotationLayer):
     def set_class(self, region_class: RegionClass) -> None:
         """Draw regions of another class."""
         super().set_class(region_class)
-        self.memory.class_name = region_class.name
         self.brush.set_class(region_class)
         self.wand.set_class(region_class)
 

@@ -210,7 +210,7 @@ class RegionTable(RowTable[RegionRow, str]):
 
 
 class RegionListView(QWidget):
-    """The table with the field that filters it; hidden while there are no regions.
+    """The table with the field that filters it; hidden until there are regions.
 
     ``filtered``: the filter has changed, which may have deselected regions.
     """
@@ -236,7 +236,7 @@ class RegionListView(QWidget):
         model = self.table.table_model
         self.table.show_rows(model.measure(regions, pixel_size), selected)
         self.table.setColumnHidden(READER, not model.has_readers)
-        self.setVisible(bool(regions))
+        self.setVisible(bool(regions) or not self.isHidden())
 
     def _on_filter(self, text: str) -> None:
         """Filter the rows, and deselect hidden regions, so that users do not change regions that they cannot see."""

@@ -189,6 +189,7 @@ class RegionsSection(SlideSection):
             (session.regions.changed, self._on_regions),
             (session.selected_regions.changed, self._on_selection),
             (session.commit_requested, self._on_reader),
+            (session.displayed.changed, self._on_displayed),
             (session.annotations.changed, self._update_texts),
             (self._copied.changed, self._update_texts),
             (services.class_key_pressed, self._on_class_key),
@@ -201,7 +202,7 @@ class RegionsSection(SlideSection):
         canvas.wand.tolerance_changed.connect(self.tolerance.setValue)
 
     def _connect_buttons(self) -> None:
-        self.class_list.class_selected.connect(lambda: self._canvas.set_class(self.class_list.current))
+        self.class_list.class_selected.connect(self._on_class_selected)
         self.class_list.class_edited.connect(self._on_class_edited)
         self.reader_field.editingFinished.connect(self._on_reader)
         for name, button in self.tool_buttons.items():
@@ -275,12 +276,21 @@ class RegionsSection(SlideSection):
     def _on_reader(self) -> None:
         self._services.set_reader(self.reader_field.name)
 
+    def _on_displayed(self, displayed: bool) -> None:
+        """Keep the class that was selected last, on another slide."""
+        if displayed:
+            self.class_list.select_named(self._canvas.memory.class_name)
+
     def _on_wand(self, _: object = None) -> None:
         self._canvas.wand.tolerance, self._canvas.wand.reach = self.tolerance.value(), self.reach.value()
 
     def _on_class_key(self, number: int) -> None:
         if self._canvas.tool:
             self.class_list.select_class(number)
+
+    def _on_class_selected(self) -> None:
+        self._canvas.memory.class_name = self.class_list.current.name
+        self._canvas.set_class(self.class_list.current)
 
     def _on_class_edited(self, previous: RegionClass, edited: RegionClass) -> None:
         self._canvas.edit_class(previous, edited)
