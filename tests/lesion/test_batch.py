@@ -143,7 +143,7 @@ def test_finished_results_are_skipped_without_loading_the_model(
 ) -> None:
     analyse(photographs, tmp_path / "out", model)
     before = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
-    monkeypatch.setattr(lesions, "_find_segmenter", lambda name: model.info)
+    monkeypatch.setattr("napari_melanoma.models.installed_bundles.require_photograph_model", lambda *_: model.info)
     monkeypatch.setattr(lesions, "_load_segmenter", lambda info, run: pytest.fail("loaded"))
     again = analyze_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext())
     assert counts(again) == (0, 5, 0)

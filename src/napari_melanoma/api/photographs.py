@@ -326,7 +326,9 @@ def segment(
     options: dict[str, Any] = {"threshold": threshold, "flips": flips, "pixel_size_um": pixel_size_um}
     if not is_several(image):
         return _segment_one(cast("AnyImage", image), model, prompts, options, progress)
-    images = _without_prompts(cast("Iterable[AnyImage]", image), prompts)
+    if _has_prompts(prompts):
+        raise InputError("prompts are for one photograph; found several photographs. Segment them one by one.")
+    images = cast("Iterable[AnyImage]", image)
     return list(iter_segment(images, model, batch_size=batch_size, progress=progress, **options))
 
 
@@ -403,7 +405,9 @@ def _segment_one(
     photograph = read_photograph(image, pixel_size_um=options["pixel_size_um"])
     threshold, flips = options["threshold"], options["flips"]
     if _has_prompts(prompts):
-        _check_has_no_flips(flips)
+        check_flag(flips, "flips")
+        if flips:
+            raise InputError("flips is not available with prompts. Leave one of them out.")
         prompter = Prompter(photograph, PROMPTED_BUNDLE if model is None else model, progress=progress)
         return prompter.segment(**prompts, threshold=threshold)
     values = {"model": DEFAULT_BUNDLE if model is None else model, "threshold": threshold, "flips": flips}
@@ -415,13 +419,6 @@ def _has_prompts(prompts: Mapping[str, Any]) -> bool:
     """Whether there are pixels, a box or an earlier mask; refuses pixels of another form."""
     points = [point for name in ("include", "exclude") for point in _to_points(prompts[name], name)]
     return bool(points) or prompts["box"] is not None or prompts["previous"] is not None
-
-
-def _without_prompts(images: Iterable[AnyImage], prompts: Mapping[str, Any]) -> Iterable[AnyImage]:
-    """Refuse prompts for several photographs."""
-    if _has_prompts(prompts):
-        raise InputError("prompts are for one photograph; found several photographs. Segment them one by one.")
-    return images
 
 
 def _read_batches(
@@ -467,13 +464,6 @@ def _segment_batch(
         run.check()
         stamp = ModelStamp.of(segmenter, photograph.rgb)
         yield _to_segmentation(derive_result(photograph, prediction, options, stamp))
-
-
-def _check_has_no_flips(flips: bool) -> None:
-    """Refuse test-time augmentation with prompts."""
-    check_flag(flips, "flips")
-    if flips:
-        raise InputError("flips is not available with prompts. Leave one of them out.")
 
 
 def _prepare_segmenter(values: dict[str, Any], run: RunContext) -> tuple[Segmenter, LesionOptions]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_melanoma.case.image_assignment import Note
-from napari_melanoma.case.model import Case, CaseImage, CasePart
+from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
@@ -101,12 +101,11 @@ def _list_notes(case: Case) -> Iterator[Note]:
     for _, image in case.iterate_images():
         if image.results and image.current is None:
             yield image.id, "no result belongs to the current mask: save it again."
-    unknown_keys = [key for part in _list_parts(case) for key in part.more] + list(case.more)
+    unknown_keys = [
+        *case.patient.more,
+        *(key for lesion in case.lesions for key in lesion.more),
+        *(key for _, image in case.iterate_images() for key in image.more),
+        *case.more,
+    ]
     if unknown_keys:
         yield "case", f"keys of another version are preserved: {', '.join(dict.fromkeys(unknown_keys))}."
-
-
-def _list_parts(case: Case) -> Iterator[CasePart]:
-    yield case.patient
-    yield from case.lesions
-    yield from (image for _, image in case.iterate_images())

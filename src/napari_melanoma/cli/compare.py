@@ -77,7 +77,9 @@ def compare(
     no_refine: NoRefine = False,
 ) -> None:
     """Compare models."""
-    if runs and all(_is_evaluation_folder(path) for path in runs):
+    from napari_melanoma.evaluation.pipeline import is_evaluation
+
+    if runs and all(map(is_evaluation, runs)):
         _reject_if(model or data or replay or no_refine or options or classifier_options, HAS_OWN_IMAGES)
         _compare_evaluation_folders(runs, out, current)
         return
@@ -164,12 +166,6 @@ def _reject_if(inapplicable: object, reason: str) -> None:
     """Raise an error if options were given that do not apply."""
     if inapplicable:
         raise InputError(reason)
-
-
-def _is_evaluation_folder(folder: Path) -> bool:
-    from napari_melanoma.evaluation.pipeline import is_evaluation
-
-    return is_evaluation(folder)
 
 
 def _report_several(comparison: ModelsComparison, out: Path, current: CommandSession) -> None:

@@ -101,7 +101,7 @@ class CommandSession:
         text = (
             f"Error: {explain_by_options(error)}"
             if isinstance(error, MelanomaError)
-            else f"Error: unexpected {_format_error(error)} (--debug shows where)"
+            else f"Error: unexpected {type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)"
         )
         self.report.finish("error", text, exit_code=code, error=type(error).__name__)
         raise typer.Exit(code) from None
@@ -209,11 +209,6 @@ def _handle_signals(current: CommandSession) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _format_error(error: Exception) -> str:
-    """Format the type and message of an unexpected error on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def explain_by_options(error: MelanomaError) -> str:

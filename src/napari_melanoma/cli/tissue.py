@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +90,8 @@ def fit(
     from napari_melanoma.slides.tissue_classifier.encoder_files import remember_encoder
     from napari_melanoma.slides.tissue_classifier.published_features import is_published
 
-    values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": _parse_roles(role or ())}
+    roles = {name: class_name for class_name, _, name in (text.partition("=") for text in role or ())}
+    values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
     chosen = TissueFitOptions.parse(values, "the command line")
     paths = find_slides(slides)
     size = None if mpp is None else PixelSize(mpp, mpp, "given")
@@ -113,10 +113,6 @@ def fit(
     found: dict[str, Any] = {"out": str(out), "name": bundle.name, "classes": list(classifier.classes)}
     found["roles"] = dict(classifier.roles)
     current.finish(text, **found, **_values(best), advice=best.advice)
-
-
-def _parse_roles(texts: Sequence[str]) -> dict[str, str]:
-    return {role: name for role, _, name in (text.partition("=") for text in texts)}
 
 
 def _describe(validation: Validation) -> str:

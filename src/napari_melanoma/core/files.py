@@ -83,7 +83,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            _check_not_file(path)
+            if not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "a file of that name exists")
             move(path, replaced)
         move(temporary, path)
     except OSError as error:
@@ -237,12 +238,6 @@ def is_same_folder(first: Path, second: Path) -> bool:
         return first == second or first.samefile(second)
     except OSError:  # one of them does not exist
         return False
-
-
-def _check_not_file(path: Path) -> None:
-    """Raise if a folder would replace a file, which belongs to the user."""
-    if not path.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "a file of that name exists")
 
 
 def _restore(path: Path, replaced: Path) -> None:

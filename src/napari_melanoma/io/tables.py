@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import datetime
 import gzip
 import io
 import json
 import re
+import warnings
+import zipfile
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +20,6 @@ from napari_melanoma.core.csv_files import CsvError, CsvReader
 from napari_melanoma.core.errors import ConfigError, DataSetError, MalformedFile
 from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.io.workbooks import is_workbook, iterate_workbook_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +33,7 @@ CHUNK_BYTES = 1 << 20
 ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
 REPEATED_NAME = re.compile(r" \((?:[2-9]|[1-9]\d+)\)$")  # added to the second column of one name
+WORKBOOK = ".xlsx"
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
@@ -243,3 +246,47 @@ def _unreadable_error(path: Path, error: Exception) -> DataSetError:
     return DataSetError(
         f"cannot read {path}: {reason}. Expected a CSV table. Select another file, or save it as CSV again."
     )
+
+
+def is_workbook(path: Path) -> bool:
+    """Whether a file is named as a workbook that can be read."""
+    return path.suffix.lower() == WORKBOOK
+
+
+def iterate_workbook_rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of the first sheet as texts, without empty rows; formulas as their last results.
+
+    Whole numbers have no decimals, and dates are in the form YYYY-MM-DD.
+    """
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and extensions that openpyxl does not read
+            book = load_workbook(path, read_only=True, data_only=True)
+            try:
+                for cells in book.worksheets[0].iter_rows(values_only=True):
+                    texts = [_format_cell(cell) for cell in cells]
+                    if any(texts):
+                        yield texts
+            finally:
+                book.close()
+    except FileNotFoundError as error:
+        raise DataSetError(f"there is no file {path}: expected a table as CSV or XLSX.") from error
+    except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile, InvalidFileException) as error:
+        raise DataSetError(
+            f"cannot read the workbook {path}: {error}. Save its sheet as CSV, and select that file."
+        ) from error
+
+
+def _format_cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return str(int(cell))
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime.datetime):
+        return cell.date().isoformat()
+    return str(cell).strip()

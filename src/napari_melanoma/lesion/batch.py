@@ -370,10 +370,6 @@ class BatchSummary:
     left: int = 0
 
 
-def _ignore_outcome(outcome: PhotographOutcome) -> None:
-    pass
-
-
 def find_inputs(names: Iterable[str | Path], without_suffix: list[Path] | None = None) -> list[Path]:
     """List the photographs as ``find_photographs`` does, without results of this program."""
     listed = find_photographs(names, without_suffix)
@@ -393,7 +389,7 @@ def analyze_files(
     *,
     run: RunContext,
     segmenter: Segmenter | None = None,
-    on_outcome: Callable[[PhotographOutcome], None] = _ignore_outcome,
+    on_outcome: Callable[[PhotographOutcome], None] = lambda outcome: None,
 ) -> BatchSummary:
     """Analyze photographs into result folders and one table; existing results are reused.
 
@@ -404,9 +400,10 @@ def analyze_files(
     ``on_outcome``: called after each photograph.
     """
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
+    from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
 
     started = time.monotonic()
-    info = segmenter.info if segmenter else _find_segmenter(options.lesion.model)
+    info = segmenter.info if segmenter else require_photograph_model(find_bundle(options.lesion.model), "segmentation")
     lesion = options.lesion.model_copy(update={"model": info.name})  # the name, even if the user gave a path
     options = options.model_copy(update={"lesion": lesion})
     if lesion.prompts is not None:
@@ -536,12 +533,6 @@ def _digest_settings(options: BatchOptions, models: Iterable[BundleInfo]) -> str
     table = options.metadata.read_bytes() if options.metadata else b""
     texts = (settings, *(model.fingerprint for model in models))
     return hashlib.sha256("\n".join(texts).encode() + table).hexdigest()
-
-
-def _find_segmenter(model: str) -> BundleInfo:
-    from napari_melanoma.models.installed_bundles import find_bundle, require_photograph_model
-
-    return require_photograph_model(find_bundle(model), "segmentation")
 
 
 def _check_prompts(info: BundleInfo, options: LesionOptions, photograph_count: int) -> None:

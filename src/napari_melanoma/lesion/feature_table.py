@@ -98,8 +98,10 @@ def compute_features(
     ``folder``: the data set. ``out``: the table to be written. Lengths in mm need the columns ``mpp_x`` and ``mpp_y``,
     or files that state a scale. ``model``: by default, that of the options is loaded.
     """
+    from napari_melanoma.models.installed_bundles import find_bundle
+
     entries, with_image, row_faults = _read_entries(folder)
-    embedder = model or (_load_embedder(options.model) if options.model else None)
+    embedder = model or (Embedder.load(find_bundle(options.model)) if options.model else None)
     partial_folder = out.with_name(f"{out.name}.unfinished")
     partial_results = PartialResults(partial_folder, _feature_settings(embedder, options))
     items = []
@@ -271,12 +273,6 @@ def _feature_settings(model: Embedder | None, options: FeatureOptions) -> dict[s
         "roi": options.roi.model_dump(mode="json"),
         "version": collect_provenance()["version"],
     }
-
-
-def _load_embedder(name: str) -> Embedder:
-    from napari_melanoma.models.installed_bundles import find_bundle
-
-    return Embedder.load(find_bundle(name))
 
 
 class Embedder:

@@ -284,7 +284,11 @@ class _PhotographReport(GroupBuilder):
         comments = [to_sentence(prediction.verdict)]
         if validity.valid:
             measurements = list(_list_probabilities(prediction))
-            evaluations = [(codes.POSSIBLE_CLASS, _class_code(name)) for name in prediction.possible]
+            known = ((name, CLASSES.get(name.lower())) for name in prediction.possible)
+            evaluations = [
+                (codes.POSSIBLE_CLASS, concept or codes.private_concept(format_class(name), "class-"))
+                for name, concept in known
+            ]
             texts = (prediction.threshold_text, *validity.cautions, *prediction.warnings)
             comments += [to_sentence(text) for text in texts if text]
         return self.build(
@@ -336,7 +340,3 @@ def _list_probabilities(prediction: ClassPrediction) -> Iterator[Any]:
             low, high = prediction.interval
             add_interval(measured, 100 * probability, (100 * low, 100 * high), codes.PERCENT)
         yield measured
-
-
-def _class_code(name: str) -> Concept:
-    return CLASSES.get(name.lower()) or codes.private_concept(format_class(name), "class-")

@@ -181,7 +181,8 @@ def _write_heatmap_zarr(path: Path, exported: ExportedSlide) -> str:
     maps, labels = stitched or tile_maps(result), None
     if exported.lesions is not None:
         drawn = _draw_lesions(exported.lesions, maps.placement, maps.probability.shape[1:])
-        colors, properties = _lesion_colors(exported.lesions), _lesion_properties(exported)
+        colors = {lesion.index: LABEL_COLORS.get(lesion.label, OTHER) for lesion in exported.lesions}
+        properties = _lesion_properties(exported)
         labels = LabelLayer("lesions", drawn.values, drawn.place, colors, properties)
         note = " ".join(filter(None, (note, drawn.note)))
     validity = {"valid": exported.validity.valid, "validity": exported.validity.headline("")}
@@ -367,11 +368,6 @@ def _describe_ome_tiff(path: Path, description: str) -> None:
     added = f"<Description>{escape(description)}</Description>"
     described = re.sub(r"<Image\b[^>]*>", lambda image: f"{image[0]}{added}", metadata, count=1)
     tifffile.tiffcomment(path, described.encode())
-
-
-def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
-    """Return the color of each lesion."""
-    return {lesion.index: LABEL_COLORS.get(lesion.label, OTHER) for lesion in lesions}
 
 
 def _lesion_properties(exported: ExportedSlide) -> list[dict[str, Any]]:

@@ -239,7 +239,8 @@ def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], e
     if state is RunState.lost:
         if not events:
             return "This folder contains no files of a run."
-        last_line = _quote_last_line(_read_output_tail(path))
+        output = _read_output_tail(path)
+        last_line = f" Last output: {output.splitlines()[-1]}" if output else ""
         return f"The process ended unexpectedly: it was killed, or the machine shut down. {resume}{last_line}"
     if state is RunState.cancelled:
         return f"Canceled after {done} of {total} epochs. {resume}" if total else f"Canceled. {resume}"
@@ -287,7 +288,3 @@ def _read_output_tail(path: Path) -> str:
     for line in text.splitlines():
         lines = [] if line.startswith("--- ") else [*lines, line.strip()]
     return "\n".join([line for line in lines if line][-OUTPUT_LINES:])[-OUTPUT_CHARACTERS:]
-
-
-def _quote_last_line(output: str) -> str:
-    return f" Last output: {output.splitlines()[-1]}" if output else ""

@@ -318,14 +318,11 @@ def _load_segmenter(names: Sequence[str], side: int, info: BundleInfo) -> Predic
     config, network, order = info.config, load_inference(info), _order_classes(info.config, names)
 
     def predict(images: Sequence[LesionInput]) -> NDArray[np.float32]:
-        logits = network.run("segment", image=normalize_images(_prepare(images, config), config))["logits"][:, order]
+        inputs = [prepare_network_input(one.rgb, config.input_size, config.preprocessing) for one in images]
+        logits = network.run("segment", image=normalize_images(inputs, config))["logits"][:, order]
         return np.stack([[resize_logits(plane, (side, side)) for plane in planes] for planes in logits])
 
     return predict
-
-
-def _prepare(images: Sequence[LesionInput], config: BundleConfig) -> list[NDArray[np.uint8]]:
-    return [prepare_network_input(one.rgb, config.input_size, config.preprocessing) for one in images]
 
 
 def _soften(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
