@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from napari_melanoma.lesion import batch
+from napari_melanoma.models import installed_bundles
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 
@@ -23,7 +24,7 @@ def use_dark_model(folder: Path, replace: Callable[[object, str, object], None] 
     (folder / "model.safetensors").write_bytes(b"weights")
     info = BundleInfo(folder, BundleConfig(name="dark", title="Dark", architecture="none", input_size=32))
     model = SimpleNamespace(info=info, device="cpu", backend="torch", logits=logits)
-    replace(batch, "_find_segmenter", lambda name: info)
+    replace(installed_bundles, "require_photograph_model", lambda bundle, task: info)
     replace(batch, "_load_segmenter", lambda info, run: model)
 
 
