@@ -156,10 +156,12 @@ def test_a_failed_decision_can_be_repeated_and_a_discarded_model_used_after_conf
     show(gate, run.compare())
     with qtbot.waitSignal(gate.failed, timeout=PATIENCE_MS):  # the bundle of this run is empty
         stage.clicks(gate.activate_button)
+    wait_until_idle(qtbot, gate)
     assert gate.activate_button.isEnabled()
     assert text(gate, "gate_done") == ""
     with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS):
         stage.clicks(gate.discard_button)
+    wait_until_idle(qtbot, gate)
     show(gate, run)
     assert text(gate, "gate_done").startswith("Discarded: the docks do not list the new model.")
     assert not gate.discard_button.isEnabled()

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QFile, QModelIndex, Qt, QTimer, Signal
+from qtpy.QtCore import QFile, QItemSelectionModel, QModelIndex, Qt, QTimer, Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
 
@@ -85,7 +85,8 @@ class RunList(QWidget):
     def select(self, path: Path | None) -> None:
         rows = [row for row, report in enumerate(self.reports) if report.path == path]
         if rows:
-            self.view.setCurrentRow(rows[0])
+            # Also if it is current without being selected, as the first row of a list that gets the focus.
+            self.view.setCurrentRow(rows[0], QItemSelectionModel.SelectionFlag.ClearAndSelect)
         else:
             self.view.clearSelection()
 
