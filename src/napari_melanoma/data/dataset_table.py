@@ -103,13 +103,16 @@ class TableFile:
         cells = self.records[index].cells
         return {column: cells[i] if i < len(cells) else "" for column, i in self._column_positions.items()}
 
+    def column(self, name: str) -> list[str]:
+        """Return the cells of a column; "" if a cell or the column is missing."""
+        position = self._column_positions.get(name)
+        if position is None:
+            return [""] * len(self.records)
+        return [record.cells[position] if position < len(record.cells) else "" for record in self.records]
+
     def index_by(self, column: str) -> dict[str, int]:
         """Map each value of a column to the index of the first row with it; "" is left out."""
-        position = self._column_positions.get(column)
-        if position is None:
-            return {}
-        values = ((record.cells[position], n) for n, record in enumerate(self.records) if position < len(record.cells))
-        return {value: n for value, n in reversed(list(values)) if value}
+        return {value: n for n, value in reversed(list(enumerate(self.column(column)))) if value}
 
     def with_columns(self, columns: tuple[str, ...]) -> Self:
         """Append the missing ones of some columns; returns the same table if none is missing."""

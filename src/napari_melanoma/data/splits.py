@@ -596,23 +596,21 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     samples, with_image = _read_samples(folder)
     path = find_table(folder)
     table = TableFile.read(path).with_columns(("split",))
-    rows = table.rows()
     duplicates = [pair for pair in find_duplicates(with_image, run) if not pair.same_group] if options.look else []
     listed: list[Duplicate] = []
     by_id = {sample.image_id: sample for sample in samples}
-    for sample, row in zip(samples, rows, strict=True):  # even of different patients and lesions
-        if original := by_id.get(row.get("near_duplicate_of", "")):
-            listed.append(Duplicate(original, sample, 1.0))
+    for sample, name in zip(samples, table.column("near_duplicate_of"), strict=True):
+        if original := by_id.get(name):
+            listed.append(Duplicate(original, sample, 1.0))  # even of different patients and lesions
     merged_groups = merge_groups(samples, [*duplicates, *listed])
-    merged = _merge_groups(samples, merged_groups, rows)
+    merged = _merge_groups(samples, merged_groups, table.column("melanoma"))
     splits = choose_splits(merged, options)
     counts = _count_parts(samples, splits)
     _check_requested_splits(counts, options)
     table = table.update_column("split", splits)
     folds: list[str] = []
     if options.folds:
-        previous = [row.get(FOLD, "") for row in rows]
-        folds = choose_folds(merged, splits, previous, options)
+        folds = choose_folds(merged, splits, table.column(FOLD), options)
         table = table.with_columns((FOLD,)).update_column(FOLD, folds)
     table.write(path)
     groups = Counter(
@@ -712,14 +710,12 @@ def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, d
     return {part: dict(diagnoses) for part, diagnoses in counts.items()}
 
 
-def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
+def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], melanoma: Sequence[str]) -> list[Sample]:
     """Return samples with their merged group, and as diagnosis the rarest class of that group.
 
     The class of an image is its diagnosis, or whether it is a melanoma if no diagnosis is known.
     """
-    classes = [
-        sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
-    ]
+    classes = [sample.diagnosis or f"melanoma {cell}" for sample, cell in zip(samples, melanoma, strict=True)]
     rarest = find_rarest_classes(groups, classes)
     return [
         replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
