@@ -20,6 +20,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.io.formats import MAX_PIXELS
 from napari_melanoma.models.inference import without_torch
 from napari_melanoma.ui.manifest import keep_units_consistent
+from napari_melanoma.ui.viewer.garbage import free_in_own_context
 from napari_melanoma.ui.viewer.photographs import get_own_units, get_shape
 from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.status_line import describe_failure
@@ -87,6 +88,7 @@ def run_tool(title: str, work: Callable[[RunContext], ToolResult], choose: Calla
 
     ``choose``: returns the name of the new layer when the work has ended, as napari replaces a layer of the same name.
     """
+    free_in_own_context()  # users remove the layers of tools without having opened a dock
     done = ToolRun()
     bar = _ToolProgress(total=0, desc=title)
     job = bar.job = BackgroundJob(partial(_call_without_torch, work))
