@@ -1,21 +1,91 @@
-"""Real mouse events on napari's canvas, at points of a slide."""
+"""The mouse on a slide: real events on napari's canvas, and shapes drawn through the callbacks of a layer."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import numpy as np
+from fake_slides import TILE
+from napari.utils._test_utils import read_only_mouse_event
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
-from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.viewer.camera import find_canvas, get_camera
+from napari_melanoma.ui.viewer.view_memory import center_view, fit_view
 
 MOVE_MS = 8  # vispy drops moves that follow within 10 ms, napari delays them by 5
 WIDTH = 240  # of the canvas, in pixels
 LEFT = Qt.MouseButton.LeftButton
+CALLBACKS = {
+    "mouse_press": mouse_press_callbacks,
+    "mouse_move": mouse_move_callbacks,
+    "mouse_release": mouse_release_callbacks,
+}
+
+
+def box(top, left, bottom, right):
+    """Return the corners of a rectangle, from tiles to pixels."""
+    corners = ((top, left), (top, right), (bottom, right), (bottom, left))
+    return [(row * TILE, column * TILE) for row, column in corners]
+
+
+def event(person, kind, place):
+    """Return an event at a point of the slide."""
+    world = person.dock.slide.to_world(place)
+    at = np.array(place) * 10.0  # on the canvas, far enough for napari to distinguish vertices
+    return read_only_mouse_event(
+        type=kind, is_dragging=kind == "mouse_move", position=world, pos=at, dims_displayed=(0, 1), button=1
+    )
+
+
+def drags(person, layer, *points):
+    """Drag the mouse from the first point to the last through the tool of a layer, without pausing."""
+    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
+    for place in points[1:]:
+        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
+
+
+def goes_around(person, role, corners):
+    """Drag the mouse around an area with the tool of a layer."""
+    closed = pairwise([*corners, corners[0]])
+    points = [tuple(point) for start, end in closed for point in np.linspace(start, end, 12)]
+    drags(person, person.viewer.layers[f"{person.dock.slide.info.name} {role}"], *points)
+
+
+def clicks_corners(layer, *corners):
+    """Click the corners of a shape, and move the mouse on without the double click that ends it."""
+    for point in corners:
+        for kind in ("mouse_move", "mouse_press", "mouse_release"):
+            sends(layer, kind, point)
+    sends(layer, "mouse_move", (corners[-1][0] + 5, corners[-1][1] + 5))
+
+
+def sends(layer, kind, point):
+    """Send an event at a pixel of a layer."""
+    pos, position = np.array(point) * 10.0, tuple(layer.data_to_world(point))
+    event = read_only_mouse_event(type=kind, is_dragging=False, position=position, pos=pos, dims_displayed=(0, 1))
+    CALLBACKS[kind](layer, event)
+
+
+def focus_canvas(person):
+    """Give the canvas the keyboard focus, with a part of the slide in view."""
+    window = person.dock.window()
+    person.canvas = find_canvas(window)
+    window.activateWindow()
+    person.canvas.setFocus()
+    person.until(lambda: QApplication.activeWindow() is window and person.canvas.hasFocus())
+    center_view(person.viewer, person.dock.slide, (256.0, 256.0), 200.0)
+    return person
+
+
+def press(person, *keys, modifier=Qt.KeyboardModifier.NoModifier):
+    """Press keys on the canvas."""
+    for key in keys:
+        QTest.keyClick(person.canvas, key, modifier)
 
 
 class CanvasMouse:

@@ -7,7 +7,7 @@ import contextlib
 import numpy as np
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFileDialog, QLabel, QLineEdit
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QDoubleSpinBox, QFileDialog, QLabel, QLineEdit
 
 from conftest import PATIENCE_MS, Person, wait_until_idle
 from napari_melanoma.models import DEFAULT_TILE_MODEL
@@ -107,6 +107,18 @@ class Pathologist(Person):
 
     def until(self, condition):
         self.qtbot.waitUntil(condition, timeout=PATIENCE_MS)
+
+    def presses(self, name):
+        """Press a button regardless of the scroll position."""
+        button = self.finds(QAbstractButton, name)
+        assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
+        button.click()
+
+    def picks(self, name, text):
+        """Select an item of a list."""
+        combo = self.finds(QComboBox, name)
+        combo.setCurrentIndex(combo.findText(text))
+        combo.activated.emit(combo.currentIndex())
 
     def label_text(self, name):
         return self.finds(QLabel, name).text()

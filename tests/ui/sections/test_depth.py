@@ -1,25 +1,26 @@
-"""The Depth section: draw, drag, enter, undo and save readings; two readers; proposals of a model."""
+"""The Depth section: draw, drag, enter, undo and save readings; readers, proposals of a model, and what is stated."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
+from canvas_mouse import drags, event
 from fake_models import make_risk_prediction
 from fake_slides import MPP, FakeAnalysis, draw_slide
+from napari.layers import Shapes
 from napari.utils.colormaps.standardize_color import transform_color
 from napari.utils.interactions import (
-    mouse_double_click_callbacks,
     mouse_move_callbacks,
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
 from qtpy.QtWidgets import (
     QAbstractButton,
-    QCheckBox,
     QComboBox,
     QDialog,
     QLabel,
@@ -27,36 +28,77 @@ from qtpy.QtWidgets import (
     QListWidget,
     QPlainTextEdit,
     QTableWidget,
-    QWidget,
 )
 from slide_fixtures import UNSEEN
-from steady import list_moved_controls
 
 from conftest import wait_until_idle
 from napari_melanoma.core.files import write_json
+from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.depth.reading_texts import (
+    describe_entered_thickness,
+    describe_other_readings,
+    format_headline,
+    format_line_label,
+    reader_rows,
+    reading_warnings,
+)
+from napari_melanoma.depth.readings import (
+    DepthProposal,
+    DepthReading,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    set_values,
+    values_for_line,
+)
+from napari_melanoma.depth.synoptic import describe_finding
 from napari_melanoma.extensions.risk.ui.results import RISK_DOCUMENT
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.counts import CountedPoint
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
+from napari_melanoma.slides.slide_depth import KnownDepth
 from napari_melanoma.slides.synoptic_files import read_depth
-from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR
-from napari_melanoma.ui.sections.depth.section import MODEL_MEASURED
+from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
+from napari_melanoma.ui.sections.depth.section import (
+    LISTING_MODELS,
+    MODEL_MEASURED,
+    NEEDS_BRIGHTFIELD,
+    NEEDS_SCALE,
+    NO_MODEL,
+    RUNNING,
+    find_blocker,
+)
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
+from napari_melanoma.ui.session.depth import DepthPredictions, DepthState
 from napari_melanoma.ui.session.run_status import SlideRunUpdate
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera
-from napari_melanoma.ui.viewer.docking import MIN_WIDTH_PX
-from napari_melanoma.ui.viewer.view_memory import center_view
-
-from ..slide.test_drawing import event
+from napari_melanoma.ui.viewer.shape_layers import LABEL_PADDING, offset_label
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 TOP, DEEP = (60.0, 100.0), (460.0, 100.0)  # 0.2 mm at 0.5 µm a pixel
+DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
+HALF_UM = PixelSize(0.5, 0.5, "file")
+WHEN = "2026-01-01T10:00:00+00:00"
+HAND, MODEL, SECOND = (((60.0, column), (460.0, column)) for column in (100.0, 150.0, 200.0))
+PROPOSALS = SlideDepthProposals(
+    proposals=(
+        DepthProposal(line=MODEL, mm=0.2, interval_mm=(0.15, 0.25), notes=("reaches the edge",)),
+        DepthProposal(line=SECOND, mm=0.12),
+    ),
+    clark=4,
+)
+INVALID = PROPOSALS.model_copy(update={"validity": Validity.from_json({"reasons": [{"code": "x", "text": "a fold"}]})})
+EMPTY = DepthState(size=HALF_UM)
+PROPOSED = replace(EMPTY, predicted=DepthPredictions(PROPOSALS))
+BLIND = replace(PROPOSED, reader="B", is_blind=True)
+INFO = SlideInfo(Path("a.tif"), "a", "tiff", (), HALF_UM)
 
 
 def near(value):
@@ -99,13 +141,6 @@ def section(person):
     return person.dock.sections.hosted.sections["Depth"].widget
 
 
-def presses(person, name):
-    """Click a button regardless of the scroll position."""
-    button = person.finds(QAbstractButton, name)
-    assert button.isEnabled(), button.toolTip()
-    button.click()
-
-
 def line_layer(person):
     return slide_layers.find_layer(person.viewer, person.dock.slide, "depth")
 
@@ -119,19 +154,11 @@ def line_style(person):
     return layer.features["shown"][0].strip(), name
 
 
-def drags(person, layer, *points):
-    """Drag the mouse from the first point to the last."""
-    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
-    for place in points[1:]:
-        mouse_move_callbacks(layer, event(person, "mouse_move", place))
-    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
-
-
 def draws(person, start=TOP, end=DEEP):
     person.until(lambda: is_read(person))
     camera = get_camera(person.viewer)
     camera.zoom = max(camera.zoom, 1.0)  # in a small view, a short line is a click
-    presses(person, "depth_draw")
+    person.presses("depth_draw")
     drags(person, line_layer(person), start, np.add(start, end) / 2, end)
     person.until(lambda: reading(person).line is not None)
     person.waits()
@@ -141,12 +168,6 @@ def sets_reader(person, name):
     line = person.finds(QLineEdit, "depth_reader")
     line.setText(name)
     line.editingFinished.emit()
-
-
-def picks(person, name, text):
-    combo = person.finds(QComboBox, name)
-    combo.setCurrentIndex(combo.findText(text))
-    combo.activated.emit(combo.currentIndex())
 
 
 def types(person, name, text):
@@ -232,9 +253,6 @@ def predicts(person, mm, *reasons, known=None, reader="", what="deepest place", 
     person.waits()
 
 
-DEEPEST = "Predicted by risk-test from a patch at the deepest position: "
-
-
 def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     person = measuring
 
@@ -257,30 +275,13 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
     assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
     document(person).set_values(at_least=True)
     assert shown() == f"{DEEPEST}0.50 mm."
-    presses(person, "depth_undo")
-    reason = {"code": "demonstration", "text": "the model was trained on synthetic patients"}
-    predicts(person, 0.5, reason, known=mm)
-    assert shown() == f"{DEEPEST}Not valid: the model was trained on synthetic patients."
-    predicts(person, None, known=mm)
-    assert not person.finds(QLabel, "depth_network").isVisibleTo(section(person))
-
+    person.presses("depth_undo")
     # For another line it is outdated.
     predicts(person, 0.5, known=mm, reader="Reader A")
     document(person).set_line((TOP, (260.0, 100.0)))
     assert shown() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again."
-    presses(person, "depth_undo")
+    person.presses("depth_undo")
     assert shown() == f"{DEEPEST}0.50 mm (+0.30 mm)."
-    sets_reader(person, "Reader B")
-    assert shown() == f"{DEEPEST}0.50 mm, of the line of another reader."
-    sets_reader(person, "Reader A")
-    person.dock.picker.scale_button.click()
-    person.dock.scale_panel._number.setValue(1.0)
-    person.clicks("scale_set")
-    person.until(lambda: shown() == f"{DEEPEST}0.50 mm, of an earlier line; estimate the risk again.")
-    person.waits()
-    predicts(person, 0.5, known=reading(person).mm, reader="Reader A", options={"mpp": 1.0})
-    assert shown() == f"{DEEPEST}0.50 mm (+0.10 mm)."
-
     # It is not compared with a proposal that no one has confirmed.
     sets_reader(person, "")
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
@@ -301,21 +302,21 @@ def test_depth_of_a_network_is_compared_with_the_reading(measuring, tmp_path):
 def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     person = measuring
     draws(person)
-    presses(person, "depth_draw")
+    person.presses("depth_draw")
     drags(person, line_layer(person), TOP, (260.0, 100.0))
     person.until(lambda: reading(person).mm == near(0.1))
     assert len(line_layer(person).data) == 1
     assert person.dock.status.text.startswith("The new line (0.10 mm) replaces the previous one (0.20 mm). Undo")
-    presses(person, "depth_undo")
+    person.presses("depth_undo")
     assert person.label_text("depth_head").startswith("0.20")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
-    presses(person, "depth_undo")
+    person.presses("depth_undo")
     assert person.label_text("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
     assert person.label_text("depth_hint").startswith("From the top")  # there is no end to drag
-    presses(person, "depth_redo")
+    person.presses("depth_redo")
     assert person.label_text("depth_hint").startswith("Drag either end")
-    presses(person, "depth_redo")
+    person.presses("depth_redo")
     assert person.label_text("depth_head").startswith("0.10")
     line_layer(person).selected_data = {0}
     line_layer(person).remove_selected()
@@ -324,12 +325,10 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     assert kept(person).mm is None
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
 
-    # Clicks and double clicks do not draw lines.
-    presses(person, "depth_draw")
+    # Clicks do not draw lines.
+    person.presses("depth_draw")
     layer, texts = line_layer(person), []
     drags(person, layer, TOP)
-    drags(person, layer, TOP)
-    mouse_double_click_callbacks(layer, event(person, "mouse_double_click", TOP))
     person.until(lambda: len(layer.data) == 0)
     assert reading(person).line is None
     assert "That was a click" in person.dock.status.text
@@ -354,21 +353,10 @@ def test_lines_are_drawn_replaced_undone_and_dragged(measuring):
     last = [one for one in kept(person).history if one.field == "mm"][-1]
     assert (last.before, last.after) == (near(0.2), near(0.1))
 
-    # The space bar moves the slide; the tool stays active until the slide is closed.
-    presses(person, "depth_draw")
-    mode = layer.mode
-    layer.mode = "pan_zoom"  # as napari does while the space bar is held
-    layer.mode = mode
-    assert person.finds(QAbstractButton, "depth_draw").isChecked()
-    mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
-    person.viewer.layers.remove(person.viewer.layers["section"])
-    person.waits()
-    assert section(person) is None
-
 
 def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     person = measuring
-    presses(person, "depth_draw")
+    person.presses("depth_draw")
     layer = line_layer(person)
     mouse_press_callbacks(layer, event(person, "mouse_press", TOP))
     mouse_move_callbacks(layer, event(person, "mouse_move", DEEP))
@@ -385,18 +373,12 @@ def test_readings_stay_with_their_slide_and_need_a_scale(measuring, tmp_path):
     assert len(line_layer(person).data) == 0
 
     # The name of the reader that another dock stores is used from the next slide on.
-    draws(person)
     person.dock.settings.set("slide/region_reader", "Reader R")
-    person.opens_slides(draw_slide(tmp_path / "third.tif", tint=20))
-    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
-    assert line_layer(person) is None  # the line is of the slide before
-    draws(person, TOP, (260.0, 100.0))
-    assert kept(person, "Reader R").mm == near(0.1)
-
     # Without a scale the dock shows how to set one.
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_read(person))
-    presses(person, "depth_draw")
+    assert person.finds(QLineEdit, "depth_reader").text() == "Reader R"
+    person.presses("depth_draw")
     assert "'bare' has no scale" in person.dock.status.text
     assert not person.finds(QAbstractButton, "depth_draw").isChecked()
     assert line_layer(person) is None
@@ -423,9 +405,9 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert not person.finds(QAbstractButton, "depth_report").isEnabled()
     sets_reader(person, "Reader A")
     draws(person)
-    picks(person, "depth_ulceration", "present")
+    person.picks("depth_ulceration", "present")
     assert person.label_text("depth_head") == "0.20 mm   T1b"
-    picks(person, "depth_clark", "IV")
+    person.picks("depth_clark", "IV")
     types(person, "depth_peripheral_distance_invasive", "3,5 mm")
     types(person, "depth_deep_distance_invasive", "much")
     assert "found 'much'" in person.label_text("depth_deep_distance_invasive_fault")
@@ -438,18 +420,18 @@ def test_fields_and_mitoses_are_saved_with_the_reader_and_written_to_a_report(me
     assert {one.reader for one in stored.history} == {"Reader A"}
 
     # A margin is taken from the ruler.
-    presses(person, "depth_deep_distance_invasive_ruler")
+    person.presses("depth_deep_distance_invasive_ruler")
     assert "no line to use" in person.dock.status.text
     person.opens_section("Measure")
-    presses(person, "measure_line")
+    person.presses("measure_line")
     ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
     ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
     person.until(lambda: len(person.session.measures.value) == 1)
-    presses(person, "depth_deep_distance_invasive_ruler")
+    person.presses("depth_deep_distance_invasive_ruler")
     assert person.finds(QComboBox, "depth_deep_distance_invasive").currentText() == "0.1"
     person.waits()
 
-    presses(person, "depth_report")
+    person.presses("depth_report")
     person.chooses_file("depth_report_dialog", tmp_path / "page 1.5")
     text = (tmp_path / "page 1.5.html").read_text(encoding="utf-8")
     assert "0.20 mm, T1b" in text
@@ -462,12 +444,12 @@ def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(measu
     sets_reader(person, "Reader A")
     person.opens_section("Measure")
     person.waits()
-    presses(person, "depth_mitoses_measured")
+    person.presses("depth_mitoses_measured")
     assert "No mitosis is counted there" in person.dock.status.text
     places = ((100.0, 100.0), (200.0, 200.0), (500.0, 500.0))
     points = (*(CountedPoint("Mitosis", at) for at in places), CountedPoint("TIL", (110.0, 110.0)))
     person.session.document(COUNT_DOCUMENT).apply(lambda _: points)
-    presses(person, "depth_mitoses_measured")
+    person.presses("depth_mitoses_measured")
     text = "3 counted. Select the counted region to get the number per mm²."
     assert person.label_text("depth_mitoses") == text
 
@@ -476,39 +458,24 @@ def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(measu
     region = region_from_polygons((square,), DEFAULT_CLASSES[0])
     person.session.regions.apply(lambda regions: (*regions, region))
     person.session.selected_regions.set((region.id,))
-    presses(person, "depth_mitoses_measured")
+    person.presses("depth_mitoses_measured")
     assert person.label_text("depth_mitoses").startswith("2 counted in 0.04 mm²: 50.0 per mm²")
     assert person.label_text("depth_mitoses").endswith("1 outside the area not counted.")
     person.waits()
     stored = kept(person, "Reader A").mitoses
     assert (stored.per_mm2, stored.points, stored.areas) == (near(50.0), places, (square.outer,))
 
-    # The circle of Measure has 1 mm².
-    center_view(person.viewer, person.dock.slide, (250.0, 250.0))
-    presses(person, "count_field")
-    person.waits()
-    presses(person, "depth_mitoses_measured")
-    assert person.label_text("depth_mitoses").startswith("3 counted in 1.00 mm²: 3.0 per mm²")
-    presses(person, "depth_undo")
-    assert reading(person).mitoses == stored
     for _ in range(2):
-        presses(person, "depth_undo")
+        person.presses("depth_undo")
     assert person.label_text("depth_mitoses") == "Not counted."
 
     # A region without a mitosis is no count, until the reader states that there is none.
     person.session.document(COUNT_DOCUMENT).apply(lambda _: ())
-    presses(person, "depth_mitoses_measured")
+    person.presses("depth_mitoses_measured")
     assert reading(person).mitoses.per_mm2 is None
-    presses(person, "depth_none_found")
-    assert person.label_text("depth_mitoses") == "None found in 1.00 mm²: 0.0 per mm²."
+    person.presses("depth_none_found")
+    assert person.label_text("depth_mitoses") == "None found in 0.04 mm²: 0.0 per mm²."
     assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
-
-    # A hole would be counted.
-    ring = replace(region, polygons=(replace(square, holes=(((10.0, 10.0), (10.0, 90.0), (90.0, 90.0)),)),))
-    person.session.regions.apply(lambda regions: (ring,))
-    person.session.selected_regions.set((ring.id,))
-    presses(person, "depth_mitoses_measured")
-    assert "have holes" in person.dock.status.text
 
 
 def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_named_one(measuring, tmp_path):
@@ -524,22 +491,12 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
         ("B", near(0.2))
     ]
     assert {one.reader for one in after.history} <= {"B", "model"}
-    presses(person, "depth_undo")
+    person.presses("depth_undo")
     person.waits()
     assert reading(person).line is None
-    presses(person, "depth_redo")
+    person.presses("depth_redo")
     person.waits()
     assert reading(person).mm == before.mm
-    # The message is cleared with the name.
-    sets_reader(person, "C")
-    person.waits()
-    assert "reading of B" not in person.dock.status.text
-    sets_reader(person, "B")
-    person.waits()
-    person.dock.status.show_message("Saved.")
-    sets_reader(person, "C")
-    assert person.dock.status.text == "Saved."
-
     # A reading without a name does not replace a named one.
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.until(lambda: is_read(person))
@@ -562,10 +519,10 @@ def test_reading_without_a_name_gets_the_name_that_is_entered_but_replaces_no_na
     assert document(person).reader == person.dock.context.reader == "B"
 
     # A contradicting Clark level is not added to the case.
-    picks(person, "depth_clark", "I")
+    person.picks("depth_clark", "I")
     person.waits()
     assert "Clark level I (in situ) contradicts a Breslow thickness of 0.20 mm" in person.label_text("depth_warning")
-    presses(person, "depth_case")
+    person.presses("depth_case")
     assert "was not added to the case" in person.dock.status.text
 
 
@@ -590,15 +547,6 @@ def test_second_reader_is_blinded_and_then_compared(measuring):
     assert not compared.editable
     assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
 
-    # A file that another window has written is backed up.
-    path = person.dock.result_location.folder / "depth.json"
-    path.write_text(json.dumps({"format_version": 1, "readings": [{"reader": "elsewhere", "mm": 1}]}))
-    picks(person, "depth_clark", "II")
-    person.until(lambda: "changed by another program" in person.dock.status.text)
-    assert [json.loads(one.read_text())["readings"][0]["reader"] for one in path.parent.glob("depth-*.json")] == [
-        "elsewhere"
-    ]
-
 
 @pytest.mark.path
 def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, slide_path, tmp_path):
@@ -616,7 +564,7 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     lines.itemClicked.emit(lines.item(1))
     assert person.sees((60 + 120, 150))
     assert person.label_text("depth_head").startswith("0.12 mm")
-    presses(person, "depth_take")
+    person.presses("depth_take")
     person.waits()
     assert line_style(person) == ("0.12 mm", LINE_COLOR)
     assert (kept(person).method, kept(person).mm, kept(person).interval_mm) == ("automatic", 0.12, near((0.07, 0.17)))
@@ -627,10 +575,10 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     )
     suggestion = person.finds(QAbstractButton, "depth_ulceration_confirm")
     assert "Suggested by the model, not confirmed" in suggestion.toolTip()
-    presses(person, "depth_ulceration_confirm")
+    person.presses("depth_ulceration_confirm")
     assert (suggestion.isHidden(), reading(person).ulcerated) == (True, False)
     assert reading(person).all_authors() == {"mm": "reader", "ulcerated": "reader"}
-    presses(person, "depth_move")
+    person.presses("depth_move")
     layer = line_layer(person)
     drags(person, layer, (300.0, 150.0), (460.0, 150.0))
     person.until(lambda: reading(person).method == "corrected")
@@ -641,17 +589,11 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.until(lambda: is_read(person))
     folder = person.dock.result_location.folder
-    # The reason for no proposal is shown.
-    proposes(folder, notes=["no epidermis lies on this slide"])
-    document(person).reload_predictions()
-    person.until(lambda: "No epidermis lies on this slide." in person.label_text("depth_found"))
-    assert person.label_text("depth_head") == "Not measured."
-
     proposes(folder, 0.2, validity={"demonstration": True, "reasons": []})
     document(person).reload_predictions()
     person.until(lambda: person.label_text("depth_head") == "Demonstration model: 0.20 mm (0.15 to 0.25)   T1a")
     sets_reader(person, "Reader A")
-    presses(person, "depth_take")
+    person.presses("depth_take")
     person.waits()
     assert person.label_text("depth_head") == "0.20 mm (0.15 to 0.25)   T1"
 
@@ -664,33 +606,11 @@ def test_proposal_becomes_a_reading_when_accepted_moved_or_confirmed(person, sli
     person.until(lambda: kept(person, "Reader B") is not None)
     assert kept(person, "Reader B").method == "hand"
     assert kept(person, "Reader B").ulcerated is None
-    presses(person, "depth_undo")
-    presses(person, "depth_redo")
+    person.presses("depth_undo")
+    person.presses("depth_redo")
     person.waits()
     assert kept(person, "Reader B").all_authors() == {"mm": "reader"}
     assert "ulcerated" not in {change.field for change in kept(person, "Reader B").history}
-
-
-def test_suggestions_fit_the_narrowest_dock_and_confirming_them_moves_nothing(person, slide_path):
-    person.opens_slides(slide_path)
-    proposes(person.dock.result_location.folder, 0.2)
-    opens(person)
-    fields = section(person)._form
-    states = {
-        "without suggestions": lambda: person.dock.resize(MIN_WIDTH_PX, person.dock.height()),
-        "with suggestions": document(person).reload_predictions,
-        "ulceration answered": lambda: presses(person, "depth_ulceration_confirm"),
-    }
-    widths = []
-
-    def waits():
-        person.waits()
-        page = person.finds(QWidget, "slide_scroll")
-        widths.append(page.widget().width() - page.viewport().width())
-
-    assert list_moved_controls(person.dock, states, waits, lambda: [fields]) == ""
-    assert reading(person).ulcerated is False
-    assert max(widths) == 0, "content is cut at the right"
 
 
 def test_lines_that_are_not_valid_are_neither_drawn_nor_listed_nor_exported(person, slide_path, tmp_path):
@@ -712,51 +632,16 @@ def test_lines_that_are_not_valid_are_neither_drawn_nor_listed_nor_exported(pers
     person.until(lambda: person.label_text("depth_validity").startswith("Not valid"))
     lines = person.finds(QListWidget, "depth_lines")
     assert (drawn(), lines.count()) == ([0, 0], 0)
-    presses(person, "depth_anyway")
+    person.presses("depth_anyway")
     assert (drawn(), lines.count()) == ([1, 1], 2)
-    presses(person, "depth_anyway")
+    person.presses("depth_anyway")
     assert (drawn(), lines.count()) == ([0, 0], 0)
     sets_reader(person, "Reader A")
     document(person).set_values(clark=3)
     person.waits()
     assert exported("hidden.csv") == ["Reader A"]
-    presses(person, "depth_anyway")
+    person.presses("depth_anyway")
     assert exported("shown.csv") == ["Reader A", "model"]
-
-
-def test_blind_readers_see_the_model_only_after_they_have_measured(person, slide_path):
-    person.opens_slides(slide_path)
-    person.until(lambda: is_read(person))
-    proposes(person.dock.result_location.folder, 0.2, 0.12)
-    opens(person)
-    document(person).reload_predictions()
-    lines, blind = person.finds(QListWidget, "depth_lines"), person.finds(QCheckBox, "depth_blind")
-    person.until(lambda: lines.count() == 2)
-
-    def shown():
-        layer = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
-        return len(lines_of(line_layer(person))) + len(lines_of(layer)), lines.count(), person.label_text("depth_head")
-
-    before = shown()
-    assert before[:2] == (2, 2)
-    blind.click()
-    assert shown() == (0, 0, "Not measured.")
-    assert "0.12" not in person.label_text("depth_found")
-    assert document(person).state.risk_reading.mm is None
-    sets_reader(person, "Reader A")
-    draws(person, TOP, (260.0, 100.0))
-    assert shown() == (3, 2, "0.10 mm   T1")
-    assert kept(person, "Reader A").method == "hand"
-    sets_reader(person, "Reader B")
-    person.waits()
-    assert shown()[1:] == (0, "Not measured.")
-    assert person.dock.settings.get("slide/depth_blind", False) is True
-    blind.click()
-    assert shown()[1] == 2
-
-
-def lines_of(layer):
-    return () if layer is None else layer.data
 
 
 def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
@@ -769,7 +654,7 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     opens(person)
     person.until(lambda: section(person).analysis.models == ("skin-demo",))
     person.waits()
-    presses(person, "depth_automatic")
+    person.presses("depth_automatic")
     person.until(lambda: section(person).analysis.is_running and launched.last is not None)
     assert launched.last.path == dock.result_location.folder / "depth" / "section"
     assert launched.options[0].model == "skin-demo"
@@ -796,24 +681,6 @@ def test_model_measures_in_the_background_and_proposals_are_read_when_it_ends(
     write_json(dock.result_location.folder / "result.json", {**content, "depth": result["depth"]})
     person.until(lambda: person.label_text("depth_head").startswith("0.20 mm (0.15"))
 
-    # Those of a measurement that ends while another slide is displayed are read when its slide is displayed again.
-    third = draw_slide(tmp_path / "third.tif", tint=20)
-    person.opens_slides(third)
-    opens(person)
-    person.until(lambda: section(person).analysis.models == ("skin-demo",))
-    launched.fingerprint = dock.slide.info.fingerprint
-    presses(person, "depth_automatic")
-    person.until(lambda: launched.last.path.name == "third" and section(person).analysis.is_running)
-    person.waits()
-    measured = person.dock.slide.identity
-    person.clicks("previous_slide")
-    person.until(lambda: person.dock.slide.identity != measured)
-    launched.last.finishes()
-    proposes(launched.last.path, 0.12)
-    person.dock.picker.select_slide(measured)
-    person.waits()
-    person.until(lambda: person.label_text("depth_head").startswith("0.12 mm"))
-
 
 def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     measuring, launched, monkeypatch, tmp_path
@@ -835,7 +702,7 @@ def test_a_measurement_is_followed_when_its_slide_is_left_while_it_is_launched(
     opens(person)
     person.until(lambda: section(person).analysis.models == ("skin-demo",))
     launched.fingerprint = dock.slide.info.fingerprint
-    presses(person, "depth_automatic")
+    person.presses("depth_automatic")
     person.until(begun.is_set)
 
     # Back before it was launched: it cannot be started twice, and is followed.
@@ -870,7 +737,7 @@ def test_closing_the_window_while_drawing_a_line(measuring):
     draws(person)
     assert person.sees_something()
     person.finds(QPlainTextEdit, "depth_notes").setPlainText("typed at the last moment")
-    presses(person, "depth_draw")
+    person.presses("depth_draw")
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     folder = person.dock.result_location.folder
     person.viewer.close()
@@ -882,25 +749,25 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
 
     person = measuring
     draws(person)
-    picks(person, "depth_clark", "III")
-    presses(person, "depth_case")
+    person.picks("depth_clark", "III")
+    person.presses("depth_case")
     assert "No case is open" in person.dock.status.text
     _, case_dock = person.viewer.window.add_plugin_dock_widget("napari-melanoma", "Case")
     wait_until_idle(person.qtbot)
     case_dock.controller.create(tmp_path / "P-1", Case())
     wait_until_idle(person.qtbot)
-    presses(person, "depth_case")
+    person.presses("depth_case")
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
-    presses(person, "depth_case")
+    person.presses("depth_case")
     assert f"Added to the case, with {slide_path.name}" in person.dock.status.text
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
     assert json.loads((tmp_path / "P-1" / "depth" / "I1.json").read_text())["readings"][0]["clark"] == 3
 
     # The report of the slide shows it with its lesion.
-    presses(person, "slide_report")
+    person.presses("slide_report")
     person.until(lambda: person.dock.window().findChild(QDialog, "report_dialog") is not None)
     dialog = person.dock.window().findChild(QDialog, "report_dialog")
     command = dialog.options.make_command(tmp_path / "report.html")
@@ -909,3 +776,173 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     case_dock.controller.undo()
     assert case_dock.controller.case.lesions[0].depth_mm is None
     wait_until_idle(person.qtbot)
+
+
+def measured(*readers: str) -> SlideDepthReadings:
+    """Readings of the same line by some readers."""
+    depth = SlideDepthReadings()
+    for number, reader in enumerate(readers):
+        line = HAND if not number else ((60.0, 100.0), (260.0, 100.0))
+        depth = set_values(depth, reader, WHEN, **values_for_line(DepthState(depth, reader).reading, line, HALF_UM))
+    return depth
+
+
+TWO_READERS = replace(BLIND, readings=measured("A", "B"))
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    state: DepthState
+    headline: str
+    labels: int = 0
+    rows: tuple[str, ...] = ()
+    others: str = ""
+    line: str = ""
+    compared: tuple[str, ...] = field(default=())
+
+
+CASES = [
+    Case("nothing is measured", EMPTY, "Not measured."),
+    Case(
+        "a proposal is shown until it is confirmed",
+        PROPOSED,
+        "0.20 mm (0.15 to 0.25)   T1",
+        labels=2,
+        line="model: 0.20 mm",
+        compared=("2",),
+    ),
+    Case(
+        "another proposal is selected",
+        replace(PROPOSED, selected=1),
+        "0.12 mm   T1",
+        2,
+        (),
+        "",
+        "model: 0.12 mm",
+        ("1",),
+    ),
+    Case(
+        "nothing of a result that is not valid is listed or drawn",
+        replace(EMPTY, predicted=DepthPredictions(INVALID)),
+        "Not valid: a fold",
+    ),
+    Case(
+        "a result that is not valid is shown anyway",
+        replace(EMPTY, predicted=DepthPredictions(INVALID), shows_invalid=True),
+        "Not valid: a fold",
+        labels=2,
+        line="model: 0.20 mm",
+        compared=("2",),
+    ),
+    Case("a blind reader sees no proposal", BLIND, "Not measured."),
+    Case(
+        "a blind reader sees no other reader",
+        replace(BLIND, readings=measured("A")),
+        "Not measured.",
+        others="1 other reader measured this slide.",
+    ),
+    Case(
+        "who has measured sees all",
+        TWO_READERS,
+        "0.10 mm   T1",
+        labels=2,
+        rows=("B", "A", "model"),
+        others="-0.10 mm compared with A.",
+        line="0.10 mm",
+        compared=("1", "2", "A"),
+    ),
+]
+
+
+def label(state: DepthState) -> str:
+    return format_line_label(state.reading, state.size)
+
+
+def test_the_label_of_a_line_at_another_scale_names_the_scale() -> None:
+    state = replace(TWO_READERS, readings=measured("B"), reader="B")
+    assert label(state) == "0.20 mm"
+    reading = state.readings.readings[0].model_copy(update={"um_per_px": (0.5, 0.5)})
+    readings = state.readings.model_copy(update={"readings": (reading,)})
+    assert label(replace(state, readings=readings, size=PixelSize(0.5, 0.5))) == "0.20 mm"
+    text = label(replace(state, readings=readings, size=PixelSize(1.0, 1.0)))
+    assert text == "0.20 mm\nat 0.5 µm/px"
+    padded = offset_label(Shapes(ndim=2), np.array(((0.0, 0.0), (9.0, 0.0))), "line", text).split("\n")
+    assert [len(line) - len(line.lstrip()) for line in padded] == [len(LABEL_PADDING)] * 2, "the line crosses no text"
+
+
+def test_the_line_of_the_model_is_labeled_as_such_and_as_a_bound() -> None:
+    bound = DepthProposal(line=MODEL, mm=0.55, at_least=True)
+    state = replace(PROPOSED, predicted=DepthPredictions(SlideDepthProposals(proposals=(bound,))))
+    assert label(state) == "model: at least 0.55 mm"
+    moved = state.reading.model_copy(update=values_for_line(state.reading, HAND, HALF_UM))
+    assert format_line_label(moved, HALF_UM) == "at least 0.20 mm"
+
+
+def test_a_thickness_that_was_entered_is_not_the_label_of_a_line_of_another_length() -> None:
+    size = PixelSize(0.5, 0.5)
+    drawn = DepthState().reading.model_copy(update=values_for_line(DepthState().reading, ((0, 0), (1096, 0)), size))
+    typed = drawn.model_copy(update={"mm": 1.23, "um_per_px": None, "when": WHEN})
+    entered = "The line measures 0.54 mm; 1.23 mm was entered."  # 0.548 mm, which is recorded as 0.5 mm
+    assert format_line_label(drawn, size) == format_line_label(typed, size) == "0.54 mm"
+    assert (describe_entered_thickness(drawn, size), describe_entered_thickness(typed, size)) == ("", entered)
+    assert entered in reading_warnings(typed, size)
+    assert format_line_label(typed, None) == "", "the length of the line is unknown"
+    same = typed.model_copy(update={"mm": 0.55})
+    assert (format_line_label(same, size), describe_entered_thickness(same, size)) == ("0.55 mm", "")
+
+
+@pytest.mark.parametrize("color", [LINE_COLOR, MODEL_COLOR, READER_COLOR])
+@pytest.mark.parametrize("ground", ["#ffffff", "#e3a6c6", "#000000"], ids=["glass", "eosin", "beside the slide"])
+def test_labels_can_be_read_on_all_grounds(color: str, ground: str) -> None:
+    def luminance(text: str) -> float:
+        parts = [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((luminance(color), luminance(ground)))
+    assert (high + 0.05) / (low + 0.05) >= 3, "WCAG 2.1 for large letters"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_thickness_proposals_and_other_readers(case: Case) -> None:
+    state, validity = case.state, case.state.proposals.validity
+    others = describe_other_readings(state.readings, state.reader)
+    assert (format_headline(state.reading, validity), len(state.proposals.proposals)) == (case.headline, case.labels)
+    rows = reader_rows(state.readings, state.reader, state.automatic_reading, validity)
+    assert tuple(row[0] for row in rows) == case.rows
+    assert others.startswith(case.others)
+    assert bool(others) == bool(case.others)
+    assert label(case.state) == case.line
+    assert tuple(one.label for one in list_compared_lines(case.state)) == case.compared
+
+
+@pytest.mark.parametrize(
+    ("info", "models", "is_running", "blocker"),
+    [
+        (INFO, ("skin",), False, ""),
+        (INFO, None, False, LISTING_MODELS),
+        (INFO, (), False, NO_MODEL),
+        (INFO, ("skin",), True, RUNNING),
+        (replace(INFO, kind="fluorescence"), ("skin",), False, NEEDS_BRIGHTFIELD),
+        (replace(INFO, pixel_size=None), ("skin",), False, NEEDS_SCALE),
+    ],
+)
+def test_why_the_model_cannot_measure(
+    info: SlideInfo, models: tuple[str, ...] | None, is_running: bool, blocker: str
+) -> None:
+    assert find_blocker(info, models, is_running=is_running) == blocker
+
+
+def test_one_thickness_has_one_number_everywhere() -> None:
+    """0.548 mm is recorded as 0.5 mm, so that it is not shown as 0.55 mm."""
+    measured = DepthReading(mm=0.548, when=WHEN, reader="A", line=HAND, um_per_px=(0.5, 0.5))
+    readings = SlideDepthReadings(readings=(measured,))
+    texts = (
+        format_headline(measured),
+        format_line_label(measured, HALF_UM),
+        reader_rows(readings, "A", DepthReading(), Validity())[0][1],
+        KnownDepth(0.548, "reader", reader="A").description,
+        describe_finding(measured, "breslow"),
+    )
+    assert [("0.54" in text, "0.55" in text) for text in texts] == [(True, False)] * len(texts), texts

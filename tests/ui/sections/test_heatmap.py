@@ -1,4 +1,4 @@
-"""Why there is no heatmap; and the threshold keeps what is typed while results are updated."""
+"""The Heatmap section: why there is none, threshold, classes and class map."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_session import open_session
+from fake_slides import FakeAnalysis
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
+from slide_fixtures import UNSEEN
 
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import MapPlacement
+from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.slides import background_runs
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.heatmap import (
     ALL_CLASSES,
     NO_HEATMAP,
@@ -26,7 +32,9 @@ from napari_melanoma.ui.sections.heatmap import (
 from napari_melanoma.ui.session.results import AnalysisResults
 from napari_melanoma.ui.session.run_status import ClassMapData, HeatmapData
 from napari_melanoma.ui.session.slide import SlideSession
+from napari_melanoma.ui.viewer.slide_layers import find_layer
 
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 PLACEMENT = MapPlacement(0, 0, 32, 32)
 HEAT = HeatmapData(np.zeros((2, 2), np.float32), PLACEMENT, "melanoma", ("melanoma", "nevus"), (0, 1), ())
 CONTENT = {"target": "melanoma", "probability": 0.21}
@@ -100,3 +108,38 @@ def test_a_map_of_all_classes_is_one_of_the_choices(session: SlideSession, secti
     assert legend is not None
     assert combo.itemText(0) == combo.currentText() == ALL_CLASSES
     assert "dermis" in legend.text()
+
+
+def test_results_of_a_tissue_classifier_are_a_class_map_also_when_they_are_opened_again(person, slide_path):
+    def find(role):
+        return find_layer(person.viewer, person.dock.slide, role)
+
+    def chooses(name):
+        classes = person.finds(QComboBox, "slide_class")
+        classes.setCurrentIndex(classes.findData(name))
+        classes.activated.emit(classes.currentIndex())
+
+    folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
+    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
+    class_map = {"colors": {"benign": "#00ff00", "melanoma": "#ff0000"}, "background": "benign"}
+    areas = {name: {"mm2": 0.1, "percent": 50.0} for name in ("benign", "melanoma")}
+    content = {**read_json(folder / "result.json"), "areas": areas, "class_map": class_map}
+    write_json(folder / "result.json", content)
+    for _ in range(2):
+        person.opens_slides(slide_path)
+        person.opens_section("Heatmap")
+        person.until(lambda: find("classes") is not None)
+        assert find("classes").visible
+        assert find("classes").data is person.session.results.value.shown_class_map.labels
+        assert find("heatmap") is None or not np.isfinite(find("heatmap").data).any()
+        assert person.finds(QComboBox, "slide_class").currentText() == "all classes"
+        assert "melanoma" in person.label_text("slide_class_colors")
+        chooses("melanoma")
+        person.until(lambda: find("classes") is None)
+        assert np.isfinite(find("heatmap").data).any()
+        assert person.tiles
+        chooses("benign")
+        person.until(lambda: all(tile.isHidden() for tile in person.tiles))
+        person.waits()
+        person.viewer.layers.clear()
+        person.waits()

@@ -1,23 +1,31 @@
-"""A dock as a list of sections: a widget for each session, in their places and the tab order."""
+"""A dock as a list of sections: a widget for each session, in their places and the tab order, also late."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
+from fake_models import add_risk, make_risk_prediction
+from napari.layers import Layer
 from psygnal import EmitLoopError
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QApplication, QComboBox, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from slide_fixtures import UNSEEN
 
-from napari_melanoma.ui.sections import find_sections
-from napari_melanoma.ui.sections.base import PhotographSection, SlideSection
+from conftest import wait_until_idle
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, write_depth
+from napari_melanoma.models.bundle import user_models_folder
+from napari_melanoma.slides.synoptic_files import read_depth
+from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
-from napari_melanoma.ui.sections.prediction import PredictionSection
-from napari_melanoma.ui.sections.slide_prediction import SlidePredictionSection
+from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.image import ImageSession
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import CollapsibleSection, column, section, section_title
 
@@ -25,6 +33,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytestqt.qtbot import QtBot
+
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+FOLDS = ("measurement", "side_by_side", "options", "depth", "risk", "regions")
+KEPT = DepthReading(
+    when="2026-01-01T10:00:00+00:00",
+    line=((60.0, 100.0), (460.0, 100.0)),
+    um_per_px=(0.5, 0.5),
+    mm=0.2,
+    notes="kept before",
+    mitoses=MitosisCount(points=((100.0, 100.0),), counted=1),
+)
 
 
 class NameSection(PhotographSection):
@@ -116,17 +135,6 @@ def tab_order(window: QWidget) -> list[str]:
     return names
 
 
-def lay_out() -> None:
-    """Run the event loop as often as Qt needs to show and to lay out widgets; there is no time for an animation."""
-    for _ in range(10):
-        QApplication.processEvents()
-
-
-def is_whole(widget: QWidget | None) -> bool:
-    """Whether a widget is visible with all of its height."""
-    return widget is not None and widget.isVisible() and widget.height() >= widget.minimumSizeHint().height() > 0
-
-
 def test_each_session_has_its_own_widget_in_the_same_place_and_tab_order(dock: Dock) -> None:
     host, sessions = host_section(dock, "Place"), [NamedSession("one"), NamedSession("two")]
     host.show_session(None)
@@ -186,34 +194,6 @@ def test_the_widgets_of_a_collapsed_section_are_made_when_it_is_expanded(dock: D
     assert tab_order(dock) == ["above", "first", "second", "below"]
 
 
-def test_a_section_has_room_for_widgets_that_are_opened_later(dock: Dock, qtbot: QtBot) -> None:
-    dock.frame.expand()
-    dock.show()
-    qtbot.waitExposed(dock)
-    host = host_section(dock, "Frame")
-    host.show_session(NamedSession("one"))
-    lay_out()
-    assert is_whole(host.sections["Frame"].widget)
-    host.show_session(None)
-    dock.frame.collapse()
-    qtbot.mouseClick(dock.frame.title_button, Qt.MouseButton.LeftButton)
-    host.show_session(NamedSession("two"))  # such as when its file has been read
-    lay_out()
-    assert is_whole(host.sections["Frame"].widget)
-
-
-def test_an_expanded_section_keeps_its_height_when_another_session_is_shown(dock: Dock, qtbot: QtBot) -> None:
-    dock.frame.expand()
-    dock.show()
-    host = host_section(dock, "Frame")
-    host.show_session(NamedSession("one"))
-    lay_out()
-    height = dock.frame.height()
-    host.show_session(NamedSession("two"))
-    lay_out()
-    assert dock.frame.height() == height > dock.frame.title_button.height()
-
-
 def test_a_tool_expands_its_section(dock: Dock) -> None:
     host, session = host_section(dock, "Frame"), NamedSession("one")
     host.toggle_tool("name")
@@ -231,6 +211,53 @@ def test_the_dock_adds_a_frame_for_a_section_without_a_place(dock: Dock) -> None
     assert session.events == ["part", "widget"]
 
 
-def test_two_docks_have_sections_of_the_same_title() -> None:
-    assert find_sections(SlideSection)["Prediction"] is SlidePredictionSection
-    assert find_sections(PhotographSection)["Prediction"] is PredictionSection
+@pytest.fixture
+def never(monkeypatch):
+    """Never run deferred tasks."""
+    monkeypatch.setattr(DeferredWidgets, "add_task", lambda waiting, work: None)
+
+
+@pytest.fixture
+def kept(slide_path, person):
+    """User who reopened a slide with a stored reading and risk."""
+    person.opens_slides(slide_path)
+    folder = person.dock.result_location.folder
+    write_depth(folder, SlideDepthReadings(readings=(KEPT,)))
+    add_risk(user_models_folder())
+    answer = make_risk_prediction(0.3, {"age": "60"}, {"model": str(user_models_folder() / "risk-test")})
+    (folder / "risk.json").write_text(json.dumps(answer))
+    person.viewer.layers.clear()
+    person.waits()
+    person.opens_slides(slide_path)
+    return person
+
+
+def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(never, kept):
+    around = kept.dock.sections
+    assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
+    around.hosted._search.start()  # the task that finds the sections
+    kept.dock.depth_section.expand()
+    kept.until(lambda: "Depth" in around.hosted.sections)
+    kept.waits()
+    assert kept.label_text("depth_head").startswith("0.20 mm")
+    assert kept.finds(QPlainTextEdit, "depth_notes").toPlainText() == "kept before"
+    assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
+    assert [point.at for point in kept.session.document(COUNT_DOCUMENT).value] == [(100.0, 100.0)]
+    around.hosted.session.depth.set_values(clark=3)
+    kept.waits()
+    reading = read_depth(kept.dock.result_location.folder).reading_by("")
+    assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
+    kept.opens_section("Risk")
+    kept.waits()
+    assert kept.label_text("risk_verdict").startswith("metastasis 0.30")
+
+
+def test_dock_opened_after_the_slide_is_complete(user, nothing_left, shown_viewer, qtbot, slide_path):
+    viewer = shown_viewer
+    for data, attributes, kind in slide_layers.read_slide_layers(slide_path):
+        viewer.add_layer(Layer.create(data, attributes, kind))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
+    wait_until_idle(qtbot, dock)
+    assert all(getattr(dock, f"{name}_section").isVisibleTo(dock) for name in FOLDS)
+    assert dock.findChild(QLabel, "slide_about").text()
+    assert dock.findChild(QLineEdit, "go_to") is not None

@@ -1,10 +1,11 @@
-"""The assessment of the painted classes, and the map request: the same classifier as without a window."""
+"""The Paint section without a window: what is drawn, requested, mapped, measured and stated."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -12,35 +13,61 @@ from painted_phantoms import CLASSES, draw_phantom
 from PIL import Image
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.geometry import Box
+from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.io.results import TISSUE
+from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
 from napari_melanoma.slides.tissue_classifier.bundle import write_tissue_bundle
-from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS
+from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CellGrid
 from napari_melanoma.slides.tissue_classifier.classifier import (
     TissueClassifier,
     TissueFitOptions,
     fit_tissue_classifier,
 )
+from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures
+from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
+from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.sections.paint import mapping
-from napari_melanoma.ui.sections.paint.layers import ClassMap
+from napari_melanoma.ui.sections.paint.layers import ClassMap, add_stroke_shapes, create_strokes_layer
 from napari_melanoma.ui.sections.paint.mapping import (
+    Assessment,
     AssessmentReport,
     Choice,
     FeatureCache,
     FitReport,
+    MapPart,
     MapReport,
     MapRequest,
     PaintedSlide,
     update_map,
 )
+from napari_melanoma.ui.sections.paint.view import (
+    advise,
+    describe_confusions,
+    describe_progress,
+    list_bars,
+)
 
 Report = TypeVar("Report", bound=Progress)
-pytestmark = pytest.mark.slow  # the phantom is drawn
-OUTSIDE = Stroke("far", "tumor", "brush", ((-900.0, -900.0), (-800.0, -800.0)), 5.0)
+slow = pytest.mark.slow  # the phantom is drawn
+RADIUS, CELL = 30.0, 16.0
+CELL_PX = 64  # of 32 µm
+BLOCK = np.zeros((1, 2), np.int32)
+VALIDATION = Validation(
+    source="texture",
+    kind="nearest_mean",
+    classes=("Fat", "Dermis", "Tumor"),
+    strokes=(3, 2, 1),
+    cells=(80, 40, 1),
+    accuracy=Estimate(0.85, 0.7, 0.95, 6),
+    confusion=np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [np.nan] * 3]),
+    advice="More fat.",
+)
+BOTH = ("Fat", "Dermis")
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +94,7 @@ def last(reports: list[Progress], kind: type[Report]) -> Report:
     return next(report for report in reversed(reports) if isinstance(report, kind))
 
 
+@slow
 def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_phantom: MapRequest) -> None:
     from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 
@@ -89,25 +117,7 @@ def test_the_classifier_of_an_assessment_is_that_of_the_command_line(request_of_
         np.testing.assert_array_equal(found.cell_classifier.arrays[name], values)
 
 
-def test_strokes_beyond_the_slide_are_reported_also_without_a_map(request_of_phantom: MapRequest) -> None:
-    slide = request_of_phantom.slides[0]
-    one_class = tuple(stroke for stroke in slide.strokes if stroke.class_name == "dermis")
-    request = replace(request_of_phantom, slides=(replace(slide, strokes=(*one_class, OUTSIDE)),))
-    report = last(update(request, FeatureCache()), FitReport)
-    assert report.fit is None
-    assert report.notes == ("1 stroke outside the slide: left out.",)
-
-
-def test_features_are_released_when_a_slide_is_closed(request_of_phantom: MapRequest) -> None:
-    stores, slide = FeatureCache(), request_of_phantom.slides[0]
-    first = stores.get(slide, "texture")
-    assert stores.get(slide, "texture") is first
-    stores.release("another")
-    assert stores.get(slide, "texture") is first
-    stores.release(slide.identity)
-    assert stores.get(slide, "texture") is not first
-
-
+@slow
 def test_blocks_beyond_tissue_follow_the_classifier(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     slide, stores = replace(request_of_phantom.slides[0], folder=tmp_path / "dock"), FeatureCache()
     mask = np.full((48, 48), 255, np.uint8)  # a pixel for each cell
@@ -121,6 +131,7 @@ def test_blocks_beyond_tissue_follow_the_classifier(request_of_phantom: MapReque
     assert (0, 0) in {(part.cells.top, part.cells.left) for part in parts}
 
 
+@slow
 def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom: MapRequest, tmp_path: Path) -> None:
     """Neither of them counts a block with 3 % tissue."""
     slide, stores = request_of_phantom.slides[0], FeatureCache()
@@ -150,6 +161,7 @@ def test_areas_are_those_of_an_analysis_with_the_saved_model(request_of_phantom:
     assert class_map.measure_areas(tissue, (1536, 1536)) == pytest.approx(expected)
 
 
+@slow
 def test_a_known_classifier_predicts_only_what_is_missing(request_of_phantom: MapRequest) -> None:
     stores = FeatureCache()
     reports = update(request_of_phantom, stores)
@@ -167,3 +179,150 @@ def test_a_known_classifier_predicts_only_what_is_missing(request_of_phantom: Ma
     ]
     assert (0, 0) not in tops
     assert len(tops) == len(set(tops)) > 0
+
+
+@pytest.mark.parametrize(
+    ("points", "top_left", "bottom_right"),
+    [
+        (((2000.5, 3000.5),), (1970, 2970), (2030, 3030)),
+        (((2000.5, 3000.5), (2000.5, 3020.5)), (1970, 2980), (2030, 3040)),
+    ],
+    ids=["a click", "a click with a moved pointer"],
+)
+def test_a_click_is_drawn_as_a_disk_of_the_brush(points, top_left, bottom_right):
+    layer = create_strokes_layer()
+    add_stroke_shapes(layer, Stroke("a", "Fat", "brush", points, RADIUS), (255, 0, 0), CELL)
+    assert layer.shape_type == ["ellipse"]
+    (corners,) = layer.data
+    np.testing.assert_allclose([corners.min(axis=0), corners.max(axis=0)], [top_left, bottom_right])
+
+
+def test_a_longer_stroke_is_drawn_as_wide_as_the_brush():
+    layer = create_strokes_layer()
+    add_stroke_shapes(layer, Stroke("a", "Fat", "brush", ((0.0, 0.0), (0.0, 400.0)), RADIUS), (255, 0, 0), CELL)
+    assert (layer.shape_type, layer.edge_width) == (["path"], [2 * RADIUS])
+
+
+def make_map(height, width):
+    levels = (LevelInfo(height, width, 1.0),)
+    info = SlideInfo(Path("slide.tif"), "slide", "TIFF", levels, PixelSize(0.5, 0.5, "file"))
+    return ClassMap(CellGrid.plan(info, 1.0))
+
+
+def part(top, left, probability):
+    return MapPart(Box(top, left, 1, 2), np.array([[probability, probability]], np.float16))
+
+
+def test_the_least_certain_cells_are_found():
+    class_map = make_map(2 * CELL_PX, 4 * CELL_PX)
+    class_map.add([part(0, 0, [0.2, 0.8])], ("Fat", "Dermis"))
+    class_map.add([part(1, 2, [0.45, 0.55])], ("Fat", "Dermis"))
+    assert class_map.find_uncertain(2).tolist() == [[1, 2], [1, 3]]
+    assert len(class_map.find_uncertain(9)) == 4
+
+
+def test_classes_keep_their_label_when_others_are_added():
+    class_map, size = make_map(2 * CELL_PX, 4 * CELL_PX), (2 * CELL_PX, 4 * CELL_PX)
+    class_map.add([part(0, 0, [0.2, 0.8])], ("Fat", "Dermis"))
+    class_map.add([part(1, 2, [0.1, 0.2, 0.7])], ("Epidermis", "Fat", "Dermis"))
+    assert class_map.labels.tolist() == [[2, 2, 0, 0], [0, 0, 2, 2]]
+    assert class_map.certainty[0, 0] == pytest.approx(0.8, abs=1e-3)
+    assert class_map.measure_areas(BLOCK, size) == {"Dermis": pytest.approx(4 * 0.032**2)}
+    assert class_map.measure_areas(BLOCK[:0], size) == {}
+    colors = class_map.make_colors({"Dermis": (255, 0, 0)})
+    assert colors == {None: "transparent", 0: "transparent", 2: (1.0, 0.0, 0.0, 1.0)}
+    class_map.clear()
+    assert class_map.measure_areas(BLOCK, size) == {}
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 180), (130, 200), (128, 256)])
+def test_the_areas_of_a_slide_that_ends_within_cells_are_those_of_the_slide(height, width):
+    class_map = make_map(height, width)
+    rows, columns = class_map.grid.shape
+    probability = np.full((rows, columns, 2), (0.1, 0.9), np.float16)
+    class_map.add([MapPart(Box(0, 0, rows, columns), probability)], ("Fat", "Dermis"))
+    assert class_map.measure_areas(BLOCK, (height, width)) == {"Dermis": pytest.approx(height * width * 0.0005**2)}
+
+
+def assess(validation: Validation, *candidates: Validation) -> Assessment:
+    cells = TrainingCells.gather([], [])
+    return Assessment(frozenset(), cells, TextureFeatures(), validation, candidates or (validation,))
+
+
+def make_loop(**values: Any) -> Any:
+    """Return what the texts are about, by default an idle loop with an assessed classifier."""
+    fit = SimpleNamespace(choice=Choice("texture"))
+    loop = {"fit": fit, "assessment": assess(VALIDATION), "is_running": False, "is_paused": False, "activity": ""}
+    loop |= {"done": 0, "total": None} | values
+    return SimpleNamespace(**loop, is_complete=loop["total"] is not None and loop["done"] >= loop["total"])
+
+
+@dataclass(frozen=True)
+class Advice:
+    name: str
+    painted: tuple[str, ...]
+    expected: str
+    tool: str = "brush"
+    corners: int = 0
+    loop: dict[str, Any] = field(default_factory=dict)
+
+
+ADVICE = [
+    Advice("nothing painted, no tool", (), "Select a class, then the brush", tool=""),
+    Advice("nothing painted, with a tool", (), "Paint a stroke on dermis."),
+    Advice("an unfinished area", BOTH, "Click the second corner of the area.", "polygon", 1),
+    Advice("a search", ("Fat",), "Click a cell", "similar"),
+    Advice("one class", ("Fat",), "Select a second class and paint it: so far only fat has strokes."),
+    Advice("the first map is computed", BOTH, "Computing the first map", loop={"fit": None, "is_running": True}),
+    Advice("strokes beyond the slide", BOTH, "There is no map yet", loop={"fit": None}),
+    Advice("a map, no tool", BOTH, "Select the brush, and paint where the map is wrong.", tool=""),
+    Advice("not assessed yet", BOTH, "Paint where the map is wrong.", loop={"assessment": None}),
+    Advice("a map", BOTH, "Paint where the map is wrong. More fat."),
+]
+
+
+@pytest.mark.parametrize("case", ADVICE, ids=lambda case: case.name)
+def test_advice(case: Advice) -> None:
+    advice = advise(case.painted, make_loop(**case.loop), "Dermis", case.tool, case.corners)
+    assert advice.startswith(case.expected)
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        ({}, ""),
+        ({"is_running": True}, "Updating the view ..."),
+        (
+            {"is_running": True, "activity": "Features of the view: 1 of 9 blocks"},
+            "Features of the view: 1 of 9 blocks",
+        ),
+        ({"fit": None, "is_running": True, "done": 1, "total": 8}, "Features of the slide: 1 of 8 blocks"),
+        ({"fit": None, "done": 8, "total": 8}, ""),
+        ({"is_running": True, "done": 1200, "total": 8000}, "Map of the slide: 1,200 of 8,000 blocks"),
+        ({"is_paused": True, "done": 1, "total": 8}, "Paused: map of 1 of 8 blocks; the view is still updated."),
+        ({"is_running": True, "done": 8, "total": 8}, "Updating the map ..."),
+        ({"done": 8, "total": 8}, "The map of the slide is complete."),
+    ],
+)
+def test_progress(loop: dict[str, Any], expected: str) -> None:
+    assert describe_progress(make_loop(**loop)) == expected
+
+
+def test_accuracy_before_and_after_the_validation() -> None:
+    assert [row.accessible_text for row in list_bars({"Fat": 3, "Dermis": 1}, None)] == [
+        "Fat 3 strokes",
+        "Dermis 1 stroke",
+    ]
+    rows = list_bars({}, VALIDATION)
+    assert [row.accessible_text for row in rows] == [
+        "Accuracy 0.85 (0.70–0.95)",
+        "Fat 3 strokes, 80 cells",
+        "Dermis 2 strokes, 40 cells",
+        "Tumor 1 stroke, 1 cell",
+    ]
+    assert [row.value for row in rows] == [0.85, 0.9, 0.8, None]
+    assert rows[1].tip == "Left-out cells of Fat are predicted as: Fat 90%, Dermis 10%"
+    assert describe_confusions(VALIDATION) == "Dermis predicted as Fat: 20%; Fat predicted as Dermis: 10%"
+    assert describe_confusions(replace(VALIDATION, accuracy=None)) == ""
+    on_two = replace(VALIDATION, slides=Estimate(0.6, np.nan, np.nan, 1))
+    assert list_bars({}, on_two)[1].accessible_text == "Other slides 0.60"

@@ -1,4 +1,4 @@
-"""The Prediction section: its charts and texts, which prediction and notice it shows, and why there is none."""
+"""The Prediction section: charts and texts, which prediction, notice and heatmap it shows, and why there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QPoint
 from qtpy.QtGui import QColor, QHelpEvent
-from qtpy.QtWidgets import QApplication, QLabel, QToolTip, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QToolTip, QWidget
 from stage import Stage
 
 from napari_melanoma.classification.prediction import (
@@ -31,6 +31,7 @@ from napari_melanoma.ui.sections.prediction import (
     NOT_ANALYZED,
     OUTDATED,
     STOPPED,
+    PhotographHeatmapLayer,
     PredictionSection,
 )
 from napari_melanoma.ui.session.open_photograph import PhotographSessions
@@ -44,7 +45,8 @@ from napari_melanoma.ui.session.photograph_predictions import (
     SavedPrediction,
     SharedHeatmapOptions,
 )
-from napari_melanoma.ui.widgets.charts import BAR_PX, DEFAULT_COLORS, ROW_PX, STRONG_COLORS, Bar, BarChart
+from napari_melanoma.ui.viewer import photographs
+from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
 from napari_melanoma.ui.widgets.style import ThemedIcons
@@ -53,8 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from napari.layers import Image
     from pytestqt.qtbot import QtBot
-
 
 POINT = OperatingPoint(
     target_sensitivity=0.9,
@@ -86,6 +88,19 @@ ANSWER = ClassPrediction(
     model=ClassifierStamp("small", "Small", "0" * 64, "cpu"),
     options=ClassifyOptions(),
 )
+KEY = PredictionKey("small", "image", "mask")
+EDITED, LARGE = KEY._replace(mask_digest="edited"), KEY._replace(model="large")
+DONE, CANCELED = PredictionOutcome(KEY, ANSWER), PredictionOutcome(KEY)
+FAILED = PredictionOutcome(KEY, error="no <lesion> found.")
+OLD = replace(ANSWER, provenance={"created": "2026-11-20T14:05:09+00:00"})
+SAVED_TEXT = "Saved on 2026-11-20 14:05 UTC."
+CAM, NEVUS = HeatmapKey(KEY, "cam", "nevus"), HeatmapKey(KEY, "cam", "melanoma")
+OCCLUSION = HeatmapKey(KEY, "occlusion", "nevus")
+FAILED_HEATMAP, EMPTY = PredictionHeatmap(OCCLUSION, error="this <network> has none."), np.zeros((6, 8), np.float32)
+FAILED_TEXT = "This &lt;network&gt; has none."
+EMPTY_TEXT = "The heatmap is empty: the method found no image region that increases the probability of nevus."
+SIDES = (6, 8)
+TWO_CLASSES: Any = SimpleNamespace(classes=("nevus", "melanoma"), positive="melanoma", predicted="melanoma")
 
 
 def test_the_most_probable_class_comes_first_and_excluded_ones_are_faint():
@@ -124,24 +139,12 @@ def test_effects_of_fields_are_sorted_by_size():
     assert end > 0.04
 
 
-def test_small_changes_are_not_drawn_as_if_they_were_large():
-    rows, end = prediction_view.contribution_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
-    assert rows[0].value / end < 0.06
-
-
 def test_sentences():
     expected = "Inconclusive: nevus 0.58 or melanoma 0.31 (95 % interval 0.20–0.44)."
     assert prediction_view.format_verdict(ANSWER) == expected
     assert prediction_view.format_operating_point(ANSWER).startswith(
         "At or above the decision threshold (0.20) for melanoma: sensitivity 91 % (86–95)"
     )
-    assert prediction_view.format_operating_point(replace(ANSWER, operating_point=None)) == ""
-    assert (
-        prediction_view.describe_form_use(ANSWER)
-        == "From the image only: melanoma 0.29. Not used by this model: ethnicity."
-    )
-    assert prediction_view.describe_form_use(replace(ANSWER, contributions=(), unused=())) == ""
-    assert prediction_view.format_short_verdict(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
     strange = replace(ANSWER, novelty=NoveltyDistance(25.0, 20.0))
     assert prediction_view.format_verdict(strange).startswith("Not valid: the image is out of distribution.")
     assert prediction_view.format_operating_point(strange) == ""
@@ -172,9 +175,7 @@ def stage(qtbot):
 
 
 @pytest.mark.both_qts
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_bars_are_painted_to_scale(stage, theme):
-    stage.viewer.theme = theme
+def test_bars_are_painted_to_scale(stage):
     bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
     bars.show_rows([Bar("melanoma", "0.50", 0.5, strong=True), Bar("nevus", "1.00", 1.0)])
     QApplication.processEvents()
@@ -184,24 +185,10 @@ def test_bars_are_painted_to_scale(stage, theme):
         height = (2 * row + 1) * bars.height() // 4
         return sum(picture.pixelColor(column, height) == QColor(color) for column in range(picture.width()))
 
-    dark = theme == "dark"
+    dark = stage.icons.palette.dark
     whole, half = length(1, DEFAULT_COLORS[dark]), length(0, STRONG_COLORS[dark])
     assert whole > 60
     assert half == pytest.approx(whole / 2, abs=4)
-
-
-def test_bars_of_negative_values_have_straight_edges(stage):
-    bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
-    bars.show_rows([Bar("age", "-0.80", -0.8)], low=-1, high=1)
-    QApplication.processEvents()
-    picture = bars.grab().toImage()
-    color = QColor(DEFAULT_COLORS[stage.icons.palette.dark])
-    middle, edge = (
-        sum(picture.pixelColor(column, row) == color for column in range(picture.width()))
-        for row in (ROW_PX // 2, (ROW_PX - BAR_PX) // 2 + 1)
-    )
-    assert middle > 30
-    assert edge == pytest.approx(middle, abs=4)
 
 
 def test_bars_have_accessible_texts_and_tooltips(stage):
@@ -214,35 +201,6 @@ def test_bars_have_accessible_texts_and_tooltips(stage):
     QToolTip.hideText()
     bars.show_rows([])
     assert not bars.isVisibleTo(stage.page)
-
-
-def test_texts_that_change_with_the_patient_data_do_not_move_the_heatmap_controls(qtbot):
-    heatmap = QWidget()
-    heatmap.setFixedHeight(60)
-    window = QWidget()
-    qtbot.addWidget(window)
-    panel = prediction_view.PredictionPanel(ThemedIcons(ViewerModel(), window, Connections()), heatmap)
-    layout = QVBoxLayout(window)
-    layout.addWidget(panel)
-    layout.addStretch(1)
-    window.resize(320, 900)
-    window.show()
-    panel.show_prediction(replace(ANSWER, operating_point=None), is_pending=False)
-    qtbot.wait(1)
-    before = heatmap.mapTo(panel, QPoint(0, 0))
-    warned = replace(ANSWER, warnings=("age: expected years, found 'x', so it is unknown",))
-    panel.show_prediction(warned, is_pending=False)
-    qtbot.waitUntil(lambda: panel.operating_point_text.height() > 10 and panel.warning.isVisible())
-    assert panel.warning.mapTo(panel, QPoint(0, 0)).y() > before.y()
-    assert heatmap.mapTo(panel, QPoint(0, 0)) == before
-
-
-KEY = PredictionKey("small", "image", "mask")
-EDITED, LARGE = KEY._replace(mask_digest="edited"), KEY._replace(model="large")
-DONE, CANCELED = PredictionOutcome(KEY, ANSWER), PredictionOutcome(KEY)
-FAILED = PredictionOutcome(KEY, error="no <lesion> found.")
-OLD = replace(ANSWER, provenance={"created": "2026-11-20T14:05:09+00:00"})
-SAVED_TEXT = "Saved on 2026-11-20 14:05 UTC."
 
 
 class Shown:
@@ -347,13 +305,6 @@ def test_a_saved_prediction_until_there_is_a_new_one(
     assert (shown.text("prediction_saved"), shown.text("prediction_hint")) == ("", "")
 
 
-CAM, NEVUS = HeatmapKey(KEY, "cam", "nevus"), HeatmapKey(KEY, "cam", "melanoma")
-OCCLUSION = HeatmapKey(KEY, "occlusion", "nevus")
-FAILED_HEATMAP, EMPTY = PredictionHeatmap(OCCLUSION, error="this <network> has none."), np.zeros((6, 8), np.float32)
-FAILED_TEXT = "This &lt;network&gt; has none."
-EMPTY_TEXT = "The heatmap is empty: the method found no image region that increases the probability of nevus."
-
-
 class HeatmapCase(NamedTuple):
     name: str
     heatmap: PredictionHeatmap
@@ -392,3 +343,152 @@ def test_a_heatmap_explains_the_predicted_class_unless_another_is_selected(selec
     assert options.make_key(DONE) == HeatmapKey(KEY, "cam", explained)
     assert replace(options, is_shown=False).make_key(DONE) is None
     assert options.make_key(CANCELED) is None
+
+
+class Photographs:
+    """Two photographs with heatmaps, of which one is displayed at a time."""
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self.viewer, self.options, self._qtbot = ViewerModel(), SharedHeatmapOptions(DockSettings()), qtbot
+        self.requested: list[HeatmapKey | None] = []
+        predictions = SimpleNamespace(heatmap_options=self.options, request_heatmap=self._request)
+        services: Any = SimpleNamespace(predictions=predictions, status=None)
+        for name in ("first", "second"):
+            self.viewer.add_image(np.zeros((*SIDES, 3), np.uint8), rgb=True, name=name)
+        sessions = PhotographSessions(self.viewer, partial(PhotographSession, services=services))
+        self.first, self.second = sessions.update()
+        self.options.edit(is_shown=True)
+        for session in (self.first, self.second):
+            session.prediction = PredictionOutcome(PredictionKey("small", "image", "mask"), TWO_CLASSES)
+            self.explains(session)
+        self.displays(self.first)
+
+    def _request(self, session: PhotographSession) -> None:
+        self.requested.append(self.options.value.make_key(session.prediction))
+
+    def explains(self, session: PhotographSession) -> None:
+        """Set the current heatmap of a photograph."""
+        key = self.options.value.make_key(session.prediction)
+        assert key is not None
+        session.heatmap = PredictionHeatmap(key, np.ones(SIDES, np.float32))
+
+    def displays(self, session: PhotographSession) -> None:
+        """Display a photograph as the dock does."""
+        photographs.show_only(self.viewer, session.image)
+        for other in (self.first, self.second):
+            other.displayed.set(False)
+        session.displayed.set(True)
+        session.part(PhotographHeatmapLayer)  # type: ignore[arg-type]
+        self.waits()
+
+    def closes(self) -> None:
+        for session in (self.first, self.second):
+            session.end_parts()
+
+    def waits(self) -> None:
+        """Let Qt deliver what is due."""
+        self._qtbot.wait(10)
+
+    def heatmap(self, session: PhotographSession) -> Image | None:
+        layer: Image | None = photographs.find_layer(self.viewer, session.image, "heatmap")
+        return layer
+
+
+@pytest.fixture
+def pair(qtbot: QtBot, home: Path) -> Iterator[Photographs]:
+    made = Photographs(qtbot)
+    yield made
+    made.closes()
+
+
+def test_the_heatmap_of_the_displayed_photograph_is_shown(pair: Photographs) -> None:
+    for session, other in ((pair.first, pair.second), (pair.second, pair.first), (pair.first, pair.second)):
+        pair.displays(session)
+        layer, hidden = pair.heatmap(session), pair.heatmap(other)
+        assert layer is not None
+        assert layer.visible
+        assert hidden is None or not hidden.visible
+    assert pair.options.value.is_shown
+    assert not pair.requested
+
+
+def test_a_heatmap_that_was_hidden_stays_hidden_until_it_is_shown_again(pair: Photographs) -> None:
+    layer = pair.heatmap(pair.first)
+    assert layer is not None
+    layer.visible = False
+    pair.waits()
+    assert not pair.options.value.is_shown, "so that it is not saved"
+    pair.displays(pair.second)
+    pair.displays(pair.first)
+    assert not layer.visible
+    layer.visible = True
+    pair.waits()
+    assert pair.options.value.is_shown
+    assert layer.visible
+
+
+def test_a_heatmap_that_was_removed_is_not_added_again(pair: Photographs) -> None:
+    pair.viewer.layers.remove(pair.heatmap(pair.first))
+    pair.waits()
+    assert not pair.options.value.is_shown
+    pair.displays(pair.second)
+    pair.displays(pair.first)
+    assert pair.heatmap(pair.first) is None
+
+
+def test_a_heatmap_that_goes_with_its_photograph_stays_switched_on(pair: Photographs) -> None:
+    layer = pair.heatmap(pair.first)
+    assert layer is not None
+    layer.visible = False
+    pair.first.image.visible = False
+    pair.waits()
+    assert pair.options.value.is_shown
+    pair.displays(pair.first)
+    assert layer.visible
+    pair.viewer.layers.remove(layer)
+    pair.viewer.layers.remove(pair.first.image)
+    pair.waits()
+    assert pair.options.value.is_shown
+
+
+def test_a_heatmap_comes_back_with_its_photograph_after_a_slide(pair: Photographs) -> None:
+    layer = pair.heatmap(pair.first)
+    assert layer is not None
+    for hidden in (pair.first.image, layer):  # as for a slide
+        hidden.visible = False
+    pair.waits()
+    photographs.show_only(pair.viewer, pair.first.image)  # the dock has displayed it all the time
+    assert layer.visible
+    layer.visible = False
+    pair.waits()
+    assert not pair.options.value.is_shown
+    pair.first.image.visible = False
+    photographs.show_only(pair.viewer, pair.first.image)
+    assert not layer.visible
+
+
+def test_the_opacity_applies_to_all_photographs(pair: Photographs) -> None:
+    pair.displays(pair.second)
+    heatmaps = pair.heatmap(pair.first), pair.heatmap(pair.second)
+    pair.options.edit(opacity=20)
+    assert [layer is not None and layer.opacity for layer in heatmaps] == [0.2, 0.2]
+    assert heatmaps[1] is not None
+    heatmaps[1].opacity = 0.35  # in napari's controls
+    pair.waits()
+    assert pair.options.value.opacity == 35
+    assert [layer is not None and layer.opacity for layer in heatmaps] == [0.35, 0.35]
+
+
+def test_an_outdated_heatmap_is_hidden_when_the_new_one_is_canceled(pair: Photographs) -> None:
+    session, layer = pair.first, pair.heatmap(pair.first)
+    assert layer is not None
+    session.prediction = PredictionOutcome(PredictionKey("small", "image", "edited"), TWO_CLASSES)
+    (key,) = pair.requested
+    assert key is not None
+    assert layer.visible, "until the new one has been computed, which is fast"
+    session.heatmap = PredictionHeatmap(key)  # canceled
+    pair.waits()
+    assert not layer.visible
+    assert pair.options.value.is_shown
+    session.heatmap = None
+    assert pair.requested == [key, key]

@@ -1,37 +1,130 @@
-"""The Regions section: draw, paint, classify, undo, save, exchange, and make tiles."""
+"""The Regions section: draw, paint, wand, classify, edit, list, lock, undo, save, exchange, and make tiles."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from threading import Event, Timer
 
 import numpy as np
 import pytest
+import tifffile
+from canvas_mouse import CanvasMouse, box, clicks_corners, drags, goes_around, sends
 from fake_slides import MPP, TILE, draw_slide
-from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractSpinBox, QDialog, QLineEdit, QListWidget
-from region_access import are_read, document, opens_section, regions, section, tools, view
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QCheckBox,
+    QDialog,
+    QDoubleSpinBox,
+    QLineEdit,
+    QListWidget,
+)
+from region_access import are_read, document, opens_section, regions, section, selected, selects, tools, view
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.io.geojson import read_geojson
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.polygons import Polygon, to_shape
+from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import depth_readings, region_files, tile_sets
 from napari_melanoma.slides.region_files import REGIONS
-from napari_melanoma.slides.regions import region_date
+from napari_melanoma.slides.regions import (
+    DEFAULT_CLASSES,
+    Regions,
+    is_locked,
+    region_date,
+    region_from_vertices,
+    region_reader,
+)
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
 from napari_melanoma.ui.sections.regions.data_set import CUTTING
-from napari_melanoma.ui.session.annotations import export_region_file, import_region_file
+from napari_melanoma.ui.sections.regions.region_list import (
+    AREA,
+    CLASS,
+    DATE,
+    MONTHS,
+    NAME,
+    RegionTableModel,
+)
+from napari_melanoma.ui.sections.regions.section import (
+    NEEDS_SCALE,
+    NO_REGIONS,
+    NOTHING_COPIED,
+    SELECTION_HINTS,
+    describe_regions,
+    find_blockers,
+)
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.pixel_tools import (
+    NOTHING_FOUND,
+    TOLERANCE_PER_NOTCH,
+    TOLERANCE_PER_PX,
+    DisplayedWindow,
+)
 from napari_melanoma.ui.viewer.shape_layers import HALF
+from napari_melanoma.ui.viewer.view_memory import fit_view
 from napari_melanoma.ui.widgets.job import is_job_running
 
-from ..slide.test_drawing import box, event
-from ..slide.test_drawing_moments import moves_mouse
-
-REGIONS_LAYER, PAINTING = "section regions", "section painting"
-
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+RING = Polygon(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0)))
+TWO = tuple(Annotation((RING,), name, id=name) for name in ("Melanoma", "Nevus"))
+BOTH = ("Melanoma", "Nevus")
+LAYER, PAINTING = "section regions", "section painting"
+MM2 = (TILE * MPP / 1000) ** 2  # area of a tile
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    regions: Regions
+    blocked: dict[str, str]
+    enabled: tuple[str, ...] = field(default=())
+    selected: tuple[str, ...] = ()
+    can_paste: bool = False
+    has_scale: bool = True
+
+
+CASES = [
+    Case("nothing can be done with no regions", (), {"class": NO_REGIONS, "export": NO_REGIONS}),
+    Case("regions are exported and cut to tiles", TWO, {}, ("export", "data", "remove")),
+    Case("operations need a selection", TWO, {"grow": SELECTION_HINTS[1], "union": SELECTION_HINTS[2]}),
+    Case("one is not united", TWO, {"union": SELECTION_HINTS[2]}, ("fill", "copy"), ("Nevus",)),
+    Case("two regions are united", TWO, {"paste": NOTHING_COPIED}, ("union", "subtract", "intersect", "grow"), BOTH),
+    Case("copies are pasted without selection", (), {"copy": SELECTION_HINTS[1]}, ("paste",), can_paste=True),
+    Case(
+        "distances need a scale",
+        TWO,
+        {"grow": NEEDS_SCALE, "shrink": NEEDS_SCALE},
+        ("simplify", "lock"),
+        BOTH,
+        has_scale=False,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_disabled_buttons_say_why(case):
+    blockers = find_blockers(case.regions, case.selected, can_paste=case.can_paste, has_scale=case.has_scale)
+    assert {name: blockers[name] for name in case.blocked} == case.blocked
+    assert [name for name in case.enabled if blockers[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("regions", "drawn", "summary"),
+    [
+        ((), 0, NO_REGIONS),
+        (TWO[:1], 1, "1 region: Melanoma 1."),
+        ((*TWO, replace(TWO[0], id="other")), 3, "3 regions: Melanoma 2, Nevus 1."),
+        (TWO * 1000, 400, "2,000 regions: Melanoma 1000, Nevus 1000. 1,600 are saved, and drawn when you select them."),
+    ],
+)
+def test_the_summary_counts_regions_by_class(regions, drawn, summary):
+    assert describe_regions(regions, drawn) == summary
 
 
 @pytest.fixture
@@ -40,36 +133,6 @@ def annotating(person, slide_path):
     person.opens_slides(slide_path)
     opens_section(person)
     return person
-
-
-def goes_around(person, corners):
-    """Draw with the lasso."""
-    layer = person.viewer.layers[REGIONS_LAYER]
-    closed = [*corners[1:], corners[0]]
-    points = [place for a, b in zip(corners, closed, strict=True) for place in np.linspace(a, b, 12)]
-    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
-    for place in points[1:]:
-        mouse_move_callbacks(layer, event(person, "mouse_move", place))
-    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
-    person.waits()
-
-
-def strokes(person, *points):
-    """Drag the mouse through all points without pausing."""
-    layer = person.viewer.layers[REGIONS_LAYER]
-    mouse_press_callbacks(layer, event(person, "mouse_press", points[0]))
-    for place in points[1:]:
-        mouse_move_callbacks(layer, event(person, "mouse_move", place))
-    mouse_release_callbacks(layer, event(person, "mouse_release", points[-1]))
-
-
-def begins_polygon(person, corners):
-    """Click the corners, and move the mouse on without the double click that ends the polygon."""
-    layer = person.viewer.layers[REGIONS_LAYER]
-    for place in corners:
-        for kind in ("mouse_move", "mouse_press", "mouse_release"):
-            moves_mouse(layer, kind, place)
-    moves_mouse(layer, "mouse_move", (9.0 * TILE, 1.0 * TILE))
 
 
 def kept(person):
@@ -87,23 +150,19 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
     dock = person.dock
     person.finds(QLineEdit, "region_reader").setText("Reader A")
     person.clicks("region_add_polygon_lasso")
-    assert str(person.viewer.layers[REGIONS_LAYER].mode) == "add_polygon_lasso"
-    goes_around(person, box(2, 2, 5, 5))
+    assert str(person.viewer.layers[LAYER].mode) == "add_polygon_lasso"
+    goes_around(person, "regions", box(2, 2, 5, 5))
+    person.waits()
     view(person).class_list.select_class(3)
-    goes_around(person, box(8, 8, 12, 12))
+    goes_around(person, "regions", box(8, 8, 12, 12))
+    person.waits()
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
     assert kept(person) == regions(person)
     assert kept(person)[0].properties["reader"] == "Reader A"
     assert region_date(kept(person)[0]) is not None
     assert "2 regions: Melanoma 1, Epidermis 1" in person.label_text("region_summary")
-    view(person).class_list.select_class(2)
-    goes_around(person, box(14, 2, 17, 5))
-    assert [one.class_name for one in regions(person)][2:] == ["Nevus"]
-    assert person.label_text("region_summary").endswith("Nevus 1.")
-    person.clicks("region_undo")
-    layer = person.viewer.layers[REGIONS_LAYER]
-    np.testing.assert_allclose(layer.scale, (MPP, MPP))
+    layer = person.viewer.layers[LAYER]
     np.testing.assert_allclose(layer.data[0] + HALF, np.array(regions(person)[0].polygons[0].outer))
 
     person.clicks("region_select")
@@ -124,49 +183,34 @@ def test_section_is_created_when_it_is_opened_and_regions_are_drawn_classified_u
     person.waits()
     assert dock.sections.hosted.session is None
     person.opens_slides(slide_path)
-    person.until(lambda: REGIONS_LAYER in person.viewer.layers)
+    person.until(lambda: LAYER in person.viewer.layers)
     assert regions(person) == before
 
 
 def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
     person = annotating
     person.clicks("region_add_polygon_lasso")
+    layer = person.viewer.layers[LAYER]
     for _ in range(2):
         person.dock.status.show_message("")
-        strokes(person, (3.0 * TILE, 3.0 * TILE))
+        drags(person, layer, (3.0 * TILE, 3.0 * TILE))
         person.until(lambda: "Nothing was drawn" in person.dock.status.text)
-    layer = person.viewer.layers[REGIONS_LAYER]
     assert (len(layer.data), len(layer.features), str(layer.mode)) == (0, 0, "add_polygon_lasso")
-    goes_around(person, box(2, 2, 5, 5))
+    goes_around(person, "regions", box(2, 2, 5, 5))
+    person.waits()
     person.until(lambda: "Nothing was drawn" not in person.dock.status.text)
-    strokes(person, (9.0 * TILE, 9.0 * TILE))  # a press that another press follows at once
-    goes_around(person, box(8, 8, 12, 12))
+    drags(person, layer, (9.0 * TILE, 9.0 * TILE))  # a press that another press follows at once
+    goes_around(person, "regions", box(8, 8, 12, 12))
+    person.waits()
     assert len(regions(person)) == len(layer.data) == len(layer.features) == 2
-
-    # An abandoned polygon leaves nothing.
-    person.waits()
-    person.clicks("region_add_polygon")
-    mouse_press_callbacks(layer, event(person, "mouse_press", (2.0 * TILE, 2.0 * TILE)))
-    mouse_release_callbacks(layer, event(person, "mouse_release", (2.0 * TILE, 2.0 * TILE)))
-    layer.mode = "pan_zoom"
-    person.waits()
-    assert len(regions(person)) == 2
-
-    # Short quick strokes are regions.
-    document(person).apply(lambda _: ())
-    person.waits()
-    person.clicks("region_add_polygon_lasso")
-    for left in (2, 6, 10):
-        strokes(person, (2.0 * TILE, left * TILE), (4.0 * TILE, (left + 1.0) * TILE), (2.0 * TILE, (left + 2.0) * TILE))
-    person.waits()
-    assert len(regions(person)) == 3
-    assert all(one.polygons[0].area == pytest.approx(2 * TILE**2, rel=0.1) for one in regions(person))
 
     # Moved or deleted shapes change their region.
     document(person).apply(lambda _: ())
     person.waits()
-    goes_around(person, box(2, 2, 5, 5))
-    goes_around(person, box(8, 8, 12, 12))
+    goes_around(person, "regions", box(2, 2, 5, 5))
+    person.waits()
+    goes_around(person, "regions", box(8, 8, 12, 12))
+    person.waits()
     first, second = regions(person)
     layer.mode = "select"
     layer.selected_data = {0}
@@ -187,7 +231,7 @@ def test_only_finished_shapes_are_regions_and_follow_their_shape(annotating):
 
 
 def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp_path):
-    person, dock = annotating, annotating.dock
+    person = annotating
     person.clicks("region_brush")
     layer = person.viewer.layers[PAINTING]
     assert person.viewer.layers.selection.active == layer
@@ -202,19 +246,6 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     assert sorted(one.class_name for one in kept(person)) == ["Background", "Melanoma"]
     assert min(one.polygons[0].area for one in kept(person)) == pytest.approx((4 * TILE) ** 2, rel=0.05)
 
-    # It keeps its classes while the list of classes changes.
-    document(person).apply(lambda _: ())
-    classes = view(person).class_list
-    first, second = classes.classes[:2]
-    person.clicks("region_brush")
-    person.viewer.layers[PAINTING].data[:40, :40] = 2
-    classes.select_class(1)
-    classes.remove()
-    assert first not in classes.classes
-    person.clicks("region_brush")
-    person.waits()
-    assert [one.class_name for one in kept(person)] == [second.name]
-
     # What is painted stays with its slide.
     document(person).apply(lambda _: ())
     person.clicks("region_brush")
@@ -225,30 +256,17 @@ def test_painting_becomes_regions_of_each_class_on_its_own_slide(annotating, tmp
     person.clicks("previous_slide")
     person.until(lambda: len(regions(person)) == 1)
 
-    # Tools end when another open slide is displayed.
+    # The class stays when another open slide is displayed, and a tool ends with its painting saved.
     document(person).apply(lambda _: ())
-    first = dock.slide.identity
     view(person).class_list.select_class(3)
     name = view(person).class_list.current.name
-    dock.picker.step(1)
-    second = dock.slide.identity
-    assert second != first
+    person.clicks("region_brush")
+    person.viewer.layers[PAINTING].data[:200, :200] = 1
+    painted = document(person)
+    person.dock.picker.step(1)
     assert (view(person).class_list.current.name, tools(person).region_class.name) == (name, name)
-    for tool in ("wand", "brush", "select"):
-        for leave in (lambda: person.clicks("previous_slide"), lambda: dock.picker.select_slide(first)):
-            dock.picker.select_slide(second)
-            person.waits()
-            person.clicks(f"region_{tool}")
-            if tool == "brush":
-                person.viewer.layers["other painting"].data[:200, :200] = 1
-            leave()
-            assert dock.picker.slide.identity == dock.slide.identity == dock.sections.hosted.session.identity == first
-            assert person.viewer.layers.selection.active == dock.slide.layers[-1]
-            assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
-            assert regions(person) == ()
-            other = dock.sections.hosted.sessions.get(second).regions
-            assert len(other.value) == (tool == "brush")
-            other.apply(lambda _: ())
+    assert not any(layer.name.endswith("painting") for layer in person.viewer.layers)
+    assert (len(painted.value), regions(person)) == (1, ())
 
 
 @pytest.mark.slow
@@ -256,36 +274,26 @@ def test_unfinished_shapes_and_paintings_become_regions_of_their_slide(annotatin
     person, hosted = annotating, annotating.dock.sections.hosted
     first, document_of = hosted.session.identity, lambda slide: hosted.sessions.get(slide).regions
 
-    # The brush stays active while its painting is saved.
-    person.clicks("region_brush")
-    person.viewer.layers[PAINTING].data[:200, :200] = 1
-    hosted.flush()
-    assert len(document_of(first).value) == len(kept(person)) == 1
-    assert not person.viewer.layers[PAINTING].data.any()
-    person.clicks("region_brush")
-    assert len(document_of(first).value) == 1
-    document_of(first).apply(lambda _: ())
-
     # A polygon ends, without the vertex below the mouse.
     person.clicks("region_add_polygon")
-    begins_polygon(person, box(2, 2, 6, 6))
+    clicks_corners(person.viewer.layers[LAYER], *box(2, 2, 6, 6))
     hosted.flush()
     assert [one.polygons[0].area / TILE**2 for one in document_of(first).value] == [pytest.approx(16)]
-    assert person.viewer.layers[REGIONS_LAYER].mode == "add_polygon"
+    assert person.viewer.layers[LAYER].mode == "add_polygon"
 
     # The outline of a hole stays one when another layer is selected.
     person.clicks("region_hole")
-    layer, outline = person.viewer.layers[REGIONS_LAYER], (*box(3, 3, 5, 5), (4.9 * TILE, 3.0 * TILE))
-    moves_mouse(layer, "mouse_press", outline[0])
+    layer, outline = person.viewer.layers[LAYER], (*box(3, 3, 5, 5), (4.9 * TILE, 3.0 * TILE))
+    sends(layer, "mouse_press", outline[0])
     for place in outline[1:]:
-        mouse_move_callbacks(layer, event(person, "mouse_move", place))
+        sends(layer, "mouse_move", place)
     person.viewer.layers.selection.active = person.dock.slide.layers[-1]
     assert [len(one.polygons[0].holes) for one in regions(person)] == [1]
 
     # What is unfinished stays with its slide.
     document_of(first).apply(lambda _: ())
     person.clicks("region_add_polygon")
-    begins_polygon(person, box(2, 2, 6, 6))
+    clicks_corners(person.viewer.layers[LAYER], *box(2, 2, 6, 6))
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
     person.until(lambda: are_read(person))
     assert regions(person) == ()
@@ -310,45 +318,6 @@ def test_slides_are_closed_while_a_tool_is_active(annotating, slide_path):
         assert len(regions(person)) == (tool == "region_brush"), tool
 
 
-def test_edited_classes_and_imported_files_change_the_regions(annotating, tmp_path):
-    person, dock = annotating, annotating.dock
-    person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 5, 5))
-    classes = view(person).class_list
-    classes.list.item(0).setText("Spitz naevus")
-    classes.set_color(0, (1, 2, 3))
-    person.waits()
-    assert [(one.class_name, one.color) for one in kept(person)] == [("Spitz nevus", (1, 2, 3))]
-    classes.list.item(1).setText("Spitz naevus")
-    assert classes.list.item(1).text() == "Nevus", "two classes of one name"
-
-    # Regions are exported and imported.
-    document(person).apply(lambda _: ())
-    classes.select_class(1)
-    person.waits()
-    goes_around(person, box(2, 2, 5, 5))
-    export_region_file(document(person), tmp_path / "out.geojson")
-    person.waits()
-    assert read_geojson(tmp_path / "out.geojson").annotations == regions(person)
-    text = (tmp_path / "out.geojson").read_text(encoding="utf-8").replace("Spitz nevus", "Tumor").replace('"id"', '"x"')
-    (tmp_path / "other.geojson").write_text(text, encoding="utf-8")
-    import_region_file(person.session, tmp_path / "other.geojson")
-    person.waits()
-    assert [one.class_name for one in kept(person)] == ["Spitz nevus", "Tumor"]
-    assert view(person).class_list.classes[-1].name == "Tumor"
-    assert dock.status.text == "1 region imported."
-
-    # A file that another process has written is backed up.
-    document(person).apply(lambda regions: regions[:1])
-    person.waits()
-    path = dock.result_location.folder / REGIONS
-    path.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
-    goes_around(person, box(8, 8, 12, 12))
-    assert len(kept(person)) == 2
-    assert len(list(path.parent.glob("regions-*.geojson"))) == 1
-    assert "changed by another program" in dock.status.text
-
-
 @pytest.mark.path
 @pytest.mark.usefixtures("shown_viewer")
 def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, monkeypatch):
@@ -371,8 +340,10 @@ def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, mon
         return len(read_geojson(folder / REGIONS).annotations), read_depth(folder).reading_by("").clark
 
     person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 5, 5))
-    goes_around(person, box(8, 8, 12, 12))
+    goes_around(person, "regions", box(2, 2, 5, 5))
+    person.waits()
+    goes_around(person, "regions", box(8, 8, 12, 12))
+    person.waits()
     begun = write_slowly(region_files, "write_geojson"), write_slowly(depth_readings, "write_depth")
     document(person).undo()
     depth.set_values(clark=2)
@@ -390,9 +361,11 @@ def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, mon
 def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path, monkeypatch):
     person, dock = annotating, annotating.dock
     person.clicks("region_add_polygon_lasso")
-    goes_around(person, box(2, 2, 9, 9))
+    goes_around(person, "regions", box(2, 2, 9, 9))
+    person.waits()
     view(person).class_list.select_class(4)
-    goes_around(person, box(9, 2, 14, 9))
+    goes_around(person, "regions", box(9, 2, 14, 9))
+    person.waits()
     person.clicks("region_data")
     dialog = next(one for one in dock.window().findChildren(QDialog) if one.objectName() == "tile_data_dialog")
     dialog.folder_field.setText(str(tmp_path / "tiles"))
@@ -417,14 +390,551 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
             run.check()
 
     monkeypatch.setattr(tile_sets, "make_tile_data", never_ends)
-    for _ in range(2):
-        person.clicks("region_data")
-        (dialog,) = (one for one in dock.window().findChildren(QDialog, "tile_data_dialog") if one.isVisible())
-        dialog.folder_field.setText(str(tmp_path / "tiles"))
-        dialog._on_make()
-        person.until(begun.is_set)
-    # The second data set, into the same folder, is refused while the first one is being made.
-    assert dock.status.text == "The previous data set is still being made or canceled. Try again soon."
+    person.clicks("region_data")
+    (dialog,) = (one for one in dock.window().findChildren(QDialog, "tile_data_dialog") if one.isVisible())
+    dialog.folder_field.setText(str(tmp_path / "tiles"))
+    dialog._on_make()
+    person.until(begun.is_set)
     dock.status.cancel_button.click()
     person.waits()
     assert dock.status.text == "Canceled."
+
+
+@pytest.fixture
+def listing(person, slide_path):
+    """User with three regions on a slide."""
+    person.opens_slides(slide_path)
+    opens_section(person)
+    corners = (box(1, 1, 3, 3), box(5, 5, 9, 9), box(11, 2, 14, 4))
+    classes = (DEFAULT_CLASSES[0], DEFAULT_CLASSES[2], DEFAULT_CLASSES[1])
+    made = [region_from_vertices(one, kind, "Reader A") for one, kind in zip(map(list, corners), classes, strict=True)]
+    named = [replace(one, name=name) for one, name in zip(made, ("tip", "base", ""), strict=True)]
+    document(person).apply(lambda _: tuple(named))
+    person.waits()
+    return person
+
+
+def table_of(person):
+    return view(person).region_list.table
+
+
+def names(person):
+    return [row.region.name for row in table_of(person).table_model.rows]
+
+
+def clicks_row(person, row, modifier=Qt.KeyboardModifier.NoModifier):
+    table = table_of(person)
+    table.scrollTo(table.table_model.index(row, NAME))
+    where = table.visualRect(table.table_model.index(row, CLASS)).center()
+    person.qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, modifier, where)
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_rows_show_select_and_follow_regions(listing):
+    person, table = listing, table_of(listing)
+    model = table.table_model
+    cells = [[model.index(row, column).data() for column in range(3)] for row in range(3)]
+    assert cells == [["tip", "Melanoma", "0.00102"], ["base", "Epidermis", "0.0041"], ["", "Nevus", "0.00154"]]
+    today = datetime.now().astimezone()
+    assert model.index(0, DATE).data() == f"{today.day} {MONTHS[today.month - 1]}"
+    tip = model.index(0, NAME).data(Qt.ItemDataRole.ToolTipRole)
+    assert "Reader A" in tip
+    assert f"drawn {today.date()}" in tip
+
+    clicks_row(person, 1)
+    middle = (7 * 32.0, 7 * 32.0)
+    person.until(lambda: person.sees(middle))
+    layer = person.viewer.layers[LAYER]
+    assert (str(layer.mode), set(layer.selected_data)) == ("pan_zoom", {1})
+    assert person.viewer.layers.selection.active == layer  # else napari highlights nothing
+    camera = get_camera(person.viewer)
+    zoom = camera.zoom
+    person.presses("fit_slide")
+    assert camera.zoom < zoom
+    clicks_row(person, 1)  # selected already
+    person.until(lambda: camera.zoom == pytest.approx(zoom))
+    clicks_row(person, 2, Qt.KeyboardModifier.ControlModifier)
+    assert set(layer.selected_data) == {1, 2}
+    assert person.sees(middle)  # several are selected without a flight
+
+    mouse, before = CanvasMouse(person), regions(person)
+    person.presses("fit_slide")
+    person.waits()
+    mouse.drags(middle, (9 * 32.0, 9 * 32.0))  # pans
+    assert regions(person) == before
+    person.presses("region_select")
+    person.viewer.layers.selection.active = person.dock.slide.layers[-1]
+    clicks_row(person, 0)
+    assert str(layer.mode) == "pan_zoom"
+    person.presses("fit_slide")
+    person.presses("region_select")
+    mouse.clicks((2 * 32.0, 2 * 32.0))
+    person.until(lambda: set(layer.selected_data) == {0})
+    assert table.selected == (regions(person)[0].id,)
+
+    # Names are edited in place.
+    clicks_row(person, 2)
+    table.setCurrentIndex(table.table_model.index(2, NAME))
+    table.setFocus()
+    person.qtbot.keyClick(table, Qt.Key.Key_F2)
+    person.until(lambda: table.findChild(QLineEdit) is not None)
+    editor = table.findChild(QLineEdit)
+    editor.setText(" left edge ")
+    person.qtbot.keyClick(editor, Qt.Key.Key_Return)
+    person.waits()
+    assert regions(person)[2].name == "left edge"
+    assert read_geojson(person.dock.result_location.folder / REGIONS).annotations == regions(person)
+    assert table.selected == (regions(person)[2].id,)
+    person.presses("region_undo")
+    assert regions(person)[2].name == ""
+
+
+def test_locked_regions_are_not_changed_and_rows_are_sorted_and_filtered(listing):
+    person, dock, table = listing, listing.dock, table_of(listing)
+    clicks_row(person, 1)
+    person.presses("region_lock")
+    before = regions(person)
+    assert [is_locked(one) for one in before] == [False, True, False]
+    assert person.finds(QAbstractButton, "region_lock").text() == "unlock"
+    assert not table.table_model.flags(table.table_model.index(1, NAME)) & Qt.ItemFlag.ItemIsEditable
+
+    layer = person.viewer.layers[LAYER]
+    layer.data = [data + 20 * (index == 1) for index, data in enumerate(layer.data)]  # moved with the mouse
+    person.until(lambda: "Locked: 'base'" in dock.status.text)
+    assert regions(person) == before
+    assert (layer.data[1] == layer.data[1].round(3)).all()
+    layer.selected_data = {1}
+    layer.remove_selected()
+    person.waits()
+    assert regions(person) == before
+    assert len(layer.data) == 3
+    clicks_row(person, 1)
+    for name in ("region_remove", "region_class", "region_grow"):
+        dock.status.show_message("")
+        person.presses(name)
+        person.until(lambda: "Locked: 'base'" in dock.status.text)
+    assert regions(person) == before
+    person.waits()
+    assert read_geojson(dock.result_location.folder / REGIONS).annotations[1].properties["isLocked"] is True
+
+    view(person).class_list.set_color(2, (1, 2, 3))  # a class is recolored everywhere
+    assert regions(person)[1].color == (1, 2, 3)
+    person.presses("region_lock")
+    person.presses("region_remove")
+    assert [one.name for one in regions(person)] == ["tip", ""]
+    person.presses("region_undo")
+    assert len(regions(person)) == 3
+
+    # Delete in the list removes several.
+    clicks_row(person, 0)
+    clicks_row(person, 2, Qt.KeyboardModifier.ShiftModifier)
+    person.qtbot.keyClick(table, Qt.Key.Key_Backspace, Qt.KeyboardModifier.AltModifier)  # undo on Windows
+    assert len(regions(person)) == 3
+    person.qtbot.keyClick(table, Qt.Key.Key_Backspace)  # the Delete key of a MacBook
+    assert regions(person) == ()
+    assert not view(person).region_list.isVisible()
+
+    # Rows are sorted and filtered.
+    person.presses("region_undo")
+    assert len(regions(person)) == 3
+    table.select(())
+    table.sortByColumn(AREA, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["base", "", "tip"]
+    table.sortByColumn(NAME, Qt.SortOrder.DescendingOrder)
+    assert names(person) == ["tip", "base", ""]  # empty ones last
+    clicks_row(person, 0)
+    field = person.finds(QLineEdit, "region_filter")
+    person.qtbot.keyClicks(field, "epid")
+    assert names(person) == ["base"]
+    assert selected(person) == ()  # nothing unseen is deleted
+    field.clear()
+    assert len(names(person)) == 3
+    clicks_row(person, 1)
+    person.waits()
+    fit_view(person.viewer)
+    center = get_camera(person.viewer).center
+    person.qtbot.keyClicks(field, "base")
+    assert selected(person) == (regions(person)[1].id,)
+    assert get_camera(person.viewer).center == center
+
+
+@pytest.mark.parametrize(("size", "title", "text"), [(None, "px²", "4,096"), (PixelSize(2, 2), "mm²", "0.0164")])
+def test_areas_are_in_pixels_without_a_scale(size, title, text):
+    model = RegionTableModel()
+    model.set_rows(model.measure((region_from_vertices(box(1, 1, 3, 3), DEFAULT_CLASSES[0]),), size))
+    assert model.headerData(AREA, Qt.Orientation.Horizontal) == title
+    assert model.index(0, AREA).data() == text
+
+
+def test_old_properties_survive_and_a_region_beyond_the_drawn_ones_is_drawn_when_it_is_selected(listing):
+    person = listing
+    old = Annotation(regions(person)[0].polygons, "Melanoma", id="old", properties={"other_program": [1, {"a": 2}]})
+    document(person).apply(lambda regions: (*regions, old))
+    clicks_row(person, 3)
+    person.presses("region_lock")
+    person.presses("region_lock")
+    table_of(person).table_model.renamed.emit("old", "new name")
+    person.waits()
+    kept = read_geojson(person.dock.result_location.folder / REGIONS).annotations[3]
+    assert kept == replace(old, name="new name")
+    assert table_of(person).table_model.index(3, DATE).data() == ""  # no date
+
+    # A region beyond those that are drawn is drawn when it is selected.
+    many = tuple(
+        Annotation((Polygon(tuple(map(tuple, box(0, 0, 1, 1)))),), "Melanoma", id=f"r{number}") for number in range(450)
+    )
+    document(person).apply(lambda regions: (*many, *regions))
+    person.waits()
+    assert "54 are saved, and drawn when you select them" in person.label_text("region_summary")
+    table_of(person).select(())
+    clicks_row(person, 451)
+    layer = person.viewer.layers[LAYER]
+    assert len(layer.selected_data) == 1
+    assert tools(person).selected == (regions(person)[451].id,)
+
+
+def opens(person, path):
+    person.opens_slides(path)
+    opens_section(person)
+    return person
+
+
+def area(region):
+    return sum(polygon.area for polygon in region.polygons)
+
+
+def puts(person, *boxes):
+    """Add regions, in tiles, and select all of them."""
+    made = tuple(region_from_vertices(box(*one), DEFAULT_CLASSES[0]) for one in boxes)
+    document(person).apply(lambda regions: (*regions, *made))
+    selects(person, *(one.id for one in made))
+    return made
+
+
+def tiles(*points):
+    return [(row * TILE, column * TILE) for row, column in points]
+
+
+def test_drawn_shapes_create_split_and_hole_regions(annotating):
+    person, mouse = annotating, CanvasMouse(annotating)
+    person.presses("region_rectangle")
+    mouse.drags(*tiles((2, 2), (6, 5)))
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    assert area(regions(person)[0]) == pytest.approx(12 * TILE**2, rel=0.03)
+    person.presses("region_ellipse")
+    mouse.drags(*tiles((8, 8), (12, 12)))
+    person.until(lambda: len(regions(person)) == 2)
+    person.waits()
+    assert area(regions(person)[1]) == pytest.approx(np.pi * 4 * TILE**2, rel=0.05)
+
+    document(person).apply(lambda _: ())
+    (neighbor,) = puts(person, (2, 2, 8, 6))
+    snap = person.finds(QCheckBox, "region_snap")
+    person.presses("region_rectangle")
+    for on in (False, True):
+        snap.setChecked(on)
+        mouse.drags(*tiles((3, 6.1), (7, 9)))
+        person.until(lambda on=on: len(regions(person)) == 2)
+        person.waits()
+        gap = to_shape(regions(person)[1].polygons[0]).distance(to_shape(neighbor.polygons[0]))
+        assert (gap < 1e-6) == on
+        if not on:
+            person.presses("region_undo")
+
+    # A line splits a region, and an outline cuts a hole.
+    snap.setChecked(False)
+    document(person).apply(lambda _: ())
+    puts(person, (2, 2, 8, 8))
+    person.presses("region_split")
+    mouse.drags(*tiles((4, 4), (6, 4)))
+    person.until(lambda: "does not split" in person.dock.status.text)
+    person.waits()
+    mouse.drags(*tiles((1, 4), (9, 4)))
+    person.until(lambda: len(regions(person)) == 2)
+    person.waits()
+    assert sorted(round(area(one) / TILE**2) for one in regions(person)) == [12, 24]
+    assert "does not split" not in person.dock.status.text
+    person.presses("region_undo")
+    assert len(regions(person)) == 1
+
+    person.presses("region_hole")
+    mouse.drags(*tiles((4, 4), (4, 6), (6, 6), (6, 4), (4, 4.2)))
+    person.until(lambda: len(regions(person)[0].polygons[0].holes) == 1)
+    layer = tools(person).layer
+    holed = [one.ring_key[0] == regions(person)[0].id for one in tools(person).outlines]
+    assert holed.count(True) == 2
+    assert not layer.face_color[holed, 3].any(), "the hole is as dark as its region, or darker"
+    person.waits()
+    assert area(regions(person)[0]) == pytest.approx(32 * TILE**2, rel=0.05)
+    person.presses("region_fill")
+    assert area(regions(person)[0]) == pytest.approx(36 * TILE**2)
+
+
+def test_tools_follow_each_other_and_end_with_their_layer(annotating, slide_path):
+    person, active, controls = annotating, annotating.viewer.layers.selection, view(annotating)
+    for name in ("rectangle", "wand", "split", "brush", "select", "hole"):
+        person.presses(f"region_{name}")
+        assert [one for one, button in controls.tool_buttons.items() if button.isChecked()] == [name]
+        assert (PAINTING in person.viewer.layers) == (name in ("brush", "wand"))
+    person.viewer.layers[LAYER].mode = "select"  # in napari's layer controls
+    assert not any(button.isChecked() for button in controls.tool_buttons.values())
+
+    # Selecting another layer leaves the wand, and that layer stays selected.
+    own = person.viewer.add_labels(np.zeros((8, 8), np.uint8), name="own")
+    person.presses("region_wand")
+    active.active = own
+    assert (active.active, set(active)) == (own, {own})
+    assert PAINTING not in person.viewer.layers
+
+    # A tool ends when its layer is removed; the other layers stay.
+    layers = person.viewer.layers
+    for tool in ("refine", "wand", "brush"):
+        own = starts(person, tool)
+        before = [one.name for one in layers]
+        layers.remove_selected()
+        person.waits()
+        assert [one.name for one in layers] == [name for name in before if name != own], tool
+    layers.clear()
+    opens(person, slide_path)
+    starts(person, "brush")
+    layers.clear()
+    person.waits()
+    assert not layers
+
+
+def test_operations_are_one_step_each_and_copies_have_the_size_of_their_source(annotating, tmp_path):
+    person = annotating
+    first, second = puts(person, (1, 1, 5, 5), (3, 3, 6, 6))
+    before = regions(person)
+    for name, areas in (("union", [21]), ("subtract", [12, 9]), ("intersect", [4])):
+        person.presses(f"region_{name}")
+        assert [round(area(one) / TILE**2) for one in regions(person)] == areas, name
+        person.presses("region_undo")
+        assert regions(person) == before
+        selects(person, first.id, second.id)
+    selects(person, second.id)
+    person.finds(QDoubleSpinBox, "region_distance").setValue(16.0)  # a tile
+    person.presses("region_grow")
+    side = 3 * TILE * MPP
+    grown = side**2 + 4 * side * 16 + np.pi * 16**2
+    assert area(regions(person)[1]) * MPP**2 == pytest.approx(grown, rel=3e-3)
+    person.presses("region_simplify")
+    assert len(regions(person)[1].polygons[0].outer) < 60
+    person.presses("region_undo")
+    person.presses("region_undo")
+    person.finds(QDoubleSpinBox, "region_distance").setValue(100.0)
+    person.presses("region_shrink")
+    assert "Nothing would be left" in person.dock.status.text
+    assert regions(person) == before
+
+    # Regions are copied between slides in their size.
+    dock = person.dock
+    document(person).apply(lambda _: ())
+    puts(person, (1, 1, 3, 3), (4, 4, 5, 6))
+    person.presses("region_lock")
+    person.presses("region_copy")
+    assert "2 regions copied" in dock.status.text
+    opens(person, draw_slide(tmp_path / "coarse.tif", mpp=1.0, tint=9))
+    get_camera(person.viewer).center = dock.slide.to_world((256, 256))
+    person.presses("region_paste")
+    person.waits()
+    assert [area(one) * 1.0**2 / 1e6 for one in regions(person)] == pytest.approx([4 * MM2, 2 * MM2])
+    assert not any(map(is_locked, regions(person)))
+    assert set(selected(person)) == {one.id for one in regions(person)}
+    middle = np.vstack([one.polygons[0].outer for one in regions(person)])
+    np.testing.assert_allclose((middle.min(0) + middle.max(0)) / 2, (256, 256), atol=1)
+    person.presses("region_undo")
+    assert regions(person) == ()
+
+    opens(person, draw_slide(tmp_path / "bare.tif", mpp=None, tint=20))
+    person.presses("region_paste")
+    assert "on which they are pasted has no scale" in dock.status.text
+    assert regions(person) == ()
+
+
+def paints(person, *corners):
+    """Paint a rectangle on the slide with the brush, given by two corners in tiles, and convert it to a region."""
+    person.presses("region_brush")
+    place = tools(person).brush._placement
+    (top, left), (bottom, right) = place.to_map(tiles(*corners)).round().astype(int)
+    person.viewer.layers[PAINTING].data[top:bottom, left:right] = 1
+    return place
+
+
+def test_painting_snaps_to_neighbors_in_one_step(annotating):
+    person = annotating
+    locked, changed = puts(person, (2, 2, 8, 6), (2, 10, 8, 12))
+    selects(person, locked.id)
+    person.presses("region_lock")
+    before = regions(person)
+    snap = person.finds(QCheckBox, "region_snap")
+    for on in (False, True):
+        snap.setChecked(on)
+        paints(person, (3, 6.1), (7, 9.95))
+        person.presses("region_brush")
+        person.waits()
+        assert regions(person)[:2] == before
+        painted = to_shape(regions(person)[2].polygons[0])
+        for neighbor in (locked, changed):
+            shape = to_shape(neighbor.polygons[0])
+            assert (painted.distance(shape) < 1e-6) == on
+            assert painted.intersection(shape).area < 1e-6
+        assert painted.area == pytest.approx((16.0 if on else 15.4) * TILE**2, rel=0.01)
+        person.presses("region_undo")
+        assert regions(person) == before
+
+
+@pytest.mark.both_qts
+@pytest.mark.usefixtures("shown_viewer")
+def test_the_wand_finds_the_color_that_is_clicked_on_a_rotated_slide(annotating):
+    person, dock = annotating, annotating.dock
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
+    mouse = CanvasMouse(person)
+    person.presses("region_wand")
+    assert person.finds(QDoubleSpinBox, "region_tolerance").isVisibleTo(dock)
+    mouse.clicks(tiles((6, 8))[0])  # the dark lesion
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    (found,) = regions(person)
+    assert area(found) == pytest.approx(16 * TILE**2, rel=0.06)
+    corners = np.array(found.polygons[0].outer)
+    np.testing.assert_allclose(corners.min(0), (4 * TILE, 6 * TILE), atol=4)
+    assert (found.class_name, region_reader(found)) == ("Melanoma", "")
+    assert (person.viewer.layers[PAINTING].data == 0).all()
+    assert person.sees_something()
+
+    tolerance = person.finds(QDoubleSpinBox, "region_tolerance").value()
+    at = np.array(tiles((10, 3))[0])
+    mouse.presses(tuple(at))
+    here = mouse.at(tuple(at))
+    for step in range(1, 30):
+        mouse.moves_to(here.x() + 10 * step, here.y())
+    person.until(lambda: (person.viewer.layers[PAINTING].data == 1).sum() > 0)
+    mouse.releases(tuple(at))
+    person.until(lambda: len(regions(person)) == 2)
+    dragged = person.finds(QDoubleSpinBox, "region_tolerance").value() - tolerance
+    assert dragged == pytest.approx(290 * TOLERANCE_PER_PX, abs=0.5)
+    person.presses("region_wand")
+    assert PAINTING not in person.viewer.layers
+    person.presses("region_undo")
+    assert regions(person) == (found,)
+
+
+def test_the_wand_reads_in_the_background_is_limited_and_leaves_with_its_layer(annotating, tmp_path, monkeypatch):
+    person, mouse, at = annotating, CanvasMouse(annotating), tiles((6, 8))[0]
+    tolerance, reach = (person.finds(QDoubleSpinBox, f"region_{name}") for name in ("tolerance", "reach"))
+    unlimited = reach.value()
+    person.presses("region_wand")
+    # Nothing around a point is similar.
+    noise, before = np.random.default_rng(0).integers(0, 256, (4096, 4096, 3), dtype=np.uint8), tolerance.value()
+    with monkeypatch.context() as patch:
+        patch.setattr(DisplayedWindow, "read_colors", lambda window: noise[: window.box.height, : window.box.width])
+        tolerance.setValue(1.0)
+        mouse.clicks(at)
+        person.until(lambda: NOTHING_FOUND in person.dock.status.text)
+        person.waits()
+    assert regions(person) == ()
+
+    # The region is limited to a distance.
+    reach.setValue(20.0)  # µm
+    tolerance.setValue(60.0)
+    mouse.clicks(tiles((11, 6))[0])
+    person.until(lambda: len(regions(person)) == 1)
+    person.waits()
+    assert area(regions(person)[0]) * MPP**2 == pytest.approx(np.pi * 20**2, rel=0.05)
+
+    # The wheel with Shift changes the tolerance, and does not zoom.
+    tolerance.setValue(before)
+    mouse.moves(at)
+    zoom = get_camera(person.viewer).zoom
+    mouse.turns_wheel(at, 3, Qt.KeyboardModifier.ShiftModifier)
+    assert tolerance.value() == before + 3 * TOLERANCE_PER_NOTCH
+    assert tools(person).wand.tolerance == tolerance.value()
+    assert get_camera(person.viewer).zoom == zoom
+    mouse.turns_wheel(at, 1)
+    assert get_camera(person.viewer).zoom > zoom
+
+    # It works on fluorescence.
+    tolerance.setValue(before)
+    reach.setValue(unlimited)
+    pixels = np.full((2, 256, 256), 100, np.uint16)
+    pixels[0, 60:120, 80:160] = pixels[1, 60:120, 160:200] = 3000
+    named = {"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, pixels, ome=True, tile=(128, 128), photometric="minisblack", metadata=named)
+    opens(person, path)
+    person.presses("region_wand")
+    mouse.clicks((90, 120))
+    person.until(lambda: len(regions(person)) == 1)
+    assert area(regions(person)[0]) == pytest.approx(60 * 80, rel=0.06)
+    mouse.clicks((90, 180))  # of the other channel
+    person.until(lambda: len(regions(person)) == 2)
+    assert area(regions(person)[1]) == pytest.approx(60 * 40, rel=0.06)
+    assert person.viewer.layers[-1].name.endswith("painting")
+
+
+def starts(person, tool):
+    """Start a tool, and return the name of its layer."""
+    person.presses(f"region_{tool}")
+    name = person.viewer.layers.selection.active.name
+    assert name in (LAYER, PAINTING)
+    return name
+
+
+def test_locked_regions_stay_and_clicks_refine_others_on_a_rotated_slide(annotating):
+    person, dock = annotating, annotating.dock
+    slide_layers.set_angle(person.viewer, dock.slide, 37.0)
+    mouse = CanvasMouse(person)
+    free, shut = puts(person, (2, 2, 6, 6), (8, 8, 12, 12))
+    selects(person, shut.id)
+    person.presses("region_lock")
+    selects(person)
+    person.presses("region_select")
+    before = regions(person)
+    mouse.clicks(tiles((10, 10))[0])
+    person.until(lambda: selected(person) == (shut.id,))
+    mouse.drags(*tiles((10, 10), (11, 7)))
+    person.until(lambda: "Locked" in dock.status.text)
+    person.waits()
+    assert regions(person) == before
+    np.testing.assert_allclose(person.viewer.layers[LAYER].data[1].min(0), (8 * TILE - 0.5,) * 2, atol=0.01)
+    mouse.clicks(tiles((4, 4))[0])
+    mouse.drags(*tiles((4, 4), (5, 5)))
+    person.until(lambda: regions(person)[0] != free)
+    assert area(regions(person)[0]) == pytest.approx(area(free), rel=1e-3)
+    person.presses("region_undo")
+    assert regions(person) == before
+
+    # Clicks refine the region next to them.
+    document(person).apply(lambda _: ())
+    (cut,) = puts(person, (4, 6, 8, 8))  # half of the dark lesion
+    selects(person)
+    true_area = 16 * TILE**2
+    person.presses("region_refine")
+    assert "Click next to an outline" in dock.status.text
+    mouse.clicks(tiles((6, 9))[0])
+    person.until(lambda: area(regions(person)[0]) > 1.5 * area(cut))
+    person.waits()
+    (refined,) = regions(person)
+    assert to_shape(refined.polygons[0]).is_valid
+    assert area(refined) == pytest.approx(true_area, rel=0.12)
+    assert refined.id == cut.id
+    assert person.finds(QAbstractButton, "region_refine").isChecked()
+    person.presses("region_undo")
+    assert regions(person) == (cut,)
+    person.presses("region_redo")
+
+    mouse.clicks(tiles((6, 5))[0], Qt.MouseButton.RightButton)
+    person.until(lambda: "not inside an outline" in dock.status.text)
+    mouse.clicks(tiles((6, 8))[0])
+    person.until(lambda: "already inside" in dock.status.text)
+    selects(person, cut.id)
+    person.presses("region_lock")
+    mouse.clicks(tiles((6, 8))[0], Qt.MouseButton.RightButton)
+    person.until(lambda: "Locked" in dock.status.text)
+    assert area(regions(person)[0]) == area(refined)
+
+    person.presses("region_refine")
+    assert PAINTING not in person.viewer.layers

@@ -67,14 +67,6 @@ def test_a_section_that_fails_states_its_package(person, slide_path, monkeypatch
     person.until(lambda: hosted.sections["Paint"].is_shown)
 
 
-def test_a_section_with_a_wrong_value_states_what_was_expected(person, slide_path, monkeypatch):
-    monkeypatch.setattr(SECTIONS.members["Strokes"], "documents", ("strokes",))
-    hosted = opens_section(person, slide_path)
-    reason = "expected a DocumentKind (documents), found a str"
-    assert reason in hosted.sections["Strokes"].widget.text()
-    person.until(lambda: hosted.sections["Paint"].is_shown)
-
-
 class FailingSection(SlideSection):
     """Fails on a slide until ``fault`` is cleared, and in its tool."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import tifffile
 from fake_slides import FakeAnalysis, draw_slide
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCloseEvent
@@ -16,7 +14,6 @@ from steady import list_message_states, list_moved_controls
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.side_by_side.second_view import NARROW_PX, WIDEN_MS
-from napari_melanoma.ui.sections.side_by_side.section import SideBySide
 from napari_melanoma.ui.session.navigation import SETTLE_MS
 from napari_melanoma.ui.slide import reading_mode
 from napari_melanoma.ui.viewer.camera import find_canvas, get_camera, get_visible_region
@@ -174,26 +171,7 @@ def test_name_and_overview_are_in_the_corner_of_the_image(reader):
     assert not inset.isVisible()
 
 
-def test_the_overview_in_the_corner_is_rotated_with_a_slide_that_is_opened(reader, tmp_path):
-    path = tmp_path / "wide.tif"
-    tifffile.imwrite(path, np.full((256, 512, 3), 200, np.uint8), tile=(128, 128), photometric="rgb", metadata=None)
-    reader.opens_slides(path)
-    reader.finds(QAbstractButton, "rotate_right").click()
-    reader.waits()
-    reader.dock.close_slide()
-    reader.waits()
-    focus_canvas(reader, 1366)
-    press(reader, Qt.Key.Key_F8)
-    inset = reader.dock.reading_mode.mode.inset
-    reader.opens_slides(path)
-    reader.until(lambda: reader.dock.slide.angle == 90)
-    overview = inset.findChild(Overview)
-    assert overview.heightForWidth(200) == 160  # 100 if it is not rotated
-    reader.until(lambda: overview.height() >= 150)
-
-
-def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(reader, monkeypatch):
-    check_errors(reader, monkeypatch)
+def test_everything_is_as_before_with_another_dock_in_tabs(reader):
     for name in ("Case", "Slide"):
         show_dock(reader.viewer, name)
     for front, how in (("Slide", "twice"), ("Slide", "button"), ("Case", "escape")):
@@ -225,23 +203,6 @@ def test_everything_is_as_before_after_errors_and_with_another_dock_in_tabs(read
 
 def visible_docks(person):
     return {one.windowTitle() for one in person.window.findChildren(QDockWidget) if one.isVisible()}
-
-
-def check_errors(reader, monkeypatch):
-    """After an error in any part of the mode the layout is the usual one."""
-    before = describe(reader)
-
-    def fail(*_):
-        raise RuntimeError("broken")
-
-    for kind, part in ((reading_mode.ReadingToolbar, "add_to"), (reading_mode.SectionTabs, "start")):
-        with monkeypatch.context() as patch:
-            patch.setattr(kind, part, fail)
-            with pytest.raises(RuntimeError, match="broken"):
-                reader.dock.reading_mode.toggle()
-        reader.qtbot.wait(50)
-        assert not is_on(reader), part
-        assert describe(reader) == before, part
 
 
 @pytest.mark.both_qts
@@ -330,40 +291,33 @@ def test_opening_another_dock_leaves_the_mode(reader):
         assert visible_docks(reader) >= {"layer list", "layer controls"}, when
 
 
-def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path, monkeypatch):
+def test_the_second_view_stays_and_narrow_views_are_offered_the_width_of_the_window(reader, tmp_path):
     reader.opens_slides(draw_slide(tmp_path / "second.tif", tint=20))
-    check_narrow_views(reader, monkeypatch)
+    check_narrow_views(reader)
     dock, both = reader.dock, {"Second slide", "Slide"}
     focus_canvas(reader, 1700)
-    for opened in ("during the mode", "before it"):
-        if opened == "before it":
-            dock.side_by_side_section.expand()
-        else:
-            press(reader, Qt.Key.Key_F8)
-            opens_tab(reader, "Side by side")
-        reader.window.findChild(QAbstractButton, "side_by_side_show").click()
-        reader.qtbot.wait(300)
-        if opened == "before it":
-            assert dock.status.text == ""  # in a wide window there is nothing to offer
-            press(reader, Qt.Key.Key_F8)
-        assert is_on(reader), opened
-        assert visible_docks(reader) == both, opened
-        press(reader, Qt.Key.Key_F8)
-        assert not is_on(reader), opened
-        reader.qtbot.wait(300)
-        assert visible_docks(reader) == {"layer list", "layer controls", *both}, opened
-        second, own = frames(reader)["Second slide"], dock.parentWidget()
-        assert second.height() == own.height() > 0.8 * reader.window.height(), opened
-        assert reader.window.centralWidget().geometry().right() < second.x() < own.x(), opened
-        dock.findChild(QAbstractButton, "side_by_side_show").click()
-        reader.qtbot.wait(300)
+    press(reader, Qt.Key.Key_F8)
+    opens_tab(reader, "Side by side")
+    reader.window.findChild(QAbstractButton, "side_by_side_show").click()
+    reader.qtbot.wait(300)
+    assert is_on(reader)
+    assert visible_docks(reader) == both
+    press(reader, Qt.Key.Key_F8)
+    assert not is_on(reader)
+    reader.qtbot.wait(300)
+    assert visible_docks(reader) == {"layer list", "layer controls", *both}
+    second, own = frames(reader)["Second slide"], dock.parentWidget()
+    assert second.height() == own.height() > 0.8 * reader.window.height()
+    assert reader.window.centralWidget().geometry().right() < second.x() < own.x()
+    dock.findChild(QAbstractButton, "side_by_side_show").click()
+    reader.qtbot.wait(300)
 
 
 def frames(reader):
     return {one.windowTitle(): one for one in reader.window.findChildren(QDockWidget) if one.isVisible()}
 
 
-def check_narrow_views(reader, monkeypatch):
+def check_narrow_views(reader):
     """Narrow views are offered the width of the window, and the mode gives it to them."""
     dock, status = reader.dock, reader.dock.status
     focus_canvas(reader, 1100)
@@ -401,22 +355,7 @@ def check_narrow_views(reader, monkeypatch):
     assert not is_on(reader)
     assert status.text == reading_mode.NOT_SHOWN
     assert second.width() == width
-    status.begin("finding", "Detecting tissue ...")
-    controls = dock.sections.hosted.sessions.part(SideBySide).second
-    controls.widen()
-    reader.qtbot.wait(2 * WIDEN_MS)
-    assert status.text == "Detecting tissue ..."
-    status.end("finding", "")
-    width = second.width()
-    with monkeypatch.context() as patch:
-        patch.setattr(QDockWidget, "isFloating", lambda self: True)
-        controls.widen()
-        reader.qtbot.wait(2 * WIDEN_MS)
-    assert (status.text, second.width()) == ("", width)
-    controls._offer_reading(width)
-    assert "pixels wide" in status.text
-    show.click()  # closes the second view, and with it the offer
-    assert status.text == ""
+    show.click()  # closes the second view
     reader.qtbot.wait(300)
     for layer in hidden:
         layer.visible = True
@@ -479,9 +418,11 @@ def test_escape_ends_drawing_first_and_the_focus_returns_to_its_field(reader):
     # While a photograph is shown, Escape leaves the mode, other keys are napari's, and it cannot be entered.
     press(reader, Qt.Key.Key_F8)
     assert is_on(reader)
+    opens_tab(reader, "Results")
     photograph = reader.opens()
     show_photograph(reader.viewer, photograph)
     assert not dock.slide.is_shown
+    assert not reader.finds(QLabel, "lesion_count").isVisible(), "numbers of a hidden slide"
     press(reader, Qt.Key.Key_1)
     assert layers.selection.active is photograph
     assert is_on(reader)
@@ -629,49 +570,13 @@ def test_progress_is_shown_with_any_tab(reader, slide_path):
     analysis.finishes()
     reader.until(lambda: not reader.dock.run_panel.active and not bar.isVisible())
 
-
-def test_a_photograph_in_view_closes_the_tab_of_the_slide(reader):
-    press(reader, Qt.Key.Key_F8)
-    opens_tab(reader, "Results")
-    show_photograph(reader.viewer, reader.opens())
-    assert not reader.finds(QLabel, "lesion_count").isVisible()
-
-
-def test_no_control_of_the_toolbar_moves(reader):
-    dock = reader.dock
-    focus_canvas(reader, 1366)
-    press(reader, Qt.Key.Key_F8)
-    toolbar = dock.reading_mode.mode.toolbar
+    # No control of the toolbar moves.
+    toolbar = reader.dock.reading_mode.mode.toolbar
     states = {
         "idle": lambda: None,
-        **list_message_states(dock.status),
+        **list_message_states(reader.dock.status),
         "an analysis": lambda: toolbar._progress_action.setVisible(True),
         "a tab": lambda: opens_tab(reader, "Measure"),
     }
     moved = list_moved_controls(toolbar, states, reader.waits)
     assert not moved, moved
-    press(reader, Qt.Key.Key_F8)
-
-
-def test_tabs_that_appear_later_are_below_the_others(reader):
-    dock = reader.dock
-    press(reader, Qt.Key.Key_F8)
-    tabs = dock.reading_mode.mode.tabs
-
-    def list_tops():
-        return {label: button.y() for label, button in tabs.buttons.items() if not button.isHidden()}
-
-    dock.choice.button.setChecked(False)
-    reader.qtbot.wait(50)
-    before = list_tops()
-    assert "Tissue" not in before
-    dock.choice.find_content = lambda: ["Tissue"]
-    dock.choice.update()
-    reader.qtbot.wait(50)
-    after = list_tops()
-    assert after.pop("Tissue") > max(before.values())
-    assert after == before
-    for _ in range(2):
-        press(reader, Qt.Key.Key_F8)
-    tops = list_tops()
-    assert tops["Slide"] < tops["Tissue"] < tops["Depth"], "the usual order when the mode is turned on again"

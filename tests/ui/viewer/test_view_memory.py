@@ -20,14 +20,14 @@ from napari_melanoma.slides.result_folder import slide_folder
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.slide.run_manager import find_results_root
-from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar, get_visible_region
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import center_view, get_current_picture, show_photograph
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import DockSettings
 
-user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_fixtures.UNSEEN)
+user, launched, slide_path, person, analysed = map(pytest.fixture, slide_fixtures.UNSEEN)
 
 
 def plain_slide(path, side, um):
@@ -173,21 +173,6 @@ def test_the_view_and_its_units_follow_visibility_and_removal_of_slides(several)
     assert dock.slide is not None
     assert dock.slide.layers[0].visible
     assert is_fitted(viewer)
-
-
-def test_a_rotated_slide_is_fitted(person, tmp_path):
-    person.opens_slides(plain_slide(tmp_path / "a.tif", 512, 0.5))
-    pixels = np.full((256, 1536, 3), (215, 150, 190), np.uint8)
-    about = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
-    tifffile.imwrite(tmp_path / "long.tif", pixels, tile=(128, 128), photometric="rgb", **about)
-    person.opens_slides(tmp_path / "long.tif")
-    person.clicks("rotate_right")
-    person.clicks("fit_slide")
-    assert shows_whole_slide(get_visible_region(person.viewer, person.dock.slide), person.dock.slide.size)
-    person.dock.picker.step(1)
-    person.dock.picker.step(1)
-    assert person.dock.slide.angle == 90
-    assert shows_whole_slide(get_visible_region(person.viewer, person.dock.slide), person.dock.slide.size)
 
 
 @pytest.fixture

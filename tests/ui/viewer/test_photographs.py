@@ -1,12 +1,20 @@
-"""Switching between photographs: keys, brush and camera follow, and hidden layers are not edited."""
+"""Photographs in napari: keys, brush and view follow the displayed one, and their patient data."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from napari.layers import Image
+from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox
+
+from napari_melanoma.ui.shared_state import case_rows
+from napari_melanoma.ui.viewer.patient_data import PatientData
+
+PATH = Path("mole.png").absolute()
 
 
 @pytest.fixture
@@ -97,7 +105,7 @@ def covers(viewer, image):
 def test_a_newly_opened_photograph_is_shown(person, tmp_path):
     """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
     person.opens("small", np.full((120, 160, 3), 180, np.uint8))
-    Image.fromarray(np.full((1200, 1600, 3), 180, np.uint8)).save(tmp_path / "large.png")
+    PillowImage.fromarray(np.full((1200, 1600, 3), 180, np.uint8)).save(tmp_path / "large.png")
     person.dock.opener.open([tmp_path / "large.png"])
     person.waits()
     assert covers(person.viewer, person.viewer.layers["large"]) > 0.5
@@ -121,7 +129,7 @@ def by_napari(person, paths):
 def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, shape in zip(paths, [(200, 400, 3), (400, 200, 3)], strict=True):
-        Image.fromarray(np.full(shape, 180, np.uint8)).save(path)
+        PillowImage.fromarray(np.full(shape, 180, np.uint8)).save(path)
     for opens in (by_dock, by_dock_at_once, by_napari):
         opens(person, paths)
         person.waits()
@@ -131,3 +139,27 @@ def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path
         assert [layer.name for layer in person.viewer.layers if layer.visible] == ["a"], opens
         person.viewer.layers.clear()
         person.waits()
+
+
+@pytest.fixture
+def data():
+    yield PatientData(Image(np.zeros((4, 4, 3), np.uint8), rgb=True), PATH)
+    case_rows().set_rows(0, "", {})
+
+
+def test_edits_are_kept_in_addition_to_case_values(data):
+    case_rows().set_rows(0, "P-1", {PATH: {"age": "54", "sex": "female"}})
+    assert (data.case, data.row, data.has_edits) == ("P-1", {"age": "54", "sex": "female"}, False)
+    data.set_row({"sex": "male"})  # the age was cleared
+    assert (data.row, data.has_edits) == ({"sex": "male"}, True)
+    case_rows().set_rows(0, "P-1", {PATH: {"age": "55", "sex": "female", "site": "back"}})
+    assert data.row == {"sex": "male", "site": "back"}
+    data.reset()
+    assert (data.row, data.has_edits) == ({"age": "55", "sex": "female", "site": "back"}, False)
+
+
+def test_without_a_case_the_layer_keeps_entered_values(data):
+    data.set_row({"age": "54"})
+    again = PatientData(data.layer, data.path)
+    assert (again.case, again.row) == ("", {"age": "54"})
+    assert PatientData(data.layer, None).row == {"age": "54"}

@@ -24,13 +24,6 @@ from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
-def presses(person, name):
-    """Click a button regardless of the scroll position."""
-    button = person.finds(QAbstractButton, name)
-    assert button.isEnabled()
-    button.click()
-
-
 def controller(person):
     return person.session.sessions.part(SideBySide)
 
@@ -38,7 +31,7 @@ def controller(person):
 def closes_the_second(person):
     """Close the second view, and wait until it is deleted."""
     with person.qtbot.waitSignal(controller(person).second.canvas.destroyed):
-        presses(person, "side_by_side_show")
+        person.presses("side_by_side_show")
     assert controller(person).second is None
 
 
@@ -47,7 +40,6 @@ def place(viewer):
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("shown_viewer")
 def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_path):
     dock, viewer = person.dock, person.viewer
     viewer.window._qt_window.resize(1500, 900)
@@ -57,7 +49,7 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     person.opens_slides(slide_path)
     person.qtbot.wait(200)
     width = dock.width()
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     controls = controller(person).second
     person.until(lambda: controls.canvas.width() > 300)
     assert [layer.name for layer in controls.model.layers] == ["ihc"]
@@ -69,15 +61,10 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     get_camera(controls.model).center = (0, 20.0, 30.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
 
-    assert controls.model.theme == viewer.theme == "dark"
-    viewer.theme = "light"
-    assert controls.model.theme == "light"
-    viewer.theme = "dark"
-
-    presses(person, "side_by_side_link")  # apart
+    person.presses("side_by_side_link")  # apart
     get_camera(controls.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
-    presses(person, "side_by_side_align")
+    person.presses("side_by_side_align")
     np.testing.assert_allclose(place(controls.model), [20, 30, 3])
     np.testing.assert_allclose(controls.model.layers[0].affine.affine_matrix[-3:-1, -1], [-5, 12])
     assert "12, -5 µm" in person.finds(QLabel, "side_by_side_hint").text()
@@ -95,7 +82,7 @@ def test_second_view_follows_with_its_offset_and_closes(person, slide_path, tmp_
     viewer.layers.remove("ihc")
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.opens_slides(slide_path)
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     assert not person.finds(QAbstractButton, "side_by_side_link").isEnabled()
     controls = controller(person).second
     before = place(controls.model)
@@ -129,7 +116,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     person, dock = analysed, analysed.dock
     person.opens_slides(draw_slide(tmp_path / "he.tif", tint=40))
     person.opens_section("Side by side")
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     controls = controller(person).second.model
     assert [layer.name for layer in controls.layers] == ["section", "section heatmap", "section lesions"]
     assert all(layer.visible for layer in controls.layers)
@@ -149,7 +136,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     monkeypatch.setattr(alignment, "register_slides", refuse)
     monkeypatch.setattr(second_view, "NARROW_PX", 0)  # otherwise the offer of the reading mode may follow
     before = controls.layers[0].affine.affine_matrix
-    presses(person, "side_by_side_register")
+    person.presses("side_by_side_register")
     person.until(lambda: "do not fit together" in dock.status.text)
     np.testing.assert_array_equal(controls.layers[0].affine.affine_matrix, before)
     closes_the_second(person)
@@ -161,7 +148,7 @@ def sections(person, tmp_path):
     person.opens_slides(write_section(tmp_path / "ihc.tif", angle=30))
     person.opens_slides(write_section(tmp_path / "he.tif"))
     person.opens_section("Side by side")
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     return person
 
 
@@ -186,7 +173,7 @@ def assert_registered(person, within_um):
 
 def test_serial_sections_are_registered_and_rotated_together_until_reset(sections):
     person = sections
-    presses(person, "side_by_side_register")
+    person.presses("side_by_side_register")
     words = person.finds(QLabel, "side_by_side_hint")
     person.until(lambda: words.text().startswith("Registered by"))
     assert "turned by -30°" in words.text()
@@ -204,10 +191,10 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
 
     # It is restored with its pair.
     closes_the_second(person)
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     assert words.text().startswith("Registered earlier; remaining error ")
     assert_registered(person, 1.0)
-    presses(person, "side_by_side_reset")
+    person.presses("side_by_side_reset")
     assert not words.text().startswith("Registered")
     with pytest.raises(AssertionError):
         assert_registered(person, 1.0)
@@ -219,14 +206,14 @@ def test_serial_sections_are_registered_and_rotated_together_until_reset(section
 def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sections):
     person, controls = sections, controller(sections)
     words = person.finds(QLabel, "side_by_side_hint")
-    presses(person, "side_by_side_align")
+    person.presses("side_by_side_align")
     assert words.text().startswith("Aligned: ")
     closes_the_second(person)
-    presses(person, "side_by_side_show")
+    person.presses("side_by_side_show")
     assert words.text().startswith("Registered earlier.")
 
     # Landmarks register the slides, and disappear.
-    presses(person, "side_by_side_landmarks")
+    person.presses("side_by_side_landmarks")
     assert not person.finds(QAbstractButton, "side_by_side_link").isChecked()
     first, second = controls.comparison.landmarks.layers
     for number, point in enumerate(((180.0, 200.0), (340.0, 250.0), (250.0, 300.0)), start=1):
@@ -238,7 +225,7 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
             assert f"Registered by {number} landmarks" in words.text()
             assert_registered(person, 0.5)
     assert list(first.features["number"]) == [1, 2, 3]
-    presses(person, "side_by_side_landmarks")
+    person.presses("side_by_side_landmarks")
     assert "landmarks" not in person.viewer.layers
     assert "landmarks" not in controls.second.model.layers
     assert person.finds(QAbstractButton, "side_by_side_link").isChecked()
@@ -257,13 +244,12 @@ def test_slides_are_aligned_by_hand_or_by_landmarks_until_a_scale_changes(sectio
 
 
 @pytest.mark.both_qts
-@pytest.mark.usefixtures("shown_viewer")
 def test_closing_the_second_view_in_its_title_bar_releases_the_button(person, slide_path, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "other.tif", tint=40))
     person.opens_section("Side by side")
     person.opens_slides(slide_path)
     for _ in range(2):
-        presses(person, "side_by_side_show")
+        person.presses("side_by_side_show")
         canvas = controller(person).second.canvas
         with person.qtbot.waitSignal(canvas.destroyed):
             canvas.parentWidget().title.close_button.click()

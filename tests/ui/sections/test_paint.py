@@ -1,40 +1,46 @@
-"""Paint tissue classes on a slide: strokes by mouse, undo, the map, saving, and other slides."""
+"""The Paint section: strokes, map, accuracy, models, similar cells, and other slides."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
-from threading import Event
 from time import sleep
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from canvas_mouse import CanvasMouse
-from fake_slides import LESION, TILE, draw_slide
-from qtpy.QtCore import QEvent, QObject, Qt
+from canvas_mouse import CanvasMouse, press
+from fake_slides import LESION, TILE, draw_fluorescence, draw_slide
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit, QListView
-from slide_fixtures import PAINT_SECTION, UNSEEN
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QLabel,
+    QLineEdit,
+    QListView,
+    QToolButton,
+)
+from slide_fixtures import FIXTURES, PAINT_SECTION, UNSEEN
 from steady import LONG_TEXT, list_message_states, list_moved_controls
 
+from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.slides.tissue_classifier.fitting import KINDS
-from napari_melanoma.slides.tissue_classifier.strokes import STROKES, read_stroke_file
+from napari_melanoma.slides.tissue_classifier.strokes import STROKES, Stroke, read_stroke_file, write_strokes
 from napari_melanoma.ui.sections import host
-from napari_melanoma.ui.sections.paint import mapping, saving, section
-from napari_melanoma.ui.sections.paint.section import NO_SCALE
-from napari_melanoma.ui.session.strokes import add_stroke
+from napari_melanoma.ui.sections.paint import mapping, section
+from napari_melanoma.ui.sections.paint.cell_lists import INVITATION, SEARCHING
+from napari_melanoma.ui.sections.paint.mapping import list_paintable
+from napari_melanoma.ui.sections.paint.section import FLUORESCENCE, NO_SCALE
 from napari_melanoma.ui.viewer.camera import get_zoom
-from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers, toggle_overlays
+from napari_melanoma.ui.viewer.slide_layers import close_slides, find_layers
 from napari_melanoma.ui.widgets.settings import DockSettings
-
-from .test_reading_keys import press
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
 PALE = (10 * TILE, 3 * TILE)
+SIDE = 1536  # 24 cells
+user, person = pytest.fixture(FIXTURES[0]), pytest.fixture(FIXTURES[3])
 
 
 @pytest.fixture(autouse=True)
@@ -149,26 +155,13 @@ def test_tools_erase_and_another_layer_ends_the_tool(painting):
     person.viewer.layers.selection.active = dock.slide.layers[-1]
     assert not any(button.isChecked() for button in opened(person).view.tools.values())
 
-
-def test_the_layers_of_the_tool_are_added_once_and_hidden_without_it(painting):
-    person, layers, slide = painting, painting.viewer.layers, painting.dock.slide
+    # A stroke ends where the button is released, although moves were dropped, as while layers are being added.
     person.clicks("paint_brush")
-    person.waits()
-    assert {"section stroke", "section strokes", "section class map"} <= {layer.name for layer in layers}
-    preview = layers["section stroke"]
-    paints(person, PALE, 2)
-    person.clicks("paint_brush")
-    assert not preview.visible
-    assert layers.selection.active == slide.layers[-1]
-    for _ in range(2):
-        toggle_overlays(person.viewer, slide, None)
-        assert not preview.visible
-    paints(person, DARK, 5)
-    assert layers["section stroke"] is preview
-    assert preview.visible
-    assert str(preview.mode) == "paint"
-    person.until(lambda: not preview.data.any())
-    person.waits()
+    end = (PALE[0] + 100, PALE[1] + 200)
+    person.mouse.presses(PALE)
+    person.mouse.moves((PALE[0], PALE[1] + 20), Qt.MouseButton.LeftButton)
+    person.mouse.releases(end)
+    assert strokes(person)[-1].points[-1] == pytest.approx(end, abs=2 / get_zoom(person.viewer))
 
 
 @pytest.mark.both_qts
@@ -181,36 +174,18 @@ def test_napari_lists_no_layers_of_tools_and_states_none_of_its_keys_on_a_slide(
         rows = [row for row in range(view.model().rowCount()) if not view.isRowHidden(row)]
         return {view.model().index(row, 0).data(Qt.ItemDataRole.UserRole).name for row in rows}
 
-    for number in range(3):  # the layer is removed with the slide
-        assert person.viewer.help == ""
-        paints(person, (PALE[0] + number * TILE, PALE[1]), 2)
-        assert {layer.name for layer in layers} - listed() == {"section stroke"}
-        layers.move(len(layers) - 1, 0)
-        layers.selection.active = layers["section strokes"]
-        assert {layer.name for layer in layers} - listed() == {"section stroke"}
-        path = person.dock.slide.info.path
-        person.dock.close_slide()
-        person.waits()
-        person.opens_slides(path)
-        person.until(lambda: is_open(person))
-        person.mouse = CanvasMouse(person)
+    assert person.viewer.help == ""
+    paints(person, PALE, 2)
+    assert {layer.name for layer in layers} - listed() == {"section stroke"}
+    layers.move(len(layers) - 1, 0)
+    layers.selection.active = layers["section strokes"]
+    assert {layer.name for layer in layers} - listed() == {"section stroke"}
     assert window.findChild(QLabel, "help status").text() == ""
     own = person.viewer.add_labels(np.zeros((9, 9), np.uint8), scale=(1, 1), units=("um", "um"))
     layers.selection.active = own
     assert person.viewer.help, "as in napari"
     layers.selection.active = person.dock.slide.layers[-1]
     assert person.viewer.help == ""
-
-
-def test_a_stroke_ends_where_the_button_is_released_although_moves_were_dropped(painting):
-    person = painting
-    person.clicks("paint_brush")
-    end = (PALE[0] + 100, PALE[1] + 200)
-    person.mouse.presses(PALE)
-    person.mouse.moves((PALE[0], PALE[1] + 20), Qt.MouseButton.LeftButton)
-    person.mouse.releases(end)  # as when layers were being added meanwhile
-    [stroke] = strokes(person)
-    assert stroke.points[-1] == pytest.approx(end, abs=2 / get_zoom(person.viewer))
 
 
 def test_an_area_is_clicked_corner_by_corner(painting):
@@ -387,33 +362,6 @@ def test_a_stroke_while_another_is_assessed_replaces_its_map(painting, monkeypat
     assert set(part.loop.assessment.chosen.classes) == {"Epidermis", "Dermis", "Tumor"}
 
 
-def test_a_classifier_that_is_reported_when_the_strokes_change_is_not_used(painting, monkeypatch):
-    person, part, update_map = painting, opened(painting), mapping.update_map
-    fitted, goes_on, reported = Event(), Event(), Event()
-
-    def report_late(request, stores, run):
-        fit, notes = mapping.fit_strokes(request, stores, run)
-        if fit is not None:
-            fitted.set()
-            assert goes_on.wait(30)
-            run.report(mapping.FitReport(0, None, "", fit, notes))
-            reported.set()
-
-    monkeypatch.setattr(mapping, "update_map", report_late)
-    paints(person, PALE, 2)
-    paints(person, DARK, 5)
-    person.until(fitted.is_set)
-    goes_on.set()
-    assert reported.wait(30)  # no event is processed meanwhile: the report is not delivered yet
-    monkeypatch.setattr(mapping, "update_map", update_map)
-    first = strokes(person)[0]
-    points = tuple((row + 3 * TILE, column) for row, column in first.points)
-    part.session.painted.apply(add_stroke(replace(first, id="third", class_name="Epidermis", points=points)))
-    person.waits()
-    cells = part.loop.fit.cells
-    assert {cells.classes[label] for label in np.unique(cells.labels)} == {"Epidermis", "Dermis", "Tumor"}
-
-
 def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None))
     person.until(lambda: is_open(person))
@@ -428,30 +376,12 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
 
 
-def test_a_model_is_saved_while_another_slide_is_displayed(painting, tmp_path, monkeypatch):
-    may_end, part = Event(), opened(painting)
-
-    def save(*values):
-        assert may_end.wait(60)
-        return SimpleNamespace(name="mine")
-
-    monkeypatch.setattr(saving, "save_model", save)
-    part._save((), "mine", {})
-    assert "A model is being saved." in part.view.save_button.toolTip()
-    painting.dock.opener.open([draw_slide(tmp_path / "other.tif", tint=9)])
-    painting.until(lambda: is_open(painting) and opened(painting) is not part)
-    assert not opened(painting).view.apply_button.isEnabled()
-    may_end.set()
-    painting.until(opened(painting).view.apply_button.isEnabled)
-    assert painting.dock.status.text.startswith("Saved as model 'mine'.")
-
-
 @pytest.mark.usefixtures("shown_viewer")
 def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
     person, view = painting, opened(painting).view
     states = {
         "idle": lambda: None,
-        "a tool": lambda: (moves.places.clear(), person.clicks("paint_brush")),
+        "a tool": lambda: person.clicks("paint_brush"),
         "one class": lambda: paints(person, PALE, 2),
         "another class is selected": lambda: view.class_list.select_class(5),
         "two classes": lambda: paints(person, DARK, 5),
@@ -462,32 +392,12 @@ def test_no_control_moves_while_classes_are_painted(painting, tmp_path):
         "long advice": lambda: view.advice_label.setText(LONG_TEXT),
         "long progress": lambda: view.show_progress(LONG_TEXT, 0.5, is_paused=True),
         **list_message_states(person.dock.status),
-        "the end": lambda: moved_for_a_moment.extend(moves.places),
         "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
     }
-    moved_for_a_moment = []
-    rows = {one.parentWidget() for one in (*view.tools.values(), view.size_slider, view.save_button)}
-    moves = Moves(view.class_list, *rows)
     moved = list_moved_controls(
         person.dock, states, person.waits, lambda: (opened(person).view, person.dock.picker, person.dock._files)
     )
     assert not moved, moved
-    assert moved_for_a_moment == [], "until the section had grown"
-
-
-class Moves(QObject):
-    """The new places of widgets that move down or up in their parents after they were shown first."""
-
-    def __init__(self, *widgets):
-        super().__init__(widgets[0])
-        self.places = []
-        for widget in widgets:
-            widget.installEventFilter(self)
-
-    def eventFilter(self, watched, event):  # noqa: N802 - Qt's name
-        if event.type() == QEvent.Type.Move and event.pos().y() != event.oldPos().y():
-            self.places.append((event.oldPos().y(), event.pos().y()))
-        return False
 
 
 @pytest.mark.both_qts
@@ -521,16 +431,6 @@ def test_keys_select_the_class_wherever_the_focus_is_and_the_cursor_has_its_colo
     person.until(lambda: person.mouse.canvas.cursor().shape() != Qt.CursorShape.BitmapCursor)
 
 
-def test_keys_select_the_class_after_a_slide_was_closed(painting, tmp_path):
-    person = painting
-    person.dock.close_slide()
-    person.waits()
-    person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9))
-    person.until(lambda: is_open(person))
-    person.dock.context.class_key_pressed.emit(3)
-    assert opened(person).view.class_list.current.name == "Fat"
-
-
 def colors_of(cursor):
     """The colors in the picture of a mouse cursor."""
     picture = cursor.pixmap().toImage()
@@ -558,3 +458,142 @@ def test_another_slide_keeps_the_class_and_the_tab_of_the_reading_mode(painting,
     person.waits()
     assert opened(person).view.class_list.current.name == name
     assert tabs.buttons["Paint"].isChecked()
+
+    # Keys select a class after the slides were closed, too.
+    for _ in range(2):
+        dock.close_slide()
+        person.waits()
+    person.opens_slides(tmp_path / "other.tif")
+    person.until(lambda: is_open(person))
+    dock.context.class_key_pressed.emit(1)
+    assert opened(person).view.class_list.current.name == opened(person).view.class_list.classes[0].name
+
+
+def test_a_fluorescence_slide_states_where_it_is_fitted_and_keeps_its_strokes(person, tmp_path):
+    person.opens_slides(draw_fluorescence(tmp_path / "cells.ome.tif"))
+    folder, path = person.dock.result_location.folder, person.dock.slide.info.path
+    folder.mkdir(parents=True, exist_ok=True)
+    channels = ChannelChoice.from_text("DAPI=1:9,FITC=2:8,FITC=2:8")
+    stroke = Stroke("s", "Tumor", "brush", ((9.0, 9.0), (20.0, 20.0)), 3.0)
+    write_strokes(folder / STROKES, (stroke,), {"Tumor": (1, 2, 3)}, channels=channels)
+    before = (folder / STROKES).read_bytes()
+    person.dock.close_slide()
+    person.waits()
+    person.opens_slides(path)
+    person.opens_section("Paint")
+    person.waits()
+    assert person.finds(QLabel, "section_problem").text() == FLUORESCENCE
+    assert (folder / STROKES).read_bytes() == before
+    assert read_stroke_file(folder / STROKES).channels == channels
+
+    # Its strokes do not train the classifier of a brightfield slide.
+    person.opens_slides(draw_slide(tmp_path / "bright.tif"))
+    person.waits()
+    session = person.session
+    assert len(list(session.sessions)) == 2
+    assert list_paintable(session) == [session]
+
+
+@pytest.fixture
+def searching(person, tmp_path):
+    """User with the first of two slides of a folder open, and the tool Find similar."""
+    (tmp_path / "slides").mkdir()
+    for name, tint in (("first", 0), ("second", 9)):
+        draw_slide(tmp_path / "slides" / f"{name}.tif", side=SIDE, tint=tint)
+    person.opens_slides(tmp_path / "slides" / "first.tif")
+    person.until(lambda: is_open(person))
+    person.mouse = CanvasMouse(person)
+    person.clicks("paint_similar")
+    return person
+
+
+def thumbnails(person):
+    return opened(person).similar.strip.cells
+
+
+def similar_text(person):
+    return person.label_text("paint_similar_text")
+
+
+def is_found(person, slides):
+    shown = similar_text(person)
+    return shown.startswith("Searched") and f"of {slides}" in shown and "meanwhile" not in shown
+
+
+def cell_button(person, index):
+    return person.finds(QToolButton, f"paint_similar_cell_{index + 1}")
+
+
+@pytest.mark.slow
+def test_similar_cells_of_two_slides_are_found_visited_and_painted(searching, tmp_path):
+    person, first = searching, searching.dock.slide
+    assert similar_text(person) == INVITATION
+    person.mouse.clicks(DARK)
+    person.mouse.clicks(DARK)  # a double click
+    person.until(lambda: is_found(person, "1 slide"))
+    person.waits()
+    found = thumbnails(person)
+    assert found[0].text == "clicked"
+    assert all(thumbnail.image is not None for thumbnail in found)
+    assert "1 slide of the folder has no features yet: second.tif." in similar_text(person)
+    assert not strokes(person)
+
+    # A thumbnail leads to its cell.
+    cell_button(person, 1).click()
+    assert person.sees(found[1].center)
+
+    # Features of the other slide are computed on request, then it is searched, too.
+    person.clicks("paint_similar_compute")
+    person.until(lambda: is_found(person, "2 slides"))
+    person.waits()
+    assert not person.finds(QToolButton, "paint_similar_compute").isVisible()
+    others = [index for index, thumbnail in enumerate(thumbnails(person)) if thumbnail.slide.name == "second.tif"]
+    assert others
+    thumbnail = thumbnails(person)[others[0]]
+    assert thumbnail.tip.startswith(f"Similarity {thumbnail.text}, second.tif.")
+
+    # A digit paints a class on it: its slide is opened, and the list stays.
+    person.qtbot.keyClick(cell_button(person, others[0]), Qt.Key.Key_5)
+    person.until(lambda: person.dock.slide is not None and person.dock.slide.info.name == "second")
+    person.until(lambda: is_open(person) and bool(strokes(person)))
+    assert (strokes(person)[0].class_name, strokes(person)[0].points) == ("Tumor", (thumbnail.center,))
+    assert person.sees(thumbnail.center)
+    assert thumbnail in thumbnails(person)
+    person.waits()
+
+    # Return paints the selected class on a cell of the first slide, which is displayed again.
+    opened(person).view.class_list.select_class(2)
+    person.qtbot.keyClick(cell_button(person, 0), Qt.Key.Key_Return)
+    person.until(lambda: person.dock.slide.identity == first.identity and is_open(person))
+    person.until(lambda: bool(strokes(person)))
+    assert strokes(person)[0].class_name == "Dermis"
+    sessions = {one.slide.info.name: len(one.painted.value.strokes) for one in opened(person).session.sessions}
+    assert sessions == {"first": 1, "second": 1}
+
+    # Escape removes the list.
+    person.waits()
+    person.qtbot.keyClick(cell_button(person, 0), Qt.Key.Key_Escape)
+    assert not opened(person).similar.isVisible()
+    assert not thumbnails(person)
+
+
+def test_the_tool_ends_and_a_search_ends_with_its_slide(searching, tmp_path):
+    person, dock = searching, searching.dock
+    person.clicks("paint_similar")
+    assert not opened(person).similar.isVisible()
+    person.clicks("paint_similar")
+    opened(person).similar.search((-900.0, 5.0))
+    person.until(lambda: "There is no cell at row -900" in dock.status.text)
+    assert not opened(person).similar.strip.cells
+    person.mouse.clicks(PALE)
+    person.until(lambda: similar_text(person) == SEARCHING or is_found(person, "1 slide"))
+    dock.close_slide()
+    person.waits()
+    assert not person.viewer.layers
+    assert not dock.context.tool_buttons or not any(button.isChecked() for button in dock.context.tool_buttons)
+
+    # On a slide that was not searched, nothing is left of it.
+    (tmp_path / "elsewhere").mkdir()
+    person.opens_slides(draw_slide(tmp_path / "elsewhere" / "third.tif", tint=5))
+    person.until(lambda: is_open(person))
+    assert not opened(person).similar.isVisible()

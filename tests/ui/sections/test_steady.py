@@ -1,4 +1,4 @@
-"""The sections of the Slide dock keep their places while others update, and as soon as they are shown."""
+"""Controls and sections keep their places while others are updated, and as soon as they are shown."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from canvas_mouse import CanvasMouse
+from canvas_mouse import CanvasMouse, box
 from fake_slides import LESION, TILE, FakeAnalysis, draw_slide
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QLabel
-from slide_fixtures import FIXTURES
-from steady import LONG_TEXT, SETTLE_MS, SIZE, list_moved_controls
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QLabel,
+)
+from slide_fixtures import UNSEEN
+from steady import LONG_TEXT, SETTLE_MS, SIZE, list_message_states, list_moved_controls
 
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport
 from napari_melanoma.slides import background_runs
 from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
@@ -26,14 +30,107 @@ from napari_melanoma.ui.viewer.docking import DeferredWidgets
 from napari_melanoma.ui.viewer.slide_layers import toggle_overlays
 from napari_melanoma.ui.widgets.style import READING, REST_MS
 
-from .test_drawing import box
+from ..sections.test_depth import draws
+from ..sections.test_depth import opens as opens_depth
+from ..sections.test_depth import section as depth_section
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
-pytestmark = pytest.mark.usefixtures("shown_viewer")
+user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
+shown = pytest.mark.usefixtures("shown_viewer")
 DARK = ((LESION[0].start + 1.5) * TILE, (LESION[1].start + 2.0) * TILE)
 PALE = (10 * TILE, 3 * TILE)
 ROUNDING_PX = 2  # between layouts of the same widgets
 OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Synoptic report", "Regions")
+
+
+def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path):
+    person, dock = analysed, analysed.dock
+
+    def shows(label, text=LONG_TEXT):
+        label.setText(text)
+        label.show()
+
+    states = {
+        "idle": lambda: None,
+        **list_message_states(dock.status),
+        "a warning": lambda: shows(dock.picker.warning_label),
+        "slides are analyzed": lambda: shows(dock.notice),
+        "the slide is hidden": lambda: shows(dock.hidden_notice),
+        "the slide is shown": dock.hidden_notice.hide,
+        "no warning": dock.picker.warning_label.hide,
+    }
+    moved = list_moved_controls(dock, states, person.waits)
+    run = {
+        "queued": dock.run_panel.show,
+        "running": lambda: shows(dock.run_panel.findChild(QLabel, "run_state")),
+        "canceled": lambda: shows(dock.run_panel.findChild(QLabel, "run_state"), "Canceled."),
+    }
+    moved += list_moved_controls(dock, run)
+    others = {
+        "a slide": lambda: None,
+        "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
+        "a slide without a scale": lambda: person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None)),
+    }
+    moved += list_moved_controls(dock, others, person.waits, lambda: (dock.picker, dock._files, dock.status))
+    assert not moved, moved
+
+
+def test_no_control_moves_while_the_depth_is_measured_and_a_report_is_signed(person, slide_path):
+    person.opens_slides(slide_path)
+    opens_depth(person)
+    view = depth_section(person)
+
+    def shows(name, text):
+        label = person.finds(QLabel, name)
+        label.setText(text)
+        label.setVisible(bool(text))
+
+    def proposes(summary, *labels):
+        shows("depth_found", summary)
+        view._proposal_list.addItems(labels)
+        view._proposal_list.setVisible(bool(labels))
+
+    states = {
+        "not measured": lambda: None,
+        "measured": lambda: draws(person),
+        "the ends are moved": lambda: person.clicks("depth_move"),
+        "no tool": lambda: person.clicks("depth_move"),
+        "a long headline": lambda: shows("depth_head", LONG_TEXT),
+        "warnings": lambda: shows("depth_warning", f"{LONG_TEXT}<br>{LONG_TEXT}"),
+        "a source": lambda: shows("depth_origin", LONG_TEXT),
+        "the depth of a network": lambda: shows("depth_network", LONG_TEXT),
+        "locked": lambda: shows("depth_lock", LONG_TEXT),
+        "other readers": lambda: view._reader_table.show_rows((("A", *" " * 5), ("B", *" " * 5))),
+        "their differences": lambda: shows("depth_others", LONG_TEXT),
+        "a model has found nothing": lambda: proposes("Nothing was found."),
+        "a run": view.analysis.show,
+        "no run": view.analysis.hide,
+        "a prediction": lambda: proposes(LONG_TEXT, "0.20 mm", "0.10 mm"),
+        "another text": lambda: proposes("One line."),
+    }
+    moved = list_moved_controls(view, states, person.waits)
+
+    view = person.opens_section("Synoptic report")
+    form, empty, time = view.form, SynopticReport(), "2026-01-01T00:00:00+00:00"
+    measured = empty.set_answer("breslow", SynopticAnswer(value=1.3), "A", time)
+    suggested = measured.set_answer("ulceration", SynopticAnswer(value="present", suggested_by="case"), "A", time)
+    signed = measured.sign("A", time, {})
+
+    def shows_report(report, *changes):
+        form.show_report(report, "A", changes, is_editable=True)
+
+    states = {
+        "empty": lambda: shows_report(empty),
+        "a thickness": lambda: shows_report(measured),
+        "suggestions": lambda: shows_report(suggested),
+        "confirmed": lambda: shows_report(measured),
+        "signed": lambda: shows_report(signed),
+        "changed since": lambda: shows_report(signed, LONG_TEXT, LONG_TEXT),
+        "unchanged": lambda: shows_report(signed),
+        "an addendum": lambda: shows_report(signed.add_addendum(LONG_TEXT, "A", time)),
+        "reopened": lambda: shows_report(measured),
+    }
+    moved += list_moved_controls(view, states, person.waits)
+    assert not moved, moved
 
 
 def opens_sections(person):
@@ -76,20 +173,13 @@ def list_paint_states(person):
     }
 
 
-def test_no_section_moves_while_tissue_is_painted(analysed):
-    person = analysed
+@shown
+def test_no_section_moves_while_another_is_updated(analysed):
+    person, moved = analysed, ""
     frames = opens_sections(person)
-    others = [frame for title, frame in frames.items() if title != "Paint"]
-    moved = list_moved_controls(person.dock, list_paint_states(person), lambda: rests(person), lambda: others)
-    assert not moved, moved
-
-
-def test_no_section_moves_while_the_heatmap_is_updated(analysed):
-    person = analysed
-    frames = opens_sections(person)
-    states = list_heatmap_states(person)
-    others = [frame for title, frame in frames.items() if title != "Heatmap"]
-    moved = list_moved_controls(person.dock, states, lambda: rests(person), lambda: others)
+    for title, states in {"Paint": list_paint_states(person), "Heatmap": list_heatmap_states(person)}.items():
+        others = [frame for other, frame in frames.items() if other != title]
+        moved += list_moved_controls(person.dock, states, lambda: rests(person), lambda others=others: others)
     assert not moved, moved
 
 
@@ -132,8 +222,6 @@ def list_other_states(person):
         "a reading": session.depth.refresh,
         "changed since the signature": lambda: (form.change_label.setText(2 * LONG_TEXT), form.change_label.show()),
         "unchanged": form.change_label.hide,
-        "what is missing": lambda: form.check_label.setText(3 * LONG_TEXT),
-        "nothing is missing": lambda: form.check_label.setText(""),
         "many regions": lambda: person.finds(QLabel, "region_summary").setText(2 * LONG_TEXT),
         "many points": lambda: person.finds(QLabel, "count_text").setText(2 * LONG_TEXT),
         **heatmap,
@@ -142,11 +230,11 @@ def list_other_states(person):
     }
 
 
+@shown
 @pytest.mark.both_qts
-@pytest.mark.parametrize("title", ["Regions", "Synoptic report", "Measure"])
-def test_nothing_moves_under_the_pointer_while_other_sections_are_updated(analysed, title):
+def test_nothing_moves_under_the_pointer_while_other_sections_are_updated(analysed):
     person, dock = analysed, analysed.dock
-    frame = opens_sections(person)[title]
+    frame = opens_sections(person)["Regions"]
     pointed = next(one for one in frame.content.findChildren(QAbstractButton) if one.isVisible())
     dock.content_scroll.ensureWidgetVisible(pointed)
     rests(person)
@@ -178,6 +266,7 @@ def state_of(person, title):
     return frame.content.layout().itemAt(0).widget().text() if frame.is_waiting else ""
 
 
+@shown
 def test_sections_have_their_places_before_they_are_found(user, slide_path, person, monkeypatch):
     started = []
     monkeypatch.setattr(DeferredWidgets, "add_task", lambda waiting, task: started.append(task))
@@ -198,6 +287,7 @@ def test_sections_have_their_places_before_they_are_found(user, slide_path, pers
     assert list_tops(person) == before
 
 
+@shown
 def test_sections_of_a_slide_that_is_opened_again_keep_room_for_what_is_read(analysed, slide_path, monkeypatch):
     person, dock = analysed, analysed.dock
     opens_sections(person)
@@ -221,6 +311,7 @@ def test_sections_of_a_slide_that_is_opened_again_keep_room_for_what_is_read(ana
     assert list_tops(person) == pytest.approx(before, abs=ROUNDING_PX)
 
 
+@shown
 def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched(person, slide_path, monkeypatch):
     person.opens_slides(slide_path)
     person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.25, 0.25, "given"))
@@ -242,6 +333,7 @@ def test_the_scale_of_the_file_is_not_shown_before_that_of_the_user_was_searched
     assert not person.finds(QLabel, "slide_reading").isVisibleTo(person.dock)
 
 
+@shown
 def test_results_of_a_slide_have_their_sections_before_they_are_read(person, slide_path, monkeypatch):
     folder = background_runs.slide_folder(person.dock.run_manager.root, slide_path)
     FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
@@ -255,6 +347,7 @@ def test_results_of_a_slide_have_their_sections_before_they_are_read(person, sli
     assert not {"Heatmap", "Lesions"} & set(list_tops(person))
 
 
+@shown
 @pytest.mark.both_qts
 def test_one_class_map_is_visible_at_a_time(analysed):
     person, layers = analysed, analysed.viewer.layers
@@ -298,6 +391,7 @@ def test_one_class_map_is_visible_at_a_time(analysed):
     assert visible() == ["class map"]
 
 
+@shown
 def test_a_pressed_button_and_undo_stay_where_they_are(analysed):
     person = analysed
     opens_sections(person)

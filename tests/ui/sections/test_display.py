@@ -48,15 +48,6 @@ def slides(person, name: str, value: int) -> None:
     person.waits()
 
 
-def test_a_slider_that_is_moved_keeps_its_value_while_the_notes_change(displaying) -> None:
-    person, slider = displaying, displaying.dock.findChild(QSlider, "display_brightness")
-    slider.setValue(30)
-    person.session.edit_notes(lambda notes: replace(notes, angle=90.0))
-    assert slider.value() == 30
-    person.waits()
-    assert person.session.notes.value.colors.brightness == pytest.approx(0.3)
-
-
 @pytest.mark.path
 def test_a_stain_is_displayed_and_the_analysis_reads_the_scan(displaying, slide_path, tmp_path) -> None:
     person, slide = displaying, displaying.dock.slide.slide
@@ -111,15 +102,6 @@ def test_channels_are_layers_without_controls_of_brightfield(cells, slide_path) 
     assert [layer.name.split()[-1] for layer in cells.dock.slide.layers] == ["DAPI", "FITC"]
     assert "layer controls" in cells.label_text("display_hint")
     assert cells.dock.findChild(QComboBox, "display_stain") is None
-
-    # Measurements are visible on black.
-    cells.opens_section("Measure")
-    cells.clicks("measure_line")
-    layer = cells.viewer.layers.selection.active
-    layer.add_lines([[10, 10], [60, 60]])
-    cells.waits()
-    assert layer.edge_color[0][:3].mean() > 0.6
-    cells.clicks("measure_line")
 
     cells.opens_slides(slide_path)
     cells.opens_section("Display")
