@@ -374,8 +374,14 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     # Deleting the line or a mark is refused as any other edit is, and so is another scale, by every reader.
     person.dock.status.clear()
     layer = line_layer(person)
+    layer.selected_data = {0}
+    layer.remove_selected()
+    person.until(lambda: len(layer.data) == 1)
+    assert "The reading is locked" in person.dock.status.text
+    person.dock.status.clear()
     person.viewer.layers.remove(layer)  # as the button below napari's list of layers does
     person.until(lambda: line_layer(person) is not None)
+    person.waits()
     assert "The reading is locked" in person.dock.status.text
     assert (len(line_layer(person).data), depth.state.reading) == (1, before)
     for reader in ("A. Reader", "B. Reader"):
