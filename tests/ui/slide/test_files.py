@@ -26,14 +26,15 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
-from napari_melanoma.depth.readings import SlideDepthReadings, set_values
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
+from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.io.geojson import Annotation, read_geojson, write_geojson
 from napari_melanoma.io.results import describe_scanned_area, read_table
 from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.region_files import REGIONS
-from napari_melanoma.slides.synoptic_files import read_depth
+from napari_melanoma.slides.synoptic_files import read_depth, save_synoptic
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.slide import slide_picker
 from napari_melanoma.ui.viewer.docking import show_dock
@@ -206,6 +207,9 @@ def test_unavailable_entries_show_a_hint_and_errors_are_shown(analysed, tmp_path
     save_counts(folder, analysed.dock.slide.info.path, (CountedPoint("TIL", (1.0, 1.0)),), None)
     blocked = sorted(kind for kind, action in entries().items() if not action.isEnabled())
     assert blocked == sorted(["depth", "dicom", "dicom-sr", *synoptic])
+    save_synoptic(folder, SynopticReport())
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0)
+    write_depth(folder, SlideDepthReadings(readings=(reading,)))
 
     # Stored files can be exported while the results of the view are shown.
     results = analysed.session.results
