@@ -16,13 +16,12 @@ from qtpy.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPlainTex
 from slide_fixtures import UNSEEN
 
 from conftest import wait_until_idle
-from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.models.bundle import user_models_folder
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.sections.choice import SectionChoice, SectionDock
 from napari_melanoma.ui.sections.host import SectionHost
-from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
 from napari_melanoma.ui.session.image import ImageSession
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.docking import DeferredWidgets
@@ -42,7 +41,6 @@ KEPT = DepthReading(
     um_per_px=(0.5, 0.5),
     mm=0.2,
     notes="kept before",
-    mitoses=MitosisCount(points=((100.0, 100.0),), counted=1),
 )
 
 
@@ -242,7 +240,6 @@ def test_stored_results_are_shown_and_changed_when_sections_are_first_opened(nev
     assert kept.label_text("depth_head").startswith("0.20 mm")
     assert kept.finds(QPlainTextEdit, "depth_notes").toPlainText() == "kept before"
     assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
-    assert [point.at for point in kept.session.document(COUNT_DOCUMENT).value] == [(100.0, 100.0)]
     around.hosted.session.depth.set_values(clark=3)
     kept.waits()
     reading = read_depth(kept.dock.result_location.folder).reading_by("")

@@ -44,6 +44,7 @@ OPEN = ("Paint", "Measure", "Heatmap", "Depth", "Synoptic report", "Regions")
 
 def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path):
     person, dock = analysed, analysed.dock
+    rests(person)
 
     def shows(label, text=LONG_TEXT):
         label.setText(text)
@@ -58,19 +59,19 @@ def test_no_control_moves_while_a_slide_is_read_and_analyzed(analysed, tmp_path)
         "the slide is shown": dock.hidden_notice.hide,
         "no warning": dock.picker.warning_label.hide,
     }
-    moved = list_moved_controls(dock, states, person.waits)
+    moved = list_moved_controls(dock, states, lambda: rests(person))
     run = {
         "queued": dock.run_panel.show,
         "running": lambda: shows(dock.run_panel.findChild(QLabel, "run_state")),
         "canceled": lambda: shows(dock.run_panel.findChild(QLabel, "run_state"), "Canceled."),
     }
-    moved += list_moved_controls(dock, run)
+    moved += list_moved_controls(dock, run, lambda: rests(person))
     others = {
         "a slide": lambda: None,
         "another slide": lambda: person.opens_slides(draw_slide(tmp_path / "other.tif", tint=9)),
         "a slide without a scale": lambda: person.opens_slides(draw_slide(tmp_path / "bare.tif", mpp=None)),
     }
-    moved += list_moved_controls(dock, others, person.waits, lambda: (dock.picker, dock._files, dock.status))
+    moved += list_moved_controls(dock, others, lambda: rests(person), lambda: (dock.picker, dock._files, dock.status))
     assert not moved, moved
 
 
