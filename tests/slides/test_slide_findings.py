@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +64,6 @@ def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     assert content["options"]["lesions"]["high"] == 0.65
     assert content["options"]["model"] == "tiny"
     assert [row["index"] for row in content["lesions"]] == [1, 2]
-
-
-def test_a_lesion_stored_without_malignancy_has_a_number_that_fits_its_class(tmp_path: Path) -> None:
-    values = np.full((4, 4, 3), (0.3, 0.29, 0.41), np.float32)
-    stored(tmp_path, ("normal", "nevus", "melanoma"), values)
-    (lesion,) = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
-    files.save_lesions(tmp_path, [lesion], LesionConfig())
-    outlines = json.loads((tmp_path / "lesions.geojson").read_text())
-    del outlines["features"][0]["properties"]["measurements"]["malignancy"]
-    (tmp_path / "lesions.geojson").write_text(json.dumps(outlines))
-    (restored,) = files.read_lesions(tmp_path) or ()
-    assert (restored.label, restored.probability) == ("malignant", pytest.approx(0.41, abs=1e-4))
-    assert restored.class_probability == pytest.approx(0.41 / 0.7, abs=1e-3)
 
 
 def test_a_table_without_its_outlines_is_no_saved_result(tmp_path: Path) -> None:

@@ -153,16 +153,6 @@ def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str],
     assert start().done == 2
 
 
-def test_the_manifest_of_an_earlier_version_is_read(start: Start, hired: list[str], tmp_path: Path) -> None:
-    start()
-    path = tmp_path / "out" / "cohort.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    for slide in content["slides"]:
-        slide |= {"worker": "process 1", "attempts": 2, "earlier": ["its process ended"]}
-    path.write_text(json.dumps(content), encoding="utf-8")
-    assert start().skipped == 2
-
-
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"version": 2}', '{"version": 1, "settings": {}, "slides": []}'])
 def test_a_file_that_is_no_manifest_is_refused(start: Start, hired: list[str], tmp_path: Path, text: str) -> None:
     (tmp_path / "out").mkdir()
