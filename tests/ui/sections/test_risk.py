@@ -7,6 +7,7 @@ import json
 import pytest
 from fake_models import add_risk
 from fake_slides import draw_slide
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_fixtures import UNSEEN
 
@@ -247,7 +248,8 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
-    person.presses("risk_case")
+    button = person.finds(QAbstractButton, "risk_case")
+    person.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # an error stays until the user acts
     (written,) = (tmp_path / "P-1" / "risk").iterdir()
     assert json.loads(written.read_text())["verdict"] == VERDICT
     assert f"risk/{written.name}" in person.dock.status.text

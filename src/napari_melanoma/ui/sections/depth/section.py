@@ -186,7 +186,9 @@ class DepthSection(SlideSection):
     def _create_measurement(self) -> None:
         self._warning_label = named(WrappedLabel(), "depth_warning", "Warnings about the reading")
         self._warning_label.setProperty("fault", True)
-        self._thickness_label = named(WrappedLabel(NOT_MEASURED), "depth_head", "Breslow thickness and T category")
+        self._thickness_label = named(
+            WrappedLabel(NOT_MEASURED, lines=2), "depth_head", "Breslow thickness and T category"
+        )
         self._thickness_label.setProperty("loud", True)
         self._thickness_label.setToolTip("Breslow thickness with its interval, and T category (AJCC, 8th edition)")
         self._source_label = named(quiet_label(lines=2), "depth_origin", "Source of the thickness")
@@ -203,7 +205,7 @@ class DepthSection(SlideSection):
         self._blind_check.setChecked(self._document.state.is_blind)
         self._hint_label = named(quiet_label(HINTS[""], lines=3), "depth_hint", "How to measure")
         self._automatic_button = named(QPushButton("Measure automatically"), "depth_automatic", "Measure automatically")
-        self._blocker_label = named(quiet_label(), "depth_blocker", "Why the model cannot measure")
+        self._blocker_label = named(quiet_label(lines=2), "depth_blocker", "Why the model cannot measure")
         self.add(
             scroll_area(column(self._warning_label), "depth_warning_area", WARNINGS_PX),
             self._thickness_label,
@@ -226,7 +228,7 @@ class DepthSection(SlideSection):
         }
         for name, button in self._mitosis_buttons.items():
             button.clicked.connect(lambda _=False, name=name: self.count_mitoses(none_found=name == "none_found"))
-        self._mitosis_label = named(quiet_label(lines=2), "depth_mitoses", "Mitoses")
+        self._mitosis_label = named(quiet_label(lines=3), "depth_mitoses", "Mitoses")
         self._mitosis_label.setToolTip("")
         self._notes = NotesField()
         mitoses = row(QLabel("mitoses"), *self._mitosis_buttons.values(), stretch=0)
@@ -303,7 +305,7 @@ class DepthSection(SlideSection):
             button.setEnabled(bool(reading.when))
         blocker = find_blocker(self.session.slide.info, self.analysis.models, is_running=self.analysis.is_running)
         enable(self._automatic_button, AUTOMATIC_TIP.format((self.analysis.models or ("",))[0]), blocker)
-        show_text(self._blocker_label, "" if blocker in (RUNNING, LISTING_MODELS) else blocker)
+        self._blocker_label.setText("" if blocker in (RUNNING, LISTING_MODELS) else blocker)
         self._show_proposals(state)
         rows = reader_rows(state.readings, state.reader, state.automatic_reading, proposals.validity)
         self._reader_table.show_rows(rows)
