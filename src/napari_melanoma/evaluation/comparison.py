@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
@@ -15,7 +15,7 @@ from napari_melanoma.metrics.metric_table import metric_label
 from napari_melanoma.metrics.statistics import Estimate
 
 if TYPE_CHECKING:
-    from napari_melanoma.evaluation.pipeline import Estimates, FailedImage
+    from napari_melanoma.data.dataset import Sample
     from napari_melanoma.models.zoo import ArchitectureTask
 
 Advice = Literal["activate", "keep", "inconclusive"]  # ``evaluation.pages.ADVICE`` has the text for users
@@ -240,8 +240,8 @@ class ModelMetrics:
     """Estimates of one model by metric, and its differences from the first model."""
 
     model: str
-    metrics: Estimates
-    difference: Estimates
+    metrics: dict[str, Estimate]
+    difference: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,13 @@ class DataPartMetrics:
     images: int
     patients: int
     models: tuple[ModelMetrics, ...]
+
+
+class FailedImage(NamedTuple):
+    """An image that could not be measured, and the reason."""
+
+    sample: Sample
+    error: str
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from napari_melanoma.data.dataset import Sample, check_dataset_names, read_datas
 from napari_melanoma.data.partial_results import PartialResults, remove_partial_results, stamp_files
 from napari_melanoma.data.table_schema import VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
+from napari_melanoma.evaluation.comparison import FailedImage
 from napari_melanoma.evaluation.pages import Page, TitledTable, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
@@ -103,13 +104,6 @@ def make_table(
 def measured_rows(table: DataFrame) -> DataFrame:
     """Return the images that were measured."""
     return table[table["error"] == ""]
-
-
-class FailedImage(NamedTuple):
-    """An image that could not be measured, and the reason."""
-
-    sample: Sample
-    error: str
 
 
 def failed_images(table: DataFrame) -> tuple[FailedImage, ...]:
