@@ -19,6 +19,7 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QComboBox,
@@ -474,7 +475,7 @@ def test_mitoses_are_those_that_measure_counts_within_the_selected_regions(measu
     person.presses("depth_mitoses_measured")
     assert reading(person).mitoses.per_mm2 is None
     person.presses("depth_none_found")
-    assert person.label_text("depth_mitoses") == "None found in 0.04 mm²: 0.0 per mm²."
+    assert person.label_text("depth_mitoses").startswith("None found in 0.04 mm²: 0.0 per mm²")
     assert not person.finds(QAbstractButton, "depth_none_found").isEnabled()
 
 
@@ -760,7 +761,8 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
-    person.presses("depth_case")
+    button = person.finds(QAbstractButton, "depth_case")
+    person.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # an error stays until the user acts
     assert f"Added to the case, with {slide_path.name}" in person.dock.status.text
     lesion = case_dock.controller.case.lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.ulceration) == (0.2, 3, None)
