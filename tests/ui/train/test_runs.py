@@ -395,6 +395,7 @@ def test_a_run_is_removed_after_confirmation_unless_it_is_active_or_there_is_no_
     assert isinstance(failed[0], RunError)
     assert "Cancel it first" in str(failed[0])
     runs.select(run.path)
+    until(qtbot, runs.remove_button.isEnabled)
     with answering(""):
         stage.clicks(runs.remove_button)
     assert not runs._removals.busy
@@ -404,6 +405,7 @@ def test_a_run_is_removed_after_confirmation_unless_it_is_active_or_there_is_no_
         until(qtbot, lambda: len(failed) == 2)
     assert str(run.path) in str(failed[1])
     assert run.path.exists()
+    until(qtbot, runs.remove_button.isEnabled)
     with answering("replace"):
         stage.clicks(runs.remove_button)
     until(qtbot, lambda: removed == [run.path] and len(runs.reports) == 1)

@@ -138,6 +138,7 @@ class RunList(QWidget):
         active = report is not None and report.state.active
         resumable = report is not None and report.state.resumable
         obstacle = "The run is active" if active else "The run has finished"
+        kept = "The run is active: cancel it first" if active else "A run is being removed"
         for button, possible, tip, reason in (
             (self.show_button, report is not None, "Show this run (double click)", no_selection),
             (
@@ -150,7 +151,7 @@ class RunList(QWidget):
                 self.remove_button,
                 report is not None and not active and not self._removals.busy,
                 "Move the folder of this run to the trash",
-                "The run is active: cancel it first" if active else no_selection,
+                kept if report else no_selection,
             ),
         ):
             button.setEnabled(possible)
