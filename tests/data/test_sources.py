@@ -476,6 +476,91 @@ def test_a_set_is_found_in_its_official_layout(
     assert record.image is None or record.image.read() == PICTURE
 
 
+IN_SEVERAL_PARTS = {  # source: files, and what is found: image id to image, mask and values
+    "isic2017": (
+        {
+            "ISIC-2017_Training_Data/ISIC_1.jpg": PICTURE,
+            "ISIC-2017_Validation_Data/ISIC_1.jpg": PICTURE,
+            "ISIC-2017_Validation_Data/ISIC_2.jpg": PICTURE,
+            "ISIC-2017_Training_Part1_GroundTruth/ISIC_2_segmentation.png": PICTURE,
+            "ISIC-2017_Validation_Part1_GroundTruth/ISIC_1_segmentation.png": PICTURE,
+            "ISIC-2017_Validation_Part1_GroundTruth/ISIC_2_segmentation.png": PICTURE,
+            "ISIC-2017_Validation_Part1_GroundTruth/ISIC_3_segmentation.png": PICTURE,
+            "ISIC-2017_Training_Data_metadata.csv": rows("image_id,sex", "ISIC_1,male", "ISIC_2,male"),
+            "ISIC-2017_Validation_Data_metadata.csv": rows("image_id,sex", "ISIC_1,female", "ISIC_3,female"),
+        },
+        {
+            "ISIC_1": ("ISIC-2017_Training_Data/ISIC_1.jpg", None, {"sex": "female", "split": "train"}),
+            "ISIC_2": (
+                "ISIC-2017_Validation_Data/ISIC_2.jpg",
+                "ISIC-2017_Validation_Part1_GroundTruth/ISIC_2_segmentation.png",
+                {"sex": "male", "split": "val"},
+            ),
+            "ISIC_3": (None, None, {"sex": "female", "split": "val"}),
+        },
+    ),
+    "isic2019": (
+        {
+            "ISIC_2019_Training_Input/ISIC_1.jpg": PICTURE,
+            "ISIC_2019_Training_Input/ISIC_2.jpg": PICTURE,
+            "ISIC_2019_Test_Input/ISIC_2.jpg": PICTURE,
+            "ISIC_2019_Training_Metadata.csv": rows("image,sex", "ISIC_2,male"),
+            "ISIC_2019_Test_Metadata.csv": rows("image,sex", "ISIC_2,female"),
+        },
+        {
+            "ISIC_1": ("ISIC_2019_Training_Input/ISIC_1.jpg", None, {}),  # no table states a split
+            "ISIC_2": ("ISIC_2019_Test_Input/ISIC_2.jpg", None, {"sex": "female", "split": "test"}),
+        },
+    ),
+    "isic2020": (
+        {
+            "train/ISIC_1.jpg": PICTURE,
+            "train/ISIC_2.jpg": PICTURE,
+            "train/ISIC_2020_Test_JPEG/ISIC_3.jpg": PICTURE,
+            "test/ISIC_4.jpg": PICTURE,
+            "train.csv": rows("image_name,sex", "ISIC_2,male", "ISIC_4,male"),
+            "test.csv": rows("image_name,sex", "ISIC_2,female"),
+        },
+        {
+            "ISIC_1": ("train/ISIC_1.jpg", None, {"split": "train"}),
+            "ISIC_2": ("train/ISIC_2.jpg", None, {"sex": "female", "split": "test"}),
+            "ISIC_3": ("train/ISIC_2020_Test_JPEG/ISIC_3.jpg", None, {"split": "test"}),
+            "ISIC_4": ("test/ISIC_4.jpg", None, {"sex": "male", "split": "train"}),
+        },
+    ),
+    "ham10000": (
+        {
+            "HAM10000_segmentations_lesion_tschandl/ISIC_1_segmentation.png": PICTURE,
+            "HAM10000_metadata.csv": rows("image_id,sex", "ISIC_1,male"),
+        },
+        {"ISIC_1": (None, "HAM10000_segmentations_lesion_tschandl/ISIC_1_segmentation.png", {"sex": "male"})},
+    ),
+    "itobos2024": (
+        {
+            "train/images/1.png": PICTURE,
+            "test/images/1.png": PICTURE,
+            "test/images/2.png": PICTURE,
+            "train/metadata.csv": rows("image_id,sex", "1,male", "2,male"),
+            "test/metadata.csv": rows("image_id,sex", "1,female", "2,female"),
+        },
+        {
+            "1": ("train/images/1.png", None, {"sex": "male", "split": "train"}),
+            "2": (None, None, {"sex": "male", "split": "train"}),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("source", IN_SEVERAL_PARTS)
+def test_masks_rows_and_splits_of_an_image_are_those_of_its_part(source: str, tmp_path: Path) -> None:
+    files, expected = IN_SEVERAL_PARTS[source]
+    modality = {"modality": find_source(source).spec.modality}
+    found = find_source(source).read_folder(laid_out(Layout(source, files, [], [], ("", {})), tmp_path)).records
+    assert {one.image_id: (one.image and one.image.name, one.mask and one.mask.name, one.values) for one in found} == {
+        image_id: (image, mask, modality | values) for image_id, (image, mask, values) in expected.items()
+    }
+
+
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_a_missing_set_is_named_with_where_to_get_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")

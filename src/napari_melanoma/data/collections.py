@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from napari_melanoma.core.csv_files import CsvReader
 from napari_melanoma.core.paths import free_name
@@ -31,16 +32,12 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a collection: patterns of the folders of its images and masks, and of the names of its tables.
-
-    ``within``: a folder that has all files of the part.
-    """
+    """A part of a collection: patterns of the folders of its images and masks, and of the names of its tables."""
 
     split: str = ""
-    images: str = ".*"
+    images: str = ""
     masks: str = ""
     tables: tuple[str, ...] = ()
-    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class Layout:
     ``image`` and ``mask``: patterns of file names, with the image id as their first group. ``read``: reads the tables
     of a name. ``convert``: returns the values of a row of an image; None if the row is not of the collection.
     ``name_values``: returns the values that are in an image id. ``only_listed``: other images than those in the tables
-    are not of the collection.
+    are not of the collection. ``folder_first``: the split of an image is that of its folder, even if a table states
+    another.
     """
 
     parts: tuple[Part, ...]
@@ -60,36 +58,40 @@ class Layout:
     convert: Callable[[str, Row], Row | None] | None = None
     name_values: Callable[[str], Row] | None = None
     only_listed: bool = False
+    folder_first: bool = False
 
     def find(self, tree: SourceTree, spec: SourceSpec) -> list[SourceRecord]:
         """Find the images with their masks and rows, and rows without an image, ordered by id.
 
-        Of an image in several parts, the first part counts; its folder states the split, else its table.
+        Of an image in several parts, the first counts, with its mask; of an image in the tables of several, the last.
         """
         rows: RowsByImage = {}
         images: dict[str, SourceFile] = {}
         masks: dict[str, SourceFile] = {}
-        split_by_image: dict[str, str] = {}
-        split_by_row: dict[str, str] = {}
+        split_by_folder: dict[str, str] = {}
         for part in self.parts:
-            files = _select_folder(tree, part.within) if part.within else tree
-            of_part = self._read_rows(files, part, spec.name)
-            found = files.find_files(rf"(?:^|/)(?:{part.images})(?:/|$)", self.image)
-            if part.masks:
-                masks = files.find_files(rf"(?:^|/)(?:{part.masks})(?:/|$)", self.mask) | masks
-            split_by_image = dict.fromkeys(found, part.split) | split_by_image
-            split_by_row = dict.fromkeys(of_part, part.split) | split_by_row
-            images, rows = found | images, of_part | rows
+            of_part = self._read_rows(tree, part, spec.name)
+            if part.split:
+                of_part = {image_id: row.with_defaults({"split": part.split}) for image_id, row in of_part.items()}
+            found = _find_in_folder(tree, part.images, self.image)
+            found = {image_id: image for image_id, image in found.items() if image_id not in images}
+            found_masks = _find_in_folder(tree, part.masks, self.mask)
+            masks |= {key: mask for key, mask in found_masks.items() if key in found or key in of_part}
+            images, rows = images | found, rows | of_part
+            split_by_folder |= dict.fromkeys(found, part.split)
         if self.only_listed:
             images = {image_id: image for image_id, image in images.items() if image_id in rows}
-        masks = {image_id: mask for image_id, mask in masks.items() if image_id in images}
-        splits = split_by_row | split_by_image
+        if self.folder_first:
+            for image_id, split in split_by_folder.items():
+                if image_id in rows and rows[image_id]["split"] != split:
+                    rows[image_id] = PackedRow(unpack_row(rows[image_id]) | {"split": split})
         common = {
-            split: {"modality": spec.modality, **({"split": split} if split else {})} for split in {*splits.values()}
+            split: {"modality": spec.modality, **({"split": split} if split else {})}
+            for split in {"", *split_by_folder.values()}
         }
 
         def get_defaults(image_id: str) -> Row:
-            values = common[splits[image_id]]
+            values = common[split_by_folder.get(image_id, "")]
             return {**values, **self.name_values(image_id)} if self.name_values else values
 
         return join_records(images, masks, rows, get_defaults)
@@ -106,8 +108,9 @@ class Layout:
         return rows
 
 
-def _select_folder(tree: SourceTree, folder: str) -> SourceTree:
-    return tree.filter_files(lambda file: f"/{folder}/" in f"/{file.name.lower()}")
+def _find_in_folder(tree: SourceTree, folders: str, names: str) -> dict[str, SourceFile]:
+    """Find files in folders whose names match a pattern; none if it is empty."""
+    return tree.find_files(rf"(?:^|/)(?:{folders})(?:/|$)", names) if folders else {}
 
 
 def parse_one_hot(row: Row, classes: Row) -> str:
@@ -149,13 +152,14 @@ def _convert_isic2019(image_id: str, row: Row) -> Row:
 
 
 ISIC2020 = Layout(
-    (  # the folder of the test set may be in one named train, or the reverse: as the test set, no image is trained on
-        Part("test", r"ISIC_2020_Test_(?:JPEG|Input)|test", tables=(r"(?:ISIC_2020_Test_Metadata|test)\.csv",)),
+    (  # one of the folders may be in the other: without a row, such an image is of the test set
+        Part("test", r"ISIC_2020_Test_(?:JPEG|Input)|test"),
         Part(
             "train",
             r"ISIC_2020_Training_(?:JPEG|Input)|train",
             tables=(r"(?:ISIC_2020_Training_GroundTruth(?:_v2)?|train)\.csv",),
         ),
+        Part("test", tables=(r"(?:ISIC_2020_Test_Metadata|test)\.csv",)),
     )
 )
 
@@ -209,7 +213,7 @@ def _convert_lesion_size(image_id: str, row: Row) -> Row:
 
 PAD_ID = r"PAT_\d+_\d+_\d+"
 PAD = Layout(
-    (Part(tables=(r"(?:PAD-UFES-20_)?metadata\.csv",)),),
+    (Part(images=".*", tables=(r"(?:PAD-UFES-20_)?metadata\.csv",)),),
     image=rf"({PAD_ID})\.(?:png|jpe?g)",
     convert=lambda image_id, row: row if re.fullmatch(PAD_ID, image_id) else None,
     name_values=lambda name: {"patient_id": "_".join(name.split("_")[:2]), "lesion_id": name.split("_")[2]},
@@ -276,6 +280,20 @@ def _find_smartskins(tree: SourceTree, spec: SourceSpec) -> list[SourceRecord]:
     return [record for record in pair_records(phone, rows, {"modality": spec.modality}) if record.mask is not None]
 
 
+def _find_itobos(tree: SourceTree, spec: SourceSpec) -> list[SourceRecord]:
+    """Find the images and rows of each part; of an id in both parts, the record in ``train`` counts."""
+    records: dict[str, SourceRecord] = {}
+    for split in ("test", "train"):
+        layout = Layout((Part(split, "images", tables=(r"(?:\w+_)?metadata\.csv",)),), image=r"(.+)\.(?:png|jpe?g)")
+        part = tree.filter_files(partial(_is_within, split))
+        records |= {record.image_id: record for record in layout.find(part, spec)}
+    return [records[image_id] for image_id in sorted(records)]
+
+
+def _is_within(folder: str, file: SourceFile) -> bool:
+    return f"/{folder}/" in f"/{file.name.lower()}"
+
+
 def _collection(
     spec: SourceSpec, layout: Layout | Callable[[SourceTree, SourceSpec], list[SourceRecord]]
 ) -> DataSource:
@@ -286,14 +304,9 @@ def _collection(
 def _parts(names: str, images: str, masks: str = "", *tables: str) -> tuple[Part, ...]:
     """Return the parts of a challenge with these names, which replace ``{}`` in the patterns."""
     splits = {"Training": "train", "Validation": "val", "Test": "test", "Test_v2": "test"}
-    return tuple(
-        Part(
-            splits[name],
-            images.replace("{}", name),
-            masks.replace("{}", name),
-            tuple(table.replace("{}", name) for table in tables),
-        )
-        for name in names.split()
+    return (
+        *(Part(splits[name], images.replace("{}", name), masks.replace("{}", name)) for name in names.split()),
+        *(Part(splits[name], tables=tuple(table.replace("{}", name) for table in tables)) for name in names.split()),
     )
 
 
@@ -326,6 +339,7 @@ ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTru
                 r"ISBI2016_ISIC_Part3B?_{}_GroundTruth\.csv",
             ),
             read=_read_malignancy,
+            folder_first=True,
         ),
     ),
     _collection(
@@ -350,6 +364,7 @@ ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv a
                 r"ISIC-2017_{}_Part3_GroundTruth\.csv",
             ),
             convert=_convert_isic2017,
+            folder_first=True,
         ),
     ),
     _collection(
@@ -380,12 +395,9 @@ optional: ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Te
             25331,
         ),
         Layout(
-            _parts(
-                "Training Test",
-                "ISIC_2019_{}_Input",
-                "",
-                r"ISIC_2019_{}_Metadata\.csv",
-                r"ISIC_2019_{}_GroundTruth\.csv",
+            (  # the tables state the splits
+                Part(images="ISIC_2019_(?:Training|Test)_Input"),
+                *_parts("Training Test", "", "", r"ISIC_2019_{}_Metadata\.csv", r"ISIC_2019_{}_GroundTruth\.csv"),
             ),
             image=r"(ISIC_\d+(?:_downsampled)?)\.(?:jpe?g|png)",
             convert=_convert_isic2019,
@@ -569,7 +581,7 @@ optional: the images <md5hash>.jpg in any folder; the table has their addresses 
             16577,
             r"[0-9a-f]{32}",
         ),
-        Layout((Part(tables=(r"fitzpatrick17k\w*\.csv",)),), image=r"([0-9a-f]{32})\.(?:jpe?g|png)"),
+        Layout((Part(images=".*", tables=(r"fitzpatrick17k\w*\.csv",)),), image=r"([0-9a-f]{32})\.(?:jpe?g|png)"),
     ),
     _collection(
         SourceSpec(
@@ -586,7 +598,7 @@ optional: the images ISIC_*.jpg in any folder""",
             ISIC_ID,
         ),
         Layout(
-            (Part(tables=(r"lesion-size-2020_\w+\.csv",)),),
+            (Part(images=".*", tables=(r"lesion-size-2020_\w+\.csv",)),),
             convert=_convert_lesion_size,
             only_listed=True,
         ),
@@ -607,9 +619,6 @@ train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline
             folders="itobos([-_ ]?2024)?",
             lacks="labels of melanoma, and no masks",  # an image shows many lesions
         ),
-        Layout(
-            tuple(Part(one, "images", tables=(r"(?:\w+_)?metadata\.csv",), within=one) for one in ("train", "test")),
-            image=r"(.+)\.(?:png|jpe?g)",
-        ),
+        _find_itobos,
     ),
 )
