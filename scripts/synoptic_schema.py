@@ -46,7 +46,7 @@ def schema() -> dict[str, Any]:
         "else": {"not": {"required": ["value"]}},
     }
     found["properties"]["answers"] |= {"properties": {one.name: answer_schema(one) for one in FIELDS}}
-    found["properties"]["answers"]["additionalProperties"] = False
+    found["properties"]["answers"]["additionalProperties"] = True  # fields of a newer version are kept
     found["properties"][DERIVED] = {
         "type": "object",
         "description": "follows from the answers; written for other programs, and computed again when read",

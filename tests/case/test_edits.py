@@ -218,6 +218,23 @@ OPEN = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.5), "A", WH
 BOTH = "Breslow thickness: two values were stored, 0.50 mm, recorded as 0.5 mm in the synoptic report and 0.70 mm"
 
 
+@pytest.mark.parametrize("report", [None, OPEN, OPEN.sign("A", WHEN, {})], ids=["none", "open", "signed"])
+def test_findings_beside_the_report_of_a_lesion_are_read_into_it(report: SynopticReport | None) -> None:
+    """Earlier versions stored them so; of two values of a finding, both are stated."""
+    content = json.loads(case_to_json(add_lesion(Case(), site="torso"), FOLDER))
+    content["lesions"][0] |= {"depth_mm": 0.7, "ulceration": True, "clark": 3, "mitoses_per_mm2": 2.0}
+    content["lesions"][0] |= {} if report is None else {"synoptic": report.model_dump(mode="json")}
+    lesion = parse_case(json.dumps(content), FOLDER).lesions[0]
+    assert lesion.synoptic is not None
+    assert (lesion.ulceration, lesion.clark, lesion.mitoses_per_mm2, lesion.more) == (True, 3, 2.0, {})
+    assert lesion.depth_mm == (0.7 if report is None else 0.5), "that of the report counts"
+    if report is not None:
+        assert lesion.synoptic.conflicts["breslow"].startswith(BOTH)
+        assert lesion.synoptic.signed_by == report.signed_by
+    again = parse_case(case_to_json(Case(lesions=(lesion,)), FOLDER), FOLDER)
+    assert again.lesions[0] == lesion
+
+
 def test_a_signed_finding_is_not_changed_and_a_new_answer_ends_the_statement_of_two_values() -> None:
     case = set_lesion(add_lesion(Case()), "L1", synoptic=OPEN.sign("A", WHEN, {}))
     assert set_lesion(case, "L1", depth_mm=3.0).lesions[0].depth_mm == 0.5

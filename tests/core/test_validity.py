@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
+from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused, read_validity
 
 REASSURING = "Melanoma 0.02; at most 10 of 100 melanoma cases have such a low probability"
 DERMOSCOPIC: dict[str, Any] = {
@@ -120,9 +120,28 @@ def test_reasons_of_several_inputs_are_joined_once() -> None:
     assert not joined.valid
 
 
-def test_unreadable_validity_is_unknown() -> None:
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *(None, {}, "damaged", {"valid": False}, {"valid": False, "reasons": ["text"]}, {"reasons": []}),
+        {"valid": True, "reasons": [{"severity": "soon"}]},
+        {"valid": False, "headline": "x", "reasons": [{"kind": "something_new", "text": "t"}], "demonstration": False},
+    ],
+)
+def test_a_result_whose_validity_is_missing_or_unreadable_is_not_valid(stored: object) -> None:
+    found = read_validity({"validity": stored, "probability": 0.1})
+    assert not found.valid
+    assert found.headline("benign").endswith("is not stated or cannot be read. Analyze again")
+
+
+def test_a_validity_is_read_as_it_was_stored() -> None:
     assert Validity.from_json(None) is None
-    assert Validity.from_json({"reasons": [{"severity": "soon"}]}) is None
+    assert read_validity({}) == Validity(), "there is no result"
+    assert read_validity({"probability": 0.1}).codes == ("unreadable",)
+    assert read_validity({"validity": Validity().to_json()}) == Validity()
+    caution = ValidityInputs(**{**DERMOSCOPIC, "coverage": 0.5}).check()
+    assert read_validity({"validity": caution.to_json()}) == caution
+    assert read_validity({"validity": {**caution.to_json(), "valid": False}}).codes == ("unreadable", "coverage")
     stored = ValidityInputs(**{**DERMOSCOPIC, "damage": "half"}).check().to_json() | {"valid": True}
     read = Validity.from_json(stored)
     assert read is not None

@@ -67,6 +67,8 @@ def test_an_analysis_proposes_where_to_measure() -> None:
     assert (found.clark, found.ulcerated, found.notes) == (4, True, ("b",))
 
 
-@pytest.mark.parametrize("content", [{}, {"depth": None}, {"depth": {"candidates": 3, "clark_estimate": "x"}}])
+@pytest.mark.parametrize(
+    "content", [{}, {"depth": None}, {"depth": {"candidates": 3, "clark_estimate": "x"}, "validity": {"valid": True}}]
+)
 def test_an_analysis_without_depth_has_no_depth_output(content: dict[str, object]) -> None:
     assert parse_proposals(content) == SlideDepthProposals()

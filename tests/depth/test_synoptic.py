@@ -378,6 +378,25 @@ def test_signature_has_a_name_and_a_time_with_time_zone(when: str) -> None:
         SynopticReport.parse({"signed_by": "A", "signed_at": when}, "a file")
 
 
+def test_keys_of_a_newer_version_are_kept() -> None:
+    stored = report(ulceration="present").model_dump(mode="json")
+    stored |= {"countersigned_by": "C"}
+    stored["answers"] |= {"biomarkers": {"values": [1]}}
+    stored["answers"]["ulceration"] |= {"observed": "twice", "repeated": False}
+    stored["addenda"] = [{"text": "seen", "reader": "A", "when": WHEN, "why": "typo"}]
+    stored["history"] = [{"field": "clark", "before": None, "after": None, "reader": "A", "when": WHEN, "why": "typo"}]
+    given = SynopticReport.parse(stored, "a file")
+    assert given.model_dump(mode="json") == stored
+    changed = given.set_answer("clark", SynopticAnswer(value="II"), "A", WHEN).model_dump(mode="json")
+    assert changed["countersigned_by"] == "C"
+    assert changed["answers"]["biomarkers"] == {"values": [1]}
+    assert changed["answers"]["ulceration"] == stored["answers"]["ulceration"]
+    assert changed["history"][0] == stored["history"][0]
+    stored["answers"]["ulceration"] |= {"observed": "Anna"}
+    newer = SynopticReport.parse({**stored, "seen_by": "Anna"}, "a file")
+    assert "Anna" not in json.dumps(newer.without_persons().model_dump(mode="json"))
+
+
 def test_derived_values_are_computed_again() -> None:
     stored = report(breslow=1.34, ulceration="present").model_dump(mode="json")
     assert stored["derived"]["t_category"] == "pT2b"

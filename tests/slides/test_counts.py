@@ -12,6 +12,7 @@ from scipy.stats import poisson
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.counts import (
     COUNTS,
@@ -112,6 +113,25 @@ def test_nothing_of_another_program_is_lost_when_points_change(tmp_path, slide_p
     assert [one for one in none.features if one not in others] == [
         {**named, "geometry": {**named["geometry"], "coordinates": [["?", 4]]}}
     ]
+
+
+def test_mitoses_of_depth_readings_open_as_points_until_they_are_saved(tmp_path, slide_path):
+    marks = {"A": ((6.0, 6.0), (9.0, 9.0)), "B": ((6.0, 6.0), (3.0, 4.0))}
+    readings = tuple(
+        DepthReading(reader=name, mitoses=MitosisCount(points=points, counted=2)) for name, points in marks.items()
+    )
+    write_depth(tmp_path, SlideDepthReadings(readings=readings))
+    former = tuple(CountedPoint("Mitosis", at) for at in ((6.0, 6.0), (9.0, 9.0), (3.0, 4.0)))
+    assert read_counts(tmp_path).points == former
+    feature = {
+        "geometry": {"type": "MultiPoint", "coordinates": [[5.0, 5.0], [6.0, 6.0]]},
+        "properties": {"classification": {"name": "Mitosis"}},
+    }
+    (tmp_path / COUNTS).write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    found = read_counts(tmp_path)
+    assert found.points == (CountedPoint("Mitosis", (5.0, 5.0)), *former)
+    save_counts(tmp_path, slide_path, found.points[:2], found.stamp, found.features)
+    assert read_counts(tmp_path).points == found.points[:2], "those that were removed do not return"
 
 
 def test_only_points_are_read(tmp_path):

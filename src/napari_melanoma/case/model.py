@@ -210,6 +210,20 @@ class CaseLesion(CasePart):
         None, description="synoptic report of the pathologist, with findings that were imported"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_findings(cls, values: Any) -> Any:  # noqa: ANN401 - any input
+        """Read findings as columns, as in files of earlier versions, into the report."""
+        if not isinstance(values, Mapping) or values.keys().isdisjoint(FINDINGS.values()):
+            return values
+        found = CaseFindings.parse({name: values.get(name) for name in FINDINGS.values()}, "a lesion")
+        report = values.get("synoptic") or SynopticReport()
+        if not isinstance(report, SynopticReport):
+            report = SynopticReport.parse(report, "a lesion")
+        report = report.with_imported({name: found.answer(name) for name in FINDINGS})
+        rest = {key: value for key, value in values.items() if key not in FINDINGS.values()}
+        return {**rest, "synoptic": report if report.has_content else None}
+
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
         """Names of all fields, with the findings."""

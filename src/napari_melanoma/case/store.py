@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any, Self
@@ -21,6 +21,7 @@ from napari_melanoma.case.model import (
     CaseCorrection,
     CaseImage,
     CaseLesion,
+    CasePart,
     CasePatient,
     CaseResult,
     CaseRisk,
@@ -339,7 +340,8 @@ def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """Convert a part from JSON: with absolute paths, and unknown keys in ``more``."""
-    known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
+    names: Collection[str] = kind.field_names() if issubclass(kind, CasePart) else kind.model_fields
+    known = {key: value for key, value in part.items() if key in names and key != "more"}
     if isinstance(known.get("path"), str):
         known["path"] = _to_absolute(known["path"], folder)
         if kind in _INSIDE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):

@@ -12,7 +12,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.formatting import count_digits, format_count
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
-from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs
+from napari_melanoma.core.validity import NOTICE, Validity, ValidityInputs, read_validity
 
 Method = Literal["cam", "occlusion", "grad_cam", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # heatmaps that are available for any network
@@ -272,7 +272,7 @@ class ClassPrediction:
             "options": ClassifyOptions.parse(fields["options"], "the options of a prediction"),
         }
         tuples = ("classes", "probabilities", "possible", "missing", "unused", "warnings")
-        fields["validity"] = Validity.from_json(fields.get("validity")) or Validity()
+        fields["validity"] = read_validity(fields)
         return cls(**(fields | {name: tuple(fields[name]) for name in tuples}))
 
 

@@ -7,8 +7,9 @@ the value is shown on request only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -20,6 +21,7 @@ Severity = Literal["invalid", "caution"]
 Code = Literal[
     "demonstration",
     "damaged",
+    "unreadable",
     "modality",
     "no_photograph",
     "shape",
@@ -134,14 +136,21 @@ class Validity(Config):
         return {"valid": self.valid, "headline": self.headline(""), **self.model_dump(mode="json")}
 
     @classmethod
-    def from_json(cls, values: object) -> Self | None:
-        """Read the values of ``to_json``; None if there are none, or if they cannot be read."""
-        if not isinstance(values, Mapping):
+    def from_json(cls, values: object) -> Validity | None:
+        """Read the values of ``to_json``; None if there are none.
+
+        Not valid without a readable reason against it, unless ``valid`` is stored as true and all reasons can be read.
+        """
+        if values is None:
             return None
-        try:
-            return cls.parse({key: values[key] for key in cls.model_fields if key in values}, "validity")
-        except ConfigError:
-            return None
+        found = None
+        if isinstance(values, Mapping):
+            with suppress(ConfigError):
+                found = cls.parse({key: values[key] for key in cls.model_fields if key in values}, "validity")
+            if found is not None and (values.get("valid") is True or not found.valid):
+                return found
+        unreadable = "whether the result is valid is not stated or cannot be read. Analyze again"
+        return (found or cls()).with_reasons(cls(reasons=(_reason("unreadable", unreadable),)))
 
     def to_columns(self) -> dict[str, object]:
         """Return the columns ``valid`` and ``validity`` (the reasons, separated by semicolons) of a table."""
@@ -313,5 +322,6 @@ def format_modality(modality: str) -> str:
 
 
 def read_validity(content: Mapping[str, Any]) -> Validity:
-    """Read the validity of a prediction from its result file; no reasons if the file has none."""
-    return Validity.from_json(content.get("validity")) or Validity()
+    """Read the validity of a prediction from its result file; not valid if a result does not state it."""
+    stated = content.get("validity")
+    return Validity.from_json({} if content and stated is None else stated) or Validity()

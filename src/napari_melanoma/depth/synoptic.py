@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
@@ -63,6 +64,7 @@ Author = Literal["reader", "model", "imported"]
 AUTHORS: Mapping[Source, Author] = {"": "reader", "reading": "reader", "model": "model", "case": "imported"}
 TWO_STORES = "{}: two values were stored, {} in the synoptic report and {} in the case. That of the report counts."
 ADDED_LATER = "Added after signature: {0}: {2}. It is not part of the signed report."
+KEEP_UNKNOWN = ConfigDict(extra="allow")  # keys of a newer version are kept, and written again
 DERIVED = "derived"  # key of values computed from the answers, written for other programs and never read
 SUBTYPES = {  # value of the column diagnosis_detail: answer to the field subtype
     "superficial spreading melanoma": "superficial_spreading",
@@ -98,6 +100,8 @@ class SynopticLesion(Protocol):
 class SynopticAnswer(Config):
     """The answer to a field: a value, or why there is none."""
 
+    model_config = KEEP_UNKNOWN
+
     state: AnswerState = ANSWERED
     value: str | Number | None = Field(None, description="the word of a choice, a number, or text; only if answered")
     at_least: bool = Field(False, description="only of the Breslow thickness: the melanoma may be thicker")
@@ -128,11 +132,14 @@ class SynopticAnswer(Config):
     @model_serializer(mode="wrap")
     def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is empty: a field without a value has no key that could be read as 0 or no."""
-        return {key: value for key, value in handler(self).items() if value not in (None, "") and value is not False}
+        values = {key: one for key, one in handler(self).items() if one not in (None, "") and one is not False}
+        return {**values, **(self.model_extra or {})}
 
 
 class SynopticAddendum(Config):
     """A text that was added to a signed report, which it leaves unchanged."""
+
+    model_config = KEEP_UNKNOWN
 
     text: str
     reader: str = ""
@@ -141,6 +148,8 @@ class SynopticAddendum(Config):
 
 class SynopticChange(ReadingChange):
     """One changed answer, or the signature: its previous and new value, the reader and the time."""
+
+    model_config = KEEP_UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -174,10 +183,13 @@ class SynopticReport(Config):
     Files also have a key ``derived``: values computed from the answers for other programs. It is ignored when read.
     """
 
+    model_config = KEEP_UNKNOWN
+
     format_version: Literal[1] = 1
     answers: dict[str, SynopticAnswer] = Field(
         {}, description="field to answer; fields that are not filled in are missing"
     )
+    other_answers: SkipJsonSchema[dict[str, Any]] = Field({}, description="answers to fields of a newer version")
     reader: str = Field("", description="who edited it last: until it is signed, its findings are those of this reader")
     signed_by: str = Field("", description="name of the reader; empty if not signed")
     signed_at: Annotated[str, AfterValidator(_check_time)] = Field("", description="UTC, ISO 8601; empty if not signed")
@@ -193,20 +205,22 @@ class SynopticReport(Config):
     @model_validator(mode="before")
     @classmethod
     def _sort_answers(cls, values: Any) -> Any:  # noqa: ANN401 - any input
-        """Leave out derived values and answers that are None; the others get the order of the form."""
+        """Leave out derived values and answers that are None; the others get the order of the form.
+
+        Answers to fields of a newer version become ``other_answers``.
+        """
         if not isinstance(values, Mapping):
             return values
-        answers = values.get("answers")
-        if isinstance(answers, Mapping):
-            names = (*FIELDS_BY_NAME, *answers)
-            values = {**values, "answers": {name: answers[name] for name in names if answers.get(name) is not None}}
+        answers, others = values.get("answers", {}), values.get("other_answers", {})
+        if isinstance(answers, Mapping) and isinstance(others, Mapping):
+            known = {name: answers[name] for name in FIELDS_BY_NAME if answers.get(name) is not None}
+            others = {**others, **{name: answer for name, answer in answers.items() if name not in FIELDS_BY_NAME}}
+            values = {**values, "answers": known, "other_answers": others}
         return {key: value for key, value in values.items() if key != DERIVED}
 
     @model_validator(mode="after")
     def _check_answers(self) -> Self:
         for name, answer in self.answers.items():
-            if name not in FIELDS_BY_NAME:
-                raise ValueError(f"the synoptic report has no field '{name}'")
             if problem := _describe_problem(FIELDS_BY_NAME[name], answer):
                 raise ValueError(f"{FIELDS_BY_NAME[name].label}: {problem}")
         if bool(self.signed_by) != bool(self.signed_at):
@@ -215,8 +229,9 @@ class SynopticReport(Config):
 
     @model_serializer(mode="wrap")
     def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Add the derived values."""
+        """Write ``other_answers`` among the answers, and add the derived values."""
         values: dict[str, Any] = handler(self)
+        values["answers"] |= values.pop("other_answers")
         if not values["conflicts"]:
             values.pop("conflicts")
         return {**values, DERIVED: self._derived_values()}
@@ -249,11 +264,11 @@ class SynopticReport(Config):
     @property
     def has_content(self) -> bool:
         """Whether there is anything to store."""
-        return bool(self.is_filled_in or self.answers or self.conflicts or self.addenda)
+        return bool(self.is_filled_in or self.answers or self.other_answers or self.conflicts or self.addenda)
 
     @property
     def stored_answers(self) -> dict[str, Any]:
-        """All answers as JSON, as a signature records them."""
+        """All answers as JSON, also those to fields of a newer version, as a signature records them."""
         return dict(self.model_dump(mode="json")["answers"])
 
     @property
@@ -431,8 +446,12 @@ class SynopticReport(Config):
         return tuple(_list_warnings(self))
 
     def without_persons(self) -> Self:
-        """Return answers and addenda, without names of readers and times."""
-        return type(self)(answers=self.answers, addenda=tuple(SynopticAddendum(text=one.text) for one in self.addenda))
+        """Return answers and addenda, without names of readers, times, and keys or fields of a newer version."""
+        answers = {
+            name: SynopticAnswer(**{key: getattr(one, key) for key in SynopticAnswer.model_fields})
+            for name, one in self.answers.items()
+        }
+        return type(self)(answers=answers, addenda=tuple(SynopticAddendum(text=one.text) for one in self.addenda))
 
     def _require_unlocked(self) -> None:
         if self.is_signed:

@@ -32,7 +32,7 @@ from napari_melanoma.core.context import (
 )
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError, MissingPackage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.prompts import Prompts
 from napari_melanoma.io.discovery import find_photographs
@@ -148,10 +148,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
     scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
     prediction = stored.get("prediction") or {}
-    validities = [Validity.from_json(part.get("validity")) for part in (stored, prediction)]
-    stated = [validity for validity in validities if validity]
-    validity = Validity().with_reasons(*stated)
-    cells = validity.to_columns() if stated else dict.fromkeys(validity.to_columns())
+    validity = read_validity(stored).with_reasons(read_validity(prediction))
     count = stored.get("lesions_found")
     lesion_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     mask_note = ", ".join(filter(None, (describe_mask(stored), note)))
@@ -159,7 +156,7 @@ def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "")
     notes = (mask_note, lesion_note, *map(str, stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
-        _warning(stored), stored.get("damage"), *cells.values(), recognized.get("kind"),
+        _warning(stored), stored.get("damage"), *validity.to_columns().values(), recognized.get("kind"),
         find_mask_model(stored).get("name"), threshold, height, width, scale.get("y"), scale.get("x"),
         count,
     )  # fmt: skip
@@ -174,7 +171,7 @@ def _warning(stored: Mapping[str, Any]) -> str:
     # Segmentation model and classifier may give the same warning
     others = (text for warning in prediction.get("warnings") or () if (text := str(warning)).rstrip(".") not in first)
     empty = EMPTY_HEATMAP.format(target=heatmap.get("class")) if heatmap.get("empty") else ""
-    validity, of_mask = (Validity.from_json(part.get("validity")) or Validity() for part in (prediction, stored))
+    validity, of_mask = read_validity(prediction), read_validity(stored)
     # The warning of the mask already describes these in other words
     stated = IN_MASK_WARNING.intersection(of_mask.codes) if first else ()
     is_stated = bool(stored.get("modality"))

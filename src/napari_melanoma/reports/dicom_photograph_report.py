@@ -22,7 +22,7 @@ from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.provenance import array_fingerprint
-from napari_melanoma.core.validity import NOTICE, Validity
+from napari_melanoma.core.validity import NOTICE, read_validity
 from napari_melanoma.imaging.masks import bounding_box, separate_components, trace_polygons
 from napari_melanoma.imaging.measurements import MEASUREMENTS
 from napari_melanoma.io import dicom_codes as codes
@@ -176,7 +176,7 @@ class _PhotographReport(GroupBuilder):
     def __init__(self, header: Dataset, exported: ExportedPhotograph, mask: NDArray[np.bool_]) -> None:
         super().__init__(header, list(header.get("AnatomicRegionSequence") or [])[:1])
         self._content, self._mask, self._reader = exported.content, mask, exported.reader
-        self._validity = Validity.from_json(self._content.get("validity")) or Validity()
+        self._validity = read_validity(self._content)
         self._made_by, self._is_of_user = describe_mask(self._content), is_mask_of_user(self._content)
         is_drawn = LABELS_LAYER in (self._content.get("provenance") or {})
         model = {} if is_drawn else find_mask_model(self._content)

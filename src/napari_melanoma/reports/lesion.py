@@ -18,7 +18,7 @@ from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.formatting import format_class, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import describe_device
-from napari_melanoma.core.validity import Validity
+from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title, format_field_value
 from napari_melanoma.figures.page import (
     Bar,
@@ -97,7 +97,7 @@ def _caption_contour(user_change: str) -> str:
 
 def photograph_notices(about: Mapping[str, Any]) -> tuple[Block, ...]:
     """Return the warnings on a result, the most important first."""
-    validity = Validity.from_json(about.get("validity")) or Validity()
+    validity = read_validity(about)
     texts = [f"Damaged photograph: {about['damage']}. The result may be wrong."] if about.get("damage") else []
     texts += [to_sentence(text) for text in (validity.headline(""), *validity.other_reasons) if text]
     return tuple(Notice(text) for text in texts)
@@ -107,8 +107,7 @@ def measurement_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
     """Return the measurements of one photograph, or why there are none."""
     if about.get("measurements"):
         return (measurement_table([("Value", about["measurements"])]),)
-    valid = (Validity.from_json(about.get("validity")) or Validity()).valid
-    return (Text("No lesion was found." if valid else "The model segmented no lesion."),)
+    return (Text("No lesion was found." if read_validity(about).valid else "The model segmented no lesion."),)
 
 
 def measurement_table(results: Sequence[tuple[str, Mapping[str, float]]], *, defined: bool = True) -> Table:

@@ -16,6 +16,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, to_shape, untangle_polygon
+from napari_melanoma.depth.readings import DEPTH_FILE, read_depth_file
 from napari_melanoma.io.geojson import (
     Annotation,
     find_origin,
@@ -31,6 +32,7 @@ from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 COUNTS = "counts.geojson"
 MITOSIS = "Mitosis"  # the class of mitoses
+HAS_DEPTH_MARKS = "has_depth_marks"  # in the file: it contains the mitoses that earlier versions stored in readings
 TAIL = 0.025  # probability beyond each end of a 95 % interval
 MEASUREMENT_NAMES = {"line": "length", "area": "area", "angle": "angle"}
 WHOLE_SLIDE, IN_REGIONS = "the whole slide", "all regions of class {}"  # names of areas
@@ -63,10 +65,13 @@ class StoredCounts:
 
 
 def read_counts(folder: Path) -> StoredCounts:
-    """Read the points stored with the results of a slide; none if there is no file."""
+    """Read the points stored with the results of a slide; none if there is no file.
+
+    Mitoses that earlier versions stored in the depth readings of the slide are among them, until points are saved.
+    """
     path = folder / COUNTS
     if not path.is_file():
-        return StoredCounts()
+        return StoredCounts(_read_depth_marks(folder))
     stamp = file_stamp(path)
     content = read_json(path)
     features = content.get("features") if isinstance(content, dict) else None
@@ -75,7 +80,14 @@ def read_counts(folder: Path) -> StoredCounts:
     features = to_canvas(features, find_origin(path, content) or read_origin(folder))
     points = (_read_point(name, coordinate) for feature in features for name, coordinate in _list_coordinates(feature))
     known = tuple(point for point in points if point is not None)
+    if not content.get(HAS_DEPTH_MARKS):
+        known += tuple(mark for mark in _read_depth_marks(folder) if mark not in known)
     return StoredCounts(known, (), stamp, tuple(features))
+
+
+def _read_depth_marks(folder: Path) -> CountedPoints:
+    marks = (at for reading in read_depth_file(folder / DEPTH_FILE).readings for at in reading.mitoses.points)
+    return tuple(dict.fromkeys(CountedPoint(MITOSIS, at) for at in marks))
 
 
 def list_mitoses(points: CountedPoints) -> tuple[tuple[float, float], ...]:
@@ -98,7 +110,10 @@ def save_counts(
     notes = back_up_if_changed(path, known)
     updated, origin = _update_features(features, points), read_origin(folder)
     written = json.dumps(from_canvas(updated, origin), ensure_ascii=False)
-    write_text(path, f'{{"type": "FeatureCollection", {state_origin(origin)}"features": {written}}}\n')
+    write_text(
+        path,
+        f'{{"type": "FeatureCollection", {state_origin(origin)}"features": {written}, "{HAS_DEPTH_MARKS}": true}}\n',
+    )
     return StoredCounts(points, notes, file_stamp(path), tuple(updated))
 
 

@@ -101,8 +101,8 @@ class BasisEntry(NamedTuple):
     format: Callable[[Any], str] = str
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:8]
+def _digest(value: object, *, sort_keys: bool = False) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()[:8]
 
 
 def _round(points: Iterable[Iterable[float]]) -> list[list[float]]:
@@ -345,8 +345,11 @@ def _list_changed_answers(report: SynopticReport) -> Iterator[str]:
     """State each answer that another program has changed in a signed report, with both."""
     signed, suggested = report.signed_values.get(ANSWERS) or {}, {*report.suggested}  # the latter are not signed
     now = {name: answer for name, answer in report.stored_answers.items() if name not in suggested}
-    for label, before, after in _compare_answers(signed, now):
-        yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."
+    if isinstance(signed, Mapping):
+        for label, before, after in _compare_answers(signed, now):
+            yield f"{CHANGED}: {label} (answer): {before} when signed, now {after}."
+    elif signed != _digest(now, sort_keys=True):  # reports that earlier versions signed have a hash
+        yield f"{CHANGED}: answers: which ones is unknown, as only a hash was recorded when signed."
 
 
 def _compare_answers(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
