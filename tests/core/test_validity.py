@@ -123,7 +123,7 @@ def test_reasons_of_several_inputs_are_joined_once() -> None:
 @pytest.mark.parametrize(
     "stored",
     [
-        *(None, {}, "damaged", {"valid": False}, {"valid": False, "reasons": ["text"]}, {"reasons": []}),
+        *(None, {}, "damaged", {"valid": False}, {"valid": False, "reasons": ["text"]}, {"demonstration": True}),
         {"valid": True, "reasons": [{"severity": "soon"}]},
         {"valid": False, "headline": "x", "reasons": [{"kind": "something_new", "text": "t"}], "demonstration": False},
     ],

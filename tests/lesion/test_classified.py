@@ -262,7 +262,7 @@ def test_the_heatmap_explains_the_predicted_class(tmp_path: Path, model, draw, t
 
 
 def test_an_empty_heatmap_is_among_the_warnings() -> None:
-    stored = {"warning": "damaged", "heatmap": {"class": "melanoma", "empty": True}}
+    stored = {"warning": "damaged", "validity": {"valid": True}, "heatmap": {"class": "melanoma", "empty": True}}
     assert str(result_row("a", "a.png", stored)["warning"]).startswith("damaged; the heatmap is empty: the method")
     stored["heatmap"] = {"class": "melanoma", "empty": False}
     assert result_row("a", "a.png", stored)["warning"] == "damaged"

@@ -263,7 +263,7 @@ def test_a_lower_bound_is_not_a_thickness(folder: Path, tmp_path: Path) -> None:
     set_validity(folder, Validity())
     content = read_slide_result(folder)
     candidate = {**PROPOSAL, "at_least": True, "interval_mm": None}
-    write_json(folder / "result.json", {**content, "depth": {"candidates": [candidate], "validity": {}}})
+    write_json(folder / "result.json", {**content, "depth": {"candidates": [candidate], "validity": {"valid": True}}})
     group = find_group(export(folder, tmp_path / "sr.dcm"), "depth, prediction")
     assert read_values(group) == {"Breslow thickness, lower bound": (0.0664, "mm")}
     assert read_comments(group) == ["The melanoma reaches the edge of the section: it may be thicker."]

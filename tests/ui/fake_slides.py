@@ -156,6 +156,7 @@ class FakeAnalysis:
             {
                 "slide": self.slide.stem,
                 "fingerprint": self.fingerprint,
+                "validity": {"valid": True},
                 "model": {"name": self.model},
                 "target": "melanoma",
                 "probability": 0.21,

@@ -195,7 +195,7 @@ def describe_share(share, model, known):
         "unused": [name for name in known if name not in FORM],
         "warnings": [],
         "age_group": None,
-        "validity": None,
+        "validity": {"valid": True},
         "model": {"name": model, "title": model, "fingerprint": "0" * 64, "device": "cpu", "modalities": []},
         "options": {"model": model},
         "provenance": {"pid": os.getpid()},

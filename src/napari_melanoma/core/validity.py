@@ -139,7 +139,7 @@ class Validity(Config):
     def from_json(cls, values: object) -> Validity | None:
         """Read the values of ``to_json``; None if there are none.
 
-        Not valid without a readable reason against it, unless ``valid`` is stored as true and all reasons can be read.
+        Not valid if a reason cannot be read, if ``valid`` is false without a reason, or if neither of them is stored.
         """
         if values is None:
             return None
@@ -147,7 +147,8 @@ class Validity(Config):
         if isinstance(values, Mapping):
             with suppress(ConfigError):
                 found = cls.parse({key: values[key] for key in cls.model_fields if key in values}, "validity")
-            if found is not None and (values.get("valid") is True or not found.valid):
+            is_stated = values.get("valid", "reasons" in values) is True
+            if found is not None and (is_stated or not found.valid):
                 return found
         unreadable = "whether the result is valid is not stated or cannot be read. Analyze again"
         return (found or cls()).with_reasons(cls(reasons=(_reason("unreadable", unreadable),)))

@@ -198,7 +198,8 @@ def reading(mm: float, reader: str, when: str, **more: object) -> DepthReading:
 def result(folder: Path, **more: object) -> Path:
     candidate = {"surface": [200, 700], "deepest": [440, 700], "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": False}
     depth = {"candidates": [candidate], "notes": [], "ulceration": True, "clark_estimate": 3}
-    write_json(folder / "result.json", {"breslow_mm": 1.2, "breslow_interval_mm": [1.0, 1.4], "depth": depth, **more})
+    content = {"breslow_mm": 1.2, "breslow_interval_mm": [1.0, 1.4], "depth": depth, "validity": {"valid": True}}
+    write_json(folder / "result.json", {**content, **more})
     return folder
 
 
@@ -242,7 +243,7 @@ def test_patches_are_extracted_at_the_deepest_positions(slide: Path, tmp_path: P
     assert patch.box is not None
     assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide
     assert (patch.box.height, patch.box.width, patch.rgb.shape) == (600, 600, (600, 600, 3))
-    content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}]}
+    content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}], "validity": {"valid": True}}
     with pytest.raises(InputError, match="no tumor found"):
         cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"

@@ -14,7 +14,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.extensions.risk.report_section import read_risk_section
 from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
@@ -27,12 +27,15 @@ LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": 
 PHANTOM = "phantom-trained, demonstration"
 
 
+VALID = {"validity": Validity().to_json()}
+
+
 @pytest.fixture
 def reported(slide: Path, tmp_path: Path, model: Path) -> Path:
     """The folder of a slide whose thickness the analysis measured and whose risk was told."""
     folder = tmp_path / "results" / "section"
     content = {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": {"candidates": [LINE], "notes": []}}
-    write_json(folder / "result.json", content)
+    write_json(folder / "result.json", {**content, **VALID})
     predict_slide_risk(slide, folder, {"model": str(model)}, {"age": "64", "sex": "male"}, RunContext())
     return folder
 
@@ -88,7 +91,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
     folder = tmp_path / "results" / "section"
     validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [{**LINE, "at_least": True}], "notes": [], "validity": validity.to_json()}
-    write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth})
+    write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth, **VALID})
     predict_slide_risk(slide, folder, {"model": str(model)}, {}, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
     assert f"Thickness used {validity.headline('')} (depth measured by the analysis of the slide)." in text
@@ -180,7 +183,7 @@ def analysed(slide: Path, tmp_path: Path) -> Path:
 
 
 def test_an_empty_analysis_has_no_page(tmp_path: Path) -> None:
-    notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}}
+    notes = {"depth": {"candidates": [], "notes": ["no epidermis in this section"]}, **VALID}
     write_json(tmp_path / "empty" / "result.json", notes)
     with pytest.raises(InputError, match=r"neither thickness nor risk is known\. Analysis: no epidermis"):
         write_slide_report(tmp_path / "page.html", tmp_path / "empty")

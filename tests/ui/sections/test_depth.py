@@ -189,7 +189,8 @@ def proposes(folder, *depths, **more):
          "interval_mm": [mm - 0.05, mm + 0.05], "ulcerated": False, "section": 0}
         for at, mm in enumerate(depths)
     ]  # fmt: skip
-    content = {"depth": {"candidates": lines, "clark_estimate": 4, "notes": [], **more}, "seconds": 3.0}
+    depth = {"candidates": lines, "clark_estimate": 4, "notes": [], **more}
+    content = {"depth": depth, "seconds": 3.0, "validity": {"valid": True}}
     write_json(folder / "result.json", content)
 
 

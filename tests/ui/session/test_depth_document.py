@@ -49,7 +49,7 @@ def stored(session: SlideSession, reader: str) -> DepthReading | None:
 def proposes(session: SlideSession, mm: float) -> None:
     """Write what an analysis has found, which has finished in this minute."""
     candidate = {"surface": LINE[0], "deepest": LINE[1], "mm": mm, "section": 0}
-    content = {"depth": {"candidates": [candidate]}, "seconds": mm}
+    content = {"depth": {"candidates": [candidate]}, "seconds": mm, "validity": {"valid": True}}
     (session.folder / "result.json").write_text(json.dumps(content))
     status = SimpleNamespace(path=session.folder, state=RunState("finished"))
     session.run.set(SimpleNamespace(status=status, heatmap=None, content=content))

@@ -213,7 +213,7 @@ def test_an_edit_that_is_computed_while_its_slide_is_closed_is_read_when_it_is_o
 
 
 HEAT = HeatmapData(np.zeros((2, 2), np.float32), MapPlacement(0, 0, 32, 32), "melanoma", ("melanoma",), (0, 1), ())
-CONTENT = {"target": "melanoma", "seconds": 3.0}
+CONTENT = {"target": "melanoma", "seconds": 3.0, "validity": {"valid": True}}
 OTHER_CONTENT = {**CONTENT, "seconds": 5.0}
 NOT_VALID = {**CONTENT, "validity": ValidityInputs("tiny", demonstration=True).check().to_json()}
 NOT_VALID_EITHER = {**CONTENT, "validity": ValidityInputs("tiny", distance=2.0, limit=1.0).check().to_json()}
