@@ -65,6 +65,7 @@ def make_risk_prediction(probability, row, options, depth_mm=0.91, fingerprint=N
         "known": known if depth_mm is None else {**known, "depth_mm": f"{depth_mm:g}"},
         "missing": [name for name in ("age", "sex", "site") if name not in row],
         "warnings": ["the thickness may be more"],
+        "validity": {"valid": True},
         "depth": {"mm": depth_mm, "source": "automatic" if depth_mm else "predicted"},
         "model": {"name": "risk-test", "fingerprint": fingerprint or find_bundle(options["model"]).fingerprint},
         "options": {"model": "risk-test", "patch_mm": 3.0},
