@@ -37,7 +37,7 @@ from napari_melanoma.ui.viewer.slide_layers import find_layer
 user, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 PLACEMENT = MapPlacement(0, 0, 32, 32)
 HEAT = HeatmapData(np.zeros((2, 2), np.float32), PLACEMENT, "melanoma", ("melanoma", "nevus"), (0, 1), ())
-CONTENT = {"target": "melanoma", "probability": 0.21}
+CONTENT = {"target": "melanoma", "probability": 0.21, "validity": {"valid": True}}
 NOT_VALID = {**CONTENT, "validity": ValidityInputs("tiny", demonstration=True).check().to_json()}
 
 
