@@ -25,7 +25,7 @@ from napari_melanoma.depth.readings import (
 from napari_melanoma.depth.synoptic import (
     SynopticAnswer,
     SynopticReport,
-    add_signed_findings,
+    add_stored_findings,
     describe_finding,
     find_answer,
     set_finding,
@@ -424,10 +424,12 @@ def test_the_published_schema_is_up_to_date() -> None:
 def test_findings_of_a_signed_report_return_to_a_lost_reading() -> None:
     report = SynopticReport().set_answer("breslow", SynopticAnswer(value=0.47), "A", WHEN)
     report = report.set_answer("mitotic_rate", SynopticAnswer(state=NOT_ASSESSED), "A", WHEN).sign("A", WHEN)
-    reading = add_signed_findings(report, SlideDepthReadings()).reading_by("A")
+    reading = add_stored_findings(report, SlideDepthReadings()).reading_by("A")
     assert (reading.mm, describe_finding(reading, "mitotic_rate"), reading.when) == (0.47, NOT_ASSESSED, WHEN)
     changed = set_finding(SlideDepthReadings(), "breslow", SynopticAnswer(value=0.9), "A", WHEN)
-    assert add_signed_findings(report, changed).reading_by("A").mm == 0.9, "a later value of the signer stays"
+    assert add_stored_findings(report, changed).reading_by("A").mm == 0.9, "a later value of the signer stays"
+    removed = set_finding(changed, "breslow", None, "A", WHEN)
+    assert add_stored_findings(report.reopen("B", WHEN), removed).reading_by("A").mm is None, "it was removed since"
 
 
 def test_the_name_of_the_model_cannot_sign() -> None:

@@ -18,7 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_names
-from napari_melanoma.core.provenance import parse_time
+from napari_melanoma.core.provenance import UNKNOWN_TIME, parse_time
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.depth.readings import (
     FINDINGS,
@@ -543,15 +543,32 @@ def _set_mitoses(mitoses: MitosisCount, name: str, value: float | None) -> Mitos
     return mitoses.model_copy(update={"counted": counted, "none_found": counted == 0})
 
 
-def add_signed_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:
-    """Add the findings of a signed report that the reading of its signer lacks."""
-    for name in FINDINGS:
-        reading = depth.reading_by(report.signed_by) or DepthReading(reader=report.signed_by)
+def add_stored_findings(report: SynopticReport, depth: SlideDepthReadings) -> SlideDepthReadings:
+    """Add the findings that a report contains and that the readings of their authors lack.
+
+    Those of a signed report are its signer's. Of an unsigned one, none replaces what a reading has had since.
+    """
+    for name, field in FINDINGS.items():
+        author, time = _find_author(report, depth, name)
+        reading = depth.reading_by(author) or DepthReading(reader=author)
         answer, own = report.answer(name), find_answer(reading, name)
-        if answer is not None and (own is None or own.suggested_by):
-            when = max(reading.when, report.signed_at, key=parse_time)
-            depth = set_finding(depth, name, answer, report.signed_by, when)
+        is_older = not report.is_signed and any(change.field == field for change in reading.history)
+        if answer is None or answer.suggested_by or is_older or not (own is None or own.suggested_by):
+            continue
+        when = max(reading.when, time, key=parse_time) or UNKNOWN_TIME.isoformat()
+        depth = set_finding(depth, name, answer, author, when)
     return depth
+
+
+def _find_author(report: SynopticReport, depth: SlideDepthReadings, name: str) -> tuple[str, str]:
+    """Return who has set a finding that is in a report: the last signer, or who changed it later; and when."""
+    if report.is_signed:
+        return report.signed_by, report.signed_at
+    for change in reversed(report.history):
+        if change.field == name or (change.field == SIGNATURE and change.after):
+            return change.reader, change.when
+    own = report.own_reading(depth)
+    return report.reader if own is None else own.reader, ""
 
 
 def _is_same_value(first: SynopticAnswer, second: SynopticAnswer) -> bool:

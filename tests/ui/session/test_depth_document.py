@@ -12,9 +12,15 @@ from fake_session import open_session, reopens
 from conftest import wait_until_idle
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.depth.readings import DepthReading, set_values, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_answer
-from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, load_synoptic, read_depth, store_synoptic
+from napari_melanoma.slides.synoptic_files import (
+    SYNOPTIC_FILE,
+    load_synoptic,
+    read_depth,
+    save_synoptic,
+    store_synoptic,
+)
 from napari_melanoma.ui.session.slide import SlideSession, SlideSessions
 
 if TYPE_CHECKING:
@@ -144,6 +150,28 @@ def test_a_signed_synoptic_report_locks_the_reading_of_its_signer(
     again.synoptic.apply(lambda report: report.reopen("A", "2026-01-03T10:00:00+00:00"))
     again.depth.set_values(clark=4)
     assert again.depth.state.reading.clark == 4
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_an_unsigned_report_keeps_no_findings_beside_the_readings(
+    session: SlideSession, qtbot: QtBot, is_lost: bool
+) -> None:
+    """As when a script has reopened a report of another reader, also if the file of the readings was lost."""
+    depth = set_values(SlideDepthReadings(), "A", "2026-01-01T10:00:00+00:00", mm=1.2)
+    report = SynopticReport(reader="A").with_findings(depth.reading_by("A")).sign("A", "2026-01-02T10:00:00+00:00", {})
+    write_depth(session.folder, SlideDepthReadings() if is_lost else depth)
+    save_synoptic(session.folder, report.reopen("B", "2026-01-03T10:00:00+00:00"))
+    again = reopens(session)
+    qtbot.waitUntil(lambda: again.synoptic.is_ready)
+    waits(again, qtbot)
+    wait_until_idle(qtbot, again.synoptic.queue)
+    assert load_synoptic(session.folder).answers == {}
+    assert (stored(again, "A").mm, stored(again, "B")) == (1.2, None)
+    again.services.set_reader("B")
+    again.depth.set_findings({"breslow": SynopticAnswer(value=2.4)})
+    again.synoptic.flush()
+    assert (stored(again, "A").mm, stored(again, "B").mm) == (1.2, 2.4)
+    assert load_synoptic(session.folder).answers == {}
 
 
 def test_a_reading_is_shown_and_locked_if_the_report_cannot_be_read(session: SlideSession, qtbot: QtBot) -> None:

@@ -36,7 +36,7 @@ from napari_melanoma.depth.readings import (
     values_for_line,
     with_reading,
 )
-from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_signed_findings, set_finding
+from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_stored_findings, set_finding
 from napari_melanoma.io.results import OUTLINES, RESULT
 from napari_melanoma.slides.slide_depth import NetworkDepth
 from napari_melanoma.slides.synoptic_files import (
@@ -288,9 +288,10 @@ class DepthDocument(Document[SlideDepthReadings]):
         super().close()
 
     def restore_findings(self, report: SynopticReport) -> None:
-        """Add signed findings that the reading of the signer lacks, for example because its file was damaged."""
-        self.set(add_signed_findings(report, self.value))
-        self.save()
+        """Add findings of a report that the readings lack, for example because their file was damaged."""
+        if (depth := add_stored_findings(report, self.value)) is not self.value:
+            self.set(depth)
+            self.save()
 
     def _write(self, unsaved: Unsaved[SlideDepthReadings]) -> Stored[SlideDepthReadings]:
         """Write the readings, except that of a reader who has signed in another window or program in the meantime.
@@ -445,6 +446,21 @@ class SynopticDocument(Document[SynopticReport]):
         if findings:
             self._depth.set_findings(findings)
             self.set_reader(self._services.reader)
+
+    def _on_read(self, stored: Stored[SynopticReport] | Exception) -> None:
+        super()._on_read(stored)
+        if not self.value.is_signed and not self.value.answers.keys().isdisjoint(FINDINGS):
+            self._depth.submit(lambda run: None, lambda _: self._move_findings())  # when the readings are read
+
+    def _move_findings(self) -> None:
+        """Store findings of an unsigned report, such as one that a script has reopened, in the readings only."""
+        report, depth = self.value, self._depth
+        if report.is_signed or not depth.is_ready or depth.problem:
+            return
+        depth.restore_findings(report)
+        depth.flush()
+        self.complete(lambda one: one if one.is_signed else one.without_findings())
+        self.save()
 
     def find_steps(self) -> tuple[Edited[Any] | None, Edited[Any] | None]:
         """Return the documents of the report and its findings whose steps to undo and redo are next; None for none."""
