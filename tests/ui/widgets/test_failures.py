@@ -13,7 +13,7 @@ import pytest
 from napari.utils import notifications
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 from stage import Stage
 
 from conftest import wait_until_idle
@@ -92,7 +92,19 @@ def test_an_error_stays_until_the_user_acts_or_its_task_runs_again(qtbot):
     def fail(run):
         raise InputError("a.jpg is missing.")
 
+    class Canvas(QWidget):
+        def mousePressEvent(self, event):  # noqa: N802 - Qt's name
+            show_failure(status, InputError("the disk is full."))
+            status.show_message("Saved.")
+            event.ignore()  # its parents get the press, too
+
+    owner.layout().addWidget(canvas := Canvas())
+    canvas.show()
+    QTest.mouseClick(canvas, Qt.MouseButton.LeftButton)
+    assert status.text == "The disk is full.", "the press that has caused it does not end it"
+
     show_failure(status, InputError("the disk is full."))
+    QApplication.processEvents()
     status.show_message("Saved in results.")
     status.show_briefly("Undone.")
     status.clear()
@@ -107,6 +119,7 @@ def test_an_error_stays_until_the_user_acts_or_its_task_runs_again(qtbot):
     assert status.text == "12 photographs.", "the last message has waited"
 
     show_failure(status, InputError("the disk is full."), tool.toggled)
+    QApplication.processEvents()
     QTest.mouseClick(field, Qt.MouseButton.LeftButton)
     assert status.text == "The disk is full.", "nothing has waited"
     status.show_message("Saved.")

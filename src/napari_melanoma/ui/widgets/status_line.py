@@ -58,9 +58,19 @@ class _ActWatch(QObject):
         super().__init__(status)
         self._status = status
         self._is_on = False
+        self._start = QTimer(self)
+        self._start.setSingleShot(True)
+        self._start.timeout.connect(lambda: self._install(True))
 
     def watch(self, on: bool) -> None:
-        """Start or stop watching all events of the application."""
+        """Watch all events of the application after the current one, which may have caused the error, or stop it."""
+        if on:
+            self._start.start(0)
+        else:
+            self._start.stop()
+            self._install(False)
+
+    def _install(self, on: bool) -> None:
         application = QApplication.instance()
         if application is not None and on != self._is_on:
             self._is_on = on
