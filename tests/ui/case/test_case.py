@@ -29,11 +29,13 @@ from qtpy.QtWidgets import (
 from conftest import wait_until_idle
 from napari_melanoma.case.model import CaseImage, CaseLesion, set_lesion, set_lesion_report
 from napari_melanoma.case.store import CaseStore, read_correction
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, set_values, write_depth
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, set_finding
+from napari_melanoma.extensions.synoptic.ui import lesion_section
 from napari_melanoma.reports.slide import save_readings_to_case
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
 from napari_melanoma.slides.synoptic_files import save_synoptic
@@ -43,6 +45,7 @@ from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
 from napari_melanoma.ui.viewer.slide_layers import list_slides
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 PATIENCE_MS = 60_000
 NAMES = (
@@ -250,6 +253,25 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
     someone.waits()
     assert changes.text().startswith("The report of back_left_1_slide.tif has other values: Clark level III (here IV).")
+
+
+def test_reports_of_slides_are_read_by_file_and_left_out_if_the_results_cannot_be_listed(home, tmp_path, monkeypatch):
+    slides = []
+    for name, level in (("first", 3), ("second", 4)):
+        (tmp_path / name).mkdir()
+        slides.append(draw_slide(tmp_path / name / "slide.tif", tint=level))
+        results = slide_folder(find_results_root(DockSettings()), slides[-1])
+        record_slide(results, slides[-1], record_name=True)
+        write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=level),)))
+        save_synoptic(results, SynopticReport(reader="A"))
+    reports = lesion_section._read_slide_reports(slides, "A", RunContext())
+    assert [reports[path].value("clark") for path in slides] == ["III", "IV"]
+
+    def fail(root, slide):
+        raise PermissionError(f"{root} cannot be listed")
+
+    monkeypatch.setattr(lesion_section, "slide_folder", fail)
+    assert lesion_section._read_slide_reports(slides, "A", RunContext()) == {}
 
 
 def test_the_results_of_a_missing_slide_are_in_the_report(tmp_path):

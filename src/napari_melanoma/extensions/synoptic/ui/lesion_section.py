@@ -44,7 +44,7 @@ class LesionSynopticSection(LesionSection):
 
     def __init__(self, session: LesionSession) -> None:
         super().__init__(session)
-        self._slide_reports: dict[str, SynopticReport] = {}  # as stored, by the file name of the slide
+        self._slide_reports: dict[Path, SynopticReport] = {}  # as stored, by the file of the slide
         self.form = form = ReportForm()
         self.add(form)
         form.reader_entered.connect(self._on_reader)
@@ -95,22 +95,21 @@ class LesionSynopticSection(LesionSection):
         self._read_slide_reports()
 
     def _read_slide_reports(self) -> None:
-        root = find_results_root(DockSettings())
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
-        work = partial(_read_slide_reports, root, slides, self._reader)
+        work = partial(_read_slide_reports, slides, self._reader)
         run_job(self, "slide reports", work, self._show_slide_reports, self.session.show_error)
 
-    def _show_slide_reports(self, reports: dict[str, SynopticReport]) -> None:
+    def _show_slide_reports(self, reports: dict[Path, SynopticReport]) -> None:
         self._slide_reports = reports
         self._update()
 
     def _update(self, _: object = None) -> None:
         report = self._report
-        compared = {name: compare_reports(report, other) for name, other in self._slide_reports.items()}
+        compared = [(path.name, compare_reports(report, other)) for path, other in self._slide_reports.items()]
         changes = (
             *report.conflicts.values(),
             *list_changes_since_signature(report, lesion_basis(self.session.lesion)),
-            *(OTHER_ON_SLIDE.format(name, other) for name, other in compared.items() if other),
+            *(OTHER_ON_SLIDE.format(name, other) for name, other in compared if other),
         )
         self.form.show_report(report, self._reader, changes, is_editable=self.session.is_editable)
 
@@ -134,12 +133,12 @@ class LesionSynopticSection(LesionSection):
             self._update()
 
 
-def _read_slide_reports(root: Path, slides: Sequence[Path], reader: str, run: RunContext) -> dict[str, SynopticReport]:
-    """Read the stored reports of slides with their findings, by the names of the files; damaged ones are left out."""
+def _read_slide_reports(slides: Sequence[Path], reader: str, run: RunContext) -> dict[Path, SynopticReport]:
+    """Read the stored reports of slides with their findings; those that cannot be read are left out."""
     reports = {}
     for path in slides:
-        folder = slide_folder(root, path)
-        with suppress(InputError):  # the Slide dock reports it
+        with suppress(InputError, OSError):  # the Slide dock reports it
+            folder = slide_folder(find_results_root(DockSettings()), path)
             report, depth = load_synoptic(folder) or SynopticReport(reader=reader), read_depth(folder)
-            reports[path.name] = report.with_findings(report.own_reading(depth))
+            reports[path] = report.with_findings(report.own_reading(depth))
     return reports
