@@ -97,13 +97,18 @@ def reader_changed() -> ReaderChanged:
 
 
 class ModelsChanged(QObject):
-    """Notifies all docks of changed models."""
+    """Notifies all docks of changed models.
 
-    changed = Signal(str)  # name of the model of a training run that was activated, or of the one before
+    ``changed``: name of the model of a training run that was activated, or empty. ``returned``: name of such a model
+    that is no longer used, and of the one it was compared with, for docks that do not know what they had before.
+    """
+
+    changed = Signal(str)
+    returned = Signal(str, str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.former: dict[str, str] = {}  # by an activated model: the model that was selected before
+        self.former: dict[str, set[str]] = {}  # by an activated model: the models that docks had selected before
 
 
 @cache

@@ -762,6 +762,7 @@ def test_reading_is_added_to_the_open_case(measuring, tmp_path, slide_path):
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
+    wait_until_idle(person.qtbot)
     button = person.finds(QAbstractButton, "depth_case")
     person.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # an error stays until the user acts
     assert f"Added to the case, with {slide_path.name}" in person.dock.status.text

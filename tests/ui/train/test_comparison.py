@@ -142,14 +142,34 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
         stage.clicks(gate.return_button)  # mine-1 is not installed
     assert picker.model == "mine-2"
 
-    models_changed().former["mine-2"] = DEFAULT_BUNDLE
+    # Each dock returns to what it had, and one that has another model keeps it.
+    monkeypatch.setattr(models_changed(), "former", {})
+    pickers = []
+    for model in (DEFAULT_BUNDLE, "lesion-phone", "mine-2", "lesion-phone"):
+        pickers.append(ModelPicker(ThemedIcons(ViewerModel(), gate, Connections())))
+        qtbot.addWidget(pickers[-1])
+        pickers[-1].model = model
+        usable = (DEFAULT_BUNDLE, "lesion-phone", "mine-2")
+        monkeypatch.setattr(pickers[-1], "can_use", usable.__contains__)
+    models_changed().changed.emit("mine-2")
+    pickers[3].model = "lesion-click"
+    show(gate, run)
     with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS) as decided:
         stage.clicks(gate.return_button)
     show(gate, run)
-    assert (picker.model, decided.args[0]) == (DEFAULT_BUNDLE, f"Now in use again: {DEFAULT_BUNDLE}.")
-    assert text(gate, "gate_done").startswith(f"Not in use: {DEFAULT_BUNDLE} is used again.")
+    models = [one.model for one in pickers]
+    assert models == [DEFAULT_BUNDLE, "lesion-phone", "lesion-small", "lesion-click"]
+    assert decided.args[0] == "Now in use again: the former model of each dock."
+    assert text(gate, "gate_done").startswith("Not in use: the former model of each dock is used again.")
     assert gate.activate_button.isEnabled()
     assert not gate.return_button.isVisible()
+    # One model has its name.
+    show(gate, run.adopted("mine-2"))
+    with qtbot.waitSignal(gate.decided, timeout=PATIENCE_MS) as decided:
+        stage.clicks(gate.return_button)
+    show(gate, run)
+    assert decided.args[0] == "Now in use again: lesion-small."
+    assert text(gate, "gate_done").startswith("Not in use: lesion-small is used again.")
 
 
 def test_a_failed_decision_can_be_repeated_and_a_discarded_model_used_after_confirmation(stage, gate, run, qtbot):

@@ -144,20 +144,22 @@ class RunComparisonView(QWidget):
             button.setToolTip(pending or obstacle or tip)
         self._choice.setText(pending or format_choice(report))
         self._choice.setVisible(bool(self._choice.text()))
-        former = self._former_model
-        self.return_button.setText(f"Use {elide(self.fontMetrics(), name_choice(former), FORMER_PX)} again")
-        tip = f"Select {name_choice(former)} instead of {report.activated_as}, which stays in the list"
-        self.return_button.setToolTip(pending or tip)
+        former = self._former_models
+        name = name_choice(*former)
+        self.return_button.setText(f"Use {elide(self.fontMetrics(), name, FORMER_PX)} again")
+        self.return_button.setToolTip(
+            pending or f"Select {name} instead of {report.activated_as}, which stays in the list"
+        )
         self.return_button.setVisible(bool(former))
         self.return_button.setEnabled(not pending)
 
     @property
-    def _former_model(self) -> str:
-        """The model to return to: the one selected before, else the old one; empty if the new one is not in use."""
+    def _former_models(self) -> set[str]:
+        """The models to return to: those selected before, else the old one; empty if the new one is not in use."""
         report = self._report
         if report is None or report.activated_as is None:
-            return ""
-        old = "" if report.comparison is None else report.comparison.old.name
+            return set()
+        old = set() if report.comparison is None else {report.comparison.old.name}
         return models_changed().former.get(report.activated_as, old)
 
     def _find_page(self) -> tuple[str, Path] | None:
@@ -180,18 +182,21 @@ class RunComparisonView(QWidget):
 
     def _on_return(self) -> None:
         if self._report is not None:
-            self._carry_out("Returning ...", partial(_return, self._report.path, self._former_model))
+            self._carry_out("Returning ...", partial(_return, self._report, self._former_models))
 
     def _carry_out(self, text: str, work: JobFunction) -> None:
         self._pending = text
         self._decisions.submit("decision", lambda: work)
         self._update_choice()
 
-    def _on_decided(self, result: tuple[str, str]) -> None:
-        bundle, message = result
+    def _on_decided(self, result: tuple[str, str, str]) -> None:
+        bundle, replaced, message = result
         self._pending = ""
         self._update_choice()
-        if bundle:
+        if replaced:
+            models_changed().former.pop(replaced, None)
+            models_changed().returned.emit(replaced, bundle)
+        elif bundle:
             models_changed().changed.emit(bundle)
         self.decided.emit(message)
 
@@ -210,36 +215,39 @@ class RunComparisonView(QWidget):
         return confirm(self, "activate_anyway", "Use this model anyway?", objection, "Use it anyway", "Train")
 
 
-def _activate(path: Path, run: RunContext) -> tuple[str, str]:
-    """Install the model of a run; return its name and the message for the user."""
+def _activate(path: Path, run: RunContext) -> tuple[str, str, str]:
+    """Install the model of a run; return its name, no replaced model, and the message for the user."""
     from napari_melanoma.runs.acceptance import activate_model
 
     name = activate_model(path).name
-    return name, f"{name} is in use: it is in the list of models of the docks."
+    return name, "", f"{name} is in use: it is in the list of models of the docks."
 
 
-def _discard(path: Path, run: RunContext) -> tuple[str, str]:
-    """Mark the model of a run as discarded; return no name and the message for the user."""
+def _discard(path: Path, run: RunContext) -> tuple[str, str, str]:
+    """Mark the model of a run as discarded; return no names and the message for the user."""
     from napari_melanoma.runs.acceptance import discard_model
 
     discard_model(path)
-    return "", f"The model of {path.name} was discarded. Its files are kept."
+    return "", "", f"The model of {path.name} was discarded. Its files are kept."
 
 
-def _return(path: Path, former: str, run: RunContext) -> tuple[str, str]:
-    """Record that another model is used again; return its name and the message for the user."""
+def _return(report: RunReport, former: set[str], run: RunContext) -> tuple[str, str, str]:
+    """Record that other models are used again; return the compared one, the replaced one and the message."""
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.runs.acceptance import replace_activated_model
 
-    if former != AUTOMATIC:
-        find_bundle(former)  # raises an error if it was removed
-    replace_activated_model(path, former)
-    return former, f"Now in use again: {name_choice(former)}."
+    for model in former - {AUTOMATIC}:
+        find_bundle(model)  # raises an error if it was removed
+    replace_activated_model(report.path, next(iter(former)) if len(former) == 1 else "")
+    compared = "" if report.comparison is None else report.comparison.old.name
+    return compared, report.activated_as or "", f"Now in use again: {name_choice(*former)}."
 
 
-def name_choice(model: str) -> str:
-    """Name the model to return to."""
-    return "the automatic choice" if model == AUTOMATIC else model
+def name_choice(*models: str) -> str:
+    """Name the model to return to; empty, or several: another one in each dock."""
+    if len(models) != 1 or not models[0]:
+        return "the former model of each dock"
+    return "the automatic choice" if models[0] == AUTOMATIC else models[0]
 
 
 def format_metrics(comparison: Comparison) -> str:

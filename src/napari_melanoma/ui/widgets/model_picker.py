@@ -44,6 +44,7 @@ class ModelPicker(QWidget):
         self._is_listed = False
         self._installed: set[str] = set()  # names of the listed models
         self._stored_model: str | None = None
+        self._former: dict[str, str] = {}  # by an activated model: the model that was selected here before
         card_tip = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
         self.icons = icons
@@ -53,6 +54,7 @@ class ModelPicker(QWidget):
         self._combo.opening.connect(self._on_opening)
         self._card_button.clicked.connect(self._on_card)
         models_changed().changed.connect(self._on_models)
+        models_changed().returned.connect(self._on_return)
 
     @property
     def combo(self) -> QComboBox:
@@ -158,8 +160,16 @@ class ModelPicker(QWidget):
         self.ensure_listed()
         if name and self.can_use(name):
             if self.model != name and self.can_use(self.model):
-                models_changed().former[name] = self.model
+                self._former[name] = self.model
+                models_changed().former.setdefault(name, set()).add(self.model)
             self.model = name
+            self.changed.emit()
+
+    def _on_return(self, name: str, compared: str) -> None:
+        """Select what was selected here before a model was activated, unless the user has selected another one."""
+        former = self._former.pop(name, compared)
+        if self.model == name and self.can_use(former):
+            self.model = former
             self.changed.emit()
 
     def can_use(self, name: str) -> bool:
