@@ -245,8 +245,8 @@ class SlideDock(SlideControls):
         keep = box.addButton("Keep the analysis running", QMessageBox.ButtonRole.AcceptRole)
         stop = box.addButton("Cancel the analysis", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole))
-        updates = self.run_panel.updated.connect(lambda _: None if self.run_panel.active else box.reject())
-        pressed = exec_question(box)  # closed when the analysis has ended
+        updates = self.run_panel.updated.connect(lambda _: None if self.run_panel.active else keep.click())
+        pressed = exec_question(box)  # answered when the analysis has ended: the slide is closed, as was asked for
         QObject.disconnect(updates)
         if pressed is stop:
             self.run_panel.send_command("cancel", folder)
