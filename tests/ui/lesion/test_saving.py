@@ -418,7 +418,7 @@ def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     assert kept().count("recovery.json") == 1
     with answering("") as requested:
         button.click()
-    assert requested[0].startswith("You have edited the mask since. Corrections from ")
+    assert requested[0].startswith("The mask that is shown was edited, too. Corrections from ")
     assert np.array_equal(crashed.mask, own)
     assert button.isVisibleTo(crashed.dock), "still offered"
     with answering("replace"):

@@ -273,7 +273,9 @@ class RecoveryNotice(QFrame):
         is_edited = session.lesion is not None and session.lesion.corrected
         if is_edited or session.is_mask_edited or session.strokes is not None:
             saved_at = format_time_ago(time.time() - session.recovered.saved_at)
-            details = f"You have edited the mask since. Corrections from {saved_at} replace it; Ctrl+Z restores it."
+            details = (
+                f"The mask that is shown was edited, too. Corrections from {saved_at} replace it; Ctrl+Z restores it."
+            )
             question = f"Replace the mask of {session.name}?"
             if not confirm(self, "restore_over", question, details, "Replace", "Lesion"):
                 return
