@@ -55,10 +55,10 @@ def escape(text: str) -> str:
 
 
 def require_help(name: str, text: str | None) -> str:
-    """Return the help of an option as a sentence without its period."""
+    """Return the help of an option as a sentence without its period; an ellipsis at its end stays."""
     if not text or not text.strip():
         raise ValueError(f"{name} has no help: describe it where it is defined")
-    return text.strip().removesuffix(".")
+    return re.sub(r"(?<!\.)\.$", "", text.strip())
 
 
 # Commands

@@ -44,6 +44,7 @@ def test_an_option_without_help_fails_the_build(monkeypatch: pytest.MonkeyPatch)
 
 def test_all_options_are_described() -> None:
     assert all(generate() for generate in generated_pages.GENERATORS.values())
+    assert "sex, site ... |" in generated_pages.describe_commands(), "an ellipsis is no period"
 
 
 def test_each_marker_has_a_generator() -> None:
