@@ -440,6 +440,14 @@ def test_the_synoptic_report_of_a_lesion_is_filled_in_undone_and_saved(five, pho
     five.waits()
     assert CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic.value("procedure") == "excision"
 
+    # What is typed is stored before its field is left.
+    five.qtbot.keyClicks(five.dock.findChild(QPlainTextEdit, "synoptic_comment"), "Typed last")
+    five.waits()
+    five.qtbot.keyClicks(combo("mitotic_rate").lineEdit(), "12")
+    five.waits()
+    report = CaseStore.open_read_only(photos).case.find_lesion("L1").synoptic
+    assert (report.value("comment"), report.value("mitotic_rate")) == ("Typed last", 12)
+
 
 @pytest.fixture
 def reporting(five):

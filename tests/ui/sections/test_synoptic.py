@@ -815,6 +815,72 @@ def test_spaces_keep_a_value_and_escape_restores_it(form, qtbot) -> None:
     assert answers == [("breslow", None)]
 
 
+@pytest.mark.both_qts
+def test_what_is_typed_is_stored_after_a_pause_and_typing_goes_on(form, qtbot) -> None:
+    report, answers = SynopticReport(), []
+
+    def store(name: str, answer: SynopticAnswer | None) -> None:
+        nonlocal report
+        answers.append((name, answer.value or answer.state))
+        report = report.set_answer(name, answer, "A. Reader", LATER)
+        form.show_report(report, "A. Reader", (), is_editable=True)
+
+    def types_and_pauses(control: QWidget, keys: str) -> None:
+        control.setFocus()
+        qtbot.keyClicks(control, keys)
+        wait_until_idle(qtbot)
+
+    form.findings.answered.connect(store)
+    form.show_report(report, "A. Reader", (), is_editable=True)
+    comment = form.findings.editors["comment"].control
+    types_and_pauses(comment, "Typed last")
+    qtbot.keyClick(comment, Qt.Key.Key_Left)
+    types_and_pauses(comment, " ")
+    assert answers == [("comment", "Typed last"), ("comment", "Typed las t")]
+    assert (comment.hasFocus(), comment.textCursor().position()) == (True, 10)
+    types_and_pauses(comment, " ")
+    qtbot.keyClick(comment, Qt.Key.Key_End)
+    types_and_pauses(comment, " ")
+    assert comment.toPlainText() == "Typed las  t ", "spaces at the end stay while the text is typed"
+    answers.clear()
+
+    # A number is stored when it is accepted and complete.
+    editor = form.findings.editors["mitotic_rate"]
+    line = editor.control.lineEdit()
+    for keys, expected in (("1.", []), ("5", [1.5]), ("x", [1.5]), ("\b", [1.5]), ("2", [1.5, 1.52])):
+        types_and_pauses(line, keys)
+        assert [value for _, value in answers] == expected, keys
+        assert (line.hasFocus(), line.cursorPosition(), editor.has_fault) == (True, len(line.text()), False)
+    line.selectAll()
+    types_and_pauses(line, "n")  # Qt completes it
+    assert [value for _, value in answers] == [1.5, 1.52]
+    line.selectAll()
+    types_and_pauses(line, "1.520")
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert (line.text(), len(answers)) == ("1.52", 2), "the same number, as it is shown"
+
+    # Another answer, such as of Undo, replaces what was stored.
+    types_and_pauses(line, "1")
+    form.show_report(SynopticReport(), "A. Reader", (), is_editable=True)
+    assert (line.text(), comment.toPlainText(), line.hasFocus()) == ("", "", True)
+    line.clearFocus()
+    assert [value for _, value in answers] == [1.5, 1.52, 11.52], "the cursor was at the start"
+
+
+def test_a_comment_and_a_number_of_a_slide_are_in_its_files_before_their_fields_are_left(reporting) -> None:
+    person = reporting
+    for name, keys in (("comment", "Typed last"), ("mitotic_rate", "12")):
+        control = person.finds(QWidget, f"synoptic_{name}")
+        person.qtbot.keyClicks(control.lineEdit() if isinstance(control, QComboBox) else control, keys)
+        person.waits()
+    report = read_synoptic(person.session.folder)[0]
+    assert (report.value("comment"), report.value("mitotic_rate")) == ("Typed last", 12)
+    presses(person, "synoptic_undo")
+    presses(person, "synoptic_undo")
+    assert read_synoptic(person.session.folder)[0].answers == {}
+    assert not person.finds(QAbstractButton, "synoptic_undo").isEnabled()
+
+
 def test_confirming_by_the_keyboard_keeps_the_focus_in_the_row(form, qtbot) -> None:
     editor, suggested = form.findings.editors["breslow"], SynopticAnswer(value=0.57, suggested_by="reading")
 

@@ -287,8 +287,8 @@ class RegionWand(PixelTool):
                 slide_layers.set_placement(slide, layer, placement)
                 layer.data = mask
             return
-        if layer is not None and not self._queue.busy:
-            _clear(layer)
+        if layer is not None:
+            _clear(layer)  # also if the button is pressed again: that area is shown after this result
         if result:
             self.area_found.emit(result)
         else:

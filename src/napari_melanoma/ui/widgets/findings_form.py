@@ -5,7 +5,6 @@ It is made from the table of fields. It emits answers, but stores nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
@@ -28,6 +27,7 @@ from napari_melanoma.depth.synoptic import SOURCE_NAMES, SynopticAnswer, Synopti
 from napari_melanoma.depth.synoptic_fields import ANSWERED, CANNOT, FIELDS, FIELDS_BY_NAME, OTHER, SynopticField
 from napari_melanoma.depth.t_category import round_measured_thickness
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.style import (
     HEIGHT_EVENTS,
     NO_LIMIT_PX,
@@ -42,6 +42,7 @@ from napari_melanoma.ui.widgets.style import (
 
 EMPTY = "–"  # not filled in
 LABEL_PX, CONFIRM_PX, TEXT_PX = 124, 24, 58
+TYPING_MS = 1000  # pause after which what is typed is stored
 LABEL_LINES = 2  # of a label beside a field; a longer label is placed above it
 LABEL_PADDING_PX = 6  # of napari's theme, both sides
 NOT_SPECIFIED = "not_specified"
@@ -57,6 +58,7 @@ class FindingEditor(QWidget):
 
     answered = Signal(str, object)  # field, SynopticAnswer or None
     confirmed = Signal(str)  # field
+    typed = Signal()  # a letter
     fault_changed = Signal()
 
     def __init__(self, field: SynopticField, prefix: str) -> None:
@@ -65,6 +67,7 @@ class FindingEditor(QWidget):
         self.setProperty("legible", True)  # also when it is locked, because a signed report is read
         self._answer: SynopticAnswer | None = None
         self._fault = ""
+        self._stored_text = ""  # that was typed and stored before its field was left
         self.label = WrappedLabel(field.label)
         self.label.setProperty("quiet", True)
         self.control = named(self._create_control(), self._name, field.label, _tip(field))
@@ -110,16 +113,24 @@ class FindingEditor(QWidget):
                 part.setEnabled(not locked)
 
     def show_answer(self, answer: SynopticAnswer | None, *, replace_typed: bool = False) -> None:
-        """Show an answer; ``replace_typed``: also instead of a number or text that is being typed."""
+        """Show an answer; ``replace_typed``: also instead of a number or text that is being typed.
+
+        What was stored while it was typed is replaced by another answer, such as by that of Undo.
+        """
+        is_other = answer != self._answer
         self._answer = answer
         if replace_typed:
             self._show_fault("")
         if isinstance(self.control, QPlainTextEdit):
-            if (replace_typed or not self.control.hasFocus()) and self.control.toPlainText() != self._shown_text:
+            text = self.control.toPlainText()
+            is_typed = self.control.hasFocus() and not (is_other and text == self._stored_text)
+            if (replace_typed or not is_typed) and text != self._shown_text:
                 self.control.setPlainText(self._shown_text)
         elif self.field.kind == "number":
             line = self.control.lineEdit()
-            is_typed = (line.hasFocus() and line.isModified()) or self.has_fault or self.control.is_passing
+            is_stored = is_other and line.text() == self._stored_text
+            is_typed = line.hasFocus() and line.isModified() and not is_stored
+            is_typed = is_typed or self.has_fault or self.control.is_passing
             if replace_typed or not is_typed:
                 line.setModified(False)
                 self.control.setEditText(_number_text(self.field, answer))
@@ -150,6 +161,7 @@ class FindingEditor(QWidget):
             line.setPlaceholderText(DETAILS.get(self.field.name, "describe"))
             line.setAcceptDrops(False)  # the dock opens files that are dropped on it
             line.editingFinished.connect(self._on_detail)
+            line.textEdited.connect(self.typed)
             line.installEventFilter(self)
             self._grid.addWidget(line, 3, 1, 1, 2)
         if replace_typed or not (line.hasFocus() and line.isModified()):
@@ -193,6 +205,23 @@ class FindingEditor(QWidget):
         if self.detail_line is not None:
             self._on_detail()
 
+    def store_typed(self) -> None:
+        """Emit what is being typed if it is complete, and leave the text and the cursor as they are."""
+        control, detail = self.control, self.detail_line
+        if isinstance(control, QPlainTextEdit):
+            text = control.toPlainText()
+            if not text.isspace():
+                self._on_text()
+                self._stored_text = text
+        elif self.field.kind == "number" and control.lineEdit().isModified():
+            text = control.lineEdit().text()
+            number = self._read_number(text.strip())
+            if number is not None and not text.endswith((".", ",")):  # decimals follow
+                self._emit(number)
+                self._stored_text = text
+        if detail is not None and detail.isModified() and self._answer is not None and not detail.text().isspace():
+            self._emit(self._answer.model_copy(update={"detail": detail.text().strip()}))
+
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """Place the label after a change of font or style."""
         super().changeEvent(event)
@@ -233,6 +262,7 @@ class FindingEditor(QWidget):
             text.setFixedHeight(TEXT_PX)
             text.setTabChangesFocus(True)
             text.setFrameShape(QFrame.Shape.StyledPanel)
+            text.textChanged.connect(lambda: self.typed.emit() if self._is_typed else None)
             return text
         combo = NoWheelComboBox()
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -246,6 +276,7 @@ class FindingEditor(QWidget):
             combo.setInsertPolicy(NoWheelComboBox.InsertPolicy.NoInsert)
             combo.lineEdit().setPlaceholderText(EMPTY)
             combo.lineEdit().editingFinished.connect(self._on_number)
+            combo.lineEdit().textEdited.connect(self.typed)
         combo.settled.connect(self._on_chosen)
         return combo
 
@@ -267,6 +298,8 @@ class FindingEditor(QWidget):
         self._show_fault("")
         if answer != self._answer:
             self.answered.emit(self.field.name, answer)
+        else:  # stored while it was typed: show it as stored values are shown
+            self.show_answer(answer)
 
     def _show_fault(self, text: str) -> None:
         if text == self._fault:
@@ -303,25 +336,26 @@ class FindingEditor(QWidget):
             self.discard_typed()
             return
         line.setModified(False)
-        state = next((state for state in self.field.absent if text.lower() == state), None)
-        if state is not None:
-            self._emit(SynopticAnswer(state=state))
-            return
-        if not text:
-            self._emit(None)
-            return
-        try:
-            number = float(text.removesuffix(self.field.unit).replace(",", "."))
-        except ValueError:
-            number = math.nan
-        if not 0 <= number <= self.field.most or (self.field.is_integer and not number.is_integer()):
+        answer = self._read_number(text)
+        if text and answer is None:
             kind = "a whole number" if self.field.is_integer else "a number"
             unit = f" {self.field.unit}" if self.field.unit else ""
             self._show_fault(f"Expected {kind} from 0 to {self.field.most:g}{unit}, found '{text}'.")
         else:
-            previous = self._answer
-            at_least = bool(previous and previous.at_least and number > 0)
-            self._emit(SynopticAnswer(value=number, at_least=at_least))
+            self._emit(answer)
+
+    def _read_number(self, text: str) -> SynopticAnswer | None:
+        """Return the answer that a text states, a number or a state; None if it is not accepted."""
+        if text.lower() in self.field.absent:
+            return SynopticAnswer(state=text.lower())
+        try:
+            number = float(text.removesuffix(self.field.unit).replace(",", "."))
+        except ValueError:
+            return None
+        if not 0 <= number <= self.field.most or (self.field.is_integer and not number.is_integer()):
+            return None
+        previous = self._answer
+        return SynopticAnswer(value=number, at_least=bool(previous and previous.at_least and number > 0))
 
     def _on_at_least(self, checked: bool) -> None:
         if self._answer is not None:
@@ -363,6 +397,8 @@ class FindingsForm(FormRows):
     def __init__(self, prefix: str, names: Iterable[str] = FIELDS_BY_NAME, *, has_groups: bool = False) -> None:
         super().__init__()
         self._lock = ""
+        self._typing_timer = DebounceTimer(self, TYPING_MS)
+        self._typing_timer.timeout.connect(self._store_typed)
         shown = {*names}
         self.editors = {field.name: FindingEditor(field, prefix) for field in FIELDS if field.name in shown}
         layout = QVBoxLayout(self)
@@ -378,6 +414,7 @@ class FindingsForm(FormRows):
                 layout.addWidget(editor)
         for editor in self.editors.values():
             editor.answered.connect(self.answered)
+            editor.typed.connect(self._typing_timer.start)
             editor.confirmed.connect(self.confirm_requested)
             editor.fault_changed.connect(self.fault_changed)
 
@@ -398,9 +435,15 @@ class FindingsForm(FormRows):
 
     def flush(self) -> None:
         """Emit the input that is being typed."""
+        self._typing_timer.stop()
         for editor in self.editors.values():
             if not self._lock:
                 editor.flush()
+
+    def _store_typed(self) -> None:
+        for editor in self.editors.values():
+            if not self._lock:
+                editor.store_typed()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """State why the fields cannot be changed: Qt passes clicks on disabled controls to the form."""
