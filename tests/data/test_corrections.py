@@ -185,6 +185,18 @@ def test_undo_without_history(corrections: Corrections, folder: Path) -> None:
     assert content(folder) == {}
 
 
+def test_undo_of_a_change_reverts_no_later_one(corrections: Corrections, folder: Path) -> None:
+    corrections.add(drawn(0))
+    shown = corrections.find_last_change()
+    corrections.add(drawn(1))  # by another window
+    before = content(folder)
+    assert corrections.undo(shown) is None
+    assert content(folder) == before
+    assert corrections.undo(corrections.find_last_change()) == "photo_1"
+    assert corrections.undo(shown) == "photo_0"
+    assert corrections.find_last_change() is None
+
+
 def test_undo_keeps_later_manual_edits(corrections: Corrections, folder: Path) -> None:
     corrections.add(drawn(0, diagnosis="nevus"))
     corrections.add(drawn(0, mask=square(10), diagnosis="melanoma"))

@@ -126,16 +126,24 @@ class Corrections:
                 )
         return number is not None
 
-    def undo(self) -> str | None:
-        """Revert the last change, from any window or session, and return its ``image_id``; None if there is none."""
+    def find_last_change(self) -> CorrectionChange | None:
+        """Return the change that ``undo`` would revert, from any window or session; None if there is none."""
+        draft = _TableDraft(self._table.read())
+        return next(filter(draft.has_applied, self._log.iter_pending()), None)
+
+    def undo(self, expected: CorrectionChange | None = None) -> str | None:
+        """Revert the last change, from any window or session, and return its ``image_id``; None if there is none.
+
+        ``expected``: revert nothing if the last change is another one by now.
+        """
         if not self._table.path.exists():
             return None
         with self._edit_table() as draft:
-            while (change := self._log.find_last_change()) is not None:
-                number = draft.find_row(change.after or change.before or {})
-                row = None if number is None else draft.table.row(number)
-                if change.is_applied_to(row):
-                    table = _revert_change(draft.table, change, number)
+            for change in self._log.iter_pending():
+                if draft.has_applied(change):
+                    if expected not in (None, change):
+                        return None
+                    table = _revert_change(draft.table, change, draft.find_row(change.row))
                     self._table.save(table)
                     self._log.record_undo(change)
                     self._delete_new_files(change, table)
@@ -281,6 +289,11 @@ class _TableDraft:
             self.ids.add(change.image_id.lower())
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
+    def has_applied(self, change: CorrectionChange) -> bool:
+        """Return whether the table shows that a change was applied and not overwritten."""
+        number = self.find_row(change.row)
+        return change.is_applied_to(None if number is None else self.table.row(number))
+
     def find_row(self, row: Row) -> int | None:
         """Return the index of the row of the same photograph; None if it is not in the table."""
         digest = row.get("image_sha256", "")
@@ -295,6 +308,11 @@ class CorrectionChange:
     before: Row | None
     after: Row | None
     position: int
+
+    @property
+    def row(self) -> Row:
+        """The row of the photograph after the change, or before it was removed."""
+        return self.after or self.before or {}
 
     @property
     def changed_columns(self) -> set[str]:
@@ -604,8 +622,8 @@ class ChangeLog:
         """Record that the last change was undone."""
         self._write([{"undone": change.image_id}])
 
-    def find_last_change(self) -> CorrectionChange | None:
-        """Return the last change that was not undone; None if there is none."""
+    def iter_pending(self) -> Iterator[CorrectionChange]:
+        """Yield the changes that were not undone, the last one first."""
         undone = 0
         for entry in self._iter_backwards():
             if "undone" in entry:
@@ -613,8 +631,7 @@ class ChangeLog:
             elif undone:
                 undone -= 1
             else:
-                return CorrectionChange(**entry["change"])
-        return None
+                yield CorrectionChange(**entry["change"])
 
     def list_earlier_files(self) -> set[str]:
         """Return the paths, as in the table, of files that a change replaced: an undo restores them."""

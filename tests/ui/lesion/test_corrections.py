@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from lesion_fixtures import FIXTURES, TWO
 from lesion_fixtures import corrections as make_corrections
+from message_boxes import answering
 from napari._qt.qt_resources import get_stylesheet
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import (
@@ -203,6 +204,25 @@ def test_a_photograph_is_rejected_without_an_analysis_and_keeps_a_corrected_mask
         person.clicks("undo_correction")
         person.waits()
         assert corrections.rows() == [before]
+
+
+def test_a_change_of_another_photograph_is_undone_only_after_a_question(analyzed, corrections):
+    adds(analyzed)
+    (row,) = corrections.rows()
+    analyzed.viewer.layers.clear()  # as in a later session
+    analyzed.waits()
+    analyzed.opens("another", photograph(((60, 80, 12),)))
+    for button, left in (("", [row]), ("replace", [])):
+        with answering(button) as requested:
+            analyzed.clicks("undo_correction")
+            analyzed.waits()
+        (details,) = requested
+        assert "another photograph than the open one, 'another'" in details
+        assert details.endswith("review accepted, diagnosis unknown.")
+        assert corrections.rows() == left
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    assert "Nothing to undo." in analyzed.dock.status.text
 
 
 def stored(corrections):

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import time
 import weakref
 
 import numpy as np
@@ -60,6 +61,12 @@ def strikes(person, name, points=((10, 100), (10, 140)), **brush):
 def saves(person):
     person.clicks("save")
     person.waits()
+
+
+def asked():
+    """What the question about a result says."""
+    (box,) = [box for box in QApplication.topLevelWidgets() if box.objectName() == "replace_result" and box.isVisible()]
+    return box.informativeText()
 
 
 def disk(row, column, radius):
@@ -168,6 +175,7 @@ def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corr
     corrected.opens(rgb=disk(40, 40, 20))
     corrected.analyses()
     corrected.clicks("save")
+    assert "has a result of another photograph, saved a moment ago. Its mask was made by a user" in asked()
     corrected.answers("replace_result", "Cancel")
     corrected.waits()
     assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), drawn)
@@ -176,6 +184,34 @@ def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corr
     corrected.waits()
     assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), corrected.mask)
     saves(corrected)  # its own result of a moment ago: no question
+    # In the next session, it is asked whether to replace a result of the same photograph.
+    strikes(corrected, "mole")
+    saves(corrected)
+    two_days_ago = time.time() - 2 * 86400 - 1
+    os.utime(tmp_path / "mole" / "result.json", (two_days_ago, two_days_ago))
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    corrected.opens(rgb=disk(40, 40, 20))
+    corrected.analyses()
+    corrected.clicks("save")
+    assert "has a result of this photograph, saved 2 days ago. Its mask" in asked()
+    assert "(corrected by hand)" in asked()
+    corrected.answers("replace_result", "Replace")
+    corrected.waits()
+    assert saved_values(tmp_path / "mole")[-1] is False
+    # A result without a correction, and a folder without a result.
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    corrected.opens(rgb=disk(40, 40, 20))
+    corrected.analyses()
+    corrected.clicks("save")
+    assert asked().endswith("has a result of this photograph, saved a moment ago.")
+    corrected.answers("replace_result", "Cancel")
+    (tmp_path / "mole" / "result.json").rename(tmp_path / "result.json")
+    corrected.clicks("save")
+    assert asked().endswith("already exists and may belong to another photograph with the same name.")
+    corrected.answers("replace_result", "Cancel")
+    (tmp_path / "result.json").rename(tmp_path / "mole" / "result.json")
     # Once it is renamed, it is saved under its current name, and the folder of that of the previous name stays.
     replaced = (tmp_path / "mole" / "result.json").read_text()
     corrected.viewer.layers["mole"].name = "left arm"

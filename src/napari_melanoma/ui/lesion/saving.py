@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QPushButton, QV
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.formatting import format_time_ago
+from napari_melanoma.core.parsing import read_object_or_empty
 from napari_melanoma.core.paths import is_device_name
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
 from napari_melanoma.ui.viewer.shortcuts import format_key
@@ -57,6 +58,22 @@ def result_version(result: LesionResult, mask_digest: str) -> tuple[object, ...]
     predicted = None if prediction is None else (prediction.model.fingerprint, prediction.probabilities)
     known = {name: value for name, value in result.patient_data.items() if value}
     return mask_digest, result.options, result.model.fingerprint, result.photograph.pixel_size, predicted, known
+
+
+def describe_stored(folder: Path, image_digest: str) -> str:
+    """Describe the result in a folder to the user who would replace it by one of the photograph with a digest."""
+    from napari_melanoma.io.results import RESULT
+    from napari_melanoma.lesion.mask_record import describe_mask, is_mask_of_user
+
+    stored = read_object_or_empty(folder / RESULT)
+    if not isinstance(stored.get("image_sha256"), str):
+        return f"{folder} already exists and may belong to another photograph with the same name."
+    is_same = stored["image_sha256"] == image_digest
+    saved_at = format_time_ago(max(0.0, time.time() - (folder / RESULT).stat().st_mtime))
+    text = f"{folder} has a result of {'this' if is_same else 'another'} photograph, saved {saved_at}."
+    if not is_mask_of_user(stored):
+        return text
+    return f"{text} Its mask was made by a user ({describe_mask(stored)}) and cannot be restored once it is replaced."
 
 
 def save_result(result: LesionResult, name: str, folder: Path) -> Path:
@@ -202,7 +219,7 @@ class SaveBar(QWidget):
     def _request_save(self, session: PhotographSession, folder: Path) -> None:
         result, lesion = result_folder(folder, session.name), session.lesion
         if lesion is not None and result.exists() and not session.saved.contains(result, lesion.image_digest):
-            self._confirm_replace(session, result)
+            self._confirm_replace(session, result, describe_stored(result, lesion.image_digest))
         else:
             self.save_requested.emit(session, result)
 
@@ -217,8 +234,7 @@ class SaveBar(QWidget):
         if saved is not None:
             self._request_save(saved, folder)
 
-    def _confirm_replace(self, session: PhotographSession, folder: Path) -> None:
-        details = f"{folder} already exists and may belong to another photograph with the same name."
+    def _confirm_replace(self, session: PhotographSession, folder: Path, details: str) -> None:
         box = create_question(self, "replace_result", f"Replace the result of '{session.name}'?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))

@@ -26,11 +26,12 @@ from napari_melanoma.data.dataset import Review
 from napari_melanoma.ui.sections.base import PhotographSection
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES
 from napari_melanoma.ui.viewer.shortcuts import format_key
-from napari_melanoma.ui.widgets.dialogs import choose_folder, create_question
+from napari_melanoma.ui.widgets.dialogs import choose_folder, confirm, create_question
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import WrappedLabel, enable, named, row, tool_button
 
 if TYPE_CHECKING:
+    from napari_melanoma.data.corrections import CorrectionChange
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
     from napari_melanoma.ui.session.open_photograph import ReviewState
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 ADD_KEY = format_key("lesion.correct")
 ADD_TIP = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {{}}"
 REJECT_TIP = "Store the photograph as rejected. It is not used for training."
-UNDO_TIP = "Undo the last change of the corrections"
+UNDO_TIP = "Undo the last change of the corrections. You are asked first if it is of another photograph."
 NOT_ANALYZED_TIP = "Analyze a photograph first"
 STATE_TIPS: dict[Review | None, str] = {
     None: "",
@@ -64,7 +65,7 @@ class CorrectionsSection(PhotographSection):
         self._state_label = named(QLabel(), "review_state", "Review state")
         self._add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
         self._reject_button = tool_button("reject", "Reject", REJECT_TIP, "reject")
-        self._undo_button = tool_button("undo_correction", UNDO_TIP, UNDO_TIP, "undo")
+        self._undo_button = tool_button("undo_correction", "Undo the last change", UNDO_TIP, "undo")
         self._stored_label = named(WrappedLabel(), "storage_state", "How the photograph is stored")
         self._stored_label.setToolTip("")
         self._stored_label.setProperty("quiet", True)
@@ -78,7 +79,7 @@ class CorrectionsSection(PhotographSection):
         self._age_timer.timeout.connect(self._update_age)
         self._add_button.clicked.connect(self._on_add)
         self._reject_button.clicked.connect(lambda: corrections.reject(session))
-        self._undo_button.clicked.connect(lambda: corrections.store.undo())
+        self._undo_button.clicked.connect(lambda: corrections.store.undo_own(session.source, self._confirm_undo))
         services, events = session.services, session.events
         for signal in (corrections.store.changed, session.shown, events.review, services.hidden.changed):
             self.follow(signal, self._update)
@@ -109,6 +110,16 @@ class CorrectionsSection(PhotographSection):
             confirm_other_lesions(self, lesion.result, partial(self._on_confirmed, lesion.mask_digest))
         else:
             self._corrections.add(self.session, with_others=with_others and is_confirmed)
+
+    def _confirm_undo(self, change: CorrectionChange) -> bool:
+        """Ask before the last change is undone, which is not one of this photograph; no if it was closed meanwhile."""
+        if not self.session.is_open:
+            return False
+        question = f"Undo the last change of '{change.image_id}'?"
+        row = change.row
+        stated = f"review {row.get('review') or 'unreviewed'}, diagnosis {row.get('diagnosis') or 'unknown'}"
+        details = f"It is another photograph than the open one, '{self.session.name}'. Its last change: {stated}."
+        return confirm(self, "undo_other", question, details, "Undo", "Lesion")
 
     def _on_confirmed(self, digest: str, with_others: bool) -> None:
         """Store the photograph with or without its other lesions, unless the mask has changed since the question."""

@@ -23,7 +23,7 @@ from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.corrections import Correction, DiagnosisLabel
+    from napari_melanoma.data.corrections import Correction, CorrectionChange, DiagnosisLabel
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion
@@ -152,6 +152,18 @@ class CorrectionsStore(QObject):
         """Undo the last change of the folder."""
         folder = self.folder
         self._latest.submit("undo", lambda: partial(_undo, folder), self._on_undone)
+
+    def undo_own(self, source: LayerPhotographSource, confirm: Callable[[CorrectionChange], bool]) -> None:
+        """Undo the last change of the folder; ``confirm`` asks first if it is not one of this photograph."""
+        folder = self.folder
+
+        def on_found(found: tuple[CorrectionChange | None, bool]) -> None:
+            change, is_own = found
+            if change is None or is_own or confirm(change):
+                work = partial(_undo, folder, expected=change)
+                self._latest.submit("undo", lambda: work, self._on_undone)
+
+        self._latest.submit("last change", lambda: partial(_find_last_change, folder, source), on_found)
 
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
@@ -289,10 +301,24 @@ def _label(
     return StoredLabel(Corrections(folder).label(correction, label), read_index(folder))
 
 
-def _undo(folder: Path, run: RunContext) -> tuple[str | None, CorrectionsIndex]:
+def _undo(
+    folder: Path, run: RunContext, expected: CorrectionChange | None = None
+) -> tuple[str | None, CorrectionsIndex]:
     from napari_melanoma.data.corrections import Corrections
 
-    return Corrections(folder).undo(), read_index(folder)
+    return Corrections(folder).undo(expected), read_index(folder)
+
+
+def _find_last_change(
+    folder: Path, source: LayerPhotographSource, run: RunContext
+) -> tuple[CorrectionChange | None, bool]:
+    """Find the last change of a folder, and whether it is one of this photograph."""
+    from napari_melanoma.core.provenance import array_fingerprint
+    from napari_melanoma.data.corrections import Corrections
+
+    change = Corrections(folder).find_last_change()
+    is_own = change is not None and change.row.get("image_sha256") == array_fingerprint(source.read().rgb)
+    return change, is_own
 
 
 class ReviewSettings(DockSettings):
