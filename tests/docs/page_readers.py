@@ -13,6 +13,7 @@ from page_files import Files
 NOT_RUN = {
     "napari-melanoma open": "opens a window",
     "make ": "is what runs the tests",
+    r"(QT_API=pyqt6 scripts/with-display.sh )?\.venv/bin/": "runs tests or the program in a checkout",
     "python -m pip ": "changes the environment",
     "pip install": "changes the environment",
     "uv pip ": "changes the environment",
@@ -55,6 +56,7 @@ NOT_RUN = {
 EXAMPLES_NOT_RUN = {
     "import spatialdata": "needs spatialdata and wsidata, which require an older dask",
     "Analyze slides on SLURM jobs": "needs SLURM; tests/slides/cohort has a stand-in",
+    "@list_loss(": "is part of training/losses.py; tests/test_extending.py has a loss of a plug-in",
     "nm.push(": "needs the Hugging Face hub; tests/models/test_hub.py has a local one",
     "napari.Viewer()": "opens a window; tests/ui/test_tools.py does",
     "prepare_network(": "trains for a minute; tests/cli/test_tissue_train.py does",
