@@ -579,9 +579,10 @@ def test_a_finding_of_a_lesion_is_one_value_in_the_form_and_in_the_findings(repo
         assert not form(QComboBox, name).isEnabled()
         person.qtbot.mouseClick(form(QComboBox, name), Qt.MouseButton.LeftButton)
         assert "A. Reader" in person.status, name
+    person.dock.status.clear()
     person.dock.editor.set_finding("L1", "clark", SynopticAnswer(value="V"))
     assert lesion().clark == 3
-    assert "signed by A. Reader" in person.status
+    assert "A. Reader has signed it" in person.status
 
 
 @pytest.mark.path

@@ -248,6 +248,7 @@ def test_prediction_is_added_to_the_open_case(waiting, tmp_path, slide_path):
     assert "is not an image of the open case" in person.dock.status.text
     case = add_images(add_lesion(case_dock.controller.case), [CaseImage(id="", path=slide_path, modality="wsi")], "L1")
     case_dock.controller.edit(case, "a slide")
+    wait_until_idle(person.qtbot)
     button = person.finds(QAbstractButton, "risk_case")
     person.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)  # an error stays until the user acts
     (written,) = (tmp_path / "P-1" / "risk").iterdir()
