@@ -40,7 +40,8 @@ def test_the_thickness_is_reported(content: dict[str, Any], expected: list[str])
     events: list[tuple[str, str]] = []
     report = SimpleNamespace(emit=lambda kind, text, **values: events.append((kind, text)))
     current: Any = SimpleNamespace(report=report)
-    _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
+    result = {"warnings": [], "validity": {"valid": True}, **content}
+    _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", result))
     assert [line for kind, line in events if kind == "depth"] == expected
 
 

@@ -243,6 +243,7 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
         "side": "",
     }
     prediction |= {"inconclusive": False, "out_of_distribution": False, "model": {"name": "another"}}
+    prediction |= {"validity": {"valid": True}}
     # The classifier was trained on it as well.
     of_prediction = message.replace("mask", "prediction")
     stored["prediction"] = {**prediction, "warnings": [of_prediction, "another"]}

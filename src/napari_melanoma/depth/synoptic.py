@@ -214,7 +214,7 @@ class SynopticReport(Config):
         answers, others = values.get("answers", {}), values.get("other_answers", {})
         if isinstance(answers, Mapping) and isinstance(others, Mapping):
             known = {name: answers[name] for name in FIELDS_BY_NAME if answers.get(name) is not None}
-            others = {**others, **{name: answer for name, answer in answers.items() if name not in FIELDS_BY_NAME}}
+            others = {name: answer for name, answer in {**others, **answers}.items() if name not in FIELDS_BY_NAME}
             values = {**values, "answers": known, "other_answers": others}
         return {key: value for key, value in values.items() if key != DERIVED}
 
