@@ -35,6 +35,7 @@ BAD_JSON = [
     ("a float beyond the largest at the end", b"-1e999", "too large"),
     ("a float beyond the largest in an object", b'{"a": 1.5E+999 }', "too large"),
     ("the same with leading zeros", b"[1e0999]", "too large"),
+    ("the same after an identifier that looks like one", b'{"id": "4e1234c", "a": 12e999}', "too large"),
     ("not a number", b'{"a": NaN}', "NaN is not a number"),
     ("infinity", b"[-Infinity]", "-Infinity is not a number"),
     ("a duplicate key", b'{"a": {"b": 1, "b": 2}}', "'b' occurs more than once"),

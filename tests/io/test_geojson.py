@@ -63,6 +63,28 @@ def test_a_class_is_written_in_the_spelling_that_is_shown(tmp_path: Path, stored
     assert "Naevus" not in (tmp_path / "out.geojson").read_text(encoding="utf-8")
 
 
+RINGS = {
+    "a cell": ([[1e5, 2e5], [1e5 + 0.5, 2e5], [1e5, 2e5 + 0.5]], True),
+    "far away": ([[9e8, 9e8], [9e8 + 0.5, 9e8], [9e8, 9e8 + 0.5]], True),
+    "clockwise": ([[0.0, 0.0], [0.0, 2.5], [2.5, 0.0]], True),
+    "whole numbers": ([[0, 0], [4, 0], [0, 4]], True),
+    "a figure of eight": ([[0.0, 0.0], [1.5, 1.5], [1.5, 0.0], [0.0, 1.5]], True),
+    "a line": ([[0.1, 0.1], [0.2, 0.2], [0.7, 0.7]], False),
+    "a line far away": ([[9e8, 9e8], [9e8 + 0.1, 9e8 + 0.1], [9e8 + 0.3, 9e8 + 0.3]], False),
+    "there and back": ([[0.1, 0.3], [0.7, 0.9], [0.1, 0.3]], False),
+    "one point": ([[0.1, 0.3], [0.1, 0.3], [0.1, 0.3]], False),
+}
+
+
+@pytest.mark.parametrize("ring", RINGS)
+def test_a_ring_with_and_without_an_area(tmp_path: Path, ring: str) -> None:
+    points, has_area = RINGS[ring]
+    path = tmp_path / "ring.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [[*points, points[0]]]}))
+    found = [polygon.outer for annotation in read_geojson(path).annotations for polygon in annotation.polygons]
+    assert found == ([tuple((y, x) for x, y in points)] if has_area else [])
+
+
 def test_a_name_that_is_not_utf8_is_written_and_read_back(tmp_path: Path) -> None:
     lesion = Annotation((Polygon(SQUARE),), name=b"K\xe4fer".decode("utf-8", "surrogateescape"))
     write_geojson(tmp_path / "a.geojson", [lesion])
