@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.classification.prediction import (
-    bound_columns,
-    probability_columns,
-    read_probabilities,
-    used_column,
-)
+from napari_melanoma.classification.prediction import bound_columns, probability_columns, used_column
 
 CLASSES = ("melanoma", "seborrheic keratosis")
 
@@ -33,8 +28,3 @@ def test_the_interval_and_the_patient_have_columns() -> None:
         "probability_seborrheic_keratosis_high",
     )
     assert used_column("age") == "used_age"
-
-
-def test_the_probabilities_of_a_row_are_read_in_the_order_of_the_classes() -> None:
-    row = {"probability_seborrheic_keratosis": "0.7", "probability_melanoma": "0.3"}
-    assert read_probabilities(row, CLASSES) == [0.3, 0.7]

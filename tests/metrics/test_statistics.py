@@ -22,7 +22,6 @@ from napari_melanoma.metrics.statistics import (
     bootstrap_statistic,
     few_groups_factor,
     iter_bootstrap_weights,
-    paired_difference,
     weighted_mean,
 )
 
@@ -81,7 +80,7 @@ def test_intervals_of_few_patients_have_nominal_coverage(patients: int) -> None:
         images = rng.integers(1, 6, patients)
         groups = np.repeat(np.arange(patients), images).astype(str)
         new = np.repeat(rng.normal(0, 1, patients), images) + rng.normal(0, 0.5, images.sum())
-        found = paired_difference(np.zeros(len(new)), new, groups, rounds=800)
+        found = bootstrap_mean(new, groups, rounds=800)
         missed["low"] += found.low > 0
         missed["high"] += found.high < 0
     assert max(missed.values()) / trials < 0.042
@@ -98,7 +97,7 @@ def test_one_patient_gives_no_interval() -> None:
         assert not found.has_interval
         assert found.count == 2
         assert str(found).endswith("(no interval: one patient or lesion)")
-    assert paired_difference([0.5], [0.7]).format_interval() == "no interval: one patient or lesion"
+    assert bootstrap_mean([0.2]).format_interval() == "no interval: one patient or lesion"
     assert bootstrap_mean([0.8, 0.6]).has_interval
     assert not Estimate(0.5, np.nan, 0.9, 2).has_interval
     assert not Estimate(0.5, 0.1, np.inf, 2).has_interval
@@ -273,36 +272,27 @@ def test_empty_average(estimate: Callable[..., Estimate], values: list[float], g
         estimate(values, groups)
 
 
-def test_a_paired_difference_is_that_of_the_means_and_far_narrower_than_unpaired() -> None:
+def test_a_mean_of_differences_is_far_narrower_than_an_unpaired_one() -> None:
     rng = np.random.default_rng(0)
     difficulty = rng.uniform(0.3, 0.9, 60)
     old, new = difficulty + rng.normal(0, 0.01, 60), difficulty + 0.02 + rng.normal(0, 0.01, 60)
-    found = paired_difference(old, new)
+    found = bootstrap_mean(new - old)
     assert found.mean == pytest.approx(new.mean() - old.mean())
     assert found.low > 0.01
     assert found.high - found.low < 0.1 * (bootstrap_mean(new).high - bootstrap_mean(new).low)
-    compare, differences = partial(paired_difference, old, new), new - old
-    assert compare() == bootstrap_mean(differences)
-    assert compare(rounds=50) == bootstrap_mean(differences, rounds=50)
 
 
-def test_a_paired_difference_draws_whole_groups() -> None:
-    old, new, groups = [0.0] * 40, [0.1] * 20 + [0.0] * 20, ["a"] * 20 + ["b"] * 20
-    grouped, alone = paired_difference(old, new, groups), paired_difference(old, new)
+def test_a_mean_draws_whole_groups() -> None:
+    differences, groups = [0.1] * 20 + [0.0] * 20, ["a"] * 20 + ["b"] * 20
+    grouped, alone = bootstrap_mean(differences, groups), bootstrap_mean(differences)
     assert (grouped.low, grouped.high) == pytest.approx((0.05 - 0.05 * 9.17, 0.05 + 0.05 * 9.17), rel=0.01)
     assert alone.low > 0.02
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20))
-def test_the_other_way_round_is_the_negative(pairs: list[tuple[float, float]]) -> None:
-    old, new = zip(*pairs, strict=True)
-    there, back = paired_difference(old, new, rounds=200), paired_difference(new, old, rounds=200)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+def test_the_other_way_round_is_the_negative(differences: list[float]) -> None:
+    there, back = bootstrap_mean(differences, rounds=200), bootstrap_mean(np.negative(differences), rounds=200)
     assert (there.mean, there.low, there.high) == pytest.approx(
         (-back.mean, -back.high, -back.low), abs=1e-12, nan_ok=True
     )
-
-
-def test_a_pair_needs_both() -> None:
-    with pytest.raises(ValueError, match="found 2 and 1"):
-        paired_difference([0.1, 0.2], [0.3])

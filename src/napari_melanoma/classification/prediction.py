@@ -391,8 +391,3 @@ def used_column(field: str) -> str:
     It differs from the columns of measurements and of the user's table.
     """
     return f"used_{field}"
-
-
-def read_probabilities(row: Mapping[str, str], classes: Iterable[str]) -> list[float]:
-    """Read the probability of each class, in order."""
-    return [float(row[column]) for column in probability_columns(classes).values()]

@@ -54,12 +54,6 @@ class ChannelChoice(Config):
     channels: tuple[ChannelLimits, ...] = Field(min_length=PARTS, max_length=PARTS, description="red, green, blue")
 
     @classmethod
-    def of_names(cls, names: Sequence[str]) -> Self:
-        """Choose one to three channels by name, without limits; the last of fewer than three is used again."""
-        filled = [*names, *[names[-1]] * (PARTS - len(names))]
-        return cls(channels=tuple(ChannelLimits(name=name) for name in filled))
-
-    @classmethod
     def from_text(cls, text: str) -> Self:
         """Parse one to three channels with commas in between, each as ``NAME`` or ``NAME=LOW:HIGH``."""
         parts = [part.strip() for part in text.split(SEPARATOR)]

@@ -131,26 +131,6 @@ def bootstrap_means(
     ]
 
 
-def paired_difference(
-    old: Sequence[float] | NDArray[np.float64],
-    new: Sequence[float] | NDArray[np.float64],
-    groups: Sequence[str] | None = None,
-    *,
-    rounds: int = BOOTSTRAP_ROUNDS,
-) -> Estimate:
-    """Return the mean of new minus old on the same images, with a 95 % paired bootstrap interval.
-
-    Each round draws patients or lesions and uses both values of all their images, so that the difficulty of an image
-    cancels out.
-    """
-    before, after = np.asarray(old, dtype=np.float64), np.asarray(new, dtype=np.float64)
-    if before.shape != after.shape:
-        raise ValueError(
-            f"expected two values for every image for a paired difference, found {len(before)} and {len(after)}."
-        )
-    return bootstrap_mean(after - before, groups, rounds=rounds)
-
-
 def weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each draw; ``values``: float64 (image,); ``weights``: as for ``draw_statistics``."""
     return weights @ values / weights.sum(axis=1)

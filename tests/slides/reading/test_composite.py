@@ -58,7 +58,7 @@ def test_limits_are_those_of_all_slides_together(slide_path: Path, tmp_path: Pat
 
 def test_tissue_is_found_by_its_signal(slide_path: Path) -> None:
     with open_slide(slide_path) as opened:
-        choice = complete_limits(ChannelChoice.of_names(NAMES), [opened])
+        choice = complete_limits(ChannelChoice.from_text(",".join(NAMES)), [opened])
         slide = CompositeSlide(opened, choice)
         mask, warnings = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)
     scale = mask.shape[0] / 512
@@ -71,7 +71,7 @@ def test_tissue_is_found_by_its_signal(slide_path: Path) -> None:
 def test_no_signal_is_no_tissue(tmp_path: Path) -> None:
     path = write_fluorescence(tmp_path / "dark.ome.tif", np.full((3, 512, 512), 20, np.uint16))
     with open_slide(path) as opened:
-        slide = CompositeSlide(opened, complete_limits(ChannelChoice.of_names(NAMES), [opened]))
+        slide = CompositeSlide(opened, complete_limits(ChannelChoice.from_text(",".join(NAMES)), [opened]))
         mask, warnings = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)
     assert not mask.any()
     assert "no channel has a signal" in warnings[0]
@@ -104,7 +104,7 @@ def test_real_slides(name: str, shared_data: Path) -> None:
     if not path.exists():
         pytest.skip(f"needs {name}")
     with open_slide(path) as opened:
-        choice = complete_limits(ChannelChoice.of_names(default_names(opened.info.channels)), [opened])
+        choice = complete_limits(ChannelChoice.from_text(",".join(default_names(opened.info.channels))), [opened])
         slide = CompositeSlide(opened, choice)
         thumbnail = slide.thumbnail(256)
         mask, _ = tissue_of_overview(slide.info, read_overview(slide), TissueConfig(), slide.info.pixel_size)
