@@ -8,7 +8,8 @@
 The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tissue. Each round runs all of these once:
 
 * ``slide``: the analysis as run by the command, from the file to ``result.json``; the model is already loaded;
-* ``loop``: the same network on the same tiles in RAM, normalized, in the same precision and layout;
+* ``loop``: the same network on the same tiles in RAM, normalized, in the same precision and layout; on a GPU with the
+  copies to it;
 * ``usual``: the same with the network as of timm, in bfloat16 and channels_last, without folding;
 * ``tiatoolbox``: its ``PatchPredictor`` with the same weights on the same file, in a separate process
   (``--peer-python``, with the extra ``peers`` installed), with imports and model already loaded.
@@ -146,10 +147,10 @@ class Contest:
         torch.save(network.network.state_dict(), self.weights)
         self.architecture = architecture
         info = TileModelInfo(architecture, "classification", ("a", "b"), TILE, MPP, MEAN, STD, fingerprint="random")
-        self.passes = TorchPasses(info, network)
+        self.passes = TorchPasses(info, network, options.device)
         self.model = TileModel(info, self.passes, options.batch_size)
         self.usual = network.to(torch.bfloat16 if self.model.precision == "bf16" else torch.float32)
-        self.usual = self.usual.to(memory_format=torch.channels_last)
+        self.usual = self.usual.to(options.device, memory_format=torch.channels_last)
         self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=options.batch_size)
         self.tiles = self._tiles_in_ram()
         self.peer = self._start_peer() if options.peer_python else None
@@ -170,7 +171,8 @@ class Contest:
         """Run a network on all tiles."""
         with self._timed() as seconds, torch.inference_mode():
             for batch in self.tiles:
-                network(batch)
+                found = network(batch.to(self.arguments.device, non_blocking=True))
+            found.cpu()
         return sum(len(batch) for batch in self.tiles), seconds()
 
     def run_peer(self) -> tuple[int, float]:
@@ -208,7 +210,8 @@ class Contest:
                     0, 3, 1, 2
                 )
                 normalized = ((images.float() / 255 - mean) / std).to(kind)
-                batches.append(normalized.contiguous(memory_format=torch.channels_last))
+                batch = normalized.contiguous(memory_format=torch.channels_last)
+                batches.append(batch.pin_memory() if self.arguments.device == "cuda" else batch)
         return batches
 
     def _start_peer(self) -> subprocess.Popen[str]:
@@ -394,6 +397,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--backends", nargs="+", metavar="NAME", help="models or encoders of timm, to compare back ends"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of the analysis and the loops")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop-batches", type=int, default=64, help="greatest number of batches in RAM")

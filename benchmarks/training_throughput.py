@@ -150,6 +150,8 @@ def main() -> None:
         "lowest": round(ratios[0], 3),
         "highest": round(ratios[-1], 3),
     }
+    if torch.cuda.is_available():
+        found["gpu_memory_mb"] = round(torch.cuda.max_memory_reserved() / 2**20)  # of both
     print(json.dumps(found))
     if found["ratio"] < options.at_least:
         raise SystemExit(f"the ratio {found['ratio']} is below {options.at_least}")
