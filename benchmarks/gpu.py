@@ -174,7 +174,7 @@ def _run(words: list[str], ends: float, expected: tuple[int, ...] = (0,)) -> str
     """Run a command and return what it printed."""
     environment = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # the same sums in each run
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=max(ends - time.monotonic(), 1), env=environment
+        words, env=environment, capture_output=True, text=True, timeout=max(ends - time.monotonic(), 1)
     )
     if done.returncode not in expected:
         raise ValueError(f"exit code {done.returncode}: {' '.join(done.stderr.split())[-300:]}")
