@@ -155,7 +155,9 @@ input_size = 128
 """
 
 
-def _interrupt(words: list[str], folder: Path, epochs: int, stop: Callable[[subprocess.Popen[bytes]], object]) -> None:
+def _interrupt(
+    words: list[str], folder: Path, epochs: int, ends: float, stop: Callable[[subprocess.Popen[bytes]], object]
+) -> None:
     """Start or resume a run, and stop it within the epoch after the given number of finished ones."""
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while process.poll() is None and time.monotonic() < ends and _finished_epochs(folder) < epochs:
