@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QAbstractButton, QLabel
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
@@ -181,6 +183,54 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     viewer.layers[labeler.sees()].visible = False
     labeler.waits()
     labeler.presses_key(NEVUS)
+    assert len(corrections.rows()) == 2
+    window.hide()
+
+
+def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, corrections, viewer, qtbot):
+    window = viewer.window._qt_window
+    window.resize(*WINDOW_SIZE)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    labeler.waits()
+    first = labeler.sees()
+    mask = viewer.layers[f"{first} mask"]
+    viewer.layers.selection.active = mask
+    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+
+    def brings_forward(title):
+        number = next(n for n in range(tabs.count()) if tabs.tabText(n) == title)
+        qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
+        labeler.waits()
+
+    # The Lesion dock is in front of the Review dock: a digit selects a tool of napari
+    brings_forward("Lesion")
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+    labeler.waits()
+    assert (corrections.rows(), mask.mode) == ([], "paint")
+    mask.mode = "pan_zoom"
+    # The user comes back by the tab, and the focus stays on the canvas
+    brings_forward("Review")
+    for count, focus in enumerate((find_canvas(window), labeler.dock.accept_button), start=1):
+        focus.setFocus()
+        name = labeler.sees()
+        QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+        labeler.waits()
+        assert (len(corrections.rows()), corrections.rows()[-1]["image_id"]) == (count, name)
+        assert labeler.sees() != name
+    assert mask.mode == "pan_zoom"
+    # Text fields get the characters, and with the section collapsed, nothing is stored
+    labeler.dock.name_field.setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    assert labeler.dock.name_field.text() == "1"
+    labeler.dock.clear_name()
+    assert len(corrections.rows()) == 2
+    labeler.section.title_button.click()
+    labeler.dock.list_view.setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
     assert len(corrections.rows()) == 2
     window.hide()
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import QSize, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QInputDialog,
@@ -43,7 +43,9 @@ from napari_melanoma.ui.library.resolve import (
 from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue, ReviewOpener
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES, CorrectionsIndex, CorrectionsStore, StoredLabel
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
+from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
+from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -81,8 +83,7 @@ REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stor
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
 STARTING = (
-    "Press the number of the diagnosis of the photograph in view (outside this dock with Ctrl). Predictions appear "
-    "once embeddings are computed."
+    "Press the number of the diagnosis of the photograph in view. Predictions appear once embeddings are computed."
 )
 FOLDERS = "review/labeled_folders"  # for which the section was expanded
 MAX_FOLDERS = 50
@@ -121,7 +122,7 @@ class DiagnosisList(QWidget):
         self._settings = settings
         self._of_model: tuple[str, ...] = ()
         keys = format_key("review.class_keys")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys}; outside this dock with Ctrl)"
+        tip = f"Store the diagnosis, and go to the next photograph ({keys}; with Ctrl while the dock is behind others)"
         self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
         add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
@@ -272,7 +273,10 @@ class DiagnosisSection(CollapsibleSection):
         self.use_button.clicked.connect(self.use)
         self.model.changed.connect(self._on_model)
         add_number_shortcuts(dock, "review.classes", self._on_key)
-        add_number_shortcuts(dock, "review.class_keys", self._on_key)
+        self._class_keys = add_number_shortcuts(dock, "review.class_keys", self._on_key)
+        dock.placement.front_changed.connect(self._update_keys)
+        parts.opener.changed.connect(self._update_keys)
+        dock.connections.connect(dock.viewer.layers.selection.events.active, self._update_keys)
         add_shortcut(dock, "review.undo", parts.store.undo)
         self.toggled.connect(self._on_expanded)
         self._timer.timeout.connect(self.refresh)
@@ -316,6 +320,18 @@ class DiagnosisSection(CollapsibleSection):
     def _on_key(self, number: int) -> None:
         if self.is_expanded:
             self.label(number)
+
+    def _update_keys(self, event: object = None) -> None:
+        """Let the digits label in the whole window while photographs are labeled.
+
+        Wherever the focus is, they would otherwise select tools of napari, such as the eraser of the mask.
+        """
+        picture = get_current_picture(self._dock.viewer)
+        is_slide = picture is not None and not is_photograph(picture[0])  # where digits magnify
+        is_labeling = self.is_expanded and self._dock.placement.in_front and not is_slide
+        contexts = Qt.ShortcutContext.WidgetWithChildrenShortcut, Qt.ShortcutContext.WindowShortcut
+        for shortcut in self._class_keys:
+            shortcut.setContext(contexts[is_labeling])
 
     def label(self, number: int) -> None:
         """Store the diagnosis with a number for the photograph in view, and open the next one."""
@@ -519,6 +535,7 @@ class DiagnosisSection(CollapsibleSection):
             self.refresh()
         else:
             live_predictions().set_texts({})
+        self._update_keys()
         self._show_texts()
 
     def _show_texts(self) -> None:
