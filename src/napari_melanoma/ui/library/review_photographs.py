@@ -298,7 +298,9 @@ class ReviewOpener(LesionDockLink):
         if not tasks.is_idle(dock.analysis_controller.queue):
             return
         session = dock.picker.session
-        if session is not None and session.lesion is None and session.identity not in self._analyzed:
+        if session is not None and dock.predictions.is_loading(session):
+            self._analysis_timer.start()  # its saved mask may be shown instead
+        elif session is not None and session.lesion is None and session.identity not in self._analyzed:
             self._analyzed.add(session.identity)
             dock.analyze_button.click()
 
