@@ -374,7 +374,8 @@ class DepthSection(SlideSection):
         """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
         line, size = self.session.ruler_line, self._document.state.size
         if size is None:
-            show_failure(self._services.status, ScaleMissing(NO_SCALE.format("This slide")))
+            missing = ScaleMissing(NO_SCALE.format("This slide"))
+            show_failure(self._services.status, missing, self._document.changed)
         elif line is None:
             show_failure(self._services.status, InputError(NO_RULER))
         else:
