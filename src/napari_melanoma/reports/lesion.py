@@ -421,7 +421,8 @@ def _add_photograph(
         return
     rgb, size = draw_damage(photograph.rgb, photograph.damage), pixel_size or photograph.pixel_size
     if mask is None:
-        part.figures.append(make_figure(draw_photograph(rgb, size), part.name, "Photograph"))
+        caption = "Photograph" if image.modality else "Image of unknown type"
+        part.figures.append(make_figure(draw_photograph(rgb, size), part.name, caption))
     else:
         user_change = describe_mask(part.about) or (BY_HAND if image.correction else "")
         part.add_contour(rgb, size, mask, _caption_contour(user_change))

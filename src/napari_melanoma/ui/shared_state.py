@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal
 
@@ -108,7 +109,19 @@ class ModelsChanged(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.former: dict[str, set[str]] = {}  # by an activated model: the models that docks had selected before
+        self._former: dict[str, WeakKeyDictionary[QObject, str]] = {}  # by an activated model, and by list of models
+
+    def add_former(self, activated: str, picker: QObject, model: str) -> None:
+        """Record the model that a list of models had selected before a model was activated."""
+        self._former.setdefault(activated, WeakKeyDictionary())[picker] = model
+
+    def find_former(self, activated: str) -> set[str]:
+        """Return the models that lists of models had selected before a model was activated."""
+        return set(self._former.get(activated, {}).values())
+
+    def take_former(self, activated: str, picker: QObject) -> str | None:
+        """Return and remove the model that a list of models had selected before; None if it had no other one."""
+        return self._former.get(activated, WeakKeyDictionary()).pop(picker, None)
 
 
 @cache

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
     QFileDialog,
+    QLabel,
 )
 
 from conftest import PATIENCE_MS, photograph
@@ -192,7 +193,9 @@ def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corr
     corrected.viewer.layers.clear()
     corrected.waits()
     corrected.opens(rgb=disk(40, 40, 20))
-    corrected.analyses()
+    corrected.waits()
+    corrected.clicks("revert")
+    corrected.waits()
     corrected.clicks("save")
     assert "has a result of this photograph, saved 2 days ago. Its mask" in asked()
     assert "(corrected by hand)" in asked()
@@ -425,7 +428,14 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert kept() != []
     button = crashed.finds(QAbstractButton, "recover_discard")
     qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
-    button.click()
+    with answering("") as asked_for:
+        button.click()
+    assert "never saved" in asked_for[0]
+    crashed.waits()
+    assert kept() != []
+    assert button.isVisibleTo(crashed.dock)
+    with answering("replace"):
+        button.click()
     crashed.waits()
     assert kept() == []
     # Damaged files are not offered.
@@ -441,6 +451,35 @@ def test_corrections_are_offered_after_a_crash_and_restored_or_discarded(crashed
     assert kept() != []
     recovery.prune_recoveries(days=0)
     assert kept() == []
+
+
+def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_path):
+    corrected.dock.settings.folder = tmp_path
+    saves(corrected)
+    drawn, predicted = corrected.mask.copy(), read_mask(tmp_path / "mole" / "mask.png")
+    assert np.array_equal(drawn, predicted)
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    corrected.opens()
+    corrected.waits()
+    assert np.array_equal(corrected.mask, drawn)
+    assert (corrected.lesion.corrected, corrected.lesion.unsaved) == (True, False)
+    assert kept() == []
+    notices = [label.text() for label in corrected.dock.findChildren(QLabel) if "saved result" in label.text()]
+    assert "which a user made (corrected by hand)" in notices[0]
+    # The predicted mask is offered, and the saved one comes back with undo
+    corrected.clicks("revert")
+    corrected.waits()
+    assert not corrected.mask[10, 100:140].any()
+    assert not corrected.lesion.corrected
+    corrected.layer("mask").undo()
+    corrected.waits()
+    assert np.array_equal(corrected.mask, drawn)
+    # Another photograph of the same name shows nothing
+    corrected.viewer.layers.clear()
+    corrected.opens(rgb=photograph(((60, 60, 20),)))
+    corrected.waits()
+    assert corrected.lesion is None
 
 
 def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):

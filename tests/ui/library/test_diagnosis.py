@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from message_boxes import answering
 from PIL import Image as PillowImage
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import QAbstractButton, QLabel
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
@@ -163,19 +166,21 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     first = labeler.sees()
     canvas.setUpdatesEnabled(False)  # the machine is busy: the next photograph is not drawn yet
     number_key(labeler.dock, MELANOMA).activated.emit()
-    qtbot.waitUntil(lambda: labeler.sees() != first, timeout=PATIENCE_MS)
-    second = labeler.sees()
+    qtbot.waitUntil(lambda: labeler.dock.list_view.path.stem != first, timeout=PATIENCE_MS)
+    second = labeler.dock.list_view.path.stem
     for key in (number_key(labeler.dock, NEVUS), shortcut(labeler.dock, "review.reject")):
         labeler.dock.status.show_message("")
         key.activated.emit()
-        assert labeler.dock.status.text == OPENING
+        assert labeler.dock.status.text.endswith(OPENING)
     assert not labeler.dock.reject_button.isEnabled()
     wait_until_idle(qtbot, labeler.dock.corrections_store, labeler.dock.opener.connected_dock.corrections)
     assert [row["image_id"] for row in corrections.rows()] == [first]
     canvas.setUpdatesEnabled(True)
     labeler.waits()
     assert labeler.sees() == second
+    assert labeler.dock.status.text.endswith(OPENING)  # until the next key
     labeler.presses_key(NEVUS)
+    assert OPENING not in labeler.dock.status.text
     assert {row["image_id"]: row["diagnosis"] for row in corrections.rows()} == {first: "melanoma", second: "nevus"}
     # Nor on one that the user has hidden
     viewer.layers[labeler.sees()].visible = False
@@ -183,6 +188,102 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     labeler.presses_key(NEVUS)
     assert len(corrections.rows()) == 2
     window.hide()
+
+
+def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, corrections, viewer, qtbot):
+    window = viewer.window._qt_window
+    window.resize(*WINDOW_SIZE)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    labeler.waits()
+    first = labeler.sees()
+    mask = viewer.layers[f"{first} mask"]
+    viewer.layers.selection.active = mask
+    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+
+    def brings_forward(title):
+        number = next(n for n in range(tabs.count()) if tabs.tabText(n) == title)
+        qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
+        labeler.waits()
+
+    # The Lesion dock is in front of the Review dock: a digit selects a tool of napari
+    brings_forward("Lesion")
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+    labeler.waits()
+    assert (corrections.rows(), mask.mode) == ([], "paint")
+    mask.mode = "pan_zoom"
+    # The user comes back by the tab, and the focus stays on the canvas
+    brings_forward("Review")
+    for count, focus in enumerate((find_canvas(window), labeler.dock.accept_button), start=1):
+        focus.setFocus()
+        name = labeler.sees()
+        QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+        labeler.waits()
+        assert (len(corrections.rows()), corrections.rows()[-1]["image_id"]) == (count, name)
+        assert labeler.sees() != name
+    assert mask.mode == "pan_zoom"
+    # Text fields get the characters, and with the section collapsed, nothing is stored
+    labeler.dock.name_field.setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    assert labeler.dock.name_field.text() == "1"
+    labeler.dock.clear_name()
+    assert len(corrections.rows()) == 2
+    labeler.section.title_button.click()
+    labeler.dock.list_view.setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert len(corrections.rows()) == 2
+    window.hide()
+
+
+def test_in_a_series_the_next_photograph_is_shown_before_any_analysis(labeler, corrections, qtbot):
+    opener, drawn = labeler.dock.opener, []
+    opener.shown.connect(lambda path: drawn.append(path.stem))
+    session = labeler.dock.opener.connected_dock.picker
+    for count in range(1, 4):
+        qtbot.waitUntil(lambda: opener.is_shown and len(opener._prefetched) > 0, timeout=PATIENCE_MS)
+        name = labeler.sees()
+        number_key(labeler.dock, NEVUS).activated.emit()
+        qtbot.waitUntil(lambda count=count: len(drawn) == count, timeout=PATIENCE_MS)
+        assert labeler.sees() == labeler.dock.list_view.path.stem == drawn[-1] != name
+        assert session.session.lesion is None
+    labeler.waits()
+    assert len(corrections.rows()) == 3
+    assert session.session.lesion is not None  # once the user pauses
+
+
+def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again(labeled, labeler):
+    labeler.lists("all")
+    names = labeler.shown()
+    labeler.labels(2)
+    assert labeler.shown() == names
+    button = labeler.dock.findChild(QAbstractButton, "sort_again")
+    assert button.isEnabled()
+    button.click()
+    assert labeler.shown() != names
+    assert not button.isEnabled()
+
+
+def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(labeler):
+    first = labeler.sees()
+    labeler.dock.opener._has_unsaved_work = lambda identity: True  # the first one stays open
+    labeler.presses("Alt+PgDown")
+    second = labeler.sees()
+    labeler.lesion.picker.step(1)
+    labeler.waits()
+    assert first == labeler.sees() == labeler.dock.list_view.path.stem != second
+
+
+def test_undo_of_a_change_that_was_not_made_here_asks(labeled, labeler, corrections):
+    count = len(corrections.rows())
+    (undo,) = [key for key in labeler.dock.findChildren(QShortcut) if key.objectName() == "review.undo"]
+    with answering("") as asked:
+        undo.activated.emit()
+        labeler.waits()
+    assert len(asked) == 1
+    assert len(corrections.rows()) == count
 
 
 def test_undo_takes_a_label_back_and_opens_its_photograph(labeler, corrections):

@@ -407,6 +407,16 @@ def test_a_label_does_not_cover_that_of_a_later_measurement(measuring):
     person.until(lambda: all(text.strip() for text in layer_of(person).features["label"]))
 
 
+@pytest.mark.usefixtures("shown_viewer")
+def test_a_label_does_not_cover_that_of_a_depth(measuring):
+    person = measuring
+    person.session.depth.set_line(((100.0, 100.0), (100.0, 300.0)))
+    person.until(lambda: any("depth" in layer.name for layer in person.viewer.layers))
+    lines = tuple(SlideMeasurement("line", ((row, 100.0), (row, 300.0))) for row in (103.0, 900.0))
+    person.session.measures.apply(lambda _: lines)
+    person.until(lambda: [bool(text.strip()) for text in layer_of(person).features["label"]] == [False, True])
+
+
 def test_sections_of_a_hidden_slide_do_not_follow_the_camera(measuring):
     person, slide = measuring, measuring.dock.slide
     person.opens_section("Overview")

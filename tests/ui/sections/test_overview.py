@@ -355,6 +355,16 @@ def check_picture(reader, angle):
     assert ratio == pytest.approx((tall * c + wide * s) / (wide * c + tall * s), abs=0.02)
 
 
+def test_the_frame_follows_the_size_of_the_canvas(reader):
+    overview = picture_of(reader)
+    reader.until(lambda: overview._view is not None)
+    height, width = reader.viewer.canvas.size
+    before = overview._view[1]
+    reader.viewer.canvas.size = height, width // 2  # as when a section opens in reading mode
+    reader.until(lambda: overview._view[1] == pytest.approx(get_extent(reader.viewer)) != before)
+    reader.viewer.canvas.size = height, width
+
+
 @pytest.mark.both_qts
 def test_drags_and_arrows_move_the_view_on_the_screen(reader):
     viewer, dock, overview = reader.viewer, reader.dock, picture_of(reader)

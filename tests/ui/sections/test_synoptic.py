@@ -300,7 +300,10 @@ def test_a_signed_report_is_locked_until_reopened_and_input_stays_with_its_slide
     types(person, "synoptic_reader", "A. Reader")
     person.finds(QPlainTextEdit, "synoptic_comment").setPlainText("Typed last")  # still focused in the form
     signs(person)
-    assert text(person, "synoptic_signature").startswith("Signed by A. Reader, ")
+    signature = person.finds(QLabel, "synoptic_signature")
+    assert signature.text().startswith("Signed by A. Reader, ")
+    form = signature.parentWidget()
+    assert form.layout().indexOf(signature) == 0, "at the top of the form"
     assert stored(person).value("comment") == "Typed last"
     assert not person.finds(QComboBox, "synoptic_procedure").isEnabled()
     assert not person.finds(QAbstractButton, "synoptic_undo").isEnabled()
@@ -357,7 +360,8 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     # The reading is locked: nothing that the dock or the layer does changes it.
     depth, line_tool = document(person), depth_section(person).layer
     before = depth.state.reading
-    assert text(person, "depth_lock").startswith("The reading is locked: A. Reader has signed")
+    assert text(person, "depth_lock").startswith("Signed by A. Reader, ")
+    assert "The reading is locked: A. Reader has signed" in text(person, "depth_lock")
     assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
     assert not person.finds(QComboBox, "depth_ulceration").isEnabled()
     assert not person.finds(QAbstractButton, "depth_undo").isEnabled()

@@ -116,18 +116,18 @@ def test_using_a_model_is_carried_out_once(stage, gate, run, qtbot, monkeypatch)
     assert used == [run.path]
     assert "is in use" in decided.args[0]
     show(gate, run.adopted("mine-2"))
-    assert "In use as mine-2: select it as a model in the Lesion dock" in text(gate, "gate_done")
+    assert "In use as mine-2, selected in an open Lesion dock" in text(gate, "gate_done")
     assert not gate.activate_button.isEnabled()
     assert not gate.discard_button.isEnabled()
     # A model for slides names the other dock.
     config = run.path / "config.toml"
     config.write_text(f'modalities = ["slide"]\n{config.read_text()}')
     show(gate, run.compare().adopted("mine-2"))
-    assert "select it as a model in the Slide dock" in text(gate, "gate_done")
+    assert "selected in an open Slide dock" in text(gate, "gate_done")
 
 
 def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch):
-    monkeypatch.setattr(models_changed(), "former", {})
+    monkeypatch.setattr(models_changed(), "_former", {})
     picker = ModelPicker(ThemedIcons(ViewerModel(), gate, Connections()))
     qtbot.addWidget(picker)
     picker.model = "mine-1"
@@ -143,7 +143,7 @@ def test_the_former_model_can_be_used_again(stage, gate, run, qtbot, monkeypatch
     assert picker.model == "mine-2"
 
     # Each dock returns to what it had, and one that has another model keeps it.
-    monkeypatch.setattr(models_changed(), "former", {})
+    monkeypatch.setattr(models_changed(), "_former", {})
     pickers = []
     for model in (DEFAULT_BUNDLE, "lesion-phone", "mine-2", "lesion-phone"):
         pickers.append(ModelPicker(ThemedIcons(ViewerModel(), gate, Connections())))

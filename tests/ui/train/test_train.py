@@ -519,6 +519,9 @@ def wish_of(path):
     return RunFolder(path).read_command()
 
 
+WAIT = "wait until it is withdrawn"
+
+
 def close(trainer, pressed):
     """Close the window and press a button of the question, if one is asked."""
     from qtpy.QtCore import QTimer
@@ -529,7 +532,7 @@ def close(trainer, pressed):
         boxes = [
             box for box in QApplication.topLevelWidgets() if box.objectName() == "runs_at_work" and box.isVisible()
         ]
-        if boxes:
+        if boxes and pressed != WAIT:
             asked.append(boxes[0].text())
             next(button for button in boxes[0].buttons() if pressed in button.text()).click()
 
@@ -556,6 +559,18 @@ def test_closing_during_a_run_offers_three_choices_unless_it_is_detached(ready, 
     ready.dock.run_page.detached.emit()
     ready.waits()
     assert close(ready, "Stay in napari") == (True, [])
+
+
+def test_the_question_about_a_run_ends_with_the_run(ready, launched, monkeypatch):
+    ready.starts()
+    listed, list_runs = [], launching.list_runs
+
+    def list_until_the_end():
+        listed.append(None)
+        return list_runs() if len(listed) == 1 else []
+
+    monkeypatch.setattr(launching, "list_runs", list_until_the_end)
+    assert close(ready, WAIT) == (True, [])
 
 
 def finished_run():

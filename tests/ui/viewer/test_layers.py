@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from qtpy.QtCore import QObject
 from qtpy.QtGui import QOpenGLContext
+from qtpy.QtWidgets import QDockWidget
 from slide_fixtures import Pathologist
 from vispy.gloo.glir import GlirProgram
 
@@ -29,9 +30,10 @@ from napari_melanoma.ui import sample_data
 from napari_melanoma.ui.launch import show_slide
 from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
+from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused, free_in_own_context
-from napari_melanoma.ui.viewer.layers import show_box, show_contours
+from napari_melanoma.ui.viewer.layers import show_box, show_contours, show_heatmap
 from napari_melanoma.ui.viewer.photographs import find_layer, get_pixel_size, identify_photographs
 from napari_melanoma.ui.viewer.slide_layers import LayerRefresher
 from napari_melanoma.ui.widgets.signals import Connections
@@ -64,6 +66,20 @@ def test_changed_outlines_keep_their_style(viewer, photograph, sizes):
     assert layer.edge_width == [width] * len(sizes)
     assert np.array_equal(layer.edge_color, [color] * len(sizes)) or not sizes
     assert not layer.editable
+
+
+def test_a_heatmap_does_not_widen_the_layer_controls(viewer, qtbot):
+    """As the name of its colormap would, if it were longer than those of napari."""
+    image = viewer.add_image(np.zeros((10, 20, 3), np.uint8), name="one", rgb=True)
+    viewer.add_image(np.ones((10, 20)), name="other")
+    identify_photographs(viewer)
+    controls = viewer.window._qt_window.findChild(QDockWidget, "layer controls")
+    qtbot.wait(20)
+    width = controls.minimumSizeHint().width()
+    show_heatmap(viewer, image, np.zeros((10, 20), np.float32), 0.5)
+    viewer.add_image(np.ones((10, 20)), colormap=make_transparent_colormap("inferno"))
+    qtbot.wait(20)
+    assert controls.minimumSizeHint().width() == width
 
 
 @pytest.mark.parametrize(

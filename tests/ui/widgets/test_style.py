@@ -11,7 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QCursor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QLabel, QLineEdit, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.signals import Connections
@@ -22,6 +22,7 @@ from napari_melanoma.ui.widgets.style import (
     column,
     scroll_area,
     section,
+    set_shown,
 )
 
 LONG = "Twelve lesions of at least 0.5 mm, three of them drawn by hand and one uncertain. " * 3
@@ -186,3 +187,21 @@ def test_slots_are_not_called_after_the_end_and_a_deleted_sender_does_no_harm(qt
     if deleted != "sender":
         widgets["sender"].click()
     assert calls == []
+
+
+def test_a_hidden_button_hands_the_focus_to_its_page(qtbot, home):
+    page, pressed = QWidget(), []
+    layout = QVBoxLayout(page)
+    for name in ("Restore", "Save"):
+        layout.addWidget(QPushButton(name))
+    restore, save = page.findChildren(QPushButton)
+    save.clicked.connect(lambda: pressed.append(True))
+    qtbot.addWidget(page)
+    page.show()
+    page.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is page)
+    restore.setFocus()
+    set_shown(restore, shown=False)
+    assert QApplication.focusWidget() is page
+    QTest.keyClick(page.windowHandle(), Qt.Key.Key_Space)
+    assert pressed == []

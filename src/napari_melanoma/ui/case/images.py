@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult, set_correction, set_image
+from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, set_correction, set_image
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DamagedImage, InputError, MelanomaError
@@ -25,6 +24,7 @@ from napari_melanoma.ui.case.tree import CaseTree
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
 from napari_melanoma.ui.session.analyzed_lesion import AnalyzedLesion, RecoveredLesion
 from napari_melanoma.ui.session.photograph import PhotographSession
+from napari_melanoma.ui.session.saved_result import read_stored_result
 from napari_melanoma.ui.slide.dock import SlideDock
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.docking import find_frame, show_dock
@@ -487,7 +487,7 @@ def _read_stored_analysis(
     mask = None if image.correction is None else _read_corrected_mask(image.correction, photograph, digest)
     newest = image.results[::-1]
     stored = sorted(newest, key=lambda result: result.correction != "")  # results without correction first
-    result = next(filter(None, (_read_result_folder(entry, photograph, digest) for entry in stored)), None)
+    result = next(filter(None, (read_stored_result(entry.path, photograph, digest) for entry in stored)), None)
     if result is None:
         return identity, mask
     current_mask = result.mask if mask is None else mask
@@ -518,38 +518,3 @@ def _read_mask_origin(folder: Path) -> dict[str, object]:
         return get_mask_origin(read_result(folder).get("provenance") or {})
     except (MelanomaError, TypeError, AttributeError):
         return {}
-
-
-def _read_result_folder(stored_result: CaseResult, photograph: Photograph, digest: str) -> LesionResult | None:
-    """Read a result folder; None if it is damaged, of another image, or of an older version."""
-    from PIL import Image
-
-    from napari_melanoma.io.results import read_mask
-    from napari_melanoma.lesion.analysis import ModelStamp, derive_result, remeasure
-    from napari_melanoma.lesion.mask_record import has_user_mask
-    from napari_melanoma.lesion.options import LesionOptions
-    from napari_melanoma.lesion.results import read_result
-
-    try:
-        values = read_result(stored_result.path)
-        if values["image_sha256"] != digest:
-            return None
-        mask = read_mask(stored_result.path / "mask.png")
-        probability = _to_probability(Image.open(stored_result.path / "probability.png"))
-        options = LesionOptions.parse(values["options"], str(stored_result.path))
-        whole = derive_result(photograph, probability, options, ModelStamp(**values["model"]))
-        if mask.shape != whole.mask.shape:
-            return None
-        if has_user_mask(values):
-            return whole
-        measured = replace(remeasure(whole, mask, options), corrected=False, options=options)
-        return replace(measured, threshold=float(values["threshold"]), smoothed=probability)
-    except (MelanomaError, OSError, ValueError, KeyError, TypeError):
-        return None  # it is analyzed again
-
-
-def _to_probability(picture: object) -> NDArray[np.float32]:
-    """Convert an 8-bit image to probabilities, float32 (row, column) in [0, 1]."""
-    import numpy as np
-
-    return np.asarray(picture, np.float32) / np.float32(255)

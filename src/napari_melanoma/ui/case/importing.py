@@ -249,8 +249,9 @@ class CaseImporter(QObject):
                 return
 
     def _create(self, case: Case, folder: Path) -> None:
-        images, lesions = format_count(case.images_numbered, "image"), format_count(len(case.lesions), "lesion")
-        self._opened_message = f"Created a case of {images} in {lesions}.{self._format_notes()}"
+        images, count = format_count(case.images_numbered, "image"), len(case.lesions)
+        lesions = f"in {format_count(count, 'lesion')}" if count else "without a lesion yet"
+        self._opened_message = f"Created a case of {images} {lesions}.{self._format_notes()}"
         self._controller.create(folder, case)
 
     def _on_create_failed(self, error: Exception) -> None:

@@ -328,7 +328,9 @@ class LesionDock(LesionControls):
         self.picker.visibility_changed.connect(self._refresh)
         self.picker.scale_changed.connect(self._on_scaled)
         self.picker.modality_changed.connect(self.controller.remeasure)
-        self.picker.ruler.message.connect(self.status.show_message)
+        ruler = self.picker.ruler
+        ruler.message.connect(self.status.show_message)
+        ruler.failed.connect(lambda error: show_failure(self.status, error, ruler.drawn))
         self.save_bar.save_requested.connect(self._on_save)
         self.save_bar.report_requested.connect(self._on_report)
         self.save_bar.dicom_requested.connect(self._on_dicom_report)
@@ -358,7 +360,6 @@ class LesionDock(LesionControls):
             self.controller,
             self.controller.autosave,
             self.close_guard,
-            self.picker.ruler,
             self.model,
             self.opener,
             self.corrections,

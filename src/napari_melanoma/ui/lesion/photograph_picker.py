@@ -223,6 +223,7 @@ class RulerPanel(QFrame):
 
     message = Signal(str)
     failed = Signal(object)  # Exception
+    drawn = Signal()  # a line
 
     def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
         super().__init__()
@@ -254,6 +255,7 @@ class RulerPanel(QFrame):
         line.visible = True
         self._viewer.layers.selection.active = line
         line.mode = "add_line"
+        line.events.data.connect(self._on_data)
         self.show()
 
     def stop(self) -> None:
@@ -261,8 +263,12 @@ class RulerPanel(QFrame):
         line = None if self._image is None else photographs.find_layer(self._viewer, self._image, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
+            line.events.data.disconnect(self._on_data)
         self._image = None
         self.hide()
+
+    def _on_data(self, event: Event) -> None:
+        self.drawn.emit()
 
     def _on_set(self) -> None:
         image = self._image

@@ -27,7 +27,7 @@ from napari_melanoma.ui.widgets.dialogs import (
     exec_question,
 )
 from napari_melanoma.ui.widgets.settings import DockSettings
-from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+from napari_melanoma.ui.widgets.style import named, quiet_label, row, set_shown, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
@@ -279,7 +279,7 @@ class RecoveryNotice(QFrame):
         if recovered is not None:
             time_ago = format_time_ago(time.time() - recovered.saved_at)
             self._label.setText(f"This photograph has unsaved corrections from {time_ago}.")
-        self.setVisible(recovered is not None)
+        set_shown(self, recovered is not None)
 
     def _on_restore(self) -> None:
         """Restore the corrections; ask before they replace other ones."""
@@ -298,5 +298,15 @@ class RecoveryNotice(QFrame):
         session.services.controller.accept_recovered(session)
 
     def _on_discard(self) -> None:
-        if self._session is not None:
-            self._session.services.controller.discard_recovered(self._session)
+        """Discard the corrections after a question, since they cannot be restored."""
+        session = self._session
+        if session is None or session.recovered is None:
+            return
+        saved_at = format_time_ago(time.time() - session.recovered.saved_at)
+        details = (
+            f"The mask that was drawn {saved_at} and never saved is deleted, with strokes that were not applied yet. "
+            "It cannot be restored."
+        )
+        question = f"Discard the unsaved corrections of '{session.name}'?"
+        if confirm(self, "discard_recovered", question, details, "Discard", "Lesion"):
+            session.services.controller.discard_recovered(session)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qtpy.QtCore import QSize, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QBoxLayout,
     QInputDialog,
@@ -40,10 +40,12 @@ from napari_melanoma.ui.library.resolve import (
     describe_live,
     describe_outcome,
 )
-from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue, ReviewOpener
+from napari_melanoma.ui.library.review_photographs import EmbeddingQueue, RatingQueue, ReviewChanges, ReviewOpener
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES, CorrectionsIndex, CorrectionsStore, StoredLabel
 from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
+from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
+from napari_melanoma.ui.viewer.view_memory import get_current_picture
 from napari_melanoma.ui.widgets.charts import CurvePoint, SmallCurve
 from napari_melanoma.ui.widgets.class_list import CLASS_KEYS, ROW_PX, SQUARE, class_icon
 from napari_melanoma.ui.widgets.job import LatestJobQueue
@@ -74,15 +76,13 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
 VISIBLE_CLASSES = 4
-NEXT_MS = 400  # after a label, the next photograph is opened by the new order, or by the previous one after this time
 NO_MASK = ", without a mask"
 NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
 NOT_VALID = "Its prediction is marked as not valid; a photograph that shows no skin is left out of the fit."
 STARTING = (
-    "Press the number of the diagnosis of the photograph in view (outside this dock with Ctrl). Predictions appear "
-    "once embeddings are computed."
+    "Press the number of the diagnosis of the photograph in view. Predictions appear once embeddings are computed."
 )
 FOLDERS = "review/labeled_folders"  # for which the section was expanded
 MAX_FOLDERS = 50
@@ -94,6 +94,7 @@ class ReviewParts(NamedTuple):
     records: ReviewRecords
     opener: ReviewOpener
     store: CorrectionsStore
+    changes: ReviewChanges
     rating: RatingQueue
     client: WorkerClient
 
@@ -121,7 +122,7 @@ class DiagnosisList(QWidget):
         self._settings = settings
         self._of_model: tuple[str, ...] = ()
         keys = format_key("review.class_keys")
-        tip = f"Store the diagnosis, and go to the next photograph ({keys}; outside this dock with Ctrl)"
+        tip = f"Store the diagnosis, and go to the next photograph ({keys}; with Ctrl while the dock is behind others)"
         self.list = named(QListWidget(), "diagnosis_classes", "Diagnoses", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
         add = tool_button("add_diagnosis", "Add a diagnosis", "Add a diagnosis of the table to the list")
@@ -208,8 +209,6 @@ class DiagnosisSection(CollapsibleSection):
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
         self._skipped: set[Path] = set()
-        self._labeled: Path | None = None  # after which the next photograph is to be opened
-        self._labeled_row = 0  # in the list, which it may leave
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
         self._digests: dict[str, str] = {}  # of rows, by image id
@@ -218,7 +217,7 @@ class DiagnosisSection(CollapsibleSection):
         self._outcome = ""  # of the last selection, shown until the next label
         self._processes: list[subprocess.Popen[str]] = []  # of the selection
         self._queue = LatestJobQueue(self)
-        self._timer, self._next_timer = DebounceTimer(self), DebounceTimer(self, NEXT_MS)
+        self._timer = DebounceTimer(self)
         self._create_widgets()
         self._connect()
         self.class_list.show_model(self.model.model)
@@ -268,15 +267,17 @@ class DiagnosisSection(CollapsibleSection):
         dock, parts = self._dock, self._parts
         self.class_list.chosen.connect(self.label)
         self.reader_button.clicked.connect(self._edit_reader)
-        self.undo_button.clicked.connect(parts.store.undo)
+        self.undo_button.clicked.connect(parts.changes.undo)
         self.use_button.clicked.connect(self.use)
         self.model.changed.connect(self._on_model)
         add_number_shortcuts(dock, "review.classes", self._on_key)
-        add_number_shortcuts(dock, "review.class_keys", self._on_key)
-        add_shortcut(dock, "review.undo", parts.store.undo)
+        self._class_keys = add_number_shortcuts(dock, "review.class_keys", self._on_key)
+        dock.placement.front_changed.connect(self._update_keys)
+        parts.opener.changed.connect(self._update_keys)
+        dock.connections.connect(dock.viewer.layers.selection.events.active, self._update_keys)
+        add_shortcut(dock, "review.undo", parts.changes.undo)
         self.toggled.connect(self._on_expanded)
         self._timer.timeout.connect(self.refresh)
-        self._next_timer.timeout.connect(self._open_next)
         self._queue.succeeded.connect(self._on_job)
         self._queue.failed.connect(self._on_failed)
         parts.store.changed.connect(self.refresh)
@@ -317,15 +318,29 @@ class DiagnosisSection(CollapsibleSection):
         if self.is_expanded:
             self.label(number)
 
+    def _update_keys(self, event: object = None) -> None:
+        """Let the digits label in the whole window while photographs are labeled.
+
+        Wherever the focus is, they would otherwise select tools of napari, such as the eraser of the mask.
+        """
+        picture = get_current_picture(self._dock.viewer)
+        is_slide = picture is not None and not is_photograph(picture[0])  # where digits magnify
+        is_labeling = self.is_expanded and self._dock.placement.in_front and not is_slide
+        contexts = Qt.ShortcutContext.WidgetWithChildrenShortcut, Qt.ShortcutContext.WindowShortcut
+        for shortcut in self._class_keys:
+            shortcut.setContext(contexts[is_labeling])
+
     def label(self, number: int) -> None:
         """Store the diagnosis with a number for the photograph in view, and open the next one."""
         from napari_melanoma.data.corrections import DRAWN, DiagnosisLabel
 
-        opener, classes = self._parts.opener, self.class_list.classes
+        opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
         if session is None or session.path is None or not opener.is_shown:
-            self._dock.status.show_until(OPENING if opener.is_opening else NOT_SHOWN, opener.shown)
+            if not changes.report_early_key():
+                self._dock.status.show_until(NOT_SHOWN, opener.shown)
             return
+        changes.report_early_key()
         path = session.path
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
@@ -340,35 +355,40 @@ class DiagnosisSection(CollapsibleSection):
             self._given.add(path)
             self._outcome = ""
             self._shown = None  # it is not skipped
-            self._labeled, self._labeled_row = path, max(0, self._dock.list_model.find_index(path).row())
-            self._next_timer.start()
+            self._open_next(path)
 
     def _find_drawn(self) -> Path | None:
         """Return the next photograph in the random order; None if it is not known."""
         state = self.state
-        return None if state is None else next((path for path in state.order if path in state.drawn), None)
+        drawn = () if state is None else (path for path in state.order if path in state.drawn - self._given)
+        return next(iter(drawn), None)
 
-    def _open_next(self) -> None:
-        """Open the photograph to label after the one that was just labeled, unless the user has opened another one."""
-        path, self._labeled = self._labeled, None
-        self._next_timer.stop()
-        if path is None or self._dock.list_view.path != path:
-            return
-        listed = [image.path for image in self._dock.list_model.rows]
-        rank = listed.index(path) + 1 if path in listed else self._labeled_row
-        is_informative = self._dock.list_model.query.sort == INFORMATIVE
-        ordered = listed if is_informative else [*listed[rank:], *listed[:rank]]
-        waiting = set(listed if self.state is None else self.state.order) - self._given
-        following = next((one for one in ordered if one in waiting), None)
+    def _open_next(self, path: Path) -> None:
+        """Open the photograph to label after the one that was just labeled.
+
+        The order is that of the previous fit, so that the next photograph is known in advance.
+        """
+        following = self.find_next(path)
         if following is not None:
             self._dock.list_view.select_path(following)
-            self._parts.opener.open(following)
+            self._parts.opener.open(following, in_series=True)
+
+    def find_next(self, path: Path) -> Path | None:
+        """Return the photograph to label after another one; None if all are labeled."""
+        listed = [image.path for image in self._dock.list_model.rows]
+        rank = listed.index(path) + 1 if path in listed else 0
+        is_informative = self._dock.list_model.query.sort == INFORMATIVE
+        order = listed if self.state is None else self.state.order
+        waiting = set(order) - self._given - {path}
+        ordered = order if is_informative else [*listed[rank:], *listed[:rank]]
+        return next((one for one in ordered if one in waiting), None)
 
     def _on_labeled(self, path: Path, reader: str, is_valid: bool, stored: StoredLabel) -> None:
         from napari_melanoma.data.corrections import read_diagnoses
 
         records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])
+        self._parts.changes.add(stored.row["image_sha256"])
         own = next(one.diagnosis for one in label if one.reader == reader)
         parts = [f"{path.name}: {own} stored by {reader}{'' if stored.row.get('mask_path') else NO_MASK}."]
         if not stored.row.get("diagnosis"):
@@ -376,15 +396,13 @@ class DiagnosisSection(CollapsibleSection):
             parts += [f"{others}.", DISAGREE]
         if not is_valid:
             parts.append(NOT_VALID)
-        self._dock.status.show_message(f"{' '.join(parts)} {self._dock.icons.link('undo_label', 'Undo')}")
+        self._parts.changes.show_stored(f"{' '.join(parts)} {self._dock.icons.link('undo_label', 'Undo')}")
         self._parts.store.set_index(stored.index)
         corrections_changed().changed.emit(stored.index.folder)
 
     def _on_not_stored(self, error: Exception) -> None:
-        """Stay at the photograph whose diagnosis could not be stored."""
+        """Offer the photographs whose diagnoses could not be stored again."""
         self._given.clear()
-        self._labeled = None
-        self._next_timer.stop()
 
     def _on_undone(self, image_id: str | None, index: CorrectionsIndex) -> None:
         """Open the photograph whose last change was undone, so that another diagnosis can be given."""
@@ -403,6 +421,8 @@ class DiagnosisSection(CollapsibleSection):
             self._skipped.add(previous)
         self._skipped.discard(path)
         self._mark_own_class()
+        if self.is_expanded and (following := self.find_next(path)) is not None:
+            self._parts.opener.prefetch(following)
 
     def _mark_own_class(self) -> None:
         """Select the class of the photograph in view; none without a label by this reader."""
@@ -478,8 +498,6 @@ class DiagnosisSection(CollapsibleSection):
         if self._undone == self._dock.list_view.path:
             self._dock.list_view.select_path(self._undone)
         self._undone = None
-        if self._labeled in state.labels:
-            self._open_next()
         self._mark_own_class()
         self.embeddings.set_photographs(state.model, self._parts.store.folder, missing, len(self._images))
 
@@ -519,6 +537,7 @@ class DiagnosisSection(CollapsibleSection):
             self.refresh()
         else:
             live_predictions().set_texts({})
+        self._update_keys()
         self._show_texts()
 
     def _show_texts(self) -> None:

@@ -94,7 +94,7 @@ class LibraryDock(QWidget):
         self.viewer = viewer
         self.chosen: Sequence[Path] = ()  # the folders and files that the user chose
         self.connections = Connections(self)
-        DockPlacement(self, viewer, self.connections, bottom_height)
+        self.placement = DockPlacement(self, viewer, self.connections, bottom_height)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = LibraryWelcome(self.icons, self.drop, self.hint)
         title_name, count_name, folder_name, filter_name = self.part_names

@@ -11,6 +11,7 @@ from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
 from napari_melanoma.ui.library.resolve import (
+    ALL,
     STATE_MARKS,
     ImageState,
     LibraryImage,
@@ -39,7 +40,7 @@ class LibraryModel(QAbstractListModel):
 
     Thumbnails and states of slides are read from files only when a row is painted. ``states``: cache of the
     ``WorkItem`` of each slide. ``records``: for a list of photographs to review, which determine their states.
-    Set ``images`` and ``query``, then call ``update_order``.
+    Set ``images`` and ``query``, then call ``update_order``. While ``keeps_order``, states change no position.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class LibraryModel(QAbstractListModel):
         self.displayed: Path | None = None  # file of the image in view
         self._thumbnails, self._states, self._records = thumbnails, states, records
         self._row_by_path: dict[Path, int] = {}
+        self._positions: dict[Path, int] = {}  # while the order is kept
         for cache in filter(None, (thumbnails, states)):
             cache.value_read.connect(self.update_row)
 
@@ -105,9 +107,27 @@ class LibraryModel(QAbstractListModel):
         """Return the type of a problem of the file; empty if there is none or it is not known yet."""
         return self._thumbnails.get_fault(image.path)
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the images keep their order although their states change."""
+        return bool(self._positions)
+
+    @keeps_order.setter
+    def keeps_order(self, keeps: bool) -> None:
+        everything = self.query._replace(text="", kind=ALL)
+        ordered = arrange(self.images, everything, self.get_state) if keeps else ()
+        self._positions = {image.path: position for position, image in enumerate(ordered)}
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the kept order differs from that of the current states."""
+        return self.keeps_order and arrange(self.images, self.query, self.get_state) != self.rows
+
     def update_order(self) -> bool:
         """Filter and sort the rows again; return whether they have changed, in which case no row is selected."""
         rows = arrange(self.images, self.query, self.get_state)
+        if self._positions:
+            rows.sort(key=lambda image: self._positions.get(image.path, len(self._positions)))
         if rows == self.rows:
             return False
         self.beginResetModel()

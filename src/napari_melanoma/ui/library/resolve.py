@@ -321,10 +321,14 @@ def describe_advice(state: LabelingState, curve: LearningCurve | None) -> str:
     from napari_melanoma.runs.labeling import MORE_LABELS
 
     counts, positive = state.counts, state.positive
-    labels = f"{format_count(counts.photographs, 'label')} of this folder, {counts.positives} of {positive}."
+    total = len(state.labels.keys() - {*state.order})  # as counted above the list
+    labels = f"{format_count(total, 'label')} of this folder"
     if waiting := sum(path in state.missing and path not in state.shipped for path in state.labels):
-        total = format_count(counts.photographs + waiting, "label")
-        labels = f"{total} of this folder; {waiting:,} without an embedding yet."
+        labels += f"; {waiting:,} without an embedding yet."
+    elif counts.photographs == total:
+        labels += f", {counts.positives} of {positive}."
+    else:
+        labels += f"; {counts.photographs:,} can be used, {counts.positives} of {positive}."
     if missing := counts.describe_missing(positive):
         text = f"{labels} Before the first fit: {missing}."
     elif state.fit is None:  # the notice states why

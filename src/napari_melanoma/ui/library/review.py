@@ -38,9 +38,9 @@ from napari_melanoma.ui.library.resolve import (
     resolve_rate_button,
 )
 from napari_melanoma.ui.library.review_photographs import (
-    OPENING,
     PhotographList,
     RatingQueue,
+    ReviewChanges,
     ReviewOpener,
     list_photographs,
 )
@@ -90,10 +90,12 @@ class ReviewDock(LibraryDock):
         self.rating = RatingQueue(self._client, self)
         self._fingerprint = ""  # of the model of the ratings
         self.opener = ReviewOpener(napari_viewer, self)
+        self.changes = ReviewChanges(self, self.opener, self.corrections_store)
         self._create_widgets()
         self.mask_import = MaskImport(self, self.import_button)
         self.connect_list()
-        parts = ReviewParts(self.records, self.opener, self.corrections_store, self.rating, self._client)
+        store, changes = self.corrections_store, self.changes
+        parts = ReviewParts(self.records, self.opener, store, changes, self.rating, self._client)
         self.diagnosis = DiagnosisSection(self, parts)
         self._work_area.layout().insertWidget(self._work_area.layout().count() - 1, self.diagnosis)
         self.diagnosis.restore()
@@ -112,6 +114,7 @@ class ReviewDock(LibraryDock):
         self.list_view = LibraryView(
             self.list_model, self.icons, "review_list", opening="selection", picture_px=PICTURE_PX
         )
+        self.sort_button = tool_button("sort_again", "Sort again", "", "sort")
         self.import_button = tool_button("import_masks", "Import masks", IMPORT_TIP, "import masks ...")
         self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
         self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
@@ -133,7 +136,7 @@ class ReviewDock(LibraryDock):
         rows.addRow(row(self.title, self.folder_button, stretch=0))
         rows.addRow("model", self.model)
         rows.addRow("show", row(self.filter_combo, self.name_field, stretch=1))
-        rows.addRow("order", row(self.sort_combo, self.import_button, stretch=0))
+        rows.addRow("order", row(self.sort_combo, self.sort_button, self.import_button, stretch=0))
         column.addWidget(head)
         column.addWidget(self.rate_button)
         column.addWidget(self.count_label)
@@ -159,7 +162,10 @@ class ReviewDock(LibraryDock):
         for button, (name, slot) in zip(buttons, slots.items(), strict=True):
             button.clicked.connect(slot)
             add_shortcut(self, f"review.{name}", slot)
-        self.list_view.order_updated.connect(self._show_counts)
+        self.list_view.order_updated.connect(self._on_order)
+        self.sort_button.clicked.connect(self._sort_again)
+        self.sort_combo.activated.connect(self._sort_again)
+        self.opener.switched.connect(self._on_switched)
         self.rating.rated.connect(self._on_rated)
         self.rating.rating_failed.connect(self._on_unreadable)
         self.rating.progressed.connect(partial(self.status.progress, "rating"))
@@ -233,7 +239,7 @@ class ReviewDock(LibraryDock):
         elif link == "import":
             self.mask_import.choose_masks()
         elif link == "undo_label":
-            self.corrections_store.undo()
+            self.changes.undo()
         elif link == "train":
             show_dock(self.viewer, "Train")
         else:
@@ -253,6 +259,7 @@ class ReviewDock(LibraryDock):
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
+        self.list_model.keeps_order = False
         self.records.set_images(listed.images)
         self._fingerprint = listed.fingerprint
         for path, rating in listed.ratings.items():
@@ -295,8 +302,28 @@ class ReviewDock(LibraryDock):
         self.status.end("rating", f"{message} {next_step}")
         self._refresh()
 
+    def _sort_again(self) -> None:
+        """Sort by the current states; from then on, the photographs keep their order while one is under review."""
+        self.list_model.keeps_order = False
+        self.list_view.update_order()
+        self.list_model.keeps_order = self.list_view.path is not None
+        self._on_order()
+
+    def _on_order(self) -> None:
+        is_outdated = self.list_model.is_outdated
+        reason = "" if is_outdated else "The photographs are in this order"
+        show_button(self.sort_button, Button("Sort again: predictions or labels have changed since", reason))
+        self._show_counts()
+
+    def _on_switched(self, path: Path) -> None:
+        image = next((image for image in self.list_model.images if image.path == path), None)
+        if image is not None:
+            self._open_image(image)
+
     def _open_image(self, image: LibraryImage) -> None:
         self.list_view.select_path(image.path)
+        if not self.list_model.keeps_order:
+            self.list_model.keeps_order = True
         self.opener.open(image.path)
 
     def _step(self, direction: int) -> None:
@@ -306,9 +333,7 @@ class ReviewDock(LibraryDock):
             self._open_image(image)
 
     def _review(self, action: Callable[[], None]) -> None:
-        if self.opener.is_opening:
-            self.status.show_until(OPENING, self.opener.shown)
-        else:
+        if not self.changes.report_early_key():
             action()
 
     def _on_identified(self, path: Path, image_digest: str) -> None:
@@ -320,11 +345,12 @@ class ReviewDock(LibraryDock):
             return
         row = self.list_model.find_index(path).row()
         self.records.set_digest(path, stored.image_digest)
+        self.changes.add(stored.image_digest)
         self.corrections_store.set_stored(stored)
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
         message = f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
-        self.status.show_message(message)
+        self.changes.show_stored(message)
         if path == self.list_view.path and not self._open_next(row):
             which = "All listed photographs" if self.records.counts[TO_DO] else "All photographs"
             self.status.show_message(f"{which} are reviewed.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,16 @@ from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.lesion.uncertainty_ratings import Rating, UncertaintyMeasure
 from napari_melanoma.ui.lesion.dock import LesionDock, LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.library.dock import LibraryDock
 from napari_melanoma.ui.library.listing import create_image
 from napari_melanoma.ui.library.resolve import LibraryImage
 from napari_melanoma.ui.readers import LayerData
+from napari_melanoma.ui.sections.corrections import confirm_undo
+from napari_melanoma.ui.session.corrections_store import CorrectionsStore
 from napari_melanoma.ui.session.photograph import PhotographSession
 from napari_melanoma.ui.viewer import photographs
 from napari_melanoma.ui.viewer.camera import find_canvas, find_main_window
-from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
+from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_only, show_photograph
 from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue, LatestJobQueue, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer
 from napari_melanoma.ui.widgets.status_line import StatusLine
@@ -38,18 +42,22 @@ if TYPE_CHECKING:
 
     from napari_melanoma.runs.labeling import PhotographFiles
 
-OPENING = "The photograph is still being opened. Nothing was stored."
-DRAWN_MS = 150  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
+OPENING = "Too early: the next photograph was not in view yet. Nothing was stored. Press the key again."
+DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
+PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
+FileVersion = tuple[float, int]  # modification time and size
+MAX_PREFETCHED = 4  # photographs that were read in advance
 
 
 class ReviewOpener(LesionDockLink):
     """Show one photograph at a time in the viewer and the Lesion dock, and analyze it once.
 
-    ``shown``: it is drawn on the canvas. ``kept_open``: a previous photograph was not closed, because it has unsaved
-    corrections.
+    ``shown``: it is drawn on the canvas. ``switched``: another one was selected in the Lesion dock. ``kept_open``: a
+    previous photograph was not closed, because it has unsaved corrections.
     """
 
     shown = Signal(object)  # Path
+    switched = Signal(object)  # Path
     identified = Signal(object, str)  # Path, digest of the pixels
     stored = Signal(object, object)  # Path, StoredCorrection
     kept_open = Signal(str)  # name of the layer
@@ -66,9 +74,17 @@ class ReviewOpener(LesionDockLink):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
-        self._awaits_paint = self._is_drawn = False
+        self._prefetched: dict[
+            Path, tuple[tuple[float, int] | None, list[LayerData]]
+        ] = {}  # with the version of the file
+        self._prefetching = LatestJobQueue(self)
+        self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
+        self._in_series = False
+        self._analysis_timer = DebounceTimer(self, PAUSE_MS)
+        self._analysis_timer.timeout.connect(self._analyze)
+        self._awaits_paint = self._is_drawn = self._is_selecting = self._must_select = False
         self._painted_timer, self._drawn_timer = DebounceTimer(self, 0), DebounceTimer(self, DRAWN_MS)
-        self._painted_timer.timeout.connect(self._drawn_timer.start)
+        self._painted_timer.timeout.connect(self._on_painted)
         self._drawn_timer.timeout.connect(self._on_drawn)
 
     @property
@@ -86,7 +102,7 @@ class ReviewOpener(LesionDockLink):
     @property
     def is_opening(self) -> bool:
         """Whether the photograph under review is still being read or drawn."""
-        return not self.is_shown and (self._latest.busy or (self._is_selected and not self._is_drawn))
+        return not self.is_shown and (self._latest.busy or not self._is_drawn)
 
     @property
     def _is_selected(self) -> bool:
@@ -95,16 +111,30 @@ class ReviewOpener(LesionDockLink):
         session = None if dock is None or self._requested_path is None else dock.picker.session
         return session is not None and session.is_open and session.path == self._requested_path
 
-    def open(self, path: Path) -> None:
-        """Show a photograph; of several requests in a row, only the latest one is read."""
-        self._requested_path = path
+    def open(self, path: Path, *, in_series: bool = False) -> None:
+        """Show a photograph; of several requests in a row, only the latest one is read.
+
+        ``in_series``: after the previous one was labeled. It is analyzed only once the user pauses, since the layers
+        of an analysis take several times as long as the photograph itself.
+        """
+        self._requested_path, self._in_series = path, in_series
+        self._analysis_timer.stop()
         self.open_lesion_dock()
         image = self.find_image(path)
+        version, layers = self._prefetched.pop(path, (None, None))
         if image is not None:
             self._latest.submit("open", lambda: None)  # replaces a pending request
-            self._show(image, path)
+            self._show(image)
+        elif layers is not None and version == find_version(path):
+            self._latest.submit("open", lambda: None)
+            self._on_read((path, layers))
         else:
             self._latest.submit("open", partial(self._prepare_read, path))
+
+    def prefetch(self, path: Path) -> None:
+        """Read a photograph that will probably be opened next."""
+        if path not in self._prefetched and self.find_image(path) is None:
+            self._prefetching.submit("prefetch", lambda: partial(_prefetch, path))
 
     def accept(self) -> None:
         """Store the photograph in view with its mask."""
@@ -122,7 +152,7 @@ class ReviewOpener(LesionDockLink):
         dock.corrections.stored.connect(self._on_stored)
         dock.controller.changed.connect(self._on_analyzed)
         dock.analysis_controller.changed.connect(self._analyze)
-        dock.picker.changed.connect(self._await_drawing)
+        dock.picker.changed.connect(self._on_picked)
         dock.picker.visibility_changed.connect(self._await_drawing)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -133,13 +163,24 @@ class ReviewOpener(LesionDockLink):
             self._painted_timer.start()  # the canvas is drawn after this filter
         return False
 
+    def _on_picked(self) -> None:
+        """Review the photograph that the user has selected in the Lesion dock."""
+        session = None if self.connected_dock is None else self.connected_dock.picker.session
+        is_own = self._is_selecting or self.is_opening
+        self._await_drawing()
+        if session is not None and not is_own and session.path not in (None, self._requested_path):
+            self.switched.emit(session.path)
+
     def _await_drawing(self) -> None:
         """Take no action on the photograph under review until it is drawn, as the previous one is still in view."""
+        if self._is_selecting:
+            return
         window = find_main_window(self._dock)
         canvas = None if window is None else find_canvas(window)
         for timer in (self._painted_timer, self._drawn_timer):
             timer.stop()
-        self._awaits_paint = self._is_selected and canvas is not None and canvas.isVisible()
+        image = None if self._requested_path is None else self.find_image(self._requested_path)
+        self._awaits_paint = image is not None and image.visible and canvas is not None and canvas.isVisible()
         self._is_drawn = False
         tasks.set_running(self, self._awaits_paint)
         if canvas is not None and self._awaits_paint:
@@ -147,14 +188,43 @@ class ReviewOpener(LesionDockLink):
             canvas.update()
             self.changed.emit()
         else:
+            self._select()
             self._on_drawn()
+
+    def _on_painted(self) -> None:
+        self._drawn_timer.start()
+        self._select()
+
+    def _select(self) -> None:
+        """Select the photograph that was opened; the Lesion dock, which follows, takes longer than the drawing."""
+        image = None if self._requested_path is None else self.find_image(self._requested_path)
+        if image is None or not self._must_select:
+            return
+        self._is_selecting, self._must_select = True, False
+        show_photograph(self.viewer, image)
+        active = self.viewer.layers.selection.active
+        if active is None or photographs.get_identity(active) != photographs.get_identity(image):
+            self.viewer.layers.selection.active = image
+        self._is_selecting = False
 
     def _on_drawn(self) -> None:
         self._is_drawn = True
         tasks.set_running(self, False)
-        if self.is_shown:
+        if self.is_shown and self._requested_path is not None:
             self.shown.emit(self._requested_path)
+            others = [identity for identity, path in self._opened.items() if path != self._requested_path]
+            self._closing.add(*(partial(self._close, identity) for identity in others))
+            if self._in_series:
+                self._analysis_timer.start()
+            else:
+                self._analyze()
         self.changed.emit()
+
+    def _on_prefetched(self, result: tuple[Path, FileVersion | None, list[LayerData]]) -> None:
+        path, version, layers = result
+        self._prefetched[path] = version, layers
+        while len(self._prefetched) > MAX_PREFETCHED:
+            del self._prefetched[next(iter(self._prefetched))]
 
     def _on_read(self, result: tuple[Path, list[LayerData]] | None) -> None:
         from napari.layers import Layer
@@ -163,12 +233,12 @@ class ReviewOpener(LesionDockLink):
             return
         path, layers = result
         for data, attributes, kind in layers:
-            self.viewer.add_layer(Layer.create(data, attributes, kind))
+            photographs.insert_unselected(self.viewer, len(self.viewer.layers), Layer.create(data, attributes, kind))
         image = self.find_image(path)
         if image is not None:
             photographs.identify_photographs(self.viewer)
             self._opened[str(photographs.get_identity(image))] = path
-            self._show(image, path)
+            self._show(image)
 
     def _prepare_read(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
         """Return the job that reads a photograph."""
@@ -190,15 +260,10 @@ class ReviewOpener(LesionDockLink):
         self._accepted.add(path)
         self.open(path)
 
-    def _show(self, image: Image, path: Path) -> None:
-        identity = str(photographs.get_identity(image))
-        show_photograph(self.viewer, image)
-        active = self.viewer.layers.selection.active
-        if active is None or photographs.get_identity(active) != identity:
-            self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
+    def _show(self, image: Image) -> None:
+        show_only(self.viewer, image)
+        self._must_select = True
         self._await_drawing()
-        self._closing.add(*(partial(self._close, other) for other in self._opened if other != identity))
-        self._analyze()
 
     def _close(self, identity: str) -> None:
         """Close a photograph, unless it has unsaved corrections, or the user has returned to it."""
@@ -228,10 +293,14 @@ class ReviewOpener(LesionDockLink):
     def _analyze(self) -> None:
         """Analyze the photograph in view once, when the Lesion dock is idle."""
         dock = self.connected_dock
-        if dock is None or not self._is_selected or not tasks.is_idle(dock.analysis_controller.queue):
+        if dock is None or not self.is_shown or self._analysis_timer.isActive():
+            return
+        if not tasks.is_idle(dock.analysis_controller.queue):
             return
         session = dock.picker.session
-        if session is not None and session.lesion is None and session.identity not in self._analyzed:
+        if session is not None and dock.predictions.is_loading(session):
+            self._analysis_timer.start()  # its saved mask may be shown instead
+        elif session is not None and session.lesion is None and session.identity not in self._analyzed:
             self._analyzed.add(session.identity)
             dock.analyze_button.click()
 
@@ -243,6 +312,51 @@ class ReviewOpener(LesionDockLink):
     def _on_stored(self, session: PhotographSession, stored: object) -> None:
         if session.path is not None and session.is_open:
             self.stored.emit(session.path, stored)
+
+
+class ReviewChanges:
+    """What the user stores during a review: its undo, and its messages, which do not hide that a key was too early."""
+
+    def __init__(self, dock: LibraryDock, opener: ReviewOpener, store: CorrectionsStore) -> None:
+        self._dock, self._opener, self._store = dock, opener, store
+        self._digests: set[str] = set()  # of photographs that were labeled, accepted or rejected here
+        self._is_too_early = False  # the last key
+
+    def add(self, image_digest: str) -> None:
+        """Record that the user has changed a photograph here, so that undo does not ask."""
+        self._digests.add(image_digest)
+
+    def report_early_key(self) -> bool:
+        """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
+        self._is_too_early = self._opener.is_opening
+        if self._is_too_early:
+            self._dock.status.show_message(OPENING)
+        return self._is_too_early
+
+    def show_stored(self, message: str) -> None:
+        """Show what was stored."""
+        self._dock.status.show_message(f"{message} {OPENING}" if self._is_too_early else message)
+
+    def undo(self) -> None:
+        """Undo the last change of the corrections; ask first if it was not made here."""
+        dock = self._opener.connected_dock
+        session = dock.picker.session if dock is not None and self._opener.is_shown else None
+        confirm = partial(confirm_undo, self._dock, open_name="" if session is None else session.name, title="Review")
+        self._store.undo(None if session is None else session.source, confirm, self._digests)
+
+
+def find_version(path: Path) -> FileVersion | None:
+    """Return modification time and size of a file; None if it cannot be read."""
+    with suppress(OSError):
+        stat = path.stat()
+        return stat.st_mtime, stat.st_size
+    return None
+
+
+def _prefetch(path: Path, run: RunContext) -> tuple[Path, FileVersion | None, list[LayerData]]:
+    """Read a photograph as layers, and return its path and version with them; call this in a thread."""
+    version = find_version(path)
+    return path, version, read_photograph_layers(path, run)[1]
 
 
 MEASURE: UncertaintyMeasure = "entropy"  # of the uncertainty by which photographs are ranked

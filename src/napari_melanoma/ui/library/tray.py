@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 SORT_SETTING = "tray/sort"
+TILE_COLUMN_PX = 172  # width of one column of tiles with its scroll bar and the margins
 HEIGHT_PX, PANEL_PX = 236, 300  # height of the dock below the image, and width of its controls beside the tiles
 CACHED_PICTURES = 300
 NO_MATCH = "No image matches. Clear the name, or choose 'all'."
@@ -109,11 +110,13 @@ class TrayDock(LibraryDock):
         self._box.addWidget(tiles, 1)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Place the controls beside the tiles in a wide dock, otherwise above them."""
+        """Place the controls beside the tiles in a wide dock, or in a low one with room for a tile, otherwise above."""
         super().resizeEvent(event)
-        is_wide = self.width() >= 2 * MIN_WIDTH_PX
+        beside = min(PANEL_PX, self.width() - TILE_COLUMN_PX)
+        is_low = self.height() < self.width() and self._panel.minimumSizeHint().width() <= beside
+        is_wide = self.width() >= 2 * MIN_WIDTH_PX or is_low
         if is_wide:
-            self._panel.setFixedWidth(PANEL_PX)
+            self._panel.setFixedWidth(beside)
         else:
             self._panel.setMaximumWidth(self.width())
         direction = QBoxLayout.Direction.LeftToRight if is_wide else QBoxLayout.Direction.TopToBottom

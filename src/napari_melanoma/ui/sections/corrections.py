@@ -79,7 +79,7 @@ class CorrectionsSection(PhotographSection):
         self._age_timer.timeout.connect(self._update_age)
         self._add_button.clicked.connect(self._on_add)
         self._reject_button.clicked.connect(lambda: corrections.reject(session))
-        self._undo_button.clicked.connect(lambda: corrections.store.undo_own(session.source, self._confirm_undo))
+        self._undo_button.clicked.connect(lambda: corrections.store.undo(session.source, self._confirm_undo))
         services, events = session.services, session.events
         for signal in (corrections.store.changed, session.shown, events.review, services.hidden.changed):
             self.follow(signal, self._update)
@@ -115,11 +115,7 @@ class CorrectionsSection(PhotographSection):
         """Ask before the last change is undone, which is not one of this photograph; no if it was closed meanwhile."""
         if not self.session.is_open:
             return False
-        question = f"Undo the last change of '{change.image_id}'?"
-        row = change.row
-        stated = f"review {row.get('review') or 'unreviewed'}, diagnosis {row.get('diagnosis') or 'unknown'}"
-        details = f"It is another photograph than the open one, '{self.session.name}'. Its last change: {stated}."
-        return confirm(self, "undo_other", question, details, "Undo", "Lesion")
+        return confirm_undo(self, change, self.session.name, "Lesion")
 
     def _on_confirmed(self, digest: str, with_others: bool) -> None:
         """Store the photograph with or without its other lesions, unless the mask has changed since the question."""
@@ -218,6 +214,15 @@ class CorrectionsSection(PhotographSection):
     def _choose_folder(self) -> None:
         folder = self._settings.corrections
         choose_folder(self, "corrections_dialog", "Corrections folder", folder, self._corrections.set_folder)
+
+
+def confirm_undo(parent: QWidget, change: CorrectionChange, open_name: str, title: str) -> bool:
+    """Ask whether to undo a change of another photograph than the open one."""
+    question = f"Undo the last change of '{change.image_id}'?"
+    row = change.row
+    stated = f"review {row.get('review') or 'unreviewed'}, diagnosis {row.get('diagnosis') or 'unknown'}"
+    other = f"It is another photograph than the open one, '{open_name}'. " if open_name else ""
+    return confirm(parent, "undo_other", question, f"{other}Its last change: {stated}.", "Undo", title)
 
 
 def find_review(lesion: AnalyzedLesion | None) -> Review | None:

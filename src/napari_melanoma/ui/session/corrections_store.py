@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -148,13 +148,17 @@ class CorrectionsStore(QObject):
         work = partial(_label, folder, source, path, label)
         self._latest.submit(f"label {path} {label.reader}", lambda: work, callback)
 
-    def undo(self) -> None:
-        """Undo the last change of the folder."""
-        folder = self.folder
-        self._latest.submit("undo", lambda: partial(_undo, folder), self._on_undone)
+    def undo(
+        self,
+        source: LayerPhotographSource | None,
+        confirm: Callable[[CorrectionChange], bool],
+        own_digests: Set[str] = frozenset(),
+    ) -> None:
+        """Undo the last change of the folder.
 
-    def undo_own(self, source: LayerPhotographSource, confirm: Callable[[CorrectionChange], bool]) -> None:
-        """Undo the last change of the folder; ``confirm`` asks first if it is not one of this photograph."""
+        ``confirm`` asks first if it is neither one of the photograph in view (``source``) nor one of photographs with
+        these digests, which the user has just changed.
+        """
         folder = self.folder
 
         def on_found(found: tuple[CorrectionChange | None, bool]) -> None:
@@ -163,7 +167,8 @@ class CorrectionsStore(QObject):
                 work = partial(_undo, folder, expected=change)
                 self._latest.submit("undo", lambda: work, self._on_undone)
 
-        self._latest.submit("last change", lambda: partial(_find_last_change, folder, source), on_found)
+        find = partial(_find_last_change, folder, source, own_digests)
+        self._latest.submit("last change", lambda: find, on_found)
 
     def set_stored(self, stored: StoredCorrection) -> None:
         """Update the index after storing, and notify all docks."""
@@ -310,14 +315,15 @@ def _undo(
 
 
 def _find_last_change(
-    folder: Path, source: LayerPhotographSource, run: RunContext
+    folder: Path, source: LayerPhotographSource | None, own_digests: Set[str], run: RunContext
 ) -> tuple[CorrectionChange | None, bool]:
-    """Find the last change of a folder, and whether it is one of this photograph."""
+    """Find the last change of a folder, and whether it is one of this photograph, or of those with these digests."""
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
 
     change = Corrections(folder).find_last_change()
-    is_own = change is not None and change.row.get("image_sha256") == array_fingerprint(source.read().rgb)
+    digest = "" if change is None else change.row.get("image_sha256", "")
+    is_own = digest in own_digests or (source is not None and digest == array_fingerprint(source.read().rgb))
     return change, is_own
 
 

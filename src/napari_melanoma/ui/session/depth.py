@@ -17,6 +17,7 @@ from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
+from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     FINDINGS,
@@ -75,6 +76,11 @@ UNREADABLE = (
     "synoptic.json, and open the slide again."
 )
 NOT_READ = "The synoptic report, which may be signed, is still being read. Set the scale again in a moment."
+
+
+def describe_signature(report: SynopticReport) -> str:
+    """Describe who has signed a report and when; empty if it is not signed."""
+    return f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,19 @@ class LesionController(QObject):
             session.lesion = replace(lesion, default_options=self.options.current)
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
 
-    def _restore_mask(self, session: OpenPhotograph, recovered: RecoveredLesion) -> None:
+    def show_saved(self, session: OpenPhotograph, saved: RecoveredLesion) -> None:
+        """Show the mask that users made and saved; Ctrl+Z goes back to the predicted mask."""
+        lesion = AnalyzedLesion.from_model(saved.result, saved.image_digest, saved.mask_digest, None)
+        session.lesion = replace(lesion, default_options=self.options.current)
+        apply = partial(self._apply_update, session, is_saved=True)
+        self._layers.add_layers(session, partial(self._restore_mask, session, saved, apply))
+
+    def _restore_mask(
+        self,
+        session: OpenPhotograph,
+        recovered: RecoveredLesion,
+        apply: Callable[[LesionUpdate | None], object] | None = None,
+    ) -> None:
         if not session.is_open:
             return
         if recovered.scribbles is not None:
@@ -223,10 +235,15 @@ class LesionController(QObject):
             result = replace(result, provenance={**base.provenance, **recovered.origin})
             return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
 
-        self.replace_mask(session, make_update)
+        self.replace_mask(session, make_update, apply=apply)
 
     def replace_mask(
-        self, session: OpenPhotograph, make: MakeUpdate, expected: str | None = None, key: str = "replace"
+        self,
+        session: OpenPhotograph,
+        make: MakeUpdate,
+        expected: str | None = None,
+        key: str = "replace",
+        apply: Callable[[LesionUpdate | None], object] | None = None,
     ) -> None:
         """Replace the mask, as it is when the job starts, by that of a new result, in one step that can be undone.
 
@@ -239,7 +256,7 @@ class LesionController(QObject):
             allowed = None if expected is None else lesion.model_digests | {expected}
             return lambda: prepare_replacement(make(lesion, mask), mask, allowed)
 
-        self._submit(key, session, compute)
+        self._submit(key, session, compute, apply)
 
     def remeasure(self, session: OpenPhotograph, options: LesionOptions | None = None) -> None:
         """Crop and measure again, after the scale, the type of photograph or the ROI options changed."""
@@ -306,7 +323,7 @@ class LesionController(QObject):
             session.lesion = replace(session.lesion, unsaved=True)
             self.autosave.save(session)
 
-    def _apply_update(self, session: OpenPhotograph, update: LesionUpdate | None) -> None:
+    def _apply_update(self, session: OpenPhotograph, update: LesionUpdate | None, *, is_saved: bool = False) -> None:
         lesion, labels = session.lesion, session.mask
         if update is None or lesion is None or labels is None:
             return
@@ -314,7 +331,8 @@ class LesionController(QObject):
             session.pending_options = None
             self.message.emit(MASK_EDITED_MESSAGE)
         elif update.result is not None:
-            session.lesion = lesion = lesion.apply(update)
+            lesion = lesion.apply(update)
+            session.lesion = lesion = replace(lesion, unsaved=False) if is_saved else lesion
             pending = session.pending_options
             if update.restored or (pending is not None and _was_made_with(pending, lesion.result)):
                 session.pending_options = None

@@ -26,9 +26,10 @@ from napari_melanoma.ui.session.open_photograph import (
     PredictionOutcome,
     SavedPrediction,
 )
+from napari_melanoma.ui.session.saved_result import SavedMask, read_saved_mask
 from napari_melanoma.ui.shared_state import case_rows, models_changed
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
-from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, run_job, tasks
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue, is_job_running, run_job, tasks
 from napari_melanoma.ui.widgets.settings import DebounceTimer, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine, describe_failure
 from napari_melanoma.ui.worker_client import WorkerClient
@@ -220,7 +221,11 @@ class PhotographPredictions(QObject):
         self.refresh(session)
 
     def load_saved(self, session: OpenPhotograph, folder: Path) -> None:
-        """Read the saved prediction of a photograph, which is shown until there is a new one."""
+        """Read the saved result of a photograph.
+
+        Its prediction is shown until there is a new one, and its mask if a user has made it.
+        """
+        from napari_melanoma.io.results import RESULT
 
         def show(saved: SavedPrediction | None) -> None:
             data = session.patient_data
@@ -231,8 +236,20 @@ class PhotographPredictions(QObject):
                 data.set_row(saved.form)
                 self.follow_patient_data(session)
 
-        read = partial(read_saved_prediction, session.source, folder)
-        run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
+        def show_mask(saved: SavedMask | None) -> None:
+            if saved is not None and session.is_open and session.lesion is None:
+                session.saved_mask = saved.description
+                self._controller.show_saved(session, saved.lesion)
+
+        if (folder / RESULT).is_file():
+            read = partial(read_saved_prediction, session.source, folder)
+            run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
+            find = partial(read_saved_mask, session.source, folder)
+            run_job(self, f"saved mask {session.identity}", find, show_mask, self.failed.emit)
+
+    def is_loading(self, session: OpenPhotograph) -> bool:
+        """Return whether the saved mask of a photograph is still being read."""
+        return is_job_running(self, f"saved mask {session.identity}")
 
     def _select_model(self, session: OpenPhotograph) -> str:
         """Return the model for a photograph; empty for none."""

@@ -122,7 +122,9 @@ class SlideDock(SlideControls):
         self.picker.changed.connect(self._on_slide)
         self.picker.scale_toggled.connect(self._on_scale_toggled)
         self.picker.close_requested.connect(self.close_slide)
-        self.scale_panel.pixel_size_changed.connect(self._on_pixel_size)
+        scale = self.scale_panel
+        scale.pixel_size_changed.connect(self._on_pixel_size)
+        scale.failed.connect(lambda error: show_failure(self.status, error, scale.drawn))
         for widget in (self.welcome, self.status):
             widget.link_activated.connect(self._on_link)
         self.notice.linkActivated.connect(self._on_link)
@@ -141,7 +143,7 @@ class SlideDock(SlideControls):
         self.run_manager.changed.connect(self.refresh)
         self.run_manager.message.connect(self.status.show_message)
         for source in (
-            *(self.model_picker, self.scale_panel, self.opener),
+            *(self.model_picker, self.opener),
             *(self.run_manager, self.run_panel, self.exporter, self.report_writer),
             *(self.sections.hosted, self.recent),
         ):

@@ -16,6 +16,7 @@ from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
+    from napari.utils.events import Event
     from napari.viewer import Viewer
 
 
@@ -30,6 +31,7 @@ class SlideScalePanel(QFrame):
 
     pixel_size_changed = Signal(object)
     failed = Signal(object)
+    drawn = Signal()  # a line
 
     def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
         super().__init__()
@@ -72,6 +74,7 @@ class SlideScalePanel(QFrame):
         layer.current_edge_width, layer.current_edge_color = width, "yellow"
         self._viewer.layers.selection.active = layer
         layer.mode = "add_line"
+        layer.events.data.connect(self._on_data)
         self.show()
 
     def stop(self) -> None:
@@ -79,10 +82,14 @@ class SlideScalePanel(QFrame):
         layer = None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, "ruler")
         if layer is not None:
             layer.mode = "pan_zoom"
+            layer.events.data.disconnect(self._on_data)
             if not len(layer.data):
                 self._viewer.layers.remove(layer)
         self._slide = None
         self.hide()
+
+    def _on_data(self, event: Event) -> None:
+        self.drawn.emit()
 
     def _on_number(self) -> None:
         self.pixel_size_changed.emit(PixelSize(self._number.value(), self._number.value(), "given"))

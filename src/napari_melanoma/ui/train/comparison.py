@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -160,7 +161,7 @@ class RunComparisonView(QWidget):
         if report is None or report.activated_as is None:
             return set()
         old = set() if report.comparison is None else {report.comparison.old.name}
-        return models_changed().former.get(report.activated_as, old)
+        return models_changed().find_former(report.activated_as) or old
 
     def _find_page(self) -> tuple[str, Path] | None:
         """Return the text of the button and the page that it opens; None if the run has none."""
@@ -189,16 +190,14 @@ class RunComparisonView(QWidget):
         self._decisions.submit("decision", lambda: work)
         self._update_choice()
 
-    def _on_decided(self, result: tuple[str, str, str]) -> None:
-        bundle, replaced, message = result
+    def _on_decided(self, decision: Decision) -> None:
         self._pending = ""
         self._update_choice()
-        if replaced:
-            models_changed().former.pop(replaced, None)
-            models_changed().returned.emit(replaced, bundle)
-        elif bundle:
-            models_changed().changed.emit(bundle)
-        self.decided.emit(message)
+        if decision.replaced:
+            models_changed().returned.emit(decision.replaced, decision.model)
+        elif decision.model:
+            models_changed().changed.emit(decision.model)
+        self.decided.emit(decision.message)
 
     def _on_failed(self, error: Exception) -> None:
         self._pending = ""
@@ -215,24 +214,37 @@ class RunComparisonView(QWidget):
         return confirm(self, "activate_anyway", "Use this model anyway?", objection, "Use it anyway", "Train")
 
 
-def _activate(path: Path, run: RunContext) -> tuple[str, str, str]:
-    """Install the model of a run; return its name, no replaced model, and the message for the user."""
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about the model of a run.
+
+    ``model``: the activated one, or the one that is used again by docks without a former one; empty if it was
+    discarded. ``replaced``: the one that is no longer used; empty if there is none.
+    """
+
+    message: str
+    model: str = ""
+    replaced: str = ""
+
+
+def _activate(path: Path, run: RunContext) -> Decision:
+    """Install the model of a run."""
     from napari_melanoma.runs.acceptance import activate_model
 
     name = activate_model(path).name
-    return name, "", f"{name} is in use: it is in the list of models of the docks."
+    return Decision(f"{name} is in use: it is in the list of models of the docks.", name)
 
 
-def _discard(path: Path, run: RunContext) -> tuple[str, str, str]:
-    """Mark the model of a run as discarded; return no names and the message for the user."""
+def _discard(path: Path, run: RunContext) -> Decision:
+    """Mark the model of a run as discarded."""
     from napari_melanoma.runs.acceptance import discard_model
 
     discard_model(path)
-    return "", "", f"The model of {path.name} was discarded. Its files are kept."
+    return Decision(f"The model of {path.name} was discarded. Its files are kept.")
 
 
-def _return(report: RunReport, former: set[str], run: RunContext) -> tuple[str, str, str]:
-    """Record that other models are used again; return the compared one, the replaced one and the message."""
+def _return(report: RunReport, former: set[str], run: RunContext) -> Decision:
+    """Record that other models are used again."""
     from napari_melanoma.models.installed_bundles import find_bundle
     from napari_melanoma.runs.acceptance import replace_activated_model
 
@@ -240,7 +252,7 @@ def _return(report: RunReport, former: set[str], run: RunContext) -> tuple[str, 
         find_bundle(model)  # raises an error if it was removed
     replace_activated_model(report.path, next(iter(former)) if len(former) == 1 else "")
     compared = "" if report.comparison is None else report.comparison.old.name
-    return compared, report.activated_as or "", f"Now in use again: {name_choice(*former)}."
+    return Decision(f"Now in use again: {name_choice(*former)}.", compared, report.activated_as or "")
 
 
 def name_choice(*models: str) -> str:
@@ -286,7 +298,7 @@ def format_choice(report: RunReport) -> str:
     old = "The old model" if report.comparison is None else report.comparison.old.name
     if report.activated_as is not None:
         dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
-        return f"In use as {report.activated_as}: select it as a model in the {dock} dock. {old} is still in the list."
+        return f"In use as {report.activated_as}, selected in an open {dock} dock. {old} is still in the list."
     if report.replaced_by is not None:
         name = name_choice(report.replaced_by)
         return f"Not in use: {name} is used again. The new model stays in the list; press Use this model to use it."

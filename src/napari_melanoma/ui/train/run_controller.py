@@ -29,6 +29,9 @@ CLOSE_DETAILS = (
 )
 
 
+ENDED_MS = 1000  # between two looks whether the training has ended, which makes the question superfluous
+
+
 class RunController(QObject):
     """Handle the user's actions on runs, and show their results."""
 
@@ -171,10 +174,13 @@ class RunCloseGuard(WindowGuard):
 
     def may_close(self) -> bool:
         """Return whether the window may be closed; ask if a run is active that was not detached."""
+        active = self._find_active()
+        return not active or self._confirm_close(active)
+
+    def _find_active(self) -> list[RunReport]:
         from napari_melanoma.runs.launching import list_runs
 
-        active = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
-        return not active or self._confirm_close(active)
+        return [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
 
     def _confirm_close(self, active: Sequence[RunReport]) -> bool:
         names = ", ".join(report.name for report in active)
@@ -185,10 +191,14 @@ class RunCloseGuard(WindowGuard):
         stay = box.addButton(QMessageBox.StandardButton.Cancel)
         if stay is not None:
             stay.setText("Stay in napari")
+        timer = QTimer(box)
+        timer.setInterval(ENDED_MS)
+        timer.timeout.connect(lambda: None if self._find_active() else box.accept())
+        timer.start()
         pressed = exec_question(box)
         if pressed is stop:
             return self._stop_runs(active)
-        return pressed is keep
+        return pressed is keep or (pressed is None and not self._find_active())
 
     def _stop_runs(self, active: Sequence[RunReport]) -> bool:
         """Cancel the active runs; return whether that succeeded."""

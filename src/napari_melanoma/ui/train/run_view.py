@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QUrl, Signal
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, QTimer, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QFontDatabase, QHideEvent, QShowEvent
-from qtpy.QtWidgets import QLabel, QPlainTextEdit, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QPlainTextEdit, QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import capitalize
@@ -150,12 +151,23 @@ class TrainingPage(RunPanel):
         self._snapshot, report = snapshot, snapshot.status
         self._name.setText(report.name if report.recipe is None else f"{report.name} · {report.recipe.title}")
         has_comparison = str(report.state) == "finished" and report.bundle is not None
+        was_hidden = self.comparison_view.isHidden()
         self.comparison_view.show_comparison(report if has_comparison else None)
+        if was_hidden and not self.comparison_view.isHidden():
+            QTimer.singleShot(0, self._scroll_to_comparison)  # after it is laid out
         self._draw()
         self._show_log(snapshot.log)
         for event in snapshot.events:
             self._show_event(event)
         return ""
+
+    def _scroll_to_comparison(self) -> None:
+        """Show the decision, which would otherwise be above the visible part of the page after a training."""
+        area: QWidget | None = self if isalive(self) else None
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            area.ensureWidgetVisible(self.comparison_view, 0, 0)
 
     def _show_event(self, event: Mapping[str, Any]) -> None:
         message = capitalize(str(event.get("message", "")))

@@ -144,7 +144,8 @@ class CameraWidget(QWidget):
         self._camera_timer.setInterval(CAMERA_MS)
         self._camera_timer.timeout.connect(self.update_view)
         events = get_camera(viewer).events
-        for emitter in (events.center, events.zoom, *(layer.events.visible for layer in slide.layers)):
+        size = viewer.canvas.events.size  # which changes with the layout of docks
+        for emitter in (events.center, events.zoom, size, *(layer.events.visible for layer in slide.layers)):
             follow(self, emitter, self._on_camera)
 
     def update_view(self) -> None:

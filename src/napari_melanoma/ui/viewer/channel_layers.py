@@ -59,8 +59,11 @@ def set_channel_color(layer: Image, color: Color) -> None:
 
 
 def transparent_colormap_name(name: str) -> str:
-    """Return the name of the transparent version of a colormap; napari identifies colormaps by their names."""
-    return f"{name}, clear at 0"
+    """Return the name of the transparent version of a colormap; napari identifies colormaps by their names.
+
+    A longer one than those of napari would widen its layer controls.
+    """
+    return f"{name}, clear"
 
 
 def make_transparent_colormap(name: str) -> Colormap:

@@ -43,7 +43,10 @@ class DockPlacement(QObject):
     gets a column of its own beside the Review or the Case dock if the window is wide enough.
 
     ``bottom_height``: height in pixels of a dock that is placed below the image instead; 0 for other docks.
+    ``front_changed``: the dock has come to the front of its tabs, or is no longer visible.
     """
+
+    front_changed = Signal(bool)
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class DockPlacement(QObject):
         super().__init__(dock)
         self._dock, self._viewer, self._bottom_height = dock, viewer, bottom_height
         self._frame: QDockWidget | None = None
-        self._in_front = False
+        self.in_front = False
         self._closing = False
         self.is_placed = False
         dock.setMinimumWidth(MIN_WIDTH_PX)
@@ -88,7 +91,7 @@ class DockPlacement(QObject):
         elif kind == QEvent.Type.HideToParent:
             self._keep_widths()
             # napari's menu hides an open dock also if it is a tab behind others, although the user wants to see it
-            if not self._in_front and not self._closing:
+            if not self.in_front and not self._closing:
                 QTimer.singleShot(0, self._reopen)
             self._closing = False
         return False
@@ -108,7 +111,7 @@ class DockPlacement(QObject):
         frame.setWindowTitle(self._dock.accessibleName() or frame.windowTitle())
         frame.installEventFilter(self)
         frame.visibilityChanged.connect(self._on_visibility)
-        self._in_front = True
+        self._set_in_front(True)
         self._extend_fit(window)
         for layout in window.findChildren(CanvasLayout):
             layout.interrupt(frame)
@@ -144,7 +147,7 @@ class DockPlacement(QObject):
         """
         frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
-        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating() or not self._in_front:
+        if frame is None or not isinstance(window, QMainWindow) or frame.isFloating() or not self.in_front:
             return
         others = [
             dock
@@ -157,13 +160,19 @@ class DockPlacement(QObject):
     def _on_visibility(self, visible: bool) -> None:
         """Record whether the dock is in front; if it is no longer visible, after the current event."""
         if visible:
-            self._in_front = True
+            self._set_in_front(True)
         else:
             QTimer.singleShot(0, self._update_in_front)
 
     def _update_in_front(self) -> None:
-        frame = self._live_frame()
-        self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
+        if isalive(self):
+            frame = self._live_frame()
+            self._set_in_front(frame is not None and not frame.visibleRegion().isEmpty())
+
+    def _set_in_front(self, in_front: bool) -> None:
+        if in_front != self.in_front:
+            self.in_front = in_front
+            self.front_changed.emit(in_front)
 
     def _dispose(self) -> None:
         """Delete a dock that was closed, which napari leaves without frame and parent."""

@@ -99,7 +99,7 @@ def show_heatmap(viewer: Viewer, image: Image, heatmap: NDArray[np.float32], opa
         steps = np.linspace(0, 1, COLORMAP_SIZE, dtype=np.float32)
         colors = ensure_colormap("magma").map(steps).copy()
         colors[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
-        colormap = Colormap(colors, name="magma, transparent at zero")
+        colormap = Colormap(colors, name="magma, clear 0")
         return ImageLayer(heatmap, contrast_limits=(0.0, 1.0), colormap=colormap, opacity=opacity)
 
     layer: Image = _get_or_add_layer(viewer, image, "heatmap", create_layer)

@@ -153,7 +153,7 @@ SHORTCUTS = {
     "review.accept": Shortcut("Alt+A", "Accept the mask and go to the next photograph", "Review"),
     "review.reject": Shortcut("Alt+X", "Reject the photograph and go to the next", "Review"),
     "review.classes": Shortcut("Ctrl+1 to Ctrl+9", "Diagnosis of the photograph, then the next", "Review", "numbers"),
-    "review.class_keys": Shortcut("1 to 9", "The same, while the dock has the keyboard focus", "Review", "numbers"),
+    "review.class_keys": Shortcut("1 to 9", "The same, while the dock is in front of its tabs", "Review", "numbers"),
     "review.undo": Shortcut("Ctrl+Z", "Undo the last diagnosis", "Review", "dock"),
     "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
     "train.back": Shortcut("Escape", "Close the page of a run", "Train", "dock"),
@@ -209,8 +209,9 @@ def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QS
     return shortcut
 
 
-def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], object]) -> None:
+def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], object]) -> list[QShortcut]:
     """Connect the keys Ctrl+1 to Ctrl+9, in a dock also 1 to 9, to a callback, unless the user types in a field."""
+    shortcuts = []
 
     def act(number: int) -> None:
         if not is_text_field(QApplication.focusWidget()):
@@ -225,6 +226,8 @@ def add_number_shortcuts(dock: QWidget, name: str, callback: Callable[[int], obj
         shortcut.setAutoRepeat(False)
         shortcut.activated.connect(partial(act, number))
         shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
+        shortcuts.append(shortcut)
+    return shortcuts
 
 
 class CanvasKeys(QObject):

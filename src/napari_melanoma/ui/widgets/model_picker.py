@@ -44,7 +44,6 @@ class ModelPicker(QWidget):
         self._is_listed = False
         self._installed: set[str] = set()  # names of the listed models
         self._stored_model: str | None = None
-        self._former: dict[str, str] = {}  # by an activated model: the model that was selected here before
         card_tip = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], card_tip)
         self.icons = icons
@@ -160,14 +159,13 @@ class ModelPicker(QWidget):
         self.ensure_listed()
         if name and self.can_use(name):
             if self.model != name and self.can_use(self.model):
-                self._former[name] = self.model
-                models_changed().former.setdefault(name, set()).add(self.model)
+                models_changed().add_former(name, self, self.model)
             self.model = name
             self.changed.emit()
 
     def _on_return(self, name: str, compared: str) -> None:
         """Select what was selected here before a model was activated, unless the user has selected another one."""
-        former = self._former.pop(name, compared)
+        former = models_changed().take_former(name, self) or compared
         if self.model == name and self.can_use(former):
             self.model = former
             self.changed.emit()

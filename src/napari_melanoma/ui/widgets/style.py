@@ -692,6 +692,18 @@ def show_text(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
+def set_shown(widget: QWidget, shown: bool) -> None:
+    """Show or hide a widget; if it had the focus, its parent gets it.
+
+    Qt would give it to the next button, which the user might press by accident with the next Enter or space.
+    """
+    focus = QApplication.focusWidget()
+    parent = widget.parentWidget()
+    if not shown and parent is not None and focus is not None and (widget is focus or widget.isAncestorOf(focus)):
+        parent.setFocus()
+    widget.setVisible(shown)
+
+
 def problem_label(problem: str) -> WrappedLabel:
     """Make a label that states why a section is not available."""
     label = state_label("section_problem", "Why the section is not available")

@@ -11,6 +11,7 @@ from napari_melanoma.core.formatting import format_count
 from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.slides.synoptic_files import CHANGED
+from napari_melanoma.ui.session.depth import describe_signature
 from napari_melanoma.ui.widgets.dialogs import create_question
 from napari_melanoma.ui.widgets.editors import ReaderField
 from napari_melanoma.ui.widgets.findings_form import FindingsForm
@@ -24,6 +25,7 @@ from napari_melanoma.ui.widgets.style import (
     reserve_space,
     row,
     scroll_area,
+    set_shown,
     show_text,
 )
 
@@ -75,8 +77,9 @@ class ReportForm(QWidget):
         tip = "Add a text to the signed report, which it leaves unchanged"
         self.addendum_button = named(QPushButton("Addendum ..."), "synoptic_addendum", "Add an addendum", tip)
         self.button_row = row(self.sign_button, self.reopen_button, self.addendum_button)
-        above = (self.reader_row, self.change_area, self.stage_label, self.reason_label, self.findings)
-        texts = (self.signature_label, self.check_label, self.addenda_label)
+        head = (self.signature_label, self.reader_row, self.change_area)
+        above = (*head, self.stage_label, self.reason_label, self.findings)
+        texts = (self.check_label, self.addenda_label)
         fill_column(self, *above, self.confirm_button, self.button_row, *texts)
         self.layout().addStretch(1)  # takes the space that a text has left
         self._connect()
@@ -108,14 +111,14 @@ class ReportForm(QWidget):
         self.findings.show_report(report, LOCKED.format(report.signed_by) if report.is_signed else self._blocker)
         count = len(report.suggested)
         self.confirm_button.setText(f"Confirm {format_count(count, 'suggested value')}")
-        self.confirm_button.setVisible(count > 0 and not report.is_signed)
-        self.sign_button.setVisible(not report.is_signed)
+        set_shown(self.confirm_button, count > 0 and not report.is_signed)
+        set_shown(self.sign_button, not report.is_signed)
         for button in (self.reopen_button, self.addendum_button):
-            button.setVisible(report.is_signed)
+            set_shown(button, report.is_signed)
             button.setEnabled(is_editable)
-        signed = f"Signed by {report.signed_by}, {format_time(report.signed_at)}." if report.is_signed else ""
+        signed = describe_signature(report)
         changed = sum(one.startswith(CHANGED) for one in changes)
-        since = f" Since then, {format_count(changed, 'value')} changed: see the list at the top." if changed else ""
+        since = f" Since then, {format_count(changed, 'value')} changed: see the list below." if changed else ""
         addenda = [f"Addendum by {one.reader}, {format_time(one.when)}: {one.text}" for one in report.addenda]
         for label, text in (
             (self.signature_label, f"{signed}{since}"),

@@ -26,7 +26,7 @@ from napari_melanoma.slides.synoptic_files import (
 from napari_melanoma.ui.sections.base import LesionSection
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
-from napari_melanoma.ui.widgets.job import run_job
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ class LesionSynopticSection(LesionSection):
     def __init__(self, session: LesionSession) -> None:
         super().__init__(session)
         self._slide_reports: dict[Path, SynopticReport] = {}  # as stored, by the file of the slide
+        self._queue = LatestJobQueue(self)
+        self._queue.succeeded.connect(self._show_slide_reports)
+        self._queue.failed.connect(session.show_error)
         self.form = form = ReportForm()
         self.add(form)
         form.reader_entered.connect(self._on_reader)
@@ -92,12 +95,13 @@ class LesionSynopticSection(LesionSection):
 
     def _on_changed(self) -> None:
         self._update()
-        self._read_slide_reports()
+        if self.isVisible():
+            self._read_slide_reports()
 
     def _read_slide_reports(self) -> None:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
         work = partial(_read_slide_reports, slides, self._reader)
-        run_job(self, "slide reports", work, self._show_slide_reports, self.session.show_error)
+        self._queue.submit("slide reports", lambda: work)
 
     def _show_slide_reports(self, reports: dict[Path, SynopticReport]) -> None:
         self._slide_reports = reports

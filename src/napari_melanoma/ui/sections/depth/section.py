@@ -43,7 +43,7 @@ from napari_melanoma.ui.sections.base import SlideSection
 from napari_melanoma.ui.sections.depth.analysis import DepthAnalysis
 from napari_melanoma.ui.sections.depth.layer import NO_SCALE, DepthLayer
 from napari_melanoma.ui.session.counts import COUNT_DOCUMENT
-from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT
+from napari_melanoma.ui.session.depth import DEPTH_DOCUMENT, SYNOPTIC_DOCUMENT, describe_signature
 from napari_melanoma.ui.session.open_case import find_open_case, find_slide_lesion
 from napari_melanoma.ui.session.report_file import choose_report_file
 from napari_melanoma.ui.viewer.camera import ViewRectangle
@@ -158,11 +158,11 @@ class DepthSection(SlideSection):
         self._others_label = named(quiet_label(), "depth_others", "Other readers")
         history = self._history_buttons.values()
         self.add(
+            self._lock_label,
             row(QLabel("reader"), self._reader_field, self._reader_field.change_button, *history, stretch=1),
             row(self._report_button, self._case_button),
             self._validity,
             self.analysis,  # what comes and goes moves nothing below
-            self._lock_label,
             self._network_label,
             self._reader_table,
             self._others_label,
@@ -286,7 +286,7 @@ class DepthSection(SlideSection):
                 "" if state.network is None else state.network.describe(state.risk_reading, state.size),
             ),
             (self._warning_label, "<br>".join(warnings)),
-            (self._lock_label, lock),
+            (self._lock_label, f"{describe_signature(self.session.synoptic.value)} {lock}" if lock else ""),
             (self._others_label, describe_other_readings(state.readings, state.reader)),
         ):
             show_text(label, text)
@@ -374,7 +374,8 @@ class DepthSection(SlideSection):
         """Set a margin to the length of the line that is selected in the Measure section, or of the last one."""
         line, size = self.session.ruler_line, self._document.state.size
         if size is None:
-            show_failure(self._services.status, ScaleMissing(NO_SCALE.format("This slide")))
+            missing = ScaleMissing(NO_SCALE.format("This slide"))
+            show_failure(self._services.status, missing, self._document.changed)
         elif line is None:
             show_failure(self._services.status, InputError(NO_RULER))
         else:

@@ -41,6 +41,7 @@ from napari_melanoma.ui.widgets.style import (
     named,
     quiet_label,
     row,
+    set_shown,
     tool_button,
 )
 from napari_melanoma.ui.widgets.thumbnails import to_qimage
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 
 CHOOSE_MESSAGE = "Click the lesion to select."
+SAVED_MASK = "The mask of the saved result is shown, which a user made ({})."
 CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
 NOT_PREDICTED_NOTICE = (
     "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
@@ -326,6 +328,8 @@ class MaskControls(QWidget):
         if lesion is not None:
             self._options.default_threshold = lesion.result.model.threshold
             notice = NOT_PREDICTED_NOTICE if not is_predicted else CORRECTED_NOTICE if lesion.corrected else ""
+        if notice and self._session.saved_mask:
+            notice = f"{SAVED_MASK.format(self._session.saved_mask)} {notice}"
         if notice:
             self.debounce.stop()
         checks = {
@@ -345,8 +349,8 @@ class MaskControls(QWidget):
             control.blockSignals(False)
         self._reset.setEnabled(options.threshold is not None and not notice)
         self._notice_label.setText(notice)
-        self._revert_button.setVisible(bool(notice) and is_predicted)
-        self._notice.setVisible(bool(notice))
+        set_shown(self._revert_button, bool(notice) and is_predicted)
+        set_shown(self._notice, bool(notice))
         other_lesions = "" if lesion is None else describe_other_lesions(lesion.result, with_advice=True)
         self._lesion_count_label.setText(other_lesions)
         self._lesion_count_label.setVisible(bool(other_lesions))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 
 from napari_melanoma.slides.regions import RegionClass, shape_outline
+from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.annotation_layer import AnnotationLayer
 from napari_melanoma.ui.viewer.camera import get_camera, get_zoom
 from napari_melanoma.ui.viewer.shape_layers import HALF, offset_label, to_rgba
@@ -50,6 +51,7 @@ class MeasureLayer(AnnotationLayer):
         self._zoom_timer = DebounceTimer(self)
         self._zoom_timer.timeout.connect(self._update_labels)
         session.follow(get_camera(self.viewer).events.zoom, self._on_zoom)
+        session.follow(session.depth.changed, self._on_zoom)  # whose line has a label, too
         self.show()
 
     def describe_measures(self) -> list[str]:
@@ -131,23 +133,31 @@ class MeasureLayer(AnnotationLayer):
             self.prepare(layer)
 
     def _on_zoom(self, _: object) -> None:
-        if self.session.displayed.value and len(self.document.value) > 1:
+        if self.session.displayed.value and self.document.value:
             self._zoom_timer.start()
 
     def _find_covered(self, layer: Shapes, labels: Sequence[str]) -> set[int]:
-        """Return the indices of labels that would lie over that of a later measurement at the current zoom."""
-        zoom = get_zoom(self.viewer)
+        """Return the indices of labels that would lie over the label of a depth, or of a later measurement."""
         covered: set[int] = set()
-        free: list[tuple[float, float, float]] = []  # row, column and width of the labels that are shown, in pixels
+        depth: Shapes | None = slide_layers.find_layer(self.viewer, self.slide, "depth")
+        free: list[tuple[float, float, float]] = []  # the labels that are shown
+        if depth is not None and depth.visible:
+            texts = zip(range(len(depth.data)), depth.features["shown"], strict=False)
+            free = [self._place_label(depth, index, str(text).strip()) for index, text in texts if str(text).strip()]
         for index in reversed(range(len(labels))):
-            corners = [layer.data_to_world(corner)[-2:] for corner in layer.data[index]]
-            y, x = (zoom * (min(values) + max(values)) / 2 for values in zip(*corners, strict=True))
-            width = LETTER_PX * len(labels[index])
+            y, x, width = self._place_label(layer, index, labels[index])
             if any(abs(y - row) < TEXT_PX and abs(x - column) < (width + other) / 2 for row, column, other in free):
                 covered.add(index)
             else:
                 free.append((y, x, width))
         return covered
+
+    def _place_label(self, layer: Shapes, index: int, label: str) -> tuple[float, float, float]:
+        """Return row, column and width of a label at the current zoom, in pixels."""
+        zoom = get_zoom(self.viewer)
+        corners = [layer.data_to_world(corner)[-2:] for corner in layer.data[index]]
+        y, x = (zoom * (min(values) + max(values)) / 2 for values in zip(*corners, strict=True))
+        return y, x, LETTER_PX * max(map(len, label.splitlines()))
 
     def _on_press(self, layer: Shapes, event: object) -> None:
         if self.tool == "angle":
