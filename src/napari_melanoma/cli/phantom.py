@@ -42,6 +42,7 @@ SLIDE_HELP = format_help(
     "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
     "same slide. A configuration file (--config) can set further parameters.",
 )
+SLIDE_BASIC = ("seed", "count", "size", "mpp", "malignant", "benign", "breslow-mm", "ulcerated", "config")
 COHORT_HELP = format_help(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
@@ -190,5 +191,5 @@ def cohort(
 
 
 add_command(app, "lesion", lesion, LESION_HELP)
-add_command(app, "slide", slide, SLIDE_HELP)
+add_command(app, "slide", slide, SLIDE_HELP, basic=SLIDE_BASIC)
 add_command(app, "cohort", cohort, COHORT_HELP)

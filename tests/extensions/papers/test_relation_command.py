@@ -1,4 +1,4 @@
-"""``relation``: table, correlation and figure of lesions, predictions that are not valid, and damaged tables."""
+"""``studies relation``: table, correlation and figure of lesions, invalid predictions, and damaged tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_table_correlation_and_figure_are_written(run: Callable[..., Result], results: Path) -> None:
-    result = run("relation", "results", "--out", "out")
+    result = run("studies", "relation", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "Spearman 1.00" in result.output
     assert "16 lesions of 4 slides. The interval is over slides." in result.output
@@ -60,7 +60,7 @@ def test_table_correlation_and_figure_are_written(run: Callable[..., Result], re
 
 
 def test_predictions_that_are_not_valid_are_included_on_request(run: Callable[..., Result], results: Path) -> None:
-    result = run("relation", "results", "--out", "out", "--include-invalid", "--json")
+    result = run("studies", "relation", "results", "--out", "out", "--include-invalid", "--json")
     lines = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     found = next(line for line in lines if line["event"] == "relation")
     assert (found["lesions"], found["slides"]) == (20, 5)
@@ -68,7 +68,7 @@ def test_predictions_that_are_not_valid_are_included_on_request(run: Callable[..
 
 
 def test_one_slide_has_an_interval_over_lesions(run: Callable[..., Result], results: Path) -> None:
-    result = run("relation", "results/slide0", "--out", "out")
+    result = run("studies", "relation", "results/slide0", "--out", "out")
     assert "over these lesions only and does not apply to other slides" in result.output
 
 
@@ -82,7 +82,7 @@ def forget_pixel_size(folder: Path) -> None:
 
 def test_a_slide_without_a_pixel_size_is_left_out(run: Callable[..., Result], results: Path) -> None:
     forget_pixel_size(results / "slide1")
-    result = run("relation", "results", "--out", "out")
+    result = run("studies", "relation", "results", "--out", "out")
     assert "Spearman 1.00" in result.output
     assert "12 lesions of 3 slides" in result.output
     assert "4 lesions have no area in mm² and are left out" in " ".join(result.output.split())
@@ -94,23 +94,23 @@ def test_a_slide_without_a_pixel_size_is_left_out(run: Callable[..., Result], re
 def test_areas_in_pixels_of_several_slides_are_not_correlated(run: Callable[..., Result], results: Path) -> None:
     for number in range(5):
         forget_pixel_size(results / f"slide{number}")
-    result = run("relation", "results", "--out", "out")
+    result = run("studies", "relation", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "areas in pixels of different slides cannot be compared" in " ".join(result.output.split())
     assert json.loads((results.parent / "out/relation.json").read_text(encoding="utf-8"))["spearman"] is None
-    assert "Spearman 1.00" in run("relation", "results/slide0", "--out", "one").output
+    assert "Spearman 1.00" in run("studies", "relation", "results/slide0", "--out", "one").output
 
 
 def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], results: Path) -> None:
     (results / "slide0/lesions.csv").write_text("index,label\n1,malignant\n", encoding="utf-8")
     (results / "slide1/lesions.csv").unlink()
-    result = run("relation", "results", "--out", "out")
+    result = run("studies", "relation", "results", "--out", "out")
     assert result.exit_code == 1
     assert "failed: slide0: lesions.csv cannot be read" in result.output
     assert "failed: slide1: there is no lesions.csv" in result.output
     assert "8 lesions of 2 slides" in result.output
     shutil.copytree(results, results.parent / "more")
-    result = run("relation", "results", "more", "--out", "out")
+    result = run("studies", "relation", "results", "more", "--out", "out")
     assert "failed: results/slide0: lesions.csv cannot be read" in result.output
     assert "failed: more/slide0: lesions.csv cannot be read" in result.output
     assert result.output.count("slide4: Not valid: the image is a photograph; left out") == 2
@@ -122,7 +122,7 @@ def test_damaged_and_missing_tables_are_reported(run: Callable[..., Result], res
 def test_result_folders_are_refused_as_output(out: str, run: Callable[..., Result], results: Path) -> None:
     (results.parent / "link").symlink_to(results / "slide0")
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    result = run("relation", "results", "--out", out)
+    result = run("studies", "relation", "results", "--out", out)
     assert result.exit_code == 2
     assert "the result folder of a slide" in " ".join(result.output.split())
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
@@ -133,9 +133,9 @@ def test_without_correlated_lesions_there_is_no_figure(run: Callable[..., Result
     earlier.parent.mkdir(parents=True)
     earlier.write_bytes(b"of other lesions")
     write_slide(tmp_path / "results/slide0", [(1.0, "")])
-    result = run("relation", "results", "--out", "out")
+    result = run("studies", "relation", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "requires at least three lesions; there are 0 lesions" in result.output
     assert not (tmp_path / "out/figures/area_probability.png").exists()
     assert read_table(tmp_path / "out/relation.csv")[0]["probability"] == ""
-    assert run("relation", "nowhere", "--out", "out").exit_code == 2
+    assert run("studies", "relation", "nowhere", "--out", "out").exit_code == 2

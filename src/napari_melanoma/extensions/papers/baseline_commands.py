@@ -1,4 +1,4 @@
-"""Commands ``relation`` and ``data baseline``, which measure what the tables of the papers compare with."""
+"""Commands ``studies relation`` and ``data baseline``, which measure what the tables of the papers compare with."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.formatting import format_count
 
 RELATION_HELP = format_help(
-    "napari-melanoma relation results --out relation",
-    "napari-melanoma relation results/section --out relation --include-invalid",
+    "napari-melanoma studies relation results --out relation",
+    "napari-melanoma studies relation results/section --out relation --include-invalid",
     "Relate area and probability of the lesions of analyzed slides, with manual corrections. Writes relation.csv (one "
     "row per lesion), relation.json (Spearman's rank correlation with its 95 % interval, over slides if there are "
     "several) and figures/area_probability.png. Slides without a valid prediction are listed and left out of the "
