@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.validity import Validity, ValidityReason
+from napari_melanoma.extensions.papers.analyses import FIGURE, LesionRelation, write_relation
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.slides.lesions import LESION_COLUMNS
 
@@ -139,3 +141,9 @@ def test_without_correlated_lesions_there_is_no_figure(run: Callable[..., Result
     assert not (tmp_path / "out/figures/area_probability.png").exists()
     assert read_table(tmp_path / "out/relation.csv")[0]["probability"] == ""
     assert run("studies", "relation", "nowhere", "--out", "out").exit_code == 2
+
+
+def test_a_figure_that_cannot_be_removed_is_reported(tmp_path: Path) -> None:
+    (tmp_path / FIGURE).mkdir(parents=True)
+    with pytest.raises(SaveError, match=FIGURE):
+        write_relation(LesionRelation((), {}, included=False, failed={}), tmp_path)
