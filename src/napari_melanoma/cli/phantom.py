@@ -175,14 +175,13 @@ def cohort(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
     options: Annotated[
         OptionValues,
-        ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds")),
+        ConfigOptions("phantoms.cohort:CohortConfig", without=("patch_mm", "test_share", "folds")),
     ],
     processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
 ) -> None:
     """Generate a phantom cohort."""
     from napari_melanoma.core.context import usable_cores
-    from napari_melanoma.phantoms.cohort.dataset import write_cohort
-    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+    from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 
     config = CohortConfig.parse(options, "the command line")
     written = write_cohort(config, out, processes or usable_cores(), current.run)

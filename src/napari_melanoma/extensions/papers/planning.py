@@ -22,7 +22,7 @@ from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, Pha
 from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole, RoleData
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.models.weights_files import find_weights_file
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 from napari_melanoma.training.recipe import TrainRecipe
 
 PLAN_VERSION = 2
@@ -669,12 +669,8 @@ def _cohort_roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
 
 def _generate_cohort(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Generate the cohort, with a process per core."""
-    from napari_melanoma.phantoms.cohort.dataset import write_cohort
-
     write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
 
 
 def _cohort_config(cohort: PhantomCohort) -> CohortConfig:
-    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
-
     return CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)
