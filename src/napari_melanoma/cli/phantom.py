@@ -121,9 +121,9 @@ def slide(
         ConfigOptions(
             "phantoms.slide.config:SlidePhantomConfig",
             without=(
-                *("seed", "size", "stain_variation", "levels"),
+                *("seed", "size", "stain_strength", "stain_variation", "sections", "levels", "artefacts.defocus"),
                 *(f"lesions.{name}" for name in ("width_mm", "pigment", "mitoses_per_mm2", "position")),
-                *(f"section.{name}" for name in ("width_mm", "depth_mm", "rotation_deg")),
+                "section",
             ),
             names={"lesions.ulceration": "--ulcerated/--intact"},
         ),

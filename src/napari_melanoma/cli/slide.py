@@ -236,7 +236,10 @@ def fit_tissue(
     slides: Slides,
     out: Out,
     options: Annotated[
-        OptionValues, ConfigOptions("slides.tissue_classifier.classifier:TissueFitOptions", without=("kinds", "roles"))
+        OptionValues,
+        ConfigOptions(
+            "slides.tissue_classifier.classifier:TissueFitOptions", without=("kinds", "roles", "min_region_cells")
+        ),
     ],
     strokes: Strokes = None,
     kinds: Annotated[
