@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from typer.main import get_command
 
 from napari_melanoma.cli import app
+from napari_melanoma.cli.options import ADVANCED
 from napari_melanoma.core.config import OneOf, computed_fields, nested_config
 from napari_melanoma.data.table_schema import COLUMNS, Column
 from napari_melanoma.data.taxonomy import load_taxonomy
@@ -88,7 +89,7 @@ def _describe_group(group: Any, path: tuple[str, ...], shared: dict[str, str]) -
 
 def _describe_command(command: Any, name: str, shared: dict[str, str]) -> str:  # noqa: ANN401 - click, or typer's copy
     parameters = command.get_params(command.make_context(name, [], resilient_parsing=True))
-    paragraphs, rows, also = [], [], []
+    paragraphs, basic, advanced, also = [], [], [], []
     require_help(name, command.help)
     for text in command.help.replace("\b\n", "\b").split("\n\n"):
         title, _, lines = text.strip().removeprefix("\b").partition("\n")
@@ -102,6 +103,7 @@ def _describe_command(command: Any, name: str, shared: dict[str, str]) -> str:  
         if "--help" in options:
             continue
         text = require_help(f"{name}: {parameter.name}", parameter.help)
+        rows = advanced if getattr(parameter, "rich_help_panel", None) == ADVANCED else basic
         if parameter.param_type_name == "argument":
             rows.append((f"`{parameter.metavar or parameter.name.upper()}`", text))
         elif options[0] in SHARED_OPTIONS and shared.setdefault(options[0], text) == text:
@@ -109,8 +111,9 @@ def _describe_command(command: Any, name: str, shared: dict[str, str]) -> str:  
         else:
             value = f" {parameter.metavar}" if parameter.metavar else ""
             rows.append((", ".join(f"`{option}{value}`" for option in options), text))
-    table = [format_table("option | meaning", rows)] if rows else []
-    return "\n\n".join([*paragraphs, *table, f"Also {', '.join(also)}." if also else ""]).strip()
+    tables = [format_table("option | meaning", basic)] if basic else []
+    tables += ["Advanced:", format_table("option | meaning", advanced)] if advanced else []
+    return "\n\n".join([*paragraphs, *tables, f"Also {', '.join(also)}." if also else ""]).strip()
 
 
 # Configurations

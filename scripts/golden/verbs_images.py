@@ -236,10 +236,10 @@ SLIDES = [
         "readings",
         [
             *(Write(f"results/slide{n}/depth.json", READINGS % (1 + n, 1.1 + 0.9 * n)) for n in range(5)),
-            Run("plain", "readings results --out plain"),
-            Run("json", "readings results --out json --reader B --reader A --json"),
-            Run("bad", "readings results --out bad --reader A"),
-            Run("missing", "readings nowhere --out bad --json"),
+            Run("plain", "studies readings results --out plain"),
+            Run("json", "studies readings results --out json --reader B --reader A --json"),
+            Run("bad", "studies readings results --out bad --reader A"),
+            Run("missing", "studies readings nowhere --out bad --json"),
         ],
     ),
     Scenario(
@@ -266,10 +266,10 @@ SLIDES = [
         [
             Run(
                 "json",
-                "biomarkers risk-demo --data ../phantom-cohort/cohort --out out --count 3 --shown 2 "
+                "studies biomarkers risk-demo --data ../phantom-cohort/cohort --out out --count 3 --shown 2 "
                 "--tissue-model skin-demo --json",
             ),
-            Run("bad", "biomarkers lesion-small --data ../phantom-cohort/cohort --out bad"),
+            Run("bad", "studies biomarkers lesion-small --data ../phantom-cohort/cohort --out bad"),
         ],
         ["phantom-cohort"],
     ),

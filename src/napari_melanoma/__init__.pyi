@@ -1,8 +1,6 @@
-from .api.adapting import AdaptedModel, adapt
-from .api.classification import Classification, Explanation, classify, explain, iter_explain
+from .api.classification import AdaptedModel, Classification, Explanation, adapt, classify, explain, iter_explain
 from .api.datasets import DataSet, DataSetCheck, MaskImport, find_duplicates, import_masks, read_dataset
-from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset
-from .api.hub import pull, push
+from .api.exchange import DataSetExport, DataSetImport, export_dataset, import_dataset, pull, push
 from .api.inputs import read_photograph
 from .api.learning import (
     EvaluationSummary,

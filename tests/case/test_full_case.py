@@ -94,7 +94,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> FullCase:
     read_slide(made)
     call("report", made.case, made.results, "--out", root / "shared" / "report.html")
     call("export", made.case, made.results, "--out", root / "shared", "--to", "fhir,synoptic,synoptic.csv")
-    call("readings", made.results, "--out", root / "agreement")
+    call("studies", "readings", made.results, "--out", root / "agreement")
     return made
 
 

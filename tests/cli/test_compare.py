@@ -61,7 +61,7 @@ def finished(tmp_path: Path, clinic: Path, tiny_bundle: BundleInfo) -> Path:
 
 
 @pytest.mark.parametrize("out", [".", "results"])
-@pytest.mark.parametrize("command", ["evaluate", "compare", "biomarkers", "data report", "data merge", "train"])
+@pytest.mark.parametrize("command", ["evaluate", "compare", "studies biomarkers", "data report", "data merge", "train"])
 def test_no_command_writes_results_into_a_data_set(
     run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path, command: str, out: str
 ) -> None:
@@ -74,7 +74,7 @@ def test_no_command_writes_results_into_a_data_set(
         "data report": (other,),
         "data merge": (clinic, other),
         "train": ("--config", recipe),
-        "biomarkers": ("melanoma-small", "--data", other),
+        "studies biomarkers": ("melanoma-small", "--data", other),
     }
     before = sorted(other.rglob("*"))
     done = run(*command.split(), *arguments[command], "--out", other / out)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from napari_melanoma.cli import app
-from napari_melanoma.cli.extension_commands import HELP_ORDER
+from napari_melanoma.cli import HELP_ORDER, app
 from napari_melanoma.core import plugins
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "extending.md"
@@ -65,9 +64,9 @@ def test_commands_of_a_package_are_listed_and_run(
     assert "counting_commands" not in sys.modules, "names are listed without an import"
     listed = run("--help").stdout
     for expected in (
-        "count       Count the photographs of a folder.\n",
-        "broken      Not available.\n",
-        "several     Several commands.\n",
+        "count      Count the photographs of a folder.\n",
+        "broken     Not available.\n",
+        "several    Several commands.\n",
     ):
         assert expected in listed
     assert lines(run("count", photographs, "--json").stdout)[-1]["count"] == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -9,10 +10,9 @@ import pytest
 import typer
 from pydantic import Field
 from typer.main import get_command
+from typer.testing import CliRunner
 
-from napari_melanoma.cli import adapt, app, data, evaluate, lesion, models, phantom, slide
-from napari_melanoma.cli import compare as compare_verb
-from napari_melanoma.cli.extension_commands import COMMANDS
+from napari_melanoma.cli import COMMANDS, app, data, evaluate, lesion, models, phantom, slide, studies, train
 from napari_melanoma.cli.options import (
     ConfigOption,
     ConfigOptions,
@@ -28,10 +28,10 @@ VERBS = {
     "lesion": lesion.lesion,
     "slide": slide.slide,
     "risk": risk.risk,
-    "adapt": adapt.adapt,
+    "adapt": train.adapt,
     "evaluate": evaluate.evaluate,
-    "biomarkers": evaluate.biomarkers,
-    "compare": compare_verb.compare,
+    "studies biomarkers": studies.biomarkers,
+    "compare": evaluate.compare,
     "data import-masks": data.import_masks,
     "data tiles": data.tiles,
     "data merge": data.merge,
@@ -164,3 +164,22 @@ def test_choices_are_offered_for_completion() -> None:
     border = next(option for _, _, option in OPTIONS if option.key == "border")
     _, declared = get_args(border.parameter.annotation)
     assert (declared.autocompletion(), declared.metavar) == (["pad", "inside", "shift"], "<pad|inside|shift>")
+
+
+@pytest.mark.parametrize(
+    ("verb", "basic"),
+    [
+        ("lesion", lesion.BASIC),
+        ("slide", slide.BASIC),
+        ("evaluate", evaluate.EVALUATE_BASIC),
+        ("compare", evaluate.COMPARE_BASIC),
+        ("phantom slide", phantom.SLIDE_BASIC),
+        ("risk", risk.COMMAND.basic),
+    ],
+)
+def test_options_that_most_users_do_not_need_are_advanced(verb: str, basic: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*verb.split(), "--help"], terminal_width=100).output
+    first, advanced = shown.split("\nAdvanced:\n")
+    listed = re.findall(r"^  (?:-\w, )?--([\w-]+)", first.split("\nOptions:\n")[1], re.MULTILINE)
+    assert set(listed) == {*basic, "out", "json", "help"}
+    assert "  --debug " in advanced

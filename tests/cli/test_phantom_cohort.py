@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.phantoms.cohort import dataset as cohort
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+from napari_melanoma.phantoms import cohort
+from napari_melanoma.phantoms.cohort import CohortConfig
 
 
 def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""``readings``: written files, output and exit codes."""
+"""``studies readings``: written files, output and exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_only_two_readers_are_compared(run: Callable[..., Result], results: Path) -> None:
-    result = run("readings", "results", "--out", "out")
+    result = run("studies", "readings", "results", "--out", "out")
     assert result.exit_code == 0, result.output
     assert "A and B. C.: 4 slides measured by both" in result.output
     assert "bias (B. C. minus A) +0.10 mm" in result.output
@@ -33,7 +33,7 @@ def test_the_only_two_readers_are_compared(run: Callable[..., Result], results: 
 
 
 def test_json_output_contains_the_agreement(run: Callable[..., Result], results: Path) -> None:
-    result = run("readings", "results", "--out", "out", "--reader", "B. C.", "--reader", "A", "--json")
+    result = run("studies", "readings", "results", "--out", "out", "--reader", "B. C.", "--reader", "A", "--json")
     lines = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     found = next(line for line in lines if line["event"] == "agreement")
     assert found["bias_mm"]["mean"] == pytest.approx(-0.1)
@@ -43,13 +43,13 @@ def test_json_output_contains_the_agreement(run: Callable[..., Result], results:
 def test_unreadable_results_are_reported_and_the_rest_is_processed(run: Callable[..., Result], results: Path) -> None:
     for name in ("slide0", "slide1", "slide2"):
         (results / name / "depth.json").write_text("{")
-    result = run("readings", "results", "--out", "out")
+    result = run("studies", "readings", "results", "--out", "out")
     assert result.exit_code == 1
     assert "failed: slide0" in result.output
     assert "2 readings of 1 slide by" in result.output
 
 
 def test_unknown_readers_and_missing_results_are_usage_errors(run: Callable[..., Result], results: Path) -> None:
-    assert run("readings", "results", "--out", "out", "--reader", "A").exit_code == 2
-    assert run("readings", "results", "--out", "out", "--reader", "A", "--reader", "D").exit_code == 2
-    assert run("readings", "nowhere", "--out", "out").exit_code == 2
+    assert run("studies", "readings", "results", "--out", "out", "--reader", "A").exit_code == 2
+    assert run("studies", "readings", "results", "--out", "out", "--reader", "A", "--reader", "D").exit_code == 2
+    assert run("studies", "readings", "nowhere", "--out", "out").exit_code == 2

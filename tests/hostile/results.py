@@ -112,7 +112,7 @@ def stale(rng: Generator, box: Sandbox) -> Case:
 
 
 def slide_results(rng: Generator, box: Sandbox) -> Case:
-    """``export`` and ``readings`` with folders that claim to be results of slides."""
+    """``export`` and ``studies readings`` with folders that claim to be results of slides."""
     folder = box.inputs / "results" / "section"
     record: dict[str, Any] = {
         "slide": "../../victim/photo.png",
@@ -131,7 +131,7 @@ def slide_results(rng: Generator, box: Sandbox) -> Case:
     written(folder / "result.zarr" / ".zgroup", kinds[1] if rng.random() < 0.5 else b'{"zarr_format": 2}')
     written(folder / "lesions.geojson", kinds[int(rng.integers(len(kinds)))])
     written(folder / "depth.json", kinds[int(rng.integers(len(kinds)))])
-    words = ("export", "--to", "geojson,csv,tif,report") if rng.random() < 0.5 else ("readings",)
+    words = ("export", "--to", "geojson,csv,tif,report") if rng.random() < 0.5 else ("studies", "readings")
 
     def act() -> str:
         try:

@@ -10,10 +10,10 @@ from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
 
 from napari_melanoma.core.geometry import Box
+from napari_melanoma.phantoms import random_stream
 from napari_melanoma.phantoms.lesion.camera import bezier_points, draw_stroke
-from napari_melanoma.phantoms.lesion.skin import make_cell_pattern
+from napari_melanoma.phantoms.lesion.skin import Plane, fractal, make_cell_pattern, noise, ramp
 from napari_melanoma.phantoms.lesion.traits import TYPE_ANGLES, encode_srgb, find_melanin, reflectance, typology_angle
-from napari_melanoma.phantoms.skin_texture import Plane, fractal, noise, ramp, random_stream
 
 
 def test_pixel_centers_lie_symmetrically_around_the_middle() -> None:

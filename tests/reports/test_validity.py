@@ -26,7 +26,7 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.batch import result_row as photograph_row
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.phantoms.recognition import is_phantom
+from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.slides.depth import describe_depth

@@ -1,4 +1,4 @@
-"""Commands ``evaluate`` and ``biomarkers``: measure a model on data sets, and rank the features of a classifier."""
+"""Commands ``evaluate`` and ``compare``: measure a model on data sets, and compare models on the same images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from napari_melanoma.cli.options import (
 )
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import InputError
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.explanation import PointingOptions
+    from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
     from napari_melanoma.evaluation.pipeline import Evaluation
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -39,15 +41,7 @@ EVALUATE_HELP = format_help(
     "ROC curve and reliability diagram; also the depth in mm, if the model predicts it and the table contains it. With "
     "--pointing, also how often a heatmap points at the decisive structure (OUT/pointing.json).",
 )
-BIOMARKERS_HELP = format_help(
-    "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
-    "napari-melanoma biomarkers melanoma-small --data data/isic2017 --count 30 --shown 6 --out biomarkers",
-    "Rank the features of a classifier's embedding by how well each separates the classes (AUC by patient, 95 % "
-    "interval, Benjamini-Hochberg q value), and show the images that activate each feature most, with its activation "
-    "map. Also measure properties of the section: nuclear stain, nuclei, pigment, and, with --tissue-model, the share "
-    "of the tumor surface without epidermis. Writes OUT/biomarkers.csv, "
-    "OUT/biomarkers.json, OUT/measures.csv, OUT/exciting.csv and OUT/figures/gallery.png.",
-)
+EVALUATE_BASIC = ("model", "data", "split", "target", "masks", "pointing", "pointing-masks")
 
 
 def evaluate(
@@ -146,37 +140,204 @@ def _reject_options(reason: str, options: Mapping[str, object]) -> None:
         raise InputError(f"{reason}; not applicable: {', '.join(names)}.")
 
 
-def biomarkers(
-    current: Annotated[CommandSession, "allow_outside", "accept_damaged"],
+COMPARE_HELP = format_help(
+    "napari-melanoma compare runs/second",
+    "napari-melanoma compare --model lesion-small --model runs/second/bundle --data datasets/ph2 --out comparison",
+    "Compare models on the same images. A run is compared with the model that it started from, on its test set; the "
+    "result is written to its comparison/. Or give the old and the new model, data sets with reference "
+    "masks, and OUT. Writes comparison.json (differences with 95 % intervals, and the recommendation), "
+    "comparison.html, per_image.csv, changes.png and thumbnails/.\n\n"
+    "Three or more models, or folders written by 'evaluate' (no model is run again), are each compared with the first. "
+    "Writes models.json, models.csv, comparison.html, per_image.csv and figures/.",
+)
+COMPARE_BASIC = ("model", "data", "replay", "split", "target", "masks")
+INCOMPLETE = (
+    "the command is incomplete. Give a run folder, or the old and the new model, a data set and an output folder: "
+    "--model OLD --model NEW --data DATASET --out DIR"
+)
+HAS_OWN_IMAGES = (
+    "a run or an evaluation has its own models and images. Give folders, or --model, --data and --out, not both."
+)
+REPLAY_OF_SEVERAL = (
+    "--replay names data sets on which the new model must not perform worse than the old one; more than two models get "
+    "no recommendation. Give the data set with --data: results are reported for each data set."
+)
+FOR_SEGMENTATION = "--replay, --flips and --no-refine apply to segmentation models only, not to classifiers."
+FOR_CLASSIFIERS = (
+    "--target, --masks, --segmenter and --sensitivity apply to classifiers only, not to segmentation models."
+)
+FOR_ONE_LESION = "--flips and --no-refine apply to masks of one lesion; these models segment several classes."
+
+
+def compare(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="DIR", help="Run folders with a bundle, or evaluation folders.")
+    ] = None,
     model: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="Name of a classifier, or the folder of a bundle or run.")
-    ],
+        list[str] | None,
+        typer.Option("--model", metavar="BUNDLE", help="Old model, then new model; repeat for more."),
+    ] = None,
     data: Annotated[
-        list[Path], typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be given several times.")
-    ],
-    out: Out,
+        list[Path] | None, typer.Option("--data", metavar="DATASET", help="Folder of a data set; may be repeated.")
+    ] = None,
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option("--replay", metavar="DATASET", help="Data set on which the new model must not be worse."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder that receives the results.")] = None,
+    *,
     options: Annotated[
         OptionValues,
-        ConfigOptions("evaluation.biomarkers:BiomarkerOptions", names={"tissue_model": "--tissue-model BUNDLE"}),
+        ConfigOptions("evaluation.masks:EvaluationOptions", without=("threshold", "refinement", "difficulty")),
     ],
+    classifier_options: ClassifierValues,
+    no_refine: NoRefine = False,
 ) -> None:
-    """Rank the features of a classifier by how well each separates the classes."""
-    from napari_melanoma.classification.classifier import Classifier
-    from napari_melanoma.data.dataset import require_outside_datasets
-    from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
-    from napari_melanoma.lesion.loaded_models import report_loading
+    """Compare models."""
+    from napari_melanoma.evaluation.pipeline import is_evaluation
+
+    if runs and all(map(is_evaluation, runs)):
+        _reject_if(model or data or replay or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _compare_evaluation_folders(runs, out, current)
+        return
+    if runs:
+        if missing := [path for path in runs if not path.is_dir()]:
+            raise InputError(f"{missing[0]} does not exist. Give run folders, or folders written by 'evaluate'.")
+        _reject_if(model or data or replay or out or no_refine or options or classifier_options, HAS_OWN_IMAGES)
+        _compare_runs(runs, current)
+        return
+    current.after_stop = "Nothing was written."
+    if not model or len(model) < 2 or not data or out is None:
+        raise InputError(INCOMPLETE)
+    _reject_if(replay and len(model) > 2, REPLAY_OF_SEVERAL)
+    bundles = _prepare_comparison(model, [*data, *(replay or [])], out, current)
+    if any(info.config.task == "classification" for info in bundles):
+        _reject_if(replay or "flips" in options or no_refine, FOR_SEGMENTATION)
+        values = {**classifier_options, **options}
+    else:
+        _reject_if(classifier_options, FOR_CLASSIFIERS)
+        if not all(info.config.segments_one_class for info in bundles):
+            _reject_if("flips" in options or no_refine, FOR_ONE_LESION)
+        values = {**options, **({"refinement": NO_REFINEMENT} if no_refine else {})}
+    _compare_bundles(bundles, data, replay or [], out, values, current)
+
+
+def _prepare_comparison(names: list[str], datasets: list[Path], out: Path, current: CommandSession) -> list[BundleInfo]:
+    """Check the data sets, lock the output folder and find the models."""
+    from napari_melanoma.data.dataset import check_are_datasets, require_outside_datasets
     from napari_melanoma.models.installed_bundles import find_bundle
 
-    chosen = BiomarkerOptions.parse(options, "the command line")
-    require_outside_datasets(out, data)
+    check_are_datasets(datasets)
+    require_outside_datasets(out, datasets)
     current.lock_folder(out)
-    with report_loading(current.run):
-        classifier = Classifier.load(find_bundle(model))
-    result = find_biomarkers(classifier, data, out, chosen, run=current.run)
-    significant = sum(feature.marker.q < 0.05 for feature in result.features)
-    best = result.features[0] if result.features else None
-    strongest = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
-    for name, reason in result.not_measured.items():
-        current.report.emit("not_measured", f"not measured: {name}: {reason}", measure=name, why=reason)
-    text = f"{len(result.features)} of {result.feature_count} features: {strongest}{significant} have q below 0.05"
-    current.finish(f"{text}; written to {out}", out=str(out), features=len(result.features), sure=significant)
+    return [find_bundle(name) for name in names]
+
+
+def _compare_bundles(
+    bundles: list[BundleInfo],
+    data: list[Path],
+    replay: list[Path],
+    out: Path,
+    values: OptionValues,
+    current: CommandSession,
+) -> None:
+    """Run models on the same images and compare them."""
+    from napari_melanoma.evaluation.any_task import compare_models
+    from napari_melanoma.evaluation.comparison import Comparison
+
+    are_classifiers = any(info.config.task == "classification" for info in bundles)
+    if are_classifiers or len(bundles) > 2:
+        current.after_stop = "Run the same command again to continue."
+    comparison = compare_models(bundles, data, out, values, replay=replay, source="the command line", run=current.run)
+    if isinstance(comparison, Comparison):
+        _report_comparison(current, out, comparison)
+        location = f"written to {out / 'comparison.json'}; report: {out / 'comparison.html'}"
+        text = _format_advice(comparison, location)
+        some_failed = bool(comparison.failed)
+        current.finish(text, some_failed=some_failed, advice=comparison.advice, reason=comparison.reason)
+        return
+    if are_classifiers:
+        _report_warnings(comparison, current)
+    _report_several(comparison, out, current)
+
+
+def _compare_evaluation_folders(folders: list[Path], out: Path | None, current: CommandSession) -> None:
+    """Compare saved evaluations."""
+    from napari_melanoma.evaluation.comparing import check_comparison_folder, compare_evaluation_folders
+
+    if out is None:
+        raise InputError("the output folder for the comparison of evaluations is missing. Add --out DIR.")
+    check_comparison_folder(folders, out)
+    current.lock_folder(out)
+    comparison = compare_evaluation_folders(folders, out)
+    _report_warnings(comparison, current)
+    _report_several(comparison, out, current)
+
+
+def _report_warnings(comparison: ModelsComparison, current: CommandSession) -> None:
+    for warning in comparison.warnings:
+        current.report.emit("warning", f"Warning: {warning}", message=warning)
+
+
+def _reject_if(inapplicable: object, reason: str) -> None:
+    """Raise an error if options were given that do not apply."""
+    if inapplicable:
+        raise InputError(reason)
+
+
+def _report_several(comparison: ModelsComparison, out: Path, current: CommandSession) -> None:
+    are_classifiers = comparison.task == "classification"
+    warnings = {} if are_classifiers else {"warnings": list(comparison.warnings)}
+    text = _align_columns([("images", "n", "model", *comparison.shown), *comparison.table()])
+    current.report.emit_item("comparison", text, path=str(out), **comparison.values, **warnings)
+    models = "classifiers" if are_classifiers else f"{len(comparison.parts[0].models)} models"
+    failed = f"; {len(comparison.failed)} failed" if comparison.failed else ""
+    location = f"written to {out / 'models.json'}; report: {out / 'comparison.html'}"
+    current.finish(f"{models} compared with the first{failed} ({location})", some_failed=bool(comparison.failed))
+
+
+def _align_columns(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, ""])
+
+
+def _compare_runs(runs: list[Path], current: CommandSession) -> None:
+    """Compare the model of each run with its starting model; the last lines give the advice for each run."""
+    from napari_melanoma.core.errors import RunError
+    from napari_melanoma.core.processes import is_run_alive
+    from napari_melanoma.runs.acceptance import compare_run
+
+    current.after_stop = "Finished comparisons are kept."
+    if running := [path.name for path in runs if is_run_alive(path)]:
+        singular = "is still running; it is compared automatically when it ends."
+        plural = "are still running; they are compared automatically when they end."
+        raise RunError(f"{', '.join(running)} {singular if len(running) == 1 else plural} Nothing was compared.")
+    advice, comparisons = [], []
+    for path in runs:
+        comparison = compare_run(path, run=current.run)
+        _report_comparison(current, path, comparison)
+        for warning in comparison.facts.get("warnings", ()):
+            current.report.emit("warning", f"Warning: {warning}", message=warning)
+        use = f"; to use this model: napari-melanoma models import {path / 'bundle'}"
+        location = f"written to {path / 'comparison'}{use if comparison.advice == 'activate' else ''}"
+        advice.append(_format_advice(comparison, location))
+        comparisons.append(comparison)
+    values = {"advice": comparisons[0].advice, "reason": comparisons[0].reason} if len(comparisons) == 1 else {}
+    current.finish("\n".join(advice), some_failed=any(comparison.failed for comparison in comparisons), **values)
+
+
+def _report_comparison(current: CommandSession, path: Path, comparison: Comparison) -> None:
+    from napari_melanoma.evaluation.comparison import comparison_values, table_rows
+
+    header = ("images", "n", "metric", comparison.old.name, comparison.new.name, "difference (95 % interval)")
+    text = _align_columns([header, *table_rows(comparison)])
+    current.report.emit_item("comparison", text, path=str(path), **comparison_values(comparison))
+
+
+def _format_advice(comparison: Comparison, location: str) -> str:
+    from napari_melanoma.evaluation.pages import ADVICE
+
+    failed = f" {format_count(len(comparison.failed), 'image')} failed." if comparison.failed else ""
+    return f"{ADVICE[comparison.advice]} {comparison.reason}{failed} ({location})"

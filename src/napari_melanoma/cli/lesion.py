@@ -35,6 +35,10 @@ HELP = format_help(
     "also classified. Finished images are skipped; an unreadable file is reported and the others are processed (exit "
     "code 1).",
 )
+BASIC = (
+    *("model", "margin", "click", "exclude", "box", "modality", "pixel-size", "force"),
+    *("classify", "classifier", "heatmap", "metadata", "age", "sex", "site"),
+)
 Clicks = Annotated[
     list[str] | None,
     typer.Option("--click", metavar="X,Y", help="A pixel of the lesion (column, row); may be repeated."),

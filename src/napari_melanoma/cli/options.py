@@ -14,7 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperOption
 from typer.main import get_command
 
 from napari_melanoma.cli.session import command_session, parameter_name
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.config import Config
 
 OptionValues = dict[str, Any]  # option values given by the user, nested like the configuration
+ADVANCED = "Advanced"  # heading of the options that most users do not need
 MICROMETER_SUFFIXES = ("mpp", "_um")  # endings of field names with values in micrometers (mpp: per pixel)
 
 
@@ -151,10 +152,11 @@ def _option_type(annotation: Any) -> Any:  # noqa: ANN401 - a type's description
 
 @dataclass(frozen=True)
 class Command:
-    """A command of an extension, the object of an entry point: a function, and its help made by ``format_help``."""
+    """A command of an extension, the object of an entry point: the arguments of ``add_command``."""
 
     function: Callable[..., None]
     help_text: str
+    basic: tuple[str, ...] = ()
 
 
 def add_command(
@@ -163,12 +165,14 @@ def add_command(
     command: Callable[..., None],
     help_text: str,
     *,
+    basic: Sequence[str] = (),
     hidden: bool = False,
     more_help: Callable[[], str] | None = None,
 ) -> None:
     """Add a command to an application.
 
     ``help_text``: made by ``format_help``; the first sentence of its description, up to a colon, is the short help.
+    ``basic``: options that most users need, without ``--``; the help lists the others below *Advanced*, if any is set.
     ``more_help``: returns the end of the help, which is slow to list.
     """
 
@@ -181,10 +185,27 @@ def add_command(
                 throwaway_app.command()(_expand_config_options(command))
                 complete = get_command(throwaway_app)
                 self.params, self.callback = complete.params, complete.callback
+                for parameter in self.params if basic else ():
+                    if isinstance(parameter, TyperOption) and not set(parameter.opts) & shown:
+                        parameter.rich_help_panel = ADVANCED
                 if more_help is not None:
                     self.help = f"{help_text}{more_help()}"
             return super().get_params(ctx)
 
+        def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+            """List arguments, options and advanced options; typer lists its help panels with rich only."""
+            groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], ADVANCED: []}
+            for parameter in self.get_params(ctx):
+                is_argument = parameter.param_type_name == "argument"
+                title = "Arguments" if is_argument else getattr(parameter, "rich_help_panel", None) or "Options"
+                if record := parameter.get_help_record(ctx):
+                    groups[title].append(record)
+            for title, records in groups.items():
+                if records:
+                    with formatter.section(title):
+                        formatter.write_dl(records)
+
+    shown = {f"--{name}" for name in (*basic, "out", "json", "help")}
     sentence = help_text.split("\n\n")[1].split(". ")[0].split(":")[0].rstrip(".")
     app.command(name, cls=LazyCommand, help=help_text, short_help=f"{sentence}.", hidden=hidden)(lambda: None)
 

@@ -42,6 +42,7 @@ SLIDE_HELP = format_help(
     "all parameters, and OUT/<name>.geojson with the exact outlines for QuPath. The same values give the "
     "same slide. A configuration file (--config) can set further parameters.",
 )
+SLIDE_BASIC = ("seed", "count", "size", "mpp", "malignant", "benign", "breslow-mm", "ulcerated", "config")
 COHORT_HELP = format_help(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
     "napari-melanoma phantom cohort --out control --count 300 --seed 0 --random-labels",
@@ -120,9 +121,9 @@ def slide(
         ConfigOptions(
             "phantoms.slide.config:SlidePhantomConfig",
             without=(
-                *("seed", "size", "stain_variation", "levels"),
+                *("seed", "size", "stain_strength", "stain_variation", "sections", "levels", "artefacts.defocus"),
                 *(f"lesions.{name}" for name in ("width_mm", "pigment", "mitoses_per_mm2", "position")),
-                *(f"section.{name}" for name in ("width_mm", "depth_mm", "rotation_deg")),
+                "section",
             ),
             names={"lesions.ulceration": "--ulcerated/--intact"},
         ),
@@ -174,14 +175,13 @@ def cohort(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATASET", help="The new data set.")],
     options: Annotated[
         OptionValues,
-        ConfigOptions("phantoms.cohort.risk_law:CohortConfig", without=("patch_mm", "test_share", "folds")),
+        ConfigOptions("phantoms.cohort:CohortConfig", without=("patch_mm", "test_share", "folds")),
     ],
     processes: Annotated[int | None, typer.Option(min=1, help="Number of processes; one per core by default.")] = None,
 ) -> None:
     """Generate a phantom cohort."""
     from napari_melanoma.core.context import usable_cores
-    from napari_melanoma.phantoms.cohort.dataset import write_cohort
-    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+    from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 
     config = CohortConfig.parse(options, "the command line")
     written = write_cohort(config, out, processes or usable_cores(), current.run)
@@ -190,5 +190,5 @@ def cohort(
 
 
 add_command(app, "lesion", lesion, LESION_HELP)
-add_command(app, "slide", slide, SLIDE_HELP)
+add_command(app, "slide", slide, SLIDE_HELP, basic=SLIDE_BASIC)
 add_command(app, "cohort", cohort, COHORT_HELP)

@@ -1,7 +1,8 @@
-"""Commands ``export`` and ``readings``: export results of slides and photographs, and compare readers."""
+"""Commands ``case``, ``report`` and ``export``: a case without a window, reports, and files for other programs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,10 +11,238 @@ import typer
 
 from napari_melanoma.cli.options import Out, format_help
 from napari_melanoma.cli.session import CommandSession
+from napari_melanoma.core.errors import InputError, MelanomaError, SaveError, describe_error
 from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
+    from napari_melanoma.case.model import Case, CaseImage, CasePart
+    from napari_melanoma.case.results import CaseLesionPrediction
     from napari_melanoma.reports.slide_export import ExportedFile
+
+CASE_HELP = format_help(
+    "napari-melanoma case P-0042 --from photographs",
+    "napari-melanoma case P-0042",
+    "Print a case and check it: its patient, lesions and images, and whether files, corrections and results exist "
+    "and are consistent. The exit code is 1 if a fault is found. With --from, create the case first, or add to it: "
+    "images of a folder, a table of images or a folder of DICOM files, assigned to lesions by file names, headers and "
+    "tables; a note lists the values that were read from the files. With --classify, "
+    "classify every lesion from all of its photographs, and save the predictions in predictions.json of the "
+    "case; photographs without a mask are segmented, and mask and measurements are saved in the case, too.",
+)
+PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
+SLIDE_FIELD_TITLES = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
+SITE_FIELDS = ("sub_site", "site", "laterality")
+
+
+def case(
+    current: Annotated[CommandSession, "accept_damaged", "backend", "device"],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the case.")],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="PATH", help="Images, a folder, a table; may be given several times."),
+    ] = None,
+    patient: Annotated[
+        str, typer.Option(help="ID of the patient in the files, if they contain several patients.")
+    ] = "",
+    mapping: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="TOML file that maps the columns of a table.")
+    ] = None,
+    classify: Annotated[bool, typer.Option("--classify", help="Classify its lesions.")] = False,
+    classifier: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Classifier for --classify: name or folder; automatic by default."),
+    ] = "",
+) -> None:
+    """Print, check, create or classify a case."""
+    _check_case_options(sources, patient, mapping, classify=classify, classifier=classifier)
+    if sources:
+        _import_case(current, folder, sources, patient, mapping)
+    elif classify:
+        _predict_case(current, folder, classifier)
+    else:
+        _print_case(current, folder)
+
+
+def _check_case_options(
+    sources: list[Path] | None, patient: str, mapping: Path | None, *, classify: bool, classifier: str
+) -> None:
+    """Reject options that cannot be combined, or have no effect without another one."""
+    if sources and classify:
+        raise InputError(
+            "--from and --classify cannot be combined. Create the case with --from first, then classify it."
+        )
+    if (patient or mapping) and not sources:
+        raise InputError("--patient and --map need --from. Add --from PATH, or leave them out.")
+    if classifier and not classify:
+        raise InputError("--classifier needs --classify. Add --classify, or leave both out.")
+
+
+def _import_case(
+    current: CommandSession, folder: Path, sources: list[Path], patient: str, map_file: Path | None
+) -> None:
+    """Create a case, or add to it."""
+    from napari_melanoma.case.importing import import_case
+    from napari_melanoma.data.table_mapping import read_mapping
+
+    current.after_stop = f"Nothing was written to {folder}."
+    mapping = read_mapping(map_file) if map_file else None
+    imported = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
+    current.report_notes(imported.notes)
+    counts = (
+        f"{format_count(imported.added, 'image')} added, {format_count(len(imported.case.lesions), 'lesion')} in all"
+    )
+    text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
+    current.finish(text, out=str(folder), added=imported.added, lesions=len(imported.case.lesions))
+
+
+def _print_case(current: CommandSession, folder: Path) -> None:
+    """Print a case and its faults."""
+    from napari_melanoma.case.check import check_case
+    from napari_melanoma.case.store import case_to_json
+    from napari_melanoma.core.parsing import parse_json
+
+    current.after_stop = "Nothing was written."
+    result = check_case(folder, run=current.run)
+    values = parse_json(case_to_json(result.case, folder.absolute()), str(folder))
+    current.report.emit_item("case", "\n".join(_format_case(result.case)), **values)
+    current.report_notes(result.faults, "fault")
+    current.report_notes(result.notes)
+    faults = format_count(len(result.faults), "fault")
+    text = f"{faults} found: correct them and check again." if result.faults else f"No faults in {folder}."
+    current.finish(text, some_failed=bool(result.faults), case=str(folder), faults=len(result.faults))
+
+
+def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
+    """Classify the lesions of a case."""
+    from napari_melanoma.case.results import predict_case_with, save_predictions
+    from napari_melanoma.case.store import CaseStore
+
+    current.after_stop = f"Masks and results of finished photographs are kept in {folder}; no prediction was saved."
+    with CaseStore.open(folder) as store:
+        if store.read_only:
+            raise SaveError(f"cannot save predictions in {folder}: {store.read_only}")
+        predictions = predict_case_with(store, classifier, current.run, keep=True)
+        written = save_predictions(store, predictions)
+    current.report.emit_item(
+        "predictions", "\n".join(map(_format_prediction, predictions.lesions)), **predictions.to_json()
+    )
+    current.report_notes(predictions.notes)
+    text = f"{predictions.summary}: {written}. Research use only; not for diagnosis."
+    current.finish(text, some_failed=bool(predictions.notes), out=str(written), lesions=len(predictions.lesions))
+
+
+def _format_prediction(lesion: CaseLesionPrediction) -> str:
+    outlier = lesion.outlier.description if lesion.outlier else ""
+    return f"{lesion.lesion_id}  {'; '.join(filter(None, (lesion.prediction.verdict, outlier)))}"
+
+
+def _format_case(case: Case) -> Iterator[str]:
+    """Yield the lines that describe a case."""
+    from napari_melanoma.data.table_schema import field_title
+
+    patient = case.patient
+    patient_facts = (_format_value(patient, name, f"{field_title(name).lower()} ") for name in PATIENT_FIELDS)
+    yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, patient_facts)))
+    for lesion in case.lesions:
+        site = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "site unknown"
+        facts = (
+            _format_value(lesion, "diagnosis"),
+            *(_format_value(lesion, name, f"{title} ") for name, title in SLIDE_FIELD_TITLES.items()),
+        )
+        yield f"{lesion.id}  {', '.join((site, *filter(None, facts)))}"
+        yield from _format_images(lesion.images)
+    if case.images:
+        yield "Not assigned to a lesion"
+        yield from _format_images(case.images)
+
+
+def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
+    for image in images:
+        results = format_count(len(image.results), "result") if image.results else ""
+        risk = f"risk: {image.risk.headline}" if image.risk else ""
+        facts = (
+            _format_value(image, "modality"),
+            image.taken_on,
+            "corrected" if image.correction else "",
+            results,
+            risk,
+        )
+        yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
+
+
+def _format_value(part: CasePart, name: str, prefix: str = "") -> str:
+    """Format a value of a patient, lesion or image; empty if it is unknown."""
+    text = part.cell(name)
+    return f"{prefix}{text}" if text else ""
+
+
+REPORT_HELP = format_help(
+    "napari-melanoma report P-0042 --out report.html --pdf",
+    "napari-melanoma report P-0042 slide-results/section --out report.html --personal",
+    "Write the report of a case and of results: patient, body map, photographs with contour and scale bar, "
+    "measurements, predictions, slides with lesions, readings and their agreement, and the origin of each result, as "
+    "one HTML file for screens and printers. Specify case folders and result folders of photographs and slides; a "
+    "slide of a case is joined with its results. The report contains no dates, file names, names of readers and ages "
+    "above 89 unless --personal is given. Parts that are missing, moved or damaged are named in the report and on "
+    "standard error (exit code 1), as is the reason why a PDF file cannot be written.",
+)
+
+
+def report(
+    current: CommandSession,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="CASE|RESULT...", help="Case folders, result folders, or folders that contain them."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The report, a file that ends with .html.")],
+    case: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Case that is not reported, but whose lesions its slides are shown with."),
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write it as PDF, beside the HTML file.")] = False,
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Include dates, file names, names of readers and all ages.")
+    ] = False,
+    strokes: Annotated[
+        bool, typer.Option("--strokes", help="List the strokes painted on slides, by class and reader.")
+    ] = False,
+) -> None:
+    """Write the report of a case and of results."""
+    from napari_melanoma.figures.page import write_report
+    from napari_melanoma.reports.case_report import collect_report
+    from napari_melanoma.reports.pdf import write_pdf
+
+    current.after_stop = "Nothing was written."
+    _check_report_output(out, pdf=pdf)
+    collected = collect_report(paths, case=case, personal=personal, strokes=strokes, run=current.run)
+    current.run.check()
+    write_report(out, collected.report)
+    written, failures = [out], [(problem.about, problem.detail) for problem in collected.problems]
+    if pdf:
+        try:
+            write_pdf(collected.report, out.with_suffix(".pdf"))
+            written.append(out.with_suffix(".pdf"))
+        except MelanomaError as error:  # the HTML file is complete, and can be printed
+            failures.append(("PDF", describe_error(error)))
+    current.report_failures(failures, "about")
+    privacy = "It contains personal data. " if personal else ""
+    text = f"{' and '.join(map(str, written))} written. {privacy}Research use only; not for diagnosis."
+    current.finish(text, some_failed=bool(failures), out=str(out), files=[str(path) for path in written])
+
+
+def _check_report_output(out: Path, *, pdf: bool) -> None:
+    """Raise if an existing file that is not a report of this program would be replaced."""
+    from napari_melanoma.figures.page import is_report
+    from napari_melanoma.reports.pdf import is_pdf_report
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        advice = "expected a file that ends with .html (--pdf also writes a PDF file)"
+        raise InputError(f"--out {out} has another ending: {advice}.")
+    files = [(out, is_report), *([(out.with_suffix(".pdf"), is_pdf_report)] if pdf else [])]
+    for path, is_ours in files:
+        if path.exists() and not (path.is_file() and is_ours(path)):
+            raise InputError(f"{path} exists, and is not a report of napari-melanoma. Choose another name, or move it.")
+
 
 EXPORT_HELP = format_help(
     "napari-melanoma export results --out for-qupath",
@@ -22,16 +251,6 @@ EXPORT_HELP = format_help(
     "Results of DICOM photographs are exported as measurement reports (dicom-sr). "
     "Manual corrections are included. Slides and lesions without a synoptic report, a risk or measurements are named "
     "and left out. Failures are reported and the rest is written (exit code 1, also if nothing was written).",
-)
-READINGS_HELP = format_help(
-    "napari-melanoma readings results --out agreement",
-    'napari-melanoma readings reader-a reader-b --out agreement --reader "A. Meyer" --reader model',
-    "Collect depth readings and measure the agreement of two readers. The input is result folders with readings saved "
-    "by the Slide dock, or folders of such; readings of the same slide are combined, also from different folders of "
-    "the readers. Writes readings.csv (one row per reading) and, for the two given readers or the only two readers, "
-    "agreement.json (Bland-Altman bias and limits of agreement, ICC(2,1), each with its 95 % interval) "
-    "and figures/bland_altman.png. The reader 'model' is the automatic measurement. Files that cannot be read are "
-    "reported and the rest is processed (exit code 1).",
 )
 
 
@@ -121,45 +340,3 @@ def _report_file(current: CommandSession, reasons: set[str], exported: ExportedF
         if exported.note:
             text = f"Warning: {exported.folder.name}, {exported.format}: {exported.note}"
             current.report.emit("warning", text, message=exported.note, **values)
-
-
-def readings(
-    current: CommandSession,
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Result folders, or folders that contain them.")
-    ],
-    out: Out,
-    reader: Annotated[
-        list[str] | None, typer.Option("--reader", metavar="NAME", help="Give it twice: the readers to compare.")
-    ] = None,
-) -> None:
-    """Collect depth readings and measure the agreement of two readers."""
-    from napari_melanoma.slides.depth_readings import (
-        agreement_to_json,
-        collect_readings,
-        compare_readers,
-        describe_agreement,
-        list_readers,
-        write_readings,
-    )
-
-    current.after_stop = "Nothing was written."
-    collected = collect_readings(folders)
-    for name, error in collected.failed:
-        current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
-    readers = list_readers(collected)
-    chosen = reader or (list(readers) if len(readers) == 2 else [])
-    agreement = compare_readers(collected, chosen) if chosen else None
-    for note in (*collected.notes, *(agreement.notes if agreement else ())):
-        current.report.emit("warning", f"Warning: {note}", message=note)
-    current.lock_folder(out)
-    written = write_readings(collected, agreement, out)
-    if agreement is not None:
-        current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
-    count = sum(len(slide.readings) for slide in collected.slides)
-    names = ", ".join(readers) or "no reader"
-    of_slides = f"of {format_count(len(collected.slides), 'slide')}"
-    text = f"{format_count(count, 'reading')} {of_slides} by {names} in {written[0]}."
-    if agreement is None and len(readers) != 1:
-        text += " Select two readers with --reader to measure their agreement."
-    current.finish(f"{text} Research use only.", some_failed=bool(collected.failed), out=str(out), readings=count)

@@ -1,4 +1,4 @@
-"""Commands ``train`` and ``runs ...``: train a model, and list or control runs."""
+"""Commands ``recipes ...``, ``train``, ``runs ...`` and ``adapt``: train models, control runs, adapt classifiers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,89 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from napari_melanoma.cli.options import add_command, format_help
+from napari_melanoma.cli.options import ConfigOptions, OptionValues, add_command, format_help
 from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.formatting import format_count, format_estimated_duration
 
 if TYPE_CHECKING:
+    from napari_melanoma.evaluation.adaptation_card import AdaptationFigures
+    from napari_melanoma.runs.adapting import Adaptation, AdaptationPlan
     from napari_melanoma.runs.launching import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
+
+LIST_RECIPES_HELP = format_help(
+    "napari-melanoma recipes list",
+    "napari-melanoma recipes list --json",
+    "List the shipped recipes and their purpose.",
+)
+WRITE_RECIPE_HELP = format_help(
+    "napari-melanoma recipes write fine-tune --data corrections --start lesion-small --out recipe.toml",
+    "napari-melanoma recipes write classify-tiles --data tiles --start tile-demo --start-weights encoder --out "
+    "recipe.toml",
+    "Write a shipped recipe as a file, with data sets and starting weights. Edit it if needed, then run: "
+    "napari-melanoma train --config recipe.toml --out RUN",
+)
+recipes_app = typer.Typer(
+    help="List the shipped recipes; write one as a file.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def list_recipes(current: CommandSession) -> None:
+    """List the shipped recipes."""
+    from napari_melanoma.runs.shipped_recipes import RECIPES, list_shipped_recipes
+
+    recipes = list_shipped_recipes()
+    for recipe in recipes:
+        text = f"{recipe.name:<28} {recipe.summary}"
+        values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
+        current.report.emit_item("recipe", text, **values)
+    for paper in (paper for collection in RECIPES.members.values() for paper in collection.list_papers()):
+        names = ", ".join(paper.rows)
+        text = f"{paper.name:<28} {paper.reference}; with napari-melanoma {paper.command} --rows: {names}"
+        current.report.emit_item("paper", text, name=paper.name, title=paper.title, rows=paper.rows)
+    current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
+
+
+def write_recipe(
+    current: CommandSession,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")],
+    data: Annotated[list[Path], typer.Option("--data", metavar="DATASET", help="Training data; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The recipe, a TOML file.")],
+    start: Annotated[
+        str | None, typer.Option(help="A model's name or folder, a file of weights, 'imagenet' or 'none'.")
+    ] = None,
+    start_weights: Annotated[
+        Literal["all", "encoder"],
+        typer.Option(help="Weights to load: all with its classes, or the encoder with a new head for other classes."),
+    ] = "all",
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--replay",
+            metavar="DATASET",
+            help="Replay data: earlier training data of the model, mixed in to preserve its performance on them.",
+        ),
+    ] = None,
+) -> None:
+    """Write a shipped recipe as a file."""
+    from napari_melanoma.core.config import write_toml
+    from napari_melanoma.models import DEFAULT_BUNDLE
+    from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already. Name another file, or remove it.")
+    shipped = find_shipped_recipe(name)
+    values = {"data": {"replay": [str(folder) for folder in replay]}} if replay else {}
+    recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, start_weights, **values)
+    write_toml(out, recipe)
+    run = f"napari-melanoma train --config {out} --out RUN"
+    current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
+
+
+add_command(recipes_app, "list", list_recipes, LIST_RECIPES_HELP)
+add_command(recipes_app, "write", write_recipe, WRITE_RECIPE_HELP)
 
 
 PART_TITLES = {
@@ -210,7 +284,7 @@ def _report_check(current: CommandSession, name: str, recipe: TrainRecipe) -> No
     current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=estimate)
 
 
-LIST_HELP = format_help(
+LIST_RUNS_HELP = format_help(
     "napari-melanoma runs list",
     "napari-melanoma runs list runs --json",
     "List training runs, the newest first. Without FOLDER: the runs started in napari.",
@@ -222,10 +296,10 @@ CONTROL_HELP = {
     "there.",
 }
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The run folder.")]
-app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
+runs_app = typer.Typer(help="List training runs; pause or cancel one.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def list_(
+def list_runs_in(
     current: CommandSession,
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Folder that contains run folders.")] = None,
 ) -> None:
@@ -295,7 +369,88 @@ def _control_help(name: str) -> str:
     return format_help(example, f"{example} --json", CONTROL_HELP[name])
 
 
-add_command(app, "list", list_, LIST_HELP)
-add_command(app, "pause", pause, _control_help("pause"))
-add_command(app, "unpause", unpause, _control_help("unpause"))
-add_command(app, "cancel", cancel, _control_help("cancel"))
+add_command(runs_app, "list", list_runs_in, LIST_RUNS_HELP)
+add_command(runs_app, "pause", pause, _control_help("pause"))
+add_command(runs_app, "unpause", unpause, _control_help("unpause"))
+add_command(runs_app, "cancel", cancel, _control_help("cancel"))
+
+
+ADAPT_HELP = format_help(
+    "napari-melanoma adapt melanoma-small datasets/clinic --out melanoma-clinic",
+    "napari-melanoma adapt melanoma-small datasets/clinic --target melanoma --group patient_id --check",
+    "Adapt a classifier to the photographs of a clinic: fits a linear layer to its outputs on photographs with a "
+    "diagnosis, in seconds. From the model as it is to a new layer, the candidate is chosen by cross-validation over "
+    "patients; to keep the model is a possible result. Writes a model bundle with both models side by side in its "
+    "card. Computed embeddings are stored in DATASET/embeddings, and used again. --check lists the photographs by "
+    "class, what is left out and why, and the time needed, and writes nothing.",
+)
+
+
+def adapt(
+    current: Annotated[CommandSession, "allow_outside", "accept_damaged", "backend", "device"],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a classifier, or the folder of its bundle.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Data set with the column diagnosis.")],
+    options: Annotated[
+        OptionValues,
+        ConfigOptions(
+            "runs.clinic_photographs:AdaptOptions", names={"segmenter": "--segmenter BUNDLE", "only": "--only FILE"}
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="NAME", help="Folder that receives the bundle; its name.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only report what would be used, and the time.")] = False,
+) -> None:
+    """Adapt a classifier."""
+    from napari_melanoma.models.installed_bundles import find_bundle
+    from napari_melanoma.runs.adapting import adapt as adapt_model
+    from napari_melanoma.runs.adapting import plan_adaptation
+    from napari_melanoma.runs.clinic_photographs import AdaptOptions
+
+    chosen, info = AdaptOptions.parse(options, "the command line"), find_bundle(model)
+    if check:
+        plan = plan_adaptation(info, dataset, chosen, run=current.run)
+        _report_plan(current, plan)
+        done = f"Not possible: {plan.refusal}" if plan.missing else f"Possible, in about {plan.minutes:g} min."
+        current.finish(done, some_failed=bool(plan.missing), **vars(plan))
+        return
+    if out is None:
+        raise InputError("the name of the adapted model is missing. Add --out NAME, or use --check.")
+    current.after_stop = "Run the same command again to continue; computed embeddings are kept."
+    result = adapt_model(info, dataset, out, chosen, run=current.run)
+    _report_plan(current, result.plan)
+    for warning in result.warnings:
+        current.report.emit("warning", f"Warning: {warning}", message=warning)
+    for figure, text in _list_figures(result.figures).items():
+        current.report.emit_item("figure", text, metric=figure)
+    current.finish(_summarize_adaptation(result), **result.to_json())
+
+
+def _report_plan(current: CommandSession, plan: AdaptationPlan) -> None:
+    counts = ", ".join(f"{name} {count}" for name, count in plan.classes.items())
+    groups = f"{plan.groups:,} {'patient or lesion' if plan.groups == 1 else 'patients or lesions'}"
+    text = f"{format_count(plan.photographs, 'photograph')} of {groups}: {counts}"
+    current.report.emit("photographs", text, classes=dict(plan.classes), groups=plan.groups)
+    current.report.emit("candidates", f"Candidates: {', '.join(plan.candidates)}", candidates=plan.candidates)
+    for note in plan.notes:
+        current.report.emit("note", f"note: {note}", message=note)
+
+
+def _list_figures(figures: AdaptationFigures) -> dict[str, str]:
+    """Return the line of each figure: both models."""
+    return {
+        name: f"{name.replace('_', ' ')}: {figures.shipped[name]} as it is, {one} adapted"
+        for name, one in figures.adapted.items()
+        if name in figures.shipped
+    }
+
+
+def _summarize_adaptation(result: Adaptation) -> str:
+    from napari_melanoma.evaluation.pages import ADVICE
+
+    if result.bundle is None:
+        return f"Keep '{result.plan.model}': no candidate predicts these photographs better. Nothing was written."
+    return (
+        f"{result.chosen}. {ADVICE[result.figures.advice]} {result.figures.reason} Bundle in {result.bundle.path}; to "
+        f"install it: napari-melanoma models import {result.bundle.path}"
+    )

@@ -43,7 +43,7 @@ FAMILIES = {
     "recipes": "napari_melanoma.runs.shipped_recipes:RECIPES",
     "sections": "napari_melanoma.ui.sections:SECTIONS",
     "lesion_sections": "napari_melanoma.ui.sections:LESION_SECTIONS",
-    "commands": "napari_melanoma.cli.extension_commands:COMMANDS",
+    "commands": "napari_melanoma.cli:COMMANDS",
 }
 Member = TypeVar("Member")
 Expected = TypeVar("Expected")

@@ -14,7 +14,7 @@ from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, 
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.inference import Device
-from napari_melanoma.phantoms.recognition import is_phantom
+from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.scores import SlideScoreConfig

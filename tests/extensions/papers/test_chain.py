@@ -21,8 +21,8 @@ from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.extensions.papers import paper_rows, tables
 from napari_melanoma.extensions.papers.comparisons import describe_differences
-from napari_melanoma.extensions.papers.options import ReproduceOptions
 from napari_melanoma.extensions.papers.papers import BUDGETS, read_paper
+from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table

@@ -70,11 +70,11 @@ def test_the_last_line_counts_the_results(run, lines, monkeypatch: pytest.Monkey
     assert last["message"].startswith("none of 2 rows of P4 evaluated; reasons in reprod")
 
 
-def test_a_row_file_is_rejected_as_recipe(run, tmp_path: Path) -> None:
+def test_a_file_of_rows_is_rejected_as_recipe(run, tmp_path: Path) -> None:
     folder = RECIPES / "P4"
     for name, expected in (
-        ("unet", "a row of P4: napari-melanoma reproduce P4 --rows unet"),
-        ("grid-alpha", "a row of P4: napari-melanoma reproduce P4 --rows grid-alpha"),
+        ("best", "7 rows of P4: napari-melanoma reproduce P4 --rows unet"),
+        ("grids", "4 rows of P4: napari-melanoma reproduce P4 --rows grid-unets"),
         ("paper", "the common values of all rows of P4: napari-melanoma reproduce P4"),
     ):
         (tmp_path / f"{name}.toml").write_text((folder / f"{name}.toml").read_text(encoding="utf-8"), encoding="utf-8")

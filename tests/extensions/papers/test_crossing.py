@@ -18,7 +18,7 @@ from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset, read_datasets
 from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.extensions.papers import paper_rows, papers, tables
-from napari_melanoma.extensions.papers.options import ReproduceOptions
+from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, reproduce
 from napari_melanoma.io.results import read_table
 from napari_melanoma.training.recipe import TrainRecipe

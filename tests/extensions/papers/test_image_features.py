@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.extensions.papers import image_features
-from napari_melanoma.extensions.papers.options import ReproduceOptions
+from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import reproduce
 from napari_melanoma.io.results import read_table
 

@@ -8,11 +8,11 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.extensions.papers.options import ReproduceOptions
 from napari_melanoma.extensions.papers.paper_rows import complete_recipe
 from napari_melanoma.extensions.papers.papers import read_paper
 from napari_melanoma.extensions.papers.planning import (
     PlannedRow,
+    ReproduceOptions,
     ReproductionContext,
     ReproductionFolder,
     ReproductionPlan,

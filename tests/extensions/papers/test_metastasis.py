@@ -15,9 +15,9 @@ from napari_melanoma.classification import explanation
 from napari_melanoma.classification.classifier import Classifier, LesionInput
 from napari_melanoma.classification.explanation import explain
 from napari_melanoma.core.context import Milestone, Progress, RunContext
-from napari_melanoma.extensions.papers import options as reproduction_options
+from napari_melanoma.extensions.papers import planning as reproduction_options
 from napari_melanoma.extensions.papers.comparisons import describe_differences
-from napari_melanoma.extensions.papers.options import ReproduceOptions
+from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
 from napari_melanoma.io.results import read_table
 from napari_melanoma.training.recipe import TrainRecipe

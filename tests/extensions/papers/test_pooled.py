@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.extensions.papers.predictions import PooledPredictions, estimate_changes, estimate_metrics
+from napari_melanoma.extensions.papers.kinds import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.metrics.calibration import expected_calibration_error
 
 

@@ -20,9 +20,15 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset_import import import_source
 from napari_melanoma.data.source_catalog import find_source
 from napari_melanoma.extensions.papers import image_features, paper_rows, tables
-from napari_melanoma.extensions.papers.options import ReproduceOptions, fill_roles, read_begun_plan
 from napari_melanoma.extensions.papers.papers import read_paper
-from napari_melanoma.extensions.papers.planning import PlannedRow, ReproductionFolder, ReproductionPlan
+from napari_melanoma.extensions.papers.planning import (
+    PlannedRow,
+    ReproduceOptions,
+    ReproductionFolder,
+    ReproductionPlan,
+    fill_roles,
+    read_begun_plan,
+)
 from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter

@@ -10,12 +10,9 @@ from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
 OF_PAPERS = {
     "classify-p1": ("P1", "a-only-resnet50"),
-    "classify-p1-efficientformer": ("P1", "a-only-efficientformer"),
     "classify-p2": ("P2", "cls-resnet50"),
-    "segment-p2": ("P2", "unetpp"),
     "risk": ("P3", "multi-modal-paper"),
-    **{f"segment-p4-{loss}": ("P4", f"grid-alpha-0.35-{loss}") for loss in ("ce", "soft-dice", "soft-jaccard")},
-    **{f"segment-p4-{loss}": ("P4", f"grid-alpha-0.35-{loss}") for loss in ("ce-log-dice", "ce-log-jaccard")},
+    "segment-p4": ("P4", "grid-alpha-0.35-soft-dice"),
 }
 
 
@@ -45,13 +42,13 @@ def test_p1_has_the_values_of_its_paper() -> None:
 
 
 def test_p2_and_p4_have_the_values_of_their_papers() -> None:
-    segment = find_shipped_recipe("segment-p2").complete(["x"], "none")
+    segment = read_paper("P2").rows["unetpp"].recipe("full", data={"datasets": ["x"]})
     assert (segment.loss, segment.batch_size, segment.epochs, segment.model.input_size) == ("bce_dice", 32, 40, 256)
     assert segment.augmentation.mosaic_seam == "center"
     classify = find_shipped_recipe("classify-p2").complete(["x"], "imagenet")
     assert (classify.learning_rate, classify.loss, classify.model.input_size) == (1e-3, "bce_one", 224)
     assert (classify.model.options["encoder"], classify.data.sampling) == ("resnet50", "balanced")
-    macroscopic = find_shipped_recipe("segment-p4-soft-dice").complete(["x"], "none")
+    macroscopic = find_shipped_recipe("segment-p4").complete(["x"], "none")
     assert (macroscopic.schedule, macroscopic.batch_size, macroscopic.model.input_size) == ("cosine_restarts", 4, 512)
 
 

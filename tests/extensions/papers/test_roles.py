@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.extensions.papers.options import fill_roles
 from napari_melanoma.extensions.papers.papers import read_paper
+from napari_melanoma.extensions.papers.planning import fill_roles
 from napari_melanoma.io.results import read_table, write_table
 
 

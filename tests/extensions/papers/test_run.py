@@ -20,7 +20,7 @@ from napari_melanoma.core.files import temporary_name
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.extensions.papers import paper_rows, split
 from napari_melanoma.extensions.papers.comparisons import describe_differences
-from napari_melanoma.extensions.papers.options import ReproduceOptions
+from napari_melanoma.extensions.papers.planning import ReproduceOptions
 from napari_melanoma.extensions.papers.run import Reproduction, check, reproduce
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import read_bundle

@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, WordColumn
-from napari_melanoma.extensions.papers.predictions import predict_with_trees
+from napari_melanoma.extensions.papers.kinds import predict_with_trees
 from napari_melanoma.io.results import write_table
 
 CHOICES = TabularConfig(numbers=(NumberColumn(name="age"),), words=(WordColumn(name="site"),))

@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.extensions.papers.tabular_baseline import TabularBaseline, evaluate_baseline
+from napari_melanoma.extensions.papers.analyses import TabularBaseline, evaluate_baseline
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.metrics.class_metrics import class_estimates
 

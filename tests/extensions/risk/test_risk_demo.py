@@ -18,8 +18,7 @@ from napari_melanoma.extensions.risk.patches import PatchImage
 from napari_melanoma.extensions.risk.prediction import RiskOptions, RiskPrediction
 from napari_melanoma.extensions.risk.predictor import load_risk_model, predict_risk
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.phantoms.cohort.dataset import CohortPatch, draw_patch
-from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.cohort import CohortConfig, CohortPatch, draw_patch, draw_patients
 
 pytestmark = pytest.mark.slow
 

@@ -28,7 +28,7 @@ TEN = tuple("ABCDEFGHIJ")
 _, launched, slide_path, person, analysed = map(pytest.fixture, UNSEEN)
 BASIC = {"Paint", "Regions", "Measure", "Depth", "Synoptic report"}
 ANALYSIS = {"Analysis", "Heatmap", "Lesions", "Risk"}
-PHANTOM = "napari_melanoma.phantoms.recognition.is_phantom"
+PHANTOM = "napari_melanoma.phantoms.is_phantom"
 
 
 class Dock(SectionDock):

@@ -9,9 +9,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from napari_melanoma.extensions.papers.kinds import CALIBRATED, CHANCE
 from napari_melanoma.extensions.papers.paper_rows import PARTS, RowResult, images_in_part, list_parts
 from napari_melanoma.extensions.papers.papers import Claim, ClaimRows, Paper, Role
-from napari_melanoma.extensions.papers.predictions import CALIBRATED, CHANCE
 from napari_melanoma.extensions.papers.split import UNTOUCHED
 from napari_melanoma.metrics.statistics import Estimate
 

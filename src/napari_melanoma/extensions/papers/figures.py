@@ -19,7 +19,7 @@ from napari_melanoma.extensions.papers.image_figures import (
     draw_explanations,
     draw_stages,
 )
-from napari_melanoma.extensions.papers.kinds import pool
+from napari_melanoma.extensions.papers.kinds import HALF, pool
 from napari_melanoma.extensions.papers.paper_rows import (
     PARTS,
     RowResult,
@@ -34,7 +34,6 @@ from napari_melanoma.extensions.papers.paper_rows import (
 )
 from napari_melanoma.extensions.papers.papers import Paper, PaperTable, Row, RowFile
 from napari_melanoma.extensions.papers.planning import ReproductionContext, ReproductionFolder
-from napari_melanoma.extensions.papers.predictions import HALF
 from napari_melanoma.figures.evaluation import plot_bars, plot_bins, plot_bland_altman, plot_depths, save_figure
 from napari_melanoma.figures.page import Block, Items, ReportTable, Section, Text, png_uri, write_analysis
 from napari_melanoma.figures.page import Figure as Plot

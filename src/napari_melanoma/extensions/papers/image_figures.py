@@ -14,9 +14,9 @@ from napari_melanoma.core.config import read_toml
 from napari_melanoma.data.dataset import Sample, read_datasets
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.biomarkers import GalleryImage, GalleryRow, draw_gallery, read_picture
+from napari_melanoma.extensions.papers.kinds import HALF, mask_or_everything, segment_and_refine
 from napari_melanoma.extensions.papers.paper_rows import RowResult, choose_pictured, describe_conditions
 from napari_melanoma.extensions.papers.planning import ReproductionContext
-from napari_melanoma.extensions.papers.predictions import HALF, mask_or_everything, segment_and_refine
 from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.figures.evaluation import save_figure
 from napari_melanoma.imaging.masks import draw_overlay

@@ -1,38 +1,438 @@
-"""The types of rows of a paper's tables: how they are evaluated, and their metrics."""
+"""The types of rows of a paper's tables: how they predict and are evaluated, and their metrics."""
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.classification.classifier import Classifier, PredictionCalibration
+from napari_melanoma.classification.comparators import fit_table_logistic
 from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import RunError
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Key, Sample
+from napari_melanoma.data.table_schema import READER_COLUMN
+from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.masks import measure_sample
-from napari_melanoma.extensions.papers import predictions
+from napari_melanoma.evaluation.metadata_trees import fit_trees
+from napari_melanoma.extensions.papers.image_features import make_feature_predictor
 from napari_melanoma.extensions.papers.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
-from napari_melanoma.extensions.papers.predictions import (
-    CHANCE,
-    LARGEST_FILLED,
-    METRICS,
-    NO_REFINEMENT,
-    PooledPredictions,
-    estimate_auc,
-    make_predictor,
-)
-from napari_melanoma.extensions.papers.split import UNTOUCHED
+from napari_melanoma.extensions.papers.split import TABLE, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.figures.evaluation import comparison_image
+from napari_melanoma.imaging.postprocessing import RefinementConfig, refine_mask
+from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
+from napari_melanoma.lesion.segmentation import Segmenter
+from napari_melanoma.metrics.calibration import softmax
 from napari_melanoma.metrics.metric_table import OVERLAP_METRICS
 from napari_melanoma.metrics.overlap import overlap_metrics
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
+from napari_melanoma.metrics.roc_curves import ResampledScores
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, bootstrap_means, draw_statistics
 from napari_melanoma.training.run_data import read_data
+
+NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
+# P2 keeps the largest contour and fills it.
+LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
+Rows = Mapping[Key, Mapping[str, str]]
+"""Rows of the tables of data sets, by data set and image id."""
+# Colors of the frame of a picture, as in P4.
+TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, TRUE_NEGATIVE = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
+FRAME = 0.04  # width of the frame, as a share of the side
+TABLE_MODELS = ("tabular", "logistic")  # predictors that use the table alone
+LABELS = ("0", "1")  # other cells have no label: images of folds may lack one if a row has a target of its own
+
+
+def make_predictor(subject: RowSubject, run: RunContext) -> Callable[[Sample], ImageMeasurement]:
+    """Load the predictor of a row, and return the function that measures an image."""
+    rows = read_fold_tables(subject.evaluated)
+    if subject.row.file.predictor == "network":
+        return _network_measure(subject, rows)
+    return partial(_measure_without_pixels, subject, rows, _simple_predictor(subject, rows, run))
+
+
+def _simple_predictor(subject: RowSubject, rows: Rows, run: RunContext) -> Callable[[Sample], RowPrediction]:
+    """Return the function that predicts an image, for a row without a network."""
+    if subject.row.file.predictor == "features":
+        probability = make_feature_predictor(subject, run)
+        return lambda sample: RowPrediction(probability(sample))
+    if subject.row.file.predictor in TABLE_MODELS:
+        probabilities = _table_predictions(subject, rows)
+        return lambda sample: RowPrediction(probabilities[sample.key])
+    return _baselines(subject)[subject.row.file.predictor]
+
+
+def _table_predictions(subject: RowSubject, rows: Rows) -> dict[Key, float]:
+    """Predict every image from the table alone: probability of the positive class by image."""
+    choices = _table_choices(subject.row)
+    predict = predict_with_logistic if subject.row.file.predictor == "logistic" else predict_with_trees
+    return predict(subject.trained_on, rows, choices, subject.target)
+
+
+def _table_choices(row: Row) -> TabularConfig:
+    return TabularConfig.parse(row.values["full"]["classification"]["tabular"], row.name)
+
+
+def check_table_columns(folders: tuple[Path, ...], row: Row, target: str) -> None:
+    """Raise an error if the training data lack an input of a row that predicts from the table alone."""
+    fit_encoding(_training_rows(folders, target)[0], _table_choices(row), target)
+
+
+@dataclass(frozen=True, eq=False)
+class RowPrediction:
+    """Prediction for an image.
+
+    ``probability``: of the positive class, calibrated. ``above``: whether it reaches the operating point. ``possible``:
+    whether the prediction set contains the negative and the positive class. ``as_trained``: the probability before
+    calibration; None if it is the same.
+    """
+
+    probability: float
+    above: bool | None = None
+    possible: tuple[bool, bool] | None = None
+    as_trained: float | None = None
+
+    @property
+    def uncalibrated(self) -> float:
+        """The probability before calibration."""
+        return self.probability if self.as_trained is None else self.as_trained
+
+    def columns(self, row: Mapping[str, str], target: str) -> dict[str, object]:
+        """Return its columns of ``per_image.csv``, with the true class."""
+        truth, possible = row.get(target) == "1", self.possible
+        return {
+            "label": int(truth),
+            "as_trained": f"{self.uncalibrated:.6f}",
+            "probability": f"{self.probability:.6f}",
+            "above": "" if self.above is None else int(self.above),
+            "covered": "" if possible is None else int(possible[truth]),
+            "several": "" if possible is None else int(all(possible)),
+        }
+
+
+def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
+    """Return the predictors without a model by name."""
+    trained_on = read_fold_tables(subject.trained_on)
+    labels_by_domain: dict[str, list[bool]] = {}
+    for (domain, _), row in trained_on.items():
+        if row["split"] == TRAIN and row.get(subject.target) in LABELS:
+            labels_by_domain.setdefault(domain, []).append(row.get(subject.target) == "1")
+    shares = {domain: float(np.mean(labels)) for domain, labels in labels_by_domain.items()}
+    return {
+        "random": lambda sample: RowPrediction(_random_probability(sample.full_name)),
+        "constant_negative": lambda sample: RowPrediction(0.0),
+        "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
+    }
+
+
+def _random_probability(name: str) -> float:
+    """Return a pseudo-random number in [0, 1) that depends on the name of an image only."""
+    return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
+
+
+def _measure_without_pixels(
+    subject: RowSubject, rows: Rows, predict: Callable[[Sample], RowPrediction], sample: Sample
+) -> ImageMeasurement:
+    """Measure a prediction that needs no pixels; the photograph is read only for pictures."""
+    row = rows[sample.key]
+    prediction, truth = predict(sample), row.get(subject.target) == "1"
+    return ImageMeasurement(
+        prediction.columns(row, subject.target),
+        lambda: read_photograph(sample.image).rgb,
+        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, prediction),
+    )
+
+
+def _predict_row(calibration: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
+    """Convert the logits of one image, float32 (1, class), to a prediction, with the calibration of the network."""
+    probabilities, point = calibration.probabilities(logits), calibration.operating_point()
+    probability = float(probabilities[0, calibration.positive_index])
+    as_trained = float(softmax(logits)[0, calibration.positive_index])
+    above = None if point is None else probability >= point.threshold
+    if calibration.reference is None:
+        return RowPrediction(probability, above, as_trained=as_trained)
+    prediction_set = calibration.prediction_sets(probabilities)[0]
+    others = bool(np.delete(prediction_set, calibration.positive_index).any())
+    return RowPrediction(probability, above, (others, bool(prediction_set[calibration.positive_index])), as_trained)
+
+
+def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
+    """Load the network of a fold, and return the function that measures an image."""
+    from napari_melanoma.classification.classifier import Classifier
+    from napari_melanoma.models.zoo import find_encoder
+    from napari_melanoma.training.tasks.task import reuse_encoder_cache
+
+    if subject.bundle is None:
+        raise RunError(f"the row '{subject.row.name}' has no model.")
+    classifier = Classifier.load(subject.bundle, backend="torch")  # which reuses features cached in training
+    if (encoder := find_encoder(classifier.torch_network)) is not None:
+        reuse_encoder_cache(encoder)
+    find_mask = _make_mask_finder(subject, classifier)
+
+    def measure(sample: Sample) -> ImageMeasurement:
+        row, rgb = rows[sample.key], read_photograph(sample.image).rgb
+        mask, has_lesion = find_mask(sample, rgb)
+        encoded = classifier.run_encoder([classifier.crop_image(rgb, mask)])
+        prediction = _predict_row(classifier.calibration, classifier.run_head(encoded, [row]))
+        columns = {**prediction.columns(row, subject.target), "no_lesion": int(not has_lesion)}
+        if (depths := classifier.depths(encoded)) is not None:
+            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_predicted_mm": f"{depths.mm[0]:.4f}"}
+            columns |= {name: text for name, text in row.items() if READER_COLUMN.fullmatch(name)}
+        truth = row.get(subject.target) == "1"
+        return ImageMeasurement(
+            columns, lambda: rgb, lambda: _draw_frame(classifier.crop_image(rgb, mask), truth, prediction)
+        )
+
+    return measure
+
+
+def _make_mask_finder(
+    subject: RowSubject, classifier: Classifier
+) -> Callable[[Sample, NDArray[np.uint8]], tuple[NDArray[np.bool_] | None, bool]]:
+    """Return the function that finds the mask of an image, and whether it contains a lesion.
+
+    Without a lesion, the mask is the whole image; it is None for networks of whole photographs.
+    """
+    if classifier.config.view.region == "photograph":
+        return lambda sample, rgb: (None, True)
+    if subject.masks == "reference":
+        return lambda sample, rgb: mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
+    from napari_melanoma.lesion.segmentation import Segmenter
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    segmenter = Segmenter.load(find_bundle(subject.segmenter))
+
+    def find_predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+        return mask_or_everything(segment_and_refine(segmenter, rgb)[1], rgb)
+
+    return find_predicted
+
+
+def segment_and_refine(segmenter: Segmenter, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Segment a photograph; return the mask, and its largest region, filled, as in P2."""
+    mask = segmenter.probability(rgb) >= segmenter.info.config.threshold
+    return mask, refine_mask(mask, LARGEST_FILLED)
+
+
+def mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+    """Return a mask and True, or the whole photograph and False if no lesion was found.
+
+    So all rows are evaluated on the same images.
+    """
+    if mask is None or not mask.any():
+        return np.ones(rgb.shape[:2], bool), False
+    return mask, True
+
+
+def _draw_frame(view: NDArray[np.uint8], truth: bool, prediction: RowPrediction) -> NDArray[np.uint8]:
+    """Draw a frame around an image in the color of the result, which is that before calibration at one half."""
+    is_positive = prediction.uncalibrated >= HALF
+    if truth:
+        color = TRUE_POSITIVE if is_positive else FALSE_NEGATIVE
+    else:
+        color = FALSE_POSITIVE if is_positive else TRUE_NEGATIVE
+    width = max(1, round(FRAME * max(view.shape[:2])))
+    framed = view.copy()
+    for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]):
+        framed[edge] = color
+    return framed
+
+
+# Pooling of folds.
+
+FOLDS = "folds"  # part of the images that are in a fold
+# Columns of which the networks of all folds are averaged, with their format, and columns by majority vote.
+MEANS = {"as_trained": "{:.6f}", "probability": "{:.6f}", "depth_predicted_mm": "{:.4f}"}
+VOTES = ("above", "covered", "several", "no_lesion")
+
+
+def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
+    """Pool the predictions of all folds: a row for each image, with its ``part``.
+
+    An image of a fold has one prediction, by the network that was not trained on it. An untouched image has the mean
+    probability of all networks, and a majority vote of their decisions.
+    """
+    rows = [{**row, "part": FOLDS} for fold in folds for row in fold if row["fold"]]
+    untouched: dict[Key, list[Mapping[str, str]]] = defaultdict(list)
+    for fold in folds:
+        for row in fold:
+            if not row["fold"]:
+                untouched[row["domain"], row["image_id"]].append(row)
+    return rows + [{**each[0], **_combine_predictions(each), "part": UNTOUCHED} for each in untouched.values()]
+
+
+def _combine_predictions(predictions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Combine the predictions of several networks for one image; "" for a value that a network lacks."""
+    combined = {}
+    for name in (*MEANS, *VOTES):
+        if name not in predictions[0]:
+            continue
+        cells = [one[name] for one in predictions]
+        mean = float(np.mean([float(cell) for cell in cells])) if all(cells) else None
+        number_format = MEANS.get(name)
+        combined[name] = "" if mean is None else number_format.format(mean) if number_format else str(int(mean >= 0.5))
+    return combined
+
+
+# Metrics.
+
+CALIBRATED = "calibrated_"  # begins the names of the metrics of calibrated probabilities
+AT_HALF = ("AC", "PR", "SE", "SP", "F1")
+SCORES = (*AT_HALF, "AUC", "AP", "ECE")  # of the probabilities as trained, and of the calibrated ones
+# Sensitivity and specificity at the operating point, coverage of the prediction sets, and share of sets with both
+# classes; only networks that were calibrated have them.
+STORED = ("SE90", "SP90", "COV", "CT")
+METRICS = (*SCORES, *(CALIBRATED + name for name in SCORES), *STORED)
+# Metrics that refer to the cases of both classes, or of one class; others refer to the smaller class.
+OF_ALL, OF_POSITIVES, OF_NEGATIVES = ("AC", "ECE", "COV", "CT"), ("SE", "SE90"), ("SP", "SP90")
+BIASED = "ECE"  # above 0 by chance, and more so in bootstrap samples
+HALF = 0.5  # decision threshold of the papers
+CHANCE = 0.5  # the AUC of uninformative predictions
+MetricsFunction = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
+"""From bootstrap weights, float64 (sample, image), to each metric, float64 (sample,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PooledPredictions:
+    """Out-of-fold predictions for two classes.
+
+    ``truth``: bool (image,): whether an image is of the positive class. ``as_trained``, ``probability``: float64
+    (image,), 0 to 1, before and after calibration; NaN where unknown. ``above``: float64 (image,): 1 at or above the
+    operating point of the image's fold, else 0; NaN without one. ``covered``, ``several``: float64 (image,): 1 if the
+    prediction set contains the true class, and both classes; NaN without a set.
+    """
+
+    truth: NDArray[np.bool_]
+    as_trained: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    above: NDArray[np.float64]
+    covered: NDArray[np.float64]
+    several: NDArray[np.float64]
+
+    def compute_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Compute every metric for each bootstrap sample.
+
+        ``weights``: float64 (sample, image), the number of times that a sample contains an image. Returns metric to
+        float64 (sample,); NaN where it is undefined.
+        """
+        calibrated = self._scores(self.probability, weights)
+        same = np.array_equal(self.as_trained, self.probability)
+        return {
+            **(calibrated if same else self._scores(self.as_trained, weights)),
+            **{CALIBRATED + name: values for name, values in calibrated.items()},
+            **self._stored_metrics(weights),
+        }
+
+    def _scores(self, probability: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return the metrics of probabilities, at the threshold one half and over all thresholds."""
+        if np.isnan(probability).any():
+            return {name: np.full(len(weights), np.nan) for name in SCORES}
+        resampled = ResampledScores(probability, self.truth, weights)
+        decisions = resampled.threshold_metrics(HALF)
+        return {
+            "AC": decisions["accuracy"],
+            "PR": np.nan_to_num(decisions["precision"]),  # no positive prediction
+            "SE": decisions["sensitivity"],
+            "SP": decisions["specificity"],
+            "F1": decisions["F1"],
+            "AUC": resampled.auc(),
+            "AP": resampled.average_precision(),
+            "ECE": resampled.calibration_error(),
+        }
+
+    def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return sensitivity and specificity at the operating point, and coverage and size of the prediction sets."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                "SE90": _share(weights * self.truth, self.above),
+                "SP90": 1 - _share(weights * ~self.truth, self.above),
+                "COV": _share(weights, self.covered),
+                "CT": _share(weights, self.several),
+            }
+
+
+def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
+    """Estimate every defined metric with a 95 % bootstrap interval, which is NaN if there is one group."""
+    return _bootstrap_estimates(pooled, pooled.compute_metrics, groups, (0, 1))
+
+
+def estimate_auc(pooled: PooledPredictions, groups: Sequence[str]) -> Estimate | None:
+    """Estimate the AUC before calibration, with the interval of ``estimate_metrics``; None if it is undefined."""
+    if np.isnan(pooled.as_trained).any():
+        return None
+
+    def area(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"AUC": ResampledScores(pooled.as_trained, pooled.truth, weights).auc()}
+
+    return _bootstrap_estimates(pooled, area, groups, (0, 1)).get("AUC")
+
+
+def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
+    """Estimate the difference of each metric, second minus first, paired on the same bootstrap samples."""
+
+    def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        before, after = first.compute_metrics(weights), second.compute_metrics(weights)
+        return {name: after[name] - before[name] for name in METRICS}
+
+    return _bootstrap_estimates(first, differences, groups, (-1, 1))
+
+
+def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weighted mean of each sample; NaN if a value is unknown."""
+    return weights @ values / weights.sum(axis=1)
+
+
+def _bootstrap_estimates(
+    pooled: PooledPredictions, metrics: MetricsFunction, groups: Sequence[str], bounds: tuple[float, float]
+) -> dict[str, Estimate]:
+    """Estimate each defined metric with its interval; ``groups``: the patient or lesion of each image."""
+    names, drawn = np.asarray(groups), draw_statistics(metrics, groups)
+    positives, negatives = (len(np.unique(names[members])) for members in (pooled.truth, ~pooled.truth))
+    cases = dict.fromkeys(OF_ALL, len(np.unique(names)))
+    cases |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_NEGATIVES, negatives)
+    estimates = {}
+    for metric in (name for name in METRICS if name in drawn):
+        name, (mean, draws) = metric.removeprefix(CALIBRATED), drawn[metric]
+        if np.isfinite(mean):
+            count = cases.get(name, min(positives, negatives))
+            ends = bootstrap_interval(mean, draws, count, bounds=bounds, biased=name == BIASED)
+            estimates[metric] = Estimate(mean, *ends, len(groups))
+    return estimates
+
+
+def predict_with_trees(
+    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str = "melanoma"
+) -> dict[Key, float]:
+    """Fit boosted trees to the training rows, and predict every evaluated row: probability by image."""
+    rows, labels = _training_rows(training_folders, target)
+    trees, encoding = fit_trees(rows, choices, labels, target)
+    matrix, _ = to_matrix(read_table_values(list(evaluated.values()), encoding))
+    return dict(zip(evaluated, map(float, trees.predict_proba(matrix)[:, 1]), strict=True))
+
+
+def predict_with_logistic(
+    training_folders: tuple[Path, ...], evaluated: Rows, choices: TabularConfig, target: str
+) -> dict[Key, float]:
+    """Fit a logistic regression to the training rows, and predict every evaluated row: probability by image."""
+    rows, labels = _training_rows(training_folders, target)
+    probabilities = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(evaluated.values()))
+    return dict(zip(evaluated, probabilities.tolist(), strict=True))
+
+
+def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+    """Return the training rows with a label, and their classes, int (row,)."""
+    rows = [row for folder in folders for row in read_table(folder / TABLE)]
+    rows = [row for row in rows if row["split"] == TRAIN and row.get(target) in LABELS]
+    return rows, np.array([int(row[target]) for row in rows], np.intp)
+
 
 VALIDATION_DICE, CONSTANT_DICE = "validation_dice", "constant_dice"  # in evaluation.json
 SMALL_SIDE = 256  # side in pixels to which P2 resizes images and masks before it compares them
@@ -149,12 +549,12 @@ def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
 
 def _class_estimates(images: Sequence[Image]) -> dict[str, Estimate]:
     """Estimate the metrics of images."""
-    return predictions.estimate_metrics(pool(images), [image["group"] for image in images])
+    return estimate_metrics(pool(images), [image["group"] for image in images])
 
 
 def _class_changes(first: Sequence[Image], second: Sequence[Image]) -> dict[str, Estimate]:
     """Estimate the changes of the metrics on the same images of two rows."""
-    return predictions.estimate_changes(pool(first), pool(second), [image["group"] for image in first])
+    return estimate_changes(pool(first), pool(second), [image["group"] for image in first])
 
 
 def _class_remark(images: Sequence[Image], trained: bool) -> str:

@@ -29,7 +29,16 @@ from napari_melanoma.data.partial_results import remove_partial_results
 from napari_melanoma.data.source_catalog import guess_source
 from napari_melanoma.data.splits import sample_by_name
 from napari_melanoma.evaluation.pipeline import describe_failure
-from napari_melanoma.extensions.papers.kinds import measure_validation, pool_validation
+from napari_melanoma.extensions.papers.kinds import (
+    FOLDS,
+    HALF,
+    LABELS,
+    TABLE_MODELS,
+    check_table_columns,
+    measure_validation,
+    pool_folds,
+    pool_validation,
+)
 from napari_melanoma.extensions.papers.papers import SEGMENTER, Paper, PaperTable, Row, RowSubject
 from napari_melanoma.extensions.papers.planning import (
     EVALUATION,
@@ -38,14 +47,6 @@ from napari_melanoma.extensions.papers.planning import (
     FoldFolder,
     ReproductionContext,
     RowFolder,
-)
-from napari_melanoma.extensions.papers.predictions import (
-    FOLDS,
-    HALF,
-    LABELS,
-    TABLE_MODELS,
-    check_table_columns,
-    pool_folds,
 )
 from napari_melanoma.extensions.papers.split import TEST, TRAIN, UNTOUCHED, read_fold_tables
 from napari_melanoma.io.photographs import read_photograph

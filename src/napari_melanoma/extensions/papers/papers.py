@@ -1,7 +1,7 @@
 """The papers that can be reproduced: their files, rows, and types of rows.
 
-A paper is a folder of ``recipes``. Its ``paper.toml`` describes the roles of the data and the tables; each of
-the other files describes a row of a table, or a grid of rows.
+A paper is a folder of ``recipes``. Its ``paper.toml`` describes the roles of the data and the tables; each of the other
+files describes the rows of a table, or grids of rows.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.extensions.papers import RECIPES
+from napari_melanoma.extensions.papers.recipe_collection import SHARED, expand_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.training.recipe import TrainRecipe
 
-SHARED = "paper.toml"
 SEGMENTER = "lesion-small"  # predicts masks, unless a row names another
 
 
@@ -49,29 +49,27 @@ def read_paper(name: str) -> Paper:
     values = {item.name: parse_toml(item.read_bytes(), item.name) for item in files}
     file = PaperFile.parse(values.pop(SHARED), f"{paper_name}/{SHARED}")
     rows: list[Row] = []
-    for file_name, row in values.items():
-        rows += _rows(file_name.removesuffix(".toml"), RowFile.parse(row, f"{paper_name}/{file_name}"), file)
+    for file_name, table in values.items():
+        for name, row in expand_rows(table).items():
+            rows += _rows(name, RowFile.parse(row, f"{paper_name}/{file_name}, row '{name}'"), file)
     rows += [_validation_row(row) for row in rows if file.validation and row.file.table == file.validation]
     rows.sort(key=lambda row: (row.file.order, row.grid or row.name))
     return Paper(paper_name, file, {row.name: row for row in rows})
 
 
-def paper_of_recipe(path: Path) -> tuple[str, str] | None:
-    """Return the paper and the row or grid that a file belongs to; None if it is not a file of a paper.
+def paper_of_recipe(path: Path) -> tuple[str, tuple[str, ...]] | None:
+    """Return the paper that a file belongs to, and its rows and grids in it; None if it is not a file of a paper.
 
-    The row is "" for ``paper.toml``. Files of papers are not complete recipes.
+    There are no rows in ``paper.toml``. Files of papers are not complete recipes.
     """
     try:
         values = read_toml_table(path)
     except (OSError, ValueError):
         return None
-    if "evaluated" not in values and "roles" not in values:
-        return None
-    for paper in map(read_paper, papers()):
-        if path.name == SHARED and values.get("title") == paper.file.title:
-            return paper.name, ""
-        if path.stem in paper.named and values.get("evaluated") in paper.file.roles:
-            return paper.name, path.stem
+    rows = tuple(values["rows"]) if isinstance(values.get("rows"), dict) else ()
+    for paper in map(read_paper, papers()) if rows or "roles" in values else ():
+        if {*rows} <= {*paper.named} if rows else values.get("title") == paper.file.title:
+            return paper.name, rows
     return None
 
 

@@ -1,21 +1,28 @@
-"""The plan of a reproduction: which rows run, with how many epochs; and the paths in its folder."""
+"""The plan of a reproduction, the paths in its folder, its options, and the data that they name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext, usable_cores
+from napari_melanoma.core.errors import ConfigError, InputError, MelanomaError, RunError
+from napari_melanoma.core.parsing import parse_error_reason, read_json, read_object_or_empty
+from napari_melanoma.core.paths import expand_user, real_path
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, Row, read_paper
-from napari_melanoma.extensions.papers.split import CrossValidatedRole, RoleData
+from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
+from napari_melanoma.data.source_catalog import describe_access, guess_source, list_sources
+from napari_melanoma.extensions.papers.papers import BUDGETS, Budget, Paper, PhantomCohort, Row, read_paper
+from napari_melanoma.extensions.papers.split import PHANTOM, CrossValidatedRole, RoleData
 from napari_melanoma.models.bundle import CONFIG
+from napari_melanoma.models.weights_files import find_weights_file
+from napari_melanoma.phantoms.cohort import CohortConfig, write_cohort
 from napari_melanoma.training.recipe import TrainRecipe
 
 PLAN_VERSION = 2
@@ -325,3 +332,345 @@ def _describe_start(draft: ReproductionPlan, row: Row) -> str:
     if start == "imagenet":
         return f"ImageNet weights of {model.get('options', {}).get('encoder', 'the encoder')}"
     return RANDOM_START if start == "none" else f"the model {start}"
+
+
+class ReproduceOptions(Config):
+    """Rows of a paper to reproduce, and data."""
+
+    paper: str = Field(description="such as 'P4'")
+    data: tuple[str, ...] = Field((), description="data sets with their roles, or a folder of data sets")
+    labels: tuple[str, ...] = Field(
+        (), description="a table of labels for the images of a role: image_id, and melanoma (0 or 1) or diagnosis"
+    )
+    weights: tuple[str, ...] = Field((), description="initial weights of the paper")
+    rows: tuple[str, ...] = Field((), description="run only these rows, grids or tables")
+    budget: Budget = Field(
+        "full",
+        description="size of the training: full, as in the paper, or small, with at most 128 pixels, reduced widths, "
+        "at most 500 images for training and few epochs",
+    )
+
+
+def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
+    """Create a plan with data, labels and weights, but without rows; nothing is written."""
+    data, notices = _find_data(options)
+    return ReproductionPlan(
+        paper=read_paper(options.paper).name,
+        budget=options.budget,
+        data=data,
+        labels=_find_labels(options, data),
+        weights=_find_weights(options),
+        notices=notices,
+    )
+
+
+def read_begun_plan(options: ReproduceOptions, folder: ReproductionFolder) -> ReproductionPlan:
+    """Read the plan of a folder, and reject options that differ from it."""
+    paper, plan = read_paper(options.paper), _read_plan(folder)
+    names = {row.name for row in paper.select(options.rows)}
+    planned = {*plan.by_name, *plan.left_out}
+    if (plan.paper, plan.budget, planned) != (paper.name, options.budget, names):
+        raise RunError(
+            f"{folder.out} contains another reproduction: {plan.paper}, budget {plan.budget}, {len(planned)} rows. It "
+            "has other options or was begun by an earlier version. Choose another folder, or use the original options."
+        )
+    if other := [row.name for row in plan.rows if row.recipe != paper.rows[row.name].digest(plan.budget)]:
+        raise RunError(
+            f"{folder.out} was started with other recipes of {', '.join(other)}, by another version of this program: "
+            "continued, its tables would mix both. Choose another folder."
+        )
+    changed = {
+        "--data": options.data and _find_data(options)[0] != plan.data,
+        "--labels": options.labels and _find_labels(options, plan.data) != plan.labels,
+        "--weights": options.weights and _find_weights(options) != plan.weights,
+    }
+    if named := " and ".join(option for option, differs in changed.items() if differs):
+        raise RunError(
+            f"{folder.out} was started with other {named}: {plan.sentence} Choose another folder, or omit {named} to "
+            "continue."
+        )
+    return plan
+
+
+def _find_data(options: ReproduceOptions) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Find the data sets of the roles that the rows need: role to folders, and notes on unused data sets."""
+    paper = read_paper(options.paper)
+    needed = [role for row in paper.select(options.rows) for role in row.file.roles]
+    folders, notices = fill_roles(paper, options.data, needed)
+    return {role: tuple(map(str, found)) for role, found in folders.items() if role in needed}, tuple(notices)
+
+
+def _find_labels(options: ReproduceOptions, roles: Iterable[str]) -> dict[str, str]:
+    """Find the tables of labels: role to path; ``roles``: those of the data."""
+    paper, files = read_paper(options.paper), dict[str, str]()
+    allowed = tuple(dict.fromkeys(paper.file.roles[role].control_of or role for role in roles))
+    for text in options.labels:
+        name, _, file = text.partition("=")
+        role = _role_of(paper, name)
+        if role not in allowed:
+            raise ConfigError(
+                f"the labels '{text}' belong to no data: expected ROLE=FILE, ROLE {' or '.join(allowed)}."
+            )
+        path = expand_user(file)
+        if not path.is_file():
+            raise InputError(f"there is no table of labels {file}. Expected: {role}=FILE, a CSV table.")
+        files[role] = str(real_path(path))
+    return files
+
+
+def _find_weights(options: ReproduceOptions) -> dict[str, str]:
+    """Find the files of initial weights: name to path."""
+    paper, files = read_paper(options.paper), {}
+    for text in options.weights:
+        name, _, file = text.partition("=")
+        if name not in paper.file.weights:
+            names = ", ".join(paper.file.weights) or "none"
+            raise ConfigError(f"{paper.name} has no initial weights '{name}' (known: {names}). Write NAME=FILE.")
+        path = find_weights_file(file)
+        if path is None or not path.exists():
+            raise ConfigError(
+                f"the file of weights {file} does not exist. Get it from {paper.file.weights[name].where}"
+            )
+        files[name] = str(real_path(path))
+    return files
+
+
+def _read_plan(folder: ReproductionFolder) -> ReproductionPlan:
+    try:
+        values = read_json(folder.plan)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {folder.plan}: {parse_error_reason(error)}. Choose another folder.") from error
+    if not isinstance(values, dict) or values.get("format_version") != PLAN_VERSION:
+        raise RunError(f"{folder.out} was begun by an earlier version of this program. Choose another folder.")
+    return ReproductionPlan.parse(values, str(folder.plan))
+
+
+# Data sets that are used only if the user names their role, because of their terms of use.
+BY_NAME_ALONE = ("ph2",)
+
+
+def fill_roles(
+    paper: Paper, named: Sequence[str], needed: Iterable[str]
+) -> tuple[dict[str, tuple[Path, ...]], list[str]]:
+    """Assign data sets to roles.
+
+    ``named``: ``ROLE=DATASET``, a data set, or a folder of data sets. ``needed``: roles that must have data. Returns
+    role to resolved folders, and notes on unused data sets.
+    """
+    folders_by_role: dict[str, list[Path]] = {role: [] for role in paper.file.roles}
+    notices: list[str] = []
+    for text in named:
+        name_given, equals, path = text.partition("=")
+        role = _role_of(paper, name_given) if equals else None
+        if role is not None:
+            folders_by_role[role].append(_resolve_folder(path))
+        elif equals and not Path(text).exists():
+            raise InputError(f"{paper.name} has no role '{name_given}' (known: {', '.join(paper.file.roles)}).")
+        else:
+            notices += _assign_roles(paper, _resolve_folder(text), folders_by_role)
+    needed = dict.fromkeys(needed)
+    role_of_images = {name: role.control_of for name, role in paper.file.roles.items() if role.control_of}
+    if missing := [
+        role for role in dict.fromkeys(role_of_images.get(role, role) for role in needed) if not folders_by_role[role]
+    ]:
+        raise InputError(_describe_missing(paper, missing))
+    check_dataset_names(folder for folders in folders_by_role.values() for folder in folders)
+    for control, source_role in role_of_images.items():
+        folders_by_role[control] = folders_by_role[control] or folders_by_role[source_role]
+    return {role: tuple(dict.fromkeys(folders)) for role, folders in folders_by_role.items() if folders}, notices
+
+
+def _role_of(paper: Paper, name_given: str) -> str | None:
+    """Find a role by name; the only role of a paper may also be called D or M."""
+    roles = {name.lower(): name for name in paper.file.roles}
+    if name_given.lower() not in roles and len(roles) == 1 and name_given.lower() in ("d", "m"):
+        return next(iter(roles.values()))
+    return roles.get(name_given.lower())
+
+
+def _resolve_folder(path: str) -> Path:
+    """Resolve the folder of a data set."""
+    folder = expand_user(path)
+    if not folder.is_dir():
+        raise InputError(f"the folder {folder} does not exist. Name a data set, or a folder that contains data sets.")
+    return real_path(folder)
+
+
+def _assign_roles(paper: Paper, folder: Path, folders_by_role: dict[str, list[Path]]) -> list[str]:
+    """Add a data set, or each data set in a folder, to the role that it fits; return notes on unused data sets.
+
+    ``folders_by_role``: role to data sets, which is extended.
+    """
+    if _is_dataset(folder):
+        role = _role_that_fits(paper, folder)
+        if role is None:
+            roles = " or ".join(f"{name}={folder}" for name in paper.file.roles)
+            raise InputError(f"the role of {folder} in {paper.name} is unknown. Name it: --data {roles}")
+        folders_by_role[role].append(folder)
+        return []
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dataset(path))
+    if not inside:
+        raise InputError(
+            f"{folder} is not a data set and holds none: no {' or '.join(TABLE_NAMES)} in it or one level below."
+        )
+    notices = []
+    for member in inside:
+        try:
+            source, role = guess_source(member.name), _role_that_fits(paper, member)
+        except InputError as error:
+            notices.append(f"{member.name} is left out: {str(error).replace(str(member), member.name)}")
+            continue
+        if source in BY_NAME_ALONE:
+            how = f"to use it, name its role: --data ROLE=.../{member.name}"
+            notices.append(f"{member.name} is left out because of its terms of use; {how}")
+        elif role is None:
+            notices.append(f"{member.name} is left out: no role matches its name or modality.")
+        else:
+            folders_by_role[role].append(member)
+    return notices
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder contains a data set."""
+    return any((folder / table).is_file() for table in TABLE_NAMES)
+
+
+def _role_that_fits(paper: Paper, folder: Path) -> str | None:
+    """Find the role of a data set by its name, or else by the modality of its images."""
+    source = guess_source(folder.name)
+    modalities = {sample.modality for sample in read_dataset(folder)}
+    for name, role in paper.file.roles.items():
+        if source in (*role.sources, *role.others):
+            if unexpected := modalities - role.modalities - {None}:
+                raise InputError(
+                    f"{folder} has the name of the data set {source}, whose images are "
+                    f"{' or '.join(sorted(role.modalities))}, but contains images that are "
+                    f"{' and '.join(sorted(map(str, unexpected)))}. Name its role, --data {name}={folder}, or rename "
+                    "the folder."
+                )
+            return name
+    roles = {name: role for name, role in paper.file.roles.items() if not role.control_of}
+    fitting = [name for name, role in roles.items() if modalities and modalities <= role.modalities]
+    return fitting[0] if len(fitting) == 1 else None  # tiles of total-body photographs may fit several
+
+
+def _describe_missing(paper: Paper, missing: Sequence[str]) -> str:
+    """Describe the data of missing roles, and where to get them."""
+    lines = []
+    for name in missing:
+        role = paper.file.roles[name]
+        sources = list_sources()
+        lines.append(f"{paper.name} needs {role.title} as {name}; the paper used {role.used}.")
+        lines += [f"  {describe_access(sources[set_].spec)}" for set_ in role.sources if set_ in sources]
+        lines.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
+        if alternatives := [sources[set_].spec.title for set_ in role.others if set_ in sources]:
+            lines.append(f"  Alternatives: {', '.join(alternatives)}, or any data set of {role.title}.")
+    return "\n".join(lines)
+
+
+# The phantom cohort, which is used if no data are named.
+
+FOLDER = "phantom-cohort"
+TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # of the patients of a cohort
+# What a prediction is based on, by its key in the file of a cohort.
+WORDS = {
+    "all": "all variables of the simulated law",
+    "table": "all but the image",
+    "image": "the image",
+    "depth": "depth",
+    "patient": "the patient",
+}
+PHANTOM_NOTICE = (
+    "PHANTOM COHORT: synthetic patients, generated by this program. The results show whether the pipeline recovers the "
+    "simulated effects; they are not valid for real melanoma."
+)
+
+
+def ensure_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> ReproduceOptions:
+    """Use the phantom cohort if no data are given, and generate it if missing; otherwise the options are unchanged."""
+    cohort = default_phantom(options)
+    if cohort is None:
+        return options
+    folder = out / FOLDER
+    if not folder.is_dir():
+        run.report(
+            Milestone(
+                0,
+                SCALE_STEPS,
+                f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients are generated first.",
+            )
+        )
+        _generate_cohort(cohort, folder, run)
+    return options.model_copy(update={"data": (f"{cohort.role}={folder}",)})
+
+
+def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[str, CrossValidatedRole]] | None:
+    """Return a plan without rows, and the numbers of images of each role, for a cohort that is not generated yet.
+
+    None if data sets are named or the paper has no phantom cohort.
+    """
+    cohort = default_phantom(options)
+    if cohort is None:
+        return None
+    paper = read_paper(options.paper)
+    untouched = round(TEST_SHARE * cohort.patients)
+    images = cohort.patients - untouched
+    positives = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * untouched))
+    roles = {
+        name: CrossValidatedRole(
+            name,
+            Path(FOLDER),
+            (FOLDER,),
+            paper.file.folds,
+            images,
+            positives[0],
+            images,
+            untouched=untouched,
+            untouched_positives=positives[1],
+        )
+        for name in _cohort_roles(paper, cohort)
+    }
+    notice = f"{PHANTOM_NOTICE} No data were given: {cohort.patients} synthetic patients would be generated first."
+    plan = ReproductionPlan(
+        paper=paper.name,
+        budget=options.budget,
+        data=dict.fromkeys(roles, (FOLDER,)),
+        notices=(notice,),
+    )
+    return plan, roles
+
+
+def phantom_notices(folders: Iterable[Path]) -> list[str]:
+    """Return a note for each data set that is a phantom cohort, with the best possible results on it."""
+    notices = []
+    for folder in dict.fromkeys(folders):
+        facts = read_object_or_empty(folder / PHANTOM)
+        if "law" in facts:
+            notices.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(facts)])))
+    return notices
+
+
+def default_phantom(options: ReproduceOptions) -> PhantomCohort | None:
+    """Return the phantom cohort that is used if no data sets are named; None if some are, or if the paper has none."""
+    return None if options.data else read_paper(options.paper).file.phantom
+
+
+def _best_areas_text(facts: dict[str, Any]) -> str:
+    """State the best possible AUC with all or some of the inputs; "" if the cohort does not state it."""
+    areas = facts.get("auc_of_these") or {}
+    parts = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
+    return f"The best possible AUC on these patients: from {', from '.join(parts)}." if parts else ""
+
+
+def _cohort_roles(paper: Paper, cohort: PhantomCohort) -> list[str]:
+    """Return the role of the cohort, and those that use its images."""
+    return [name for name, role in paper.file.roles.items() if cohort.role in (name, role.control_of)]
+
+
+def _generate_cohort(cohort: PhantomCohort, folder: Path, run: RunContext) -> None:
+    """Generate the cohort, with a process per core."""
+    write_cohort(_cohort_config(cohort), folder, usable_cores(), run)
+
+
+def _cohort_config(cohort: PhantomCohort) -> CohortConfig:
+    return CohortConfig(seed=cohort.seed, count=cohort.patients, patch_px=cohort.patch_px)

@@ -1,8 +1,8 @@
-"""Complete recipes with the values of a paper's row, and what the lists of recipes show of the papers."""
+"""The files of rows, complete recipes with the values of a row, and what the lists of recipes show of the papers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -12,6 +12,8 @@ from napari_melanoma.core.config import overlay_recipe_values
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.extensions.papers import RECIPES
 from napari_melanoma.runs.shipped_recipes import ListedPaper, ShippedRecipe, read_recipes
+
+SHARED = "paper.toml"  # file of the values that all rows of a paper share
 
 
 class PaperRecipes:
@@ -32,19 +34,42 @@ class PaperRecipes:
             yield ListedPaper(paper.name, paper.file.title, paper.file.reference, command, paper.named)
 
     def describe_incomplete(self, path: Path) -> str:
-        """Describe the file of a row, or the values that all rows of a paper share."""
+        """Describe the file of the rows of a table, or the values that all rows of a paper share."""
         from napari_melanoma.extensions.papers.papers import paper_of_recipe
 
-        paper, row = paper_of_recipe(path) or ("", "")
-        content = "a row" if row else "the common values of all rows"
-        command = f"napari-melanoma reproduce {paper}{f' --rows {row}' if row else ''}"
+        paper, rows = paper_of_recipe(path) or ("", ())
+        content = f"{len(rows)} rows" if rows else "the common values of all rows"
+        command = f"napari-melanoma reproduce {paper}{f' --rows {rows[0]}' if rows else ''}"
         return f"{content} of {paper}: {command}" if paper else ""
 
 
 def _read_row_values(row: str) -> dict[str, Any]:
-    """Read the values of a row such as ``P1/a-only-resnet50``, which ``reproduce`` trains with the full budget."""
+    """Read the values of a row such as ``P1/a-only-resnet50``, which ``reproduce`` trains with the full budget.
+
+    ``read_paper``, which takes a second, has the same values.
+    """
     paper, _, name = row.partition("/")
-    files = (RECIPES / paper / f"{stem}.toml" for stem in ("paper", name))
-    shared, row_values = (parse_toml(file.read_bytes(), file.name) for file in files)
-    kind_values = shared.get("of", {}).get(row_values.get("kind", "segmentation"), {})
-    return reduce(overlay_recipe_values, (table.get("recipe", {}) for table in (shared, kind_values, row_values)))
+    files = {item.name: parse_toml(item.read_bytes(), item.name) for item in (RECIPES / paper).iterdir()}
+    shared = files.pop(SHARED)
+    values = next(rows[name] for rows in map(expand_rows, files.values()) if name in rows)
+    kind_values = shared.get("of", {}).get(values.get("kind", "segmentation"), {})
+    return reduce(overlay_recipe_values, (table.get("recipe", {}) for table in (shared, kind_values, values)))
+
+
+def expand_rows(table: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the values of each row of a file, by its name.
+
+    ``rows`` has what a row does not share with the other rows of the file. A row with ``base`` changes the values of an
+    earlier row, whose published results it does not take over. Rows are numbered from ``order``.
+    """
+    shared = {name: value for name, value in table.items() if name != "rows"}
+    rows: dict[str, dict[str, Any]] = {}
+    for number, (name, own) in enumerate(table["rows"].items(), shared.get("order", 0)):
+        values = {**rows[own["base"]]} if "base" in own else {**shared}
+        for key in ("paper", "parameters"):
+            values.pop(key, None)
+        for key, value in own.items():
+            is_recipe = key in ("recipe", "small") and key in values
+            values[key] = overlay_recipe_values(values[key], value) if is_recipe else value
+        rows[name] = {key: value for key, value in values.items() if key != "base"} | {"order": number}
+    return rows

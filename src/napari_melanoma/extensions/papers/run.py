@@ -17,15 +17,6 @@ from napari_melanoma.core.errors import InputError, MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.paths import allow_folders
-from napari_melanoma.extensions.papers.options import (
-    ReproduceOptions,
-    default_phantom,
-    draft_plan,
-    ensure_phantom,
-    phantom_notices,
-    preview_phantom,
-    read_begun_plan,
-)
 from napari_melanoma.extensions.papers.paper_rows import (
     RowResult,
     cross_validate,
@@ -37,11 +28,18 @@ from napari_melanoma.extensions.papers.paper_rows import (
 from napari_melanoma.extensions.papers.papers import BUDGETS, Paper, Row, read_paper
 from napari_melanoma.extensions.papers.planning import (
     PlannedRow,
+    ReproduceOptions,
     ReproductionContext,
     ReproductionFolder,
     ReproductionImages,
     ReproductionPlan,
     complete_plan,
+    default_phantom,
+    draft_plan,
+    ensure_phantom,
+    phantom_notices,
+    preview_phantom,
+    read_begun_plan,
 )
 from napari_melanoma.extensions.papers.split import (
     CrossValidatedRole,

@@ -26,7 +26,7 @@ from napari_melanoma.extensions.papers.figures import (
     draw_figures,
     write_page,
 )
-from napari_melanoma.extensions.papers.options import phantom_notices
+from napari_melanoma.extensions.papers.kinds import CALIBRATED, METRICS, SCORES, STORED
 from napari_melanoma.extensions.papers.paper_rows import (
     RowResult,
     TableLine,
@@ -36,8 +36,7 @@ from napari_melanoma.extensions.papers.paper_rows import (
     table_lines,
 )
 from napari_melanoma.extensions.papers.papers import Budget, Paper, PaperTable, Row
-from napari_melanoma.extensions.papers.planning import ANY_DATA, ReproductionContext
-from napari_melanoma.extensions.papers.predictions import CALIBRATED, METRICS, SCORES, STORED
+from napari_melanoma.extensions.papers.planning import ANY_DATA, ReproductionContext, phantom_notices
 from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.metric_table import PAPER_METRICS

@@ -136,4 +136,4 @@ def _report_risk(current: CommandSession, headline: str, prediction: RiskPredict
         current.report.emit("comparators", f"  for comparison: {comparisons}", **about, comparators=comparisons)
 
 
-COMMAND = Command(risk, HELP)
+COMMAND = Command(risk, HELP, basic=("model", "metadata", "age", "sex", "site", "depth-mm", "mpp", "slide-model"))

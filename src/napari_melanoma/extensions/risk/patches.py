@@ -22,7 +22,7 @@ from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
-from napari_melanoma.phantoms.recognition import is_phantom
+from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.slide_depth import DEEPEST_PATCH, LESION_PATCH

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue
-from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
-from napari_melanoma.phantoms.skin_texture import Map, Plane, noise, ramp, random_stream
+from napari_melanoma.phantoms import random_stream
+from napari_melanoma.phantoms.lesion.skin import LesionOutline, Plane, SkinTissue, noise, ramp
+from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, Map, PhantomModality, encode_srgb, reflectance
 
 Light = NDArray[np.float32]  # linear sRGB, (row, column, channel)
 APERTURE = 0.485  # radius of the round field of a dermatoscope, as a share of the width of the view

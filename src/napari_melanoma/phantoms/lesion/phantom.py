@@ -15,6 +15,7 @@ from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.formats import TRUTH_SUFFIX
+from napari_melanoma.phantoms import random_stream
 from napari_melanoma.phantoms.lesion.camera import (
     APERTURE,
     Ruler,
@@ -26,7 +27,7 @@ from napari_melanoma.phantoms.lesion.camera import (
     illuminate,
     place_ruler,
 )
-from napari_melanoma.phantoms.lesion.skin import LesionOutline, SkinTissue, add_lesion, add_skin, draw_outline
+from napari_melanoma.phantoms.lesion.skin import LesionOutline, Plane, SkinTissue, add_lesion, add_skin, draw_outline
 from napari_melanoma.phantoms.lesion.traits import (
     ArtifactTraits,
     CameraTraits,
@@ -41,7 +42,6 @@ from napari_melanoma.phantoms.lesion.traits import (
     draw_skin_traits,
     find_melanin,
 )
-from napari_melanoma.phantoms.skin_texture import Plane, random_stream
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.phantoms.skin_texture import Map, random_stream
+from napari_melanoma.phantoms import random_stream
 
+# A value for each pixel (row, column), or for each position along an axis; stored as float32.
+Map = NDArray[np.floating[Any]]
 PhantomModality = Literal["dermoscopic", "macroscopic"]
 Structure = Literal["network", "globules", "homogeneous"]
 Side = Annotated[int, Field(ge=16, le=8192)]

@@ -10,9 +10,16 @@ from typing import Literal
 
 import numpy as np
 
-from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
-from napari_melanoma.phantoms.slide.shapes import Floats, SectionDrawing, blob_outline, polygon_area
-from napari_melanoma.phantoms.slide.tissue import STEP_UM, SkinLayers, random_curve, smooth_bump
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, Floats, TissueKind
+from napari_melanoma.phantoms.slide.tissue import (
+    STEP_UM,
+    SectionDrawing,
+    SkinLayers,
+    blob_outline,
+    polygon_area,
+    random_curve,
+    smooth_bump,
+)
 
 Point = tuple[float, float]  # (along, depth)
 

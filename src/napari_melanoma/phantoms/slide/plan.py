@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.phantoms.skin_texture import random_stream
-from napari_melanoma.phantoms.slide.appearance import NUCLEUS_TYPE_INDEX, SlideLook, family_looks, get_look
-from napari_melanoma.phantoms.slide.config import SlidePhantomConfig, TissueKind
+from napari_melanoma.phantoms import random_stream
+from napari_melanoma.phantoms.slide.config import (
+    NUCLEUS_TYPE_INDEX,
+    Floats,
+    SlideLook,
+    SlidePhantomConfig,
+    TissueKind,
+    family_looks,
+    get_look,
+)
 from napari_melanoma.phantoms.slide.lesions import (
     PhantomLesion,
     PhantomLesionRequest,
@@ -20,15 +27,18 @@ from napari_melanoma.phantoms.slide.lesions import (
     grow_melanoma,
     grow_nevus,
 )
-from napari_melanoma.phantoms.slide.shapes import (
-    Floats,
+from napari_melanoma.phantoms.slide.tissue import (
     SectionDrawing,
+    SkinLayers,
     SurfaceFrame,
     TissueOutline,
+    add_scars,
+    fill_dermis,
+    grow_layers,
     polygon_bounds,
+    random_curve,
     resample_outline,
 )
-from napari_melanoma.phantoms.slide.tissue import SkinLayers, add_scars, fill_dermis, grow_layers, random_curve
 
 MM = 1000.0  # micrometers
 _SMALLEST_UM = 300.0  # width and depth of a section

@@ -20,9 +20,15 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.phantoms.recognition import PHANTOM_DESCRIPTION
-from napari_melanoma.phantoms.slide.appearance import make_stamp_bank
-from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
+from napari_melanoma.phantoms import PHANTOM_DESCRIPTION
+from napari_melanoma.phantoms.slide.config import (
+    CLASS_OF,
+    FIRST_LESION_LABEL,
+    Floats,
+    SlidePhantomConfig,
+    TissueKind,
+    make_stamp_bank,
+)
 from napari_melanoma.phantoms.slide.lesions import PhantomLesion
 from napari_melanoma.phantoms.slide.pixels import (
     EOSIN,
@@ -41,7 +47,7 @@ from napari_melanoma.phantoms.slide.plan import (
     line_distance,
     plan_slide,
 )
-from napari_melanoma.phantoms.slide.shapes import Floats, hash_uniform, polygon_area, polygon_perimeter
+from napari_melanoma.phantoms.slide.tissue import hash_uniform, polygon_area, polygon_perimeter
 
 Rgb = NDArray[np.uint8]  # sRGB, (row, column, channel)
 BLOCK = 256  # pixels along each side of a block or tile

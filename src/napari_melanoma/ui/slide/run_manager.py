@@ -165,7 +165,7 @@ def find_results_root(settings: DockSettings) -> Path:
 
 def _find_results(root: Path, info: SlideInfo, identity: str, run: RunContext) -> SlideResultLocation:
     """Find the folders of a slide's results, and read its notes and tissue."""
-    from napari_melanoma.phantoms.recognition import is_phantom
+    from napari_melanoma.phantoms import is_phantom
     from napari_melanoma.slides.result_folder import slide_folder
     from napari_melanoma.ui.session.tissue import read_tissue
 

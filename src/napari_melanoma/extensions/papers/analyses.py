@@ -1,0 +1,235 @@
+"""Measurements that the papers compare with: classes predicted from the table alone, and lesions of slides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import DataSetError, InputError
+from napari_melanoma.core.files import remove_file, write_json
+from napari_melanoma.core.formatting import distinct_names
+from napari_melanoma.core.validity import Validity, read_validity
+from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
+from napari_melanoma.data.splits import assign_folds
+from napari_melanoma.data.tabular_encoding import choose_encodings, describe_invalid_numbers
+from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
+from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
+from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
+from napari_melanoma.io.slide_store import file_errors_translated
+from napari_melanoma.metrics.class_metrics import ClassPredictions
+from napari_melanoma.metrics.statistics import Estimate
+from napari_melanoma.slides.scores import (
+    ComparableLesions,
+    correlate_area_and_probability,
+    describe_correlation,
+    select_comparable_lesions,
+    uses_log_axis,
+)
+from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
+from napari_melanoma.training.data_selection import OTHER, row_labels
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class TabularBaseline:
+    """Cross-validated predictions: each row is predicted by trees that were not trained on its patient.
+
+    ``columns``: the inputs. ``left_out``: number of rows without a class. ``faulty``: number of rows that cannot be
+    read. ``notes``: sentences on faulty rows, and on cells with an invalid value, which are treated as unknown.
+    """
+
+    predictions: ClassPredictions
+    columns: tuple[str, ...]
+    left_out: int
+    faulty: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def evaluate_baseline(
+    dataset: Path, target: str, columns: Sequence[str], *, count: int = 5, seed: int = 0, run: RunContext
+) -> TabularBaseline:
+    """Cross-validate trees on the table of a data set, grouped by patients.
+
+    If ``target`` is a column of 1 and 0, the positive class has its name. If it is a column of words, the positive
+    class is ``melanoma``, or else the rarest word. ``count``: number of folds.
+    """
+    entries, faults = _read_rows(dataset)
+    rows_by_key = {(dataset.name, row["image_id"]): row for row in entries}
+    if not any(target in row for row in entries):
+        columns_found = ", ".join(sorted({name for row in entries for name in row}))
+        raise DataSetError(
+            f"the table has no column '{target}' (found: {columns_found}). Name the column that contains the class."
+        )
+    row_classes = row_labels(rows_by_key, target)
+    rows = [rows_by_key[key] for key in row_classes]
+    classes = sorted(set(row_classes.values()), key=lambda word: (word != OTHER, word))
+    if len(classes) < 2:
+        raise DataSetError(
+            f"the column '{target}' has only one class ({', '.join(classes) or 'none'}); at least two are needed."
+        )
+    run.check()
+    choices = choose_encodings(columns, rows)
+    notes = [f"{len(faults)} faulty rows are left out, the first: {faults[0]}"] if faults else []
+    notes += describe_invalid_numbers(
+        {row["image_id"]: row for row in rows}, [column.name for column in choices.numbers]
+    )
+    labels = np.array([classes.index(word) for word in row_classes.values()], np.intp)
+    groups = [get_group_id(row) for row in rows]
+    folds = assign_folds(groups, list(row_classes.values()), count, seed)
+    probabilities = cross_validate_trees(rows, choices, folds, labels, target=target, seed=seed)
+    rarest = classes[int(np.argmin(np.bincount(labels)))]
+    positive = next((word for word in (target, "melanoma") if word in classes), rarest)
+    predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
+    return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
+
+
+def _read_rows(dataset: Path) -> tuple[list[Row], list[str]]:
+    """Return the rows of a data set, and the messages on faulty rows."""
+    entries: list[Row] = []
+    faults: list[str] = []
+    for entry in iter_entries(dataset):
+        if isinstance(entry, OutsideFolderError):  # else other rows than the user expects would be used
+            raise entry
+        if isinstance(entry, DatasetEntry):
+            entries.append(entry.row)
+        else:
+            faults.append(str(entry))
+    return entries, faults
+
+
+TABLE, RELATION, FIGURE = "relation.csv", "relation.json", "figures/area_probability.png"
+COLUMNS = ("slide", "lesion", "label", "area_mm2", "area_px", "probability", "model", "valid", "validity", "used")
+
+
+@dataclass(frozen=True)
+class LesionRelation:
+    """The lesions of several slides, and the correlation of their area and probability.
+
+    ``lesions``: all of them. ``validity``: of each slide, by its result folder. ``included``: whether lesions of slides
+    without a valid prediction are correlated as well. ``failed``: folders that could not be read, with the reason.
+    """
+
+    lesions: tuple[LesionRow, ...]
+    validity: Mapping[Path, Validity]
+    included: bool
+    failed: Mapping[Path, str]
+
+    @cached_property
+    def names(self) -> Mapping[Path, str]:
+        """The name of each slide, also of failed ones; slides of the same name differ in their folders."""
+        return distinct_names([*self.validity, *self.failed])
+
+    @cached_property
+    def comparable(self) -> ComparableLesions[LesionRow]:
+        """The lesions that are correlated: those of valid or included predictions whose areas can be compared."""
+        lesions = [lesion for lesion in self.lesions if self.included or self.validity[lesion.slide].valid]
+        return select_comparable_lesions(lesions, [str(lesion.slide) for lesion in lesions])
+
+    @property
+    def used(self) -> tuple[LesionRow, ...]:
+        """The correlated lesions."""
+        return self.comparable.lesions
+
+    @property
+    def slides(self) -> int:
+        """Number of slides with correlated lesions."""
+        return len({one.slide for one in self.used})
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The correlation, with an interval over slides, or over lesions if there is only one slide."""
+        return correlate_area_and_probability(self.comparable)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that predicted the correlated lesions."""
+        return tuple(dict.fromkeys(one.model for one in self.used))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what limits the correlation."""
+        suffix = "" if self.included else "; left out"
+        notes = [
+            f"{self.names[slide]}: {validity.headline('')}{suffix}"
+            for slide, validity in self.validity.items()
+            if not validity.valid
+        ]
+        if len(self.models) > 1:
+            notes.append(f"{len(self.models)} different models were used: their probabilities may not be comparable")
+        if self.used and self.comparable.note:
+            notes.append(self.comparable.note)
+        return tuple(notes)
+
+    @property
+    def summary(self) -> str:
+        """The correlation in words, or why there is none."""
+        if not self.used and self.comparable.note:
+            return self.comparable.note
+        return describe_correlation(self.estimate, len(self.used), self.slides)
+
+
+def relate_lesions(folders: Sequence[Path], *, include_invalid: bool, run: RunContext) -> LesionRelation:
+    """Read the lesions in the result folders of slides, with manual corrections."""
+    lesions, validity, failed = list[LesionRow](), dict[Path, Validity](), dict[Path, str]()
+    for folder in run.track(folders, "Reading lesions"):
+        if not (folder / LESIONS).is_file():
+            failed[folder] = f"there is no {LESIONS}: analyze the slide with 'napari-melanoma slide'."
+            continue
+        try:
+            lesions += read_slide_lesion_rows(folder)
+            validity[folder] = read_validity(read_slide_result(folder))
+        except InputError as error:
+            failed[folder] = str(error)
+        except (KeyError, ValueError) as error:
+            failed[folder] = f"{LESIONS} cannot be read ({error}): restore it from a backup, or analyze again."
+    lesions = [lesion for lesion in lesions if lesion.slide in validity]
+    return LesionRelation(tuple(lesions), validity, include_invalid, failed)
+
+
+def write_relation(relation: LesionRelation, out: Path) -> list[Path]:
+    """Write the table of all lesions, the correlation, and the figure if there are correlated lesions."""
+    used = set(map(id, relation.used))
+    write_table(out / TABLE, [_row(one, relation, id(one) in used) for one in relation.lesions], COLUMNS)
+    write_json(out / RELATION, relation_to_json(relation))
+    if not used:
+        with file_errors_translated(out / FIGURE):
+            remove_file(out / FIGURE)  # of an earlier run
+        return [out / TABLE, out / RELATION]
+    areas = [relation.comparable.area(one) for one in relation.used]
+    points = LesionPoints(
+        areas, [one.probability for one in relation.used], [one.label != "benign" for one in relation.used]
+    )
+    some_invalid = not all(relation.validity[one.slide].valid for one in relation.used)
+    title = f"{'Includes predictions that are not valid. ' if some_invalid else ''}{relation.summary}"
+    plot_area_and_probability(points, relation.comparable.unit, title, out / FIGURE, log_axis=uses_log_axis(areas))
+    return [out / TABLE, out / RELATION, out / FIGURE]
+
+
+def relation_to_json(relation: LesionRelation) -> dict[str, Any]:
+    """Return the content of ``relation.json``; the correlation is null for fewer than three lesions or equal values."""
+    estimate = relation.estimate
+    return {
+        "format_version": 1,
+        "spearman": None if estimate is None or math.isnan(estimate.mean) else asdict(estimate),
+        "interval_over": "slides" if relation.slides > 1 else "lesions",
+        "area_unit": "mm2" if relation.comparable.in_mm2 else "px",
+        "lesions": len(relation.used),
+        "slides": relation.slides,
+        "models": list(relation.models),
+        "summary": relation.summary,
+        "notes": list(relation.notes),
+    }
+
+
+def _row(lesion: LesionRow, relation: LesionRelation, used: bool) -> dict[str, object]:
+    values = {name: getattr(lesion, name) for name in ("label", "area_mm2", "area_px", "probability", "model")}
+    validity = relation.validity[lesion.slide].to_columns()
+    return {"slide": relation.names[lesion.slide], "lesion": lesion.index, **values, **validity, "used": int(used)}
