@@ -180,7 +180,7 @@ def _jaccard_curves(
 
 
 def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
-    """Return the provenance of a bundle: parent, teacher, data, recipe, software."""
+    """Return the provenance of a bundle: parent, data, recipe, software."""
     parts = prepared.samples
     training = [*parts.training, *prepared.replay_samples]
     counts = dict(sorted(Counter(sample.domain for sample in training).items()))
@@ -204,7 +204,6 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
         "loss": recipe.loss,
-        **({} if prepared.teacher is None else {"teacher": dict(prepared.teacher)}),
         **collect_provenance(),
     }
 
@@ -216,8 +215,6 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
         values["data"][key] = [Path(name).name for name in values["data"][key]]
     if recipe.data.fold is not None:
         values["data"]["fold"]["table"] = Path(recipe.data.fold.table).name
-    if recipe.teacher is not None:
-        values["teacher"]["bundle"] = Path(recipe.teacher.bundle).name
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
     if classification := values["classification"]:

@@ -51,7 +51,7 @@ from napari_melanoma.runs.ensembles import find_obstacle, write_ensemble
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
 from napari_melanoma.training.fold_config import FoldConfig
-from napari_melanoma.training.fold_table import FOLDS, list_folds, read_folds, write_folds
+from napari_melanoma.training.fold_table import FOLDS, read_folds, write_folds
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
@@ -127,8 +127,6 @@ def _check_recipe(recipe: TrainRecipe, count: int) -> None:
         raise RunError("models of whole slides cannot be trained in folds. Train them with train --config.")
     if (recipe.devices, recipe.nodes) != (1, 1):
         raise RunError("each fold is trained on one device. Set devices = 1 and nodes = 1.")
-    if recipe.teacher is not None:
-        raise RunError("a teacher has seen the images of the folds. Remove 'teacher', or train without --folds.")
     if recipe.data.fold is not None:
         raise RunError("this is the recipe of one fold. Use recipe.toml of the cross-validation.")
     if not recipe.data.validation_fraction:
@@ -218,36 +216,6 @@ def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
     values["seed"] = recipe.seed + number  # otherwise all folds would be calibrated with nearly the same images
     values["data"]["fold"] = FoldConfig(number=number, table=str(real_path(table))).model_dump()
     return TrainRecipe.parse(values, f"the recipe of fold {number}")
-
-
-def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainRecipe:
-    """Return the recipe of a model that is distilled from another model, or from a cross-validation.
-
-    ``teacher``: the name of a model, or the folder of a model, of its run, or of a cross-validation. ``recipe``: of the
-    student; by default that of the cross-validation. On the data sets of a cross-validation, the student is trained on
-    the images of all folds, and tested on the test images of the tables.
-    """
-    folder = expand_user(teacher)
-    is_cross_validation = bool(list_folds(folder))
-    if recipe is None and not is_cross_validation:
-        raise RunError(f"{teacher} is not a folder of train --folds, so it has no recipe. Add --config FILE.")
-    base = read_toml(folder / RECIPE, TrainRecipe) if is_cross_validation else recipe
-    assert base is not None
-    if not is_cross_validation and RunFolder(folder).bundle.is_dir():
-        folder = RunFolder(folder).bundle
-    student = recipe or base
-    values = student.model_dump(mode="json")
-    if is_cross_validation and student.name == base.name:  # that of the ensemble
-        values["name"] = f"{base.name}-distilled"
-    values["teacher"] = {**values.get("teacher", {}), "bundle": str(real_path(folder)) if folder.is_dir() else teacher}
-    if is_cross_validation and _resolve(student) == _resolve(base):
-        values["data"] |= {"test_split": base.data.test_split, "fold": {"table": str(real_path(folder / FOLDS))}}
-    return TrainRecipe.parse(values, "the recipe of the student")
-
-
-def _resolve(recipe: TrainRecipe) -> list[Path]:
-    """Return the folders of the data sets of a recipe."""
-    return [real_path(expand_user(name)) for name in recipe.data.datasets]
 
 
 def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolderContext) -> FoldsResult:

@@ -77,8 +77,7 @@ class PreparedData:
     ``train``, ``validation``: the training and validation sets. ``replay``: images that preserve the initial model's
     performance; None without. ``unlabelled``: images of the target domain of an adaptation; None without.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
-    several classes, the share of each class in all pixels of the training masks. ``teacher``: what the bundle states
-    about the teacher; None without.
+    several classes, the share of each class in all pixels of the training masks.
     """
 
     train: PixelCache
@@ -91,7 +90,6 @@ class PreparedData:
     classes: ClassData | None = None
     unlabelled: PixelCache | None = None
     label_shares: tuple[float, ...] = ()
-    teacher: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

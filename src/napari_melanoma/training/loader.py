@@ -395,11 +395,11 @@ class TrainingViews:
         if not len(partners):
             return batch
         images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
-        shares = torch.cat(_class_targets(self._part, partners, self._classes), dim=1)
+        labels = torch.from_numpy(self._part.labels[partners])
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
-            partner_shares=shares,
+            partner_shares=torch.nn.functional.one_hot(labels, self._classes).float(),
         )
 
     def _with_other_domain(self, batch: ClassBatch, other: PixelCache) -> ClassBatch:
@@ -464,18 +464,10 @@ def make_class_batch(
 
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
     continuous, categories = table_inputs(values, encoding, len(indices))
-    shares, teacher = _class_targets(part, indices, classes)
+    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
     domains = torch.from_numpy(part.domains[indices])
     depth = torch.from_numpy(part.depth_mm[indices]).float()
-    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth, teacher)
-
-
-def _class_targets(part: ClassPart, indices: NDArray[np.int64], classes: int) -> tuple[Tensor, Tensor]:
-    """Return the labels of some images as shares, and a teacher's probabilities, both float32 (image, class)."""
-    import torch
-
-    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
-    return shares, shares[:, :0] if part.teacher is None else torch.from_numpy(part.teacher[indices])
+    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
 
 
 class MixupSampler:

@@ -28,7 +28,7 @@ from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
-from napari_melanoma.training.fold_config import FoldConfig, TeacherConfig
+from napari_melanoma.training.fold_config import FoldConfig
 from napari_melanoma.training.losses import LOSSES, losses
 from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.schedules import SCHEDULES
@@ -215,15 +215,13 @@ class ClassPart:
 
     ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
     without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
-    (image,), NaN if unknown or not used. ``teacher``: float32 (image, class), the teacher's probabilities at its
-    temperature; None without a teacher.
+    (image,), NaN if unknown or not used.
     """
 
     labels: NDArray[np.int64]
     values: TableValues | None
     domains: NDArray[np.int64]
     depth_mm: NDArray[np.float64]
-    teacher: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +324,7 @@ class BagConfig(Config):
 VIEWS_OPTIONS = ("model.closer_views", "model.turned_views")
 # Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
 IMAGE_OPTIONS = (
-    *("augmentation", "teacher", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
+    *("augmentation", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
     *("data.cache_size", "data.replay_share"),
 )
 
@@ -613,9 +611,6 @@ class TrainRecipe(Config):
     tile: TileConfig | None = Field(None, description="for slide models: scale and size of the training tiles")
     prompts: PromptsConfig | None = Field(None, description="for segmentation by prompts: a simulated user")
     bags: BagConfig | None = Field(None, description="for classifiers of whole slides: training on embeddings of tiles")
-    teacher: TeacherConfig | None = Field(None, description="distillation: a model whose predictions are targets, too")
-
-    _omit_unset = omit_unset("teacher")
 
     @property
     def mask_kind(self) -> PixelKind:
@@ -702,7 +697,7 @@ class TrainRecipe(Config):
         if self.classes:
             return ("threshold_rule", *VIEWS_OPTIONS)
         if self.prompts is not None:
-            return (*VIEWS_OPTIONS, "teacher")
+            return VIEWS_OPTIONS
         return VIEWS_OPTIONS if self.tile or SLIDE in self.modalities else ()
 
     @model_validator(mode="after")
@@ -790,10 +785,9 @@ class ClassBatch(NamedTuple):
 
     For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
     row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
-    float32 (image, class), each row summing to 1; ``teacher``, the same of a teacher, or no column without one;
-    ``depth_mm``, float32 (image,), NaN if unknown. For labeled and unlabeled images: ``continuous``, float32 (image,
-    input); ``categories``, int64 (image, embedding); ``domains``, int64 (image,). For partners: ``partner_shares``,
-    float32 (image, class), followed by the columns of ``teacher``.
+    float32 (image, class), each row summing to 1; ``depth_mm``, float32 (image,), NaN if unknown. For labeled and
+    unlabeled images: ``continuous``, float32 (image, input); ``categories``, int64 (image, embedding); ``domains``,
+    int64 (image,). For partners: ``partner_shares``, float32 (image, class).
     """
 
     images: Tensor
@@ -805,4 +799,3 @@ class ClassBatch(NamedTuple):
     domains: Tensor
     partner_shares: Tensor
     depth_mm: Tensor
-    teacher: Tensor

@@ -17,7 +17,6 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
-from napari_melanoma.core.paths import expand_user
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
@@ -33,7 +32,6 @@ from napari_melanoma.data.training_images import (
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
-from napari_melanoma.training.fold_table import list_folds
 from napari_melanoma.training.recipe import TrainRecipe
 
 DataPart = Literal[
@@ -135,7 +133,7 @@ def write_training_images(
     run: RunContext,
     encoder: str = "",
 ) -> list[str]:
-    """Write the list of a run's images without the test set, including the images of its initial models and teacher.
+    """Write the list of a run's images without the test set, including the images of its initial models.
 
     ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning for each of
     these models that was trained on validation images.
@@ -145,27 +143,17 @@ def write_training_images(
     hashed = hash_images(samples, run, known_digests=digests, perceptual=recipe.tile is None and recipe.bags is None)
     listed = make_training_images(hashed)
     start = recipe.model.start
-    for name in filter(None, (encoder, "" if start in START_WORDS else start, *list_teachers(recipe))):
+    for name in filter(None, (encoder, "" if start in START_WORDS else start)):
         listed |= inherited_training_images(name)
     listed.write(folder.path / FILE_NAME)
     return _validation_overlap(recipe, rows, hashed)
 
 
-def list_teachers(recipe: TrainRecipe) -> list[str]:
-    """Return the models of the teacher of a recipe: one, or those of the folds of a cross-validation."""
-    if recipe.teacher is None:
-        return []
-    folds = list_folds(expand_user(recipe.teacher.bundle))
-    return [str(fold.bundle) for fold in folds] or [recipe.teacher.bundle]
-
-
 def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the initial model, or the teacher, was trained on: these favor some epochs."""
+    """Warn of validation images that the initial model was trained on: these favor some epochs."""
     validation = {row.sample.image for row in rows if row.part == "validation"}
     is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
     models = [recipe.model.start] if recipe.model.starts_from_bundle else []
-    if len(teachers := list_teachers(recipe)) == 1:  # the networks of folds predict what they were not trained on
-        models += teachers
     warnings = []
     for name in models:
         listed = inherited_training_images(name)

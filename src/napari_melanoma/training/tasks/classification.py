@@ -160,7 +160,7 @@ class ClassificationTask(ClassTask):
         rows = batch.continuous[:used], batch.categories[:used]
         head_maps = [feature_map.detach() for feature_map in maps] if self._first is not None else maps
         logits = self.network.classify([feature_map[:used] for feature_map in head_maps], *rows).float()
-        loss = self.add_teacher(self.loss(logits[:labeled], batch.shares), logits[:labeled], batch.teacher)
+        loss = self.loss(logits[:labeled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         if used > labeled:
             loss = loss + config.strength * ramp_up(done) * pseudo_label_loss(logits[labeled:], config.sure)
@@ -280,7 +280,7 @@ class ClassAugmentation:
         if self._versions:
             image_keys = self._version_keys(batch.images, image_keys)
         augmented, _ = self._augment(batch.images, batch.masks, image_keys)
-        images, partners, shares = augmented[:without_partners], augmented[without_partners:], _join_targets(batch)
+        images, partners, shares = augmented[:without_partners], augmented[without_partners:], batch.shares
         if self._adaptation.method == "fourier" and without_partners > labeled:
             images = self._swap_spectra(images[:labeled], images[labeled:], batch)
         depth = batch.depth_mm
@@ -289,10 +289,7 @@ class ClassAugmentation:
             indices = torch.from_numpy(chosen).to(depth.device)
             depth = depth.index_fill(0, indices, torch.nan)  # a mixture of two images has no depth
         masks = batch.masks[:without_partners, :, :0, :0]
-        shares, teacher = shares.split([batch.shares.shape[1], batch.teacher.shape[1]], dim=1)
-        return batch._replace(
-            images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth, teacher=teacher
-        )
+        return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
     def _version_keys(self, images: Tensor, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw a version of each image; return int64 (image, 2): version, and number derived from the pixels."""
@@ -312,7 +309,7 @@ class ClassAugmentation:
     def _mix(
         self, batch: ClassBatch, images: Tensor, partners: Tensor, chosen: NDArray[np.intp]
     ) -> tuple[Tensor, Tensor]:
-        """Mix the chosen images with their partners, and labels and predictions of a teacher in the same shares.
+        """Mix the chosen images with their partners, and their labels in the same shares.
 
         The tabular inputs are not mixed: the share of the image itself is one half or more.
         """
@@ -320,14 +317,9 @@ class ClassAugmentation:
         pixel_shares = self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])
         cover = torch.from_numpy(pixel_shares).to(images.device)[:, None]
         partner_share = cover.mean(dim=(2, 3))
-        mixed, targets = torch.lerp(images[indices], partners, cover), _join_targets(batch)
-        shares = targets[indices] * (1 - partner_share) + batch.partner_shares * partner_share
-        return images.index_copy(0, indices, mixed), targets.index_copy(0, indices, shares)
-
-
-def _join_targets(batch: ClassBatch) -> Tensor:
-    """Return the label shares, followed by the predictions of a teacher: float32 (image, column)."""
-    return torch.cat([batch.shares, batch.teacher], dim=1)
+        mixed = torch.lerp(images[indices], partners, cover)
+        shares = batch.shares[indices] * (1 - partner_share) + batch.partner_shares * partner_share
+        return images.index_copy(0, indices, mixed), batch.shares.index_copy(0, indices, shares)
 
 
 class DomainLoss(nn.Module):

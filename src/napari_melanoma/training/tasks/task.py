@@ -20,7 +20,6 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import EpochSampler, Loaders, Rank
-from napari_melanoma.training.losses import distillation_loss
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import ScheduleSteps, schedules
@@ -67,16 +66,6 @@ class Task(LightningModule):
     @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has its own batches
         """Return the loss of an augmented batch, a scalar mean over the images."""
-
-    def add_teacher(self, loss: Tensor, logits: Tensor, teacher: Tensor) -> Tensor:
-        """Return the loss of the labels together with that of the teacher of the recipe, if it has one.
-
-        ``logits``, ``teacher``: as for ``distillation_loss``.
-        """
-        config = self.recipe.teacher
-        if config is None:
-            return loss
-        return (1 - config.weight) * loss + config.weight * distillation_loss(logits, teacher, config.temperature)
 
     @property
     def has_weights(self) -> bool:
