@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -47,7 +47,6 @@ CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
 # What to do after a batch; all processes follow the greatest code of any process.
 CONTINUE, SAVE, PAUSE, CANCEL, ABORT = range(5)
 CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
-LIVE = "live_state_dict"  # checkpoint key of the current weights, saved beside their average
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -355,73 +354,43 @@ def _check_loss(task: Task, code: int) -> int:
     return code if task.first_bad_batch() is None else ABORT
 
 
-class AveragedWeights(Callback):
-    """Keeps an exponential moving average of the weights, on their device.
+class AveragedWeights(WeightAveraging):
+    """Lightning's moving average of the weights, with a decay that increases in the first steps.
 
-    Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
-    as if they were weights. Here floating-point values, including normalization statistics, are averaged, and others
-    copied.
+    ``warm_up``: start with a small decay, so that the average does not contain the initial weights for long.
     """
 
     def __init__(self, decay: float, *, warm_up: bool = True) -> None:
-        self._decay = decay
+        super().__init__(multi_avg_fn=self._update)
+        self._max_decay = self._decay = decay
         self._warm_up = warm_up
-        self._steps = 0
-        self._live: dict[str, Tensor] = {}
-        self._average: dict[str, Tensor] = {}
-        self._loaded: Mapping[str, Tensor] | None = None
-        self._is_swapped = False  # during the validation
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start with the current weights, or with the average of a resumed run."""
-        self._is_swapped = False
-        self._live = pl_module.state_dict()  # references to the tensors, which stay on their device
-        source = self._loaded or self._live
-        self._average = {name: source[name].to(value.device, copy=True) for name, value in self._live.items()}
-        self._loaded = None
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Move the module to its device, as the average stays where the module is now."""
+        pl_module.to(trainer.strategy.root_device)
+        super().setup(trainer, pl_module, stage)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
-        """Update the average after each optimizer step, not after each micro-batch."""
-        if trainer.global_step == self._steps:
-            return
-        self._steps = trainer.global_step
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._warm_up else self._decay
-        floating = [name for name, value in self._live.items() if value.is_floating_point()]
-        averages, values = ([tensors[name] for name in floating] for tensors in (self._average, self._live))
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, values, 1 - decay)
-            for name in self._live.keys() - set(floating):
-                self._average[name].copy_(self._live[name])
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Update after each optimizer step; compute the decay here, as reading torch's counter waits for a GPU."""
+        if step_idx is None:
+            return False
+        self._decay = min(self._max_decay, (2 + step_idx) / (11 + step_idx)) if self._warm_up else self._max_decay
+        return True
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Use the average for validation."""
-        self._swap()
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue training with the current weights."""
-        self._swap()
+    @torch.no_grad()
+    def _update(self, averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
+        """Average weights and normalization statistics, and copy integers, which are counters of batches."""
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - self._decay)
+        else:
+            torch._foreach_copy_(averages, values)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the average as the model's state, and the current weights beside it."""
-        weights = checkpoint["state_dict"], self._average
-        checkpoint["state_dict"], checkpoint[LIVE] = weights if self._is_swapped else weights[::-1]
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore both; Lightning has loaded the average into the model at this point."""
-        if LIVE in checkpoint:
-            self._loaded = checkpoint["state_dict"]
-            self._steps = checkpoint["global_step"]
-            pl_module.load_state_dict(checkpoint[LIVE])
-
-    def _swap(self) -> None:
-        """Exchange the values of the model and of the average."""
-        with torch.no_grad():
-            for name, value in self._live.items():
-                average = self._average[name]
-                previous = value.clone()
-                value.copy_(average)
-                average.copy_(previous)
-        self._is_swapped = not self._is_swapped
+        """Save the average as the model's state; during the validation, Lightning would take it for the current one."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if trainer.validating:
+            average, current = checkpoint["current_model_state"], checkpoint["state_dict"]
+            checkpoint["state_dict"], checkpoint["current_model_state"] = average, current
 
 
 class DistributedRows:
