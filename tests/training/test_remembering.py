@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from napari_melanoma.training.augmentation_config import AugmentationConfig
-from napari_melanoma.training.recipe import ClassBatch, TrainRecipe
+from napari_melanoma.training.loader import ClassBatch
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 from napari_melanoma.training.tasks.task import (
     cache_encoder,

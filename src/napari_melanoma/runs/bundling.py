@@ -46,8 +46,9 @@ from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
+from napari_melanoma.training.loader import ClassBatch
 from napari_melanoma.training.monitor import depth_metrics
-from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig, TrainRecipe
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
     ``batches``: images of the target domain, uint8 (batch, 3, row, column), of the network's size.
     """
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     encoder = task.network.encoder
     update_batch_norm_statistics(encoder, ((task.normalize(images.to(task.device)),) for images in batches))

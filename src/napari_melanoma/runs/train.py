@@ -33,7 +33,7 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
-from napari_melanoma.runs.baselines import needs_baselines, train_baselines
+from napari_melanoma.runs.acceptance import needs_baselines, train_baselines
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,

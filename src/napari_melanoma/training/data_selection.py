@@ -45,7 +45,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import check_every_class, check_labels, scan_files
-from napari_melanoma.training.fold_table import choose_split
 from napari_melanoma.training.monitor import patience_warnings
 from napari_melanoma.training.pixel_store import (
     DecodedFacts,
@@ -57,6 +56,7 @@ from napari_melanoma.training.pixel_store import (
     user_store_folder,
 )
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.run_data import choose_split
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
 MIN_SHARED_TILES = 0.5  # slides are copies if they share this part of the tiles of one of them

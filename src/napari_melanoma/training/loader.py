@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues
-from napari_melanoma.training.data_preparation import PreparedData
+from napari_melanoma.training.data_preparation import ClassPart, FieldDropout, PreparedData, table_inputs
 from napari_melanoma.training.pixel_store import PixelCache
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
-from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch, ClassPart, DataConfig, TrainRecipe
-from napari_melanoma.training.table_batches import FieldDropout, table_inputs
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, DataConfig, TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags, TrainingBags, ValidationBags
 
 if TYPE_CHECKING:
@@ -30,6 +29,27 @@ if TYPE_CHECKING:
 SHUFFLED, BALANCED, REPLAY, MIXED = range(4)  # separate the random numbers of these purposes
 # Images, uint8 (batch, 3, row, column); masks or class indices, uint8 (batch, 1, row, column); keys, int64 (batch, 2).
 ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
+
+
+class ClassBatch(NamedTuple):
+    """A batch of a classification: labeled images, then unlabeled images of another domain, then mixing partners.
+
+    For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
+    row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
+    float32 (image, class), each row summing to 1; ``depth_mm``, float32 (image,), NaN if unknown. For labeled and
+    unlabeled images: ``continuous``, float32 (image, input); ``categories``, int64 (image, embedding); ``domains``,
+    int64 (image,). For partners: ``partner_shares``, float32 (image, class).
+    """
+
+    images: Tensor
+    masks: Tensor
+    keys: NDArray[np.int64]
+    shares: Tensor
+    continuous: Tensor
+    categories: Tensor
+    domains: Tensor
+    partner_shares: Tensor
+    depth_mm: Tensor
 
 
 @dataclass(frozen=True)
