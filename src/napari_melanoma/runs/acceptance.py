@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -215,7 +215,9 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
-        replay_images = [sample for sample in _replay_test_images(recipe) if sample.group not in groups]
+        replay = read_datasets([expand_user(name) for name in recipe.data.replay])
+        replay_test = split_trainable(replay, recipe.data, recipe.seed).test
+        replay_images = [sample for sample in replay_test if sample.group not in groups]
     except DataSetError:
         if not samples:
             raise
@@ -246,12 +248,6 @@ def _read_run_model(folder: RunFolder) -> BundleInfo:
         return read_bundle(folder.bundle)
     except BundleError as error:
         raise RunError(f"{folder.path.name} has no model yet. Wait until the run has finished.") from error
-
-
-def _replay_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
-    """Return the test images of the replay data, split by the rules of the recipe."""
-    folders = [expand_user(name) for name in recipe.data.replay]
-    return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 
 def _read_labeled_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:

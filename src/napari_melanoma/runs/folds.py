@@ -73,7 +73,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.models.bundle import BundleConfig
 
 
@@ -487,23 +486,18 @@ def _dump_shared(info: BundleInfo) -> dict[str, Any]:
 def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], recipe: TrainRecipe) -> BundleConfig:
     """Return the configuration of an ensemble; a classifier is not calibrated yet."""
     config = members[0].config
+    encodings = [info.config.tabular for info in members if info.config.tabular is not None]
     values: dict[str, Any] = {
         "name": recipe.name,
         "title": TITLE.format(title=config.title, count=len(members)),
         "members": len(members),
         "threshold": round(float(np.mean([info.config.threshold for info in members])), 2),
         "modalities": tuple(dict.fromkeys(name for info in members for name in info.config.modalities)),
-        "tabular": None if config.tabular is None else _join_tabular(members),
+        "tabular": join_encodings(encodings) if encodings else None,
         "novelty_threshold": None,
         "provenance": _create_provenance(members, folders, recipe.seed),
     }
     return config.model_copy(update=values)
-
-
-def _join_tabular(members: Sequence[BundleInfo]) -> TabularEncoding:
-    """Return the encoding of patient data of an ensemble."""
-    encodings = [info.config.tabular for info in members]
-    return join_encodings([encoding for encoding in encodings if encoding is not None])
 
 
 def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder], seed: int) -> dict[str, Any]:

@@ -266,7 +266,13 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         missing = missing_views(rows, store, recipe)
     else:
-        missing = [row for row in rows if row.part != "test" and not _is_stored(row, store, recipe)]
+        kind, side = recipe.mask_kind, recipe.data.cache_size
+        missing = [
+            row
+            for row in rows
+            if row.part != "test"
+            and not (store.has("image", side, row.image_sha) and store.has(kind, side, row.mask_sha))
+        ]
     scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
     unusable: list[Path] = list(scan.faults)
@@ -287,12 +293,6 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
             "files of the run have been changed or deleted, and their decoded pixels are no longer stored: "
             f"{format_names(unusable)}. Restore the original files, or start a new run."
         )
-
-
-def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
-    """Whether both files of a row are decoded."""
-    side = recipe.data.cache_size
-    return store.has("image", side, row.image_sha) and store.has(recipe.mask_kind, side, row.mask_sha)
 
 
 def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> PreparedData:

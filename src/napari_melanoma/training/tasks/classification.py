@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from itertools import combinations
 from typing import Any, Self, cast
@@ -150,7 +150,8 @@ class ClassificationTask(ClassTask):
 
     def batch_loss(self, batch: ClassBatch) -> Tensor:
         """Compute the loss, including the terms for unlabeled images."""
-        maps = self._encode(batch.images)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
+            maps = self.network.encode(self.normalize(batch.images))
         labeled, config = len(batch.shares), self._config.adaptation
         used = len(batch.images) if config.method == "pseudo_labels" else labeled
         rows = batch.continuous[:used], batch.categories[:used]
@@ -168,11 +169,6 @@ class ClassificationTask(ClassTask):
     def _in_second_stage(self) -> bool:
         """Whether the run is in the second of two stages, in which only the head is trained."""
         return self._first is not None and self._first.is_over(self.current_epoch)
-
-    def _encode(self, images: Tensor) -> list[Tensor]:
-        """Return the feature maps of a batch, without gradients in the second stage."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
-            return self.network.encode(self.normalize(images))
 
     def _image_loss(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
         """Return the additional losses of the image module (first stage) and of the depth module; 0 in most recipes."""
@@ -424,7 +420,7 @@ class BagTask(ClassTask):
 
     def pool(self, bag: Bag) -> PooledBag:
         """Return the embedding of the slide, and the weights of all its tiles."""
-        return self.network.pool_chunks(_embedding_chunks(bag))
+        return self.network.pool_chunks(map(torch.from_numpy, bag.iter_embeddings()))
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
         """Compute the loss from the sampled tiles of each slide."""
@@ -437,12 +433,6 @@ class BagTask(ClassTask):
             embeddings = torch.stack([self.pool(bag).embedding for bag in batch.bags])
             logits = self.network.classify(embeddings, batch.continuous, batch.categories)
             self._validation.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
-
-
-def _embedding_chunks(bag: Bag) -> Iterator[Tensor]:
-    """Yield the embeddings of a slide in chunks, float (tile, feature)."""
-    for embeddings in bag.iter_embeddings():
-        yield torch.from_numpy(embeddings)
 
 
 RAMP_STEEPNESS = 10.0  # gamma in Ganin et al. 2016

@@ -10,10 +10,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_melanoma.models.bundle import BundleConfig
@@ -281,7 +279,8 @@ def cache_encoder(encoder: nn.Module, max_bytes: int = MAX_CACHE_BYTES, *, half:
         cache = caches[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", forward(images))
-        keys = [_image_digest(image.numpy()) for image in images.contiguous()]
+        # Processors compute SHA-1 in hardware.
+        keys = [hashlib.sha1(image.numpy().data, usedforsecurity=False).digest() for image in images.contiguous()]
         new = [index for index, key in enumerate(keys) if key not in cache.maps]
         if not new:
             return [torch.stack([cache.maps[key] for key in keys]).float()]
@@ -339,11 +338,6 @@ def _find_cache(encoder: nn.Module, max_bytes: int, *, half: bool) -> _EncoderCa
     while len(_ENCODER_CACHES) > MAX_CACHES:
         del _ENCODER_CACHES[next(iter(_ENCODER_CACHES))]
     return cache
-
-
-def _image_digest(image: NDArray[np.float32]) -> bytes:
-    """Return the SHA-1 of an image, which processors compute in hardware."""
-    return hashlib.sha1(image.data, usedforsecurity=False).digest()
 
 
 def _encoder_digest(encoder: nn.Module) -> bytes:
