@@ -22,6 +22,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
@@ -229,8 +230,8 @@ class BestCheckpoint(Checkpoint):
     The best epoch is that with the best value of the recipe's monitor; ties, such as a Jaccard index of 0 in the first
     epochs, are broken by the smallest validation loss. The run stops after ``patience`` epochs without a better value.
 
-    With Lightning's own callbacks, the best score is lost when a run folder is moved, and a run that was stopped early
-    trains for another epoch when resumed.
+    With Lightning's ``ModelCheckpoint`` and ``EarlyStopping``, ties are not broken, the best score is lost when a run
+    folder is moved, and a run that was stopped early trains for another epoch when resumed.
 
     ``few_validation``: stated beside the figures; "" if there are enough validation images.
     """
@@ -459,9 +460,10 @@ class AveragedWeights(WeightAveraging):
     def _update(self, averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
         """Average weights and normalization statistics, and copy integers, which are counters of batches."""
         if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, values, 1 - self._decay)
+            get_ema_multi_avg_fn(self._decay)(averages, values, count)
         else:
-            torch._foreach_copy_(averages, values)
+            for average, value in zip(averages, values, strict=True):
+                average.copy_(value)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the average as the model's state; during the validation, Lightning would take it for the current one."""
