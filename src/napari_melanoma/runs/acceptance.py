@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,11 +43,6 @@ from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.data_preparation import read_part_table, read_test_set
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
-
-if TYPE_CHECKING:
-    from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import RunFolder
-
 
 MAX_REPLAY_IMAGES = 500  # enough to measure a loss of performance to within 0.01; thousands would take too long
 NO_REPLAY = "The replay data ({names}) are no longer readable, so the performance on them was not checked."

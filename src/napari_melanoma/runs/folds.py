@@ -72,7 +72,6 @@ from napari_melanoma.training.run_data import FOLDS, read_data, read_folds, trai
 if TYPE_CHECKING:
     from torch import nn
 
-    from napari_melanoma.core.context import RunContext
     from napari_melanoma.models.bundle import BundleConfig
 
 
@@ -252,7 +251,7 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
             evaluate_alone(fold.path, run=part)
         run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
     metrics = summarize_folds(folders)
-    ensemble, notices = _write_ensemble(recipe, folder, folders, metrics, run)
+    ensemble, notices = _make_ensemble(recipe, folder, folders, metrics, run)
     runs = tuple(fold.path for fold in folders)
     result = FoldsResult(folder.path, runs, metrics, ensemble, notices)
     for message in notices:
@@ -271,7 +270,7 @@ def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
     train(recipe, fold.path, resume=fold.config.exists(), run=run, check_place=False)
 
 
-def _write_ensemble(
+def _make_ensemble(
     recipe: TrainRecipe,
     folder: RunFolder,
     folders: Sequence[RunFolder],
@@ -279,7 +278,7 @@ def _write_ensemble(
     run: RunContext,
 ) -> tuple[BundleInfo | None, tuple[str, ...]]:
     """Write the ensemble, and evaluate it on the test images of the tables, if there are any."""
-    if reason := find_obstacle(recipe):
+    if reason := _find_obstacle(recipe):
         return None, (NO_ENSEMBLE.format(reason=reason),)
     notices = []
     if (folder.bundle / "config.json").is_file():
@@ -287,7 +286,7 @@ def _write_ensemble(
     else:
         cells = {metric_label(name): _format(one) for name, one in metrics.items() if name in select_shown(recipe)}
         try:
-            ensemble, reason = write_ensemble(folders, folder.bundle, recipe, cells, run)
+            ensemble, reason = _write_ensemble(folders, folder.bundle, recipe, cells, run)
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
@@ -418,7 +417,7 @@ SMALLEST = 1e-6  # probability, so that its logarithm is finite
 FoldMetrics = dict[str, tuple[str, str]]
 
 
-def find_obstacle(recipe: TrainRecipe) -> str:
+def _find_obstacle(recipe: TrainRecipe) -> str:
     """Return why the models of a recipe cannot be combined in an ensemble; "" if they can."""
     if recipe.prompts is not None:
         return "it answers prompts"
@@ -429,7 +428,7 @@ def find_obstacle(recipe: TrainRecipe) -> str:
     return ""
 
 
-def write_ensemble(
+def _write_ensemble(
     folders: Sequence[RunFolder], path: Path, recipe: TrainRecipe, metrics: FoldMetrics, run: RunContext
 ) -> tuple[BundleInfo, str]:
     """Write the ensemble of finished and evaluated runs.

@@ -33,7 +33,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
-from napari_melanoma.runs.acceptance import needs_baselines, train_baselines
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,
@@ -386,7 +385,13 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, run: RunContext) 
     if not (prepared.samples.test or prepared.replay_samples or is_painted):
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
-    from napari_melanoma.runs.acceptance import compare_run, evaluate_alone, has_no_start
+    from napari_melanoma.runs.acceptance import (
+        compare_run,
+        evaluate_alone,
+        has_no_start,
+        needs_baselines,
+        train_baselines,
+    )
 
     is_fold = work.recipe.data.fold is not None
     is_alone = is_fold or has_no_start(work.recipe, folder)

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from napari_melanoma.training.loader import ClassBatch
-    from napari_melanoma.training.monitor import EpochTimer
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask, SegmentationTask
     from napari_melanoma.training.tasks.task import Task

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.training.recipe import TrainRecipe
-
-if TYPE_CHECKING:
-    from napari_melanoma.training.recipe import TrainRecipe
-
 
 DataPart = Literal[
     "train",  # training set
