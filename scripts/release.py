@@ -41,9 +41,13 @@ from napari_melanoma.models.graphs import write_graphs
 from napari_melanoma.models.installed_bundles import SHIPPED_FOLDER
 from napari_melanoma.runs.folds import train_folds
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.fold_table import list_folds
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import inherited_training_images, read_data, training_images_statement
+from napari_melanoma.training.run_data import (
+    inherited_training_images,
+    list_folds,
+    read_data,
+    training_images_statement,
+)
 
 MASK_METRICS = {name: metric.label for name, metric in OVERLAP_METRICS.items()}
 CLASS_METRICS = {name: name for name in ("AUC", "AP", "sensitivity", "specificity", "ECE")}

@@ -22,7 +22,7 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.models.installed_bundles import install_bundle
 from napari_melanoma.reports.slide_export import copy_result_file
-from napari_melanoma.training.sample_pictures import SampleCallback
+from napari_melanoma.training.callbacks import SampleCallback
 
 
 def picture(seed: int = 0) -> np.ndarray:

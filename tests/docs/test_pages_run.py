@@ -83,7 +83,7 @@ def run_line(line: str, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> str:
     if words[0] == "python":
         words = [PROGRAM, *words[3:]]
     if words[1] == "train":
-        for recipe in (word for word in words[2:] if word.endswith(".toml")):  # none with --distill FOLDS
+        for recipe in (word for word in words[2:] if word.endswith(".toml")):
             make.shrink_recipe(Path(recipe))
     result = CliRunner().invoke(app, words[1:])
     for path in Path().rglob(PROCESS_FILE):  # for others, the run ends with its process

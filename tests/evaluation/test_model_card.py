@@ -114,3 +114,12 @@ def test_the_card_of_a_classifier_states_the_use_of_the_validation_set(keep: str
         "provenance": {"validation_images": 3, "recipe": {"keep": keep}},
     }
     assert f"images of other patients or lesions, {chose}" in draft_card(CONFIG.model_copy(update=changes))
+
+
+def test_the_card_of_a_model_that_was_distilled_names_its_teacher() -> None:
+    """Distillation was removed; its bundles are still read."""
+    teacher = {"name": "big", "fingerprint": "5eed" * 16, "weight": 0.5, "temperature": 2.0, "out_of_fold": True}
+    provenance = {**CONFIG.provenance, "teacher": {**teacher, "train_images": {"set-b": 7}}}
+    card = draft_card(CONFIG.model_copy(update={"provenance": provenance}))
+    assert "- Distilled from `big`, weights 5eed5eed5eed: " in card
+    assert "7 images of set-b; they count as training images" in card

@@ -39,7 +39,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
     from torch import nn
     from torch.nn.functional import cross_entropy
 
-    from napari_melanoma.training.domain_adaptation import DomainAdversary, ramp_up
+    from napari_melanoma.training.tasks.classification import DomainAdversary, ramp_up
 
     drawn = torch.Generator().manual_seed(0)
     domains = torch.arange(200) % 2
@@ -65,7 +65,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
 def test_the_reversal_is_the_identity_and_negates_the_gradient() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import reverse_gradient
+    from napari_melanoma.training.tasks.classification import reverse_gradient
 
     given = torch.randn(3, 4, requires_grad=True)
     out = reverse_gradient(given, 0.25)
@@ -76,7 +76,7 @@ def test_the_reversal_is_the_identity_and_negates_the_gradient() -> None:
 
 
 def test_gradient_reversal_ramps_up() -> None:
-    from napari_melanoma.training.domain_adaptation import ramp_up
+    from napari_melanoma.training.tasks.classification import ramp_up
 
     values = [ramp_up(progress) for progress in np.linspace(0, 1, 11)]
     assert values[0] == 0
@@ -95,7 +95,7 @@ def test_adversarial_training_reduces_domain_information() -> None:
 def test_an_adversary_without_strength_does_not_affect_the_features() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import DomainAdversary
+    from napari_melanoma.training.tasks.classification import DomainAdversary
 
     torch.manual_seed(0)
     adversary = DomainAdversary(3, hidden=16)
@@ -111,7 +111,7 @@ def test_an_adversary_without_strength_does_not_affect_the_features() -> None:
 def test_the_adversary_learns_to_distinguish_domains() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import DomainAdversary
+    from napari_melanoma.training.tasks.classification import DomainAdversary
 
     torch.manual_seed(0)
     adversary, (features, domains, _) = DomainAdversary(4), two_domains()
@@ -128,7 +128,7 @@ def test_the_adversary_learns_to_distinguish_domains() -> None:
 def test_coral_by_hand() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import coral_loss
+    from napari_melanoma.training.tasks.classification import coral_loss
 
     one, other = torch.tensor([[1.0, 0], [-1, 0]]), torch.tensor([[0.0, 2], [0, -2], [5, 5]])
     features, domains = torch.cat([one, other[:2]]), torch.tensor([0, 0, 1, 1])
@@ -141,7 +141,7 @@ def test_coral_by_hand() -> None:
 def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import coral_loss
+    from napari_melanoma.training.tasks.classification import coral_loss
 
     features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 31)[:, None]
     domains = torch.arange(30) // 10
@@ -154,7 +154,7 @@ def test_coral_of_three_domains_is_the_mean_over_pairs() -> None:
 def test_coral_is_zero_without_two_domains(domains: list[int]) -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import coral_loss
+    from napari_melanoma.training.tasks.classification import coral_loss
 
     features = torch.randn(4, 3, requires_grad=True)
     loss = coral_loss(features, torch.tensor(domains))
@@ -167,7 +167,7 @@ def test_coral_is_zero_without_two_domains(domains: list[int]) -> None:
 def test_coral_aligns_the_covariances() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import coral_loss
+    from napari_melanoma.training.tasks.classification import coral_loss
 
     torch.manual_seed(0)
     domains = torch.arange(200) % 2
@@ -210,7 +210,7 @@ def batches_of(tint: float, count: int = 4) -> list[tuple[Tensor, Tensor]]:
 def test_adabn_measures_the_given_domain() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     network, batches = classifier(), batches_of(2.0)
     weights = {name: value.clone() for name, value in network.named_parameters()}
@@ -228,7 +228,7 @@ def test_adabn_measures_the_given_domain() -> None:
 def test_adabn_moves_features_to_those_of_the_first_domain() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     network, (home, away) = classifier(), (batches_of(tint) for tint in (0.0, 2.0))
     update_batch_norm_statistics(network, home)
@@ -241,7 +241,7 @@ def test_adabn_moves_features_to_those_of_the_first_domain() -> None:
 
 
 def test_adabn_accepts_an_encoder_and_keeps_its_mode() -> None:
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     network = classifier().train()
     before = network.encoder.model.bn1.running_mean.clone()
@@ -253,7 +253,7 @@ def test_adabn_accepts_an_encoder_and_keeps_its_mode() -> None:
 def test_adabn_without_images_changes_nothing() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     network = classifier()
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -263,7 +263,7 @@ def test_adabn_without_images_changes_nothing() -> None:
 
 
 def test_adabn_needs_batch_normalization() -> None:
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     network = build_network("image_tabular", {"encoder": "test_convnext"})
     with pytest.raises(ConfigError, match="needs an encoder with batch normalization, but this one has none"):
@@ -280,7 +280,7 @@ def scenes() -> tuple[Tensor, Tensor]:
 
 
 def test_fourier_exchanges_brightness_and_keeps_the_pattern() -> None:
-    from napari_melanoma.training.domain_adaptation import swap_amplitudes
+    from napari_melanoma.training.tasks.classification import swap_amplitudes
 
     image, partner = scenes()
     mixed = swap_amplitudes(image, partner, 0.05)
@@ -294,7 +294,7 @@ def test_fourier_exchanges_brightness_and_keeps_the_pattern() -> None:
 def test_fourier_with_itself_is_the_same_image() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import swap_amplitudes
+    from napari_melanoma.training.tasks.classification import swap_amplitudes
 
     image = torch.randint(0, 256, (2, 3, 33, 50), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     for reach in (0.0, 0.05, 0.5):
@@ -305,7 +305,7 @@ def test_fourier_with_itself_is_the_same_image() -> None:
 def test_a_higher_frequency_limit_exchanges_more() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import swap_amplitudes
+    from napari_melanoma.training.tasks.classification import swap_amplitudes
 
     drawn = torch.Generator().manual_seed(0)
     image, partner = (torch.rand(1, 3, 64, 64, generator=drawn) * 100 + 50 for _ in range(2))
@@ -321,7 +321,7 @@ def test_a_higher_frequency_limit_exchanges_more() -> None:
 def test_images_are_mixed_each_with_its_own_partner() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import swap_amplitudes
+    from napari_melanoma.training.tasks.classification import swap_amplitudes
 
     image, partner = scenes()
     both, turned = torch.cat([image, partner]), torch.cat([partner, image])
@@ -333,7 +333,7 @@ def test_images_are_mixed_each_with_its_own_partner() -> None:
 def test_pseudo_labels_by_hand() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import pseudo_label_loss
+    from napari_melanoma.training.tasks.classification import pseudo_label_loss
 
     odds = torch.tensor([19.0, 1 / 9, 1.5])  # of the second class: 0.95, 0.1, 0.6
     logits = torch.stack([torch.zeros(3), odds.log()], dim=1)
@@ -346,7 +346,7 @@ def test_pseudo_labels_by_hand() -> None:
 def test_pseudo_labels_make_predictions_more_confident() -> None:
     import torch
 
-    from napari_melanoma.training.domain_adaptation import pseudo_label_loss
+    from napari_melanoma.training.tasks.classification import pseudo_label_loss
 
     logits = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.1]], requires_grad=True)
     pseudo_label_loss(logits, 0.7).backward()

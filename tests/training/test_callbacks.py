@@ -20,26 +20,36 @@ Change = Callable[..., TrainRecipe]
 @pytest.mark.parametrize("warm_up", [True, False], ids=["from nothing", "from a model that knows"])
 def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
     import torch
+    from lightning.pytorch import LightningModule
     from torch import nn
 
     from napari_melanoma.training.callbacks import AveragedWeights
 
-    network: Any = nn.BatchNorm1d(1)
+    task = LightningModule()
+    task.network = network = nn.BatchNorm1d(1)
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device="cpu"), global_step=0, validating=False)
     average = AveragedWeights(0.9, warm_up=warm_up)
-    average.on_fit_start(SimpleNamespace(), network)  # type: ignore[arg-type]
-    expected = 1.0
+    average.setup(trainer, task, "fit")
+    expected = 1.0  # the weights after the first step
     for step in range(1, 31):
         with torch.no_grad():
             network.weight.fill_(step)
             network.num_batches_tracked.fill_(step)
         decay = min(0.9, (1 + step) / (10 + step)) if warm_up else 0.9
         expected = decay * expected + (1 - decay) * step
-        for piece in (step - 1, step):  # the first micro-batch of a step changes nothing
-            average.on_train_batch_end(SimpleNamespace(global_step=piece), network)  # type: ignore[arg-type]
-    average.on_validation_epoch_start(SimpleNamespace(), network)  # type: ignore[arg-type]
+        for trainer.global_step in (step - 1, step):  # the first micro-batch of a step changes nothing
+            average.on_train_batch_end(trainer, task, None, None, 0)
+    saved = {"state_dict": task.state_dict()}
+    average.on_save_checkpoint(trainer, task, saved)
+    assert float(saved["state_dict"]["network.weight"]) == pytest.approx(expected, rel=1e-5)
+    average.on_validation_epoch_start(trainer, task)
     assert float(network.weight.detach()) == pytest.approx(expected, rel=1e-5)
     assert int(network.num_batches_tracked) == 30  # a count is copied, not averaged
-    average.on_validation_epoch_end(SimpleNamespace(), network)  # type: ignore[arg-type]
+    trainer.validating, saved = True, {"state_dict": task.state_dict()}
+    average.on_save_checkpoint(trainer, task, saved)
+    assert float(saved["state_dict"]["network.weight"]) == pytest.approx(expected, rel=1e-5)
+    assert float(saved["current_model_state"]["network.weight"]) == 30
+    average.on_validation_epoch_end(trainer, task)
     assert float(network.weight.detach()) == 30
 
 

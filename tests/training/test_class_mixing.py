@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_melanoma.training.loader import MixupSampler, TrainingViews
-from napari_melanoma.training.recipe import ClassBatch, ClassPart, TrainRecipe
+from napari_melanoma.training.data_preparation import ClassPart
+from napari_melanoma.training.loader import ClassBatch, MixupSampler, TrainingViews
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 
 Change = Callable[..., TrainRecipe]

@@ -29,9 +29,8 @@ from napari_melanoma.runs import folds as workflow
 from napari_melanoma.runs.folds import estimate_mean, fold_recipe, plan_folds, train_folds
 from napari_melanoma.runs.launching import read_run
 from napari_melanoma.training.data_selection import select_samples
-from napari_melanoma.training.fold_table import read_folds, write_folds
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data
+from napari_melanoma.training.run_data import read_data, read_folds, write_folds
 
 RUN = RunContext()
 

@@ -60,7 +60,7 @@ def assert_same_result(one: Path, other: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         states = [torch.load(out / "checkpoints" / name, weights_only=True) for out in (one, other)]
         assert "partial_epoch" not in states[1]
-        for part in ("state_dict", "live_state_dict"):
+        for part in ("state_dict", "current_model_state"):
             for key, value in states[0].get(part, {}).items():
                 assert torch.equal(value, states[1][part][key]), (name, part, key)
         assert states[0]["callbacks"] == states[1]["callbacks"]

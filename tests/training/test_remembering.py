@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from napari_melanoma.training.augmentation_config import AugmentationConfig
-from napari_melanoma.training.recipe import ClassBatch, TrainRecipe
+from napari_melanoma.training.loader import ClassBatch
+from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 from napari_melanoma.training.tasks.task import (
     cache_encoder,
@@ -167,9 +168,7 @@ def batch(pixels: torch.Tensor, epoch: int, *places: int) -> ClassBatch:
     keys, none = np.array([(epoch, place) for place in places]), torch.zeros(len(places), 0)
     masks = torch.zeros(len(places), 1, *pixels.shape[2:], dtype=torch.uint8)
     shares, nan = torch.eye(2)[torch.zeros(len(places), dtype=torch.int64)], torch.full((len(places),), torch.nan)
-    return ClassBatch(
-        pixels, masks, keys, shares, none, none.long(), torch.zeros(len(places)), shares[:0], nan, shares[:, :0]
-    )
+    return ClassBatch(pixels, masks, keys, shares, none, none.long(), torch.zeros(len(places)), shares[:0], nan)
 
 
 @pytest.mark.parametrize("versions", [0, 3])

@@ -37,7 +37,7 @@ def assert_same(one: Path, other: Path) -> None:
     import torch
 
     states = [torch.load(out / "checkpoints" / "last.ckpt", weights_only=True) for out in (one, other)]
-    for part in ("state_dict", "live_state_dict"):
+    for part in ("state_dict", "current_model_state"):
         for name, value in states[0].get(part, {}).items():
             assert torch.equal(value, states[1][part][name]), name
     assert states[0]["callbacks"] == states[1]["callbacks"]

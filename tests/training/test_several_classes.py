@@ -12,17 +12,15 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError, RunError
-from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.runs.acceptance import activate_model, compare_run
-from napari_melanoma.runs.teachers import add_teacher
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
 from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
-from napari_melanoma.training.data_preparation import check_data, prepare_data
+from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("user_folders")]
@@ -287,24 +285,6 @@ def test_only_the_encoder_of_a_model_of_other_classes_is_used(trained: tuple[Tra
     assert not other.continues_from(info.config)
     lesion = TrainRecipe.parse({"data": {"datasets": [str(tiles)]}}, "one lesion")
     assert not lesion.continues_from(info.config)
-
-
-def test_a_student_with_its_classes_in_another_order(
-    trained: tuple[TrainRecipe, Path], tiles: Path, tmp_path: Path
-) -> None:
-    """The maps of its teacher have the order of the student, and show the classes where its label images do."""
-    data = spoilt(tiles, tmp_path / "reversed", lambda labels: 2 - labels)
-    recipe = recipe_of(
-        data, classes=[*reversed(CLASSES)], epochs=1, teacher={"bundle": str(bundle_of(trained).path), "weight": 1.0}
-    )
-    out, run = RunFolder(tmp_path / "student"), RunContext()
-    train(recipe, out.path, resume=False, run=run)
-    assert recipe.teacher is not None
-    prepared = add_teacher(recipe, recipe.teacher, out, prepare_data(recipe, out, resume=True, run=run), run)
-    _, masks = prepared.train.read(np.arange(len(prepared.train)))
-    assert masks.shape[1] == 1 + 3
-    assert (masks[:, 1:].argmax(1) == masks[:, 0]).mean() > 0.8
-    assert np.abs(masks[:, 1:].sum(1).astype(float) - 255).max() <= 2
 
 
 @pytest.mark.parametrize("of_slides", [True, False])

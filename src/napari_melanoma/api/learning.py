@@ -307,7 +307,6 @@ def train(
     folder: AnyPath,
     *,
     folds: int | None = None,
-    distill: AnyPath | None = None,
     resume: bool = False,
     progress: ProgressCallback | None = None,
 ) -> BundleInfo:
@@ -327,8 +326,6 @@ def train(
         metrics of each epoch. Functions with an argument ``model`` accept this folder.
     folds : int, optional
         Train a model for each fold, in ``fold-1`` and so on, and return their ensemble; see ``folds.html``.
-    distill : str or os.PathLike, optional
-        A model, or a folder that was trained with ``folds``, whose predictions are targets, too.
     resume : bool
         Resume the run in the folder.
     progress : callable, optional
@@ -356,7 +353,7 @@ def train(
     from napari_melanoma.runs.train import train as train_recipe
 
     check_flag(resume, "resume")
-    checked, out = _to_recipe(recipe, distill, resume), to_path(folder, "the run folder")
+    checked, out = _to_recipe(recipe, resume), to_path(folder, "the run folder")
     if folds is not None:
         return _train_folds(checked, check_integer(folds, "folds"), out, resume, progress)
     bundle = train_recipe(checked, out, resume=bool(resume), run=to_run(progress), graphs=True)
@@ -376,12 +373,11 @@ def _train_folds(
     return result.ensemble
 
 
-def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], distill: AnyPath | None, resume: bool) -> TrainRecipe:
+def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], resume: bool) -> TrainRecipe:
     """Read and check a recipe, and download its models; raise an error if it uses several processes."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.packages import require_training_packages
     from napari_melanoma.models.hub import download_named
-    from napari_melanoma.runs.folds import distill_recipe
     from napari_melanoma.training.engine import process_count
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -389,8 +385,6 @@ def _to_recipe(recipe: AnyPath | TrainRecipe | Mapping[str, Any], distill: AnyPa
         recipe = TrainRecipe.parse(_paths_to_texts(recipe), "the recipe")
     elif not isinstance(recipe, TrainRecipe):
         recipe = read_toml(to_path(recipe, "a recipe that is no mapping"), TrainRecipe)
-    if distill is not None:
-        recipe = distill_recipe(fspath(distill), recipe)
     require_training_packages()
     prepare_torch()
     if (processes := process_count(recipe)) > 1:  # each would run the whole script of the user again

@@ -330,7 +330,7 @@ def train_tissue(
     from napari_melanoma.cli.train import run_training
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.runs.stroke_training import prepare_network
+    from napari_melanoma.runs.slide_datasets import prepare_network
     from napari_melanoma.slides.reading.detection import find_slides
     from napari_melanoma.slides.tissue_classifier.classifier import find_painted_slides
     from napari_melanoma.training.recipe import TrainRecipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -106,8 +106,7 @@ TRAIN_HELP = format_help(
     "saved last. --set epochs=3 changes a key of the recipe. --check reports the data and the time and memory of one "
     "measured step and writes nothing. "
     "--folds 5 trains a model for each of 5 folds, in a run folder each, evaluates it on the images that it was not "
-    "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN. --distill trains one model to "
-    "predict as another one, or as the models of --folds, whose recipe is used unless --config names one.",
+    "trained on, and writes folds.html and the ensemble of the folds (bundle/) to RUN.",
 )
 
 
@@ -132,10 +131,6 @@ def train(
         int | None,
         typer.Option(min=2, help="Train a model for each fold of a cross-validation, and their ensemble."),
     ] = None,
-    distill: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Train with the predictions of a model, or of a folder of --folds."),
-    ] = None,
     queue: Annotated[bool, typer.Option("--queue", help="Wait for runs that were started earlier.")] = False,
     nice: Annotated[bool, typer.Option("--nice", help="Run at low priority.")] = False,
 ) -> None:
@@ -147,7 +142,9 @@ def train(
         from napari_melanoma.core.processes import lower_priority
 
         lower_priority()
-    recipe = _find_recipe(config, distill)
+    if config is None:
+        raise RunError("the recipe is missing. Add --config FILE.")
+    recipe = _read_recipe(config)
     if set_:
         recipe = change_values(recipe, set_, "--set")
     if not resume:  # which needs its checkpoint only
@@ -155,7 +152,7 @@ def train(
     if accept_leaks:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"accept_leaks": True})})
     if check:
-        _report_check(current, str(config or f"'{recipe.name}'"), recipe)
+        _report_check(current, str(config), recipe)
     elif folds is not None:
         _train_folds(current, recipe, folds, out, resume=resume, queue=queue)
     else:
@@ -237,16 +234,6 @@ def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     text = f"{ADVICE[comparison.advice]} {comparison.reason}{steps}"
     warnings = list(comparison.facts.get("warnings", ()))
     return text, {"advice": comparison.advice, "reason": comparison.reason, "page": str(page), "warnings": warnings}
-
-
-def _find_recipe(config: Path | None, distill: str | None) -> TrainRecipe:
-    """Read the recipe, with the teacher that the command names."""
-    from napari_melanoma.runs.folds import distill_recipe
-
-    if config is None and distill is None:
-        raise RunError("the recipe is missing. Add --config FILE.")
-    recipe = None if config is None else _read_recipe(config)
-    return cast("TrainRecipe", recipe) if distill is None else distill_recipe(distill, recipe)
 
 
 def _read_recipe(config: Path) -> TrainRecipe:

@@ -169,7 +169,7 @@ def split_samples(
 def split_fold(
     samples: Iterable[Sample],
     folds: Mapping[Key, int],
-    number: int | None,
+    number: int,
     rules: SplitRules,
     seed: int,
     stratum: Callable[[Sample], str] = get_diagnosis,
@@ -177,24 +177,18 @@ def split_fold(
     """Split images by the folds of a cross-validation.
 
     ``folds``: fold of each image by data set and image id; images without one are not trained on. Those of the fold
-    ``number`` are the test set; None: those of ``rules.test_split`` without a fold. No image of their groups is in
-    another part. The validation set is held out from the other folds.
+    ``number`` are the test set. No image of their groups is in another part. The validation set is held out from the
+    other folds.
     """
     all_samples = [*samples]
-    unassigned = [sample for sample in all_samples if sample.key not in folds]
-    if number is None:
-        test = [sample for sample in unassigned if sample.split == rules.test_split]
-    else:
-        test = [sample for sample in all_samples if folds.get(sample.key) == number]
+    unassigned = tuple(sample for sample in all_samples if sample.key not in folds)
+    test = [sample for sample in all_samples if folds.get(sample.key) == number]
     others = [sample for sample in all_samples if folds.get(sample.key, number) != number]
     tested_groups = {sample.group for sample in test}
     usable = [sample for sample in others if sample.group not in tested_groups]
     training, validation = hold_out(usable, rules.validation_fraction, seed, stratum)
     left_out = tuple(sample for sample in others if sample.group in tested_groups)
-    tested = {id(sample) for sample in test}
-    return TrainingSplit(
-        training, validation, test, left_out, tuple(sample for sample in unassigned if id(sample) not in tested)
-    )
+    return TrainingSplit(training, validation, test, left_out, unassigned)
 
 
 def hold_out(

@@ -1,19 +1,23 @@
-"""Compare a run's model with its starting model on the test set; activate or discard the model."""
+"""Compare a run's model with its starting model and baselines on the test set; activate or discard the model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from napari_melanoma.core.config import read_toml
+import numpy as np
+
+from napari_melanoma.classification.comparators import BRESLOW_COLUMNS, TableLogistic, fit_table_logistic
+from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
 from napari_melanoma.core.files import atomic_folder, remove_file, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_datasets
@@ -28,15 +32,15 @@ from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
 from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, Result, run_evaluation
-from napari_melanoma.evaluation.slides import BagTask
+from napari_melanoma.evaluation.slides import BagTask, PatientDataBaseline, SlideAloneBaseline, SlideBaseline
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
 from napari_melanoma.models import DEFAULT_BUNDLE
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.models.installed_bundles import find_bundle, install_bundle, list_bundles
-from napari_melanoma.runs.baselines import read_baselines
 from napari_melanoma.runs.resolved_settings import read_resolved
-from napari_melanoma.training.data_preparation import read_test_set
+from napari_melanoma.slides.bag_models import BagModel
+from napari_melanoma.training.data_preparation import read_part_table, read_test_set
 from napari_melanoma.training.recipe import DataConfig, TrainRecipe
 from napari_melanoma.training.run_data import read_data
 
@@ -206,7 +210,9 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
     samples = [row.sample for row in rows if row.part == "test"]
     groups, domains = {row.sample.group for row in rows}, {sample.domain for sample in samples}
     try:
-        replay_images = [sample for sample in _replay_test_images(recipe) if sample.group not in groups]
+        replay = read_datasets([expand_user(name) for name in recipe.data.replay])
+        replay_test = split_trainable(replay, recipe.data, recipe.seed).test
+        replay_images = [sample for sample in replay_test if sample.group not in groups]
     except DataSetError:
         if not samples:
             raise
@@ -237,12 +243,6 @@ def _read_run_model(folder: RunFolder) -> BundleInfo:
         return read_bundle(folder.bundle)
     except BundleError as error:
         raise RunError(f"{folder.path.name} has no model yet. Wait until the run has finished.") from error
-
-
-def _replay_test_images(recipe: TrainRecipe) -> Iterable[Sample]:
-    """Return the test images of the replay data, split by the rules of the recipe."""
-    folders = [expand_user(name) for name in recipe.data.replay]
-    return split_trainable(read_datasets(folders), recipe.data, recipe.seed).test
 
 
 def _read_labeled_test_images(folder: RunFolder, model: BundleInfo) -> LabeledImages:
@@ -415,3 +415,77 @@ def _find_by_weights(fingerprint: str) -> BundleInfo | None:
         except OSError:  # its weights were removed
             continue
     return None
+
+
+FOLDER, TABLES_FILE, SLIDE_ALONE = "baselines", "patient-data.json", "slide-alone"
+PATIENT_DATA, DEPTH = "patient_data", "depth"
+
+
+class TableBaselines(Config):
+    """The regressions of patient data, by name."""
+
+    format_version: int = 1
+    regressions: dict[str, TableLogistic]
+
+
+class Trainer(Protocol):
+    """``runs.train.train``."""
+
+    def __call__(
+        self, recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, evaluate: bool, check_place: bool
+    ) -> object: ...
+
+
+def train_baselines(recipe: TrainRecipe, folder: RunFolder, train: Trainer, *, run: RunContext) -> None:
+    """Train the baselines of a run; finished ones are kept.
+
+    The network of the slide alone has the same split, seed and settings as that of the run.
+    """
+    fit_table_baselines(recipe, folder)
+    assert recipe.classification is not None
+    without_table = recipe.classification.model_copy(update={"tabular": None})
+    slide_recipe = recipe.model_copy(update={"classification": without_table, "name": f"{recipe.name}-slide-alone"})
+    out = folder.path / FOLDER / SLIDE_ALONE
+    if (out / "bundle").is_dir():
+        return
+    resume = (out / "config.toml").is_file()
+    train(slide_recipe, out, resume=resume, run=run, evaluate=False, check_place=False)
+
+
+def fit_table_baselines(recipe: TrainRecipe, folder: RunFolder) -> None:
+    """Fit the regressions of patient data, and of the depth if it is a field, on training and validation patients."""
+    config = recipe.classification
+    assert config is not None
+    assert config.tabular is not None
+    classes, labels, rows = read_part_table(folder.path, read_data(folder.data), ("train", "validation"))
+    positive = labels == classes.index(config.positive)
+    has_depth = any(column.name == DEPTH_COLUMN for column in config.tabular.numbers)
+    title = "Patient data and depth alone" if has_depth else "Patient data alone"
+    choices: dict[str, tuple[str, TabularConfig]] = {PATIENT_DATA: (title, config.tabular)}
+    if has_depth and len(config.tabular.numbers) + len(config.tabular.words) > 1:
+        choices[DEPTH] = "Depth (Breslow thickness) alone", BRESLOW_COLUMNS
+    regressions = {
+        name: fit_table_logistic(rows, np.asarray(positive, bool), columns, config.target, heading)
+        for name, (heading, columns) in choices.items()
+    }
+    path = folder.path / FOLDER / TABLES_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, TableBaselines(regressions=regressions).model_dump(mode="json"))
+
+
+def read_baselines(folder: RunFolder) -> Sequence[SlideBaseline]:
+    """Read the baselines of a run; empty for a model without patient data."""
+    path = folder.path / FOLDER / TABLES_FILE
+    if not path.is_file():
+        return ()
+    tables = TableBaselines.parse(read_json(path), str(path)).regressions
+    baselines: list[SlideBaseline] = [PatientDataBaseline(name, regression) for name, regression in tables.items()]
+    slide_alone = folder.path / FOLDER / SLIDE_ALONE / "bundle"
+    if slide_alone.is_dir():
+        baselines.append(SlideAloneBaseline(BagModel.load(read_bundle(slide_alone))))
+    return baselines
+
+
+def needs_baselines(recipe: TrainRecipe) -> bool:
+    """Whether a recipe trains a model of slide and patient data."""
+    return recipe.bags is not None and recipe.classification is not None and recipe.classification.tabular is not None

@@ -46,8 +46,9 @@ from napari_melanoma.runs.resolved_settings import ResolvedSettings
 from napari_melanoma.runs.starting_weights import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.data_preparation import PreparedData
 from napari_melanoma.training.data_selection import predicted_mask_path
+from napari_melanoma.training.loader import ClassBatch
 from napari_melanoma.training.monitor import depth_metrics
-from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig, TrainRecipe
+from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _jaccard_curves(
 
 
 def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
-    """Return the provenance of a bundle: parent, teacher, data, recipe, software."""
+    """Return the provenance of a bundle: parent, data, recipe, software."""
     parts = prepared.samples
     training = [*parts.training, *prepared.replay_samples]
     counts = dict(sorted(Counter(sample.domain for sample in training).items()))
@@ -204,7 +205,6 @@ def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: Pare
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
         "loss": recipe.loss,
-        **({} if prepared.teacher is None else {"teacher": dict(prepared.teacher)}),
         **collect_provenance(),
     }
 
@@ -216,8 +216,6 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
         values["data"][key] = [Path(name).name for name in values["data"][key]]
     if recipe.data.fold is not None:
         values["data"]["fold"]["table"] = Path(recipe.data.fold.table).name
-    if recipe.teacher is not None:
-        values["teacher"]["bundle"] = Path(recipe.teacher.bundle).name
     if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
     if classification := values["classification"]:
@@ -311,7 +309,7 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
     ``batches``: images of the target domain, uint8 (batch, 3, row, column), of the network's size.
     """
-    from napari_melanoma.training.domain_adaptation import update_batch_norm_statistics
+    from napari_melanoma.training.tasks.classification import update_batch_norm_statistics
 
     encoder = task.network.encoder
     update_batch_norm_statistics(encoder, ((task.normalize(images.to(task.device)),) for images in batches))

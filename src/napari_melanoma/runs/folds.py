@@ -8,18 +8,21 @@ continues after an interruption.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext
-from napari_melanoma.core.errors import DataSetError, RunError
+from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.packages import require_training_packages
@@ -40,20 +43,37 @@ from napari_melanoma.data.dataset import (
 )
 from napari_melanoma.data.duplicates import find_duplicates, merge_groups
 from napari_melanoma.data.splits import FOLD, TEST, assign_folds
+from napari_melanoma.data.tabular_encoding import join_encodings
+from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
+from napari_melanoma.evaluation.classes import read_predictions
+from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.evaluation.pages import Page, write_evaluation_page
-from napari_melanoma.evaluation.pipeline import METRICS_FILE
+from napari_melanoma.evaluation.pipeline import METRICS_FILE, measured_rows, read_evaluation
 from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
-from napari_melanoma.models.bundle import BundleInfo, read_bundle
+from napari_melanoma.models.bundle import (
+    BundleInfo,
+    ReferenceCases,
+    load_network,
+    number_groups,
+    read_bundle,
+    read_reference,
+    write_bundle,
+)
+from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.runs.acceptance import evaluate_alone
-from napari_melanoma.runs.ensembles import find_obstacle, write_ensemble
+from napari_melanoma.runs.bundling import fit_decisions
 from napari_melanoma.runs.train import log_outcome, train
 from napari_melanoma.training.data_selection import classifiable_samples, list_datasets, read_strata
-from napari_melanoma.training.fold_config import FoldConfig
-from napari_melanoma.training.fold_table import FOLDS, list_folds, read_folds, write_folds
-from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import read_data
+from napari_melanoma.training.recipe import FoldConfig, TrainRecipe
+from napari_melanoma.training.run_data import FOLDS, read_data, read_folds, training_images_statement, write_folds
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_melanoma.models.bundle import BundleConfig
+
 
 RECIPE, SUMMARY, PAGE = "recipe.toml", "folds.json", "folds.html"
 STEPS = SCALE_STEPS
@@ -127,8 +147,6 @@ def _check_recipe(recipe: TrainRecipe, count: int) -> None:
         raise RunError("models of whole slides cannot be trained in folds. Train them with train --config.")
     if (recipe.devices, recipe.nodes) != (1, 1):
         raise RunError("each fold is trained on one device. Set devices = 1 and nodes = 1.")
-    if recipe.teacher is not None:
-        raise RunError("a teacher has seen the images of the folds. Remove 'teacher', or train without --folds.")
     if recipe.data.fold is not None:
         raise RunError("this is the recipe of one fold. Use recipe.toml of the cross-validation.")
     if not recipe.data.validation_fraction:
@@ -220,36 +238,6 @@ def fold_recipe(recipe: TrainRecipe, number: int, table: Path) -> TrainRecipe:
     return TrainRecipe.parse(values, f"the recipe of fold {number}")
 
 
-def distill_recipe(teacher: str, recipe: TrainRecipe | None = None) -> TrainRecipe:
-    """Return the recipe of a model that is distilled from another model, or from a cross-validation.
-
-    ``teacher``: the name of a model, or the folder of a model, of its run, or of a cross-validation. ``recipe``: of the
-    student; by default that of the cross-validation. On the data sets of a cross-validation, the student is trained on
-    the images of all folds, and tested on the test images of the tables.
-    """
-    folder = expand_user(teacher)
-    is_cross_validation = bool(list_folds(folder))
-    if recipe is None and not is_cross_validation:
-        raise RunError(f"{teacher} is not a folder of train --folds, so it has no recipe. Add --config FILE.")
-    base = read_toml(folder / RECIPE, TrainRecipe) if is_cross_validation else recipe
-    assert base is not None
-    if not is_cross_validation and RunFolder(folder).bundle.is_dir():
-        folder = RunFolder(folder).bundle
-    student = recipe or base
-    values = student.model_dump(mode="json")
-    if is_cross_validation and student.name == base.name:  # that of the ensemble
-        values["name"] = f"{base.name}-distilled"
-    values["teacher"] = {**values.get("teacher", {}), "bundle": str(real_path(folder)) if folder.is_dir() else teacher}
-    if is_cross_validation and _resolve(student) == _resolve(base):
-        values["data"] |= {"test_split": base.data.test_split, "fold": {"table": str(real_path(folder / FOLDS))}}
-    return TrainRecipe.parse(values, "the recipe of the student")
-
-
-def _resolve(recipe: TrainRecipe) -> list[Path]:
-    """Return the folders of the data sets of a recipe."""
-    return [real_path(expand_user(name)) for name in recipe.data.datasets]
-
-
 def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolderContext) -> FoldsResult:
     """Train and evaluate the folds that are not finished, and write summary, ensemble and page."""
     folders = [RunFolder(folder.path / f"fold-{number}") for number in range(1, count + 1)]
@@ -263,7 +251,7 @@ def _run_folds(recipe: TrainRecipe, count: int, folder: RunFolder, run: RunFolde
             evaluate_alone(fold.path, run=part)
         run.report(Milestone(STEPS * (index + 1), STEPS * count, f"{title}: {_describe_fold(recipe, fold)}"))
     metrics = summarize_folds(folders)
-    ensemble, notices = _write_ensemble(recipe, folder, folders, metrics, run)
+    ensemble, notices = _make_ensemble(recipe, folder, folders, metrics, run)
     runs = tuple(fold.path for fold in folders)
     result = FoldsResult(folder.path, runs, metrics, ensemble, notices)
     for message in notices:
@@ -282,7 +270,7 @@ def _train_fold(recipe: TrainRecipe, fold: RunFolder, run: RunContext) -> None:
     train(recipe, fold.path, resume=fold.config.exists(), run=run, check_place=False)
 
 
-def _write_ensemble(
+def _make_ensemble(
     recipe: TrainRecipe,
     folder: RunFolder,
     folders: Sequence[RunFolder],
@@ -290,7 +278,7 @@ def _write_ensemble(
     run: RunContext,
 ) -> tuple[BundleInfo | None, tuple[str, ...]]:
     """Write the ensemble, and evaluate it on the test images of the tables, if there are any."""
-    if reason := find_obstacle(recipe):
+    if reason := _find_obstacle(recipe):
         return None, (NO_ENSEMBLE.format(reason=reason),)
     notices = []
     if (folder.bundle / "config.json").is_file():
@@ -298,7 +286,7 @@ def _write_ensemble(
     else:
         cells = {metric_label(name): _format(one) for name, one in metrics.items() if name in select_shown(recipe)}
         try:
-            ensemble, reason = write_ensemble(folders, folder.bundle, recipe, cells, run)
+            ensemble, reason = _write_ensemble(folders, folder.bundle, recipe, cells, run)
         except RunError as error:
             return None, (str(error),)
         notices += [f"predictions need torch: {reason}"] if reason else []
@@ -407,3 +395,169 @@ def _write_summary(result: FoldsResult, folders: Sequence[RunFolder]) -> None:
         warnings=result.notices,
     )
     write_evaluation_page(page, result.folder / PAGE)
+
+
+SAME_FIELDS = ("task", "architecture", "options", "input_size", "preprocessing", "mean", "std", "classes")
+TITLE = "{title}, ensemble of {count} folds"
+CARD = """## Ensemble
+
+The mean of the logits of {count} networks, each of which was trained without one fold of the images. {threshold}
+Each image was predicted by the network that it was not used for:
+
+| metric | mean of the folds | 95 % interval |
+|---|---|---|
+{rows}
+"""
+MASK_THRESHOLD = "The decision threshold is the mean of theirs."
+CLASS_THRESHOLD = (
+    "Temperature, bias and decision threshold were fitted to the predictions for these images; similar cases, and "
+    "whether an image is out of distribution, are those of the first network."
+)
+SMALLEST = 1e-6  # probability, so that its logarithm is finite
+FoldMetrics = dict[str, tuple[str, str]]
+
+
+def _find_obstacle(recipe: TrainRecipe) -> str:
+    """Return why the models of a recipe cannot be combined in an ensemble; "" if they can."""
+    if recipe.prompts is not None:
+        return "it answers prompts"
+    if recipe.classification is not None and recipe.classification.depth is not None:
+        return "it predicts a depth"
+    if recipe.model.architecture == "cell_network":
+        return "it classifies cells of slides"
+    return ""
+
+
+def _write_ensemble(
+    folders: Sequence[RunFolder], path: Path, recipe: TrainRecipe, metrics: FoldMetrics, run: RunContext
+) -> tuple[BundleInfo, str]:
+    """Write the ensemble of finished and evaluated runs.
+
+    ``recipe``: that of the cross-validation. ``metrics``: label to mean and interval, for the card. Returns the bundle,
+    and why it has no graphs, or "".
+    """
+    from napari_melanoma.models.blocks.ensemble import build_ensemble
+
+    members = [read_bundle(folder.bundle) for folder in folders]
+    _check_same(members)
+    config = _create_config(members, folders, recipe)
+    network, reference = build_ensemble([load_network(info) for info in members], len(config.classes)), None
+    if config.classifier is not None:
+        assert recipe.classification is not None
+        _set_calibration(network, members)
+        reference = _collect_reference(folders, members[0])
+        config = fit_decisions(config, reference, recipe.classification.sensitivity)
+    lists = [TrainingImages.read(folder.path / FILE_NAME) for folder in folders]
+    with TemporaryDirectory() as temporary:
+        listed = Path(temporary, FILE_NAME)
+        reduce(or_, lists).write(listed)
+        provenance = {**config.provenance, **training_images_statement(listed)}
+        config = config.model_copy(update={"provenance": provenance})
+        card = f"{draft_card(config)}\n{_describe_ensemble(config, metrics)}"
+        bundle = write_bundle(path, config, network, card, reference, [listed])
+    return bundle, add_graphs(bundle, run)
+
+
+def _check_same(members: Sequence[BundleInfo]) -> None:
+    """Refuse members that differ in more than their weights and calibration."""
+    first, *others = (_dump_shared(info) for info in members)
+    for info, values in zip(members[1:], others, strict=True):
+        if different := [name for name, value in values.items() if value != first[name]]:
+            raise RunError(
+                f"'{members[0].name}' and '{info.name}' cannot be combined in an ensemble, because they differ in "
+                f"{', '.join(different)}. Use the models of the folds."
+            )
+
+
+def _dump_shared(info: BundleInfo) -> dict[str, Any]:
+    """Return what the members of an ensemble share; the sizes of tabular inputs may differ."""
+    values = info.config.model_dump(mode="json", include={*SAME_FIELDS})
+    options = {name: value for name, value in info.config.options.items() if name != "tabular"}
+    return {
+        **values,
+        "options": options,
+        "patient data": info.patient_data_columns,
+        "closer views": info.config.closer_views,
+        "turned views": info.config.turned_views,
+    }
+
+
+def _create_config(members: Sequence[BundleInfo], folders: Sequence[RunFolder], recipe: TrainRecipe) -> BundleConfig:
+    """Return the configuration of an ensemble; a classifier is not calibrated yet."""
+    config = members[0].config
+    encodings = [info.config.tabular for info in members if info.config.tabular is not None]
+    values: dict[str, Any] = {
+        "name": recipe.name,
+        "title": TITLE.format(title=config.title, count=len(members)),
+        "members": len(members),
+        "threshold": round(float(np.mean([info.config.threshold for info in members])), 2),
+        "modalities": tuple(dict.fromkeys(name for info in members for name in info.config.modalities)),
+        "tabular": join_encodings(encodings) if encodings else None,
+        "novelty_threshold": None,
+        "provenance": _create_provenance(members, folders, recipe.seed),
+    }
+    return config.model_copy(update=values)
+
+
+def _create_provenance(members: Sequence[BundleInfo], folders: Sequence[RunFolder], seed: int) -> dict[str, Any]:
+    """Return the provenance: that of the first member, with all images of the folds."""
+    images = [row.sample for folder in folders for row in read_data(folder.data) if row.part == "test"]
+    counts = dict(sorted(Counter(sample.domain for sample in images).items()))
+    first = dict(members[0].config.provenance)
+    data = {**first["data"], "train": len(images), "validation": 0, "test": 0, "domains": counts}
+    data["drawn"] = sum(sample.synthetic for sample in images)
+    del data["fingerprint"]
+    recipe = {**first["recipe"], "data": {**first["recipe"]["data"], "fold": None}, "seed": seed}
+    metrics: dict[str, float] = {}
+    for name in ("validation_jaccard", "validation_dice"):
+        values = [info.config.provenance.get(name) for info in members]
+        if None not in values:
+            metrics[name] = round(float(np.mean(np.asarray(values, np.float64))), 4)
+    return {
+        **first,
+        **metrics,
+        "data": data,
+        "recipe": recipe,
+        "seed": seed,
+        "train_images": counts,
+        "members": [{"name": info.name, "fingerprint": info.fingerprint} for info in members],
+        **collect_provenance(),
+    }
+
+
+def _set_calibration(network: nn.Module, members: Sequence[BundleInfo]) -> None:
+    """Set temperature and bias of each member, so that calibrated logits are averaged."""
+    import torch
+
+    for index, info in enumerate(members):
+        classifier = info.config.classifier
+        assert classifier is not None
+        network.get_buffer("temperature")[index] = classifier.temperature
+        if classifier.bias:
+            network.get_buffer("bias")[index] = torch.tensor(classifier.bias)
+
+
+def _collect_reference(folders: Sequence[RunFolder], first: BundleInfo) -> ReferenceCases:
+    """Return the reference cases: each image with the prediction of the member that was not trained on it."""
+    reference = read_reference(first)
+    if reference is None:
+        raise BundleError(f"'{first.name}' has no reference cases. Train the fold again.")
+    evaluations = [read_evaluation(folder.evaluation) for folder in folders]
+    stored = [
+        read_predictions(measured_rows(one.table), one.classes, one.positive, one.threshold) for one in evaluations
+    ]
+    probabilities = np.concatenate([predictions.probabilities for predictions in stored])
+    return replace(
+        reference,
+        logits=np.log(np.clip(probabilities, SMALLEST, None)).astype(np.float32),
+        labels=np.concatenate([predictions.labels for predictions in stored]).astype(np.int64),
+        groups=number_groups(np.concatenate([predictions.groups for predictions in stored])),
+        textures=None,
+    )
+
+
+def _describe_ensemble(config: BundleConfig, metrics: FoldMetrics) -> str:
+    """Return the section of the card."""
+    rows = "\n".join(f"| {label} | {mean} | {interval} |" for label, (mean, interval) in metrics.items())
+    threshold = MASK_THRESHOLD if config.classifier is None else CLASS_THRESHOLD
+    return CARD.format(count=config.members, threshold=threshold, rows=rows)

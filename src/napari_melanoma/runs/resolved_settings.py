@@ -22,10 +22,10 @@ from napari_melanoma.models.blocks.options import BiomarkerConfig
 from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.runs.starting_weights import ParentModel, find_parent
 from napari_melanoma.training.batch_size import find_batch_size, find_precision
-from napari_melanoma.training.data_preparation import PreparedData
+from napari_melanoma.training.data_preparation import ClassData, PreparedData
 from napari_melanoma.training.engine import process_count
 from napari_melanoma.training.loader import divide_step
-from napari_melanoma.training.recipe import SLIDES_PER_STEP, ClassData, TrainRecipe, check_depth_count
+from napari_melanoma.training.recipe import SLIDES_PER_STEP, TrainRecipe, check_depth_count
 from napari_melanoma.training.whole_slides import PreparedBags
 
 RESOLVED_FILE = "resolved_settings.json"

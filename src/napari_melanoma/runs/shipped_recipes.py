@@ -13,7 +13,7 @@ from napari_melanoma.core.config import overlay_values
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.core.plugins import Family
-from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
+from napari_melanoma.core.prediction_config import NumberColumn, WordColumn
 from napari_melanoma.data.merging import merge_class_names
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.installed_bundles import find_bundle
@@ -141,18 +141,18 @@ def _classifier_settings(config: BundleConfig) -> dict[str, Any]:
     """Return the values that a starting classifier determines: its classes, view and columns."""
     if config.classifier is None:
         return {}
-    columns = None if config.tabular is None else _encoding_choices(config.tabular)
+    # The options that the encoding of the columns was fitted with.
+    columns = (
+        None
+        if config.tabular is None
+        else {
+            "numbers": [column.model_dump(include=set(NumberColumn.model_fields)) for column in config.tabular.numbers],
+            "words": [column.model_dump(include=set(WordColumn.model_fields)) for column in config.tabular.words],
+        }
+    )
     view = config.classifier.view.model_dump()
     values = {"classes": config.classes, "positive": config.classifier.positive, "view": view, "tabular": columns}
     return {"classification": values}
-
-
-def _encoding_choices(encoding: TabularEncoding) -> dict[str, Any]:
-    """Return the options that an encoding was fitted with."""
-    return {
-        "numbers": [column.model_dump(include=set(NumberColumn.model_fields)) for column in encoding.numbers],
-        "words": [column.model_dump(include=set(WordColumn.model_fields)) for column in encoding.words],
-    }
 
 
 @dataclass(frozen=True)

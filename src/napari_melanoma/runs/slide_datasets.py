@@ -1,6 +1,6 @@
-"""Data sets of whole slides: slides and a table with the data of their patients, and the embeddings of the slides.
+"""Data sets of slides that a run makes: embeddings of whole slides with patient data, and tiles of painted strokes.
 
-The table of such a data set has a column ``slide_file``, the file of each slide. Its embeddings are computed into the
+The table of whole slides has a column ``slide_file``, the file of each slide. Its embeddings are computed into the
 folder that the column ``result`` names, when a run needs them; a killed run continues where it stopped.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_melanoma.core.context import BATCH_ERRORS, RunContext
+from napari_melanoma.core.config import write_toml
+from napari_melanoma.core.context import BATCH_ERRORS, NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, describe_error
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.paths import expand_user, real_path
@@ -21,9 +22,14 @@ from napari_melanoma.data.bags import Bag
 from napari_melanoma.data.dataset import write_dataset_table
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.runs import launching
+from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.slides.patient_data import read_patient_table
 from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
 from napari_melanoma.slides.slide_depth import read_known_depth
+from napari_melanoma.slides.tile_sets import read_tile_set
+from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import RESULT_COLUMN, SLIDE_COLUMN, find_slide_files
 
@@ -211,3 +217,37 @@ def describe_pending(folders: Iterable[Path]) -> str:
     """Describe how many slides have no embeddings yet; empty if all have."""
     pending = sum(not _has_embeddings(folder) for path in folders for folder in find_slide_files(path))
     return f"Features of {format_count(pending, 'slide')} are computed first." if pending else ""
+
+
+DATA_SET = "strokes"  # the data set, in the run folder
+SHIPPED_RECIPE, NAME = "paint-network", "tissue-network"
+
+
+def prepare_network(
+    slides: Sequence[PaintedSlideFile],
+    out: Path,
+    options: TissueFitOptions = TissueFitOptions(),  # noqa: B008 - immutable
+    run: RunContext = NULL_CONTEXT,
+) -> TrainRecipe:
+    """Make the data set of a run that trains a network on the strokes of slides; return its recipe.
+
+    ``out``: the run folder. A data set that it contains already is used as it is, so that the same call continues after
+    an interruption. ``options``: the candidates of the painted classifier that the network is compared with. Raises
+    ``InputError`` if there are too few strokes to hold some back.
+    """
+    data = (out / DATA_SET).absolute()
+    if not data.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        make_stroke_data_set(split_strokes(slides), data, options, run)
+    tiles = read_tile_set(data)
+    assert tiles is not None
+    title = f"Tissue network: {', '.join(tiles.labels)}"
+    recipe = find_shipped_recipe(SHIPPED_RECIPE).complete(
+        [data],
+        str(data / START),
+        name=NAME,
+        title=title,
+        data={"validation_fraction": 0.0},  # all strokes that are not held back are trained on: no epoch is chosen
+    )
+    write_toml(out / launching.RECIPE, recipe)
+    return recipe

@@ -150,7 +150,7 @@ class SegmentationSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw contours on evenly chosen images."""
-        from napari_melanoma.training.sample_pictures import SampleWriter
+        from napari_melanoma.training.callbacks import SampleWriter
 
         names, images, masks = _choose_sample_images(recipe, prepared)
         return SampleWriter(folder, names, images, masks) if names else None
@@ -177,7 +177,7 @@ class MulticlassSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw the classes in colors on evenly chosen images."""
-        from napari_melanoma.training.sample_pictures import LabelSampleWriter
+        from napari_melanoma.training.callbacks import LabelSampleWriter
 
         names, images, labels = _choose_sample_images(recipe, prepared)
         return LabelSampleWriter(folder, names, images, labels, len(recipe.classes)) if names else None
@@ -231,7 +231,7 @@ class ClassificationSetup:
 
     def create_sample_writer(self, recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData) -> Callback | None:
         """Draw network inputs and predictions of evenly chosen images."""
-        from napari_melanoma.training.sample_pictures import ClassSampleWriter
+        from napari_melanoma.training.callbacks import ClassSampleWriter
 
         assert prepared.classes is not None
         data = prepared.classes

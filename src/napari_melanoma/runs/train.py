@@ -33,7 +33,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.graphs import add_graphs
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.torch_inference import is_out_of_memory
-from napari_melanoma.runs.baselines import needs_baselines, train_baselines
 from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.resolved_settings import (
     ResolvedSettings,
@@ -58,7 +57,6 @@ from napari_melanoma.runs.task_setups import (
     SegmentationSetup,
     TaskSetup,
 )
-from napari_melanoma.runs.teachers import add_teacher, check_teacher, check_teacher_classes
 from napari_melanoma.runs.trackers import choose_trackers, track_run
 from napari_melanoma.training.batch_size import smallest_batch_size
 from napari_melanoma.training.data_checks import monitors_test
@@ -261,8 +259,7 @@ def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunCo
             compute_embeddings(recipe, run)
         return prepare_bags(recipe, folder, resume=resume, run=run)
     encoding = None if resume and folder.data.exists() else find_start_encoding(recipe)
-    prepared = prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
-    return prepared if recipe.teacher is None else add_teacher(recipe, recipe.teacher, folder, prepared, run)
+    return prepare_data(recipe, folder, resume=resume, run=run, encoding=encoding)
 
 
 def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
@@ -388,9 +385,15 @@ def _evaluate_model(work: TrainingRun, prepared: PreparedData, run: RunContext) 
     if not (prepared.samples.test or prepared.replay_samples or is_painted):
         folder.append_event("notice", message="there is no test set, so the new model was not evaluated.")
         return
-    from napari_melanoma.runs.acceptance import compare_run, evaluate_alone, has_no_start
+    from napari_melanoma.runs.acceptance import (
+        compare_run,
+        evaluate_alone,
+        has_no_start,
+        needs_baselines,
+        train_baselines,
+    )
 
-    is_fold = work.recipe.data.fold is not None and work.recipe.data.fold.number is not None
+    is_fold = work.recipe.data.fold is not None
     is_alone = is_fold or has_no_start(work.recipe, folder)
     activity = "evaluation" if is_alone else "comparison with the old model"
     try:
@@ -512,12 +515,9 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
     ``keep``: write decoded pixels to the store, for a run that follows.
     """
     check_start(recipe)
-    teacher = check_teacher(recipe)
     _check_devices(recipe)
     predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
-    if recipe.classification is not None:
-        check_teacher_classes(teacher, tuple(report.classes))
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["train"], report.counts["replay"])
     return report

@@ -68,18 +68,16 @@ class BatchAugmentation:
         """Augment a batch.
 
         ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column), on any
-        device; the partners for mosaics and CutMix follow the batch. Maps of a teacher, uint8 0 to 255, may follow the
-        mask as further channels. ``keys``: int64 (batch, 2): epoch and key of each image. Returns images, float32
-        (batch, 3, side, side) in [0, 255], and masks, uint8 (batch, 1, side, side), 0 or 255, or class indices,
-        followed by the maps of the teacher.
+        device; the partners for mosaics and CutMix follow the batch. ``keys``: int64 (batch, 2): epoch and key of each
+        image. Returns images, float32 (batch, 3, side, side) in [0, 255], and masks, uint8 (batch, 1, side, side), 0
+        or 255, or class indices.
         """
         if self._only_flips and images.shape[-2:] == (self._side, self._side):
             return self._flip(images, masks, keys)
         with torch.no_grad():
             rng = draw_random_numbers(self._seed, keys)
             if self._classes > 1:
-                labels = one_hot(masks[:, :1], self._classes).mul_(255)
-                masks = torch.cat([labels, masks[:, 1:]], dim=1)
+                masks = one_hot(masks, self._classes).mul_(255)
             if is_mixing(self._config):
                 images, masks = mix(images, masks, rng, self._config)
             image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), rng)
@@ -136,22 +134,19 @@ class GeometricWarp(v2.Transform):
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
         """Warp images and masks.
 
-        ``image``: uint8 (batch, 3, row, column). ``mask``: uint8 (batch, 1 or class, row, column), 0 to 255, followed
-        by the maps of a teacher. Returns images, float32 (batch, 3, side, side), and masks, uint8 (batch, 1, side,
-        side), 0 or 255, or class indices, followed by the maps of the teacher.
+        ``image``: uint8 (batch, 3, row, column). ``mask``: uint8 (batch, 1 or class, row, column), 0 to 255. Returns
+        images, float32 (batch, 3, side, side), and masks, uint8 (batch, 1, side, side), 0 or 255, or class indices.
         """
         matrix = torch.from_numpy(affine_matrices(self._config, rng)).to(image.device, non_blocking=True)
         channels = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
         warped = grid_sample(channels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        labels, teacher = warped[:, 3 : 3 + self._classes], warped[:, 3 + self._classes :]
+        labels = warped[:, 3:]
         if self._classes > 1:
             is_labeled = labels.sum(1, keepdim=True) >= 127.5
             warped_mask = torch.where(is_labeled, labels.argmax(1, keepdim=True), UNLABELED_PIXEL).to(torch.uint8)
         else:
             warped_mask = (labels >= 127.5).to(torch.uint8).mul_(255)
-        if teacher.shape[1]:
-            warped_mask = torch.cat([warped_mask, teacher.round_().to(torch.uint8)], dim=1)
         return tv_tensors.Image(warped[:, :3]), tv_tensors.Mask(warped_mask), rng
 
 

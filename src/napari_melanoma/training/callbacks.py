@@ -1,4 +1,4 @@
-"""Extensions of Lightning for a run: events, metrics, checkpoints, pause, and averaged weights.
+"""Extensions of Lightning for a run: events, metrics, pictures, checkpoints, pause, and averaged weights.
 
 Imports torch.
 """
@@ -10,7 +10,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,19 @@ import numpy as np
 import psutil
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import SaveError, TrainingDiverged
-from napari_melanoma.core.files import atomic_file, move
+from napari_melanoma.core.files import atomic_file, atomic_folder, move
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import ids_to_file_names
 from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
+from napari_melanoma.imaging.masks import draw_overlay, overlay_labels
+from napari_melanoma.io.results import write_rgb
 from napari_melanoma.training.monitor import (
     EpochTimer,
     PausableClock,
@@ -34,11 +39,13 @@ from napari_melanoma.training.monitor import (
     monitor_for_recipe,
     monitor_from_values,
 )
-from napari_melanoma.training.partial_epochs import PartialEpoch
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
+    from napari_melanoma.training.loader import ClassBatch
+    from napari_melanoma.training.tasks.classification import ClassificationTask
+    from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask, SegmentationTask
     from napari_melanoma.training.tasks.task import Task
 
 
@@ -47,7 +54,6 @@ CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
 # What to do after a batch; all processes follow the greatest code of any process.
 CONTINUE, SAVE, PAUSE, CANCEL, ABORT = range(5)
 CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
-LIVE = "live_state_dict"  # checkpoint key of the current weights, saved beside their average
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -92,6 +98,77 @@ def _keep_previous(path: Path) -> None:
     folder = RunFolder(path.parent.parent)
     if path == folder.last_checkpoint and path.exists():
         move(path, folder.previous_checkpoint)
+
+
+PARTIAL_EPOCH = "partial_epoch"  # key of a checkpoint within an epoch
+
+
+class PartialEpoch(Callback):
+    """Saves and restores the state of an unfinished epoch.
+
+    The order of the images, augmentation and dropout depend on the seed, the epoch and the batch only. In addition to
+    the state of Lightning, a checkpoint therefore needs the number of finished steps, and the losses until then.
+    """
+
+    def __init__(self, folder: RunFolder, timer: EpochTimer) -> None:
+        self._folder = folder
+        self._timer = timer
+        self._is_saving = False
+        self._part: dict[str, Any] | None = None
+
+    def save(self, trainer: Trainer) -> None:
+        """Replace the last checkpoint, after a step or during the validation; every process must call it."""
+        self._is_saving = True
+        try:
+            trainer.save_checkpoint(self._folder.last_checkpoint)
+        finally:
+            self._is_saving = False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Task, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        """Add the position in the epoch to a checkpoint of ``save``."""
+        if self._is_saving:
+            finished = trainer.fit_loop.batch_idx + 1
+            checkpoint[PARTIAL_EPOCH] = {
+                "steps": finished // trainer.accumulate_grad_batches,
+                "is_validation": finished == trainer.num_training_batches,
+                "losses": pl_module.training_means.gather(pl_module.device),
+                "seconds": self._timer.epoch_seconds(),
+            }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Task, checkpoint: dict[str, Any]) -> None:  # type: ignore[override]
+        """Continue at the stored position; the number of micro-batches in a step may have changed."""
+        self._part = checkpoint.get(PARTIAL_EPOCH)
+        pl_module.resumed_at = (checkpoint["epoch"], self._part["steps"] if self._part else 0)
+        if self._part:
+            batches = self._part["steps"] * trainer.accumulate_grad_batches
+            _move_loops(checkpoint["loops"]["fit_loop"], batches, is_validation=self._part["is_validation"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
+        """Start the epoch, which Lightning does only before its first batch, and restore its losses."""
+        if self._part:
+            self._timer.begin_epoch(self._part["seconds"])
+            pl_module.on_train_epoch_start()
+            pl_module.training_means.restore(self._part["losses"], trainer.global_rank, trainer.world_size)
+            self._part = None
+
+
+def _move_loops(loops: dict[str, Any], batches: int, *, is_validation: bool) -> None:
+    """Set the progress of Lightning's loops to the time between two batches, or before the validation of an epoch.
+
+    Lightning expects checkpoints within an epoch from a hook after a batch, and then skips the validation of an epoch
+    whose batches are all finished. It repeats a validation that was interrupted in its first batch.
+    """
+    progress = loops["epoch_loop.batch_progress"]
+    earlier = progress["total"]["processed"] - progress["current"]["processed"]
+    progress["current"] = dict.fromkeys(progress["current"], batches)
+    progress["total"] = dict.fromkeys(progress["total"], earlier + batches)
+    progress["is_last_batch"] = is_validation
+    nothing = dict.fromkeys(progress["current"], 0)
+    loops["epoch_loop.val_loop.batch_progress"] = {
+        "total": {**nothing, "ready": int(is_validation), "started": int(is_validation)},
+        "current": nothing,
+        "is_last_batch": False,
+    }
 
 
 class RunWriter(Callback):
@@ -152,8 +229,8 @@ class BestCheckpoint(Checkpoint):
     The best epoch is that with the best value of the recipe's monitor; ties, such as a Jaccard index of 0 in the first
     epochs, are broken by the smallest validation loss. The run stops after ``patience`` epochs without a better value.
 
-    With Lightning's own callbacks, the best score is lost when a run folder is moved, and a run that was stopped early
-    trains for another epoch when resumed.
+    With Lightning's ``ModelCheckpoint`` and ``EarlyStopping``, ties are not broken, the best score is lost when a run
+    folder is moved, and a run that was stopped early trains for another epoch when resumed.
 
     ``few_validation``: stated beside the figures; "" if there are enough validation images.
     """
@@ -355,73 +432,44 @@ def _check_loss(task: Task, code: int) -> int:
     return code if task.first_bad_batch() is None else ABORT
 
 
-class AveragedWeights(Callback):
-    """Keeps an exponential moving average of the weights, on their device.
+class AveragedWeights(WeightAveraging):
+    """Lightning's moving average of the weights, with a decay that increases in the first steps.
 
-    Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
-    as if they were weights. Here floating-point values, including normalization statistics, are averaged, and others
-    copied.
+    ``warm_up``: start with a small decay, so that the average does not contain the initial weights for long.
     """
 
     def __init__(self, decay: float, *, warm_up: bool = True) -> None:
-        self._decay = decay
+        super().__init__(multi_avg_fn=self._update)
+        self._max_decay = self._decay = decay
         self._warm_up = warm_up
-        self._steps = 0
-        self._live: dict[str, Tensor] = {}
-        self._average: dict[str, Tensor] = {}
-        self._loaded: Mapping[str, Tensor] | None = None
-        self._is_swapped = False  # during the validation
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start with the current weights, or with the average of a resumed run."""
-        self._is_swapped = False
-        self._live = pl_module.state_dict()  # references to the tensors, which stay on their device
-        source = self._loaded or self._live
-        self._average = {name: source[name].to(value.device, copy=True) for name, value in self._live.items()}
-        self._loaded = None
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Move the module to its device, as the average stays where the module is now."""
+        pl_module.to(trainer.strategy.root_device)
+        super().setup(trainer, pl_module, stage)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
-        """Update the average after each optimizer step, not after each micro-batch."""
-        if trainer.global_step == self._steps:
-            return
-        self._steps = trainer.global_step
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps)) if self._warm_up else self._decay
-        floating = [name for name, value in self._live.items() if value.is_floating_point()]
-        averages, values = ([tensors[name] for name in floating] for tensors in (self._average, self._live))
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, values, 1 - decay)
-            for name in self._live.keys() - set(floating):
-                self._average[name].copy_(self._live[name])
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """Update after each optimizer step; compute the decay here, as reading torch's counter waits for a GPU."""
+        if step_idx is None:
+            return False
+        self._decay = min(self._max_decay, (2 + step_idx) / (11 + step_idx)) if self._warm_up else self._max_decay
+        return True
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Use the average for validation."""
-        self._swap()
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue training with the current weights."""
-        self._swap()
+    @torch.no_grad()
+    def _update(self, averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
+        """Average weights and normalization statistics, and copy integers, which are counters of batches."""
+        if averages[0].is_floating_point():
+            get_ema_multi_avg_fn(self._decay)(averages, values, count)
+        else:
+            for average, value in zip(averages, values, strict=True):
+                average.copy_(value)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Save the average as the model's state, and the current weights beside it."""
-        weights = checkpoint["state_dict"], self._average
-        checkpoint["state_dict"], checkpoint[LIVE] = weights if self._is_swapped else weights[::-1]
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Restore both; Lightning has loaded the average into the model at this point."""
-        if LIVE in checkpoint:
-            self._loaded = checkpoint["state_dict"]
-            self._steps = checkpoint["global_step"]
-            pl_module.load_state_dict(checkpoint[LIVE])
-
-    def _swap(self) -> None:
-        """Exchange the values of the model and of the average."""
-        with torch.no_grad():
-            for name, value in self._live.items():
-                average = self._average[name]
-                previous = value.clone()
-                value.copy_(average)
-                average.copy_(previous)
-        self._is_swapped = not self._is_swapped
+        """Save the average as the model's state; during the validation, Lightning would take it for the current one."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if trainer.validating:
+            average, current = checkpoint["current_model_state"], checkpoint["state_dict"]
+            checkpoint["state_dict"], checkpoint["current_model_state"] = average, current
 
 
 class DistributedRows:
@@ -458,3 +506,132 @@ class DistributedRows:
         if is_distributed:
             torch.distributed.all_reduce(gathered)
         return gathered.cpu()
+
+
+CYAN = (0, 220, 255)
+RIGHT, WRONG = (86, 180, 233), (230, 159, 0)  # Okabe and Ito 2008
+BACKGROUND, TEXT_COLOR = (32, 32, 32), (240, 240, 240)
+LINE_SHARE, BAR_SHARE = 0.09, 0.03  # height of a text line and of the bar, as a share of the picture's width
+
+
+class SampleCallback(Callback):
+    """Draws the predictions of a task for a few images; subclasses define the picture."""
+
+    def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
+        self._folder = folder
+        file_names = ids_to_file_names(names)
+        self._names = [f"{file_names[name]}.png" for name in names]
+
+    @abstractmethod
+    def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
+        """Draw one picture per image, uint8 (row, column, channel), in the order of the names."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
+        """Draw the predictions of the initial model, unless they exist already."""
+        folder = self._folder.samples / "start"
+        if trainer.is_global_zero and not folder.exists():
+            self._draw(trainer, pl_module, folder)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
+        """Draw the predictions of this epoch, with averaged weights if enabled."""
+        if trainer.is_global_zero:
+            folder = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
+            self._draw(trainer, pl_module, folder)
+            relative = folder.relative_to(self._folder.path).as_posix()
+            self._folder.append_event("samples", epoch=trainer.current_epoch, folder=relative)
+
+    def _draw(self, trainer: Trainer, task: Task, folder: Path) -> None:
+        """Predict all images at once, in the precision of the run, and write the pictures."""
+        training = task.training
+        task.eval()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            pictures = list(self.pictures(task))
+        task.train(training)
+        with atomic_folder(folder) as temporary:
+            for name, picture in zip(self._names, pictures, strict=True):
+                write_rgb(temporary / name, picture)
+
+
+class SampleWriter(SampleCallback):
+    """For segmentation: draws the predicted contour in yellow over the reference contour in cyan.
+
+    ``images``, ``masks``: uint8 (image, 3, row, column) and (image, 1, row, column), at the network's size.
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, masks: Tensor) -> None:
+        super().__init__(folder, names)
+        self._images = images
+        self._masks = masks
+
+    def pictures(self, task: SegmentationTask) -> Iterator[NDArray[np.uint8]]:
+        lesions = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
+        for image, mask, lesion in zip(self._images, self._masks, lesions, strict=True):
+            reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, color=CYAN)
+            yield draw_overlay(reference, lesion)
+
+
+class LabelSampleWriter(SampleCallback):
+    """For several classes: draws prediction (left) and reference (right) in colors over the image.
+
+    ``images``, ``labels``: uint8 (image, 3, row, column), at the network's size, and class indices (image, 1, row,
+    column). ``classes``: number of classes.
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, labels: Tensor, classes: int) -> None:
+        super().__init__(folder, names)
+        self._images = images
+        self._labels = labels
+        self._classes = classes
+
+    def pictures(self, task: MultiClassSegmentationTask) -> Iterator[NDArray[np.uint8]]:
+        predictions = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
+        for image, labels, predicted in zip(self._images, self._labels, predictions, strict=True):
+            rgb = image.permute(1, 2, 0).numpy()
+            yield np.concatenate(
+                [overlay_labels(rgb, label_image, self._classes) for label_image in (predicted, labels[0].numpy())],
+                axis=1,
+            )
+
+
+class ClassSampleWriter(SampleCallback):
+    """For classification: draws the network's input with a caption of the predicted and the true class.
+
+    The length of the bar is the probability of the true class; it is blue if the prediction is right, else orange.
+
+    ``classes``: names in the order of the logits.
+    """
+
+    def __init__(self, folder: RunFolder, names: Sequence[str], batch: ClassBatch, classes: Sequence[str]) -> None:
+        super().__init__(folder, names)
+        self._batch = batch
+        self._classes = tuple(classes)
+
+    def pictures(self, task: ClassificationTask) -> Iterator[NDArray[np.uint8]]:
+        parts = (self._batch.images, self._batch.continuous, self._batch.categories)
+        probabilities = task(*(part.to(task.device) for part in parts)).softmax(1).cpu().numpy()
+        truths = self._batch.shares.argmax(1).tolist()
+        for image, row, truth in zip(self._batch.images, probabilities, truths, strict=True):
+            predicted = int(row.argmax())
+            lines = (f"{self._classes[predicted]} {row[predicted]:.2f}", f"is {self._classes[truth]}")
+            color = RIGHT if predicted == truth else WRONG
+            yield add_caption(image.permute(1, 2, 0).numpy(), lines, float(row[truth]), color)
+
+
+def add_caption(
+    rgb: NDArray[np.uint8], lines: Sequence[str], share: float, color: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Add a bar and lines of text below a picture.
+
+    ``rgb``: uint8 (row, column, channel). ``share``: length of the bar as a share of the width. ``color``: of the bar.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    width = rgb.shape[1]
+    bar, line = max(2, round(BAR_SHARE * width)), max(10, round(LINE_SHARE * width))
+    caption = Image.new("RGB", (width, bar + len(lines) * line + line // 3), BACKGROUND)
+    draw = ImageDraw.Draw(caption)
+    draw.rectangle((0, 0, max(0, round(share * width) - 1), bar - 1), fill=color)
+    font = ImageFont.load_default(0.8 * line)
+    for number, text in enumerate(lines):
+        draw.text((line // 4, bar + number * line), text, fill=TEXT_COLOR, font=font)
+    return np.concatenate([rgb, np.asarray(caption)])

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,14 @@ from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.splits import TrainingSplit
-from napari_melanoma.data.tabular_encoding import fit_encoding, read_number, read_possible_number, read_table_values
+from napari_melanoma.data.tabular_encoding import (
+    TableValues,
+    fit_encoding,
+    make_network_inputs,
+    read_number,
+    read_possible_number,
+    read_table_values,
+)
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import scan_files
@@ -50,11 +57,10 @@ from napari_melanoma.training.pixel_store import (
     label_counts,
     user_store_folder,
 )
+from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import (
     NO_LABEL,
-    ClassData,
     ClassificationConfig,
-    ClassPart,
     TrainRecipe,
     check_depth_count,
 )
@@ -67,7 +73,48 @@ from napari_melanoma.training.run_data import (
     write_training_images,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
 CLASSES_FILE = "classes.json"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPart:
+    """The labels and tabular values of one part, in the order of its cache.
+
+    ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
+    without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
+    (image,), NaN if unknown or not used.
+    """
+
+    labels: NDArray[np.int64]
+    values: TableValues | None
+    domains: NDArray[np.int64]
+    depth_mm: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassData:
+    """The classes, tabular values and domains of a classification.
+
+    ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
+    training set or taken from the starting model; None without a table. ``domains``: names of all data sets. ``train``,
+    ``validation``: training and validation set. ``unlabelled``: images of the target domain of an adaptation.
+    """
+
+    names: tuple[str, ...]
+    encoding: TabularEncoding | None
+    domains: tuple[str, ...]
+    train: ClassPart
+    validation: ClassPart
+    unlabelled: ClassPart
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of training images of each class."""
+        return tuple(int((self.train.labels == index).sum()) for index in range(len(self.names)))
 
 
 @dataclass(frozen=True)
@@ -77,8 +124,7 @@ class PreparedData:
     ``train``, ``validation``: the training and validation sets. ``replay``: images that preserve the initial model's
     performance; None without. ``unlabelled``: images of the target domain of an adaptation; None without.
     ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
-    several classes, the share of each class in all pixels of the training masks. ``teacher``: what the bundle states
-    about the teacher; None without.
+    several classes, the share of each class in all pixels of the training masks.
     """
 
     train: PixelCache
@@ -91,7 +137,6 @@ class PreparedData:
     classes: ClassData | None = None
     unlabelled: PixelCache | None = None
     label_shares: tuple[float, ...] = ()
-    teacher: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +266,13 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     if views_only:
         missing = missing_views(rows, store, recipe)
     else:
-        missing = [row for row in rows if row.part != "test" and not _is_stored(row, store, recipe)]
+        kind, side = recipe.mask_kind, recipe.data.cache_size
+        missing = [
+            row
+            for row in rows
+            if row.part != "test"
+            and not (store.has("image", side, row.image_sha) and store.has(kind, side, row.mask_sha))
+        ]
     scan = scan_files([path for row in missing for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
     unusable: list[Path] = list(scan.faults)
@@ -242,12 +293,6 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
             "files of the run have been changed or deleted, and their decoded pixels are no longer stored: "
             f"{format_names(unusable)}. Restore the original files, or start a new run."
         )
-
-
-def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
-    """Whether both files of a row are decoded."""
-    side = recipe.data.cache_size
-    return store.has("image", side, row.image_sha) and store.has(recipe.mask_kind, side, row.mask_sha)
 
 
 def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> PreparedData:
@@ -481,3 +526,39 @@ def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
     if view is None:
         return f"{job.mask} contains no lesion."
     return view.image.transpose(2, 0, 1)
+
+
+DROP_SEED = 11  # separates the random numbers of hidden fields from other uses of the seed
+
+
+class FieldDropout:
+    """Hides fields of patient data at random, so that a model learns to predict without them."""
+
+    def __init__(self, recipe: TrainRecipe) -> None:
+        assert recipe.classification is not None
+        self._field, self._form = recipe.classification.drop_field, recipe.classification.drop_form
+        self._seed = recipe.seed
+
+    def read_values(self, part: ClassPart, indices: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
+        """Return the values of some rows without the hidden fields; None without a table."""
+        if part.values is None:
+            return None
+        values = part.values.select_rows(indices)
+        return values.drop_columns(self._draw_mask(keys, values.known.shape[1]))
+
+    def _draw_mask(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
+        """Draw which fields are hidden, bool (image, field); depends on seed and keys only."""
+        draws = np.stack(
+            [np.random.default_rng(derive_seed(self._seed, DROP_SEED, *key)).random(fields + 1) for key in keys]
+        )
+        return (draws[:, 1:] < self._field) | (draws[:, :1] < self._form)
+
+
+def table_inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
+    """Return the inputs of ``count`` rows: float32 (row, input) and int64 (row, embedding); empty without a table."""
+    import torch
+
+    if values is None or encoding is None:
+        return torch.zeros(count, 0), torch.zeros(count, 0, dtype=torch.int64)
+    inputs = make_network_inputs(values, encoding)
+    return torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories)

@@ -45,7 +45,6 @@ from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_checks import check_every_class, check_labels, scan_files
-from napari_melanoma.training.fold_table import choose_split
 from napari_melanoma.training.monitor import patience_warnings
 from napari_melanoma.training.pixel_store import (
     DecodedFacts,
@@ -57,6 +56,7 @@ from napari_melanoma.training.pixel_store import (
     user_store_folder,
 )
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
+from napari_melanoma.training.run_data import choose_split
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")  # cells of a column of 1 and 0
 MIN_SHARED_TILES = 0.5  # slides are copies if they share this part of the tiles of one of them
@@ -610,7 +610,10 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
             f"Excluded: {format_count(len(chosen.left_out), 'image')}, because other images of the same patient or "
             f"lesion are in the test or validation set: {_group_names(chosen.left_out)}. {ONE_SPLIT}"
         )
-    evaluated, read = ({_owner(sample) for sample in samples} for samples in (chosen.for_test, chosen.for_training))
+    evaluated, read = (
+        {sample.group.removeprefix(f"{sample.domain}/") for sample in samples}  # patient, lesion or image
+        for samples in (chosen.for_test, chosen.for_training)
+    )
     if shared := sorted(evaluated & read):
         warnings.append(
             "The test set of one data set and the training data of another have patients, lesions or images of the "
@@ -618,11 +621,6 @@ def _patient_warnings(chosen: SelectedSamples) -> list[str]:
             "same split."
         )
     return warnings
-
-
-def _owner(sample: Sample) -> str:
-    """Return the name of the patient, lesion or image that defines the group of a sample, without its data set."""
-    return sample.group.removeprefix(f"{sample.domain}/")
 
 
 def _split(recipe: TrainRecipe, folders: Sequence[str]) -> tuple[TrainingSplit, tuple[Sample, ...]]:

@@ -231,7 +231,7 @@ def find_checkpoint(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
 
 def _measure_progress(state: Mapping[str, Any]) -> tuple[int, int]:
     """Return the number of finished epochs of a checkpoint, and of finished steps of the next one."""
-    from napari_melanoma.training.partial_epochs import PARTIAL_EPOCH
+    from napari_melanoma.training.callbacks import PARTIAL_EPOCH
 
     if "loops" not in state:  # the initial state
         return 0, 0
@@ -282,9 +282,8 @@ def _callbacks(setup: TrainingSetup, run: RunFolderContext) -> list[Any]:
 
     Sample pictures are drawn while the averaged weights are in use, and a run is saved when the average is up to date.
     """
-    from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, RunControl, RunWriter
+    from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, PartialEpoch, RunControl, RunWriter
     from napari_melanoma.training.monitor import EpochTimer, PausableClock
-    from napari_melanoma.training.partial_epochs import PartialEpoch
 
     recipe, folder, clock = setup.recipe, setup.folder, PausableClock()
     patience = recipe.epochs if recipe.keep == "last" else recipe.patience

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.tabular_encoding import TableValues
-from napari_melanoma.training.data_preparation import PreparedData
+from napari_melanoma.training.data_preparation import ClassPart, FieldDropout, PreparedData, table_inputs
 from napari_melanoma.training.pixel_store import PixelCache
 from napari_melanoma.training.random_numbers import PartnerSampler, derive_seed
-from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch, ClassPart, DataConfig, TrainRecipe
-from napari_melanoma.training.table_batches import FieldDropout, table_inputs
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, DataConfig, TrainRecipe
 from napari_melanoma.training.whole_slides import PreparedBags, TrainingBags, ValidationBags
 
 if TYPE_CHECKING:
@@ -30,6 +29,27 @@ if TYPE_CHECKING:
 SHUFFLED, BALANCED, REPLAY, MIXED = range(4)  # separate the random numbers of these purposes
 # Images, uint8 (batch, 3, row, column); masks or class indices, uint8 (batch, 1, row, column); keys, int64 (batch, 2).
 ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
+
+
+class ClassBatch(NamedTuple):
+    """A batch of a classification: labeled images, then unlabeled images of another domain, then mixing partners.
+
+    For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
+    row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
+    float32 (image, class), each row summing to 1; ``depth_mm``, float32 (image,), NaN if unknown. For labeled and
+    unlabeled images: ``continuous``, float32 (image, input); ``categories``, int64 (image, embedding); ``domains``,
+    int64 (image,). For partners: ``partner_shares``, float32 (image, class).
+    """
+
+    images: Tensor
+    masks: Tensor
+    keys: NDArray[np.int64]
+    shares: Tensor
+    continuous: Tensor
+    categories: Tensor
+    domains: Tensor
+    partner_shares: Tensor
+    depth_mm: Tensor
 
 
 @dataclass(frozen=True)
@@ -395,11 +415,11 @@ class TrainingViews:
         if not len(partners):
             return batch
         images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
-        shares = torch.cat(_class_targets(self._part, partners, self._classes), dim=1)
+        labels = torch.from_numpy(self._part.labels[partners])
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
-            partner_shares=shares,
+            partner_shares=torch.nn.functional.one_hot(labels, self._classes).float(),
         )
 
     def _with_other_domain(self, batch: ClassBatch, other: PixelCache) -> ClassBatch:
@@ -464,18 +484,10 @@ def make_class_batch(
 
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(indices))
     continuous, categories = table_inputs(values, encoding, len(indices))
-    shares, teacher = _class_targets(part, indices, classes)
+    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
     domains = torch.from_numpy(part.domains[indices])
     depth = torch.from_numpy(part.depth_mm[indices]).float()
-    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth, teacher)
-
-
-def _class_targets(part: ClassPart, indices: NDArray[np.int64], classes: int) -> tuple[Tensor, Tensor]:
-    """Return the labels of some images as shares, and a teacher's probabilities, both float32 (image, class)."""
-    import torch
-
-    shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[indices]), classes).float()
-    return shares, shares[:, :0] if part.teacher is None else torch.from_numpy(part.teacher[indices])
+    return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
 
 
 class MixupSampler:

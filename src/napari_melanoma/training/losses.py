@@ -337,19 +337,4 @@ def focal(logits: Tensor, shares: Tensor, gamma: float = 2.0) -> Tensor:
     return -(shares * focus * log_probability).sum(1).mean()
 
 
-def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy with the probabilities of a teacher (Hinton et al. 2015, arXiv:1503.02531), a scalar.
-
-    Both are softened by the temperature; its square keeps the size of the gradients.
-
-    ``logits``, ``teacher``: float (batch, class), or of pixels (batch, class, row, column); one class has a sigmoid.
-    """
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    softened = logits / temperature
-    if logits.shape[1] == 1:
-        return temperature**2 * binary_cross_entropy_with_logits(softened, teacher)
-    return temperature**2 * -(teacher * softened.log_softmax(1)).sum(1).mean()
-
-
 LOSSES = object_family("losses", __name__, Loss, "a function with list_loss of napari_melanoma.training.losses")

@@ -39,7 +39,6 @@ WAIT_S = 0.5  # between checks whether a run that waits for the lock was cancele
 SAVED_EVERY = 500  # files whose properties are saved at once; saving each one would take longer than decoding
 RESERVE_BYTES = 2**28  # left free on the disk
 PixelKind = Literal["image", "mask", "labels"]
-TEACHER_MAP = "teacher"  # the kinds that start so are probability maps of a teacher, 0 to 255
 
 FORMAT = 3  # version of the tables
 # ``files``: FileInfo by path. ``facts``: DecodedFacts.
@@ -185,14 +184,13 @@ class PixelCache:
     """Decoded images and their masks in order; files are opened when read, so that passing a cache copies no pixels.
 
     ``images``, ``masks``: folders of the versions; without masks, they are read as empty. ``side``: side of the decoded
-    images in pixels. ``teacher``: folders of the versions of a teacher's maps, one for each class.
+    images in pixels.
     """
 
     images: Path
     masks: Path | None
     side: int
     pairs: tuple[ImageMaskPair, ...]
-    teacher: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -204,25 +202,21 @@ class PixelCache:
             yield pixel_path(self.images, pair.image_sha)
             if self.masks is not None:
                 yield pixel_path(self.masks, pair.mask_sha)
-            for version in self.teacher:
-                yield pixel_path(version, pair.image_sha)
 
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Copy a batch from the cache.
 
         Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the class indices of label
-        images; followed by the maps of a teacher, 0 to 255.
+        images.
         """
         pairs = [self.pairs[item] for item in items]
         images = np.empty((len(pairs), 3, self.side, self.side), np.uint8)
-        masks = np.zeros((len(pairs), 1 + len(self.teacher), self.side, self.side), np.uint8)
+        masks = np.zeros((len(pairs), 1, self.side, self.side), np.uint8)
         try:
             for place, pair in enumerate(pairs):
                 _read_into(images[place], pixel_path(self.images, pair.image_sha))
                 if self.masks is not None:
-                    _read_into(masks[place, :1], pixel_path(self.masks, pair.mask_sha))
-                for number, version in enumerate(self.teacher, start=1):
-                    _read_into(masks[place, number : number + 1], pixel_path(version, pair.image_sha))
+                    _read_into(masks[place], pixel_path(self.masks, pair.mask_sha))
         except FileNotFoundError as error:
             raise TrainingError(
                 f"{error.filename}, a decoded image, was deleted during the run. Resume the run: it is decoded again "
@@ -412,7 +406,7 @@ def _decode_into(store: PixelStore, side: int, job: DecodeJob) -> DecodedFacts |
 
 def _shape(kind: str, side: int) -> tuple[int, ...]:
     """Return the shape of pixels, (channel, row, column)."""
-    return (1 if kind in ("mask", "labels") or kind.startswith(TEACHER_MAP) else 3, side, side)
+    return (1 if kind in ("mask", "labels") else 3, side, side)
 
 
 def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> DecodedPixels | str:

@@ -1,15 +1,9 @@
-"""The recipe of a training run, with its sections, defaults and checks; and the data of a classification.
-
-``TrainRecipe`` describes a run of any task completely.
-"""
+"""The recipe of a training run of any task: its sections, defaults and checks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf, omit_unset
@@ -19,7 +13,6 @@ from napari_melanoma.core.prediction_config import (
     CloserViews,
     PreprocessingConfig,
     TabularConfig,
-    TabularEncoding,
     TileConfig,
     TurnedViews,
     ViewConfig,
@@ -28,17 +21,13 @@ from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
 from napari_melanoma.models.zoo import NETWORKS, answers_prompts, list_architectures
 from napari_melanoma.training.augmentation_config import AugmentationConfig
-from napari_melanoma.training.fold_config import FoldConfig, TeacherConfig
 from napari_melanoma.training.losses import LOSSES, losses
-from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from napari_melanoma.data.tabular_encoding import TableValues
     from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.training.pixel_store import PixelKind
+
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
 MIN_DEPTHS = 3  # fewest training images with a depth
@@ -209,45 +198,6 @@ class ClassificationConfig(Config):
         return self
 
 
-@dataclass(frozen=True, eq=False)
-class ClassPart:
-    """The labels and tabular values of one part, in the order of its cache.
-
-    ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
-    without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
-    (image,), NaN if unknown or not used. ``teacher``: float32 (image, class), the teacher's probabilities at its
-    temperature; None without a teacher.
-    """
-
-    labels: NDArray[np.int64]
-    values: TableValues | None
-    domains: NDArray[np.int64]
-    depth_mm: NDArray[np.float64]
-    teacher: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ClassData:
-    """The classes, tabular values and domains of a classification.
-
-    ``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
-    training set or taken from the starting model; None without a table. ``domains``: names of all data sets. ``train``,
-    ``validation``: training and validation set. ``unlabelled``: images of the target domain of an adaptation.
-    """
-
-    names: tuple[str, ...]
-    encoding: TabularEncoding | None
-    domains: tuple[str, ...]
-    train: ClassPart
-    validation: ClassPart
-    unlabelled: ClassPart
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Number of training images of each class."""
-        return tuple(int((self.train.labels == index).sum()) for index in range(len(self.names)))
-
-
 def depth_mismatch(
     depth: DepthTargetConfig | None,
     options: BiomarkerConfig | None,
@@ -326,7 +276,7 @@ class BagConfig(Config):
 VIEWS_OPTIONS = ("model.closer_views", "model.turned_views")
 # Options without effect on bags, whose embeddings were computed before; beside those of ``unsupported_bag_options``
 IMAGE_OPTIONS = (
-    *("augmentation", "teacher", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
+    *("augmentation", "model.preprocessing", "model.pixels", "model.freeze_normalisation"),
     *("data.cache_size", "data.replay_share"),
 )
 
@@ -347,6 +297,13 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
         *("stages", "depth", "augmented_versions"),
     )
     return [f"classification.{name}" for name in names if _is_changed(config, name)]
+
+
+class FoldConfig(Config):
+    """How a run uses the folds of a cross-validation; ``train --folds`` writes it."""
+
+    number: int = Field(ge=1, description="the fold whose images are the test set; those of other folds are trained on")
+    table: str = Field(min_length=1, description="folds.csv of the cross-validation: the fold of each image")
 
 
 class DataConfig(Config):
@@ -468,6 +425,20 @@ class ModelConfig(Config):
     @property
     def starts_from_bundle(self) -> bool:
         return self.start not in START_WORDS and find_weights_file(self.start) is None
+
+
+class PromptsConfig(Config):
+    """Training with a simulated user, who prompts a lesion and corrects its mask."""
+
+    clicks: int = Field(3, title="Most corrections", ge=1, le=20, description="most corrections of an image in a step")
+    composites: float = Field(
+        0.15,
+        title="Composites (share)",
+        ge=0,
+        le=1,
+        description="share of images that are shown among three others, where only the prompted lesion is the target; "
+        "none in micro-batches of fewer than four images",
+    )
 
 
 class TrainRecipe(Config):
@@ -613,9 +584,6 @@ class TrainRecipe(Config):
     tile: TileConfig | None = Field(None, description="for slide models: scale and size of the training tiles")
     prompts: PromptsConfig | None = Field(None, description="for segmentation by prompts: a simulated user")
     bags: BagConfig | None = Field(None, description="for classifiers of whole slides: training on embeddings of tiles")
-    teacher: TeacherConfig | None = Field(None, description="distillation: a model whose predictions are targets, too")
-
-    _omit_unset = omit_unset("teacher")
 
     @property
     def mask_kind(self) -> PixelKind:
@@ -702,7 +670,7 @@ class TrainRecipe(Config):
         if self.classes:
             return ("threshold_rule", *VIEWS_OPTIONS)
         if self.prompts is not None:
-            return (*VIEWS_OPTIONS, "teacher")
+            return VIEWS_OPTIONS
         return VIEWS_OPTIONS if self.tile or SLIDE in self.modalities else ()
 
     @model_validator(mode="after")
@@ -783,26 +751,3 @@ def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
         model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
-
-
-class ClassBatch(NamedTuple):
-    """A batch of a classification: labeled images, then unlabeled images of another domain, then mixing partners.
-
-    For all images: ``images``, uint8 (image, 3, row, column), float32 after augmentation; ``masks``, uint8 (image, 1,
-    row, column), empty after augmentation. For labeled images: ``keys``, int64 (image, 2), epoch and key; ``shares``,
-    float32 (image, class), each row summing to 1; ``teacher``, the same of a teacher, or no column without one;
-    ``depth_mm``, float32 (image,), NaN if unknown. For labeled and unlabeled images: ``continuous``, float32 (image,
-    input); ``categories``, int64 (image, embedding); ``domains``, int64 (image,). For partners: ``partner_shares``,
-    float32 (image, class), followed by the columns of ``teacher``.
-    """
-
-    images: Tensor
-    masks: Tensor
-    keys: NDArray[np.int64]
-    shares: Tensor
-    continuous: Tensor
-    categories: Tensor
-    domains: Tensor
-    partner_shares: Tensor
-    depth_mm: Tensor
-    teacher: Tensor

@@ -1,10 +1,10 @@
-"""The table of a run's images (``data.csv``), and the list of images that a model was trained on."""
+"""The tables of a run's images and folds, and the list of images that a model was trained on."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,10 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
-from napari_melanoma.core.paths import expand_user
+from napari_melanoma.core.parsing import parse_error_reason
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.dataset import Key, Sample
+from napari_melanoma.data.splits import TrainingSplit, split_fold, split_samples
 from napari_melanoma.data.training_images import (
     FILE_NAME,
     HashedImages,
@@ -30,10 +31,10 @@ from napari_melanoma.data.training_images import (
     make_training_images,
     shorten_digest,
 )
+from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.models.weights_files import START_WORDS, find_weights_file
-from napari_melanoma.training.fold_table import list_folds
 from napari_melanoma.training.recipe import TrainRecipe
 
 DataPart = Literal[
@@ -135,7 +136,7 @@ def write_training_images(
     run: RunContext,
     encoder: str = "",
 ) -> list[str]:
-    """Write the list of a run's images without the test set, including the images of its initial models and teacher.
+    """Write the list of a run's images without the test set, including the images of its initial models.
 
     ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning for each of
     these models that was trained on validation images.
@@ -145,27 +146,17 @@ def write_training_images(
     hashed = hash_images(samples, run, known_digests=digests, perceptual=recipe.tile is None and recipe.bags is None)
     listed = make_training_images(hashed)
     start = recipe.model.start
-    for name in filter(None, (encoder, "" if start in START_WORDS else start, *list_teachers(recipe))):
+    for name in filter(None, (encoder, "" if start in START_WORDS else start)):
         listed |= inherited_training_images(name)
     listed.write(folder.path / FILE_NAME)
     return _validation_overlap(recipe, rows, hashed)
 
 
-def list_teachers(recipe: TrainRecipe) -> list[str]:
-    """Return the models of the teacher of a recipe: one, or those of the folds of a cross-validation."""
-    if recipe.teacher is None:
-        return []
-    folds = list_folds(expand_user(recipe.teacher.bundle))
-    return [str(fold.bundle) for fold in folds] or [recipe.teacher.bundle]
-
-
 def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the initial model, or the teacher, was trained on: these favor some epochs."""
+    """Warn of validation images that the initial model was trained on: these favor some epochs."""
     validation = {row.sample.image for row in rows if row.part == "validation"}
     is_validation = np.array([sample.image in validation for sample in hashed.samples], bool)
     models = [recipe.model.start] if recipe.model.starts_from_bundle else []
-    if len(teachers := list_teachers(recipe)) == 1:  # the networks of folds predict what they were not trained on
-        models += teachers
     warnings = []
     for name in models:
         listed = inherited_training_images(name)
@@ -241,3 +232,46 @@ def training_images_statement(path: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+FOLDS = "folds.csv"
+FOLD_COLUMNS = ("data_set", "image_id", "group", "fold")
+
+
+def write_folds(path: Path, plan: Iterable[tuple[Sample, str, int]]) -> None:
+    """Write the table; ``plan``: image, group and fold, counted from 1."""
+    rows = [dict(zip(FOLD_COLUMNS, (*sample.key, group, fold), strict=True)) for sample, group, fold in plan]
+    write_table(path, rows, FOLD_COLUMNS)
+
+
+def read_folds(path: Path) -> dict[Key, int]:
+    """Read the fold of each image of a cross-validation, by data set and image id."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {(row["data_set"], row["image_id"]): int(row["fold"]) for row in read_csv_dicts(file)}
+    except (OSError, CsvError, KeyError, ValueError) as error:
+        raise RunError(
+            f"cannot read {path}, the folds of the cross-validation ({parse_error_reason(error)}). Restore the file, "
+            "or start again with --folds."
+        ) from error
+
+
+def list_folds(folder: Path) -> list[RunFolder]:
+    """Return the runs of a cross-validation in order; empty if the folder has none."""
+    if not (folder / FOLDS).is_file():
+        return []
+    return [RunFolder(folder / f"fold-{number}") for number in sorted({*read_folds(folder / FOLDS).values()})]
+
+
+def choose_split(
+    recipe: TrainRecipe, folders: Sequence[str]
+) -> Callable[[Sequence[Sample], Callable[[Sample], str]], TrainingSplit]:
+    """Return the function that splits samples by a stratum: by the folds of a cross-validation, or by splits.
+
+    Folds are those of the data sets alone: other data, such as replay data, are split as usual.
+    """
+    fold = recipe.data.fold
+    if fold is None or tuple(folders) != recipe.data.datasets:
+        return lambda samples, stratum: split_samples(samples, recipe.data, recipe.seed, stratum)
+    folds = read_folds(Path(fold.table))
+    return lambda samples, stratum: split_fold(samples, folds, fold.number, recipe.data, recipe.seed, stratum)

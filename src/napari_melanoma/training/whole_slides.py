@@ -33,10 +33,12 @@ from napari_melanoma.data.tabular_encoding import check_columns
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.training import data_checks
 from napari_melanoma.training.data_preparation import (
+    FieldDropout,
     PreparedData,
     TrainingDataReport,
     read_run_classes,
     report_data,
+    table_inputs,
     write_classes,
 )
 from napari_melanoma.training.data_selection import (
@@ -60,7 +62,6 @@ from napari_melanoma.training.run_data import (
     write_data,
     write_training_images,
 )
-from napari_melanoma.training.table_batches import FieldDropout, table_inputs
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.bags import Bag
-from napari_melanoma.runs.baselines import read_baselines
+from napari_melanoma.runs.acceptance import read_baselines
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.training.recipe import TrainRecipe

@@ -446,9 +446,9 @@ def test_a_recipe_is_saved_and_loaded_and_restored_with_its_data_by_the_next_doc
     shown = ready.dock.build_recipe()
     assert read_toml(path, TrainRecipe) == shown
     assert "Saved as" in ready.dock.status.text
-    ready.picks("recipe", "quick-look")
+    ready.picks("recipe", "from-scratch")
     again = opens_dock()
-    assert again.dock.recipe_picker.shipped_recipe.name == "quick-look"
+    assert again.dock.recipe_picker.shipped_recipe.name == "from-scratch"
     assert again.dock.data_picker.datasets == (str(blobs),)
     ready.dock.recipe_picker.load(path)
     ready.waits()

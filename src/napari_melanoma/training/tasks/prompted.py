@@ -17,9 +17,8 @@ from napari_melanoma.models.blocks.prompted import Hypotheses, PromptedUNet
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.training.loader import ImageBatch
-from napari_melanoma.training.prompts_config import PromptsConfig
 from napari_melanoma.training.random_numbers import derive_seed
-from napari_melanoma.training.recipe import TrainRecipe
+from napari_melanoma.training.recipe import PromptsConfig, TrainRecipe
 from napari_melanoma.training.tasks.segmentation import SegmentationTask
 from napari_melanoma.training.tasks.task import RunningMeans
 

@@ -66,11 +66,10 @@ class SegmentationTask(PixelTask):
     def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compute the loss of a batch.
 
-        ``batch``: images in [0, 255], masks 0 to 255, followed by the map of a teacher, and keys.
+        ``batch``: images in [0, 255], masks 0 to 255, and keys.
         """
         images, masks, _ = batch
-        logits, targets = self(images), masks.float() / 255
-        return self.add_teacher(self.loss(logits, targets[:, :1]), logits, targets[:, 1:])
+        return self.loss(self(images), masks.float() / 255)
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Add the loss, and Jaccard and Dice at a threshold of 0.5; processes with fewer images get empty batches."""
@@ -126,13 +125,10 @@ class MultiClassSegmentationTask(PixelTask):
     def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compute the loss of a batch.
 
-        ``batch``: images in [0, 255], class indices (batch, 1, row, column), followed by the maps of a teacher, and
-        keys.
+        ``batch``: images in [0, 255], class indices (batch, 1, row, column), and keys.
         """
         images, labels, _ = batch
-        logits = self(images)
-        loss = self.loss(logits, one_hot(labels[:, :1], self._classes).float())
-        return self.add_teacher(loss, logits, labels[:, 1:].float() / 255)
+        return self.loss(self(images), one_hot(labels, self._classes).float())
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Count pixels by class; processes with fewer images get empty batches at the end."""

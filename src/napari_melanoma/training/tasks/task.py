@@ -10,17 +10,14 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.torch_inference import memory_layout
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import EpochSampler, Loaders, Rank
-from napari_melanoma.training.losses import distillation_loss
 from napari_melanoma.training.random_numbers import derive_seed
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import ScheduleSteps, schedules
@@ -67,16 +64,6 @@ class Task(LightningModule):
     @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has its own batches
         """Return the loss of an augmented batch, a scalar mean over the images."""
-
-    def add_teacher(self, loss: Tensor, logits: Tensor, teacher: Tensor) -> Tensor:
-        """Return the loss of the labels together with that of the teacher of the recipe, if it has one.
-
-        ``logits``, ``teacher``: as for ``distillation_loss``.
-        """
-        config = self.recipe.teacher
-        if config is None:
-            return loss
-        return (1 - config.weight) * loss + config.weight * distillation_loss(logits, teacher, config.temperature)
 
     @property
     def has_weights(self) -> bool:
@@ -292,7 +279,8 @@ def cache_encoder(encoder: nn.Module, max_bytes: int = MAX_CACHE_BYTES, *, half:
         cache = caches[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", forward(images))
-        keys = [_image_digest(image.numpy()) for image in images.contiguous()]
+        # Processors compute SHA-1 in hardware.
+        keys = [hashlib.sha1(image.numpy().data, usedforsecurity=False).digest() for image in images.contiguous()]
         new = [index for index, key in enumerate(keys) if key not in cache.maps]
         if not new:
             return [torch.stack([cache.maps[key] for key in keys]).float()]
@@ -350,11 +338,6 @@ def _find_cache(encoder: nn.Module, max_bytes: int, *, half: bool) -> _EncoderCa
     while len(_ENCODER_CACHES) > MAX_CACHES:
         del _ENCODER_CACHES[next(iter(_ENCODER_CACHES))]
     return cache
-
-
-def _image_digest(image: NDArray[np.float32]) -> bytes:
-    """Return the SHA-1 of an image, which processors compute in hardware."""
-    return hashlib.sha1(image.data, usedforsecurity=False).digest()
 
 
 def _encoder_digest(encoder: nn.Module) -> bytes:

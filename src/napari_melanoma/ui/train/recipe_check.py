@@ -75,13 +75,10 @@ def check_recipe_data(recipe: TrainRecipe, run: RunContext) -> RecipeImageCounts
     """
     from napari_melanoma.evaluation.training_overlap import start_overlap_warning
     from napari_melanoma.models.hub import is_missing
-    from napari_melanoma.runs.teachers import check_teacher
     from napari_melanoma.training.data_checks import check_counts
     from napari_melanoma.training.data_selection import check_run_classes, select_labeled, select_samples
 
     check_network(recipe)
-    if recipe.teacher is not None and not is_missing(recipe.teacher.bundle):
-        check_teacher(recipe)
     run.check()
     shared = set(recipe.data.datasets) & set(recipe.data.replay)
     if shared:

@@ -214,7 +214,7 @@ def launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     from napari_melanoma.runs import launching
     from napari_melanoma.ui.train.recipe_check import check_recipe_data
 
-    for name in filter(is_missing, [recipe.model.start, *([recipe.teacher.bundle] if recipe.teacher else [])]):
+    for name in filter(is_missing, [recipe.model.start]):
         run.report(Progress(0, None, f"Downloading {name}"))
         download_named(name)
     check_recipe_data(recipe, run)
