@@ -14,8 +14,7 @@ from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.analysis import SlidesSummary
-    from napari_melanoma.slides.cohort import CohortSummary
-    from napari_melanoma.slides.cohort_manifest import CohortEntry
+    from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.slide_table import SlideStatus
 
@@ -114,7 +113,7 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
     from napari_melanoma.core.validity import read_validity
     from napari_melanoma.slides.depth import describe_depth
-    from napari_melanoma.slides.saved_results import describe_prediction, slide_probability
+    from napari_melanoma.slides.results import describe_prediction, slide_probability
 
     validity = read_validity(status.content)
     current.report.emit(

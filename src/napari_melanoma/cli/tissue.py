@@ -13,7 +13,7 @@ from napari_melanoma.core.geometry import PixelSize
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.slide_table import SlideStatus
-    from napari_melanoma.slides.tissue_classifier.validation import Validation
+    from napari_melanoma.slides.tissue_classifier.fitting import Validation
 
 FIT_HELP = format_help(
     "napari-melanoma tissue fit section.svs --out skin-layers",
@@ -87,8 +87,7 @@ def fit(
         find_painted_slides,
         fit_tissue_classifier,
     )
-    from napari_melanoma.slides.tissue_classifier.encoder_files import remember_encoder
-    from napari_melanoma.slides.tissue_classifier.published_features import is_published
+    from napari_melanoma.slides.tissue_classifier.feature_sources import is_published, remember_encoder
 
     roles = {name: class_name for class_name, _, name in (text.partition("=") for text in role or ())}
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
@@ -200,7 +199,7 @@ def apply(
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:
     """Report the areas of the classes of a slide, and why they are not valid."""
     from napari_melanoma.core.validity import read_validity
-    from napari_melanoma.slides.class_regions import describe_class_areas
+    from napari_melanoma.slides.results import describe_class_areas
 
     name = status.folder.name
     if status.status == "failed":

@@ -21,9 +21,9 @@ from napari_melanoma.data.bags import Bag
 from napari_melanoma.data.dataset import write_dataset_table
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.io.tables import iterate_rows
+from napari_melanoma.slides.depth_readings import read_known_depth
 from napari_melanoma.slides.patient_data import read_patient_table
 from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
-from napari_melanoma.slides.slide_depth import read_known_depth
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.whole_slides import RESULT_COLUMN, SLIDE_COLUMN, find_slide_files
 

@@ -18,7 +18,7 @@ from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, join
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
-from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, rasterize_polygons
+from napari_melanoma.slides.outlines import cell_polygons, covered_cells, rasterize_polygons
 
 LesionClass = Literal["malignant", "benign"]
 LESION_CLASSES = {*get_args(LesionClass)}

@@ -38,7 +38,7 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_stored_findings, set_finding
 from napari_melanoma.io.results import OUTLINES, RESULT
-from napari_melanoma.slides.slide_depth import NetworkDepth
+from napari_melanoma.slides.depth_readings import NetworkDepth
 from napari_melanoma.slides.synoptic_files import (
     ANALYSIS_ENTRIES,
     BASIS_FILES,
@@ -577,8 +577,7 @@ def _write(
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
-    from napari_melanoma.slides.depth_readings import read_proposals
-    from napari_melanoma.slides.slide_depth import read_network_depth
+    from napari_melanoma.slides.depth_readings import read_network_depth, read_proposals
 
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 
