@@ -145,7 +145,8 @@ class SectionLesions:
         Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
         """
         sides = (self.step * side for side in (box.top, box.left, box.height, box.width))
-        part = _clip_box(Box(*sides), depth_map.values.shape)
+        part, shape = Box(*sides), depth_map.values.shape
+        part = Box(part.top, part.left, min(part.height, shape[1] - part.top), min(part.width, shape[2] - part.left))
         step = max(1, int(np.ceil(np.sqrt(part.height * part.width / MAX_CELLS))))
         values = _read_strips(depth_map.values, part, step)
         coarse_cells = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
@@ -394,11 +395,6 @@ def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
                 for rows, columns in ndimage.find_objects(labels)
             ]
         mask = boxed
-
-
-def _clip_box(box: Box, shape: tuple[int, ...]) -> Box:
-    height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
-    return Box(box.top, box.left, height, width)
 
 
 def _read_strips(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:

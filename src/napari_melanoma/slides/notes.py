@@ -290,7 +290,10 @@ def _read_notes(folder: Path) -> SlideNotes:
 def write_notes(folder: Path, notes: SlideNotes) -> None:
     """Write the notes, with the content from a newer version."""
     content = asdict(notes)
-    content["measures"] = [_measurement_to_json(measure) for measure in notes.measures]
+    content["measures"] = [
+        {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
+        for measure in notes.measures
+    ]
     other = content.pop("other_content")
     for key in LISTS:
         content[key] = [*content[key], *other.pop(key, ())]
@@ -330,11 +333,6 @@ def _parse_mapping(values: Any, parse: Callable[[Any], Entry | None]) -> dict[st
     """Return the valid entries of a mapping in the file."""
     pairs = {key: parse(value) for key, value in values.items()} if isinstance(values, dict) else {}
     return {key: entry for key, entry in pairs.items() if entry is not None}
-
-
-def _measurement_to_json(measure: SlideMeasurement) -> dict[str, Any]:
-    """Return the entry of a measurement in the file."""
-    return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
 
 
 def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value

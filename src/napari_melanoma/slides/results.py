@@ -271,7 +271,10 @@ def describe_class_areas(areas: Mapping[str, Mapping[str, float | None]]) -> str
 
     Background is part of that area. Empty without classes.
     """
-    texts = (f"{name} {_format_mm2(area['mm2'])}({area['percent']:.1f} %)" for name, area in areas.items())
+    texts = [
+        f"{name} " + ("" if area["mm2"] is None else f"{area['mm2']:.3g} mm² ") + f"({area['percent']:.1f} %)"
+        for name, area in areas.items()
+    ]
     return f"{', '.join(texts)} of the analyzed area" if areas else ""
 
 
@@ -284,23 +287,15 @@ def outline_classes(
     """
     known = np.isfinite(maps.probability[0])
     labels = np.where(known, np.nan_to_num(maps.probability).argmax(axis=0), -1)
-    min_area, regions = min_cells * maps.placement.cell_area_px, []
+    min_area, size, regions = min_cells * maps.placement.cell_area_px, maps.placement.pixel_size, []
     for label, name in enumerate(classes):
         for polygon in cell_polygons(labels == label, maps.placement):
             if polygon.area >= min_area:
                 shown = clip_to_slide_end(simplify_cell_polygon(polygon, maps.placement), maps.end)
-                values = _measure(clip_to_slide_end(polygon, maps.end).area, maps)
+                area_px = clip_to_slide_end(polygon, maps.end).area
+                values = {} if size is None else {"area_mm2": area_px * size.pixel_area_mm2}
                 regions.append(Annotation((shown,), name, colors.get(name), measurements=values))
     return tuple(regions)
-
-
-def _measure(area_px: float, maps: SlideMaps) -> dict[str, Any]:
-    size = maps.placement.pixel_size
-    return {} if size is None else {"area_mm2": area_px * size.pixel_area_mm2}
-
-
-def _format_mm2(mm2: float | None) -> str:
-    return "" if mm2 is None else f"{mm2:.3g} mm² "
 
 
 SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")

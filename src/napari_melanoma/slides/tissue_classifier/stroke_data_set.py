@@ -168,9 +168,10 @@ def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
             by_class.setdefault(stroke.class_name, []).append(stroke.id)
     counts = {name: round(HELD_BACK_SHARE * len(ids)) or int(len(ids) > 1) for name, ids in by_class.items()}
     if sum(count > 0 for count in counts.values()) < 2:
+        painted = ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
         raise InputError(
             "a network is compared with the painted classifier on strokes that are held back, which takes at least two "
-            f"strokes of each of two classes; found {_count_strokes(by_class)}. Paint more strokes."
+            f"strokes of each of two classes; found {painted}. Paint more strokes."
         )
     ids = {one for name, ids in by_class.items() for one in sorted(ids, key=_hash)[: counts[name]]}
     return _split(slides, ids, "strokes")
@@ -206,10 +207,6 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _count_strokes(by_class: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
-
-
 def make_stroke_data_set(
     split: PaintedSplit,
     out: Path,
@@ -242,8 +239,8 @@ def make_stroke_data_set(
             for part in tiles.write(folder, run):
                 rows += [part.row]
                 held_back += part.held_back
-        by_slide = split.by == "slides"
-        write_dataset_table(folder / "dataset.csv", [_with_patient(row, by_slide=by_slide) for row in rows])
+        undivided = "slide" if split.by == "slides" else "lesion_id"  # what is never divided: a slide, or a stroke
+        write_dataset_table(folder / "dataset.csv", [{**row, "patient_id": row[undivided]} for row in rows])
         write_table(folder / HELD_BACK, held_back)
         write_unpainted_tiles(split.slides, _fit_all_strokes(split, classifier, options, run), folder, run)
         tile = TileConfig(mpp=classifier.mpp, side_px=tile_px(classifier.mpp))
@@ -264,11 +261,6 @@ def _fit_all_strokes(
     painted = [slide for slide in split.slides if slide.strokes]
     cells, _ = gather_cells(painted, source, classifier.classes, run=run)
     return TissueClassifier.fit(source, cells, classifier.validation)
-
-
-def _with_patient(row: dict[str, str], *, by_slide: bool) -> dict[str, str]:
-    """Name the part that must not be divided: the slide, or the stroke if these are divided."""
-    return {**row, "patient_id": row["slide"] if by_slide else row["lesion_id"]}
 
 
 @dataclass(frozen=True)
