@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,12 @@ from napari_melanoma.core.files import atomic_file, back_up_file, remove_file, w
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
-from napari_melanoma.imaging.registration import Registration, register_images
 from napari_melanoma.imaging.stain import optical_density
 from napari_melanoma.imaging.stain_view import DisplayColors
 from napari_melanoma.slides.reading.slide import Slide
+
+if TYPE_CHECKING:
+    from napari_melanoma.imaging.registration import Registration
 
 Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1
@@ -561,6 +563,8 @@ def register_slides(
     level if neither slide has a scale. Raises InputError if only one slide has a scale, and MelanomaError if the slides
     do not match.
     """
+    from napari_melanoma.imaging.registration import register_images
+
     if (first_size is None) != (second_size is None):
         unscaled = first if first_size is None else second
         raise InputError(f"{unscaled.info.name} has no scale, the other slide has one. Set its scale first.")

@@ -22,7 +22,6 @@ from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.io.geojson import Annotation, Color, write_geojson
 from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT, TISSUE, read_mask, read_slide_result
 from napari_melanoma.io.slide_store import DONE, FAILED, STORE, SlideResult, differing_settings
-from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
 from napari_melanoma.slides.lesion_edits import write_found_lesions
 from napari_melanoma.slides.lesions import (
     ClippedCells,
@@ -384,6 +383,8 @@ def _measure_depth(
     analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
 ) -> dict[str, Any]:
     """Return the values of ``result.json`` on the thickness; all None unless the model predicts dense maps."""
+    from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
+
     if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
     model = analysis.model
@@ -426,6 +427,7 @@ def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
 
 def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
     """Return the values of ``result.json`` that any model has: slide, model, tiles and options."""
+    from napari_melanoma.slides.depth import NO_DEPTH
     from napari_melanoma.slides.plan import grid_to_json
 
     slide, plan, result = analysis.slide, analysis.plan, analysis.result
