@@ -46,7 +46,7 @@ def write_results(slide: Path, root: Path, model: str) -> None:
         print(f"no heatmap: {done.stderr.strip().splitlines()[-1:]}")
     from napari_melanoma.slides.background_runs import slide_folder
     from napari_melanoma.slides.reading.opening import open_slide
-    from napari_melanoma.slides.region_files import save_regions
+    from napari_melanoma.slides.regions import save_regions
 
     finest = open_slide(slide).info.levels[0]
     save_regions(slide_folder(root, slide), slide, tuple(make_regions(finest.height, finest.width)), None)

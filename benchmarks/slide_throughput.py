@@ -61,8 +61,7 @@ from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.tile_models import TileModel
-from napari_melanoma.slides.tile_passes import TileModelInfo, TorchPasses
+from napari_melanoma.slides.tile_models import TileModel, TileModelInfo, TorchPasses
 
 TILE, MPP = 224, 0.5
 AT_LEAST = {"resnet18": {"loop": 0.92, "tiatoolbox": 2.0}, "resnet50": {"loop": 0.90, "tiatoolbox": 4.0}}

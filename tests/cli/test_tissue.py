@@ -17,9 +17,9 @@ import napari_melanoma as nm
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.class_regions import describe_class_areas
-from napari_melanoma.slides.tissue_classifier import feature_sources, published_features  # noqa: F401 - before it is patched
-from napari_melanoma.slides.tissue_classifier.encoder_files import read_encoders
+from napari_melanoma.slides.results import describe_class_areas
+from napari_melanoma.slides.tissue_classifier import feature_sources
+from napari_melanoma.slides.tissue_classifier.feature_sources import read_encoders
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, write_strokes
 
 pytestmark = pytest.mark.slow  # renders a slide, computes its features and analyzes it several times: 20 s
@@ -41,7 +41,7 @@ def test_the_file_of_an_encoder_is_remembered(
     phantom: Phantom, run: Callable[..., Any], tmp_path: Path, user_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "weights.bin").write_bytes(b"weights")
-    monkeypatch.setattr(published_features, "is_published", lambda name: name == "texture")
+    monkeypatch.setattr(feature_sources, "is_published", lambda name: name == "texture")
     fitted = run("tissue", "fit", phantom.path, "--out", "layers", *FIT, "--weights", "weights.bin")
     assert fitted.exit_code == 0, fitted.output
     assert [(one.name, one.weights) for one in read_encoders()] == [("texture", tmp_path / "weights.bin")]

@@ -16,7 +16,7 @@ from napari_melanoma.api.inputs import to_run
 from napari_melanoma.cli import application, session
 from napari_melanoma.cli.application import DISPLAY_VARIABLES, call_ui
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.slides.cohort_cluster import _set_thread_count
+from napari_melanoma.slides.cohort import _set_thread_count
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Windows and macOS have a display, or Qt finds none")

@@ -18,9 +18,9 @@ from napari_melanoma.depth.breslow_candidates import (
     load_interval_models,
     rank_candidates,
 )
-from napari_melanoma.depth.clark_level import estimate_clark_level
 from napari_melanoma.depth.geometry import SurfaceArc, fit_arc
 from napari_melanoma.depth.t_category import categories_in_interval, describe_contradiction, t_category
+from napari_melanoma.slides.depth import estimate_clark_level
 
 BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
 TURNS = [0.0, 1.0, 2.5, -2.0]

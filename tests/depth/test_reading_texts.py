@@ -6,8 +6,14 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.validity import Validity, ValidityInputs
-from napari_melanoma.depth.reading_texts import (
+from napari_melanoma.depth.readings import (
     READER_COLUMNS,
+    DepthProposal,
+    DepthReading,
+    FindingRemark,
+    MitosisCount,
+    SlideDepthProposals,
+    SlideDepthReadings,
     describe_mitoses,
     describe_other_readings,
     describe_proposals,
@@ -16,14 +22,6 @@ from napari_melanoma.depth.reading_texts import (
     format_proposal,
     reader_rows,
     reading_warnings,
-)
-from napari_melanoma.depth.readings import (
-    DepthProposal,
-    DepthReading,
-    FindingRemark,
-    MitosisCount,
-    SlideDepthProposals,
-    SlideDepthReadings,
 )
 
 LINE = ((0.0, 0.0), (100.0, 0.0))

@@ -24,8 +24,7 @@ from napari_melanoma.evaluation.painted_comparison import (
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs.acceptance import explain_objection
-from napari_melanoma.slides.tissue_classifier.stroke_data_set import HELD_BACK
-from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED, UNPAINTED_TABLE
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import HELD_BACK, UNPAINTED, UNPAINTED_TABLE
 from napari_melanoma.ui.train.run_text import _metric_title
 
 NAMES = ("skin", "fat")

@@ -11,7 +11,7 @@ from napari_melanoma.models.installed_bundles import find_bundle
 from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import render_region, render_truth
-from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
+from napari_melanoma.slides.tile_models import TileNoveltyDetector
 from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
 MOST_BYTES = 2.5e6

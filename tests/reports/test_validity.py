@@ -30,11 +30,11 @@ from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.reports.lesion import write_lesion_report
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.slides.depth import describe_depth
+from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
-from napari_melanoma.slides.slide_depth import KnownDepth
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
 REASSURING = re.compile(

@@ -105,7 +105,7 @@ def test_slides_without_patients_are_reported(slides: list[Path], tmp_path: Path
 
 def test_a_reader_measured_the_depth(slides: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_melanoma.runs import slide_datasets
-    from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth
+    from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth
 
     found = {"a": KnownDepth(2.5, "reader", reader="A"), "b": KnownDepth(9.0, "automatic", not_valid="demonstration")}
     monkeypatch.setattr(slide_datasets.SlideFolderNames, "find_results", lambda self, path: Path(path.stem))

@@ -140,8 +140,7 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
 @pytest.fixture(scope="session")
 def tile_model() -> LoadModel:
     """Make a model of tiles whose answer is how dark they are."""
-    from napari_melanoma.slides.tile_models import TileModel
-    from napari_melanoma.slides.tile_passes import TileModelInfo, TorchPasses
+    from napari_melanoma.slides.tile_models import TileModel, TileModelInfo, TorchPasses
 
     def made(
         kind: str = "classification",

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.alignment import register_slides
+from napari_melanoma.slides.notes import register_slides
 from napari_melanoma.slides.reading.opening import open_slide
 
 SIDE = 400

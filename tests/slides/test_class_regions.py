@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
-from napari_melanoma.slides.class_regions import describe_class_areas, measure_class_areas, outline_classes
 from napari_melanoma.slides.maps import SlideMaps
+from napari_melanoma.slides.results import describe_class_areas, measure_class_areas, outline_classes
 
 NAMES = ("glass", "tumor")
 PLACE = MapPlacement(100, 200, 64, 64, PixelSize(0.5, 0.5))  # cells of 32 um

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells, mask_below_threshold
+from napari_melanoma.slides.maps import fill_waiting, find_highest_cells, mask_below_threshold
 
 NAN = np.nan
 

@@ -21,9 +21,7 @@ from napari_melanoma.slides import analysis as workflow
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideStatus
-from napari_melanoma.slides.tile_models import OutOfMemory, TileModel
-from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
-from napari_melanoma.slides.tile_passes import TorchPasses
+from napari_melanoma.slides.tile_models import OutOfMemory, TileModel, TileNoveltyDetector, TorchPasses
 
 TEXTURES = 40  # of the shipped model of tiles
 LoadModel = Callable[..., TileModel]

@@ -14,7 +14,7 @@ from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.imaging.scribbles import redraw_at_click
 from napari_melanoma.slides.lesion_edits import refine_lesion
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
-from napari_melanoma.slides.outline_clicks import OutlineClick, find_clicked_outline, refine_polygons
+from napari_melanoma.slides.outlines import OutlineClick, find_clicked_outline, refine_polygons
 from napari_melanoma.slides.region_operations import refine_region
 from napari_melanoma.slides.regions import RegionClass, region_from_polygons, set_locked
 

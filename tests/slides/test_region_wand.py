@@ -10,7 +10,7 @@ import pytest
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import to_shape
-from napari_melanoma.slides.map_polygons import rasterize_polygons
+from napari_melanoma.slides.outlines import rasterize_polygons
 from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood, merge_channels
 
 SIDE = 200

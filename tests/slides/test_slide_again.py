@@ -14,7 +14,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_slide_result, read_table
-from napari_melanoma.slides import lesion_files as files
+from napari_melanoma.slides import lesion_edits as files
 from napari_melanoma.slides.analysis import SharedTileModel, SlideOutcome, analyze_slide, analyze_slides
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.options import SlideOptions
@@ -224,7 +224,7 @@ def test_a_model_for_many_slides_starts_each_with_its_options(
     options: SlideOptions, tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.load_model", lambda options: tile_model())
-    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     models = SharedTileModel(options)
     models.get_reset().resume_with("bf16", 2)
     assert (models.get_reset().precision, models.get_reset().batch_size) == ("fp32", 8)
@@ -234,7 +234,7 @@ def test_a_result_in_two_precisions_states_both(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.analysis.EVENT_INTERVAL_S", 0.0)
-    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
     run = RunContext()
     run.report = lambda progress: (progress.fraction or 0) > 0.4 and run.cancel()
     with pytest.raises(Cancelled):

@@ -24,7 +24,7 @@ from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model, load_tile_model
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.saved_results import describe_difference
+from napari_melanoma.slides.results import describe_difference
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel

@@ -13,8 +13,8 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_slide_result, write_mask
 from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
-from napari_melanoma.slides import lesion_files as files
-from napari_melanoma.slides import saved_results
+from napari_melanoma.slides import lesion_edits as files
+from napari_melanoma.slides import results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
 
@@ -56,7 +56,7 @@ def close(lesion: SlideLesion) -> dict[str, Any]:
 
 def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
-    lesions = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
+    lesions = find_lesions(results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     write_json(tmp_path / "result.json", {"slide": "s", "options": {"model": "tiny"}})
     files.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
     assert alike(files.read_lesions(tmp_path), lesions)
@@ -78,10 +78,10 @@ def test_benign_lesions_are_found_by_models_with_such_a_class(tmp_path: Path) ->
     values[..., 0] = 1
     values[0, 0], values[3, 3] = (0.1, 0.1, 0.8), (0.1, 0.8, 0.1)
     stored(tmp_path, ("normal", "nevus", "melanoma"), values)
-    found = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
+    found = find_lesions(results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     assert [lesion.label for lesion in found] == ["malignant", "benign"]
     with pytest.raises(InputError, match="not for 'dermis'"):
-        saved_results.read_lesion_maps(tmp_path, "dermis")
+        results.read_lesion_maps(tmp_path, "dermis")
 
 
 @pytest.mark.parametrize(
@@ -99,25 +99,25 @@ def test_benign_lesions_are_found_by_models_with_such_a_class(tmp_path: Path) ->
     ],
 )
 def test_resolution_of_class_names(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
-    assert saved_results.default_target(classes, content) == expected
+    assert results.default_target(classes, content) == expected
 
 
 def test_different_settings_are_described(tmp_path: Path) -> None:
     options = SlideOptions(model="tiny")
-    assert saved_results.describe_difference(tmp_path, options) == ""
+    assert results.describe_difference(tmp_path, options) == ""
     settings = {**options.tile_settings, "weights": "w"}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
-    assert saved_results.describe_difference(tmp_path, options) == ""
-    assert saved_results.describe_difference(tmp_path, SlideOptions(model="other")) == "computed with tiny"
+    assert results.describe_difference(tmp_path, options) == ""
+    assert results.describe_difference(tmp_path, SlideOptions(model="other")) == "computed with tiny"
     other_tissue = SlideOptions(model="tiny", min_tissue=0.5)
-    assert saved_results.describe_difference(tmp_path, other_tissue) == "different min tissue"
+    assert results.describe_difference(tmp_path, other_tissue) == "different min tissue"
     write_mask(tmp_path / "drawn.png", np.ones((16, 16), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
-    assert saved_results.describe_difference(tmp_path, drawn) == "the tissue was corrected"
+    assert results.describe_difference(tmp_path, drawn) == "the tissue was corrected"
     unused = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
-    assert saved_results.describe_difference(tmp_path, unused) == ""
+    assert results.describe_difference(tmp_path, unused) == ""
     stained = unused.model_copy(update={"stain": StainConfig()})
-    assert saved_results.describe_difference(tmp_path, stained) == "different stain, different stain reference"
+    assert results.describe_difference(tmp_path, stained) == "different stain, different stain reference"
 
 
 @pytest.mark.parametrize(
@@ -128,17 +128,13 @@ def test_a_stain_that_is_left_as_it_is_is_no_other_one(tmp_path: Path, kept: dic
     settings = {**options.tile_settings, "weights": "w", **({"stain": kept} if kept else {})}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
     requested = SlideOptions(model="tiny", stain=StainConfig(method="none"))
-    assert (
-        saved_results.describe_difference(tmp_path, requested)
-        == saved_results.describe_difference(tmp_path, options)
-        == ""
-    )
+    assert results.describe_difference(tmp_path, requested) == results.describe_difference(tmp_path, options) == ""
     assert SlideResult.open(tmp_path).spec.settings.keys() >= requested.tile_settings.keys()
 
 
 def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
-    found = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
+    found = find_lesions(results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     bare = [SlideLesion(**{**vars(one), "area_mm2": None, "perimeter_mm": None}) for one in found]
     files.save_lesions(tmp_path, bare, LesionConfig())
     assert alike(files.read_lesions(tmp_path), bare)
@@ -148,9 +144,9 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.maps import SlideMaps
-    from napari_melanoma.slides.outputs import write_heatmap
     from napari_melanoma.slides.plan import grid_to_json
     from napari_melanoma.slides.reading.slide import LevelInfo
+    from napari_melanoma.slides.results import write_heatmap
     from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
     stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
@@ -158,6 +154,6 @@ def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Pa
     write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_to_json(grid)})
     maps = np.random.default_rng(0).random((len(classes), 75, 100)).astype(np.float32)
     write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlacement(0, 0, 4, 4, grid.pixel_size)), classes)
-    found = saved_results.read_lesion_maps(tmp_path, "tumour")
+    found = results.read_lesion_maps(tmp_path, "tumour")
     np.testing.assert_array_equal(found.presence, maps[-1])
     assert found.placement.step_y == 4

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.saved_results import (
+from napari_melanoma.slides.results import (
     describe_other_scale,
     describe_other_scores,
     describe_prediction,

@@ -26,7 +26,7 @@ from napari_melanoma.slides.options import SlideOptions
 KILLS = int(os.environ.get("NAPARI_MELANOMA_KILLS", "3"))
 PATIENCE_S = 300
 HEAVY = [
-    "napari_melanoma.slides.cohort_cluster",
+    "napari_melanoma.slides.cohort",
     "napari_melanoma.slides.model_loading",
     "napari_melanoma.models.zoo",
     "timm",

@@ -11,27 +11,25 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.slides.map_polygons import rasterize_polygons
-from napari_melanoma.slides.region_files import (
-    REGIONS,
-    find_annotated_slides,
-    find_region_files,
-    import_regions,
-    load_regions,
-    save_regions,
-    set_reader,
-)
+from napari_melanoma.slides.outlines import rasterize_polygons
 from napari_melanoma.slides.regions import (
     IGNORED_VALUE,
+    REGIONS,
     RegionClass,
     RegionMap,
     ShapesState,
     apply_shape_edits,
     assign_ids,
+    find_annotated_slides,
+    find_region_files,
+    import_regions,
+    load_regions,
     region_from_vertices,
     region_outlines,
     region_reader,
     regions_from_labels,
+    save_regions,
+    set_reader,
     set_region_class,
     shape_outline,
 )

@@ -17,8 +17,8 @@ from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import SlideResult, SlideResultSpec
 from napari_melanoma.slides.options import EXECUTION_OPTIONS, SlideOptions
 from napari_melanoma.slides.plan import analysis_settings
-from napari_melanoma.slides.saved_results import describe_difference
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.results import describe_difference
+from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tissue import TissueConfig
 
 PICTURES = ("tissue_mask", "stain_reference")

@@ -64,7 +64,7 @@ def analyze(files: SlidePhantomFiles, out: Path, options: SlideOptions) -> Analy
         return measure_slide_depth(found, lesions, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_melanoma.slides.outputs.measure_slide_depth", measure)
+        patch.setattr("napari_melanoma.slides.depth.measure_slide_depth", measure)
         content = analyze_slide(files.image, out, options, RunContext()).content
     ((found, lesions),) = measured
     return Analysis(content, json.loads(files.truth.read_text(encoding="utf-8")), found, lesions)

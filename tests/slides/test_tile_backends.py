@@ -16,21 +16,19 @@ import torch
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.bundle import BundleInfo, load_network
 from napari_melanoma.models.inference import BACKEND_VARIABLE, TorchNetwork
-from napari_melanoma.slides import backend_choice
-from napari_melanoma.slides.backend_choice import choose_passes
-from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
-from napari_melanoma.slides.tile_models import TileModel
-from napari_melanoma.slides.tile_passes import OnnxPasses, to_array
+from napari_melanoma.slides import model_loading
+from napari_melanoma.slides.model_loading import LoadOptions, choose_passes, load_tile_model
+from napari_melanoma.slides.tile_models import OnnxPasses, TileModel, to_array
 from napari_melanoma.slides.tissue_segmenter import _interpolate
 
 ANALYZE = """
 import json, sys
 from pathlib import Path
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.slides import backend_choice
+from napari_melanoma.slides import model_loading
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-backend_choice.has_bfloat16 = lambda: False  # otherwise torch is measured, too
+model_loading.has_bfloat16 = lambda: False  # otherwise torch is measured, too
 slide, out = map(Path, sys.argv[1:])
 outcome = analyze_slide(slide, out, SlideOptions(model="tile-demo", tile_mpp=0.5, min_tissue=0), RunContext())
 unwanted = sorted({"torch", "torchvision", "timm", "lightning"} & set(sys.modules))
@@ -133,13 +131,13 @@ def test_the_faster_back_end_is_chosen_and_remembered(
     torch_s: float, faster: str, tile_bundle: BundleInfo, user_folders: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(BACKEND_VARIABLE, raising=False)
-    monkeypatch.setattr(backend_choice, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(model_loading, "has_bfloat16", lambda: True)
     clock = [0.0]
-    monkeypatch.setattr(backend_choice.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(model_loading.time, "perf_counter", lambda: clock[0])
     info = both_models(tile_bundle)[0].info
     candidates: Any = (Timed("onnxruntime", 1.0, clock), Timed("torch", torch_s, clock))
     assert choose_passes(info, candidates[0], lambda: candidates[1]).backend == faster
-    assert set(json.loads(backend_choice.choices_path().read_text()).values()) == {faster}
+    assert set(json.loads(model_loading.choices_path().read_text()).values()) == {faster}
     measured = clock[0]
     assert choose_passes(info, candidates[0], lambda: candidates[1]).backend == faster
     assert clock[0] == measured > 0
@@ -153,7 +151,7 @@ def test_torch_is_not_loaded_without_need(
     has_bfloat16: bool, backend: str, tile_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, backend)
-    monkeypatch.setattr(backend_choice, "has_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr(model_loading, "has_bfloat16", lambda: has_bfloat16)
     passes: Any = Timed("onnxruntime", 1.0, [0.0])
     assert choose_passes(both_models(tile_bundle)[0].info, passes, lambda: pytest.fail("torch is loaded")) is passes
 
@@ -171,8 +169,8 @@ def test_bfloat16_is_read_from_the_flags_of_the_processor(
     content: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(content)
-    monkeypatch.setattr(backend_choice, "PROCESSOR", tmp_path / "cpuinfo")
-    assert backend_choice.has_bfloat16.__wrapped__() is expected
+    monkeypatch.setattr(model_loading, "PROCESSOR", tmp_path / "cpuinfo")
+    assert model_loading.has_bfloat16.__wrapped__() is expected
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -
 def test_analysis_resumes_in_its_first_precision(
     tile_model: LoadModel, requested: str, begun: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "bf16")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "bf16")
     reported: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=requested), tiles_of(8)
     model.set_notice_callback(reported.append)
@@ -145,7 +145,7 @@ def test_analysis_resumes_in_its_first_precision(
 
 
 def test_an_unsupported_precision_is_reported(tile_model: LoadModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.tile_passes.choose_precision", lambda device: "fp32")
+    monkeypatch.setattr("napari_melanoma.slides.tile_models.choose_precision", lambda device: "fp32")
     reported: list[str] = []
     model = tile_model(precision=None)
     model.set_notice_callback(reported.append)

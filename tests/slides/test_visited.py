@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.visited import (
+from napari_melanoma.slides.notes import (
     MAX_CELLS,
     SeenView,
     add_view,

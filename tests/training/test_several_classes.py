@@ -18,7 +18,7 @@ from napari_melanoma.io.results import read_labels, write_labels, write_rgb, wri
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
 from napari_melanoma.runs.acceptance import activate_model, compare_run
 from napari_melanoma.runs.train import train
-from napari_melanoma.slides.tile_novelty import TileNoveltyDetector
+from napari_melanoma.slides.tile_models import TileNoveltyDetector
 from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 from napari_melanoma.training.data_preparation import check_data
 from napari_melanoma.training.recipe import TrainRecipe

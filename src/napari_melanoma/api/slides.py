@@ -253,7 +253,7 @@ class AnalyzedSlide:
         """
         from napari_melanoma.core.validity import read_validity
         from napari_melanoma.io.results import read_slide_result
-        from napari_melanoma.slides.saved_results import slide_probability
+        from napari_melanoma.slides.results import slide_probability
 
         path = to_path(folder, "an analyzed slide")
         content = read_slide_result(path)

@@ -15,11 +15,10 @@ from napari_melanoma.core.geometry import PixelSize
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.analysis import SlidesSummary
-    from napari_melanoma.slides.cohort import CohortSummary
-    from napari_melanoma.slides.cohort_manifest import CohortEntry
+    from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.slide_table import SlideStatus
-    from napari_melanoma.slides.tissue_classifier.validation import Validation
+    from napari_melanoma.slides.tissue_classifier.fitting import Validation
 
 SlideValues = Annotated[
     OptionValues,
@@ -117,7 +116,7 @@ def _report_slide(current: CommandSession, status: SlideStatus) -> None:
         current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
     from napari_melanoma.core.validity import read_validity
     from napari_melanoma.slides.depth import describe_depth
-    from napari_melanoma.slides.saved_results import describe_prediction, slide_probability
+    from napari_melanoma.slides.results import describe_prediction, slide_probability
 
     validity = read_validity(status.content)
     current.report.emit(
@@ -267,8 +266,7 @@ def fit_tissue(
         find_painted_slides,
         fit_tissue_classifier,
     )
-    from napari_melanoma.slides.tissue_classifier.encoder_files import remember_encoder
-    from napari_melanoma.slides.tissue_classifier.published_features import is_published
+    from napari_melanoma.slides.tissue_classifier.feature_sources import is_published, remember_encoder
 
     roles = {name: class_name for class_name, _, name in (text.partition("=") for text in role or ())}
     values: dict[str, Any] = {**options, **({"kinds": kinds} if kinds else {}), "roles": roles}
@@ -381,7 +379,7 @@ def apply_tissue(
 def _report_areas(current: CommandSession, status: SlideStatus) -> None:
     """Report the areas of the classes of a slide, and why they are not valid."""
     from napari_melanoma.core.validity import read_validity
-    from napari_melanoma.slides.class_regions import describe_class_areas
+    from napari_melanoma.slides.results import describe_class_areas
 
     name = status.folder.name
     if status.status == "failed":

@@ -23,10 +23,9 @@ from napari_melanoma.evaluation.comparison import DECIDES, Advice, ComparedModel
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, draw_statistics
 from napari_melanoma.slides.model_loading import LoadOptions, load_tile_model
-from napari_melanoma.slides.tile_passes import to_array
-from napari_melanoma.slides.tissue_classifier.stroke_data_set import ARCHITECTURE, HELD_BACK
-from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED, UNPAINTED_TABLE
-from napari_melanoma.slides.tissue_classifier.validation import balanced_accuracy
+from napari_melanoma.slides.tile_models import to_array
+from napari_melanoma.slides.tissue_classifier.fitting import balanced_accuracy
+from napari_melanoma.slides.tissue_classifier.stroke_data_set import ARCHITECTURE, HELD_BACK, UNPAINTED, UNPAINTED_TABLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

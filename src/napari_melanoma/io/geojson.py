@@ -88,7 +88,7 @@ def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     """Return an annotation as a GeoJSON feature.
 
     Its geometry is a ``Polygon``, or a ``MultiPolygon`` for several polygons. Vertices are (x, y); the first of a ring
-    is repeated at its end. Rings keep their direction; those of ``slides.map_polygons`` have that of RFC 7946.
+    is repeated at its end. Rings keep their direction; those of ``slides.outlines`` have that of RFC 7946.
     """
     parts = [[_close_ring(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}

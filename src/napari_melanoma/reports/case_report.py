@@ -24,8 +24,7 @@ from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.body_sites import site_title, site_word
 from napari_melanoma.data.table_schema import field_title, find_column, format_field_value
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.depth.reading_texts import format_headline, format_time
-from napari_melanoma.depth.readings import DepthReading, latest_reading
+from napari_melanoma.depth.readings import DepthReading, format_headline, format_time, latest_reading
 from napari_melanoma.depth.synoptic import SynopticReport, describe_finding
 from napari_melanoma.depth.synoptic_fields import FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness, t_category
@@ -56,7 +55,7 @@ from napari_melanoma.reports.report_sections import SlidePart, add_lesion_sectio
 from napari_melanoma.reports.slide import LINE_CAPTION, agreement_sections, is_slide_result, slide_section
 from napari_melanoma.slides.depth import describe_depth
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.results import describe_prediction
 from napari_melanoma.slides.synoptic_files import lesion_basis, list_changes_since_signature
 
 PATIENT_FIELDS = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")

@@ -39,8 +39,7 @@ from napari_melanoma.reports.export_formats import ExportedSlide, NothingToExpor
 from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
-from napari_melanoma.slides.region_files import load_regions
-from napari_melanoma.slides.regions import is_ignored, region_reader
+from napari_melanoma.slides.regions import is_ignored, load_regions, region_reader
 from napari_melanoma.slides.synoptic_files import read_depth, read_stated_synoptic
 
 if TYPE_CHECKING:

@@ -20,19 +20,26 @@ from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.polygons import joint_area
 from napari_melanoma.core.provenance import collect_provenance, utc_time
 from napari_melanoma.core.validity import Validity, read_validity
-from napari_melanoma.depth import reading_texts
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     FINDINGS,
     MODEL_READER,
+    NOT_MEASURED,
     UNKNOWN_READER,
     DepthReading,
     ReadingChange,
     SlideDepthProposals,
     SlideDepthReadings,
     automatic_reading,
+    describe_mitoses,
+    describe_origin,
+    format_clark_level,
+    format_headline,
+    format_time,
     latest_reading,
     list_all_changes,
+    reader_rows,
+    reading_warnings,
 )
 from napari_melanoma.depth.synoptic import (
     SIGNATURE,
@@ -69,15 +76,14 @@ from napari_melanoma.slides.depth_readings import (
     list_readers,
     read_proposals,
 )
-from napari_melanoma.slides.lesion_files import read_lesions
+from napari_melanoma.slides.lesion_edits import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
-from napari_melanoma.slides.region_files import load_regions
-from napari_melanoma.slides.regions import Regions
+from napari_melanoma.slides.regions import Regions, load_regions
 from napari_melanoma.slides.result_folder import recorded_slide
-from napari_melanoma.slides.saved_results import describe_other_scale, describe_other_scores, describe_prediction
+from napari_melanoma.slides.results import describe_other_scale, describe_other_scores, describe_prediction
 from napari_melanoma.slides.synoptic_files import SYNOPTIC_FILE, format_sourced_scale, read_depth
 
 NO_READER = "No reader has reviewed this slide: the values are those of the analysis."
@@ -126,7 +132,7 @@ def create_slide_reading(
     warnings = _list_warnings(reading, proposals)
     if not proposals.validity.valid and not reading.when:
         reading = DepthReading()
-    warnings = (*reading_texts.reading_warnings(reading, info.pixel_size), *warnings)
+    warnings = (*reading_warnings(reading, info.pixel_size), *warnings)
     return SlideReading(info, depth, reading, base, proposals.validity, warnings, angle)
 
 
@@ -156,7 +162,7 @@ def write_depth_report(
         *reader_sections(shown),
         change_section(reading, report, notes),
     )
-    created = reading_texts.format_time(str(provenance["created"])) or provenance["created"]
+    created = format_time(str(provenance["created"])) or provenance["created"]
     program = f"{provenance['program']} {provenance['version']}"
     page = Report(info.name, describe_scale(shown), (*blocks, Text(f"Created {created}.", True)), program=program)
     write_report(path, page)
@@ -167,7 +173,7 @@ def describe_scale(shown: SlideReading) -> str:
     """Describe the pixel size of a slide, and by whom and how the thickness was measured."""
     size = shown.info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
-    origin = reading_texts.describe_origin(shown.reading) if shown.reading.when else ""
+    origin = describe_origin(shown.reading) if shown.reading.when else ""
     return ", ".join(part for part in (scale, origin) if part)
 
 
@@ -181,7 +187,7 @@ def depth_blocks(shown: SlideReading) -> tuple[Block, ...]:
 
 def reader_sections(shown: SlideReading) -> tuple[Section, ...]:
     """Return the table of readings with their agreement, if there are several, after the cautions on the model."""
-    rows = reading_texts.reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
+    rows = reader_rows(shown.depth, shown.reading.reader, shown.base, shown.validity)
     readings = [one for one in shown.depth.readings if one.mm is not None and one.when]
     table = Table("Readings", READER_COLUMNS, tuple(rows))
     agreement = tuple(map(Text, filter(None, (describe_slide_agreement(readings),))))
@@ -213,7 +219,7 @@ def list_changes(history: Sequence[ReadingChange]) -> Iterator[ChangeRow]:
             previous is not None
             and change.field == "mitoses"
             and (previous.field, previous.reader) == (row.field, row.reader)
-            and reading_texts.format_time(previous.when) == reading_texts.format_time(row.when)
+            and format_time(previous.when) == format_time(row.when)
         ):
             row = row._replace(before=rows.pop().before)
         rows.append(row)
@@ -296,22 +302,22 @@ def _list_warnings(reading: DepthReading, proposals: SlideDepthProposals) -> tup
 
 def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
     """Return label and text of each value of a reading; a dash if it is unknown."""
-    thickness, recorded = reading_texts.format_headline(reading, validity), _format_recorded(reading, validity)
+    thickness, recorded = format_headline(reading, validity), _format_recorded(reading, validity)
     by_model = {field: " (model, not confirmed)" for field, by in reading.all_authors().items() if by == "model"}
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     margin_fields = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     values = {
         "Breslow thickness and T category (AJCC 8)": "–"
-        if thickness == reading_texts.NOT_MEASURED
+        if thickness == NOT_MEASURED
         else thickness.replace("   ", ", "),
         **({"Thickness recorded (AJCC 8)": recorded} if recorded else {}),
         "Ulceration": describe_finding(reading, "ulceration") + by_model.get("ulcerated", ""),
         "Mitoses": describe_finding(reading, "mitotic_rate")
         if (reading.mitoses.counted, reading.mitoses.per_mm2) == (None, None)
-        else reading_texts.describe_mitoses(reading),
+        else describe_mitoses(reading),
         "Clark level": describe_finding(reading, "clark")
         if reading.clark is None
-        else reading_texts.format_clark_level(reading.clark) + by_model.get("clark", ""),
+        else format_clark_level(reading.clark) + by_model.get("clark", ""),
         **margin_fields,
         **({"Author of the values": reading.reader or "a reader without a name"} if reading.when else {}),
     }

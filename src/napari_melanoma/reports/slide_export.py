@@ -40,7 +40,7 @@ from napari_melanoma.reports.dicom_photograph_report import (
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError, find_export
 from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
 from napari_melanoma.reports.slide import is_slide_folder, write_slide_report
-from napari_melanoma.slides.lesion_files import (
+from napari_melanoma.slides.lesion_edits import (
     LABEL_COLORS,
     label_image,
     lesion_to_annotation,
@@ -55,7 +55,7 @@ from napari_melanoma.slides.reading.openslide import dicom_spacing
 from napari_melanoma.slides.reading.pyramids import find_downsample, stated_downsample
 from napari_melanoma.slides.reading.tiled import TileLevel
 from napari_melanoma.slides.result_folder import recorded_slide, scanned_area_of
-from napari_melanoma.slides.saved_results import read_stitched_maps
+from napari_melanoma.slides.results import read_stitched_maps
 
 MASK_SIDE = 4096  # usual longer side of a mask: 32 MB
 STATES = {WAITING: "waiting", DONE: "done", FAILED: "failed", NO_TISSUE: "no tissue"}

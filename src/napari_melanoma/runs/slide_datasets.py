@@ -24,9 +24,9 @@ from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.runs import launching
 from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.slides.depth_readings import read_known_depth
 from napari_melanoma.slides.patient_data import read_patient_table
 from napari_melanoma.slides.result_folder import SlideFolderNames, slide_name
-from napari_melanoma.slides.slide_depth import read_known_depth
 from napari_melanoma.slides.tile_sets import read_tile_set
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import START, make_stroke_data_set, split_strokes

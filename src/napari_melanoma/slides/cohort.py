@@ -1,48 +1,460 @@
-"""Analyze a cohort of slides in parallel, in processes of this machine or by the workers of a dask scheduler."""
+"""Analyze many slides on the workers of this machine or of a dask scheduler, and the record of the run."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from napari_melanoma.core.context import ParallelProgress, Progress, RunContext
-from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, DiskFull, SaveError
+import psutil
+
+from napari_melanoma import __version__
+from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress, RunContext
+from napari_melanoma.core.errors import (
+    BundleError,
+    ClusterError,
+    ConfigError,
+    DiskFull,
+    MelanomaError,
+    RunError,
+    SaveError,
+    describe_error,
+)
+from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
+from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
+from napari_melanoma.core.torch_environment import prepare_torch
+from napari_melanoma.io.results import RESULT
+from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
-from napari_melanoma.slides.cohort_cluster import (
-    RESTART_ADVICE,
-    CohortJob,
-    CohortJobResult,
-    connect_cluster,
-    count_workers,
-    job_result,
-    run_job,
-    start_cluster,
-)
-from napari_melanoma.slides.cohort_manifest import (
-    MANIFEST,
-    CohortEntry,
-    CohortRecords,
-    EntryCallback,
-    cohort_settings,
-    ignore_entry,
-    open_manifest,
-)
 from napari_melanoma.slides.options import CohortOptions, SlideOptions
-from napari_melanoma.slides.result_folder import SlideFolderNames
-from napari_melanoma.slides.slide_table import TABLE, SlideTable
+from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
+from napari_melanoma.slides.slide_table import TABLE, Row, SlideStatus, SlideTable, status_to_row
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+
+CONNECT_S, CLOSE_S = 20.0, 5.0
+ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^/\s]+:\d+")
+RESTART_ADVICE = "Finished slides are kept. Restart scheduler and workers, and run the same command to continue."
+MIN_MEMORY = 2 * 2**30  # per process, even if the sum exceeds the memory: not all processes peak at once
+LOCAL_CONFIG = {
+    # A process that ends is noticed at once; one that imports torch on a busy machine may be silent for minutes.
+    "distributed.scheduler.worker-ttl": "1 hour",
+    "distributed.comm.timeouts.tcp": "10 minutes",
+    "distributed.comm.timeouts.connect": "2 minutes",
+    "distributed.scheduler.http.routes": [],  # no status page on a port
+    "distributed.worker.http.routes": [],
+    # Dask cannot free memory by spilling or pausing, because the memory is not used by data of dask.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    # A terminal sends Ctrl+C to all processes; this one cancels the jobs, so that they can write their results.
+    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+}
+
+
+@contextmanager
+def connect_cluster(scheduler: str) -> Iterator[Client]:
+    """Connect to a running scheduler; scheduler and workers keep running afterwards."""
+    is_file = Path(scheduler).is_file()
+    if not is_file and not ADDRESS.fullmatch(scheduler):
+        raise ConfigError(
+            f"'{scheduler}' is not a scheduler: expected an address such as tcp://node1:8786, or a scheduler file."
+        )
+    _require_dask()
+    from distributed import Client
+
+    _silence_dask()
+    location = {"scheduler_file" if is_file else "address": scheduler}
+    try:
+        client = Client(**location, timeout=CONNECT_S, set_as_default=False)
+    except Exception as error:
+        raise ClusterError(
+            f"no scheduler responded at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start "
+            "one with 'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
+        ) from error
+    try:
+        yield client
+    finally:
+        with suppress(Exception):  # it may have ended
+            client.close(CLOSE_S)
+
+
+@contextmanager
+def start_cluster(processes: int, tries: int = 1) -> Iterator[Client]:
+    """Start worker processes on this machine, which end with this one.
+
+    They are spawned, never forked; cores and memory are divided among them, and a process that dies is replaced.
+    Temporary certificates restrict the connection to the scheduler to these processes. ``tries``: a slide that is
+    analyzed when so many processes die fails.
+    """
+    _require_dask()
+    import dask
+    from distributed import Client, LocalCluster
+
+    from napari_melanoma.core.context import usable_cores
+
+    _silence_dask()
+    memory = max(MIN_MEMORY, psutil.virtual_memory().total // processes)
+    with dask.config.set({**LOCAL_CONFIG, "distributed.scheduler.allowed-failures": tries - 1}):
+        try:
+            local = LocalCluster(
+                n_workers=processes,
+                threads_per_worker=max(1, usable_cores() // processes),
+                memory_limit=memory,
+                security=True,
+                silence_logs=logging.CRITICAL,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            )
+            client = Client(local, set_as_default=False)
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ClusterError(
+                f"worker processes could not be started ({_describe_error(error)}). Use fewer processes."
+            ) from error
+        try:
+            yield client
+        finally:
+            for part in (client, local):
+                with suppress(Exception):  # they end with this process at the latest
+                    part.close(CLOSE_S)
+
+
+def _require_dask() -> None:
+    """Raise an error if dask is not installed."""
+    missing = [name for name in ("distributed", "cryptography") if find_spec(name) is None]
+    if missing:
+        raise ClusterError(
+            f"analyzing several slides at once requires {' and '.join(missing)}, not installed. Install "
+            "napari-melanoma[cluster], or analyze one slide after the other: leave out --processes and --scheduler."
+        )
+
+
+def _silence_dask() -> None:
+    """Silence dask, which logs each worker that starts or ends with a traceback; errors are reported here."""
+    for name in ("tornado", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed"))):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def count_workers(client: Client) -> int:
+    """Return the number of workers."""
+    try:
+        return len(client.scheduler_info(n_workers=-1)["workers"])
+    except Exception as error:  # a lost connection raises many kinds of errors
+        raise ClusterError(f"the scheduler no longer responds ({_describe_error(error)}). {RESTART_ADVICE}") from error
+
+
+def _describe_error(error: Exception) -> str:
+    """Return a short message for an error of another library."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+_job_lock = threading.Lock()  # the model is shared by all threads of a worker
+
+
+@dataclass(frozen=True)
+class CohortJob:
+    """One slide to analyze, with its folder, options and the version of this package."""
+
+    slide: Path
+    folder: Path
+    options: SlideOptions
+    force: bool = False
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class CohortJobResult:
+    """Outcome of a job: the table row of the slide, or the error.
+
+    ``fatal``: class name of an error that concerns every slide.
+    """
+
+    row: Row = field(default_factory=dict)
+    error: str = ""
+    fatal: str = ""
+
+
+def run_job(job: CohortJob) -> CohortJobResult:
+    """Analyze one slide in a worker, where only one job runs at a time.
+
+    Errors that every attempt would repeat are returned; others are raised, for dask to try again.
+    """
+    if job.version != __version__:
+        message = (
+            f"a worker has napari-melanoma {__version__}, this is {job.version}. Install the same version everywhere."
+        )
+        return CohortJobResult(error=message, fatal=ClusterError.__name__)
+    if not job.slide.parent.exists():
+        message = f"a worker cannot access the folder of {job.slide.name}. All machines must share the slides."
+        return CohortJobResult(error=message, fatal=ClusterError.__name__)
+    with _job_lock:
+        try:
+            return CohortJobResult(row=_analyze(job))
+        except (BundleError, ConfigError, DiskFull) as error:
+            return CohortJobResult(error=str(error), fatal=type(error).__name__)
+        except SaveError:  # perhaps a network drive that did not respond
+            raise
+        except MelanomaError as error:
+            return CohortJobResult(error=str(error))
+        except Cancelled:
+            return CohortJobResult(
+                error="canceled through control.json in its folder. Run the same command to continue."
+            )
+
+
+def job_result(future: Future) -> CohortJobResult:
+    """Return the result of a job that is done; an error that dask reports after all attempts is part of it."""
+    from distributed.scheduler import KilledWorker
+
+    if future.status not in ("finished", "error"):
+        raise ClusterError(f"the scheduler was restarted. {RESTART_ADVICE}")
+    try:
+        result: CohortJobResult = future.result(timeout=CONNECT_S)
+    except KilledWorker as error:
+        return CohortJobResult(
+            error=f"its process ended without an error message in each of {error.allowed_failures + 1} attempts: out "
+            "of memory, killed, or its machine is not available. Use fewer processes, or a machine with more memory."
+        )
+    except Exception as error:  # noqa: BLE001 - reported in the row of the slide
+        if "deserialization" in str(error):
+            message = "scheduler and workers cannot import napari-melanoma. Start them in its environment."
+            return CohortJobResult(error=message, fatal=ClusterError.__name__)
+        return CohortJobResult(error=describe_error(error))
+    return result
+
+
+def _analyze(job: CohortJob) -> Row:
+    """Analyze a slide with the model of this process, and return its table row."""
+    threads = _set_thread_count()
+    options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
+    record_slide(job.folder, job.slide)
+    models = _shared_model(job.options.model_dump_json())
+    outcome = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
+    return status_to_row(SlideStatus(job.slide, job.folder, "done", outcome.content))
+
+
+@lru_cache(maxsize=1)
+def _shared_model(options: str) -> SharedTileModel:
+    """Return the model for some options as JSON; the model for previous options is released."""
+    return SharedTileModel(SlideOptions.model_validate_json(options))
+
+
+def _set_thread_count() -> int:
+    """Use as many threads as this worker was assigned, and return their number."""
+    from distributed import get_worker
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    threads = int(get_worker().state.nthreads)
+    prepare_torch()
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime, and for torch, which may be imported later
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+    return threads
+
+
+def failed_row(job: CohortJob, error: str) -> Row:
+    """Return the table row of a slide that failed."""
+    return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))
+
+
+POSTPROCESSING_KEYS = ("lesions", "score", "target", "prevalence")  # applied to finished tiles
+MANIFEST, VERSION = "cohort.json", 1
+
+EntryState = Literal["waiting", "running", "done", "failed"]
+SettingsDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """Settings that the results of a cohort depend on, by name.
+
+    ``tiles``: for predicting tiles; they must not change within a cohort. ``results``: for computing results from
+    tiles; if they change, results are computed again.
+    """
+
+    tiles: SettingsDict
+    results: SettingsDict
+
+
+def cohort_settings(options: SlideOptions) -> CohortSettings:
+    """Return the settings that the results of a cohort depend on, as JSON values; files by their names."""
+    results = options.model_dump(mode="json", include=set(POSTPROCESSING_KEYS))
+    return CohortSettings({**options.tile_settings, **_model_identity(options), **_option_file_names(options)}, results)
+
+
+def _option_file_names(options: SlideOptions) -> dict[str, Any]:
+    files = {"weights": options.weights, "tissue_mask": options.tissue_mask, "stain_reference": options.stain_reference}
+    return {name: path.name for name, path in files.items() if path is not None}
+
+
+def _model_identity(options: SlideOptions) -> dict[str, Any]:
+    """Return the name of the model, and the hash of a bundle, whose content may change under the same name."""
+    from napari_melanoma.models import DEFAULT_TILE_MODEL
+    from napari_melanoma.models.installed_bundles import find_bundle
+
+    name = options.model or DEFAULT_TILE_MODEL
+    try:
+        bundle = find_bundle(name)
+    except BundleError:  # an encoder, or an unknown name, which loading reports
+        return {"model": name}
+    return {"model": bundle.name, "model_weights": bundle.fingerprint[:16]}
+
+
+@dataclass(frozen=True)
+class CohortEntry:
+    """State of one slide in a cohort.
+
+    ``slide``: name of the result folder. ``file``: name of the slide file. ``seconds``: duration of all attempts.
+    ``changed``: time of the last change, UTC.
+    """
+
+    slide: str
+    file: str
+    state: EntryState = "waiting"
+    seconds: float = 0.0
+    error: str = ""
+    changed: str = ""
+
+
+class CohortManifest:
+    """The manifest file: settings, and an entry for each slide by the name of the result folder."""
+
+    def __init__(self, path: Path, settings: CohortSettings, entries: Mapping[str, CohortEntry]) -> None:
+        self.path, self.settings = path, settings
+        self.entries = dict(entries)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read a manifest; None if there is none."""
+        if not path.exists():
+            return None
+        try:
+            content = read_json(path)
+            if content["version"] != VERSION:
+                raise ValueError(f"version {content['version']}")
+            entries = [CohortEntry(**slide) for slide in content["slides"]]
+            if unknown := {entry.state for entry in entries} - set(get_args(EntryState)):
+                raise ValueError(f"state {', '.join(sorted(unknown))}")
+            settings = CohortSettings(content["settings"]["tiles"], content["settings"]["results"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{path} is not a valid cohort manifest for this version ({parse_error_reason(error)}). Move it away, "
+                "choose another folder, or start over with --force."
+            ) from error
+        return cls(path, settings, {entry.slide: entry for entry in entries})
+
+    def check_settings(self, settings: CohortSettings) -> None:
+        """Raise RunError if the settings for predicting tiles differ."""
+        stored, requested = _flatten_settings(self.settings.tiles), _flatten_settings(settings.tiles)
+        names = [name for name in dict.fromkeys([*stored, *requested]) if stored.get(name) != requested.get(name)]
+        if names:
+            differences = "; ".join(
+                f"{name} was {_format_value(stored.get(name))}, now {_format_value(requested.get(name))}"
+                for name in names
+            )
+            raise RunError(
+                f"{self.path} was written with other settings: {differences}. Use the same settings, choose another "
+                "folder, or start "
+                "over with --force."
+            )
+
+    def start_entries(self, entries: Iterable[CohortEntry]) -> list[CohortEntry]:
+        """Set the slides of a run to waiting unless they are done; entries of other slides are kept.
+
+        Returns the current entries in the same order.
+        """
+        current = []
+        for entry in entries:
+            before = self.entries.get(entry.slide)
+            is_done = before is not None and before.state == "done"
+            current.append(before if before is not None and is_done else replace(entry, changed=utc_time()))
+        self.entries |= {entry.slide: entry for entry in current}
+        self.write()
+        return current
+
+    def put(self, entry: CohortEntry) -> CohortEntry:
+        """Replace an entry, and write the manifest; return the entry with rounded seconds and the current time."""
+        changed = replace(entry, seconds=round(entry.seconds, 2), changed=utc_time())
+        self.entries[entry.slide] = changed
+        self.write()
+        return changed
+
+    def write(self) -> None:
+        slides = [asdict(self.entries[name]) for name in sorted(self.entries)]
+        write_json(self.path, {"version": VERSION, "settings": asdict(self.settings), "slides": slides})
+
+
+def _flatten_settings(settings: SettingsDict, prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their full names, joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flatten_settings(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _format_value(value: object) -> str:
+    return "not given" if value is None or value == "" else str(value)
+
+
+EntryCallback = Callable[[CohortEntry], None]
+
+
+def ignore_entry(entry: CohortEntry) -> None:
+    """Do nothing; the default callback."""
+
+
+@dataclass(frozen=True)
+class CohortRecords:
+    """Manifest and table of a cohort, which are updated together; ``on_change`` is called with each changed entry."""
+
+    manifest: CohortManifest
+    table: SlideTable
+    on_change: EntryCallback = ignore_entry
+
+    def update(self, job: CohortJob, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
+        """Change the entry of a slide."""
+        self.on_change(self.manifest.put(replace(self.manifest.entries[job.folder.name], **values)))
+
+    def finish(self, job: CohortJob, result: CohortJobResult, **values: Any) -> None:  # noqa: ANN401 - fields of an entry
+        self.table.put_row(failed_row(job, result.error) if result.error else result.row)
+        self.update(job, state="failed" if result.error else "done", error=result.error, **values)
+
+
+def open_manifest(path: Path, settings: CohortSettings, *, force: bool) -> CohortManifest:
+    """Open or create a manifest; slides whose results are missing or outdated are set to waiting.
+
+    ``force``: start over with an empty manifest.
+    """
+    manifest = None if force else CohortManifest.read(path)
+    if manifest is None:
+        return CohortManifest(path, settings, {})
+    manifest.check_settings(settings)
+    same = manifest.settings.results == settings.results
+
+    def updated(entry: CohortEntry) -> CohortEntry:
+        done = entry.state == "done" and same and (path.parent / entry.slide / RESULT).is_file()
+        return entry if done or entry.state == "failed" else replace(entry, state="waiting")
+
+    return CohortManifest(path, settings, {name: updated(entry) for name, entry in manifest.entries.items()})
+
 
 POLL_S = 0.5  # interval between checks for new workers and a request to stop
 STOP_S = 20.0  # time for running jobs to write their results

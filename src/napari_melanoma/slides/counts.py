@@ -27,7 +27,7 @@ from napari_melanoma.io.geojson import (
 )
 from napari_melanoma.io.results import read_origin, write_table
 from napari_melanoma.slides.notes import SlideMeasurement, measure_shape, read_notes
-from napari_melanoma.slides.region_files import load_regions
+from napari_melanoma.slides.regions import load_regions
 from napari_melanoma.slides.result_folder import record_slide, recorded_slide
 
 COUNTS = "counts.geojson"

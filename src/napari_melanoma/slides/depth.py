@@ -1,4 +1,4 @@
-"""Measure the Breslow thickness on the stitched map of a slide, section by section, for ``result.json``."""
+"""Measure the depth (Breslow thickness) of a slide and estimate its Clark level, from the maps of an analysis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from napari_melanoma.depth.breslow_candidates import (
     measure_depth,
     rank_candidates,
 )
-from napari_melanoma.depth.clark_level import estimate_clark_level
 from napari_melanoma.depth.geometry import SkinSection, dilate, find_sections, remove_small_parts
 from napari_melanoma.depth.t_category import categories_in_interval, format_thickness, t_category
 from napari_melanoma.depth.tumor_maps import (
@@ -40,6 +39,34 @@ from napari_melanoma.slides.maps import SlideMaps
 
 if TYPE_CHECKING:
     import zarr
+
+
+# Depths below the epidermis that approximate layers: maps do not show the border of papillary and reticular dermis.
+PAPILLARY_UM, RETICULAR_UM = 170.0, 250.0
+FAT_UM = 1300.0  # deeper cells may lie in the fat, which the map does not separate from the dermis
+
+
+@dataclass(frozen=True)
+class ClarkEstimate:
+    """Clark level 2 to 4, or None; ``reason`` is the basis of the estimate, or why there is none."""
+
+    level: int | None
+    reason: str
+
+
+def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
+    """Estimate the Clark level from the distance of the deepest cells to the epidermis.
+
+    ``below_um``: micrometers below the lower border of the epidermis. ``at_least``: the lesion is incomplete. Level 1,
+    a melanoma in situ, and level 5, which requires the border of the fat, are never estimated.
+    """
+    distance = f"{below_um / 1000:.2f} mm below the epidermis"
+    if at_least:
+        return ClarkEstimate(None, f"{distance} or more: the lesion is incomplete")
+    if below_um > FAT_UM:
+        return ClarkEstimate(None, f"{distance}: possibly in the fat, which the map does not separate from the dermis")
+    level = 4 if below_um > RETICULAR_UM else 3 if below_um > PAPILLARY_UM else 2
+    return ClarkEstimate(level, f"{distance}; estimated from this distance only")
 
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
@@ -118,7 +145,8 @@ class SectionLesions:
         Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
         """
         sides = (self.step * side for side in (box.top, box.left, box.height, box.width))
-        part = _clip_box(Box(*sides), depth_map.values.shape)
+        part, shape = Box(*sides), depth_map.values.shape
+        part = Box(part.top, part.left, min(part.height, shape[1] - part.top), min(part.width, shape[2] - part.left))
         step = max(1, int(np.ceil(np.sqrt(part.height * part.width / MAX_CELLS))))
         values = _read_strips(depth_map.values, part, step)
         coarse_cells = np.arange(values.shape[1]) * step // self.step, np.arange(values.shape[2]) * step // self.step
@@ -367,11 +395,6 @@ def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
                 for rows, columns in ndimage.find_objects(labels)
             ]
         mask = boxed
-
-
-def _clip_box(box: Box, shape: tuple[int, ...]) -> Box:
-    height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
-    return Box(box.top, box.left, height, width)
 
 
 def _read_strips(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:

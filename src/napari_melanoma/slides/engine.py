@@ -25,11 +25,11 @@ from napari_melanoma.io.slide_store import DONE, FAILED
 from napari_melanoma.slides.reading.opening import SlideFileMonitor, slide_unavailable_error
 from napari_melanoma.slides.reading.slide import DamagedTile, Slide
 from napari_melanoma.slides.reading.tiled import decode_in_this_thread
-from napari_melanoma.slides.tile_passes import to_array
+from napari_melanoma.slides.tile_models import to_array
 from napari_melanoma.slides.tiling import TileGrid
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.tile_passes import TileOutputs
+    from napari_melanoma.slides.tile_models import TileOutputs
 
 FLUSH_S = 1.0  # shortest interval between flushes: limits the loss in a crash and the age of the live heatmap
 # Interval between flushes as a multiple of their duration, so that flushing takes at most a fifth of the time.

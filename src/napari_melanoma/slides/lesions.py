@@ -18,7 +18,7 @@ from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, join
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 from napari_melanoma.imaging.measurements import crofton_perimeter
-from napari_melanoma.slides.map_polygons import cell_polygons, covered_cells, rasterize_polygons
+from napari_melanoma.slides.outlines import cell_polygons, covered_cells, rasterize_polygons
 
 LesionClass = Literal["malignant", "benign"]
 LESION_CLASSES = {*get_args(LesionClass)}
@@ -432,15 +432,11 @@ def build_lesion_maps(
     target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
     unspecific = target.lower() in UNSPECIFIC_CLASSES
-    if not (unspecific or _is_malignant(target)) or (not benign and (is_dense or unspecific)):
+    is_malignant = any(part in target.lower() for part in MALIGNANT_PARTS)
+    if not (unspecific or is_malignant) or (not benign and (is_dense or unspecific)):
         return LesionMaps(target_probability, place, tissue=tissue, label=format_class(target), slide_end=end)
     if not benign or (not is_dense and len(classes) == 2):
         return LesionMaps(target_probability, place, tissue=tissue, slide_end=end)
     presence = target_probability + probability[benign].sum(axis=0)
     share = np.where(presence > 0, target_probability / np.maximum(presence, 1e-6), 0).astype(np.float32)
     return LesionMaps(presence, place, malignancy=share, tissue=tissue, slide_end=end)
-
-
-def _is_malignant(name: str) -> bool:
-    """Whether a class is malignant by its name."""
-    return any(part in name.lower() for part in MALIGNANT_PARTS)

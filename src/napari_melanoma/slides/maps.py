@@ -1,4 +1,4 @@
-"""Maps of an analyzed slide, from tiles, dense predictions, attention or patches, and whole-slide predictions."""
+"""Maps of a slide, joined and smoothed from the values of its tiles, and prepared for display."""
 
 from __future__ import annotations
 
@@ -17,13 +17,40 @@ from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read
 from napari_melanoma.io.slide_store import DONE, SlideResult
 from napari_melanoma.metrics.prevalence import adjust_to_prevalence
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.tile_models import TileModel
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
 from napari_melanoma.slides.tiling import TileGrid
-from napari_melanoma.slides.tissue_classifier.smoothing import gaussian_radius, smooth_map
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.bag_models import BagModel, SlidePatientData, SlidePrediction
+
+
+MAX_SIGMA = 4.0  # cells
+RADIUS = 4.0  # standard deviations beyond which the weights are zero
+
+
+def gaussian_radius(sigma: float) -> int:
+    """Return the distance in cells up to which a cell influences others."""
+    return int(RADIUS * sigma + 0.5)
+
+
+def smooth_map(probability: NDArray[np.floating], sigma: float) -> NDArray[np.float32]:
+    """Average the probabilities of neighboring cells with the weights of a Gaussian.
+
+    ``probability``: float (class, row, column), NaN where unknown; such cells have no influence and stay unknown.
+    ``sigma``: in cells; 0 changes nothing. Returns float32 of the same shape.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    values = np.asarray(probability, np.float32)
+    if sigma <= 0:
+        return values
+    known = np.isfinite(values).all(axis=0)
+    widths = (0, sigma, sigma)
+    total = gaussian_filter(np.where(known, values, 0), widths, mode="constant", truncate=RADIUS)
+    weight = gaussian_filter(known.astype(np.float32), sigma, mode="constant", truncate=RADIUS)
+    smoothed: NDArray[np.float32] = np.where(known, total / np.maximum(weight, 1e-6), np.nan).astype(np.float32)
+    return smoothed
+
 
 BLOCK_CELLS = 1024  # approximate side of the blocks that are stitched one by one
 MAX_MAP_SIDE = 4096  # cells along the longer side of lesion maps: 64 MB per class for any slide
@@ -410,3 +437,65 @@ def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
     if grid.border == "shift":
         starts = np.minimum(starts, max(0, length - grid.read_px[axis]))
     return np.rint(starts * grid.side_px / grid.read_px[axis]).astype(np.int64)
+
+
+def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Fill waiting cells with the mean of the known values around them.
+
+    The cells form a pyramid, each level with half as many rows and columns; a waiting cell has the value of the finest
+    level that is known at its position. As tiles are analyzed from coarse to fine, a rough map covers all tissue within
+    seconds, and is then refined.
+
+    ``values``: float32 (row, column), NaN where unknown. ``waiting``: bool (row, column), cells not analyzed yet.
+    Returns float32, same shape; other unknown cells remain NaN.
+    """
+    known = np.isfinite(values)
+    if not known.any() or not (waiting & ~known).any():
+        return values.astype(np.float32)
+    coarse = _fill_from_coarser(np.where(known, values, 0).astype(np.float64), known.astype(np.float64))
+    return np.where(known, values, np.where(waiting, coarse, np.nan)).astype(np.float32)
+
+
+def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the known values in each cell; where none is known, that of the next coarser level."""
+    if min(sums.shape) == 1 and max(sums.shape) == 1:
+        return sums / np.maximum(counts, 1)
+    if (counts > 0).all():
+        return sums / counts
+    coarser = _fill_from_coarser(_sum_2x2(sums), _sum_2x2(counts))
+    enlarged = coarser.repeat(2, axis=0).repeat(2, axis=1)[: sums.shape[0], : sums.shape[1]]
+    return np.where(counts > 0, sums / np.maximum(counts, 1), enlarged)
+
+
+def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up squares of 2 x 2 cells; incomplete squares at the last row and column are padded with zeros."""
+    rows, columns = -(-values.shape[0] // 2), -(-values.shape[1] // 2)
+    padded = np.zeros((2 * rows, 2 * columns))
+    padded[: values.shape[0], : values.shape[1]] = values
+    return padded.reshape(rows, 2, columns, 2).sum(axis=(1, 3))
+
+
+def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
+    """Return at most ``count`` cells with the highest values, at least ``apart`` cells from each other.
+
+    ``values``: float (row, column), NaN where unknown. Returns (row, column) of each cell, the highest first; equal
+    values in reading order.
+    """
+    flat = np.where(np.isfinite(values), values, -np.inf).ravel()
+    order = np.argsort(-flat, kind="stable")[: 50 * count * apart**2]
+    chosen: list[tuple[int, int]] = []
+    for index in order[np.isfinite(flat[order])].tolist():
+        row, column = divmod(index, values.shape[1])
+        if all(max(abs(row - other_row), abs(column - other_column)) >= apart for other_row, other_column in chosen):
+            chosen.append((row, column))
+            if len(chosen) == count:
+                break
+    return chosen
+
+
+def mask_below_threshold(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """Set values below a threshold to NaN.
+
+    ``values``: float (row, column). Returns float32, same shape.
+    """
+    return np.where(values >= threshold, values, np.nan).astype(np.float32)

@@ -1,4 +1,7 @@
-"""Notes of a user on a slide: bookmarks, measurements, pixel size, view and display, in the file ``view.json``."""
+"""Notes of a user on a slide, in ``view.json``: bookmarks, measurements, pixel size, view, display and alignment.
+
+The visited part of the slide is stored beside them.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.errors import MalformedFile, SaveError, ScaleMissing
-from napari_melanoma.core.files import back_up_file, write_json
+from napari_melanoma.core.errors import InputError, MalformedFile, SaveError, ScaleMissing
+from napari_melanoma.core.files import atomic_file, back_up_file, remove_file, write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
+from napari_melanoma.imaging.stain import optical_density
 from napari_melanoma.imaging.stain_view import DisplayColors
+from napari_melanoma.slides.reading.slide import Slide
+
+if TYPE_CHECKING:
+    from napari_melanoma.imaging.registration import Registration
 
 Entry = TypeVar("Entry")
 NOTES, FORMAT = "view.json", 1
@@ -284,7 +292,10 @@ def _read_notes(folder: Path) -> SlideNotes:
 def write_notes(folder: Path, notes: SlideNotes) -> None:
     """Write the notes, with the content from a newer version."""
     content = asdict(notes)
-    content["measures"] = [_measurement_to_json(measure) for measure in notes.measures]
+    content["measures"] = [
+        {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
+        for measure in notes.measures
+    ]
     other = content.pop("other_content")
     for key in LISTS:
         content[key] = [*content[key], *other.pop(key, ())]
@@ -324,11 +335,6 @@ def _parse_mapping(values: Any, parse: Callable[[Any], Entry | None]) -> dict[st
     """Return the valid entries of a mapping in the file."""
     pairs = {key: parse(value) for key, value in values.items()} if isinstance(values, dict) else {}
     return {key: entry for key, entry in pairs.items() if entry is not None}
-
-
-def _measurement_to_json(measure: SlideMeasurement) -> dict[str, Any]:
-    """Return the entry of a measurement in the file."""
-    return {"kind": measure.kind, "legs" if measure.kind == "angle" else "points": measure.points}
 
 
 def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value
@@ -450,3 +456,131 @@ def format_measurement(measure: SlideMeasurement, pixel_size: PixelSize | None) 
     if measure.kind == "area":
         return f"{value:.3g} mm²" if value >= MICRO_MM2 else f"{value * 1e6:.3g} µm²"
     return f"{value:.3g} mm" if value >= MICRO_MM else f"{value * 1000:.3g} µm"
+
+
+MAX_CELLS = 256  # along the longer side of the slide
+# A cell stores the logarithm of the magnification: this many steps for a factor of two, and this value for one screen
+# pixel for each pixel of the finest level; 0 for a cell not seen.
+STEPS_PER_OCTAVE, ONE_TO_ONE = 4, 128
+
+
+@dataclass(frozen=True)
+class SeenView:
+    """A view that was displayed to a user.
+
+    ``center``: (row, column) in pixels of the finest level. ``extent``: height and width of the view. ``pixel_size``:
+    height and width of a pixel of the finest level, in the same unit. ``angle``: clockwise rotation of the slide in
+    degrees. ``screen_px``: width of the view in pixels of the screen.
+    """
+
+    center: tuple[float, float]
+    extent: tuple[float, float]
+    pixel_size: tuple[float, float]
+    angle: float
+    screen_px: float
+
+    @property
+    def ratio(self) -> float:
+        """Magnification: pixels of the screen for each pixel of the finest level."""
+        return self.screen_px * self.pixel_size[1] / self.extent[1]
+
+
+def empty_visited(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the map of a slide that has not been viewed, uint8 (row, column) of zeros.
+
+    ``size``: height and width of the slide in pixels of the finest level.
+    """
+    cell = max(size) / MAX_CELLS
+    return np.zeros((max(1, math.ceil(size[0] / cell)), max(1, math.ceil(size[1] / cell))), np.uint8)
+
+
+def add_view(visited: NDArray[np.uint8], size: tuple[int, int], view: SeenView) -> NDArray[np.uint8]:
+    """Return a copy of a map with a view added; each cell keeps the highest magnification.
+
+    ``visited``: uint8 (row, column). ``size``: height and width of the slide in pixels of the finest level.
+    """
+    shape = visited.shape
+    rows = ((np.arange(shape[0]) + 0.5) * size[0] / shape[0] - view.center[0]) * view.pixel_size[0]
+    columns = ((np.arange(shape[1]) + 0.5) * size[1] / shape[1] - view.center[1]) * view.pixel_size[1]
+    cosine, sine = math.cos(math.radians(view.angle)), math.sin(math.radians(view.angle))
+    y = cosine * rows[:, None] + sine * columns[None, :]
+    x = cosine * columns[None, :] - sine * rows[:, None]
+    seen = (np.abs(y) <= view.extent[0] / 2) & (np.abs(x) <= view.extent[1] / 2)
+    center = tuple(int(px / side * cells) for px, side, cells in zip(view.center, size, shape, strict=True))
+    if all(0 <= index < cells for index, cells in zip(center, shape, strict=True)):
+        seen[center] = True  # also if the view is smaller than a cell
+    return np.maximum(visited, np.where(seen, _encode(view.ratio), 0).astype(np.uint8))
+
+
+def seen_ratios(visited: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the highest magnification of each cell, (row, column), as ``SeenView.ratio``; 0 if not seen."""
+    ratios = 2.0 ** ((visited.astype(np.float64) - ONE_TO_ONE) / STEPS_PER_OCTAVE)
+    return np.where(visited > 0, ratios, 0.0)
+
+
+def _encode(ratio: float) -> int:
+    return int(min(max(round(STEPS_PER_OCTAVE * math.log2(max(ratio, 1e-12))) + ONE_TO_ONE, 1), 255))
+
+
+def read_visited(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read a map, uint8 (row, column); empty if there is none, or if it has the shape of another slide."""
+    from PIL import Image
+
+    empty = empty_visited(size)
+    try:
+        with Image.open(path) as image:
+            visited = np.asarray(image.convert("L"), np.uint8)
+    except (OSError, ValueError, SyntaxError):
+        return empty
+    return visited if visited.shape == empty.shape else empty
+
+
+def write_visited(path: Path, visited: NDArray[np.uint8]) -> None:
+    """Write a map as PNG; remove the file if the map is empty."""
+    from PIL import Image
+
+    if visited.any():
+        with atomic_file(path) as temporary:
+            Image.fromarray(visited, "L").save(temporary, "PNG")
+    else:
+        remove_file(path)
+
+
+THUMBNAIL_PX = 1500
+GLASS_DENSITY = 0.04  # optical density up to which a pixel is glass
+# Relative scales to try for slides without pixel sizes.
+UNKNOWN_SCALES = tuple(float(scale) for scale in np.geomspace(0.25, 4.0, 9))
+
+
+def register_slides(
+    first: Slide, second: Slide, first_size: PixelSize | None, second_size: PixelSize | None
+) -> Registration:
+    """Register the second slide to the first by their tissue at low resolution; takes some seconds.
+
+    ``first_size``, ``second_size``: the pixel sizes in use, from the file or set by the user.
+
+    Positions of the registration are (y, x) in µm from the outer corner of the first pixel, or in pixels of the finest
+    level if neither slide has a scale. Raises InputError if only one slide has a scale, and MelanomaError if the slides
+    do not match.
+    """
+    from napari_melanoma.imaging.registration import register_images
+
+    if (first_size is None) != (second_size is None):
+        unscaled = first if first_size is None else second
+        raise InputError(f"{unscaled.info.name} has no scale, the other slide has one. Set its scale first.")
+    scales = (1.0,) if first_size is not None else UNKNOWN_SCALES
+    (fixed, fixed_um), (moving, moving_um) = _read_tissue(first, first_size), _read_tissue(second, second_size)
+    return register_images(fixed, moving, fixed_um, moving_um, scales=scales)
+
+
+def _read_tissue(slide: Slide, size: PixelSize | None) -> tuple[NDArray[np.float32], tuple[float, float]]:
+    """Read an image of the amount of tissue (row, column), and the height and width of its pixels in µm, or pixels."""
+    thumbnail, _ = slide.thumbnail_around_damage(THUMBNAIL_PX)
+    if slide.info.kind == "brightfield":
+        amount = optical_density(thumbnail).mean(axis=-1) - GLASS_DENSITY
+    else:
+        amount = thumbnail.mean(axis=-1) / 255
+    full = slide.info.levels[0]
+    um = (1.0, 1.0) if size is None else (size.y_um, size.x_um)
+    rows, columns = amount.shape
+    return amount.clip(0).astype(np.float32), (um[0] * full.height / rows, um[1] * full.width / columns)

@@ -18,7 +18,7 @@ from napari_melanoma.phantoms import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.scores import SlideScoreConfig
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import MIN_TISSUE, Border, TileGrid
 from napari_melanoma.slides.tissue import TissueConfig
 

@@ -19,7 +19,7 @@ from napari_melanoma.io.slide_store import SlideResultSpec
 from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.composite import fluorescence_error
 from napari_melanoma.slides.reading.slide import DamagedTile, Slide, SlideInfo, suggest_pixel_size
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import (
     CELL_OVERSAMPLING,
     OVERSAMPLING,

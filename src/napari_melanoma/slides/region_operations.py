@@ -32,8 +32,12 @@ from napari_melanoma.core.polygons import (
 )
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.slides.map_polygons import simplified_cell_polygons
-from napari_melanoma.slides.outline_clicks import OutlineClick, find_clicked_outline, refine_polygons
+from napari_melanoma.slides.outlines import (
+    OutlineClick,
+    find_clicked_outline,
+    refine_polygons,
+    simplified_cell_polygons,
+)
 from napari_melanoma.slides.regions import (
     LOCKED,
     Regions,

@@ -22,7 +22,7 @@ from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.background_runs import SlideRunStatus, read_slide_run_status
 from napari_melanoma.slides.lesions import LESION_CLASSES
 from napari_melanoma.slides.result_folder import SOURCE, SlideFolderNames, list_folder_names, slide_name
-from napari_melanoma.slides.saved_results import score_method, slide_probability
+from napari_melanoma.slides.results import score_method, slide_probability
 from napari_melanoma.slides.synoptic_files import CHANGED, read_synoptic
 
 TABLE, LOCK = "slides.csv", ".slides.lock"

@@ -30,15 +30,18 @@ from napari_melanoma.io.slide_store import file_errors_translated
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide, SlideInfo
-from napari_melanoma.slides.region_files import REGIONS, find_region_files, import_regions, set_reader
 from napari_melanoma.slides.regions import (
     IGNORED_VALUE,
     MAX_CLASSES,
     READER,
+    REGIONS,
     RegionMap,
     Regions,
+    find_region_files,
+    import_regions,
     is_ignored,
     region_reader,
+    set_reader,
 )
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 

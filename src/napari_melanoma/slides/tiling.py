@@ -305,14 +305,10 @@ def coarse_to_fine(needed: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) ->
 
 def _block_sizes(needed: NDArray[np.bool_], first: int) -> list[int]:
     """Return the sides of the blocks of each pass in tiles, each half of the previous, down to 1."""
-    size = 1
-    while size < max(needed.shape) and _count_blocks(needed, size) > first:
+    size, tiles = 1, np.argwhere(needed)
+    while size < max(needed.shape) and len(np.unique(_block_of(tiles, size))) > first:
         size *= 2
     return [size >> step for step in range(size.bit_length())]
-
-
-def _count_blocks(needed: NDArray[np.bool_], size: int) -> int:
-    return len(np.unique(_block_of(np.argwhere(needed), size)))
 
 
 def _tiles_in_open_blocks(remaining: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:

@@ -453,7 +453,7 @@ def apply_tissue_classifier(image: Image, model: str, viewer: Viewer) -> Future[
     choose = partial(choose_name, viewer, image, "tissue classes", "apply_tissue_classifier")
 
     def work(run: RunContext) -> ToolResult:
-        from napari_melanoma.slides.tissue_classifier.cell_map import map_tissue
+        from napari_melanoma.slides.tissue_classifier.bundle import map_tissue
 
         bundle = find_bundle(model)
         maps = map_tissue(slide, bundle, run)

@@ -18,7 +18,7 @@ from napari_melanoma.extensions.risk.prediction import (
     RiskOptions,
     RiskPrediction,
 )
-from napari_melanoma.slides.slide_depth import KnownDepth
+from napari_melanoma.slides.depth_readings import KnownDepth
 
 ANSWER = RiskPrediction(
     positive="metastasis",

@@ -30,8 +30,8 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
 from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.result_folder import record_slide
-from napari_melanoma.slides.slide_depth import KnownDepth
 
 FORM = {"age": "64", "sex": "male", "depth_mm": "2.4", "clark": "4"}
 

@@ -28,8 +28,8 @@ from napari_melanoma.extensions.risk.ui.section import (
     find_blocker,
     list_cautions,
 )
+from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth
 from napari_melanoma.slides.reading.slide import SlideInfo
-from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
 DEPTH = KnownDepth(0.91, "automatic", (0.86, 0.96))

@@ -12,8 +12,8 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.extensions.risk.slide_files import read_risk
 from napari_melanoma.extensions.risk.slide_prediction import predict_slide_risk
+from napari_melanoma.slides.depth_readings import read_network_depth
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.slide_depth import read_network_depth
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 ROW = {"age": "64", "sex": "male", "shoe": "44"}

@@ -11,8 +11,14 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort_cluster import CohortJob, CohortJobResult
-from napari_melanoma.slides.cohort_manifest import CohortEntry, CohortManifest, CohortRecords, CohortSettings
+from napari_melanoma.slides.cohort import (
+    CohortEntry,
+    CohortJob,
+    CohortJobResult,
+    CohortManifest,
+    CohortRecords,
+    CohortSettings,
+)
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.slide_table import SlideTable
 

@@ -13,7 +13,7 @@ from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError, SaveError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort_cluster import CohortJobResult
+from napari_melanoma.slides.cohort import CohortJobResult
 
 MakeClient = Callable[..., Any]
 

@@ -15,9 +15,14 @@ from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cohort import CohortOptions, CohortSummary, analyze_cohort
-from napari_melanoma.slides.cohort_cluster import CohortJobResult
-from napari_melanoma.slides.cohort_manifest import CohortManifest, cohort_settings
+from napari_melanoma.slides.cohort import (
+    CohortJobResult,
+    CohortManifest,
+    CohortOptions,
+    CohortSummary,
+    analyze_cohort,
+    cohort_settings,
+)
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.slide_table import SlideTable

@@ -25,7 +25,7 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.slides.cohort_cluster import CohortJob, count_workers, job_result, run_job, start_cluster
+from napari_melanoma.slides.cohort import CohortJob, count_workers, job_result, run_job, start_cluster
 from napari_melanoma.slides.options import SlideOptions
 
 PATIENCE_S = 120.0

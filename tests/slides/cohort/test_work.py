@@ -24,8 +24,8 @@ from napari_melanoma.core.errors import (
     ScaleMissing,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.slides import cohort_cluster
-from napari_melanoma.slides.cohort_cluster import CohortJob, job_result, run_job
+from napari_melanoma.slides import cohort
+from napari_melanoma.slides.cohort import CohortJob, job_result, run_job
 from napari_melanoma.slides.options import SlideOptions
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
     (tmp_path / "a.tif").touch()
-    monkeypatch.setattr(cohort_cluster, "_set_thread_count", lambda: 1)
+    monkeypatch.setattr(cohort, "_set_thread_count", lambda: 1)
     return CohortJob(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
 
 
@@ -53,7 +53,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
 def test_errors_that_would_be_repeated_are_results(
     job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, is_fatal: bool, message: str
 ) -> None:
-    monkeypatch.setattr(cohort_cluster, "analyze_slide", raising(error))
+    monkeypatch.setattr(cohort, "analyze_slide", raising(error))
     result = run_job(job)
     assert message in result.error
     assert result.fatal == (type(error).__name__ if is_fatal else "")
@@ -63,7 +63,7 @@ def test_errors_that_would_be_repeated_are_results(
 def test_other_errors_are_raised_for_dask_to_try_again(
     job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(cohort_cluster, "analyze_slide", raising(error))
+    monkeypatch.setattr(cohort, "analyze_slide", raising(error))
     with pytest.raises(type(error)):
         run_job(job)
 
@@ -126,14 +126,14 @@ def test_invalid_options_are_rejected(run: Callable[..., Result], words: list[ob
 def test_missing_dask_states_the_package_to_install(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort_cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cohort, "find_spec", lambda name: None)
     result = run("--processes", 2)
     assert result.exit_code == 1
     assert "Install napari-melanoma[cluster], or analyze one slide after the other" in result.stderr
 
 
 def test_unreachable_scheduler_is_reported(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort_cluster, "CONNECT_S", 0.2)
+    monkeypatch.setattr(cohort, "CONNECT_S", 0.2)
     result = run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
     assert "no scheduler responded at tcp://127.0.0.1:9" in result.stderr

@@ -23,25 +23,25 @@ from napari_melanoma.models.bundle import CARD, CONFIG, BundleInfo, load_network
 from napari_melanoma.models.installed_bundles import check_usable, find_bundle, install_bundle
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.depth import describe_depth
+from napari_melanoma.slides.maps import smooth_map
 from napari_melanoma.slides.model_loading import LoadOptions, load_slide_model
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.saved_results import describe_prediction
+from napari_melanoma.slides.results import describe_prediction
 from napari_melanoma.slides.slide_table import SlideStatus, status_to_row
 from napari_melanoma.slides.synoptic_files import read_depth
-from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, write_tissue_bundle
-from napari_melanoma.slides.tissue_classifier.cell_map import map_tissue
+from napari_melanoma.slides.tissue_classifier.bundle import load_tissue_passes, map_tissue, write_tissue_bundle
 from napari_melanoma.slides.tissue_classifier.cells import list_cells
 from napari_melanoma.slides.tissue_classifier.classifier import (
     PaintedSlideFile,
     TissueClassifier,
     TissueFitOptions,
+    choose_roles,
     fit_tissue_classifier,
+    guess_roles,
 )
 from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures, open_feature_source
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
-from napari_melanoma.slides.tissue_classifier.roles import choose_roles, guess_roles
-from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 pytestmark = pytest.mark.slow  # renders a slide and computes its features: 5 s

@@ -17,7 +17,7 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.plan import plan_slide
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
-from napari_melanoma.slides.tile_passes import TileModelInfo
+from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tissue_classifier.cells import (
     BLOCK_CELLS,
     CELL_UM,

@@ -9,13 +9,13 @@ import pytest
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.models.published_encoders import hash_weights
-from napari_melanoma.slides.tissue_classifier.encoder_files import (
+from napari_melanoma.slides.tissue_classifier.feature_sources import (
     _encoders_path,
     find_weights,
+    fingerprint_features,
     read_encoders,
     remember_encoder,
 )
-from napari_melanoma.slides.tissue_classifier.published_features import fingerprint_features
 
 NAME = "timm:vit_small_patch14_dinov2"
 

@@ -8,14 +8,18 @@ import pytest
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
+    COLORS,
     CONTEXTS,
+    LENGTH,
+    MEASURES,
     SHIPPED_SOURCES,
+    STAINS,
     FeatureSource,
     JoinedFeatures,
     add_context,
+    measure_texture,
     open_feature_source,
 )
-from napari_melanoma.slides.tissue_classifier.texture import COLORS, LENGTH, MEASURES, STAINS, measure_texture
 
 SOURCES = [*SHIPPED_SOURCES]
 

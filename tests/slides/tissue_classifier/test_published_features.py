@@ -17,8 +17,7 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
     TissueFitOptions,
     fit_tissue_classifier,
 )
-from napari_melanoma.slides.tissue_classifier.feature_sources import FeatureSource, open_feature_source
-from napari_melanoma.slides.tissue_classifier.published_features import CELL_PX
+from napari_melanoma.slides.tissue_classifier.feature_sources import CELL_PX, FeatureSource, open_feature_source
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
 
 WINDOW = 4  # cells

@@ -17,20 +17,21 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.slides.reading.composite import read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.result_folder import record_slide, slide_folder
-from napari_melanoma.slides.tissue_classifier.feature_store import FEATURES, SlideFeatures
-from napari_melanoma.slides.tissue_classifier.similar import (
-    APART_CELLS,
+from napari_melanoma.slides.tissue_classifier.feature_store import (
+    FEATURES,
+    SlideFeatures,
+    StoredFeatures,
+    compute_slide_features,
+    find_stored_features,
+    list_folder_slides,
+)
+from napari_melanoma.slides.tissue_classifier.suggestions import (
+    NO_OVERLAP_CELLS,
     FeatureScale,
     SimilarCell,
     choose_apart,
     compute_query,
     find_similar_cells,
-)
-from napari_melanoma.slides.tissue_classifier.stored_features import (
-    StoredFeatures,
-    compute_slide_features,
-    find_stored_features,
-    list_folder_slides,
 )
 
 SIDE = 1200  # at 1 um per pixel: 37.5 cells, 2.3 blocks
@@ -76,7 +77,7 @@ def search_by_loop(query: np.ndarray, exclude: SimilarCell, stores: list[StoredF
                 candidates.append((-similarity, store.slide.stem, row, column))
     chosen = [(exclude.slide.stem, *exclude.cell)]
     for _, name, row, column in sorted(candidates):
-        near = [max(abs(row - at), abs(column - to)) < APART_CELLS for slide, at, to in chosen if slide == name]
+        near = [max(abs(row - at), abs(column - to)) < NO_OVERLAP_CELLS for slide, at, to in chosen if slide == name]
         if not any(near):
             chosen.append((name, row, column))
     return chosen[1 : COUNT + 1]
@@ -100,9 +101,9 @@ def test_the_search_finds_the_same_cells_as_a_loop(folder: Path) -> None:
 def test_cells_that_are_apart() -> None:
     similarity = np.tile(np.linspace(0, 1, 30, dtype=np.float32), (20, 1))
     chosen = np.array(choose_apart(similarity, 50, near=[(0, 29)]))
-    assert (np.abs(chosen - (0, 29)).max(axis=1) >= APART_CELLS).all()
+    assert (np.abs(chosen - (0, 29)).max(axis=1) >= NO_OVERLAP_CELLS).all()
     distances = np.abs(chosen[:, None] - chosen).max(axis=2)
-    assert distances[~np.eye(len(chosen), dtype=bool)].min() == APART_CELLS
+    assert distances[~np.eye(len(chosen), dtype=bool)].min() == NO_OVERLAP_CELLS
     similarity[:] = -np.inf
     assert choose_apart(similarity, 5) == []
     assert choose_apart(np.zeros((0, 0), np.float32), 5) == []

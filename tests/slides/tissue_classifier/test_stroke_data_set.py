@@ -12,17 +12,18 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.evaluation.painted_comparison import CERTAIN, read_unpainted
 from napari_melanoma.io.results import read_labels, read_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
-from napari_melanoma.slides.tissue_classifier.cell_tiles import TILE_CELLS, place_tiles
-from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS
+from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, MARGIN_CELLS, TILE_CELLS, place_tiles
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
 from napari_melanoma.slides.tissue_classifier.stroke_data_set import (
     HELD_BACK,
     START,
+    UNPAINTED,
+    UNPAINTED_TABLE,
+    choose_tiles,
     make_stroke_data_set,
     split_strokes,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.slides.tissue_classifier.unpainted_tiles import UNPAINTED, UNPAINTED_TABLE, choose_tiles
 
 
 def paint(name: str, *classes: str) -> PaintedSlideFile:

@@ -11,12 +11,15 @@ from painted_tables import Table
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.slides.tissue_classifier.fitting import KINDS, ClassifierKind, TrainingCells, fit_classifier
-from napari_melanoma.slides.tissue_classifier.validation import (
+from napari_melanoma.slides.tissue_classifier.fitting import (
+    KINDS,
     MAX_FOLDS,
+    ClassifierKind,
+    TrainingCells,
     Validation,
     _stroke_folds,
     choose,
+    fit_classifier,
     validate,
 )
 

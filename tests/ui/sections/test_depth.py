@@ -39,19 +39,17 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.run_folder import RunState
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth.reading_texts import (
+from napari_melanoma.depth.readings import (
+    DepthProposal,
+    DepthReading,
+    SlideDepthProposals,
+    SlideDepthReadings,
     describe_entered_thickness,
     describe_other_readings,
     format_headline,
     format_line_label,
     reader_rows,
     reading_warnings,
-)
-from napari_melanoma.depth.readings import (
-    DepthProposal,
-    DepthReading,
-    SlideDepthProposals,
-    SlideDepthReadings,
     set_values,
     values_for_line,
 )
@@ -61,9 +59,9 @@ from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import background_runs, depth_readings
 from napari_melanoma.slides.background_runs import SlideRunStatus
 from napari_melanoma.slides.counts import CountedPoint
+from napari_melanoma.slides.depth_readings import KnownDepth
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_polygons
-from napari_melanoma.slides.slide_depth import KnownDepth
 from napari_melanoma.slides.synoptic_files import read_depth
 from napari_melanoma.ui.sections.depth.layer import LINE_COLOR, MODEL_COLOR, READER_COLOR, list_compared_lines
 from napari_melanoma.ui.sections.depth.section import (

@@ -34,10 +34,10 @@ from napari_melanoma.slides.notes import (
     SlideMeasurement,
     SlideView,
     read_notes,
+    seen_ratios,
     write_notes,
 )
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.visited import seen_ratios
 from napari_melanoma.ui.sections.overview.picture import Overview
 from napari_melanoma.ui.sections.overview.resolve import (
     parse_position,

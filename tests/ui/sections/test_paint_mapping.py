@@ -28,9 +28,8 @@ from napari_melanoma.slides.tissue_classifier.classifier import (
     fit_tissue_classifier,
 )
 from napari_melanoma.slides.tissue_classifier.feature_sources import TextureFeatures
-from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells
+from napari_melanoma.slides.tissue_classifier.fitting import TrainingCells, Validation
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.sections.paint import mapping
 from napari_melanoma.ui.sections.paint.layers import ClassMap, add_stroke_shapes, create_strokes_layer
 from napari_melanoma.ui.sections.paint.mapping import (

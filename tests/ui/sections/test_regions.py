@@ -29,10 +29,11 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon, to_shape
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides import depth_readings, region_files, tile_sets
-from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides import depth_readings, tile_sets
+from napari_melanoma.slides import regions as regions_module
 from napari_melanoma.slides.regions import (
     DEFAULT_CLASSES,
+    REGIONS,
     Regions,
     is_locked,
     region_date,
@@ -344,7 +345,7 @@ def test_changes_during_a_write_are_saved_when_the_window_closes(annotating, mon
     person.waits()
     goes_around(person, "regions", box(8, 8, 12, 12))
     person.waits()
-    begun = write_slowly(region_files, "write_geojson"), write_slowly(depth_readings, "write_depth")
+    begun = write_slowly(regions_module, "write_geojson"), write_slowly(depth_readings, "write_depth")
     document(person).undo()
     depth.set_values(clark=2)
     person.until(lambda: all(one.is_set() for one in begun))

@@ -14,7 +14,7 @@ from slide_fixtures import FIXTURES
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides import alignment
+from napari_melanoma.slides import notes
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.ui.sections.side_by_side import second_view
 from napari_melanoma.ui.sections.side_by_side.section import SideBySide
@@ -133,7 +133,7 @@ def test_second_view_shows_results_and_scale_bar_and_a_failed_registration_is_re
     def refuse(*_):
         raise MelanomaError("the images do not fit together")
 
-    monkeypatch.setattr(alignment, "register_slides", refuse)
+    monkeypatch.setattr(notes, "register_slides", refuse)
     monkeypatch.setattr(second_view, "NARROW_PX", 0)  # otherwise the offer of the reading mode may follow
     before = controls.layers[0].affine.affine_matrix
     person.presses("side_by_side_register")

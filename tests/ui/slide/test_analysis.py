@@ -627,7 +627,7 @@ def test_edited_lesions_are_replaced_only_after_confirmation(ready, launched, mo
         return box.findChild(QPushButton, "replace")
 
     monkeypatch.setattr("napari_melanoma.ui.widgets.dialogs.exec_question", agreed)
-    monkeypatch.setattr("napari_melanoma.slides.saved_results.describe_difference", lambda folder, options: "")
+    monkeypatch.setattr("napari_melanoma.slides.results.describe_difference", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
     assert (person.analysis.path / "lesions-kept-1.geojson").is_file()

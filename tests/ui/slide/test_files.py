@@ -33,7 +33,7 @@ from napari_melanoma.io.results import describe_scanned_area, read_table
 from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.slides.counts import CountedPoint, save_counts
 from napari_melanoma.slides.notes import SlideMeasurement
-from napari_melanoma.slides.region_files import REGIONS
+from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.synoptic_files import read_depth, save_synoptic
 from napari_melanoma.ui.session.annotations import import_region_file
 from napari_melanoma.ui.slide import slide_picker

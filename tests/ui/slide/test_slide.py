@@ -130,7 +130,7 @@ def test_invalid_input_is_reported_and_fluorescence_not_analyzed(person, launche
 
 
 def test_viewer_process_does_not_import_torch():
-    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.saved_results"
+    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.results"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""
 

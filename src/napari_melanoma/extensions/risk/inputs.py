@@ -17,15 +17,15 @@ from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthProposa
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.prediction import check_plausible_depth
 from napari_melanoma.io.results import read_slide_result
-from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.reading.detection import find_slides, is_slide
-from napari_melanoma.slides.slide_depth import (
+from napari_melanoma.slides.depth_readings import (
     UNKNOWN_DEPTH,
     KnownDepth,
     depth_from_analysis,
     depth_from_reading,
     find_validity,
+    read_proposals,
 )
+from napari_melanoma.slides.reading.detection import find_slides, is_slide
 from napari_melanoma.slides.synoptic_files import read_depth
 
 

@@ -23,9 +23,9 @@ from napari_melanoma.extensions.risk.prediction import RiskOptions
 from napari_melanoma.imaging.modality import recognize_modality
 from napari_melanoma.io.photographs import Photograph, format_damage_warning, read_photograph
 from napari_melanoma.phantoms import is_phantom
+from napari_melanoma.slides.depth_readings import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
-from napari_melanoma.slides.slide_depth import DEEPEST_PATCH, LESION_PATCH
 from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
 Point = tuple[float, float]  # (row, column), of a position or of a scale

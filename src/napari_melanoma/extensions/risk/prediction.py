@@ -18,7 +18,7 @@ from napari_melanoma.core.validity import NOTICE, Validity
 from napari_melanoma.data.table_schema import find_column
 from napari_melanoma.data.tabular_encoding import read_number, read_table_values
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.slides.slide_depth import KnownDepth
+from napari_melanoma.slides.depth_readings import KnownDepth
 
 if TYPE_CHECKING:
     from napari_melanoma.classification.classifier import Classifier

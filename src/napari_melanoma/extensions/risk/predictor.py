@@ -35,7 +35,7 @@ from napari_melanoma.extensions.risk.prediction import (
 from napari_melanoma.metrics.agreement import DepthIntervals
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.slides.slide_depth import KnownDepth
+from napari_melanoma.slides.depth_readings import KnownDepth
 
 POSITIVE = "metastasis"
 NO_COMPARATOR = "the model has no comparator"

@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.core.validity import read_validity
 from napari_melanoma.data.table_schema import field_title
-from napari_melanoma.depth.reading_texts import format_time
+from napari_melanoma.depth.readings import format_time
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.extensions.risk.slide_files import StoredRisk, patch_boxes, read_risk
 from napari_melanoma.figures.page import Bar, Block, Cell, Figure, Gallery, Notice, Section, Table, Text, fields

@@ -13,8 +13,7 @@ from napari_melanoma.depth.readings import SlideDepthProposals, SlideDepthReadin
 from napari_melanoma.depth.tumor_maps import BENIGN_NAMES
 from napari_melanoma.extensions.risk.inputs import make_slide_case
 from napari_melanoma.io.results import RISK_FILE, read_risk_prediction, read_slide_result
-from napari_melanoma.slides.depth_readings import read_proposals
-from napari_melanoma.slides.slide_depth import UNKNOWN_DEPTH, KnownDepth, is_complete_risk
+from napari_melanoma.slides.depth_readings import UNKNOWN_DEPTH, KnownDepth, is_complete_risk, read_proposals
 from napari_melanoma.slides.synoptic_files import read_depth
 
 

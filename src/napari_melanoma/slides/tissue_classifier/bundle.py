@@ -8,31 +8,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.prediction_config import TileConfig, TissueClassifierConfig, TissueRole
 from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, BundleInfo, read_arrays
 from napari_melanoma.models.inference import find_device
 from napari_melanoma.models.torch_inference import Precision
-from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, block_px, margin_px
+from napari_melanoma.slides.engine import TileReader
+from napari_melanoma.slides.maps import SlideMaps, smooth_map
+from napari_melanoma.slides.reading.slide import Slide
+from napari_melanoma.slides.tile_models import to_array
+from napari_melanoma.slides.tiling import MIN_TISSUE, has_enough_tissue, tissue_share
+from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
+from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid, block_px, margin_px
 from napari_melanoma.slides.tissue_classifier.classifier import TissueClassifier
-from napari_melanoma.slides.tissue_classifier.encoder_files import find_weights
-from napari_melanoma.slides.tissue_classifier.feature_sources import JOIN, FeatureSource, open_feature_source
+from napari_melanoma.slides.tissue_classifier.feature_sources import (
+    JOIN,
+    FeatureSource,
+    find_weights,
+    is_published,
+    open_feature_source,
+)
 from napari_melanoma.slides.tissue_classifier.fitting import KIND_NAMES, CellClassifier, classifier_from_arrays
-from napari_melanoma.slides.tissue_classifier.published_features import is_published
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.tile_passes import TileOutputs
+    from napari_melanoma.slides.tile_models import TileOutputs
+
 
 ARCHITECTURE = "tissue-classifier"
 CLASSIFIER, NOVELTY = "classifier.", "novelty."  # prefixes of the arrays in the weights file
@@ -277,3 +291,36 @@ def _open_source(bundle: BundleInfo, weights: Path | None, device: str | None) -
 
 def _select(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def map_tissue(slide: Slide, bundle: BundleInfo, run: RunContext) -> SlideMaps:
+    """Predict the classes of the cells of the tissue of a slide, as an analysis with default options does.
+
+    Raises ``BundleError`` for features of published encoders, which need torch, and ``ScaleMissing`` without a scale.
+    """
+    config = bundle.config.tissue
+    assert config is not None
+    if any(map(is_published, config.source.split(JOIN))):
+        raise BundleError(
+            f"'{bundle.name}' uses the features '{config.source}', which need torch. Open the slide in the Slide dock, "
+            "which runs torch in a process of its own."
+        )
+    grid = CellGrid.plan(slide.info, open_feature_source(config.source).mpp)
+    passes = load_tissue_passes(bundle)
+    probability = np.full((len(bundle.config.classes), *grid.shape), np.nan, np.float32)
+    reader = TileReader(slide, grid.blocks)
+    for block in run.track(_find_tissue_blocks(slide, grid), "Classifying the tissue"):
+        tiles, readable = reader.read(block[None])
+        if readable.all():
+            cells = grid.cells_of(block)
+            values = to_array(passes.run(tiles, 1)["dense"])[0, :, : cells.height, : cells.width]
+            probability[:, *cells.slices] = values.astype(np.float32) / 255
+    return SlideMaps(smooth_map(probability, config.smoothing), replace(grid.placement, pixel_size=None))
+
+
+def _find_tissue_blocks(slide: Slide, grid: CellGrid) -> NDArray[np.int32]:
+    info = slide.info
+    mask, _ = tissue_of_overview(info, read_overview(slide), TissueConfig(), info.pixel_size)
+    place = MapPlacement.from_thumbnail(mask.shape, (info.levels[0].height, info.levels[0].width), info.pixel_size)
+    share = tissue_share(grid.blocks.without_margin, mask, place)
+    return np.argwhere(has_enough_tissue(share, MIN_TISSUE)).astype(np.int32)

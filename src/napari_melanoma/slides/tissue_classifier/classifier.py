@@ -1,11 +1,14 @@
-"""Tissue classifiers: fitted on the strokes of one or several slides, with the features and the kind that fit best."""
+"""Fit a tissue classifier on the strokes of one or several slides; roles of its classes in lesions and depth."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +23,10 @@ from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.prediction_config import TissueRole
 from napari_melanoma.io.geojson import SUFFIXES, Color
 from napari_melanoma.models.inference import Device
-from napari_melanoma.slides.class_regions import MIN_REGION_CELLS
+from napari_melanoma.slides.maps import MAX_SIGMA
 from napari_melanoma.slides.reading.composite import complete_limits, read_as_rgb
 from napari_melanoma.slides.reading.opening import open_slide
+from napari_melanoma.slides.results import MIN_REGION_CELLS
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
     SHIPPED_SOURCES,
     FeatureSource,
@@ -34,14 +38,51 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     CellClassifier,
     ClassifierKind,
     TrainingCells,
+    Validation,
     advise_painting,
+    choose,
     fit_classifier,
+    validate,
 )
-from napari_melanoma.slides.tissue_classifier.roles import choose_roles
-from napari_melanoma.slides.tissue_classifier.smoothing import MAX_SIGMA
 from napari_melanoma.slides.tissue_classifier.strokes import STROKES, PaintedCells, Stroke, read_stroke_file
 from napari_melanoma.slides.tissue_classifier.suggestions import CellNovelty
-from napari_melanoma.slides.tissue_classifier.validation import Validation, choose, validate
+
+ROLES: tuple[TissueRole, ...] = get_args(TissueRole)
+# Whole names without accents, in English, German, French, Spanish, Italian and Portuguese.
+NAMES: dict[TissueRole, str] = {
+    "tumor": "(invasive )?(melanom[aeo]?|tumou?re?|tumeur|tumore|malignant)",
+    "epidermis": "epiderm(is|e|ide)",
+    "background": "background|glass|hintergrund|glas|fond|verre|fondo|vidrio|sfondo|vetro|fundo|vidro",
+    "nevus": "n(ae?|e)v(us|o)( cells)?|benign",
+}
+
+
+def guess_roles(classes: Iterable[str]) -> dict[TissueRole, str]:
+    """Return the first class with the name of each role, such as *Epidermis* or *Glas*; without the others."""
+    found: dict[TissueRole, str] = {}
+    for name in classes:
+        plain = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+        for role in ROLES:
+            if re.fullmatch(NAMES[role], plain.strip().lower()):
+                found.setdefault(role, name)
+    return found
+
+
+def choose_roles(classes: Sequence[str], selected: Mapping[TissueRole, str]) -> dict[TissueRole, str]:
+    """Return the class of each role: the selected one, or else that with its name.
+
+    ``selected``: may be empty for a role, which then has no class. Raises ``InputError`` if there is no such class, or
+    if it has two roles.
+    """
+    roles = {role: name for role, name in {**guess_roles(classes), **selected}.items() if name}
+    for role, name in roles.items():
+        if name not in classes:
+            raise InputError(f"'{name}' is the class of role '{role}', but painted are {', '.join(classes)}.")
+    if len({*roles.values()}) < len(roles):
+        listed = ", ".join(f"{role} = {name}" for role, name in roles.items())
+        raise InputError(f"each class has at most one role, but found {listed}. Select other classes.")
+    return roles
+
 
 DEFAULT_SOURCES = SHIPPED_SOURCES  # from the preferred one
 

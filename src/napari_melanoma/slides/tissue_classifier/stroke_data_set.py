@@ -1,4 +1,9 @@
-"""A data set of tiles around painted cells, to train a network on; some strokes are held back to compare it."""
+"""Data set of tiles, on which a network is trained and compared with the painted classifier.
+
+On unpainted cells the true class is unknown. But where the classifier of all strokes is certain, a network that
+predicts another class has a different map. Strokes that were held back do not show it: both models were made without
+them there, but the network that is used later has still not seen them, while the painted classifier has.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
+from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
 from napari_melanoma.data.table_schema import TEST, TRAIN
@@ -21,10 +27,20 @@ from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import UNLABELED_PIXEL
 from napari_melanoma.models.bundle import CARD, CONFIG, SLIDE, WEIGHTS, BundleConfig, read_arrays
 from napari_melanoma.models.installed_bundles import find_bundle
+from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tile_sets import MODALITY, TARGET, TileSet, write_tile_set
-from napari_melanoma.slides.tissue_classifier.cell_tiles import SIDE_CELLS, place_tiles, read_tile, tile_px
-from napari_melanoma.slides.tissue_classifier.cells import MARGIN_CELLS, CellGrid
+from napari_melanoma.slides.tissue_classifier.cells import (
+    BLOCK_CELLS,
+    MARGIN_CELLS,
+    SIDE_CELLS,
+    TILE_CELLS,
+    CellGrid,
+    list_cells,
+    place_tiles,
+    read_tile,
+    tile_px,
+)
 from napari_melanoma.slides.tissue_classifier.classifier import (
     PaintedSlideFile,
     TissueClassifier,
@@ -42,7 +58,76 @@ from napari_melanoma.slides.tissue_classifier.feature_sources import (
 from napari_melanoma.slides.tissue_classifier.feature_store import SlideFeatures
 from napari_melanoma.slides.tissue_classifier.fitting import LinearClassifier, fit_classifier
 from napari_melanoma.slides.tissue_classifier.strokes import PaintedCells, Stroke
-from napari_melanoma.slides.tissue_classifier.unpainted_tiles import write_unpainted_tiles
+
+UNPAINTED, UNPAINTED_TABLE = "unpainted", "unpainted.csv"  # folder of the tiles, and table of their cells
+TILES = 48  # of all slides: 3,000 cells, whose features take about 15 s if they are not known
+SEED = 0
+
+
+def write_unpainted_tiles(
+    slides: Sequence[PaintedSlideFile], classifier: TissueClassifier, folder: Path, run: RunContext
+) -> None:
+    """Write tiles of slides with all their strokes, and the predictions of a classifier for their unpainted cells.
+
+    Writes ``unpainted/*.png`` and ``unpainted.csv`` in ``folder``. Slides are named by their fingerprints, since names
+    of files may identify patients.
+    """
+    (folder / UNPAINTED).mkdir(exist_ok=True)
+    source, rows = open_feature_source(classifier.source), list[dict[str, object]]()
+    for number, slide in enumerate(slides, start=1):
+        with (
+            open_slide(slide.path, slide.pixel_size) as opened,
+            SlideFeatures.open(opened, source, slide.folder) as features,
+        ):
+            painted = PaintedCells.of_slide(slide.strokes, features.grid).cells
+            corners = choose_tiles(features.tissue_blocks, -(-TILES // len(slides)))
+            for tile, corner in run.track(list(enumerate(corners, start=1)), "Cutting tiles between strokes"):
+                path = folder / UNPAINTED / f"slide-{number:02}-{tile:02}.png"
+                rows += _write_tile(path, corner, features, painted, classifier, run)
+    write_table(folder / UNPAINTED_TABLE, rows)
+
+
+def choose_tiles(blocks: NDArray[np.int32], count: int) -> NDArray[np.int32]:
+    """Choose tiles at random in blocks of cells (block, 2); return the first cell of each, int32 (tile, 2)."""
+    parts = BLOCK_CELLS // TILE_CELLS
+    tiles = (parts * blocks[:, None] + list_cells(Box(0, 0, parts, parts))).reshape(-1, 2)
+    return (TILE_CELLS * np.random.default_rng(SEED).permutation(tiles)[:count]).astype(np.int32)
+
+
+def _write_tile(
+    path: Path,
+    corner: NDArray[np.int32],
+    features: SlideFeatures,
+    painted: NDArray[np.int32],
+    classifier: TissueClassifier,
+    run: RunContext,
+) -> Iterator[dict[str, object]]:
+    """Write a tile, and yield a row for each of its cells with features that is not painted."""
+    grid, (top, left) = features.grid, corner.tolist()
+    cells = list_cells(Box(top, left, TILE_CELLS, TILE_CELLS))
+    is_painted = (cells[:, None] == painted).all(axis=2).any(axis=1)
+    cells = cells[grid.contains(cells) & ~is_painted]
+    features.compute(grid.blocks_of(cells), run)
+    values = features.read(cells)
+    is_known = np.isfinite(values).all(axis=1)
+    pixels = read_tile(features.slide, grid, corner)
+    if pixels is None or not is_known.any():
+        return
+    write_rgb(path, pixels)
+    cells, probability = cells[is_known], classifier.predict(values[is_known])
+    centers = grid.center_of(cells).round().astype(int).tolist()
+    for cell, center, one in zip((cells - corner).tolist(), centers, probability, strict=True):
+        yield {
+            "image_id": path.stem,
+            "fingerprint": features.slide.info.fingerprint,
+            "row": cell[0],
+            "column": cell[1],
+            "center_row_px": center[0],
+            "center_column_px": center[1],
+            "painted": classifier.classes[int(one.argmax())],
+            "probability": float(one.max()),
+        }
+
 
 HELD_BACK_SHARE = 0.4  # of the slides, or of the strokes of each class
 HELD_BACK, START = "held_back.csv", "start"  # table of the held-back cells; bundle with the initial weights
@@ -83,9 +168,10 @@ def split_strokes(slides: Sequence[PaintedSlideFile]) -> PaintedSplit:
             by_class.setdefault(stroke.class_name, []).append(stroke.id)
     counts = {name: round(HELD_BACK_SHARE * len(ids)) or int(len(ids) > 1) for name, ids in by_class.items()}
     if sum(count > 0 for count in counts.values()) < 2:
+        painted = ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
         raise InputError(
             "a network is compared with the painted classifier on strokes that are held back, which takes at least two "
-            f"strokes of each of two classes; found {_count_strokes(by_class)}. Paint more strokes."
+            f"strokes of each of two classes; found {painted}. Paint more strokes."
         )
     ids = {one for name, ids in by_class.items() for one in sorted(ids, key=_hash)[: counts[name]]}
     return _split(slides, ids, "strokes")
@@ -121,10 +207,6 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _count_strokes(by_class: Mapping[str, Sequence[str]]) -> str:
-    return ", ".join(f"{len(ids)} of '{name}'" for name, ids in by_class.items()) or "none"
-
-
 def make_stroke_data_set(
     split: PaintedSplit,
     out: Path,
@@ -157,8 +239,8 @@ def make_stroke_data_set(
             for part in tiles.write(folder, run):
                 rows += [part.row]
                 held_back += part.held_back
-        by_slide = split.by == "slides"
-        write_dataset_table(folder / "dataset.csv", [_with_patient(row, by_slide=by_slide) for row in rows])
+        undivided = "slide" if split.by == "slides" else "lesion_id"  # what is never divided: a slide, or a stroke
+        write_dataset_table(folder / "dataset.csv", [{**row, "patient_id": row[undivided]} for row in rows])
         write_table(folder / HELD_BACK, held_back)
         write_unpainted_tiles(split.slides, _fit_all_strokes(split, classifier, options, run), folder, run)
         tile = TileConfig(mpp=classifier.mpp, side_px=tile_px(classifier.mpp))
@@ -179,11 +261,6 @@ def _fit_all_strokes(
     painted = [slide for slide in split.slides if slide.strokes]
     cells, _ = gather_cells(painted, source, classifier.classes, run=run)
     return TissueClassifier.fit(source, cells, classifier.validation)
-
-
-def _with_patient(row: dict[str, str], *, by_slide: bool) -> dict[str, str]:
-    """Name the part that must not be divided: the slide, or the stroke if these are divided."""
-    return {**row, "patient_id": row["slide"] if by_slide else row["lesion_id"]}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class HeatmapLayer:
             self._update_class_map()
 
     def _update(self) -> None:
-        from napari_melanoma.slides.heatmap import mask_below_threshold
+        from napari_melanoma.slides.maps import mask_below_threshold
 
         display, heat = self._session.heatmap_display.value, self._session.results.value.shown_heatmap
         self._update_class_map()

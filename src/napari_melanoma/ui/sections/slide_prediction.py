@@ -30,7 +30,7 @@ class SlidePredictionSection(SlideSection):
         self._show_results(session.results.value)
 
     def _show_results(self, results: AnalysisResults) -> None:
-        from napari_melanoma.slides.saved_results import (
+        from napari_melanoma.slides.results import (
             describe_other_scale,
             describe_other_scores,
             describe_slide_score,

@@ -28,8 +28,7 @@ from napari_melanoma.ui.viewer.camera import get_visible_region
 from napari_melanoma.ui.viewer.view_memory import center_view
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.region_files import StoredRegions
-    from napari_melanoma.slides.regions import Regions
+    from napari_melanoma.slides.regions import Regions, StoredRegions
 
 NOTHING = "There is nothing to {}."
 STEP_TEXTS = ("Undone:", "Redone:")
@@ -114,7 +113,7 @@ def import_region_file(session: OpenSlide, path: Path) -> None:
     document, info = session.document(REGION_DOCUMENT), session.slide.info
 
     def read(run: RunContext) -> StoredRegions:
-        from napari_melanoma.slides.region_files import import_regions
+        from napari_melanoma.slides.regions import import_regions
 
         if document.problem:
             raise InputError(document.problem)
@@ -154,14 +153,14 @@ def export_region_file(document: Document[Regions], path: Path) -> None:
 
 
 def _read(location: SlideFolder) -> Stored[Regions]:
-    from napari_melanoma.slides.region_files import load_regions
+    from napari_melanoma.slides.regions import load_regions
 
     stored = load_regions(location.folder)
     return Stored(stored.regions, stored.stamp, unread=stored.unread)
 
 
 def _write(location: SlideFolder, regions: Regions, stored: Stored[Regions]) -> Stored[Regions]:
-    from napari_melanoma.slides.region_files import save_regions
+    from napari_melanoma.slides.regions import save_regions
 
     saved = save_regions(location.folder, location.slide, regions, stored.stamp, stored.unread)
     return Stored(regions, saved.stamp, saved.notes, saved.unread)

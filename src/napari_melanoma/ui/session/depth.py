@@ -17,7 +17,6 @@ from napari_melanoma.core.files import file_stamp
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.reading_texts import format_time
 from napari_melanoma.depth.readings import (
     DEPTH_FILE,
     FINDINGS,
@@ -30,6 +29,7 @@ from napari_melanoma.depth.readings import (
     add_reading,
     automatic_reading,
     current_reading,
+    format_time,
     rename_reader,
     rescale_readings,
     restore_values,
@@ -39,7 +39,7 @@ from napari_melanoma.depth.readings import (
 )
 from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, add_stored_findings, set_finding
 from napari_melanoma.io.results import OUTLINES, RESULT
-from napari_melanoma.slides.slide_depth import NetworkDepth
+from napari_melanoma.slides.depth_readings import NetworkDepth
 from napari_melanoma.slides.synoptic_files import (
     ANALYSIS_ENTRIES,
     BASIS_FILES,
@@ -583,8 +583,7 @@ def _write(
 
 
 def _read_predictions(folder: Path) -> DepthPredictions:
-    from napari_melanoma.slides.depth_readings import read_proposals
-    from napari_melanoma.slides.slide_depth import read_network_depth
+    from napari_melanoma.slides.depth_readings import read_network_depth, read_proposals
 
     return DepthPredictions(read_proposals(folder), read_network_depth(folder))
 

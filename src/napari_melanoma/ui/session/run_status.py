@@ -136,7 +136,7 @@ def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> Heatm
     """
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.io.slide_store import SlideResult
-    from napari_melanoma.slides.saved_results import default_target
+    from napari_melanoma.slides.results import default_target
 
     try:
         result = SlideResult.open(folder)
@@ -156,7 +156,7 @@ def _read_class_map(folder: Path, result: SlideResult, content: Mapping[str, Any
     import numpy as np
 
     from napari_melanoma.slides.maps import tile_maps
-    from napari_melanoma.slides.saved_results import read_stitched_maps
+    from napari_melanoma.slides.results import read_stitched_maps
 
     maps, classes = read_stitched_maps(folder, result) or tile_maps(result), result.spec.classes
     most_probable = np.nan_to_num(maps.probability).argmax(axis=0) + 1
@@ -172,8 +172,8 @@ def _read_class_heatmap(
     import numpy as np
 
     from napari_melanoma.io.slide_store import WAITING
-    from napari_melanoma.slides.heatmap import fill_waiting, find_highest_cells
-    from napari_melanoma.slides.saved_results import list_tissue_classes, read_lesion_maps
+    from napari_melanoma.slides.maps import fill_waiting, find_highest_cells
+    from napari_melanoma.slides.results import list_tissue_classes, read_lesion_maps
 
     classes, placement = result.spec.classes, result.spec.placement
     values = np.ascontiguousarray(result.probability[..., classes.index(target)])
@@ -197,7 +197,7 @@ def _read_class_heatmap(
 
 def _read_attention(result: SlideResult) -> HeatmapData | None:
     from napari_melanoma.data.bags import ATTENTION, normalize_attention, read_attention
-    from napari_melanoma.slides.heatmap import find_highest_cells
+    from napari_melanoma.slides.maps import find_highest_cells
 
     weights, placement = read_attention(result), result.spec.placement
     if weights is None:

@@ -146,7 +146,7 @@ def preload(run: RunContext) -> None:
         "napari_melanoma.slides.lesion_edits",
         "napari_melanoma.slides.reading.layers",
         "napari_melanoma.slides.reading.opening",
-        "napari_melanoma.slides.saved_results",
+        "napari_melanoma.slides.results",
         "napari_melanoma.slides.options",
         "napari_melanoma.slides.background_runs",
         "scipy.ndimage",
@@ -214,8 +214,8 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
     """
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
-    from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
-    from napari_melanoma.slides.saved_results import describe_difference
+    from napari_melanoma.slides.lesion_edits import back_up_corrected_lesions
+    from napari_melanoma.slides.results import describe_difference
     from napari_melanoma.ui.session.tissue import back_up_corrected_masks, write_corrected_mask
 
     location, options = request.location, request.options

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.slides.outline_clicks import OutlineClick
+    from napari_melanoma.slides.outlines import OutlineClick
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.region_operations import ChannelDisplay, ColorFlood
     from napari_melanoma.slides.regions import RegionClass
@@ -346,7 +346,7 @@ class OutlineClickTool(PixelTool):
             self.clicked.emit(self._make_click(slide, point, include=include))
 
     def _make_click(self, slide: ViewerSlide, point: tuple[float, float], *, include: bool) -> OutlineClick:
-        from napari_melanoma.slides.outline_clicks import OutlineClick
+        from napari_melanoma.slides.outlines import OutlineClick
 
         side = WINDOW_PX / 2 * slide.info.levels[int(slide.layers[0].data_level)].downsample
         window = find_window(self._viewer, slide, point, (side, side), (WINDOW_PX + 1) ** 2)

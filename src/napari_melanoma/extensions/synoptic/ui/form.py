@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QInputDialog, QLabel, QMessageBox, QPushButton, QWidget
 
 from napari_melanoma.core.formatting import format_count
-from napari_melanoma.depth.reading_texts import format_time
+from napari_melanoma.depth.readings import format_time
 from napari_melanoma.depth.synoptic import SynopticReport
 from napari_melanoma.slides.synoptic_files import CHANGED
 from napari_melanoma.ui.session.depth import describe_signature

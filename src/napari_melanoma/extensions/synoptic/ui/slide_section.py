@@ -10,8 +10,7 @@ from qtpy.QtWidgets import QWidget
 from napari_melanoma.case.model import set_lesion_report
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.provenance import utc_time
-from napari_melanoma.depth.reading_texts import describe_entered_thickness
-from napari_melanoma.depth.readings import DepthReading
+from napari_melanoma.depth.readings import DepthReading, describe_entered_thickness
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.slides.synoptic_files import compare_reports, list_other_changes
 from napari_melanoma.ui.sections.base import SlideSection

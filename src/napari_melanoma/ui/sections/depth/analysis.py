@@ -136,7 +136,7 @@ def _launch_analysis(info: SlideInfo, slide_folder: Path, model: str, run: RunCo
     from napari_melanoma.slides.depth_readings import depth_analysis_folder
     from napari_melanoma.slides.options import SlideOptions
     from napari_melanoma.slides.result_folder import record_slide, recorded_slide
-    from napari_melanoma.slides.saved_results import describe_difference
+    from napari_melanoma.slides.results import describe_difference
 
     if not model:
         raise InputError("no model that segments the epidermis is installed: measure manually, or install one.")

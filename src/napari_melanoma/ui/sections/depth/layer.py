@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
-from napari_melanoma.depth.reading_texts import format_line_label, is_predicted_line
-from napari_melanoma.depth.readings import Line, values_for_line
+from napari_melanoma.depth.readings import Line, format_line_label, is_predicted_line, values_for_line
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera

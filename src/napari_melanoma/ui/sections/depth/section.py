@@ -22,9 +22,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
-from napari_melanoma.depth.reading_texts import (
+from napari_melanoma.depth.readings import (
     NOT_MEASURED,
     READER_COLUMNS,
+    count_mitoses,
     describe_mitoses,
     describe_origin,
     describe_other_readings,
@@ -34,7 +35,6 @@ from napari_melanoma.depth.reading_texts import (
     reader_rows,
     reading_warnings,
 )
-from napari_melanoma.depth.readings import count_mitoses
 from napari_melanoma.depth.synoptic import SynopticAnswer
 from napari_melanoma.depth.t_category import describe_contradiction
 from napari_melanoma.slides.counts import list_mitoses

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.slides.lesion_edits import Lesions
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
-    from napari_melanoma.slides.outline_clicks import OutlineClick
+    from napari_melanoma.slides.outlines import OutlineClick
     from napari_melanoma.ui.session.lesions import LesionState
     from napari_melanoma.ui.session.slide import SlideSession
 

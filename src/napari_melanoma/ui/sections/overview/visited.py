@@ -84,7 +84,7 @@ class VisitedArea:
         """Save the map now if it has changed: it is small, and the window may be about to close."""
         if self.visited is None or not self._is_changed:
             return
-        from napari_melanoma.slides.visited import write_visited
+        from napari_melanoma.slides.notes import write_visited
 
         self._is_changed = False
         try:
@@ -100,7 +100,7 @@ class VisitedArea:
         """Add a settled view to the map if the area is shown and napari is the active program."""
         if self.visited is None or not self.is_shown or QApplication.activeWindow() is None:
             return
-        from napari_melanoma.slides.visited import SeenView, add_view
+        from napari_melanoma.slides.notes import SeenView, add_view
 
         viewer, slide = self._services.viewer, self._slide
         width = float(viewer.canvas.size[1]) * self._services.pixel_ratio
@@ -151,7 +151,7 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
     """
     import numpy as np
 
-    from napari_melanoma.slides.visited import seen_ratios
+    from napari_melanoma.slides.notes import seen_ratios
 
     magnification = seen_ratios(visited) * native
     alpha = np.zeros(visited.shape, np.uint8)
@@ -164,6 +164,6 @@ def draw_visited(visited: NDArray[np.uint8], native: float) -> QImage:
 
 
 def _read_visited(path: Path, size: tuple[int, int], run: RunContext) -> NDArray[np.uint8]:
-    from napari_melanoma.slides.visited import read_visited
+    from napari_melanoma.slides.notes import read_visited
 
     return read_visited(path, size)

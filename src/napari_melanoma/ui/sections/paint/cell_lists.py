@@ -20,8 +20,8 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Point
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM
-from napari_melanoma.slides.tissue_classifier.similar import SimilarCell, SimilarCells
-from napari_melanoma.slides.tissue_classifier.stored_features import StoredFeatures
+from napari_melanoma.slides.tissue_classifier.feature_store import StoredFeatures
+from napari_melanoma.slides.tissue_classifier.suggestions import SimilarCell, SimilarCells
 from napari_melanoma.ui.sections.paint.mapping import FeatureCache, Fit, PaintedSlide, PaintLoop, open_source
 from napari_melanoma.ui.viewer.view_memory import center_view
 from napari_melanoma.ui.widgets.job import cancel_jobs, is_job_running, run_job
@@ -221,8 +221,8 @@ class SimilarResult:
 
 def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext) -> SimilarResult:
     """Search the stored features of the displayed slide, of other open slides and of the folder of the slide."""
-    from napari_melanoma.slides.tissue_classifier.similar import compute_query, find_similar_cells
-    from napari_melanoma.slides.tissue_classifier.stored_features import find_stored_features
+    from napari_melanoma.slides.tissue_classifier.feature_store import find_stored_features
+    from napari_melanoma.slides.tissue_classifier.suggestions import compute_query, find_similar_cells
 
     features = stores.get(request.slide, request.source)
     query, values = compute_query(request.path, features, request.at, run)
@@ -239,7 +239,7 @@ def search_folder(request: SimilarRequest, stores: FeatureCache, run: RunContext
 def _list_other_slides(path: Path, known: Mapping[Path, Path], run: RunContext) -> list[Path]:
     """List the slides in the folder of a slide that are not open."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.slides.tissue_classifier.stored_features import list_folder_slides
+    from napari_melanoma.slides.tissue_classifier.feature_store import list_folder_slides
 
     # A DICOM slide is listed as the folder of its files, but opened as one of them.
     opened = {one for slide in known for one in (slide.absolute(), slide.absolute().parent)}
@@ -280,7 +280,7 @@ def compute_missing(slides: Sequence[Path], root: Path, request: SimilarRequest,
     """Compute the features of slides as those of a request; return why some could not be computed."""
     from napari_melanoma.core.errors import MelanomaError
     from napari_melanoma.slides.result_folder import slide_folder
-    from napari_melanoma.slides.tissue_classifier.stored_features import compute_slide_features
+    from napari_melanoma.slides.tissue_classifier.feature_store import compute_slide_features
 
     source, failures = open_source(request.source), []
     for number, slide in enumerate(slides):

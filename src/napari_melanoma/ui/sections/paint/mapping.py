@@ -36,12 +36,12 @@ from napari_melanoma.slides.tissue_classifier.fitting import (
     CellClassifier,
     ClassifierKind,
     TrainingCells,
+    Validation,
     advise_painting,
     fit_classifier,
     load_classifiers,
 )
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke
-from napari_melanoma.slides.tissue_classifier.validation import Validation
 from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 from napari_melanoma.ui.widgets.job import cancel_jobs, run_job
 from napari_melanoma.ui.widgets.settings import DebounceTimer
@@ -268,7 +268,7 @@ def gather_strokes(
 
 def assess(fit: Fit, request: MapRequest, stores: FeatureCache, run: RunContext) -> Assessment:
     """Validate all kinds of classifiers on the features of all sources; features are computed at the strokes only."""
-    from napari_melanoma.slides.tissue_classifier.validation import choose, validate
+    from napari_melanoma.slides.tissue_classifier.fitting import choose, validate
 
     cells_by_source = {fit.choice.source: fit.cells}
     candidates: list[Validation] = []

@@ -15,8 +15,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.formatting import format_count, format_names
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile, TissueFitOptions
-from napari_melanoma.slides.tissue_classifier.roles import ROLES, guess_roles
+from napari_melanoma.slides.tissue_classifier.classifier import ROLES, PaintedSlideFile, TissueFitOptions, guess_roles
 from napari_melanoma.ui.sections.paint.mapping import Assessment, list_paintable, list_strokes
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.settings import DockSettings

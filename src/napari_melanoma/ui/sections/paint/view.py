@@ -29,7 +29,7 @@ from napari_melanoma.ui.widgets.style import (
 
 if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.slides.tissue_classifier.validation import Validation
+    from napari_melanoma.slides.tissue_classifier.fitting import Validation
     from napari_melanoma.ui.sections.paint.mapping import Assessment, PaintLoop
     from napari_melanoma.ui.widgets.settings import DockSettings
     from napari_melanoma.ui.widgets.style import ThemedIcons

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.geometry import MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
-from napari_melanoma.slides.outline_clicks import OutlineClick
+from napari_melanoma.slides.outlines import OutlineClick
 from napari_melanoma.slides.regions import (
     RegionClass,
     RegionOutline,

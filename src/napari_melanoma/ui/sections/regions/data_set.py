@@ -159,7 +159,7 @@ def _find_unused_folder(folder: Path) -> Path:
 def _create_tile_data(root: Path, out: Path, options: TileDataOptions, run: RunContext) -> TileReport:
     """Cut tiles from all annotated slides below a folder."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.slides.region_files import find_annotated_slides
+    from napari_melanoma.slides.regions import find_annotated_slides
     from napari_melanoma.slides.tile_sets import make_tile_data
 
     region_files = dict(find_annotated_slides(root))  # by slide

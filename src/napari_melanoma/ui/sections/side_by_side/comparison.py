@@ -303,7 +303,7 @@ def _number_landmarks(layer: Points) -> None:
 
 
 def _register(first: ViewerSlide, second: ViewerSlide, run: RunContext) -> Registration:
-    from napari_melanoma.slides.alignment import register_slides
+    from napari_melanoma.slides.notes import register_slides
 
     return register_slides(first.slide, second.slide, first.info.pixel_size, second.info.pixel_size)
 

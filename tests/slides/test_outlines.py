@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, signed_area
-from napari_melanoma.slides.map_polygons import cell_polygons, rasterize_polygons
+from napari_melanoma.slides.outlines import cell_polygons, rasterize_polygons
 
 PLACE = MapPlacement(100.0, -40.0, 2.0, 4.0)
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))

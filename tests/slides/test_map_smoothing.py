@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.tissue_classifier.smoothing import smooth_map
+from napari_melanoma.slides.maps import smooth_map
 
 
 def checkered(shape: tuple[int, int] = (9, 12)) -> np.ndarray:

@@ -1,0 +1,485 @@
+"""Results of a slide: the files that an analysis computes from its tiles, areas of classes, and reading them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_melanoma.core.context import RunContext
+from napari_melanoma.core.errors import ConfigError, InputError
+from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.formatting import format_class, format_count
+from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, format_scale
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.validity import Validity
+from napari_melanoma.data.bags import ATTENTION
+from napari_melanoma.io.geojson import Annotation, Color, write_geojson
+from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT, TISSUE, read_mask, read_slide_result
+from napari_melanoma.io.slide_store import DONE, FAILED, STORE, SlideResult, differing_settings
+from napari_melanoma.slides.lesion_edits import write_found_lesions
+from napari_melanoma.slides.lesions import (
+    ClippedCells,
+    LesionMaps,
+    SlideLesion,
+    build_lesion_maps,
+    clip_to_slide_end,
+    find_lesions,
+    lesions_table,
+)
+from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, stitched_shape, tile_maps
+from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
+from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
+from napari_melanoma.slides.plan import AnalysisPlan
+from napari_melanoma.slides.reading.slide import SlideInfo
+from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
+from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.tiling import TileGrid, tissue_share
+
+# Names of classes, in lower case, that heatmap and lesions show by default.
+BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names
+SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
+MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
+
+
+def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
+    """Return the class that heatmap and lesions show: the target of the result, else a malignant class, else the last.
+
+    A class of tissue has precedence over background. Empty if there are no classes.
+
+    ``content``: that of ``result.json``.
+    """
+    target = content.get("target")
+    if target in classes:
+        return str(target)
+    suspicious = next((name for name in classes if name.lower() in SUSPICIOUS), None)
+    return suspicious or next(reversed(list_tissue_classes(classes, content) or list(classes)), "")
+
+
+def list_tissue_classes(classes: Sequence[str], content: Mapping[str, Any]) -> list[str]:
+    """Return the classes that are not background, in the order of the model."""
+    stated = (content.get("class_map") or {}).get("background")
+    return [name for name in classes if name != stated and name.lower() not in BACKGROUND]
+
+
+def score_method(content: Mapping[str, Any]) -> str:
+    """Return how the tiles of a slide are pooled into its probability; empty if it has none.
+
+    ``content``: that of ``result.json``.
+    """
+    scores, target = content.get("scores") or {}, content.get("target")
+    methods = (content.get("probability_method"), "attention")
+    return next((str(name) for name in methods if (scores.get(name) or {}).get(target) is not None), "")
+
+
+def slide_probability(content: Mapping[str, Any]) -> float | None:
+    """Return the probability of the target class for the whole slide; None if there is none."""
+    method = score_method(content)
+    value = content["scores"][method][content["target"]] if method else content.get("probability")
+    return float(value) if value is not None and content.get("target") else None
+
+
+def describe_slide_score(content: Mapping[str, Any]) -> str:
+    """Describe the probability of a slide, never as a verdict; the areas of the classes of a tissue classifier.
+
+    Such as ``melanoma 0.42, mean of the 10 highest tiles``; empty if there is neither.
+    """
+    if areas := content.get("areas"):
+        return describe_class_areas(areas)
+    probability = slide_probability(content)
+    if probability is None:
+        return ""
+    method = score_method(content)
+    pooling = f", {_describe_pooling(content, method)}" if method else ""
+    return f"{format_class(content['target'])} {probability:.2f}{pooling}{_describe_prevalence(content)}"
+
+
+def describe_other_scale(content: Mapping[str, Any], size: PixelSize | None) -> str:
+    """Return a warning if results were measured at another scale than that of the slide now; else empty."""
+    if not content.get("mpp") or size is None or PixelSize(*content["mpp"]).is_close(size):
+        return ""
+    before, now = format_scale(*content["mpp"]), format_scale(size.y_um, size.x_um)
+    return (
+        f"Areas and lengths of this analysis were measured at {before} µm per pixel; the slide is now set to {now}. "
+        "Analyze the slide again."
+    )
+
+
+def describe_other_scores(content: Mapping[str, Any]) -> str:
+    """Describe the probabilities of a slide by other methods than that of the headline, as a sentence."""
+    target, headline = content.get("target"), score_method(content)
+    values = {name: (scores or {}).get(target) for name, scores in (content.get("scores") or {}).items()}
+    others = [
+        f"{_describe_pooling(content, name)} {value:.2f}"
+        for name, value in values.items()
+        if name != headline and value is not None
+    ]
+    return f"{format_class(str(target))}: {', '.join(others)}." if others and headline else ""
+
+
+def _describe_pooling(content: Mapping[str, Any], method: str) -> str:
+    """Return the name of a pooling of tiles, such as ``mean of the 10 highest tiles``."""
+    score = (content.get("options") or {}).get("score") or {}
+    count = int(score.get("top_k") or SlideScoreConfig().top_k)
+    return {
+        "top_k": f"mean of the {min(count, int(content.get('tiles_done') or count))} highest tiles",
+        "maximum": "highest value",
+        "attention": "attention over all tiles",
+    }.get(method, "mean of all tiles")
+
+
+def _describe_prevalence(content: Mapping[str, Any]) -> str:
+    """Describe the prevalence to which a prediction was adjusted, and the prediction without the adjustment."""
+    calibration = content.get("calibration") or {}
+    stated = calibration.get("stated_prevalence")
+    if stated is None or calibration.get("probability") is None:
+        return ""
+    unadjusted = f"{calibration.get('positive')} {calibration['probability']:.2f} without"
+    return f", at a stated prevalence of {stated:g} ({unadjusted})"
+
+
+def describe_prediction(content: Mapping[str, Any]) -> str:
+    """Summarize the prediction for a slide in one line: its probability or the areas of its classes, and its lesions.
+
+    ``content``: that of ``result.json``. Returns ``analyzed`` if the model predicts no probability.
+    """
+    score, lesions = describe_slide_score(content), content.get("lesions") or []
+    if not score or score_method(content) == "attention" or not content.get("target"):
+        return score or "analyzed"
+    malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
+    return f"{score}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
+
+
+def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:
+    """Read the maps for detecting lesions, with a cell for each tile, or stitched if a dense model has finished.
+
+    ``target``: class that lesions are detected with. ``size``: height and width of the slide in pixels of the finest
+    level, for the share of tissue in each tile; without it, all tiles count as tissue.
+    """
+    result = SlideResult.open(folder)
+    classes, content = result.spec.classes, read_slide_result(folder)
+    if target not in classes:
+        raise InputError(
+            f"{folder.name} has predictions for {', '.join(classes) or 'no classes'}, not for '{target}'. Select one "
+            "of these."
+        )
+    stitched = read_stitched_maps(folder, result)
+    maps = stitched or tile_maps(result)
+    tissue = None if stitched or size is None else _read_tissue_share(folder, _read_grid(content, result), size)
+    is_dense, end = result.spec.kind == "dense", result.spec.size
+    return build_lesion_maps(
+        maps.probability, maps.placement, classes, target, is_dense=is_dense, tissue=tissue, end=end
+    )
+
+
+def describe_difference(folder: Path, options: SlideOptions) -> str:
+    """Describe how the settings of saved results differ from the requested options; empty if they do not."""
+    if not (folder / STORE).is_dir():
+        return ""
+    try:
+        settings = SlideResult.open(folder).spec.settings
+    except InputError:
+        return "they cannot be read"
+    model = settings.get("model") if options.model in _slide_model_names(folder) else options.model
+    requested = json.loads(json.dumps({**hashed_tile_settings(options), "model": model}))
+    comparable = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
+    changed = differing_settings(comparable, requested)
+    descriptions = {"tissue_mask": "the tissue was corrected", "model": f"computed with {settings.get('model')}"}
+    return ", ".join(descriptions.get(key, f"different {key.replace('_', ' ')}") for key in changed)
+
+
+def _slide_model_names(folder: Path) -> tuple[str, ...]:
+    """Return the requested and the actual name of the whole-slide model of a result; empty for other models.
+
+    The settings in the store name only the encoder of a whole-slide model.
+    """
+    content = read_slide_result(folder)
+    requested, actual = (content.get("options") or {}).get("model"), (content.get("model") or {}).get("name")
+    return (str(requested), str(actual)) if content.get("encoder") else ()
+
+
+def read_stitched_maps(folder: Path, result: SlideResult) -> SlideMaps | None:
+    """Read the stitched maps of a dense model; None before its analysis is complete, or if they are damaged."""
+    import tifffile
+
+    content = read_slide_result(folder)
+    if result.spec.kind != "dense" or not content:
+        return None
+    try:
+        with tifffile.TiffFile(folder / HEATMAP) as tiff:
+            maps = tiff.asarray()
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return None
+    maps = maps[None] if maps.ndim == 2 else maps  # tifffile drops the axis of a single class
+    grid = _read_grid(content, result)
+    if len(maps) != len(result.spec.classes) or grid is None:
+        return None
+    cells = replace(grid.without_margin, side_px=result.spec.dense_px)
+    step = round(max(stitched_shape(cells)) / max(maps.shape[1:]))
+    place = cells.pixel_placement
+    coarse_place = replace(place, step_y=place.step_y * step, step_x=place.step_x * step)
+    return SlideMaps(maps, coarse_place, result.spec.size)
+
+
+def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:
+    """Parse the tile grid in ``result.json``; None if it is missing or invalid."""
+    grid = content.get("grid")
+    if not isinstance(grid, dict):
+        return None
+    try:
+        values = {**grid, "area": Box(**grid["area"])}
+        pairs = {name: tuple(grid[name]) for name in ("read_px", "stride_px", "margin_px") if name in grid}
+        return TileGrid(**{**values, **pairs, "pixel_size": result.spec.placement.pixel_size})
+    except (KeyError, TypeError):
+        return None
+
+
+def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:
+    if grid is None or not (folder / TISSUE).is_file():
+        return None
+    mask = read_mask(folder / TISSUE)
+    return tissue_share(grid.without_margin, mask, MapPlacement.from_thumbnail(mask.shape, size, grid.pixel_size))
+
+
+MIN_REGION_CELLS = 4  # smaller regions are left out
+
+
+def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Measure the area in which each class is the most probable one.
+
+    Returns, by class, ``mm2`` (None without a scale) and ``percent`` of the analyzed area.
+    """
+    known = np.isfinite(maps.probability[0])
+    cells = ClippedCells.clip(known, maps.placement, maps.end)
+    shares = np.outer(cells.rows, cells.columns)[known]
+    counts = np.bincount(maps.probability[:, known].argmax(axis=0), shares, minlength=len(classes))
+    cell = maps.placement.cell_area_mm2
+    return {
+        name: {"mm2": None if cell is None else count * cell, "percent": 100 * count / max(1, counts.sum())}
+        for name, count in zip(classes, counts.tolist(), strict=True)
+    }
+
+
+def describe_class_areas(areas: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Describe areas of classes, such as ``dermis 0.8 mm² (34 %), fat 1.5 mm² (66 %) of the analyzed area``.
+
+    Background is part of that area. Empty without classes.
+    """
+    texts = [
+        f"{name} " + ("" if area["mm2"] is None else f"{area['mm2']:.3g} mm² ") + f"({area['percent']:.1f} %)"
+        for name, area in areas.items()
+    ]
+    return f"{', '.join(texts)} of the analyzed area" if areas else ""
+
+
+def outline_classes(
+    maps: SlideMaps, classes: Sequence[str], colors: Mapping[str, Color | None], min_cells: int = MIN_REGION_CELLS
+) -> tuple[Annotation, ...]:
+    """Outline the regions in which a class is the most probable one, one annotation for each region.
+
+    ``min_cells``: smaller regions are left out, in cells of the map.
+    """
+    known = np.isfinite(maps.probability[0])
+    labels = np.where(known, np.nan_to_num(maps.probability).argmax(axis=0), -1)
+    min_area, size, regions = min_cells * maps.placement.cell_area_px, maps.placement.pixel_size, []
+    for label, name in enumerate(classes):
+        for polygon in cell_polygons(labels == label, maps.placement):
+            if polygon.area >= min_area:
+                shown = clip_to_slide_end(simplify_cell_polygon(polygon, maps.placement), maps.end)
+                area_px = clip_to_slide_end(polygon, maps.end).area
+                values = {} if size is None else {"area_mm2": area_px * size.pixel_area_mm2}
+                regions.append(Annotation((shown,), name, colors.get(name), measurements=values))
+    return tuple(regions)
+
+
+SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
+
+
+@dataclass(frozen=True)
+class SlideAnalysis:
+    """The predicted tiles of a slide, and everything else that its outputs are computed from."""
+
+    slide: SlideInfo
+    model: TileModelInfo
+    plan: AnalysisPlan
+    options: SlideOptions
+    result: SlideResult
+    warnings: tuple[str, ...]
+    seconds: float
+    slide_prediction: dict[str, Any] | None = None  # values of result.json that a whole-slide model predicted
+    validity: Validity = field(default_factory=Validity)
+
+    @property
+    def detects_lesions(self) -> bool:
+        """Whether there is a class to detect lesions with, which a tissue classifier may lack."""
+        return not self.model.is_tissue_classifier or bool(self.model.positive or self.options.target)
+
+
+def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
+    """Write lesions, heatmap and ``result.json`` of a slide; return the content of ``result.json``."""
+    outputs: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
+    if analysis.slide_prediction is not None:
+        maps = attention_map(analysis.result)
+        assert maps is not None
+        write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
+        outputs |= analysis.slide_prediction
+    elif analysis.model.classes:
+        is_dense = analysis.model.kind == "dense"
+        if is_dense:
+            maps = stitched_maps(analysis.result, analysis.plan.grid, run, analysis.model.smoothing)
+        else:
+            maps = tile_maps(analysis.result)
+        write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
+        if analysis.model.is_tissue_classifier:
+            outputs |= _write_class_regions(analysis, maps, folder)
+        if analysis.model.kind == "regression":
+            done = analysis.result.state == DONE
+            means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
+            outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
+        elif analysis.detects_lesions:
+            target = target_class(analysis.model, analysis.options)
+            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
+            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
+            outputs |= {"target": target, "lesions": lesions_table(lesions)}
+            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
+            outputs |= _measure_depth(analysis, maps, lesions, run)
+            if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
+                outputs |= _scores(analysis, maps, target)
+    content = {**_slide_content(analysis), **outputs}
+    write_json(folder / RESULT, content)
+    return content
+
+
+def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:
+    """Write the outlines of the classes of a tissue classifier; return their areas, colors and which is background."""
+    from napari_melanoma.models.bundle import read_bundle
+
+    tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
+    colors, min_cells = ({}, MIN_REGION_CELLS) if tissue is None else (tissue.colors, tissue.min_region_cells)
+    regions = outline_classes(maps, analysis.model.classes, colors, min_cells)
+    write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
+    background = None if tissue is None else tissue.roles.get("background")
+    hex_colors = {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in colors.items() if color is not None}
+    class_map = {"colors": hex_colors, "background": background}
+    return {"areas": measure_class_areas(maps, analysis.model.classes), "class_map": class_map}
+
+
+def target_class(model: TileModelInfo, options: SlideOptions) -> str:
+    """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
+    target = options.target or model.positive or default_target(model.classes, {})
+    if target not in model.classes:
+        raise ConfigError(
+            f"target is '{target}', but '{model.name}' predicts {', '.join(model.classes)}. Select one of these."
+        )
+    return target
+
+
+def _measure_depth(
+    analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
+) -> dict[str, Any]:
+    """Return the values of ``result.json`` on the thickness; all None unless the model predicts dense maps."""
+    from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
+
+    if analysis.model.kind != "dense":
+        return dict(NO_DEPTH)
+    model = analysis.model
+    depth_map = DepthMap.from_store(
+        analysis.result.array("map"), maps, model.role_names or model.classes, model.fingerprint
+    )
+    depth_map = replace(depth_map, painted=model.is_tissue_classifier)
+    return measure_slide_depth(depth_map, lesions, run, analysis.validity)
+
+
+def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
+    share = analysis.plan.tissue_share_of_tiles
+    # All cells of a stitched map that have a value count as tissue.
+    tissue = share if share.shape == maps.probability.shape[1:] else None
+    is_dense, end = analysis.model.kind == "dense", analysis.result.spec.size
+    return build_lesion_maps(
+        maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
+    )
+
+
+def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
+    """Score the slide by each method.
+
+    The maximum is taken from the map that lesions are detected on, so that both agree.
+    """
+    result, classes = analysis.result, analysis.model.classes
+    done = result.state == DONE
+    values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
+    chosen, index = analysis.options.score, classes.index(target)
+    scores = {}
+    for method in SCORE_METHODS:
+        config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
+        score = score_slide(values, config, shares)
+        if method == "maximum" and np.isfinite(maps.probability[index]).any():
+            peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
+            score = maps.probability[:, peak[0], peak[1]].astype(np.float64)
+        scores[method] = dict(zip(classes, score.tolist(), strict=True))
+    return {"probability": scores[chosen.method][target], "probability_method": chosen.method, "scores": scores}
+
+
+def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
+    """Return the values of ``result.json`` that any model has: slide, model, tiles and options."""
+    from napari_melanoma.slides.depth import NO_DEPTH
+    from napari_melanoma.slides.plan import grid_to_json
+
+    slide, plan, result = analysis.slide, analysis.plan, analysis.result
+    state, order = result.state, result.order
+    states = state[order[:, 0], order[:, 1]]
+    size = slide.pixel_size
+    cell = plan.tissue_placement.cell_area_mm2
+    return {
+        "slide": slide.name,
+        "file": slide.path.name,
+        "fingerprint": slide.fingerprint,
+        "validity": analysis.validity.to_json(),
+        "mpp": None if size is None else [size.y_um, size.x_um],
+        "mpp_source": None if size is None else size.source,
+        "model": {
+            "name": analysis.model.name,
+            "fingerprint": analysis.model.fingerprint,
+            "predictions": analysis.model.prediction_fingerprint,
+            "kind": analysis.model.kind,
+            "mpp": analysis.model.mpp,
+        },
+        "licence": analysis.model.licence,
+        "tiles_done": int((states == DONE).sum()),
+        "tiles_failed": int((states == FAILED).sum()),
+        "tiles_total": len(order),
+        "tile_mpp": plan.grid.mpp,
+        "grid": grid_to_json(plan.grid),
+        "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
+        **NO_DEPTH,
+        "backend": result.spec.backend,
+        "precision": result.spec.precision,
+        "precision_difference": result.spec.precision_difference,
+        "warnings": list(analysis.warnings),
+        "seconds": analysis.seconds,
+        "options": analysis.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
+        "provenance": collect_provenance(),
+    }
+
+
+def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
+    """Write maps as OME-TIFF: a channel for each class, and the position in micrometers if the scale is known."""
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
+    if maps.placement.cell_um is not None:
+        (step_y, step_x), (top, left) = maps.placement.cell_um, maps.placement.translate
+        metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
+        metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
+        positions = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
+        units = {"PositionYUnit": ["µm"] * len(classes), "PositionXUnit": ["µm"] * len(classes)}
+        metadata["Plane"] = {**positions, **units}
+    with atomic_file(path) as temporary:
+        tifffile.imwrite(
+            temporary, maps.probability, ome=True, photometric="minisblack", compression="zlib", metadata=metadata
+        )
