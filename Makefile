@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 IMAGE ?=
 OUT ?= demo-output
 WORKERS ?= 2
+MINUTES ?= 60
 # Without a display the window could not be closed: the demo then writes its files and ends.
 HEADLESS ?= $(if $(filter Linux,$(shell uname -s)),$(if $(DISPLAY)$(WAYLAND_DISPLAY),,yes))
 DISPLAYED := scripts/with-display.sh
@@ -35,7 +36,7 @@ SETUP := pyproject.toml packaging/lock.txt scripts/environment.sh scripts/system
 .DELETE_ON_ERROR:
 
 .PHONY: help demo test test-all env static lint types contracts quick coverage slow windows windows-pyqt6 \
-    windows-pyside6 real-data hostile mutants bench docs screenshots lock clean
+    windows-pyside6 real-data hostile stress mutants bench docs screenshots lock clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ real-data: $(VENV)/.ready-to-test ## the tests on real images (NAPARI_MELANOMA_D
 
 hostile: $(VENV)/.ready-to-test ## 5,200 generated hostile and unusual inputs, killed jobs, double starts; 25 minutes
 	$(VIRTUAL) $(BIN)/python scripts/hostile.py --workers $(WORKERS) --table build/hostile.md
+
+stress: $(VENV)/.ready-to-test ## random actions in napari windows, under both Qt bindings in turn; MINUTES=60
+	$(BIN)/python tests/stress/test_random_actions.py --minutes $(MINUTES) --table build/stress.md
 
 mutants: $(VENV)/.ready-to-test ## make small changes to the code and list those that no test notices; ONLY="napari_melanoma.metrics.overlap*"
 	$(BIN)/python -m pip install --quiet "mutmut>=3.8"

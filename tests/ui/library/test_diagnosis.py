@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from message_boxes import answering
 from PIL import Image as PillowImage
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QTabBar
@@ -20,9 +22,10 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
 from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
-from napari_melanoma.ui.library.review_photographs import OPENING
+from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
 from napari_melanoma.ui.viewer.camera import find_canvas
+from napari_melanoma.ui.widgets.job import BackgroundJob
 
 from .test_review import Reviewer, mole
 
@@ -487,3 +490,28 @@ def test_a_model_without_an_encoder_is_stated(labeler, corrections, photographs)
     labeler.presses("Alt+PgDown")
     labeler.labels(1)
     assert len(corrections.rows()) == 1
+
+
+@pytest.mark.both_qts
+@pytest.mark.parametrize("queue", ["rating", "embedding"])
+def test_the_prediction_of_a_photograph_that_ends_after_the_dock_was_closed_is_ignored(qtbot, tmp_path, queue):
+    go, parent = threading.Event(), QObject()
+
+    class Client:
+        def request(self, function, *arguments):
+            return BackgroundJob(lambda run: go.wait(10)).start()
+
+    rating = RatingQueue(Client(), parent)
+    if queue == "rating":
+        rating.start([SimpleNamespace(path=tmp_path, modified=0, size=0)], "model", "fingerprint")
+    else:
+        status = SimpleNamespace(begin=lambda *_: None, progress=lambda *_: None, end=lambda *_: None)
+        embeddings = EmbeddingQueue(Client(), rating, status, parent)
+        embeddings.set_photographs("model", tmp_path, {tmp_path: SimpleNamespace()}, 1)
+    with qtbot.captureExceptions() as errors:
+        parent.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        go.set()
+        wait_until_idle(qtbot)
+        qtbot.wait(50)
+    assert not errors

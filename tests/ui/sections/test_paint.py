@@ -164,6 +164,15 @@ def test_tools_erase_and_another_layer_ends_the_tool(painting):
     assert strokes(person)[-1].points[-1] == pytest.approx(end, abs=2 / get_zoom(person.viewer))
 
 
+def test_all_layers_can_be_removed_at_once_after_a_stroke(painting):
+    """The section closes with the image of its slide, while napari is still removing the layers that were selected."""
+    paints(painting, (5, 7), 1)
+    layers = painting.viewer.layers
+    layers.select_all()
+    layers.remove_selected()
+    painting.until(lambda: not layers)
+
+
 @pytest.mark.both_qts
 def test_napari_lists_no_layers_of_tools_and_states_none_of_its_keys_on_a_slide(painting):
     person, layers = painting, painting.viewer.layers
@@ -374,6 +383,12 @@ def test_a_slide_without_a_scale_states_what_to_do(person, tmp_path):
     paints(person, PALE, 2)
     paints(person, DARK, 5)
     person.until(lambda: set(shown_map(person)) == {"Dermis", "Tumor"})
+    person.waits()
+
+    # So does one with an implausible scale, as after a ruler of another length.
+    person.dock.scale_panel.pixel_size_changed.emit(PixelSize(0.02, 0.02))
+    person.until(lambda: person.dock.findChild(QLabel, "section_problem") is not None)
+    assert person.finds(QLabel, "section_problem").text().startswith("Implausible pixel size 0.02 x 0.02 micrometers")
 
 
 @pytest.mark.usefixtures("shown_viewer")

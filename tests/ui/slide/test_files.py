@@ -262,6 +262,7 @@ def test_outlines_from_qupath_become_the_lesions_and_entries_write_files_with_th
     analysed.lesion_table.selectRow(1)
     analysed.clicks("lesion_remove")
     analysed.until(lambda: len(analysed.rows()) == 1)
+    wait_until_idle(analysed.qtbot)  # the removal is saved, which is stated
     exports(analysed, "geojson", tmp_path / "out.geojson")
     assert [one.name for one in read_geojson(tmp_path / "out.geojson").annotations] == ["lesion 1"]
     assert "Written" in dock.status.text

@@ -112,6 +112,19 @@ def test_a_job_whose_qt_object_was_deleted_ends_quietly(qtbot, parent, capfd):
     assert (faults, capfd.readouterr().err) == ([], "")
 
 
+def test_a_job_whose_owner_was_deleted_emits_nothing(qtbot, parent):
+    """Lambdas and partial functions that use the owner are not disconnected with it."""
+    go, owner = threading.Event(), QObject(parent)
+    job = BackgroundJob(lambda run: go.wait(10) and run.report(Progress(1, 2, "half")))
+    emitted = record_signals(job)
+    job.start(owner)
+    delete(owner)
+    go.set()
+    wait_until_idle(qtbot)
+    qtbot.waitUntil(lambda: id(job) not in _running_jobs)
+    assert not emitted
+
+
 class Held:
     """What a function holds, such as a dock: which thread released it?"""
 

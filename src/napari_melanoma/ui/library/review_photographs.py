@@ -443,6 +443,7 @@ class RatingQueue(QObject):
         self._request = self._client.request(worker.rate, self._model, image.path, MEASURE)
         self._request.succeeded.connect(partial(self._on_rated, image))
         self._request.failed.connect(partial(self._on_failed, image.path))
+        self.destroyed.connect(self._request.ignore)  # which outlives a closed dock
 
     def _on_rated(self, image: LibraryImage, rating: Rating) -> None:
         from napari_melanoma.lesion.uncertainty_ratings import store_rating
@@ -519,6 +520,7 @@ class EmbeddingQueue(QObject):
         end = partial(self._end, path, files, self._target)
         self._request.succeeded.connect(lambda _: end())
         self._request.failed.connect(end)
+        self.destroyed.connect(self._request.ignore)  # which outlives a closed dock
 
     def _end(
         self, path: Path, files: PhotographFiles, target: tuple[str, Path], error: Exception | None = None

@@ -139,9 +139,14 @@ class BackgroundJob(QObject):
         self._function = function  # released on the GUI thread: it may hold Qt objects
         self._post = partial(_events.post, id(self))
         self._context = RunContext(partial(self._post, "progressed"))
+        self._started_by: ref[QObject] | None = None
 
     def start(self, owner: QObject | None = None) -> BackgroundJob:
-        """Start the thread as a task of ``owner``; call once."""
+        """Start the thread as a task of ``owner``; call once.
+
+        Nothing is emitted after the owner was deleted: lambdas that use it stay connected, unlike its methods.
+        """
+        self._started_by = None if owner is None else ref(owner)
         _running_jobs[id(self)] = self
         tasks.set_running(self, True, owner)
         arguments = ([self._function], self._context, self._post)
@@ -163,9 +168,16 @@ class BackgroundJob(QObject):
         """Emit the signal for an event that the thread has posted; called on the GUI thread."""
         if kind == "finished":
             tasks.set_running(self, False)
+        if self._is_orphaned():
+            return
+        if kind == "finished":
             self.finished.emit()
         elif not self._context.cancelled:
             getattr(self, kind).emit(value)
+
+    def _is_orphaned(self) -> bool:
+        owner = None if self._started_by is None else self._started_by()
+        return self._started_by is not None and (owner is None or not isalive(owner))
 
 
 def run_job(

@@ -12,8 +12,12 @@ from uuid import uuid4
 
 from qtpy.compat import isalive
 
+from napari_melanoma.core.errors import ScaleMissing
+from napari_melanoma.core.formatting import capitalize
 from napari_melanoma.core.polygons import Point
 from napari_melanoma.models.bundle import BundleInfo
+from napari_melanoma.slides.plan import check_slide
+from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.slides.tissue_classifier.cells import CELL_UM, CellGrid
 from napari_melanoma.slides.tissue_classifier.classifier import PaintedSlideFile
 from napari_melanoma.slides.tissue_classifier.strokes import Stroke, StrokeKind
@@ -80,6 +84,19 @@ FLUORESCENCE = (
 NO_SCALE = "The pixel size of this slide is unknown. Set it with Scale, the ruler above, to paint classes."
 
 
+def _find_problem(info: SlideInfo) -> str:
+    """Return why a slide cannot be painted; empty if it can."""
+    if not info.is_rgb:
+        return FLUORESCENCE
+    if info.pixel_size is None:
+        return NO_SCALE
+    try:
+        check_slide(info)
+    except ScaleMissing as error:  # implausible, such as of a ruler of another length
+        return f"{capitalize(str(error))}. Set it again with Scale, the ruler above, to paint classes."
+    return ""
+
+
 class PaintMemory:
     """What the sections of all open slides share: features, and what was found, selected and saved last.
 
@@ -99,8 +116,8 @@ class PaintSection(SlideSection):
     def __init__(self, session: SlideSession) -> None:
         super().__init__(session)
         info = session.slide.info
-        if not info.is_rgb or info.pixel_size is None:
-            self.add(problem_label(NO_SCALE if info.is_rgb else FLUORESCENCE))
+        if problem := _find_problem(info):
+            self.add(problem_label(problem))
             return
         services, viewer, slide = session.services, session.services.viewer, session.slide
         self._memory = memory = session.sessions.part(PaintMemory)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QCursor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QWidget
 
@@ -357,8 +357,12 @@ class StrokeTool(PixelTool):
             hide_tool_layer(self._viewer, slide, layer)
 
     def close(self, slide: ViewerSlide) -> None:
-        """Deactivate the tool, and remove its layer from a slide."""
+        """Deactivate the tool, and remove its layer later, since napari may be removing several layers."""
         self.stop()
-        layer = slide_layers.find_layer(self._viewer, slide, self._role)
-        if layer is not None:
-            remove_tool_layer(self._viewer, slide, layer)
+        viewer, layer = self._viewer, slide_layers.find_layer(self._viewer, slide, self._role)
+
+        def remove() -> None:
+            if layer is not None and layer in viewer.layers:
+                remove_tool_layer(viewer, slide, layer)
+
+        QTimer.singleShot(0, remove)
