@@ -97,6 +97,30 @@ def test_resumed_epoch_equals_an_uninterrupted_one(
     assert_same_result(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_run_of_an_earlier_version_continues_with_its_average(
+    eventful: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions saved the current weights as ``live_state_dict``, and no state of the callback."""
+    import torch
+
+    from napari_melanoma.training.tasks.segmentation import SegmentationTask
+
+    train(eventful, tmp_path / "whole", resume=False, run=RunContext())
+    with monkeypatch.context() as patch:
+        run = RunContext()
+        last_step = TRAINING, STEPS * MICRO_BATCHES + 3
+        count_steps(patch, SegmentationTask, lambda *step: run.cancel() if step == last_step else None)
+        with pytest.raises(Cancelled):
+            train(eventful, tmp_path / "parts", resume=False, run=run)
+    last = RunFolder(tmp_path / "parts").last_checkpoint
+    state = torch.load(last, weights_only=True)
+    state["live_state_dict"] = state.pop("current_model_state")
+    del state["averaging_state"], state["callbacks"]["AveragedWeights"]
+    torch.save(state, last)
+    train(eventful, tmp_path / "parts", resume=True, run=RunContext())
+    assert_same_result(tmp_path / "whole", tmp_path / "parts")
+
+
 @pytest.mark.parametrize("end", [(TRAINING, 2 * MICRO_BATCHES + 1), (VALIDATION, 2)], ids=["step", "validation"])
 def test_run_that_is_killed_continues_at_its_last_checkpoint(
     end: tuple[str, int], eventful: TrainRecipe, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,7 @@ CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
 # What to do after a batch; all processes follow the greatest code of any process.
 CONTINUE, SAVE, PAUSE, CANCEL, ABORT = range(5)
 CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
+EARLIER_CURRENT = "live_state_dict"  # earlier checkpoint key of the current weights, saved beside their average
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -463,6 +464,14 @@ class AveragedWeights(WeightAveraging):
         else:
             for average, value in zip(averages, values, strict=True):
                 average.copy_(value)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore the average and the current weights, which earlier versions saved under another key."""
+        if EARLIER_CURRENT in checkpoint:
+            steps = self._latest_update_step = checkpoint["global_step"]
+            checkpoint["current_model_state"] = checkpoint.pop(EARLIER_CURRENT)
+            checkpoint["averaging_state"] = {"n_averaged": torch.tensor(steps)}
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Save the average as the model's state; during the validation, Lightning would take it for the current one."""
