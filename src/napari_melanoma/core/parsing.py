@@ -7,18 +7,17 @@ other module calls them.
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.errors import MalformedFile
 
 MAX_JSON_BYTES = 256 * 1024**2
@@ -121,18 +120,6 @@ def parse_error_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return shorten(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """Pause garbage collection: while millions of lists are built, it takes ten times as long as building them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _malformed(where: str, reason: str) -> MalformedFile:

@@ -17,10 +17,11 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.formatting import format_class
-from napari_melanoma.core.parsing import parse_error_reason, paused_collector, read_json, shorten
+from napari_melanoma.core.parsing import parse_error_reason, read_json, shorten
 from napari_melanoma.core.polygons import (
     MIN_VERTICES,
     Polygon,

@@ -23,6 +23,7 @@ from slide_fixtures import Pathologist
 from vispy.gloo.glir import GlirProgram
 
 from conftest import wait_until_idle
+from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.reading import tiled
@@ -32,7 +33,7 @@ from napari_melanoma.ui.viewer import photographs, slide_layers
 from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 from napari_melanoma.ui.viewer.channel_layers import make_transparent_colormap
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.garbage import LibraryFreeze, collection_paused, free_in_own_context
+from napari_melanoma.ui.viewer.garbage import LibraryFreeze, free_in_own_context
 from napari_melanoma.ui.viewer.layers import show_box, show_contours, show_heatmap
 from napari_melanoma.ui.viewer.photographs import find_layer, get_pixel_size, identify_photographs
 from napari_melanoma.ui.viewer.slide_layers import LayerRefresher
@@ -418,7 +419,7 @@ def test_closed_docks_are_freed(viewer, shared_client, thawed, qtbot):
 
 
 def test_garbage_collection_resumes_after_an_error():
-    @collection_paused()
+    @paused_collector()
     def load(run):
         assert not gc.isenabled()
         run.check()

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_melanoma.core.collector import paused_collector
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides.notes import NotesFile, SlideNotes
 from napari_melanoma.slides.reading.slide import SlideInfo
 from napari_melanoma.ui.session.location import SlideResultLocation
-from napari_melanoma.ui.viewer.garbage import collection_paused
 from napari_melanoma.ui.widgets.job import LatestJobQueue, run_job
 from napari_melanoma.ui.widgets.latest_writer import LatestStateWriter
 from napari_melanoma.ui.widgets.settings import DockSettings, get_user_folder
@@ -135,7 +135,7 @@ class SlideRunManager(QObject):
         self.not_started.emit()
 
 
-@collection_paused()
+@paused_collector()
 def preload(run: RunContext) -> None:
     """Import the modules that are required to open a slide; run it in a background thread."""
     from importlib import import_module

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -61,18 +59,6 @@ class LibraryFreeze(QObject):
         gc.unfreeze()
         gc.collect()
         self.freeze()
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """Pause garbage collection, for example during imports, which create hardly any garbage."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def free_in_own_context() -> None:
