@@ -475,6 +475,12 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
     corrected.layer("mask").undo()
     corrected.waits()
     assert np.array_equal(corrected.mask, drawn)
+    # A mask that was corrected again is not the saved one
+    corrected.clicks("revert")
+    corrected.waits()
+    strikes(corrected, "mole", [(20, 100), (20, 140)])
+    assert corrected.lesion.corrected
+    assert not [label for label in corrected.dock.findChildren(QLabel) if "saved result is shown" in label.text()]
     # Another photograph of the same name shows nothing
     corrected.viewer.layers.clear()
     corrected.opens(rgb=photograph(((60, 60, 20),)))

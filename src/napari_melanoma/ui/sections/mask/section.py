@@ -328,7 +328,7 @@ class MaskControls(QWidget):
         if lesion is not None:
             self._options.default_threshold = lesion.result.model.threshold
             notice = NOT_PREDICTED_NOTICE if not is_predicted else CORRECTED_NOTICE if lesion.corrected else ""
-        if notice and self._session.saved_mask:
+        if notice and lesion is not None and not lesion.unsaved and self._session.saved_mask:
             notice = f"{SAVED_MASK.format(self._session.saved_mask)} {notice}"
         if notice:
             self.debounce.stop()
