@@ -89,6 +89,12 @@ def test_closer_views_are_those_of_one_lesion_in_photographs(values: dict[str, A
             TrainRecipe.parse({"data": {"datasets": ["set"]}, **values, "model": model}, "my.toml")
 
 
+def test_a_recipe_of_distillation_is_refused_with_the_reason() -> None:
+    values = {"name": "student", "data": {"datasets": ["a"]}, "teacher": {"bundle": "big", "weight": 0.5}}
+    with pytest.raises(ConfigError, match=r"^student\.toml: distillation is not supported"):
+        TrainRecipe.parse(values, "student.toml")
+
+
 def test_classes_that_are_no_list_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"my\.toml: 'classes' is 3"):
         TrainRecipe.parse({"data": {"datasets": ["set"]}, "classes": 3}, "my.toml")

@@ -608,6 +608,8 @@ class TrainRecipe(Config):
         """Fill in the defaults that depend on the task; explicit values take precedence."""
         if not isinstance(values, dict):
             return values
+        if values.get("teacher") is not None:
+            raise ValueError("distillation is not supported any more. Remove the section 'teacher' to train on labels")
         if values.get("task") != "classification":
             if isinstance(model := values.get("model"), dict) and answers_prompts(model.get("architecture")):
                 values = {"prompts": {}, **values}
