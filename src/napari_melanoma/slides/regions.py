@@ -17,8 +17,6 @@ from napari_melanoma.core.files import back_up_if_changed, file_stamp
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.geometry import Box, MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_array, as_ring, joint_box, untangle_polygon
-from napari_melanoma.depth.readings import DepthReading
-from napari_melanoma.io.dicom_report import ReportContent, ReportedDepth, is_dicom_report, read_measurement_report
 from napari_melanoma.io.geojson import (
     CANVAS,
     SUFFIXES,
@@ -31,13 +29,15 @@ from napari_melanoma.io.geojson import (
     write_geojson,
 )
 from napari_melanoma.io.results import read_origin
-from napari_melanoma.io.spatialdata import find_spatialdata, read_spatialdata
-from napari_melanoma.slides.notes import SlideMeasurement
 from napari_melanoma.slides.outlines import cell_polygons, covered_cells, rasterize_polygons
-from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder, slide_name
 
+# Docks of photographs use classes of regions only: the readers of slides and reports are imported when they are needed.
 if TYPE_CHECKING:
     from shapely import STRtree
+
+    from napari_melanoma.depth.readings import DepthReading
+    from napari_melanoma.io.dicom_report import ReportedDepth
+    from napari_melanoma.slides.notes import SlideMeasurement
 
 
 # Keys in the properties of a region; QuPath uses ``isLocked`` only.
@@ -439,6 +439,8 @@ def save_regions(
     ``known``: stamp of the file when it was last read or saved. ``unread``: other features of that file, which are
     kept. Returns the regions with the new stamp, and a note on the backup.
     """
+    from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+
     path = folder / REGIONS
     if recorded_slide(folder) is None:
         record_slide(folder, slide, record_name=True)
@@ -464,6 +466,9 @@ def import_regions(
     the corner of the scanned area. ``slide``: its file, which reports need. ``areas_only``: without the measurements of
     regions. Returns the regions that are not known yet, with unique ids.
     """
+    from napari_melanoma.io.dicom_report import ReportContent
+    from napari_melanoma.slides.notes import SlideMeasurement
+
     content = _read_annotations(path, origin, slide, areas_only=areas_only)
     new = tuple(region for region in content.annotations if region not in known)
     fitted = fit_to_slide(replace(content, annotations=new), size)
@@ -486,6 +491,8 @@ def import_regions(
 
 
 def _to_reading(found: ReportedDepth, path: Path) -> DepthReading:
+    from napari_melanoma.depth.readings import DepthReading
+
     values = {name: getattr(found, name) for name in DepthReading.model_fields if hasattr(found, name)}
     values["margins"] = {"lateral_mm": found.lateral_mm, "deep_mm": found.deep_mm}
     values["mitoses"] = {"per_mm2": found.mitoses_per_mm2}
@@ -493,6 +500,9 @@ def _to_reading(found: ReportedDepth, path: Path) -> DepthReading:
 
 
 def _read_annotations(path: Path, origin: Origin, slide: Path | None, *, areas_only: bool) -> GeoJsonContent:
+    from napari_melanoma.io.dicom_report import is_dicom_report, read_measurement_report
+    from napari_melanoma.io.spatialdata import find_spatialdata, read_spatialdata
+
     store = find_spatialdata(path)
     if store is not None:
         return read_spatialdata(store)
@@ -506,6 +516,8 @@ def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
 
     Slides that no longer exist at the recorded path are left out.
     """
+    from napari_melanoma.slides.result_folder import recorded_slide
+
     files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
     pairs = [(recorded_slide(path.parent), path) for path in files]
     return [(slide, path) for slide, path in pairs if slide is not None and slide.exists()]
@@ -517,6 +529,9 @@ def find_region_files(slide: Path, locations: Sequence[Path]) -> list[Path]:
     ``locations``: files, or folders with result folders or with files named after the slide; by default the folder of
     the slide.
     """
+    from napari_melanoma.io.spatialdata import find_spatialdata
+    from napari_melanoma.slides.result_folder import slide_folder, slide_name
+
     found: list[Path] = []
     for location in locations or [slide.parent]:
         if not location.exists():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -330,3 +332,9 @@ def test_masks_from_other_software_are_imported_with_a_report_one_import_after_t
     released.set()
     three.waits()
     assert dock.import_button.isEnabled()
+
+
+def test_the_review_dock_imports_no_readers_of_slides():
+    code = "import sys, napari_melanoma.ui.library.review; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"napari_melanoma.slides.reading", "napari_melanoma.depth.readings"} & set(modules)
