@@ -19,7 +19,7 @@ from conftest import PATIENCE_MS, wait_until_idle
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.uncertainty_ratings import load_ratings
 from napari_melanoma.models.installed_bundles import find_bundle
-from napari_melanoma.ui.library import review
+from napari_melanoma.ui.library import review, review_photographs
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import list_photographs
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
@@ -332,6 +332,25 @@ def test_masks_from_other_software_are_imported_with_a_report_one_import_after_t
     released.set()
     three.waits()
     assert dock.import_button.isEnabled()
+
+
+def test_a_photograph_that_is_requested_again_while_it_is_read_is_opened_once(three, tmp_path, qtbot, monkeypatch):
+    path, allowed, reading = tmp_path / "photos" / "b-90.png", threading.Event(), threading.Event()
+    real = review_photographs.read_photograph_layers
+
+    def read_slowly(*arguments, **options):
+        reading.set()
+        assert allowed.wait(PATIENCE_MS / 1000)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(review_photographs, "read_photograph_layers", read_slowly)
+    three.dock.opener.open(path)
+    qtbot.waitUntil(reading.is_set, timeout=PATIENCE_MS)
+    three.dock.opener.open(path)
+    allowed.set()
+    three.waits()
+    assert three.sees() == "b-90"
+    assert "b-90 [1]" not in three.viewer.layers
 
 
 def test_the_review_dock_imports_no_readers_of_slides():

@@ -74,9 +74,7 @@ class ReviewOpener(LesionDockLink):
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
-        self._prefetched: dict[
-            Path, tuple[tuple[float, int] | None, list[LayerData]]
-        ] = {}  # with the version of the file
+        self._prefetched: dict[Path, tuple[FileVersion | None, list[LayerData]]] = {}  # with the version of the file
         self._prefetching = LatestJobQueue(self)
         self._prefetching.succeeded.connect(self._on_prefetched)  # errors are reported when it is opened
         self._in_series = False
@@ -232,6 +230,9 @@ class ReviewOpener(LesionDockLink):
         if result is None or result[0] != self._requested_path:
             return
         path, layers = result
+        if (open_image := self.find_image(path)) is not None:  # it was requested again while it was read
+            self._show(open_image)
+            return
         for data, attributes, kind in layers:
             photographs.insert_unselected(self.viewer, len(self.viewer.layers), Layer.create(data, attributes, kind))
         image = self.find_image(path)
