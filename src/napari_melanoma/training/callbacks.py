@@ -450,7 +450,7 @@ class AveragedWeights(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """Update after each optimizer step; compute the decay here, as reading torch's counter waits for a GPU."""
+        """Update after each optimizer step, with the decay of this step."""
         if step_idx is None:
             return False
         self._decay = min(self._max_decay, (2 + step_idx) / (11 + step_idx)) if self._warm_up else self._max_decay
