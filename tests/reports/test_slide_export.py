@@ -19,8 +19,10 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.figures.page import Section, Table
 from napari_melanoma.io.geojson import Annotation, read_geojson
 from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.reports.case_report import collect_report
 from napari_melanoma.reports.export_formats import EXPORTS, FORMATS, ORDER, find_export
 from napari_melanoma.reports.ome_zarr import decode_probability
 from napari_melanoma.reports.slide_export import (
@@ -98,6 +100,25 @@ def test_counts_need_no_analysis(tmp_path: Path) -> None:
     (found,) = export_results([tmp_path / "results" / "section"], tmp_path / "out", ["counts"], run=RunContext())
     assert found.error == ""
     assert [row["count"] for row in read_table(found.path)] == ["1"]
+
+
+def test_reports_list_what_was_measured_and_counted(tmp_path: Path) -> None:
+    folder, slide = tmp_path / "results" / "section", draw_slide(tmp_path / "section.tif")
+    record_slide(folder, slide, record_name=True)
+    save_counts(folder, slide, (CountedPoint("TIL", (8.0, 8.0)),), None)
+    write_notes(folder, SlideNotes(measures=(SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))),)))
+    lengths, counts = tables_of_report(folder)
+    assert lengths.rows == (("length 1", f"{0.1 * MPP:.4g} mm"),)
+    assert counts.rows[0][:3] == ("TIL", "the whole slide", "1")
+    slide.unlink()
+    assert tables_of_report(folder) == []
+
+
+def tables_of_report(folder: Path) -> list[Table]:
+    """Collect the report of a slide, and return the tables of its section on measurements."""
+    (part, *_) = collect_report([folder], run=RunContext()).report.blocks
+    sections = [block for block in part.blocks if isinstance(block, Section) and block.title == "Measurements"]
+    return [table for section in sections for table in section.blocks if isinstance(table, Table)]
 
 
 def test_measurements_need_neither_points_nor_an_analysis_nor_with_a_scale_the_slide(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ from napari_melanoma.reports.pictures import (
     make_figure,
 )
 from napari_melanoma.reports.report_sections import READINGS, SlidePart, add_slide_sections, collect_depth_report
-from napari_melanoma.slides.counts import COUNTS
+from napari_melanoma.slides.counts import COUNTS, collect_measurements
 from napari_melanoma.slides.depth_readings import (
     ReadingCollection,
     SlideReadings,
@@ -159,6 +159,7 @@ def write_depth_report(
         *map(Notice, changes),
         *depth_blocks(shown),
         *sections,
+        *_read_measurements(part, info),
         *reader_sections(shown),
         change_section(reading, report, notes),
     )
@@ -465,6 +466,7 @@ def _reopen_with_scale(slide: Path, scale: PixelSize) -> SlideInfo:
 
 
 LESION_TABLE = ("Lesion", "Class", "Probability", "Area, mm²", "Height, mm", "Width, mm", "Origin")
+COUNT_TABLE = ("Class", "Within", "Count", "Per mm² (95 % interval)")
 AREA_UNITS = {"mm2": "Area, mm²", "percent": "Share of the analyzed area, %"}
 ORIGINS = {"found": "model", "classed": "model, class set by hand"}
 NO_FOLDER = "No result folder of this slide was found or specified: its analysis is not included."
@@ -511,6 +513,7 @@ def slide_section(part: SlidePart, title: str, subtitle: str, name: str, collect
         *_analysis_blocks(content, validity, info.pixel_size),
         *_lesion_blocks(lesions, validity, content),
         *_region_blocks(regions, info.pixel_size),
+        *_read_measurements(part, info),
         *add_slide_sections(part, name, collector, is_first=False),
     )
     return Section(title, blocks, subtitle)
@@ -655,6 +658,36 @@ def _region_blocks(regions: Regions, size: PixelSize | None) -> Iterator[Block]:
     ]
     if rows:
         yield Section("Regions", (Table("Regions", ("Class", "Count", "Area, mm²"), tuple(rows)),))
+
+
+def _read_measurements(part: SlidePart | None, info: SlideInfo) -> list[Block]:
+    """Return the tables of what users have measured and counted on a slide, or why they are missing."""
+    try:
+        return [] if part is None or part.folder is None else _measurement_blocks(part.folder, info)
+    except MelanomaError as error:
+        return [Notice(f"Measurements and counts are not shown: {error}")]
+
+
+def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
+    def read_size() -> tuple[tuple[int, int], PixelSize | None]:
+        if not info.levels:
+            raise InputError(f"{info.name} cannot be read, so the area of its counts is unknown.")
+        return (info.levels[0].height, info.levels[0].width), info.pixel_size
+
+    measured, counted = [], []
+    for row in collect_measurements(folder, read_size):
+        if row["kind"] == "count":
+            density = "–"
+            if row["per_mm2"] is not None:
+                density = f"{row['per_mm2']:.3g} ({row['per_mm2_low']:.3g} to {row['per_mm2_high']:.3g})"
+            counted.append((str(row["name"]), str(row["within"]), str(row["count"]), density))
+        else:
+            measured.append((str(row["name"]), f"{row['value']:.4g} {row['unit']}"))
+    tables = [
+        *([Table("Lengths, areas and angles", ("Measurement", "Value"), tuple(measured))] if measured else []),
+        *([Table("Counts", COUNT_TABLE, tuple(counted))] if counted else []),
+    ]
+    return [Section("Measurements", tuple(tables))] if tables else []
 
 
 def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:

@@ -420,7 +420,8 @@ def test_the_prediction_is_saved_as_on_the_command_line_and_restored_with_its_pa
     person.waits()
     assert "prediction" not in json.loads((tmp_path / "mole" / "result.json").read_text())
     assert read_table(tmp_path / "results.csv")[0]["classifier"] == ""
-    # It is restored when the photograph is opened again.
+    # It is restored when the photograph is opened again; a mask that a user has made would be predicted anew.
+    person.clicks("revert")
     chooses_model(person, "melanoma-test")
     person.clicks("save")
     person.waits()
