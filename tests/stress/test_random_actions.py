@@ -238,6 +238,8 @@ class Machine:
 
         def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
             self.faults.add_exception(error.with_traceback(trace))
+            # PySide6 keeps the last error here, and its frames keep the layers that they opened
+            sys.last_type = sys.last_value = sys.last_traceback = None
 
         sys.excepthook = hook
         threading.excepthook = lambda args: args.exc_value and self.faults.add_exception(args.exc_value, "in a thread")
