@@ -56,7 +56,7 @@ def test_the_controls_of_the_mask(
     can_reset: bool,
 ) -> None:
     services = SimpleNamespace(options=Mock(get=lambda session: options, default_threshold=0.6), controller=Mock())
-    controls = MaskControls(cast("Any", SimpleNamespace(lesion=lesion, services=services)))
+    controls = MaskControls(cast("Any", SimpleNamespace(lesion=lesion, saved_mask="", services=services)))
     qtbot.addWidget(controls)
     box, slider = controls.findChild(QDoubleSpinBox, "threshold"), controls.findChild(QSlider, "threshold_slider")
     assert (box.value(), slider.value()) == (threshold, round(100 * threshold))

@@ -61,7 +61,7 @@ class ReportForm(QWidget):
         self.stage_label = named(WrappedLabel(lines=1), "synoptic_stage", "T category, AJCC 8th edition")
         self.stage_label.setProperty("loud", True)
         self.reason_label = named(quiet_label(lines=2), "synoptic_reason", "What decides the T category")
-        self.signature_label = named(WrappedLabel(), "synoptic_signature", "Signature")
+        self.signature_label = named(WrappedLabel(lines=2), "synoptic_signature", "Signature")
         self.change_label = named(WrappedLabel(), "synoptic_changes", "What has changed since the signature")
         self.change_label.setProperty("fault", True)
         self.change_area = scroll_area(column(self.change_label), "synoptic_changes_area", CHANGES_PX)
@@ -120,8 +120,8 @@ class ReportForm(QWidget):
         changed = sum(one.startswith(CHANGED) for one in changes)
         since = f" Since then, {format_count(changed, 'value')} changed: see the list below." if changed else ""
         addenda = [f"Addendum by {one.reader}, {format_time(one.when)}: {one.text}" for one in report.addenda]
+        self.signature_label.setText(f"{signed}{since}" if signed else "Not signed.")
         for label, text in (
-            (self.signature_label, f"{signed}{since}"),
             (self.change_label, "\n".join(changes)),
             (self.check_label, "\n".join(report.check())),
             (self.addenda_label, "\n".join(addenda)),

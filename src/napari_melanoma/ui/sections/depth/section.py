@@ -152,17 +152,19 @@ class DepthSection(SlideSection):
         self._report_button = tool_button("depth_report", tip, tip, "Report ...")
         tip = "Copy depth, ulceration, Clark level and mitoses to the lesion of the case that is open in the Case dock"
         self._case_button = tool_button("depth_case", tip, tip, "Add to case")
+        self._signature_label = named(quiet_label(lines=1), "depth_signature", "Signature")
         self._lock_label = named(WrappedLabel(), "depth_lock", "Why the reading cannot be changed")
         self._network_label = named(quiet_label(), "depth_network", "Depth predicted by a network", NETWORK_TIP)
         self._reader_table = ReaderTable()
         self._others_label = named(quiet_label(), "depth_others", "Other readers")
         history = self._history_buttons.values()
         self.add(
-            self._lock_label,
+            self._signature_label,
             row(QLabel("reader"), self._reader_field, self._reader_field.change_button, *history, stretch=1),
             row(self._report_button, self._case_button),
             self._validity,
             self.analysis,  # what comes and goes moves nothing below
+            self._lock_label,
             self._network_label,
             self._reader_table,
             self._others_label,
@@ -279,6 +281,7 @@ class DepthSection(SlideSection):
             link = self._services.icons.link("scale", "Set the scale")
             warnings.insert(0, f"No scale: a depth requires one. {link}.")
         self._thickness_label.setText(format_headline(reading, proposals.validity))
+        self._signature_label.setText(describe_signature(self.session.synoptic.value) or "Not signed.")
         for label, text in (
             (self._source_label, describe_origin(shown)),
             (
@@ -286,7 +289,7 @@ class DepthSection(SlideSection):
                 "" if state.network is None else state.network.describe(state.risk_reading, state.size),
             ),
             (self._warning_label, "<br>".join(warnings)),
-            (self._lock_label, f"{describe_signature(self.session.synoptic.value)} {lock}" if lock else ""),
+            (self._lock_label, lock),
             (self._others_label, describe_other_readings(state.readings, state.reader)),
         ):
             show_text(label, text)
