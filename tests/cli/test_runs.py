@@ -69,6 +69,11 @@ def test_recipes_are_listed(run: Run) -> None:
     assert "For a few to a few hundred corrected masks" in listed[0]
     names = [line.split(" ", 1)[0] for line in listed[:-1]]
     assert names[-4:] == ["P1", "P2", "P3", "P4"]
+    assert listed[-1].startswith(f"{len(names) - 4} recipes and 4 papers; ")
+    command = listed[-1].rpartition("napari-melanoma ")[2].split()
+    written = run(*command)
+    assert written.exit_code == 0, written.output
+    assert Path("recipe.toml").is_file()
 
 
 def test_a_recipe_is_written_ready_to_run(run: Run, lines) -> None:

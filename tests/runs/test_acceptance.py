@@ -176,15 +176,18 @@ def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tin
     assert "The result may favor the old model" in compare_run(finished.path, run=RunContext()).reason
 
 
-def test_accepted_masks_are_counted(finished: RunFolder) -> None:
+@pytest.mark.parametrize("mask_model", ["lesion-small", ""])
+def test_accepted_masks_of_models_are_counted(mask_model: str, finished: RunFolder) -> None:
+    """Those that were imported do not count."""
     rows = read_data(finished.data)
     held = [row for row in rows if row.part == "test"]
     assert held
-    accepted = [replace(row, sample=replace(row.sample, review="accepted")) for row in held[:1]]
+    accepted = [replace(row, sample=replace(row.sample, review="accepted", mask_model=mask_model)) for row in held[:1]]
     write_data(finished.data, [*accepted, *held[1:], *(row for row in rows if row not in held)])
     total = len(held) + 6
     accepted_masks = f"Reference masks accepted without correction: 1 of {total}."
-    assert accepted_masks in compare_run(finished.path, run=RunContext()).reason
+    reason = compare_run(finished.path, run=RunContext()).reason
+    assert (accepted_masks in reason, "accepted without correction" in reason) == (bool(mask_model),) * 2
 
 
 def test_missing_replay_data_do_not_prevent_a_comparison(finished: RunFolder, recipe: TrainRecipe) -> None:

@@ -45,11 +45,14 @@ def list_recipes(current: CommandSession) -> None:
         text = f"{recipe.name:<28} {recipe.summary}"
         values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
         current.report.emit_item("recipe", text, **values)
-    for paper in (paper for collection in RECIPES.members.values() for paper in collection.list_papers()):
+    papers = [paper for collection in RECIPES.members.values() for paper in collection.list_papers()]
+    for paper in papers:
         names = ", ".join(paper.rows)
         text = f"{paper.name:<28} {paper.reference}; with napari-melanoma {paper.command} --rows: {names}"
         current.report.emit_item("paper", text, name=paper.name, title=paper.title, rows=paper.rows)
-    current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
+    counts = [format_count(len(recipes), "recipe")] + [format_count(len(papers), "paper")] * bool(papers)
+    use = f"napari-melanoma recipes write {recipes[0].name} --data DATASET --out recipe.toml"
+    current.finish(f"{' and '.join(counts)}; use a recipe: {use}", count=len(recipes), papers=len(papers))
 
 
 def write_recipe(

@@ -69,7 +69,8 @@ class Sample:
     ``group`` identifies the images that must stay in one split: those of a patient, else of a lesion, else the
     near-duplicates of one image. ``split`` is "" if none is assigned; ``domain`` is the name of the data set's folder.
     ``review`` is the review state of the mask, normally one of ``REVIEWS``, or None if the row has none. ``synthetic``
-    images are phantoms. ``pixel_size`` is that of the table, None if the row has none.
+    images are phantoms. ``pixel_size`` is that of the table, None if the row has none. ``mask_model`` is the model that
+    drew the mask, before a correction; "" if it was drawn without one, None if that is unknown.
     """
 
     image_id: str
@@ -83,6 +84,12 @@ class Sample:
     review: str | None = None
     synthetic: bool = False
     pixel_size: PixelSize | None = None
+    mask_model: str | None = None
+
+    @property
+    def has_accepted_prediction(self) -> bool:
+        """Whether the mask of a model, or of unknown origin, was accepted without correction."""
+        return self.review == "accepted" and self.mask_model != ""
 
     @property
     def key(self) -> Key:
@@ -281,6 +288,7 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
         review=(row.get("review") or "").strip().lower() or None,
         synthetic=(row.get("source") or "").strip().lower().startswith(PHANTOM_SOURCE),
         pixel_size=read_pixel_size(row),
+        mask_model=(row.get("model") or "").strip(),
     )
 
 

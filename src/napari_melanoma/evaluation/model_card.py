@@ -81,7 +81,9 @@ def write_compared_card(run: Path) -> None:
     except InputError:
         return
     try:
-        reviews = Counter(row.sample.review for row in read_data(folder.data) if row.part == "train")
+        trained = [row.sample for row in read_data(folder.data) if row.part == "train"]
+        # Masks that were imported count as accepted, too, but no model drew them.
+        reviews = Counter(one.review for one in trained if one.review != "accepted" or one.has_accepted_prediction)
     except RunError:  # the run is of another version: the card omits these counts
         reviews = None
     bundle = read_bundle(folder.bundle)

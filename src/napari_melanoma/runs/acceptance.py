@@ -234,7 +234,7 @@ def find_test_images(recipe: TrainRecipe, folder: RunFolder) -> TestImages:
 
 
 def _note_accepted_masks(samples: Sequence[Sample]) -> list[str]:
-    count = sum(sample.review == "accepted" for sample in samples)
+    count = sum(sample.has_accepted_prediction for sample in samples)
     return [ACCEPTED.format(count=count, total=len(samples))] if count else []
 
 

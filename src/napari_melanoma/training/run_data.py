@@ -47,7 +47,7 @@ DataPart = Literal[
 PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
-    *("image", "mask", "image_sha", "mask_sha", "drawn"),  # drawn: 1 for synthetic images
+    *("image", "mask", "image_sha", "mask_sha", "drawn", "mask_model"),  # drawn: 1 for synthetic images
 )
 
 
@@ -76,6 +76,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
                 *(sample.modality or "", sample.review or "", sample.image.absolute()),
                 *(sample.mask.absolute() if sample.mask else "", row.image_sha, row.mask_sha, int(sample.synthetic)),
+                sample.mask_model or "",
             ]
         )
     write_text(path, text.getvalue())
@@ -116,6 +117,7 @@ def _row(cells: dict[str, str]) -> DataRow:
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
         synthetic=cells["drawn"] == "1",
+        mask_model=cells.get("mask_model"),  # None in the tables of earlier versions
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 

@@ -136,6 +136,7 @@ def test_a_diagnosis_is_stored_with_its_photograph(analyzed, corrections):
     assert box().currentText() == ""
     analyzed.analyses()
     assert box().currentText() == "Spitz nevus"
+    assert box().lineEdit().cursorPosition() == 0, "the start is shown if it is wider than the box"
     assert "in corrections: accepted" in analyzed.finds(QLabel, "storage_state").text()
     # It is kept when the photograph is rejected where the box is empty.
     analyzed.viewer.layers.clear()

@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import shutil
+import threading
 import time
 import weakref
 
@@ -29,8 +30,9 @@ from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.lesion import analysis
 from napari_melanoma.ui.lesion.saving import NOT_DICOM_TIP, SAVE_FIRST, result_folder
-from napari_melanoma.ui.session import recovery
+from napari_melanoma.ui.session import photograph_predictions, recovery
 from napari_melanoma.ui.session.recovery import discard_unsaved, save_unsaved
+from napari_melanoma.ui.session.saved_result import describe_saved_mask, read_saved_mask
 from napari_melanoma.ui.widgets.job import tasks
 from napari_melanoma.ui.widgets.settings import READER_SETTING
 
@@ -460,13 +462,19 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
     assert np.array_equal(drawn, predicted)
     corrected.viewer.layers.clear()
     corrected.waits()
+    os.utime(tmp_path / "mole" / "result.json", (1795780800, 1795780800))  # 2026-11-27, 12:00 UTC
+    shown = []
+    corrected.dock.controller.changed.connect(lambda session: shown.append(session.lesion.corrected))
     corrected.opens()
     corrected.waits()
     assert np.array_equal(corrected.mask, drawn)
     assert (corrected.lesion.corrected, corrected.lesion.unsaved) == (True, False)
+    assert all(shown), "the predicted mask is not shown before"
     assert kept() == []
-    notices = [label.text() for label in corrected.dock.findChildren(QLabel) if "saved result" in label.text()]
-    assert "which a user made (corrected by hand)" in notices[0]
+    saved = "Saved mask of 2026-11-27, corrected by hand."
+    assert corrected.dock.status.text.startswith(saved)
+    notices = [label.text() for label in corrected.dock.findChildren(QLabel) if "disabled to protect" in label.text()]
+    assert notices == [f"{saved} Threshold and refinement are disabled to protect your corrections."]
     # The predicted mask is offered, and the saved one comes back with undo
     corrected.clicks("revert")
     corrected.waits()
@@ -486,6 +494,55 @@ def test_a_saved_mask_that_was_corrected_is_shown_the_next_day(corrected, tmp_pa
     corrected.opens(rgb=photograph(((60, 60, 20),)))
     corrected.waits()
     assert corrected.lesion is None
+
+
+def test_analyze_waits_for_the_saved_mask(corrected, tmp_path, monkeypatch, qtbot):
+    def read_slowly(*args):
+        may_read.wait(PATIENCE_MS / 1000)
+        return read_saved_mask(*args)
+
+    may_read = threading.Event()
+    monkeypatch.setattr(photograph_predictions, "read_saved_mask", read_slowly)
+    dock = corrected.dock
+    dock.settings.folder = tmp_path
+    saves(corrected)
+    drawn = corrected.mask.copy()
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    analyzed = []
+    dock.analysis_controller.analyzed.connect(analyzed.append)
+    corrected.opens()
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    corrected.clicks("primary")
+    may_read.set()
+    corrected.waits()
+    assert np.array_equal(corrected.mask, drawn)
+    assert not analyzed
+    # Without a saved mask, the photograph is analyzed.
+    (tmp_path / "mole" / "mask.png").unlink()
+    corrected.viewer.layers.clear()
+    corrected.waits()
+    may_read.clear()
+    corrected.opens()
+    qtbot.waitUntil(lambda: dock.status.text == "Loading the saved mask ...", timeout=PATIENCE_MS)
+    corrected.clicks("primary")
+    may_read.set()
+    corrected.waits()
+    assert len(analyzed) == 1
+
+
+def test_the_reader_of_a_saved_mask_is_named():
+    values = {"corrected_by_hand": True, "reader": "Reader A"}
+    text = describe_saved_mask(values, 1795780800)
+    assert text == "Saved mask of 2026-11-27 by Reader A, corrected by hand."
+
+
+def test_an_edit_after_saving_is_reported(corrected, tmp_path):
+    corrected.dock.settings.folder = tmp_path
+    saves(corrected)
+    assert corrected.dock.status.text.startswith("Saved to ")
+    strikes(corrected, "mole", [(100, 20), (100, 60)])
+    assert corrected.dock.status.text.startswith("Unsaved changes")
 
 
 def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):

@@ -14,7 +14,7 @@ from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.lesion.options import LesionOptions
 from napari_melanoma.lesion.prompt_state import PromptState, PromptStep
 from napari_melanoma.ui.sections.mask.clicks import find_hypotheses, list_prompts
-from napari_melanoma.ui.sections.mask.section import CORRECTED_NOTICE, NOT_PREDICTED_NOTICE, MaskControls
+from napari_melanoma.ui.sections.mask.section import CORRECTED, NOT_PREDICTED_NOTICE, PROTECTED_NOTICE, MaskControls
 from napari_melanoma.ui.session.open_photograph import PromptedPhotograph, PromptResponse
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def analyzed(*, corrected: bool = False, is_predicted: bool = True, **values: ob
         corrected=corrected, is_predicted=is_predicted, model=SimpleNamespace(threshold=0.4), other_masks=()
     )
     result.prompt_record = values.pop("record", None)
-    return cast("AnalyzedLesion", SimpleNamespace(result=result, corrected=corrected, **values))
+    return cast("AnalyzedLesion", SimpleNamespace(result=result, corrected=corrected, unsaved=corrected, **values))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,9 @@ def analyzed(*, corrected: bool = False, is_predicted: bool = True, **values: ob
         pytest.param(None, OWN, 0.9, "", False, True, id="a threshold set before the analysis"),
         pytest.param(analyzed(), DEFAULT, 0.4, "", False, False, id="the default of the model of the mask"),
         pytest.param(analyzed(), OWN, 0.9, "", False, True, id="an own threshold"),
-        pytest.param(analyzed(corrected=True), OWN, 0.9, CORRECTED_NOTICE, True, False, id="a corrected mask"),
+        pytest.param(
+            analyzed(corrected=True), OWN, 0.9, f"{CORRECTED} {PROTECTED_NOTICE}", True, False, id="a corrected mask"
+        ),
         pytest.param(
             analyzed(corrected=True, is_predicted=False), OWN, 0.9, NOT_PREDICTED_NOTICE, False, False, id="of labels"
         ),

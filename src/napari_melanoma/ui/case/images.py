@@ -201,6 +201,7 @@ class CaseImages(LesionDockLink):
         dock.analysis_controller.changed.connect(self._update_task)
         dock.analysis_controller.progressed.connect(self.progressed)
         dock.picker.changed.connect(self._analyze)
+        dock.predictions.loaded.connect(self._analyze)
         self.lesion_dock_opened.emit()
 
     def cancel(self) -> None:
@@ -321,6 +322,8 @@ class CaseImages(LesionDockLink):
         if dock is None or not tasks.is_idle(dock.analysis_controller.queue):
             return
         session = dock.picker.session
+        if session is not None and dock.predictions.is_loading(session):
+            return  # its saved mask may be shown instead
         is_waiting = session is not None and session.lesion is None and session.identity in self._unanalyzed
         if session is not None and is_waiting and dock.analyze_button.isEnabled():
             self._unanalyzed.discard(session.identity)

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 
 ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.analyse_all")
 NO_PHOTOGRAPH = "Open a photograph first."
+UNSAVED = "Unsaved changes: the mask was edited after it was saved."
 ANALYSIS_RUNNING = "An analysis is running."
 FLIPS_TIP = (
     "Average the predictions for the photograph and its three flipped copies. A blue band shows where they disagree. "
@@ -276,6 +277,8 @@ class LesionDock(LesionControls):
         super().__init__(napari_viewer)
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
+        self._analyze_when_loaded: dict[str, Callable[[], object]] = {}  # by identity, while a saved mask is read
+        self._saved_message = ""
         self.options = PhotographOptions(self.settings, self._get_dock_options)
         self.controller = LesionController(self.sessions, self.options, self)
         self.analysis_controller = LesionAnalysisController(self.controller, self._client, self.status, self)
@@ -319,7 +322,8 @@ class LesionDock(LesionControls):
 
     def _connect(self) -> None:
         self.analyze_button.clicked.connect(self._on_analyze)
-        self.analyze_all_button.clicked.connect(self.analysis_controller.analyze_all)
+        self.analyze_all_button.clicked.connect(self._on_analyze_all)
+        self.predictions.loaded.connect(self._on_loaded)
         self.analysis_controller.changed.connect(self._refresh)
         self.model.changed.connect(self.options.update_dock_options)
         self.flips.toggled.connect(self.options.update_dock_options)
@@ -429,8 +433,25 @@ class LesionDock(LesionControls):
 
     def _on_analyze(self) -> None:
         session = self.picker.session
-        if session is not None:
+        if session is not None and self.predictions.is_loading(session):
+            self._analyze_when_loaded[session.identity] = partial(self._analyze_unless_saved, session)
+        elif session is not None:
             self.analysis_controller.analyze(session)
+
+    def _on_analyze_all(self) -> None:
+        session = self.picker.session
+        if session is not None and self.predictions.is_loading(session):
+            self._analyze_when_loaded[session.identity] = self.analysis_controller.analyze_all
+        else:
+            self.analysis_controller.analyze_all()
+
+    def _analyze_unless_saved(self, session: PhotographSession) -> None:
+        """Analyze a photograph, unless its saved mask has been shown in the meantime."""
+        if session.lesion is None and session.is_open:
+            self.analysis_controller.analyze(session)
+
+    def _on_loaded(self, session: PhotographSession) -> None:
+        self._analyze_when_loaded.pop(session.identity, lambda: None)()
 
     def _get_dock_options(self) -> LesionOptions:
         return LesionOptions(model=self.model.model, flips=self.flips.isChecked())
@@ -438,6 +459,9 @@ class LesionDock(LesionControls):
     def _on_changed(self, session: PhotographSession) -> None:
         if session is self.picker.session:
             self._show_lesion(session)
+            is_unsaved = session.lesion is not None and session.lesion.unsaved
+            if is_unsaved and self._saved_message and self.status.text.startswith(self._saved_message):
+                self.status.show_message(UNSAVED)
 
     def _show_lesion(self, session: PhotographSession | None) -> None:
         lesion = None if session is None else session.lesion
@@ -531,7 +555,8 @@ class LesionDock(LesionControls):
         folder, image_digest = saved
         self.sessions.set_saved(session, folder, image_digest)
         self.save_bar.show_session(self.picker.session, self.hidden.value)
-        self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
+        self._saved_message = f"Saved to {self.icons.link(folder.as_uri(), str(folder))}."
+        self.status.end("saving", self._saved_message)
 
     def _on_save_failed(self, error: Exception) -> None:
         self.corrections.reset()

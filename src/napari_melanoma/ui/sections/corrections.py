@@ -155,6 +155,13 @@ class CorrectionsSection(PhotographSection):
         if diagnosis != box.currentText().strip():
             box.setEditText(diagnosis)
         box.blockSignals(False)
+        self._show_start()
+
+    def _show_start(self) -> None:
+        """Show the start of a diagnosis that is wider than the box, unless the user edits it."""
+        line = self._diagnosis_combo.lineEdit()
+        if not line.isModified():
+            line.setCursorPosition(0)
 
     def _update_age(self) -> None:
         stored_row = self._corrections.find_row(self.session)
@@ -176,6 +183,8 @@ class CorrectionsSection(PhotographSection):
         box.textActivated.connect(
             self._on_diagnosis
         )  # also without a change of the text: the empty word clears a stored diagnosis
+        box.textActivated.connect(lambda _: box.lineEdit().setCursorPosition(0))
+        box.lineEdit().editingFinished.connect(lambda: box.lineEdit().setCursorPosition(0))
         return box
 
     def _create_menu_button(self) -> QToolButton:

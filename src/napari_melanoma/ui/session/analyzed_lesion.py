@@ -237,6 +237,13 @@ def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResu
     return replace(remeasure(result, mask, result.options), corrected=corrected)
 
 
+def restore_mask(base: LesionResult, recovered: RecoveredLesion) -> LesionUpdate:
+    """Return the update to the corrected mask of recovered corrections; ``base``: the predicted result."""
+    result = result_for_mask(base, recovered.mask)
+    result = replace(result, provenance={**base.provenance, **recovered.origin})
+    return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
+
+
 def redraw_from_strokes(
     strokes: NDArray[np.uint8], lesion: AnalyzedLesion, previous_mask: NDArray[np.uint8]
 ) -> LesionUpdate:

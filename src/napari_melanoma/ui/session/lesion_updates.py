@@ -27,7 +27,7 @@ from napari_melanoma.ui.session.analyzed_lesion import (
     preview_contours,
     rederive,
     redraw_from_strokes,
-    result_for_mask,
+    restore_mask,
 )
 from napari_melanoma.ui.session.open_photograph import OpenPhotograph, PhotographOptions, PhotographSessions
 from napari_melanoma.ui.session.recovery import LesionAutosave
@@ -208,12 +208,30 @@ class LesionController(QObject):
             session.lesion = replace(lesion, default_options=self.options.current)
             self._layers.add_layers(session, partial(self._restore_mask, session, recovered))
 
-    def show_saved(self, session: OpenPhotograph, saved: RecoveredLesion) -> None:
-        """Show the mask that users made and saved; Ctrl+Z goes back to the predicted mask."""
+    def show_saved(self, session: OpenPhotograph, saved: RecoveredLesion, update: LesionUpdate) -> None:
+        """Show the mask that users made and saved; Ctrl+Z goes back to the predicted mask.
+
+        ``update``: from the predicted mask, which is never shown. A mask left by a previous dock is replaced.
+        """
         lesion = AnalyzedLesion.from_model(saved.result, saved.image_digest, saved.mask_digest, None)
-        session.lesion = replace(lesion, default_options=self.options.current)
-        apply = partial(self._apply_update, session, is_saved=True)
-        self._layers.add_layers(session, partial(self._restore_mask, session, saved, apply))
+        lesion = replace(lesion, default_options=self.options.current)
+        if session.existing_mask is not None:
+            session.lesion = lesion
+            apply = partial(self._apply_update, session, is_saved=True)
+            self._layers.add_layers(session, partial(self._restore_mask, session, saved, apply))
+            return
+        session.lesion = replace(lesion.apply(update), unsaved=False)
+        self._layers.add_saved_mask(session, saved.result.mask, update)
+        self._layers.add_layers(session, partial(self._on_saved_shown, session))
+
+    def _on_saved_shown(self, session: OpenPhotograph) -> None:
+        lesion, labels = session.lesion, session.mask
+        if lesion is None or labels is None:
+            return
+        if not lesion.corrected:
+            photographs.set_model_digest(labels, lesion.mask_digest)
+        if lesion.result.photograph.pixel_size != photographs.get_pixel_size(session.image):
+            self.remeasure(session)  # the scale was changed while the mask was read
 
     def _restore_mask(
         self,
@@ -229,13 +247,7 @@ class LesionController(QObject):
             layers.add_strokes(strokes, recovered.scribbles)
         photograph = replace(recovered.result.photograph, pixel_size=photographs.get_pixel_size(session.image))
         base = replace(recovered.result, photograph=photograph)
-
-        def make_update(lesion: AnalyzedLesion, mask: NDArray[np.uint8]) -> LesionUpdate:
-            result = result_for_mask(base, recovered.mask)
-            result = replace(result, provenance={**base.provenance, **recovered.origin})
-            return LesionUpdate(result, recovered.chosen, recovered.prompts[1])
-
-        self.replace_mask(session, make_update, apply=apply)
+        self.replace_mask(session, lambda lesion, mask: restore_mask(base, recovered), apply=apply)
 
     def replace_mask(
         self,
@@ -364,6 +376,12 @@ class LesionLayers(QObject):
         self._queue.add(*(partial(self._show, step, session) for step in steps))
         if callback is not None:
             self._queue.add(callback)
+
+    def add_saved_mask(self, session: OpenPhotograph, predicted: NDArray[np.bool_], update: LesionUpdate) -> None:
+        """Add the mask layer of a photograph, with an update from the predicted mask that can be undone."""
+        labels = layers.show_mask(session.viewer, session.image, predicted.astype("uint8"))
+        if update.changed_pixels is not None and update.result is not None:
+            layers.write_mask(labels, update.changed_pixels, update.result.mask)
 
     def _show(self, step: Callable[[OpenPhotograph, LesionResult], None], session: OpenPhotograph) -> None:
         if session.is_open and session.lesion is not None:

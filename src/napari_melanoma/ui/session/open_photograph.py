@@ -224,8 +224,8 @@ class OpenPhotograph(ImageSession):
     ``shown``: the layers show the current lesion. ``scale``: with units. ``is_searched``:
     whether unsaved corrections and a saved result were searched for. ``lesion``: None until the photograph is analyzed.
     ``is_mask_edited``: the mask layer was edited, and ``lesion`` does not follow it yet. ``pending_options``: not
-    applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``saved_mask``: how users
-    made the mask that was read from the saved result; empty if none was read.
+    applied to the lesion yet. ``recovered``: unsaved corrections that may be restored. ``saved_mask``: a
+    sentence on the mask of users that was read from the saved result; empty if none was read.
     ``prompted``: requests for masks by clicks. ``classifier``: the model for its prediction; empty for none.
     ``patient_changed``: its patient data have changed. ``prediction_key``: of the current mask, patient data and model.
     ``prediction``: the last outcome, which may be of another key. ``heatmap``: the last one, which may be so, too.

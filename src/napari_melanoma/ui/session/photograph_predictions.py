@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionHeatmap, LesionResult
     from napari_melanoma.ui.widgets.model_picker import ClassifierPicker
 
-TASK = "predicting"
+TASK, LOADING_TASK = "predicting", "loading"
 STATUS_DELAY_MS = 200
 DURATION_PREFIX = "Predicted in"  # followed by the seconds
 PERCENT = 100
@@ -101,9 +101,11 @@ class SharedHeatmapOptions(Shared[HeatmapOptions]):
 class PhotographPredictions(QObject):
     """Keeps the predictions of all photographs up to date; their heatmaps are requested by ``request_heatmap``.
 
-    ``explained``: a photograph has a new heatmap. ``failed``: why it has none.
+    ``loaded``: the saved mask of a photograph was read, if there is one. ``explained``: a photograph has a new heatmap.
+    ``failed``: why it has none.
     """
 
+    loaded = Signal(object)  # OpenPhotograph
     explained = Signal(object)  # OpenPhotograph
     failed = Signal(object)  # Exception
 
@@ -121,7 +123,9 @@ class PhotographPredictions(QObject):
         self.queue = LatestJobQueue(self)
         self._controller, self._sessions, self._classifier = controller, controller.sessions, classifier
         self._client = client
-        self._status = _PredictionStatus(status, self)
+        self._status, self._line = _PredictionStatus(status, self), status
+        self._loading_timer = DebounceTimer(self, STATUS_DELAY_MS)
+        self._loading_timer.timeout.connect(lambda: status.begin(LOADING_TASK, "Loading the saved mask ..."))
         self._used_columns: dict[str, frozenset[str] | None] = {}  # by the name of the model; None if it is not found
         self._callbacks: dict[OpenPhotograph, Callable[[], None]] = {}  # when their predictions are up to date
         self._controller.changed.connect(self.refresh)
@@ -239,13 +243,21 @@ class PhotographPredictions(QObject):
         def show_mask(saved: SavedMask | None) -> None:
             if saved is not None and session.is_open and session.lesion is None:
                 session.saved_mask = saved.description
-                self._controller.show_saved(session, saved.lesion)
+                self._controller.show_saved(session, saved.lesion, saved.update)
+                self._line.show_message(saved.description)
+
+        def end() -> None:
+            self._loading_timer.stop()
+            self._line.end(LOADING_TASK)
+            self.loaded.emit(session)
 
         if (folder / RESULT).is_file():
+            find = partial(read_saved_mask, session.source, folder)
+            job = run_job(self, f"saved mask {session.identity}", find, show_mask, self.failed.emit)
+            job.finished.connect(end)
+            self._loading_timer.start()
             read = partial(read_saved_prediction, session.source, folder)
             run_job(self, f"saved {session.identity}", read, show, self.failed.emit)
-            find = partial(read_saved_mask, session.source, folder)
-            run_job(self, f"saved mask {session.identity}", find, show_mask, self.failed.emit)
 
     def is_loading(self, session: OpenPhotograph) -> bool:
         """Return whether the saved mask of a photograph is still being read."""

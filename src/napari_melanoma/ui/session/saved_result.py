@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.session.analyzed_lesion import RecoveredLesion
+from napari_melanoma.ui.session.analyzed_lesion import LesionUpdate, RecoveredLesion, restore_mask
+from napari_melanoma.ui.session.lesion_updates import prepare_replacement
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 if TYPE_CHECKING:
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
 
 
 class SavedMask(NamedTuple):
-    """A mask that users have made; ``description``: how."""
+    """A mask that users have made, with the update from the predicted mask to it; ``description``: as a sentence."""
 
     lesion: RecoveredLesion
+    update: LesionUpdate
     description: str
 
 
@@ -33,7 +37,7 @@ def read_saved_mask(source: LayerPhotographSource, folder: Path, run: RunContext
     """
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.results import RESULT, read_mask
-    from napari_melanoma.lesion.mask_record import describe_mask, get_mask_origin, has_user_mask
+    from napari_melanoma.lesion.mask_record import get_mask_origin, has_user_mask
     from napari_melanoma.lesion.results import read_result
 
     try:
@@ -53,7 +57,21 @@ def read_saved_mask(source: LayerPhotographSource, folder: Path, run: RunContext
     lesion = RecoveredLesion(
         predicted, array_fingerprint(predicted.mask), digest, None, mask, None, saved_at, folder, origin
     )
-    return SavedMask(lesion, describe_mask(values))
+    previous = predicted.mask.astype("uint8")
+    update = prepare_replacement(restore_mask(predicted, lesion), previous, None)
+    return SavedMask(lesion, update, describe_saved_mask(values, saved_at))
+
+
+def describe_saved_mask(values: Mapping[str, Any], saved_at: float) -> str:
+    """Describe a mask of users, such as ``Saved mask of 2026-11-27, corrected by hand.``.
+
+    ``values``: of ``result.json``. ``saved_at``: Unix time in seconds.
+    """
+    from napari_melanoma.lesion.mask_record import describe_mask
+
+    reader = " ".join(str(values.get("reader") or "").split())
+    by = f" by {reader}" if reader else ""
+    return f"Saved mask of {time.strftime('%Y-%m-%d', time.localtime(saved_at))}{by}, {describe_mask(values)}."
 
 
 def read_stored_result(folder: Path, photograph: Photograph, digest: str) -> LesionResult | None:

@@ -30,7 +30,7 @@ NOTICE_OF_USE = "Research use only. Not for diagnosis."
 SHOW_DELAY_MS = 200
 MESSAGE_LINES = 3
 BRIEF_MS = 10_000  # time for which a brief message is shown
-NOT_CANCELLABLE = ("saving", "storing", "starting")  # short tasks that must not be interrupted
+NOT_CANCELLABLE = ("saving", "storing", "starting", "loading")  # short tasks that must not be interrupted
 ACTS = QEvent.Type.MouseButtonPress, QEvent.Type.ShortcutOverride, QEvent.Type.KeyPress, QEvent.Type.Drop
 OPTION_PATTERN = re.compile(r" \((Python: .*?)?command line: [^()]*\)")
 

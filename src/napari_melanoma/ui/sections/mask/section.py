@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
 
 CHOOSE_MESSAGE = "Click the lesion to select."
-SAVED_MASK = "The mask of the saved result is shown, which a user made ({})."
-CORRECTED_NOTICE = "Corrected manually. Threshold and refinement are disabled to protect your corrections."
+CORRECTED = "Corrected manually."
+PROTECTED_NOTICE = "Threshold and refinement are disabled to protect your corrections."
 NOT_PREDICTED_NOTICE = (
     "The mask was not predicted by a model. Analyze the photograph to use the threshold and the refinement."
 )
@@ -327,9 +327,11 @@ class MaskControls(QWidget):
         notice, is_predicted = "", lesion is None or lesion.result.is_predicted
         if lesion is not None:
             self._options.default_threshold = lesion.result.model.threshold
-            notice = NOT_PREDICTED_NOTICE if not is_predicted else CORRECTED_NOTICE if lesion.corrected else ""
-        if notice and lesion is not None and not lesion.unsaved and self._session.saved_mask:
-            notice = f"{SAVED_MASK.format(self._session.saved_mask)} {notice}"
+            saved = "" if lesion.unsaved else self._session.saved_mask
+            if not is_predicted:
+                notice = f"{saved} {NOT_PREDICTED_NOTICE}".strip()
+            elif lesion.corrected:
+                notice = f"{saved or CORRECTED} {PROTECTED_NOTICE}"
         if notice:
             self.debounce.stop()
         checks = {
