@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from message_boxes import answering
 from PIL import Image as PillowImage
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QTabBar
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
@@ -238,6 +238,60 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
     QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     labeler.waits()
     assert len(corrections.rows()) == 2
+    window.hide()
+
+
+def shows_window(viewer, qtbot):
+    """Show the window of the viewer with the Review dock in front, where keys and clicks reach it as those of a user."""
+    window = viewer.window._qt_window
+    window.resize(*WINDOW_SIZE)
+    window.show()
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+    number = next(n for n in range(tabs.count()) if tabs.tabText(n) == "Review")
+    qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
+    return window
+
+
+def chooses_folder(dock, folder):
+    dock.folder_button.click()
+    dialog = dock.window().findChild(QFileDialog, "review_dialog")
+    dialog.fileSelected.emit(str(folder))
+    dialog.reject()
+
+
+def test_a_digit_labels_no_photograph_of_a_previous_folder(labeler, corrections, viewer, qtbot, photographs):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert len(corrections.rows()) == 1
+    labeler.section.undo_button.click()
+    labeler.waits()
+    assert corrections.rows() == []
+    other = photographs.parent / "other"
+    other.mkdir()
+    for number in range(3):
+        PillowImage.fromarray(mole(110 + number)).save(other / f"other-{number:02}.png")
+    chooses_folder(labeler.dock, other)
+    labeler.waits()
+    view = labeler.dock.list_view
+    below = view.visualRect(labeler.dock.list_model.index(2)).bottomLeft() + QPoint(20, 30)
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=below)  # on no row
+    labeler.waits()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert corrections.rows() == []
+    assert "Select a photograph in the list to label it" in labeler.dock.status.text
+    assert not labeler.dock.reject_button.isEnabled()
+    labeler.clicks_on("other-01")
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert [row["image_id"] for row in corrections.rows()] == ["other-01"]
+    assert labeler.sees() in ("other-00", "other-02")
     window.hide()
 
 

@@ -336,7 +336,8 @@ class DiagnosisSection(CollapsibleSection):
 
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
-        if session is None or session.path is None or not opener.is_shown:
+        listed = {image.path for image in self._images}
+        if session is None or session.path is None or session.path not in listed or not opener.is_shown:
             if not changes.report_early_key():
                 self._dock.status.show_until(NOT_SHOWN, opener.shown)
             return
@@ -437,7 +438,13 @@ class DiagnosisSection(CollapsibleSection):
         self._skipped.clear()
         self._given.clear()
         self.embeddings.clear()
-        self._fitted, self._shown = None, None
+        for key in ("fit", "curve"):  # of the previous photographs
+            self._queue.stop(key)
+        self.state, self.curve = None, None
+        self._fitted, self._shown, self._undone, self._outcome = None, None, None, ""
+        self._parts.records.set_labels({}, ())
+        self._mark_own_class()
+        self._show_texts()
         self._remember_folder()
         self.refresh()
 

@@ -256,6 +256,8 @@ class ReviewDock(LibraryDock):
             self.chosen = chosen
             self.clear_name()
             self.list_view.select_path(None)
+            self.opener.reset()
+            self.changes.reset()
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images

@@ -131,6 +131,17 @@ class ReviewOpener(LesionDockLink):
         else:
             self._latest.submit("open", partial(self._prepare_read, path))
 
+    def reset(self) -> None:
+        """Review no photograph any more, because others are listed; the one in view is closed when another is opened."""
+        self._requested_path, self._in_series = None, False
+        self._must_select = False
+        for timer in (self._analysis_timer, self._painted_timer, self._drawn_timer):
+            timer.stop()
+        for queue, key in ((self._latest, "open"), (self._prefetching, "prefetch")):
+            queue.stop(key)
+        self._prefetched.clear()
+        self._await_drawing()
+
     def prefetch(self, path: Path) -> None:
         """Read a photograph that will probably be opened next."""
         if path not in self._prefetched and self.find_image(path) is None:
@@ -325,6 +336,11 @@ class ReviewChanges:
     def add(self, image_digest: str) -> None:
         """Record that the user has changed a photograph here, so that undo does not ask."""
         self._digests.add(image_digest)
+
+    def reset(self) -> None:
+        """Remove all records, because other photographs are listed."""
+        self._digests.clear()
+        self._is_too_early = False
 
     def report_early_key(self) -> bool:
         """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
