@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, Q
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
+from napari_melanoma.core.context import Progress
 from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
@@ -160,20 +161,34 @@ def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
     again.deleteLater()
 
 
-def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, viewer, qtbot):
+def shows_window(viewer, qtbot):
+    """Show the window with the Review dock in front, where keys and clicks arrive as those of a user."""
     window = viewer.window._qt_window
     window.resize(*WINDOW_SIZE)
     window.show()
-    qtbot.waitExposed(window)
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+    number = next(n for n in range(tabs.count()) if tabs.tabText(n) == "Review")
+    qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
+    return window
+
+
+def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, viewer, qtbot):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    labeler.dock.list_view.setFocus()
     canvas = find_canvas(window)
     first = labeler.sees()
     canvas.setUpdatesEnabled(False)  # the machine is busy: the next photograph is not drawn yet
-    number_key(labeler.dock, MELANOMA).activated.emit()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     qtbot.waitUntil(lambda: labeler.dock.list_view.path.stem != first, timeout=PATIENCE_MS)
     second = labeler.dock.list_view.path.stem
-    for key in (number_key(labeler.dock, NEVUS), shortcut(labeler.dock, "review.reject")):
-        labeler.dock.status.show_message("")
-        key.activated.emit()
+    for key, modifier in (
+        (Qt.Key.Key_2, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_X, Qt.KeyboardModifier.AltModifier),
+    ):
+        QTest.keyClick(window.windowHandle(), key, modifier)
         assert labeler.dock.status.text.endswith(OPENING)
     assert not labeler.dock.reject_button.isEnabled()
     wait_until_idle(qtbot, labeler.dock.corrections_store, labeler.dock.opener.connected_dock.corrections)
@@ -181,8 +196,12 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     canvas.setUpdatesEnabled(True)
     labeler.waits()
     assert labeler.sees() == second
-    assert labeler.dock.status.text.endswith(OPENING)  # until the next key
-    labeler.presses_key(NEVUS)
+    labeler.dock.status.begin("embedding", "Computing embeddings ...")
+    labeler.dock.status.progress("embedding", Progress(2, 20, "Computing embeddings 3 of 20"))
+    assert f"2 keys were too early: {OPENING}" in labeler.dock.status.text  # until the next key
+    labeler.dock.status.end("embedding")
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+    labeler.waits()
     assert OPENING not in labeler.dock.status.text
     assert {row["image_id"]: row["diagnosis"] for row in corrections.rows()} == {first: "melanoma", second: "nevus"}
     # Nor on one that the user has hidden
@@ -239,19 +258,6 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
     labeler.waits()
     assert len(corrections.rows()) == 2
     window.hide()
-
-
-def shows_window(viewer, qtbot):
-    """Show the window of the viewer with the Review dock in front, where keys and clicks reach it as those of a user."""
-    window = viewer.window._qt_window
-    window.resize(*WINDOW_SIZE)
-    window.show()
-    window.activateWindow()
-    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
-    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
-    number = next(n for n in range(tabs.count()) if tabs.tabText(n) == "Review")
-    qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
-    return window
 
 
 def chooses_folder(dock, folder):
