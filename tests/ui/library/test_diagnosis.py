@@ -329,6 +329,39 @@ def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again
     assert not button.isEnabled()
 
 
+def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
+    labeled, viewer, shared_client, qtbot, photographs
+):
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    user = Labeler(viewer, made, qtbot)
+    user.reviews(photographs)
+    user.lists("all")
+    names = user.shown()
+    user.clicks_on(names[3])
+    window = shows_window(viewer, qtbot)
+    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)
+    user.waits()
+    assert user.section.state.fit is not None
+    assert user.shown() == names
+    assert "The photographs keep their order" in user.dock.status.text
+    user.dock.status.link_activated.emit("informative")
+    user.waits()
+    names = user.shown()
+    assert user.dock.sort_combo.currentText() == INFORMATIVE
+    # States that changed before the click do not move the rows after it
+    user.dock.list_model.keeps_order = False
+    ranks = [image.path for image in reversed(user.dock.list_model.rows)]
+    user.dock.records.set_labels({}, ranks)
+    user.clicks_on(names[5])
+    user.dock.list_view.update_order()
+    assert user.shown() == names
+    assert user.dock.sort_button.isEnabled()
+    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)  # collapsed
+    user.waits()
+    assert user.shown() == names
+    window.hide()
+
+
 def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(labeler):
     first = labeler.sees()
     labeler.dock.opener._has_unsaved_work = lambda identity: True  # the first one stays open

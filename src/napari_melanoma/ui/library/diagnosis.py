@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -97,6 +97,7 @@ class ReviewParts(NamedTuple):
     changes: ReviewChanges
     rating: RatingQueue
     client: WorkerClient
+    open_path: Callable[..., None]  # Path, ``in_series``
 
 
 class BasePicker(ModelPicker):
@@ -371,8 +372,7 @@ class DiagnosisSection(CollapsibleSection):
         """
         following = self.find_next(path)
         if following is not None:
-            self._dock.list_view.select_path(following)
-            self._parts.opener.open(following, in_series=True)
+            self._parts.open_path(following, in_series=True)
 
     def find_next(self, path: Path) -> Path | None:
         """Return the photograph to label after another one; None if all are labeled."""
@@ -413,8 +413,7 @@ class DiagnosisSection(CollapsibleSection):
             self._given.discard(path)
             self._shown, self._undone = None, path
             self._dock.status.show_message(f"{path.name}: the last change was undone.")
-            self._dock.list_view.select_path(path)
-            self._parts.opener.open(path)
+            self._parts.open_path(path)
 
     def _on_shown(self, path: Path) -> None:
         previous, self._shown = self._shown, path
@@ -528,12 +527,13 @@ class DiagnosisSection(CollapsibleSection):
         self.refresh()
 
     def _on_expanded(self, is_expanded: bool) -> None:
-        """Order by what to label next while the section is shown."""
-        combo, keys = self._dock.sort_combo, list(self._dock.sort_keys)
-        chosen = INFORMATIVE if is_expanded else UNCERTAINTY
-        if is_expanded or keys[combo.currentIndex()] == INFORMATIVE:
-            combo.setCurrentIndex(keys.index(chosen))
-            combo.activated.emit(combo.currentIndex())
+        """Order by what to label next while the section is shown; only offer it once a photograph is open."""
+        is_informative = self._dock.list_model.query.sort == INFORMATIVE
+        if self._dock.list_view.path is None and is_expanded != is_informative:
+            self._sort(INFORMATIVE if is_expanded else UNCERTAINTY)
+        elif is_expanded and not is_informative:
+            link = self._dock.icons.link("informative", f"Sort by {INFORMATIVE}")
+            self._dock.status.show_error(f"The photographs keep their order. {link}.")  # until the user acts
         self._settings.set_section_open("diagnosis", is_expanded)
         if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
             layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
@@ -546,6 +546,15 @@ class DiagnosisSection(CollapsibleSection):
             live_predictions().set_texts({})
         self._update_keys()
         self._show_texts()
+
+    def sort_informative(self) -> None:
+        """Order by what to label next."""
+        self._sort(INFORMATIVE)
+
+    def _sort(self, key: str) -> None:
+        combo = self._dock.sort_combo
+        combo.setCurrentIndex(list(self._dock.sort_keys).index(key))
+        combo.activated.emit(combo.currentIndex())
 
     def _show_texts(self) -> None:
         state, curve = self.state, self.curve
