@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QLabel, QTabBar
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
@@ -25,8 +25,10 @@ from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 from .test_review import Reviewer, mole
 
@@ -443,6 +445,54 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     labeler.clicks_on(name)
     labeler.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
     assert corrections.rows()[0]["diagnosis"] in ("melanoma", "nevus")
+
+
+def test_the_reader_is_that_of_the_other_sections(labeler, corrections, viewer, qtbot):
+    settings = labeler.dock.settings
+    settings.reviewer = ""  # not the name of the user account
+    button = labeler.section.reader_button
+    assert (settings.reviewer, button.text()) == ("", "not set")
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    dialog = window.findChild(QInputDialog, "label_reader_dialog")
+    assert "The diagnosis was not stored" in labeler.dock.status.text
+    dialog.setTextValue("model")  # which is reserved
+    dialog.accept()
+    assert settings.reviewer == ""
+    settings.set(READER_SETTING, "Ana Silva")  # as another section does
+    reader_changed().changed.emit("Ana Silva")
+    labeler.waits()
+    assert button.text() == "Ana Silva"
+    assert corrections.rows() == []
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    (label,) = read_diagnoses(corrections.rows()[0])
+    assert label.reader == "Ana Silva"
+    with qtbot.waitSignal(reader_changed().changed):
+        labeler.section.set_reader("Ben")
+    assert settings.get(READER_SETTING, "") == "Ben"
+    window.hide()
+
+
+def test_texts_state_alike_that_the_mask_in_view_is_not_stored(labeler, viewer, qtbot):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    name = labeler.sees()
+    assert labeler.lesion.picker.session.masked_lesion is not None
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert f"{name}.png: melanoma stored by Ana; mask not stored." in labeler.dock.status.text
+    labeler.lists("all")
+    labeler.clicks_on(name)
+    texts = {label.objectName(): label.text() for label in labeler.lesion.findChildren(QLabel)}
+    assert texts["review_state"] == "mask not stored"
+    assert texts["storage_state"].startswith("in corrections: diagnosis only")
+    window.hide()
 
 
 def test_a_rejected_photograph_is_not_labeled(labeler, corrections):
