@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from message_boxes import answering
 from PIL import Image as PillowImage
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, Qt
 from qtpy.QtGui import QShortcut
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QAbstractButton, QApplication, QLabel, QTabBar
+from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog, QInputDialog, QLabel, QTabBar
 
 from conftest import PATIENCE_MS, WINDOW_SIZE, wait_until_idle
 from napari_melanoma import worker
+from napari_melanoma.core.context import Progress
 from napari_melanoma.data.corrections import Correction, Corrections, DiagnosisLabel, read_diagnoses
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.ui.library import diagnosis
@@ -24,8 +25,10 @@ from napari_melanoma.ui.library.resolve import INFORMATIVE
 from napari_melanoma.ui.library.review import ReviewDock
 from napari_melanoma.ui.library.review_photographs import OPENING, EmbeddingQueue, RatingQueue
 from napari_melanoma.ui.session.corrections_store import ReviewSettings
+from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.viewer.camera import find_canvas
 from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.settings import READER_SETTING
 
 from .test_review import Reviewer, mole
 
@@ -160,20 +163,34 @@ def test_number_keys_store_diagnoses_and_open_the_next_also_after_a_restart(
     again.deleteLater()
 
 
-def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, viewer, qtbot):
+def shows_window(viewer, qtbot):
+    """Show the window with the Review dock in front, where keys and clicks arrive as those of a user."""
     window = viewer.window._qt_window
     window.resize(*WINDOW_SIZE)
     window.show()
-    qtbot.waitExposed(window)
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    tabs = next(bar for bar in window.findChildren(QTabBar) if "Review" in map(bar.tabText, range(bar.count())))
+    number = next(n for n in range(tabs.count()) if tabs.tabText(n) == "Review")
+    qtbot.mouseClick(tabs, Qt.MouseButton.LeftButton, pos=tabs.tabRect(number).center())
+    return window
+
+
+def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, viewer, qtbot):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    labeler.dock.list_view.setFocus()
     canvas = find_canvas(window)
     first = labeler.sees()
     canvas.setUpdatesEnabled(False)  # the machine is busy: the next photograph is not drawn yet
-    number_key(labeler.dock, MELANOMA).activated.emit()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
     qtbot.waitUntil(lambda: labeler.dock.list_view.path.stem != first, timeout=PATIENCE_MS)
     second = labeler.dock.list_view.path.stem
-    for key in (number_key(labeler.dock, NEVUS), shortcut(labeler.dock, "review.reject")):
-        labeler.dock.status.show_message("")
-        key.activated.emit()
+    for key, modifier in (
+        (Qt.Key.Key_2, Qt.KeyboardModifier.NoModifier),
+        (Qt.Key.Key_X, Qt.KeyboardModifier.AltModifier),
+    ):
+        QTest.keyClick(window.windowHandle(), key, modifier)
         assert labeler.dock.status.text.endswith(OPENING)
     assert not labeler.dock.reject_button.isEnabled()
     wait_until_idle(qtbot, labeler.dock.corrections_store, labeler.dock.opener.connected_dock.corrections)
@@ -181,8 +198,12 @@ def test_keys_act_on_the_photograph_on_the_canvas_alone(labeler, corrections, vi
     canvas.setUpdatesEnabled(True)
     labeler.waits()
     assert labeler.sees() == second
-    assert labeler.dock.status.text.endswith(OPENING)  # until the next key
-    labeler.presses_key(NEVUS)
+    labeler.dock.status.begin("embedding", "Computing embeddings ...")
+    labeler.dock.status.progress("embedding", Progress(2, 20, "Computing embeddings 3 of 20"))
+    assert f"2 keys were too early: {OPENING}" in labeler.dock.status.text  # until the next key
+    labeler.dock.status.end("embedding")
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_2)
+    labeler.waits()
     assert OPENING not in labeler.dock.status.text
     assert {row["image_id"]: row["diagnosis"] for row in corrections.rows()} == {first: "melanoma", second: "nevus"}
     # Nor on one that the user has hidden
@@ -241,6 +262,47 @@ def test_digits_label_wherever_the_focus_is_while_the_dock_is_in_front(labeler, 
     window.hide()
 
 
+def chooses_folder(dock, folder):
+    dock.folder_button.click()
+    dialog = dock.window().findChild(QFileDialog, "review_dialog")
+    dialog.fileSelected.emit(str(folder))
+    dialog.reject()
+
+
+def test_a_digit_labels_no_photograph_of_a_previous_folder(labeler, corrections, viewer, qtbot, photographs):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert len(corrections.rows()) == 1
+    labeler.section.undo_button.click()
+    labeler.waits()
+    assert corrections.rows() == []
+    other = photographs.parent / "other"
+    other.mkdir()
+    for number in range(3):
+        PillowImage.fromarray(mole(110 + number)).save(other / f"other-{number:02}.png")
+    chooses_folder(labeler.dock, other)
+    labeler.waits()
+    view = labeler.dock.list_view
+    below = view.visualRect(labeler.dock.list_model.index(2)).bottomLeft() + QPoint(20, 30)
+    qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=below)  # on no row
+    labeler.waits()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert corrections.rows() == []
+    assert "Select a photograph in the list to label it" in labeler.dock.status.text
+    assert not labeler.dock.reject_button.isEnabled()
+    labeler.clicks_on("other-01")
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert [row["image_id"] for row in corrections.rows()] == ["other-01"]
+    assert labeler.sees() in ("other-00", "other-02")
+    window.hide()
+
+
 def test_in_a_series_the_next_photograph_is_shown_before_any_analysis(labeler, corrections, qtbot):
     opener, drawn = labeler.dock.opener, []
     opener.shown.connect(lambda path: drawn.append(path.stem))
@@ -267,6 +329,39 @@ def test_rows_keep_their_order_while_labels_are_given_until_the_user_sorts_again
     button.click()
     assert labeler.shown() != names
     assert not button.isEnabled()
+
+
+def test_the_order_does_not_change_by_itself_once_a_photograph_is_open(
+    labeled, viewer, shared_client, qtbot, photographs
+):
+    _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
+    user = Labeler(viewer, made, qtbot)
+    user.reviews(photographs)
+    user.lists("all")
+    names = user.shown()
+    user.clicks_on(names[3])
+    window = shows_window(viewer, qtbot)
+    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)
+    user.waits()
+    assert user.section.state.fit is not None
+    assert user.shown() == names
+    assert "The photographs keep their order" in user.dock.status.text
+    user.dock.status.link_activated.emit("informative")
+    user.waits()
+    names = user.shown()
+    assert user.dock.sort_combo.currentText() == INFORMATIVE
+    # States that changed before the click do not move the rows after it
+    user.dock.list_model.keeps_order = False
+    ranks = [image.path for image in reversed(user.dock.list_model.rows)]
+    user.dock.records.set_labels({}, ranks)
+    user.clicks_on(names[5])
+    user.dock.list_view.update_order()
+    assert user.shown() == names
+    assert user.dock.sort_button.isEnabled()
+    qtbot.mouseClick(user.section.title_button, Qt.MouseButton.LeftButton)  # collapsed
+    user.waits()
+    assert user.shown() == names
+    window.hide()
 
 
 def test_the_list_follows_the_photograph_that_is_selected_in_the_lesion_dock(labeler):
@@ -350,6 +445,54 @@ def test_a_second_reader_is_kept_apart(labeler, corrections):
     labeler.clicks_on(name)
     labeler.presses_key(MELANOMA if int(name[-2:]) >= COUNT // 2 else NEVUS)
     assert corrections.rows()[0]["diagnosis"] in ("melanoma", "nevus")
+
+
+def test_the_reader_is_that_of_the_other_sections(labeler, corrections, viewer, qtbot):
+    settings = labeler.dock.settings
+    settings.reviewer = ""  # not the name of the user account
+    button = labeler.section.reader_button
+    assert (settings.reviewer, button.text()) == ("", "not set")
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    dialog = window.findChild(QInputDialog, "label_reader_dialog")
+    assert "The diagnosis was not stored" in labeler.dock.status.text
+    dialog.setTextValue("model")  # which is reserved
+    dialog.accept()
+    assert settings.reviewer == ""
+    settings.set(READER_SETTING, "Ana Silva")  # as another section does
+    reader_changed().changed.emit("Ana Silva")
+    labeler.waits()
+    assert button.text() == "Ana Silva"
+    assert corrections.rows() == []
+    window.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is window, timeout=PATIENCE_MS)
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    (label,) = read_diagnoses(corrections.rows()[0])
+    assert label.reader == "Ana Silva"
+    with qtbot.waitSignal(reader_changed().changed):
+        labeler.section.set_reader("Ben")
+    assert settings.get(READER_SETTING, "") == "Ben"
+    window.hide()
+
+
+def test_texts_state_alike_that_the_mask_in_view_is_not_stored(labeler, viewer, qtbot):
+    window = shows_window(viewer, qtbot)
+    labeler.waits()
+    find_canvas(window).setFocus()
+    name = labeler.sees()
+    assert labeler.lesion.picker.session.masked_lesion is not None
+    QTest.keyClick(window.windowHandle(), Qt.Key.Key_1)
+    labeler.waits()
+    assert f"{name}.png: melanoma stored by Ana; mask not stored." in labeler.dock.status.text
+    labeler.lists("all")
+    labeler.clicks_on(name)
+    texts = {label.objectName(): label.text() for label in labeler.lesion.findChildren(QLabel)}
+    assert texts["review_state"] == "mask not stored"
+    assert texts["storage_state"].startswith("in corrections: diagnosis only")
+    window.hide()
 
 
 def test_a_rejected_photograph_is_not_labeled(labeler, corrections):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from napari_melanoma.ui.library.resolve import (
 )
 from napari_melanoma.ui.library.review_photographs import EmbeddingQueue, RatingQueue, ReviewChanges, ReviewOpener
 from napari_melanoma.ui.session.corrections_store import DIAGNOSES, CorrectionsIndex, CorrectionsStore, StoredLabel
-from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed
+from napari_melanoma.ui.shared_state import corrections_changed, live_predictions, models_changed, reader_changed
 from napari_melanoma.ui.viewer.photographs import is_photograph
 from napari_melanoma.ui.viewer.shortcuts import add_number_shortcuts, add_shortcut, format_key
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
@@ -76,7 +76,8 @@ COLORS: tuple[Color, ...] = (  # of the keys: those of Okabe and Ito (2008), and
     *((110, 60, 20), (240, 228, 66), (120, 120, 120)),
 )
 VISIBLE_CLASSES = 4
-NO_MASK = ", without a mask"
+NO_MASK, MASK_NOT_STORED = ", without a mask", "; mask not stored"  # the latter if it is in view
+NO_READER = "Enter your name, or leave it empty. The diagnosis was not stored: press the key again."
 NOT_SHOWN = "Select a photograph in the list to label it."
 REJECTED = "{name} is marked as not valid (rejected). The diagnosis was not stored: accept its mask first, or undo."
 DISAGREE = "The readers disagree: it is left out of the fit until they agree, or a diagnosis is entered."
@@ -97,6 +98,7 @@ class ReviewParts(NamedTuple):
     changes: ReviewChanges
     rating: RatingQueue
     client: WorkerClient
+    open_path: Callable[..., None]  # Path, ``in_series``
 
 
 class BasePicker(ModelPicker):
@@ -208,6 +210,7 @@ class DiagnosisSection(CollapsibleSection):
         self._images: Sequence[LibraryImage] = ()
         self._labelings: dict[tuple[str, Path], Labeling] = {}  # used in the threads of the queue
         self._fitted: object = None  # what the state was computed from
+        self._is_reader_requested = False  # once
         self._skipped: set[Path] = set()
         self._undone: Path | None = None  # to which the list is scrolled once its new position is known
         self._given: set[Path] = set()  # labeled, but not in the order yet
@@ -267,6 +270,7 @@ class DiagnosisSection(CollapsibleSection):
         dock, parts = self._dock, self._parts
         self.class_list.chosen.connect(self.label)
         self.reader_button.clicked.connect(self._edit_reader)
+        reader_changed().changed.connect(self._on_reader)
         self.undo_button.clicked.connect(parts.changes.undo)
         self.use_button.clicked.connect(self.use)
         self.model.changed.connect(self._on_model)
@@ -297,7 +301,12 @@ class DiagnosisSection(CollapsibleSection):
     def _show_reader(self) -> None:
         self.reader_button.setText(self._settings.reviewer or "not set")
 
+    def _on_reader(self, _: str) -> None:
+        self._show_reader()
+        self.refresh()
+
     def _edit_reader(self) -> None:
+        self._is_reader_requested = True
         dialog = named(QInputDialog(self.window()), "label_reader_dialog", "Reader")
         dialog.setWindowTitle(TITLE)
         dialog.setLabelText("Name or initials stored with your diagnoses:")
@@ -308,9 +317,12 @@ class DiagnosisSection(CollapsibleSection):
 
     def set_reader(self, name: str) -> None:
         """Label as another reader, whose diagnoses are kept apart."""
-        self._settings.reviewer = name
-        self._show_reader()
-        self.refresh()
+        from napari_melanoma.depth.readings import MODEL_READER, RESERVED_READER_NAME
+
+        if name.strip().lower() == MODEL_READER:
+            self._dock.status.show_until(RESERVED_READER_NAME, reader_changed().changed)
+        else:
+            self._settings.reviewer = name  # shown by the signal of all docks
 
     # The labels.
 
@@ -336,7 +348,8 @@ class DiagnosisSection(CollapsibleSection):
 
         opener, changes, classes = self._parts.opener, self._parts.changes, self.class_list.classes
         session = None if opener.connected_dock is None else opener.connected_dock.picker.session
-        if session is None or session.path is None or not opener.is_shown:
+        listed = {image.path for image in self._images}
+        if session is None or session.path is None or session.path not in listed or not opener.is_shown:
             if not changes.report_early_key():
                 self._dock.status.show_until(NOT_SHOWN, opener.shown)
             return
@@ -345,12 +358,16 @@ class DiagnosisSection(CollapsibleSection):
         stored = self._parts.store.index.rows.get(self._parts.records.find_digest(path), {})
         if stored.get("review") == "rejected":
             self._dock.status.show_until(REJECTED.format(name=path.name), opener.shown)
+        elif number <= len(classes) and not self._settings.reviewer and not self._is_reader_requested:
+            self._edit_reader()
+            self._dock.status.show_until(NO_READER, opener.shown)
         elif number <= len(classes):
             drawn = DRAWN if path == self._find_drawn() else ""
             label = DiagnosisLabel(classes[number - 1], self._settings.reviewer, drawn=drawn)
             prediction = None if session.prediction is None else session.prediction.prediction
             is_valid = prediction is None or prediction.validity.valid
-            callback = partial(self._on_labeled, path, label.reader, is_valid)
+            no_mask = NO_MASK if session.masked_lesion is None else MASK_NOT_STORED
+            callback = partial(self._on_labeled, path, label.reader, is_valid, no_mask)
             self._parts.store.label(session.source, path, label, callback)
             self._given.add(path)
             self._outcome = ""
@@ -370,8 +387,7 @@ class DiagnosisSection(CollapsibleSection):
         """
         following = self.find_next(path)
         if following is not None:
-            self._dock.list_view.select_path(following)
-            self._parts.opener.open(following, in_series=True)
+            self._parts.open_path(following, in_series=True)
 
     def find_next(self, path: Path) -> Path | None:
         """Return the photograph to label after another one; None if all are labeled."""
@@ -383,14 +399,15 @@ class DiagnosisSection(CollapsibleSection):
         ordered = order if is_informative else [*listed[rank:], *listed[:rank]]
         return next((one for one in ordered if one in waiting), None)
 
-    def _on_labeled(self, path: Path, reader: str, is_valid: bool, stored: StoredLabel) -> None:
+    def _on_labeled(self, path: Path, reader: str, is_valid: bool, no_mask: str, stored: StoredLabel) -> None:
         from napari_melanoma.data.corrections import read_diagnoses
 
         records, label = self._parts.records, read_diagnoses(stored.row)
         records.set_digest(path, stored.row["image_sha256"])
         self._parts.changes.add(stored.row["image_sha256"])
         own = next(one.diagnosis for one in label if one.reader == reader)
-        parts = [f"{path.name}: {own} stored by {reader}{'' if stored.row.get('mask_path') else NO_MASK}."]
+        by = f" by {reader}" if reader else ""
+        parts = [f"{path.name}: {own} stored{by}{'' if stored.row.get('mask_path') else no_mask}."]
         if not stored.row.get("diagnosis"):
             others = ", ".join(f"{one.reader or 'before'}: {one.diagnosis}" for one in label if one.reader != reader)
             parts += [f"{others}.", DISAGREE]
@@ -412,8 +429,7 @@ class DiagnosisSection(CollapsibleSection):
             self._given.discard(path)
             self._shown, self._undone = None, path
             self._dock.status.show_message(f"{path.name}: the last change was undone.")
-            self._dock.list_view.select_path(path)
-            self._parts.opener.open(path)
+            self._parts.open_path(path)
 
     def _on_shown(self, path: Path) -> None:
         previous, self._shown = self._shown, path
@@ -437,7 +453,13 @@ class DiagnosisSection(CollapsibleSection):
         self._skipped.clear()
         self._given.clear()
         self.embeddings.clear()
-        self._fitted, self._shown = None, None
+        for key in ("fit", "curve"):  # of the previous photographs
+            self._queue.stop(key)
+        self.state, self.curve = None, None
+        self._fitted, self._shown, self._undone, self._outcome = None, None, None, ""
+        self._parts.records.set_labels({}, ())
+        self._mark_own_class()
+        self._show_texts()
         self._remember_folder()
         self.refresh()
 
@@ -521,12 +543,13 @@ class DiagnosisSection(CollapsibleSection):
         self.refresh()
 
     def _on_expanded(self, is_expanded: bool) -> None:
-        """Order by what to label next while the section is shown."""
-        combo, keys = self._dock.sort_combo, list(self._dock.sort_keys)
-        chosen = INFORMATIVE if is_expanded else UNCERTAINTY
-        if is_expanded or keys[combo.currentIndex()] == INFORMATIVE:
-            combo.setCurrentIndex(keys.index(chosen))
-            combo.activated.emit(combo.currentIndex())
+        """Order by what to label next while the section is shown; only offer it once a photograph is open."""
+        is_informative = self._dock.list_model.query.sort == INFORMATIVE
+        if self._dock.list_view.path is None and is_expanded != is_informative:
+            self._sort(INFORMATIVE if is_expanded else UNCERTAINTY)
+        elif is_expanded and not is_informative:
+            link = self._dock.icons.link("informative", f"Sort by {INFORMATIVE}")
+            self._dock.status.show_error(f"The photographs keep their order. {link}.")  # until the user acts
         self._settings.set_section_open("diagnosis", is_expanded)
         if (parent := self.parentWidget()) is not None and isinstance(layout := parent.layout(), QBoxLayout):
             layout.setStretchFactor(self, 2 * is_expanded)  # the list of photographs needs less height
@@ -539,6 +562,15 @@ class DiagnosisSection(CollapsibleSection):
             live_predictions().set_texts({})
         self._update_keys()
         self._show_texts()
+
+    def sort_informative(self) -> None:
+        """Order by what to label next."""
+        self._sort(INFORMATIVE)
+
+    def _sort(self, key: str) -> None:
+        combo = self._dock.sort_combo
+        combo.setCurrentIndex(list(self._dock.sort_keys).index(key))
+        combo.activated.emit(combo.currentIndex())
 
     def _show_texts(self) -> None:
         state, curve = self.state, self.curve

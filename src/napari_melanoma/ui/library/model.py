@@ -115,7 +115,11 @@ class LibraryModel(QAbstractListModel):
     @keeps_order.setter
     def keeps_order(self, keeps: bool) -> None:
         everything = self.query._replace(text="", kind=ALL)
-        ordered = arrange(self.images, everything, self.get_state) if keeps else ()
+        ordered = arrange(self.images, everything, self.get_state) if keeps else []
+        if keeps:  # the listed ones as they are shown, although states may have changed since they were sorted
+            images, shown = {image.path for image in self.images}, {image.path for image in self.rows}
+            rows = iter([image for image in self.rows if image.path in images])
+            ordered = [next(rows) if image.path in shown else image for image in ordered]
         self._positions = {image.path: position for position, image in enumerate(ordered)}
 
     @property

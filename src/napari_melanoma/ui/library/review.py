@@ -95,7 +95,7 @@ class ReviewDock(LibraryDock):
         self.mask_import = MaskImport(self, self.import_button)
         self.connect_list()
         store, changes = self.corrections_store, self.changes
-        parts = ReviewParts(self.records, self.opener, store, changes, self.rating, self._client)
+        parts = ReviewParts(self.records, self.opener, store, changes, self.rating, self._client, self._open_path)
         self.diagnosis = DiagnosisSection(self, parts)
         self._work_area.layout().insertWidget(self._work_area.layout().count() - 1, self.diagnosis)
         self.diagnosis.restore()
@@ -240,6 +240,8 @@ class ReviewDock(LibraryDock):
             self.mask_import.choose_masks()
         elif link == "undo_label":
             self.changes.undo()
+        elif link == "informative":
+            self.diagnosis.sort_informative()
         elif link == "train":
             show_dock(self.viewer, "Train")
         else:
@@ -256,10 +258,13 @@ class ReviewDock(LibraryDock):
             self.chosen = chosen
             self.clear_name()
             self.list_view.select_path(None)
+            self.opener.reset()
+            self.changes.reset()
         all_rated = ", all rated already" if len(listed.images) == len(listed.ratings) else ""
         self.status.show_message(f"{format_count(len(listed.images), 'photograph')}{all_rated}.")
         self.list_model.images = listed.images
-        self.list_model.keeps_order = False
+        if self.list_view.path is None:
+            self.list_model.keeps_order = False
         self.records.set_images(listed.images)
         self._fingerprint = listed.fingerprint
         for path, rating in listed.ratings.items():
@@ -321,10 +326,14 @@ class ReviewDock(LibraryDock):
             self._open_image(image)
 
     def _open_image(self, image: LibraryImage) -> None:
-        self.list_view.select_path(image.path)
+        self._open_path(image.path)
+
+    def _open_path(self, path: Path, *, in_series: bool = False) -> None:
+        """Open a photograph; from then on, the photographs keep their order until the user sorts again."""
+        self.list_view.select_path(path)
         if not self.list_model.keeps_order:
             self.list_model.keeps_order = True
-        self.opener.open(image.path)
+        self.opener.open(path, in_series=in_series)
 
     def _step(self, direction: int) -> None:
         row = self.list_model.find_index(self.list_view.path).row()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.runs.labeling import PhotographFiles
 
-OPENING = "Too early: the next photograph was not in view yet. Nothing was stored. Press the key again."
+OPENING = "the next photograph was not in view yet. Nothing was stored. Press the key again."
 DRAWN_MS = 100  # after a photograph is drawn: earlier keys were pressed while the previous one was in view
 PAUSE_MS = 1200  # after a photograph of a series is drawn: a user who stays longer waits for its analysis
 FileVersion = tuple[float, int]  # modification time and size
@@ -128,6 +128,17 @@ class ReviewOpener(LesionDockLink):
             self._on_read((path, layers))
         else:
             self._latest.submit("open", partial(self._prepare_read, path))
+
+    def reset(self) -> None:
+        """Review no photograph any more: others are listed. The one in view is closed when another is opened."""
+        self._requested_path, self._in_series = None, False
+        self._must_select = False
+        for timer in (self._analysis_timer, self._painted_timer, self._drawn_timer):
+            timer.stop()
+        for queue, key in ((self._latest, "open"), (self._prefetching, "prefetch")):
+            queue.stop(key)
+        self._prefetched.clear()
+        self._await_drawing()
 
     def prefetch(self, path: Path) -> None:
         """Read a photograph that will probably be opened next."""
@@ -321,22 +332,43 @@ class ReviewChanges:
     def __init__(self, dock: LibraryDock, opener: ReviewOpener, store: CorrectionsStore) -> None:
         self._dock, self._opener, self._store = dock, opener, store
         self._digests: set[str] = set()  # of photographs that were labeled, accepted or rejected here
-        self._is_too_early = False  # the last key
+        self._early_keys = 0  # number of the last keys in a row
+        self._early_text = ""
 
     def add(self, image_digest: str) -> None:
         """Record that the user has changed a photograph here, so that undo does not ask."""
         self._digests.add(image_digest)
 
+    def reset(self) -> None:
+        """Remove all records, because other photographs are listed."""
+        self._digests.clear()
+        self._end_early()
+
     def report_early_key(self) -> bool:
         """Report, until the next key, that a key was pressed before the photograph was in view; return whether so."""
-        self._is_too_early = self._opener.is_opening
-        if self._is_too_early:
-            self._dock.status.show_message(OPENING)
-        return self._is_too_early
+        if not self._opener.is_opening:
+            self._end_early()
+            return False
+        self._early_keys += 1
+        count = self._early_keys
+        self._show_early(f"{'Too early' if count == 1 else f'{count} keys were too early'}: {OPENING}")
+        return True
+
+    def _show_early(self, text: str) -> None:
+        """Show a text until the user acts; the progress of embeddings must not replace it."""
+        self._early_text = text
+        self._dock.status.show_error(text)
+
+    def _end_early(self) -> None:
+        self._dock.status.end_message(self._early_text)
+        self._early_keys, self._early_text = 0, ""
 
     def show_stored(self, message: str) -> None:
         """Show what was stored."""
-        self._dock.status.show_message(f"{message} {OPENING}" if self._is_too_early else message)
+        if self._early_keys:
+            self._show_early(f"{message} {self._early_text}")
+        else:
+            self._dock.status.show_message(message)
 
     def undo(self) -> None:
         """Undo the last change of the corrections; ask first if it was not made here."""

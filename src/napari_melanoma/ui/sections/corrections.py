@@ -254,7 +254,14 @@ def describe_state(lesion: AnalyzedLesion | None, review: ReviewState, stored_ro
         return "storing ..."
     is_current = not lesion.is_user_edited or review.stored_digest == lesion.mask_digest
     is_stored = stored_row is not None and stored_row.get("review") == state and is_current
+    if not is_stored and stored_row is not None and _is_diagnosis_only(stored_row):
+        return "mask not stored"
     return state if is_stored else "not stored"
+
+
+def _is_diagnosis_only(row: Mapping[str, str]) -> bool:
+    """Return whether the photograph was stored with its diagnosis alone, without review and mask."""
+    return row.get("review") in (None, "", "unreviewed") and not row.get("mask_path")
 
 
 def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
@@ -290,7 +297,8 @@ def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
     ``now``: Unix time in seconds.
     """
     reviewer = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
-    text = f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
+    state = "diagnosis only" if _is_diagnosis_only(correction_row) else correction_row.get("review") or "unreviewed"
+    text = f"in corrections: {state}{reviewer}"
     try:
         then = datetime.fromisoformat(correction_row.get("reviewed_at", "")).timestamp()
     except ValueError:  # missing or edited manually

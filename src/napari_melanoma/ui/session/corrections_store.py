@@ -15,10 +15,10 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.paths import corrections_folder
-from napari_melanoma.ui.shared_state import corrections_changed
+from napari_melanoma.ui.shared_state import corrections_changed, reader_changed
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
-from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.settings import READER_SETTING, DockSettings
 from napari_melanoma.ui.widgets.status_line import StatusLine
 from napari_melanoma.ui.widgets.style import ThemedIcons
 
@@ -332,18 +332,14 @@ class ReviewSettings(DockSettings):
 
     @property
     def reviewer(self) -> str:
-        """The reviewer; by default the name of the user account."""
-        stored = str(self._store.value("corrections/reviewer", "") or "")
-        if not stored:
-            import getpass
-
-            with suppress(OSError, KeyError, ImportError):  # accounts without a name, as in some containers
-                stored = getpass.getuser()
-        return stored
+        """The reader of all sections; else the reviewer entered in an earlier version. Empty if not given."""
+        return str(self.get(READER_SETTING, "") or self._store.value("corrections/reviewer", "") or "")
 
     @reviewer.setter
     def reviewer(self, name: str) -> None:
-        self._store.setValue("corrections/reviewer", name.strip())
+        self._store.remove("corrections/reviewer")
+        self.set(READER_SETTING, name.strip())
+        reader_changed().changed.emit(name.strip())
 
     @property
     def corrections(self) -> Path:
