@@ -462,6 +462,8 @@ class LesionDock(LesionControls):
             is_unsaved = session.lesion is not None and session.lesion.unsaved
             if is_unsaved and self._saved_message and self.status.text.startswith(self._saved_message):
                 self.status.show_message(UNSAVED)
+            elif not is_unsaved:
+                self.status.end_message(UNSAVED)
 
     def _show_lesion(self, session: PhotographSession | None) -> None:
         lesion = None if session is None else session.lesion
