@@ -117,7 +117,7 @@ def test_reports_list_what_was_measured_and_counted(tmp_path: Path) -> None:
 def tables_of_report(folder: Path) -> list[Table]:
     """Collect the report of a slide, and return the tables of its section on measurements."""
     (part, *_) = collect_report([folder], run=RunContext()).report.blocks
-    sections = [block for block in part.blocks if isinstance(block, Section) and block.title == "Measurements"]
+    sections = [block for block in part.blocks if isinstance(block, Section) and block.title == "Measured on the slide"]
     return [table for section in sections for table in section.blocks if isinstance(table, Table)]
 
 

@@ -687,7 +687,7 @@ def _measurement_blocks(folder: Path, info: SlideInfo) -> list[Block]:
         *([Table("Lengths, areas and angles", ("Measurement", "Value"), tuple(measured))] if measured else []),
         *([Table("Counts", COUNT_TABLE, tuple(counted))] if counted else []),
     ]
-    return [Section("Measurements", tuple(tables))] if tables else []
+    return [Section("Measured on the slide", tuple(tables))] if tables else []
 
 
 def _format_area(polygons: Sequence[Any], size: PixelSize | None) -> str:
