@@ -44,7 +44,6 @@ from napari_melanoma.ui.case.dock import CaseDock, _find_slide_results, collect_
 from napari_melanoma.ui.case.tree import row_of_item
 from napari_melanoma.ui.shared_state import reader_changed
 from napari_melanoma.ui.slide.run_manager import find_results_root
-from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.widgets.settings import DockSettings
 
@@ -251,7 +250,6 @@ def test_a_report_that_differs_from_that_of_its_slide_says_so(someone, tmp_path)
     results = slide_folder(find_results_root(someone.dock.settings), slide)
     write_depth(results, SlideDepthReadings(readings=(DepthReading(reader="A", when=utc_time(), clark=3),)))
     save_synoptic(results, SynopticReport(reader="A"))
-    show_dock(someone.viewer, "Case")
     someone.dock.controller.edit(set_lesion(someone.case, "L1", note="seen"), "the note")
     someone.waits()
     assert changes.text().startswith("The report of back_left_1_slide.tif has other values: Clark level III (here IV).")

@@ -360,7 +360,7 @@ def test_signing_lists_empty_fields_and_freezes_the_reading_that_the_report_rest
     # The reading is locked: nothing that the dock or the layer does changes it.
     depth, line_tool = document(person), depth_section(person).layer
     before = depth.state.reading
-    assert text(person, "depth_lock").startswith("Signed by A. Reader, ")
+    assert text(person, "depth_signature").startswith("Signed by A. Reader, ")
     assert "The reading is locked: A. Reader has signed" in text(person, "depth_lock")
     assert not person.finds(QAbstractButton, "depth_draw").isEnabled()
     assert not person.finds(QComboBox, "depth_ulceration").isEnabled()

@@ -95,8 +95,7 @@ class LesionSynopticSection(LesionSection):
 
     def _on_changed(self) -> None:
         self._update()
-        if self.isVisible():
-            self._read_slide_reports()
+        self._read_slide_reports()
 
     def _read_slide_reports(self) -> None:
         slides = [image.path for image in self.session.lesion.images if image.is_slide]
