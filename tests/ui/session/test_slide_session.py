@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from fake_session import reopens
 from fake_slides import LESION, FakeAnalysis, draw_slide
-from qtpy.QtCore import QObject
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QApplication
 
 from conftest import wait_until_idle
 from napari_melanoma.core.errors import InputError
@@ -45,6 +47,7 @@ from napari_melanoma.ui.session.strokes import (
     remove_class,
     remove_stroke,
 )
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,6 +176,18 @@ def test_a_file_that_cannot_be_read_is_reported(sessions: SlideSessions, tmp_pat
     assert (document.problem, session.services.messages) == ("a is broken", ["A is broken"])
     document.apply(lambda value: value + 1)
     assert document.value == 0
+
+
+def test_a_commit_calls_no_method_of_a_deleted_object(qapp: QApplication) -> None:
+    errors: list[Exception] = []
+    owner = QObject()
+    pending, timer = CommitSignal(errors.append), DebounceTimer(owner, 0)
+    pending.connect(timer.flush)
+    owner.deleteLater()
+    QApplication.sendPostedEvents(owner, QEvent.Type.DeferredDelete)
+    assert not isalive(timer)
+    pending.emit()
+    assert errors == []
 
 
 def test_pending_input_is_applied_although_a_section_fails() -> None:

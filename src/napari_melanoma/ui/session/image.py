@@ -30,8 +30,11 @@ class CommitSignal:
         self._functions.remove(function)
 
     def emit(self) -> None:
-        """Call all functions."""
+        """Call all functions, but, as Qt does, no method of an object that was deleted."""
         for function in tuple(self._functions):
+            owner = getattr(function, "__self__", None)
+            if isinstance(owner, QObject) and not isalive(owner):
+                continue
             try:
                 function()
             except Exception as error:  # noqa: BLE001 - of any section, also of a plug-in
