@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -316,14 +317,15 @@ def test_an_interrupted_slide_can_be_resumed(
 ) -> None:
     from napari_melanoma.slides.engine import TileReader
 
-    plain, kept, requested = TileReader._read_region, tmp_path / "kept.tif", []
+    plain, kept, requested, lock = TileReader._read_region, tmp_path / "kept.tif", [], Lock()
 
     def gone(self: TileReader, box: Any) -> np.ndarray:
-        requested.append(box)
-        if len(requested) == 60:
-            slide_path.rename(kept)
-        if len(requested) >= 60:
-            self._slide.close()  # a file that is open stays readable on this system, on others it does not
+        with lock:  # two threads read: none closes the slide before the file is moved
+            requested.append(box)
+            if len(requested) == 60:
+                slide_path.rename(kept)
+            if len(requested) >= 60:
+                self._slide.close()  # a file that is open stays readable on this system, on others it does not
         return plain(self, box)
 
     with monkeypatch.context() as removed:
