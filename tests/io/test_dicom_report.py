@@ -16,7 +16,7 @@ from pydicom.sr.coding import Code
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.dicom_report import ReportContent, is_dicom_report, read_measurement_report
 from napari_melanoma.io.dicom_slides import frame_corner, read_matrix_placement, read_slide_headers
-from napari_melanoma.slides.lesion_edits import import_outlines
+from napari_melanoma.slides.lesion_files import import_outlines
 from napari_melanoma.slides.regions import find_region_files, import_regions
 
 highdicom = pytest.importorskip("highdicom")

@@ -35,7 +35,7 @@ from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.reports.dicom_groups import join_rings, to_person
 from napari_melanoma.reports.slide_export import WRITERS, export_results, read_exported_slide
-from napari_melanoma.slides.lesion_edits import import_outlines, read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_notes
 from napari_melanoma.slides.regions import import_regions, save_regions

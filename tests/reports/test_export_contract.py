@@ -31,10 +31,12 @@ from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.reports.export_formats import EXPORTS
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
 from napari_melanoma.slides.depth_readings import KnownDepth
-from napari_melanoma.slides.lesion_edits import add_lesion, save_lesions
+from napari_melanoma.slides.lesion_edits import add_lesion
+from napari_melanoma.slides.lesion_files import save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, find_lesions
 from napari_melanoma.slides.maps import SlideMaps
-from napari_melanoma.slides.results import read_lesion_maps, write_heatmap
+from napari_melanoma.slides.outputs import write_heatmap
+from napari_melanoma.slides.results import read_lesion_maps
 from napari_melanoma.slides.tiling import TileGrid
 
 pytest.importorskip("highdicom")

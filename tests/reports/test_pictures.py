@@ -24,7 +24,7 @@ from napari_melanoma.reports.pictures import (
     make_figure,
     turn_picture,
 )
-from napari_melanoma.slides.lesion_edits import LABEL_COLORS
+from napari_melanoma.slides.lesion_files import LABEL_COLORS
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.reading.opening import open_slide
 

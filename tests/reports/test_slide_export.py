@@ -33,7 +33,7 @@ from napari_melanoma.reports.slide_export import (
     write_export,
 )
 from napari_melanoma.slides.counts import CountedPoint, save_counts
-from napari_melanoma.slides.lesion_edits import read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, write_notes
 from napari_melanoma.slides.regions import save_regions

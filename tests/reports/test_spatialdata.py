@@ -17,7 +17,7 @@ from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.io.results import read_slide_result, write_mask
 from napari_melanoma.io.spatialdata import find_spatialdata
 from napari_melanoma.reports.slide_export import WRITERS, read_exported_slide
-from napari_melanoma.slides.lesion_edits import read_lesions
+from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.regions import find_region_files, import_regions, save_regions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries warn about each other

@@ -21,7 +21,7 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.io.slide_store import DONE, FAILED, NO_TISSUE, SlideResult
 from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
-from napari_melanoma.slides.lesion_edits import read_lesions
+from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.results import read_lesion_maps
 from napari_melanoma.slides.tile_models import TileModel

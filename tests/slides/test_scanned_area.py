@@ -24,7 +24,7 @@ from napari_melanoma.reports.export_formats import ExportedSlide
 from napari_melanoma.reports.slide_export import WRITERS, read_exported_slide
 from napari_melanoma.slides.analysis import analyze_slide
 from napari_melanoma.slides.counts import COUNTS, CountedPoint, read_counts, save_counts
-from napari_melanoma.slides.lesion_edits import import_outlines, read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import import_outlines, read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide

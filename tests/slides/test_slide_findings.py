@@ -144,9 +144,9 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 def test_maps_of_a_dense_model_round_trip_for_any_number_of_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     from napari_melanoma.core.geometry import MapPlacement, PixelSize
     from napari_melanoma.slides.maps import SlideMaps
+    from napari_melanoma.slides.outputs import write_heatmap
     from napari_melanoma.slides.plan import grid_to_json
     from napari_melanoma.slides.reading.slide import LevelInfo
-    from napari_melanoma.slides.results import write_heatmap
     from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
     stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)

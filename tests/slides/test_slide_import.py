@@ -12,7 +12,7 @@ from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import MapPlacement, PixelSize
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.slides.lesion_edits import class_to_label, import_outlines, lesion_to_annotation, replace_lesions
+from napari_melanoma.slides.lesion_files import class_to_label, import_outlines, lesion_to_annotation, replace_lesions
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 
 CONFIG = LesionConfig()

@@ -46,7 +46,7 @@ from napari_melanoma.reports.collector import Collector
 from napari_melanoma.reports.report_sections import SlidePart
 from napari_melanoma.reports.slide import change_section, list_scale_changes, write_slide_report
 from napari_melanoma.reports.slide_export import export_results, read_exported_slide, write_export
-from napari_melanoma.slides.lesion_edits import read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import ScaleChange, SlideNotes, read_notes, write_notes
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide

@@ -45,7 +45,7 @@ from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_rgb
 from napari_melanoma.lesion.analysis import ModelStamp, derive_result
 from napari_melanoma.lesion.options import LesionOptions
-from napari_melanoma.slides.lesion_edits import write_found_lesions
+from napari_melanoma.slides.lesion_files import write_found_lesions
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.regions import REGIONS
 from napari_melanoma.slides.result_folder import record_slide

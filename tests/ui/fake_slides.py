@@ -141,7 +141,7 @@ class FakeAnalysis:
 
     def finishes(self, warnings=("trained on synthetic slides",)):
         """Predict the rest, and write the results."""
-        from napari_melanoma.slides.lesion_edits import write_lesions_table, write_outlines
+        from napari_melanoma.slides.lesion_files import write_lesions_table, write_outlines
         from napari_melanoma.slides.lesions import LesionConfig, find_lesions
         from napari_melanoma.slides.results import read_lesion_maps
 

@@ -19,7 +19,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.depth.readings import Line
 from napari_melanoma.figures.page import Figure, data_uri
 from napari_melanoma.imaging.masks import DARK, draw_overlay
-from napari_melanoma.slides.lesion_edits import LABEL_COLORS, UNLABELED_COLOR
+from napari_melanoma.slides.lesion_files import LABEL_COLORS, UNLABELED_COLOR
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.reading.slide import Slide
 from napari_melanoma.slides.regions import Regions

@@ -76,7 +76,7 @@ from napari_melanoma.slides.depth_readings import (
     list_readers,
     read_proposals,
 )
-from napari_melanoma.slides.lesion_edits import read_lesions
+from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import SlideLesion
 from napari_melanoma.slides.notes import SlideNotes, read_notes
 from napari_melanoma.slides.reading.opening import open_slide

@@ -40,7 +40,7 @@ from napari_melanoma.reports.dicom_photograph_report import (
 from napari_melanoma.reports.export_formats import EXPORTS, ExportedSlide, NothingToExportError, find_export
 from napari_melanoma.reports.ome_zarr import LabelLayer, OmeVersion, write_ome_zarr
 from napari_melanoma.reports.slide import is_slide_folder, write_slide_report
-from napari_melanoma.slides.lesion_edits import (
+from napari_melanoma.slides.lesion_files import (
     LABEL_COLORS,
     label_image,
     lesion_to_annotation,

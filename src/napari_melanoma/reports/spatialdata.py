@@ -26,7 +26,7 @@ from napari_melanoma.io.spatialdata import (
     swap_axes,
 )
 from napari_melanoma.reports.export_formats import ExportedSlide
-from napari_melanoma.slides.lesion_edits import lesion_to_annotation
+from napari_melanoma.slides.lesion_files import lesion_to_annotation
 from napari_melanoma.slides.outlines import cell_polygons
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.regions import load_regions

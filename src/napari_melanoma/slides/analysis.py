@@ -24,9 +24,10 @@ from napari_melanoma.io.results import OUTLINES, TISSUE, read_slide_result, writ
 from napari_melanoma.io.slide_store import DONE, FAILED, STORE, WAITING, SlideResult, differing_settings
 from napari_melanoma.models import DEFAULT_TILE_MODEL
 from napari_melanoma.slides.engine import TileRate, TileReader
-from napari_melanoma.slides.lesion_edits import sync_with_outlines
+from napari_melanoma.slides.lesion_files import sync_with_outlines
 from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
 from napari_melanoma.slides.options import SlideOptions, check_slide_validity
+from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.patient_data import read_patient_data
 from napari_melanoma.slides.plan import (
     AnalysisPlan,
@@ -48,7 +49,6 @@ from napari_melanoma.slides.result_folder import (
     restore_previous,
     resume_unfinished,
 )
-from napari_melanoma.slides.results import SlideAnalysis, target_class, write_outputs
 from napari_melanoma.slides.slide_table import TABLE, SlideStatus, SlideTable
 from napari_melanoma.slides.tile_models import TileModel
 

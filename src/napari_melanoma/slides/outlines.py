@@ -32,6 +32,18 @@ if TYPE_CHECKING:
 
 Point = tuple[int, int]  # (row, column) of a corner of cells
 SIMPLIFY_CELLS = 0.75  # tolerance for simplified outlines, in cells: removes the steps between cells
+# New holes and fragments are removed if they have fewer cells than this, and a smaller share of the part they were in.
+SPECK_CELLS, SPECK_SHARE = 64, 0.25
+SEAM_CELLS = 2  # overlap of changed cells with the unchanged part, so that no gap is left between cells and outline
+NO_OUTLINE = (
+    "there is no outline here. Click next to one to include more; right-click or Shift+click inside one to exclude."
+)
+ALREADY_INSIDE = (
+    "the click is already inside the outline. Click next to it to include more; right-click or Shift+click to exclude."
+)
+ALREADY_OUTSIDE = "the click to exclude is not inside an outline. Right-click or Shift+click inside one."
+TOO_FAR = "the outline is too far from the click at this magnification. Zoom out, or click closer to it."
+Key = TypeVar("Key")
 
 
 def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
@@ -186,20 +198,6 @@ def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
 def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
     """Convert a ring of corners of cells to pixels of the finest level."""
     return as_ring(place.to_slide(as_array(ring)))
-
-
-# New holes and fragments are removed if they have fewer cells than this, and a smaller share of the part they were in.
-SPECK_CELLS, SPECK_SHARE = 64, 0.25
-SEAM_CELLS = 2  # overlap of changed cells with the unchanged part, so that no gap is left between cells and outline
-NO_OUTLINE = (
-    "there is no outline here. Click next to one to include more; right-click or Shift+click inside one to exclude."
-)
-ALREADY_INSIDE = (
-    "the click is already inside the outline. Click next to it to include more; right-click or Shift+click to exclude."
-)
-ALREADY_OUTSIDE = "the click to exclude is not inside an outline. Right-click or Shift+click inside one."
-TOO_FAR = "the outline is too far from the click at this magnification. Zoom out, or click closer to it."
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)

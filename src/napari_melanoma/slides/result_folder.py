@@ -33,7 +33,7 @@ from napari_melanoma.io.results import (
     read_scanned_area,
 )
 from napari_melanoma.io.slide_store import STORE, SlideResult, SlideResultSpec, discard_result
-from napari_melanoma.slides.lesion_edits import back_up_corrected_lesions
+from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
 from napari_melanoma.slides.notes import read_notes
 from napari_melanoma.slides.reading.detection import find_dicom_file, is_zarr
 from napari_melanoma.slides.reading.files import image_name, slide_fingerprint

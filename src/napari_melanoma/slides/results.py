@@ -1,50 +1,39 @@
-"""Results of a slide: the files that an analysis computes from its tiles, areas of classes, and reading them again."""
+"""Results of a slide: reading them again, areas of classes, and sentences that describe them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.core.files import atomic_file, write_json
+from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_class, format_count
 from napari_melanoma.core.geometry import Box, MapPlacement, PixelSize, format_scale
-from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.validity import Validity
-from napari_melanoma.data.bags import ATTENTION
-from napari_melanoma.io.geojson import Annotation, Color, write_geojson
-from napari_melanoma.io.results import CLASS_REGIONS, HEATMAP, RESULT, TISSUE, read_mask, read_slide_result
-from napari_melanoma.io.slide_store import DONE, FAILED, STORE, SlideResult, differing_settings
-from napari_melanoma.slides.lesion_edits import write_found_lesions
+from napari_melanoma.io.geojson import Annotation, Color
+from napari_melanoma.io.results import HEATMAP, TISSUE, read_mask, read_slide_result
+from napari_melanoma.io.slide_store import STORE, SlideResult, differing_settings
 from napari_melanoma.slides.lesions import (
     ClippedCells,
     LesionMaps,
-    SlideLesion,
     build_lesion_maps,
     clip_to_slide_end,
-    find_lesions,
-    lesions_table,
 )
-from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, stitched_shape, tile_maps
+from napari_melanoma.slides.maps import SlideMaps, stitched_shape, tile_maps
 from napari_melanoma.slides.options import SlideOptions, hashed_tile_settings
 from napari_melanoma.slides.outlines import cell_polygons, simplify_cell_polygon
-from napari_melanoma.slides.plan import AnalysisPlan
-from napari_melanoma.slides.reading.slide import SlideInfo
-from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
-from napari_melanoma.slides.tile_models import TileModelInfo
+from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.tiling import TileGrid, tissue_share
 
 # Names of classes, in lower case, that heatmap and lesions show by default.
 BACKGROUND = ("background", "glass")  # classes of no tissue, besides those that a tissue classifier names
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
 MODEL_SETTINGS = ("weights", "predictions")  # hashes that are known only after the model was loaded
+MIN_REGION_CELLS = 4  # smaller regions are left out
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
@@ -246,9 +235,6 @@ def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int
     return tissue_share(grid.without_margin, mask, MapPlacement.from_thumbnail(mask.shape, size, grid.pixel_size))
 
 
-MIN_REGION_CELLS = 4  # smaller regions are left out
-
-
 def measure_class_areas(maps: SlideMaps, classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Measure the area in which each class is the most probable one.
 
@@ -295,191 +281,3 @@ def outline_classes(
                 values = {} if size is None else {"area_mm2": area_px * size.pixel_area_mm2}
                 regions.append(Annotation((shown,), name, colors.get(name), measurements=values))
     return tuple(regions)
-
-
-SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
-
-
-@dataclass(frozen=True)
-class SlideAnalysis:
-    """The predicted tiles of a slide, and everything else that its outputs are computed from."""
-
-    slide: SlideInfo
-    model: TileModelInfo
-    plan: AnalysisPlan
-    options: SlideOptions
-    result: SlideResult
-    warnings: tuple[str, ...]
-    seconds: float
-    slide_prediction: dict[str, Any] | None = None  # values of result.json that a whole-slide model predicted
-    validity: Validity = field(default_factory=Validity)
-
-    @property
-    def detects_lesions(self) -> bool:
-        """Whether there is a class to detect lesions with, which a tissue classifier may lack."""
-        return not self.model.is_tissue_classifier or bool(self.model.positive or self.options.target)
-
-
-def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
-    """Write lesions, heatmap and ``result.json`` of a slide; return the content of ``result.json``."""
-    outputs: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
-    if analysis.slide_prediction is not None:
-        maps = attention_map(analysis.result)
-        assert maps is not None
-        write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
-        outputs |= analysis.slide_prediction
-    elif analysis.model.classes:
-        is_dense = analysis.model.kind == "dense"
-        if is_dense:
-            maps = stitched_maps(analysis.result, analysis.plan.grid, run, analysis.model.smoothing)
-        else:
-            maps = tile_maps(analysis.result)
-        write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
-        if analysis.model.is_tissue_classifier:
-            outputs |= _write_class_regions(analysis, maps, folder)
-        if analysis.model.kind == "regression":
-            done = analysis.result.state == DONE
-            means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
-            outputs["scores"] = {"mean": dict(zip(analysis.model.classes, means, strict=False))}
-        elif analysis.detects_lesions:
-            target = target_class(analysis.model, analysis.options)
-            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
-            outlines, backup_note = write_found_lesions(folder, lesions, analysis.validity)
-            outputs |= {"target": target, "lesions": lesions_table(lesions)}
-            outputs |= {"outlines": outlines, "warnings": [*analysis.warnings, *([backup_note] if backup_note else [])]}
-            outputs |= _measure_depth(analysis, maps, lesions, run)
-            if not analysis.model.is_tissue_classifier:  # which predicts cells, not the slide
-                outputs |= _scores(analysis, maps, target)
-    content = {**_slide_content(analysis), **outputs}
-    write_json(folder / RESULT, content)
-    return content
-
-
-def _write_class_regions(analysis: SlideAnalysis, maps: SlideMaps, folder: Path) -> dict[str, Any]:
-    """Write the outlines of the classes of a tissue classifier; return their areas, colors and which is background."""
-    from napari_melanoma.models.bundle import read_bundle
-
-    tissue = read_bundle(Path(analysis.model.bundle)).config.tissue
-    colors, min_cells = ({}, MIN_REGION_CELLS) if tissue is None else (tissue.colors, tissue.min_region_cells)
-    regions = outline_classes(maps, analysis.model.classes, colors, min_cells)
-    write_geojson(folder / CLASS_REGIONS, regions, origin=analysis.slide.origin)
-    background = None if tissue is None else tissue.roles.get("background")
-    hex_colors = {name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in colors.items() if color is not None}
-    class_map = {"colors": hex_colors, "background": background}
-    return {"areas": measure_class_areas(maps, analysis.model.classes), "class_map": class_map}
-
-
-def target_class(model: TileModelInfo, options: SlideOptions) -> str:
-    """Return the class that heatmap, lesions and scores refer to; raise if the model does not predict it."""
-    target = options.target or model.positive or default_target(model.classes, {})
-    if target not in model.classes:
-        raise ConfigError(
-            f"target is '{target}', but '{model.name}' predicts {', '.join(model.classes)}. Select one of these."
-        )
-    return target
-
-
-def _measure_depth(
-    analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
-) -> dict[str, Any]:
-    """Return the values of ``result.json`` on the thickness; all None unless the model predicts dense maps."""
-    from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
-
-    if analysis.model.kind != "dense":
-        return dict(NO_DEPTH)
-    model = analysis.model
-    depth_map = DepthMap.from_store(
-        analysis.result.array("map"), maps, model.role_names or model.classes, model.fingerprint
-    )
-    depth_map = replace(depth_map, painted=model.is_tissue_classifier)
-    return measure_slide_depth(depth_map, lesions, run, analysis.validity)
-
-
-def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
-    share = analysis.plan.tissue_share_of_tiles
-    # All cells of a stitched map that have a value count as tissue.
-    tissue = share if share.shape == maps.probability.shape[1:] else None
-    is_dense, end = analysis.model.kind == "dense", analysis.result.spec.size
-    return build_lesion_maps(
-        maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
-    )
-
-
-def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
-    """Score the slide by each method.
-
-    The maximum is taken from the map that lesions are detected on, so that both agree.
-    """
-    result, classes = analysis.result, analysis.model.classes
-    done = result.state == DONE
-    values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
-    chosen, index = analysis.options.score, classes.index(target)
-    scores = {}
-    for method in SCORE_METHODS:
-        config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
-        score = score_slide(values, config, shares)
-        if method == "maximum" and np.isfinite(maps.probability[index]).any():
-            peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
-            score = maps.probability[:, peak[0], peak[1]].astype(np.float64)
-        scores[method] = dict(zip(classes, score.tolist(), strict=True))
-    return {"probability": scores[chosen.method][target], "probability_method": chosen.method, "scores": scores}
-
-
-def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
-    """Return the values of ``result.json`` that any model has: slide, model, tiles and options."""
-    from napari_melanoma.slides.depth import NO_DEPTH
-    from napari_melanoma.slides.plan import grid_to_json
-
-    slide, plan, result = analysis.slide, analysis.plan, analysis.result
-    state, order = result.state, result.order
-    states = state[order[:, 0], order[:, 1]]
-    size = slide.pixel_size
-    cell = plan.tissue_placement.cell_area_mm2
-    return {
-        "slide": slide.name,
-        "file": slide.path.name,
-        "fingerprint": slide.fingerprint,
-        "validity": analysis.validity.to_json(),
-        "mpp": None if size is None else [size.y_um, size.x_um],
-        "mpp_source": None if size is None else size.source,
-        "model": {
-            "name": analysis.model.name,
-            "fingerprint": analysis.model.fingerprint,
-            "predictions": analysis.model.prediction_fingerprint,
-            "kind": analysis.model.kind,
-            "mpp": analysis.model.mpp,
-        },
-        "licence": analysis.model.licence,
-        "tiles_done": int((states == DONE).sum()),
-        "tiles_failed": int((states == FAILED).sum()),
-        "tiles_total": len(order),
-        "tile_mpp": plan.grid.mpp,
-        "grid": grid_to_json(plan.grid),
-        "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
-        **NO_DEPTH,
-        "backend": result.spec.backend,
-        "precision": result.spec.precision,
-        "precision_difference": result.spec.precision_difference,
-        "warnings": list(analysis.warnings),
-        "seconds": analysis.seconds,
-        "options": analysis.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
-        "provenance": collect_provenance(),
-    }
-
-
-def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
-    """Write maps as OME-TIFF: a channel for each class, and the position in micrometers if the scale is known."""
-    import tifffile
-
-    metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
-    if maps.placement.cell_um is not None:
-        (step_y, step_x), (top, left) = maps.placement.cell_um, maps.placement.translate
-        metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
-        metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
-        positions = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}
-        units = {"PositionYUnit": ["µm"] * len(classes), "PositionXUnit": ["µm"] * len(classes)}
-        metadata["Plane"] = {**positions, **units}
-    with atomic_file(path) as temporary:
-        tifffile.imwrite(
-            temporary, maps.probability, ome=True, photometric="minisblack", compression="zlib", metadata=metadata
-        )

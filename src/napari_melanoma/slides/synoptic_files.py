@@ -37,7 +37,7 @@ from napari_melanoma.depth.synoptic import (
 from napari_melanoma.depth.synoptic_fields import ANSWERED, FIELDS, FIELDS_BY_NAME
 from napari_melanoma.depth.t_category import format_thickness
 from napari_melanoma.io.results import OUTLINES, RESULT, read_slide_result
-from napari_melanoma.slides.lesion_edits import read_lesions
+from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.lesions import LESION_CLASSES, LesionConfig, SlideLesion
 from napari_melanoma.slides.notes import NOTES, read_notes
 from napari_melanoma.slides.reading.opening import open_slide

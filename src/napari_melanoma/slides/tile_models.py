@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 TILES_PER_THREAD = 4  # of ONNX Runtime; with more, maps of dense models leave the caches: 7 % slower on two threads
 PASS_STEP = 16  # with one thread, PyTorch uses other algorithms for smaller passes, which differ in the last bits
+MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from float32
+MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
+log = logging.getLogger(__name__)
+TILES_PER_PASS = 32
 
 
 @dataclass(frozen=True)
@@ -256,11 +260,6 @@ def to_array(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
-MAX_DIFFERENCE = 0.01  # greatest accepted difference of a probability from float32
-MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
-log = logging.getLogger(__name__)
-
-
 class OutOfMemory(MelanomaError):  # noqa: N818 - describes the state
     """A single tile does not fit into memory."""
 
@@ -404,9 +403,6 @@ class TileModel:
                 scale = max(float(values.std(ddof=1)), 1e-6) if values.size > 1 else 1.0
             difference = max(difference, float(np.abs(to_array(outputs[name]) - values).max()) / scale)
         return difference
-
-
-TILES_PER_PASS = 32
 
 
 class TileNoveltyDetector:

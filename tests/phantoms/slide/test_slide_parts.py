@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import NUCLEUS_TYPE_INDEX, choose_stamps, make_stamp_bank
+from napari_melanoma.phantoms.slide.looks import NUCLEUS_TYPE_INDEX, choose_stamps, make_stamp_bank
 from napari_melanoma.phantoms.slide.tissue import (
     PointGrid,
     blob_outline,

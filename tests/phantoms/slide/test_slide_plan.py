@@ -10,7 +10,8 @@ import pytest
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import LOOKS, SlidePhantomConfig, family_looks
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
+from napari_melanoma.phantoms.slide.looks import LOOKS, family_looks
 from napari_melanoma.phantoms.slide.plan import plan_slide
 from napari_melanoma.phantoms.slide.render import describe_slide_truth, render_truth
 from napari_melanoma.phantoms.slide.tissue import SurfaceFrame

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import LOOKS, look_names
+from napari_melanoma.phantoms.slide.looks import LOOKS, look_names
 from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import (
     BLOCK,

@@ -44,7 +44,7 @@ from napari_melanoma.depth.synoptic import SynopticAnswer, SynopticReport, find_
 from napari_melanoma.extensions.synoptic.ui.form import ReportForm
 from napari_melanoma.extensions.synoptic.ui.slide_section import SynopticSection
 from napari_melanoma.io.results import RESULT, read_slide_result
-from napari_melanoma.slides.lesion_edits import read_lesions, save_lesions
+from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.notes import read_notes, write_notes
 from napari_melanoma.slides.result_folder import slide_folder

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, Floats, TissueKind
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
+from napari_melanoma.phantoms.slide.looks import Floats
 from napari_melanoma.phantoms.slide.tissue import (
     STEP_UM,
     SectionDrawing,

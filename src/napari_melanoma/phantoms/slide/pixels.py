@@ -14,22 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import (
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
+from napari_melanoma.phantoms.slide.lesions import PhantomLesion
+from napari_melanoma.phantoms.slide.looks import (
     CLOUD_UM,
     FINE_UM,
-    FIRST_LESION_LABEL,
     NUCLEUS_TYPE_INDEX,
     Floats,
     Ints,
     SlideLook,
     TextureSet,
-    TissueKind,
     choose_stamps,
     interpolate_texture,
     make_textures,
     sample_texture,
 )
-from napari_melanoma.phantoms.slide.lesions import PhantomLesion
 from napari_melanoma.phantoms.slide.plan import SectionPlan
 from napari_melanoma.phantoms.slide.tissue import GridPoints, PointGrid, rasterize_polygon
 

@@ -11,15 +11,7 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.phantoms import random_stream
-from napari_melanoma.phantoms.slide.config import (
-    NUCLEUS_TYPE_INDEX,
-    Floats,
-    SlideLook,
-    SlidePhantomConfig,
-    TissueKind,
-    family_looks,
-    get_look,
-)
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.lesions import (
     PhantomLesion,
     PhantomLesionRequest,
@@ -27,6 +19,7 @@ from napari_melanoma.phantoms.slide.lesions import (
     grow_melanoma,
     grow_nevus,
 )
+from napari_melanoma.phantoms.slide.looks import NUCLEUS_TYPE_INDEX, Floats, SlideLook, family_looks, get_look
 from napari_melanoma.phantoms.slide.tissue import (
     SectionDrawing,
     SkinLayers,

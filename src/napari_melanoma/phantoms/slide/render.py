@@ -21,15 +21,9 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.formats import TRUTH_SUFFIX
 from napari_melanoma.io.geojson import Annotation
 from napari_melanoma.phantoms import PHANTOM_DESCRIPTION
-from napari_melanoma.phantoms.slide.config import (
-    CLASS_OF,
-    FIRST_LESION_LABEL,
-    Floats,
-    SlidePhantomConfig,
-    TissueKind,
-    make_stamp_bank,
-)
+from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.lesions import PhantomLesion
+from napari_melanoma.phantoms.slide.looks import Floats, make_stamp_bank
 from napari_melanoma.phantoms.slide.pixels import (
     EOSIN,
     HEMATOXYLIN,

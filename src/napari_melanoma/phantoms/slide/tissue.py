@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import rasterize_rings
-from napari_melanoma.phantoms.slide.config import Floats, Ints, TissueKind
+from napari_melanoma.phantoms.slide.config import TissueKind
+from napari_melanoma.phantoms.slide.looks import Floats, Ints
 
 
 def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:

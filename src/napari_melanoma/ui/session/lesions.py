@@ -303,9 +303,9 @@ def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
 
 def read_lesions(source: LesionSource, config: LesionConfig) -> tuple[LesionState, bool]:
     """Read the saved lesions; if none were saved, detect the lesions. Return also whether they were saved."""
-    from napari_melanoma.slides import lesion_edits
+    from napari_melanoma.slides import lesion_files
 
-    lesions = lesion_edits.read_lesions(source.folder)
+    lesions = lesion_files.read_lesions(source.folder)
     if lesions is None:
         return find_lesions_in(source, config), False
     state = LesionState(source, lesions, config)
@@ -348,7 +348,7 @@ def _read(location: SlideFolder) -> Stored[LesionState | None]:
 def _write(
     location: SlideFolder, state: LesionState | None, stored: Stored[LesionState | None]
 ) -> Stored[LesionState | None]:
-    from napari_melanoma.slides.lesion_edits import save_lesions
+    from napari_melanoma.slides.lesion_files import save_lesions
 
     if state is not None:
         save_lesions(state.source.folder, state.lesions, state.config, corrected=state.has_manual_edits)

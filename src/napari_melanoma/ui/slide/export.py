@@ -168,7 +168,7 @@ class SlideExporter(QObject):
 
     def _on_read(self, session: SlideSession, imported: FittedAnnotations) -> None:
         """Replace the lesions by the imported outlines, and show how the outlines had to be changed."""
-        from napari_melanoma.slides.lesion_edits import replace_lesions
+        from napari_melanoma.slides.lesion_files import replace_lesions
 
         outlines = imported.annotations
         session.lesions.edit(lambda lesions, maps, config: replace_lesions(lesions, outlines, maps, config))
@@ -216,7 +216,7 @@ def _read_slide_outlines(
     path: Path, size: tuple[int, int], origin: tuple[int, int], slide: Path, run: RunContext
 ) -> FittedAnnotations:
     """Read outlines, fitted to a slide of a size (height, width)."""
-    from napari_melanoma.slides.lesion_edits import import_outlines
+    from napari_melanoma.slides.lesion_files import import_outlines
 
     return import_outlines(path, size, origin, slide)
 

@@ -143,7 +143,7 @@ def preload(run: RunContext) -> None:
     for name in (
         "napari_melanoma.depth.readings",
         "napari_melanoma.depth.synoptic",
-        "napari_melanoma.slides.lesion_edits",
+        "napari_melanoma.slides.lesion_files",
         "napari_melanoma.slides.reading.layers",
         "napari_melanoma.slides.reading.opening",
         "napari_melanoma.slides.results",
@@ -214,7 +214,7 @@ def _launch_analysis(request: SlideAnalysisRequest, run: RunContext) -> LaunchRe
     """
     from napari_melanoma.core.processes import is_run_alive
     from napari_melanoma.slides.background_runs import launch_slide, read_slide_run_status
-    from napari_melanoma.slides.lesion_edits import back_up_corrected_lesions
+    from napari_melanoma.slides.lesion_files import back_up_corrected_lesions
     from napari_melanoma.slides.results import describe_difference
     from napari_melanoma.ui.session.tissue import back_up_corrected_masks, write_corrected_mask
 
