@@ -14,7 +14,7 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.results import read_slide_result, read_table
-from napari_melanoma.slides import lesion_edits as files
+from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides.analysis import SharedTileModel, SlideOutcome, analyze_slide, analyze_slides
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.options import SlideOptions

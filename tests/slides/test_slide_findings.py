@@ -13,7 +13,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.imaging.stain import StainConfig
 from napari_melanoma.io.results import read_slide_result, write_mask
 from napari_melanoma.io.slide_store import DONE, SlideResult, SlideResultSpec
-from napari_melanoma.slides import lesion_edits as files
+from napari_melanoma.slides import lesion_files as files
 from napari_melanoma.slides import results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
