@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.packages import is_installed
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.smp_networks import TIMM_PREFIX
 from napari_melanoma.models.torch_inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.zoo import find_encoder, list_architectures
+from napari_melanoma.models.zoo.smp import TIMM_PREFIX
 
 if TYPE_CHECKING:
     import torch
