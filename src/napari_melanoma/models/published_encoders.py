@@ -147,16 +147,6 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
     return ContrastiveEncoder(trunk, encoder.features)
 
 
-def hash_weights(weights: Path) -> str:
-    """Return the SHA-256 of a weights file."""
-    from napari_melanoma.models.weights_files import fingerprint_weights
-
-    try:
-        return fingerprint_weights(weights)
-    except OSError as error:
-        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
-
-
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     """Build an encoder with the weights of a file, in evaluation mode; see ``build_foundation``."""
     from napari_melanoma.models.weights_files import read_weights

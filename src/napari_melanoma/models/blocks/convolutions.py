@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 MakeBlock = Callable[[int, int], nn.Module]  # makes a block from the numbers of input and output channels
 
 
-def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
-    """Create a convolution that keeps the size, with optional batch normalization, and ReLU.
+def make_convolution(
+    inside: int, out: int, *, side: int = 3, stride: int = 1, normalization: bool = True
+) -> nn.Sequential:
+    """Create a convolution that changes the size only by the stride, with optional batch normalization, and ReLU.
 
     ``side``: side of the kernel in pixels, odd. Maps float (batch, inside, row, column) to (batch, out, row, column).
     """
-    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalization)]
+    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, stride, side // 2, bias=not normalization)]
     if normalization:
         layers.append(nn.BatchNorm2d(out))
     return nn.Sequential(*layers, nn.ReLU(inplace=True))

@@ -82,23 +82,19 @@ class AttentionR2UNetConfig(RecurrentConfig):
     channels: int = Field(64, ge=4, description=f"{FIRST_LEVEL} (P4: 16 to 64)")
 
 
-@list_network(
-    ArchitectureSpec("unet_p4", "U-Net (classical)", UNET, config=PlainUNetConfig, small={"channels": 8}),
-)
+@list_network(ArchitectureSpec("unet_p4", "U-Net (classical)", UNET, config=PlainUNetConfig, small={"channels": 8}))
 def unet_p4(config: PlainUNetConfig) -> nn.Module:
     return _build_u_shape(config)
 
 
 @list_network(
-    ArchitectureSpec("attention_unet", "Attention U-Net", GATED, config=AttentionUNetConfig, small={"channels": 8}),
+    ArchitectureSpec("attention_unet", "Attention U-Net", GATED, config=AttentionUNetConfig, small={"channels": 8})
 )
 def attention_unet(config: AttentionUNetConfig) -> nn.Module:
     return _build_u_shape(config, gated=True)
 
 
-@list_network(
-    ArchitectureSpec("r2_unet", "R2U-Net", RECURRENT, config=R2UNetConfig, small={"channels": 8, "depth": 2}),
-)
+@list_network(ArchitectureSpec("r2_unet", "R2U-Net", RECURRENT, config=R2UNetConfig, small={"channels": 8, "depth": 2}))
 def r2_unet(config: R2UNetConfig) -> nn.Module:
     return _build_u_shape(config)
 
