@@ -198,3 +198,5 @@ def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
     before = fingerprint_weights(path)
     path.write_bytes(b"two")
     assert fingerprint_weights(path) != before
+    with pytest.raises(BundleError, match=r"cannot read weights from .*none\.pt: .* Select an existing file"):
+        fingerprint_weights(tmp_path / "none.pt")
