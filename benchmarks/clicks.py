@@ -27,7 +27,6 @@ from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import check_are_datasets
 from napari_melanoma.evaluation.any_task import check_evaluation_folder
 from napari_melanoma.evaluation.masks import read_pair
-from napari_melanoma.evaluation.pages import write_evaluation_page
 from napari_melanoma.evaluation.pipeline import (
     ALL_IMAGES,
     Estimates,
@@ -42,6 +41,7 @@ from napari_melanoma.evaluation.pipeline import (
     measured_rows,
     read_masked_samples,
     run_evaluation,
+    write_evaluation_page,
 )
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.imaging.postprocessing import RefinementConfig, make_mask

@@ -65,7 +65,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any) -> None:
     import torch
 
-    from napari_melanoma.models.torch_inference import to_tensor
+    from napari_melanoma.models.inference import to_tensor
 
     rgb = picture(np.random.default_rng(0), True).rgb
     heat = explain(deep, LesionInput(rgb), "attention")

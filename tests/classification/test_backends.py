@@ -18,7 +18,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import MissingPackage
 from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.torch_inference import to_tensor
+from napari_melanoma.models.inference import to_tensor
 
 ROW = {"age": "54", "sex": "male"}
 CLASSIFY = """

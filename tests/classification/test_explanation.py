@@ -151,7 +151,7 @@ def test_padding_is_detected(classifier: Classifier) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.models.receptive_fields import measure_view_offset
+    from napari_melanoma.models.network_functions import measure_offset
 
     class OneConvolution(nn.Module):
         def __init__(self, padding: tuple[int, int]) -> None:
@@ -163,7 +163,8 @@ def test_padding_is_detected(classifier: Classifier) -> None:
         def encode(self, images: torch.Tensor) -> list[torch.Tensor]:
             return [self.convolution(self.pad(images))]
 
+    config = classifier.info.config.model_copy(update={"input_size": 64})
     # Place i sees 4i - before ... 4i - before + 2, whose middle is 4i + 1 - before; that of its cell is 4i + 1.5.
     for before, after in ((0, 0), (1, 0), (1, 1)):
-        found = measure_view_offset(OneConvolution((before, after)), 64, "cpu")  # type: ignore[arg-type]
+        found = measure_offset(OneConvolution((before, after)), config)
         assert found == pytest.approx(1 - before - 1.5, abs=0.3)

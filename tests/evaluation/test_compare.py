@@ -21,8 +21,7 @@ from napari_melanoma.evaluation.comparing import (
     make_mask_task,
     write_comparison_page,
 )
-from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, ImageChange, read_comparison
-from napari_melanoma.evaluation.pages import ADVICE
+from napari_melanoma.evaluation.comparison import ADVICE, ComparedModel, Comparison, ImageChange, read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics.statistics import Estimate
@@ -208,19 +207,16 @@ def test_pictures_of_the_twelve_largest_changes(tmp_path: Path) -> None:
 
 
 def test_images_with_the_same_name_get_separate_pictures(tmp_path: Path) -> None:
-    both = [*squares(tmp_path / "one", 3), *squares(tmp_path / "two", 3)]
-    found = compared(both, tmp_path / "out", OLD, Reader("new", {}))
-    assert len({item.thumbnail for item in found.better}) == 6
-
-
-def test_names_with_the_same_safe_file_name_get_separate_pictures(tmp_path: Path) -> None:
-    """``s 0``, ``s:0`` and ``S?0`` have the same safe file name."""
-    samples = squares(tmp_path / "clinic", 3)
+    """In each of two data sets, ``s 0``, ``s:0`` and ``S?0`` have the same safe file name."""
     names = ("s 0", "s:0", "S?0")
-    alike = [replace(sample, image_id=name) for sample, name in zip(samples, names, strict=True)]
-    found = compared(alike, tmp_path / "out", OLD, Reader("new", {}))
-    assert len({str(item.thumbnail).lower() for item in found.better}) == 3
-    assert len(list((tmp_path / "out/thumbnails").iterdir())) == 3
+    both = [
+        replace(sample, image_id=name)
+        for folder in ("one", "two")
+        for sample, name in zip(squares(tmp_path / folder, 3), names, strict=True)
+    ]
+    found = compared(both, tmp_path / "out", OLD, Reader("new", {}))
+    assert len({str(item.thumbnail).lower() for item in found.better}) == 6
+    assert len(list((tmp_path / "out/thumbnails").iterdir())) == 6
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"old": 3}', '{"format_version": 9}'])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +48,6 @@ def test_the_better_model_is_reported(tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 2
 
 
-def test_only_common_images_are_compared(tmp_path: Path) -> None:
-    first, short = written(tmp_path / "a", 0.3), written(tmp_path / "short", 0.3)
-    lines = (short / "per_image.csv").read_text().splitlines()
-    (short / "per_image.csv").write_text("\n".join(lines[:61]) + "\n")
-    found = compare_evaluation_folders([first, short], tmp_path / "out")
-    assert found.parts[0].images == 60
-
-
 def test_images_that_failed_in_any_evaluation_are_listed(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
     rows = read_table(other / "per_image.csv")
@@ -91,13 +82,3 @@ def test_different_classes_are_rejected(tmp_path: Path) -> None:
     first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.3, classes=("other", "nevus"))
     with pytest.raises(InputError, match="same classes"):
         compare_evaluation_folders([first, other], tmp_path / "out")
-    with pytest.raises(InputError, match="two or more evaluations"):
-        compare_evaluation_folders([first], tmp_path / "out")
-
-
-def test_different_options_give_a_warning(tmp_path: Path) -> None:
-    first, other = written(tmp_path / "a", 0.3), written(tmp_path / "b", 0.2)
-    about = json.loads((other / "metrics.json").read_text())
-    write_json(other / "metrics.json", about | {"options": {"masks": "predicted"}})
-    found = compare_evaluation_folders([first, other], tmp_path / "out")
-    assert "different options" in found.warnings[0]

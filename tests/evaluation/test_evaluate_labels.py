@@ -16,7 +16,8 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError
 from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.evaluation.comparing import compare_evaluation_folders
-from napari_melanoma.evaluation.labels import LabelEvaluationOptions, evaluate_labels
+from napari_melanoma.evaluation.labels import evaluate_labels
+from napari_melanoma.evaluation.pipeline import SelectionOptions
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
@@ -80,14 +81,14 @@ def data(tmp_path: Path) -> Path:
 
 def test_its_evaluations_cannot_be_compared_without_the_models(model: ByGray, data: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        evaluate_labels(model, [data], tmp_path / name, LabelEvaluationOptions(), run=RunContext())
+        evaluate_labels(model, [data], tmp_path / name, SelectionOptions(), run=RunContext())
     with pytest.raises(InputError, match=r"first is the evaluation of a model of several classes \(glass"):
         compare_evaluation_folders([tmp_path / "first", tmp_path / "second"], tmp_path / "out")
 
 
 def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = evaluate_labels(model, [data], out, LabelEvaluationOptions(), run=RunContext())
+    found = evaluate_labels(model, [data], out, SelectionOptions(), run=RunContext())
     whole = found.parts["all"]
     assert found.images == 6
     assert whole["DI glass"].mean == 1
@@ -109,7 +110,7 @@ def test_figures_and_files(model: ByGray, data: Path, tmp_path: Path) -> None:
 
 
 def test_one_split(model: ByGray, data: Path, tmp_path: Path) -> None:
-    found = evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(split="train"), run=RunContext())
+    found = evaluate_labels(model, [data], tmp_path / "out", SelectionOptions(split="train"), run=RunContext())
     assert list(found.table["image_id"]) == ["t0", "t1"]
     assert not found.parts["all"]["DI"].has_interval  # one slide
 
@@ -131,7 +132,7 @@ def test_an_image_that_fails_is_reported(
 ) -> None:
     path = data / "masks" / "t3.png"
     write_labels(path, change(read_labels(path)))
-    found = evaluate_labels(model, [data], tmp_path / "out", LabelEvaluationOptions(), run=RunContext())
+    found = evaluate_labels(model, [data], tmp_path / "out", SelectionOptions(), run=RunContext())
     assert found.images == 5
     assert [item.sample.image_id for item in found.failed] == ["t3"]
     assert message in found.failed[0].error

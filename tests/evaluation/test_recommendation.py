@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from napari_melanoma.evaluation.comparison import DomainChange
-from napari_melanoma.evaluation.recommendation import advise, advise_by_auc, count_images_needed
+from napari_melanoma.evaluation.comparison import DomainChange, advise, advise_by_auc, count_images_needed
 from napari_melanoma.metrics.statistics import Estimate
 
 

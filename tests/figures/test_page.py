@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
+from napari_melanoma.evaluation.pipeline import Page, write_evaluation_page
 from napari_melanoma.figures.page import data_uri, png_uri
 
 

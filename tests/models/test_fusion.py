@@ -211,12 +211,9 @@ def test_a_zero_embedding_has_no_effect_on_missing_values() -> None:
 
 
 def test_the_table_alone_has_no_encoder_to_load_weights_into() -> None:
-    config = list_architectures()["image_tabular"].spec.config
     encoder = find_encoder(network_of("tabular"))
     assert encoder is not None
     assert list(encoder.parameters()) == []
-    assert config.parse({"fusion": "tabular"}, "options").imagenet is None
-    assert config.parse({"encoder": "resnet34"}, "options").imagenet == "resnet34"
 
 
 @pytest.mark.parametrize(

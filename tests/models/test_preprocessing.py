@@ -8,8 +8,8 @@ import torch
 
 from napari_melanoma.io.thumbnails import fit_input
 from napari_melanoma.models.bundle import BundleConfig
-from napari_melanoma.models.inference import restore_size
-from napari_melanoma.models.torch_inference import memory_layout, to_tensor
+from napari_melanoma.models.inference import restore_size, to_tensor
+from napari_melanoma.models.torch_inference import memory_layout
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (2000, 3000)])

@@ -9,10 +9,9 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.published_encoders import find_imagenet_name, load_imagenet_weights
-from napari_melanoma.models.smp_networks import find_encoder_name
 from napari_melanoma.models.weights_files import find_weights_file, fingerprint_weights
 from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder
-from napari_melanoma.models.zoo.smp import SmpArchitecture
+from napari_melanoma.models.zoo.smp import SmpArchitecture, find_encoder_name
 from napari_melanoma.training.recipe import TrainRecipe
 
 PAPERS = [
@@ -199,3 +198,5 @@ def test_a_file_is_identified_by_its_content(tmp_path: Path) -> None:
     before = fingerprint_weights(path)
     path.write_bytes(b"two")
     assert fingerprint_weights(path) != before
+    with pytest.raises(BundleError, match=r"cannot read weights from .*none\.pt: .* Select an existing file"):
+        fingerprint_weights(tmp_path / "none.pt")

@@ -160,14 +160,15 @@ def test_without_a_hub_the_message_names_packaged_weights(monkeypatch: pytest.Mo
         load_imagenet_weights(encoder, "resnet18")
 
 
-@pytest.mark.parametrize("name", published_encoders.PACKAGED)
-def test_packaged_weights_expect_images_between_minus_one_and_one(name: str) -> None:
-    assert imagenet_normalization(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-@pytest.mark.parametrize("name", ["resnet50", "efficientformerv2_s2", "tu-resnet50", "mit_b0"])
-def test_the_encoders_of_the_papers_expect_imagenet_normalization(name: str) -> None:
-    assert imagenet_normalization(name) == IMAGENET
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))) for name in published_encoders.PACKAGED),
+        *((name, IMAGENET) for name in ("resnet50", "efficientformerv2_s2", "tu-resnet50", "mit_b0")),
+    ],
+)
+def test_normalization_of_published_weights(name: str, expected: tuple[tuple[float, ...], ...]) -> None:
+    assert imagenet_normalization(name) == expected
 
 
 def test_the_table_alone_has_no_published_weights() -> None:

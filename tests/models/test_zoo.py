@@ -119,6 +119,12 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
         build_network("vgg", {})
 
 
+@pytest.mark.parametrize("name", ["unet", "deeplabv3plus", "prompted_unet", "smp"])
+def test_an_unknown_encoder_is_named_with_similar_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"has an encoder named 'resnet1888'\. Did you mean resnet18 or"):
+        build_network(name, {"encoder": "resnet1888"})
+
+
 def spec_of(learnt: Any) -> ArchitectureSpec:
     """Return the specification of the architecture."""
     return list_architectures()[learnt.name].spec

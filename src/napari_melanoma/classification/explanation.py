@@ -298,7 +298,7 @@ def _differentiable_log_odds(explained: Explained) -> ClassLogOdds:
 
 
 def _to_tensors(explained: Explained, *images: NDArray[np.uint8]) -> tuple[Tensor, ...]:
-    from napari_melanoma.models.torch_inference import to_tensor
+    from napari_melanoma.models.inference import to_tensor
 
     classifier = explained.classifier
     return tuple(to_tensor([image], classifier.info.config, classifier.device) for image in images)

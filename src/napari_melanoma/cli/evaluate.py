@@ -337,7 +337,7 @@ def _report_comparison(current: CommandSession, path: Path, comparison: Comparis
 
 
 def _format_advice(comparison: Comparison, location: str) -> str:
-    from napari_melanoma.evaluation.pages import ADVICE
+    from napari_melanoma.evaluation.comparison import ADVICE
 
     failed = f" {format_count(len(comparison.failed), 'image')} failed." if comparison.failed else ""
     return f"{ADVICE[comparison.advice]} {comparison.reason}{failed} ({location})"

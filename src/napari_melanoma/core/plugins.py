@@ -240,13 +240,16 @@ def object_family(name: str, module: str, kind: type[Described], made_by: str) -
         return member
 
     def list_own() -> dict[str, Described]:
-        own = [value for value in vars(sys.modules[module]).values() if isinstance(value, kind)]
-        members = {member.spec.name: member for member in sorted(own, key=lambda member: member.spec.name)}
-        if len(members) < len(own):
-            raise ConfigError(f"{module} has two objects of the same name. Choose another name for one of them.")
-        return members
+        return _by_name([value for value in vars(sys.modules[module]).values() if isinstance(value, kind)], module)
 
     return Family(name, list_own, convert, lambda member: member.spec.title)
+
+
+def _by_name(own: Sequence[Described], origin: str) -> dict[str, Described]:
+    members = {member.spec.name: member for member in sorted(own, key=lambda member: member.spec.name)}
+    if len(members) < len(own):
+        raise ConfigError(f"{origin} has two objects of the same name. Choose another name for one of them.")
+    return members
 
 
 def module_family(
@@ -260,8 +263,8 @@ def module_family(
 ) -> Family[Described]:
     """Return the family of all modules with ``SPEC``, of a type, and a function: of a package, and of plug-ins.
 
-    ``attribute``: the name for ``SPEC`` in a package whose modules are of several families, each of one or more.
-    ``list_others``: returns members of this package that are no modules.
+    ``package``: "" if this package has no such modules. ``attribute``: the name for ``SPEC`` in a package whose modules
+    are of several families, each of one or more. ``list_others``: returns members of this package that are no modules.
     """
 
     def convert(entry_name: str, found: object) -> Described:
@@ -277,9 +280,9 @@ def module_family(
         return member
 
     def list_own() -> dict[str, Described]:
-        modules = import_submodules(import_module(package), attribute, function).values()
+        modules = import_submodules(import_module(package), attribute, function).values() if package else ()
         found = [make(getattr(module, attribute), getattr(module, function)) for module in modules]
-        return {member.spec.name: member for member in sorted([*found, *list_others()], key=lambda one: one.spec.name)}
+        return _by_name([*found, *list_others()], name)
 
     return Family(name, list_own, convert, lambda member: member.spec.title)
 

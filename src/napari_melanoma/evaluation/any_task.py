@@ -7,7 +7,6 @@ or of whole slides. The task decides which images are needed and which metrics a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +29,14 @@ from napari_melanoma.evaluation.comparing import (
 )
 from napari_melanoma.evaluation.comparison import Comparison, ModelsComparison
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions
-from napari_melanoma.evaluation.labels import LabelEvaluationOptions, evaluate_labels
+from napari_melanoma.evaluation.labels import evaluate_labels
 from napari_melanoma.evaluation.masks import EvaluationOptions, evaluate_masks
-from napari_melanoma.evaluation.pipeline import Evaluation, check_evaluated_datasets, is_evaluation
+from napari_melanoma.evaluation.pipeline import (
+    Evaluation,
+    SelectionOptions,
+    check_evaluated_datasets,
+    is_evaluation,
+)
 from napari_melanoma.evaluation.slides import evaluate_bags
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -73,22 +77,19 @@ def evaluate_model(
     from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
     check_evaluation_folder(out, datasets)
-    task, values = evaluation_task(info), dict(options)
-    option_types: dict[Task, type[Config]] = {"masks": EvaluationOptions, "labels": LabelEvaluationOptions}
-    chosen: Any = option_types.get(task, ClassEvaluationOptions).parse(values, source)
+    loaders: dict[Task, tuple[type[Config], Any, Callable[..., Evaluation]]] = {
+        "masks": (EvaluationOptions, Segmenter, evaluate_masks),
+        "labels": (SelectionOptions, TissueSegmenter, evaluate_labels),
+        "classes": (ClassEvaluationOptions, Classifier, evaluate_classifier),
+        "slides": (ClassEvaluationOptions, BagModel, evaluate_bags),
+    }
+    option_type, model_type, evaluate = loaders[evaluation_task(info)]
+    chosen = option_type.parse(dict(options), source)
     for folder in datasets:  # a wrong path is reported before seconds are spent on loading the model
         find_table(folder)
-    evaluate: Callable[..., Evaluation]
     with report_loading(run):
-        if task == "masks":
-            evaluate = partial(evaluate_masks, Segmenter.load(info))
-        elif task == "labels":
-            evaluate = partial(evaluate_labels, TissueSegmenter.load(info))
-        elif task == "classes":
-            evaluate = partial(evaluate_classifier, Classifier.load(info))
-        else:
-            evaluate = partial(evaluate_bags, BagModel.load(info))
-    return evaluate(datasets, out, chosen, run=run)
+        model = model_type.load(info)
+    return evaluate(model, datasets, out, chosen, run=run)
 
 
 def compare_models(

@@ -115,13 +115,7 @@ def evaluate_classifier(
 ) -> ClassEvaluation:
     """Evaluate a classifier and write the results, or resume where an earlier call was stopped."""
     require_task(model.info, "classification")
-    return evaluate_on_images(model, find_labeled_images(datasets, model.info, options), out, options, run=run)
-
-
-def evaluate_on_images(
-    model: Classifier, images: LabeledImages, out: Path, options: ClassEvaluationOptions, *, run: RunContext
-) -> ClassEvaluation:
-    """Evaluate a classifier on selected images; see ``evaluate_classifier``."""
+    images = find_labeled_images(datasets, model.info, options)
     task = ClassTask([model], images, options)
     return run_evaluation(task, images.samples, out, include_seen=options.include_seen, run=run)
 

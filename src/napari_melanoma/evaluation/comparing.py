@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,12 +30,13 @@ from napari_melanoma.evaluation.classes import (
     ClassTask,
     add_classes,
     compute_curves,
-    decision_threshold,
     out_of_distribution_warning,
     read_predictions,
 )
 from napari_melanoma.evaluation.comparison import (
+    ADVICE,
     COLUMNS,
+    NEXT_STEPS,
     Advice,
     ComparedModel,
     Comparison,
@@ -45,32 +46,29 @@ from napari_melanoma.evaluation.comparison import (
     ImageChange,
     ModelMetrics,
     ModelsComparison,
+    advise,
+    advise_by_auc,
     table_rows,
 )
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages, find_labeled_images
 from napari_melanoma.evaluation.labels import LabelTask, estimate_labels, pixel_counts, read_image_and_labels
 from napari_melanoma.evaluation.masks import REFERENCE_SHARE, EvaluationOptions, MaskTask, estimate_masks
-from napari_melanoma.evaluation.pages import (
-    ADVICE,
-    NEXT_STEPS,
-    Page,
-    failed_section,
-    write_evaluation_page,
-)
 from napari_melanoma.evaluation.pipeline import (
     ALL_IMAGES,
     MAX_FAILED,
     TABLE,
     Estimates,
     EvaluatedModel,
+    Page,
     failed_images,
+    failed_section,
     interval_text,
     measured_rows,
     predict_tables,
     read_evaluation,
     select_images,
+    write_evaluation_page,
 )
-from napari_melanoma.evaluation.recommendation import advise, advise_by_auc
 from napari_melanoma.evaluation.training_overlap import NO_VERDICT, TRAINED_ON, Overlap, has_training_images
 from napari_melanoma.figures.evaluation import (
     draw_contours,
@@ -109,27 +107,14 @@ IMAGE_METRICS = ("JA", "DI")  # of each image, that a comparison of two models l
 SHARE_TOLERANCE = 2e-6  # of the share of the reference mask, of which tables store six digits
 CONTOURS = "Contours: old purple, new yellow, reference blue."
 PAIR_COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
-NEXT_STEP = "Use the new model, or discard it; the old one is kept in either case."
 INTERVAL_NOTE = (
     "Intervals: {interval}. Even if all models are equal, about one in twenty intervals of "
     "differences excludes 0 by chance."
-)
-DIFFERENT = (
-    "These evaluations were made with different options, so differences are not due to the models alone: {options}."
-)
-TWO_MODELS = "these models are compared two at a time, the old one and the new one; {count} were named."
-OTHER_CLASSES = (
-    "'{old}' predicts {old_classes}, '{new}' predicts {new_classes}: no label images fit both. Compare models with the "
-    "same classes in the same order."
 )
 POOLED = (
     "Jaccard (IoU) and Dice without a class are means over classes, with the pixels of all images counted together; "
     "each pixel gets its most probable class. Contours show the class {lesion_class}."
 )
-LESION = "Lesion class '{name}': {change}."
-WORSE_ON_LESIONS = "The new model is worse on '{name}', the lesion class: {change}."
-Conclude = Callable[[ModelsComparison], tuple[str, str]]
-"""Function of the result that returns the lead of its page and the recommended next step."""
 log = logging.getLogger(__name__)
 
 
@@ -194,12 +179,17 @@ class ComparedModels(ABC):
             models.append(ModelMetrics(model, self.estimate(number, rows, None), difference))
         return DataPartMetrics(name, len(first), first["group"].nunique(), tuple(models))
 
-    def estimate_parts(self) -> Iterator[DataPartMetrics]:
-        """Yield the estimates on all images, then on each data set."""
+    @cached_property
+    def parts(self) -> list[DataPartMetrics]:
+        """The estimates on all images, then on each data set."""
         domains = self.tables[0]["domain"].to_numpy(str)
-        yield self.estimate_part(ALL_IMAGES, np.ones(len(domains), bool))
-        for domain in np.unique(domains):
-            yield self.estimate_part(str(domain), domains == domain)
+        whole = self.estimate_part(ALL_IMAGES, np.ones(len(domains), bool))
+        return [whole, *(self.estimate_part(str(domain), domains == domain) for domain in np.unique(domains))]
+
+    @property
+    def shown_parts(self) -> tuple[DataPartMetrics, ...]:
+        """The estimates on all images, and on each data set if there are several."""
+        return tuple(self.parts if len(self.parts) > 2 else self.parts[:1])
 
     def draw(self, comparison: ModelsComparison, folder: Path) -> dict[str, Path]:
         """Draw the figures of several models; returns title to file."""
@@ -447,10 +437,12 @@ def compare_classifiers(
     loaded = [Classifier.load(require_task(info, "classification")) for info in models]
     _check_same_classes([(info.name, info.config.classes) for info in models])
     images = find_labeled_images(datasets, models[0], options)
-    return compare_on_images(loaded, images, out, options, run=run)
+    comparison = compare_results(_predict_classes(loaded, images, out, options, run=run), out)
+    remove_partial_results(out)
+    return comparison
 
 
-def compare_on_images(
+def _predict_classes(
     models: Sequence[Classifier],
     images: LabeledImages,
     out: Path,
@@ -458,9 +450,8 @@ def compare_on_images(
     *,
     overlap: Overlap | None = None,
     run: RunContext,
-    conclude: Conclude | None = None,
-) -> ModelsComparison:
-    """Compare loaded classifiers on selected images; ``overlap``, ``conclude``: as elsewhere in this module."""
+) -> ComparedClasses:
+    """Predict selected images with loaded classifiers; ``overlap``: as for ``predict_models``."""
     task = ClassTask(models, images, options)
     evaluated, _, _ = predict_models(task, images.samples, out, overlap=overlap, run=run)
     classified = []
@@ -468,28 +459,28 @@ def compare_on_images(
         warnings = (*one.warnings, *out_of_distribution_warning(model.info, measured_rows(one.table)))
         table, positive = add_classes(one.table, model, images), model.config.positive
         classified.append(replace(one, table=table, warnings=warnings, classes=images.classes, positive=positive))
-    comparison = compare_results(ComparedClasses(classified), out, conclude)
-    remove_partial_results(out)
-    return comparison
+    return ComparedClasses(classified)
 
 
-def compare_results(compared: ComparedModels, out: Path, conclude: Conclude | None = None) -> ModelsComparison:
+def compare_results(compared: ComparedModels, out: Path, conclusion: tuple[str, str] | None = None) -> ModelsComparison:
     """Estimate each model and its difference from the first one, and write all files, the page last.
 
-    ``conclude``: replaces the lead and the next step on the page.
+    ``conclusion``: the lead and the next step on the page, instead of those of the task.
     """
     models, names = compared.models, compared.names
     texts = [*_list_option_differences(models, names), *(text for model in models for text in model.warnings)]
     warnings, interval = tuple(dict.fromkeys(texts)), compared.interval
-    parts = tuple(compared.estimate_parts())
-    parts = parts if len(parts) > 2 else parts[:1]  # all images, and each data set if there are several
+    parts = compared.shown_parts
     comparison = ModelsComparison(compared.task, parts, compared.shown, compared.failed, warnings, interval)
     metrics = [find_metric(name) for name in compared.shown]
+    lead, next_step = conclusion or (_lead(compared.decisive, parts[0].models) or compared.no_lead, compared.next)
+    if has_training_images(model.overlap for model in models):
+        lead = f"{NO_VERDICT} {lead}"
     page = Page(
         title=" and ".join([", ".join(names[:-1]), names[-1]]),
         facts=f"{parts[0].images} images of {parts[0].patients} patients or lesions, all models on the same images",
-        lead=_lead(compared.decisive, parts[0].models) or compared.no_lead,
-        next=compared.next,
+        lead=lead,
+        next=next_step,
         tables=[
             (
                 f"Metrics, and differences from {names[0]}",
@@ -502,11 +493,6 @@ def compare_results(compared: ComparedModels, out: Path, conclude: Conclude | No
         notes=[INTERVAL_NOTE.format(interval=interval), *compared.notes(), define_metrics(metrics)],
         warnings=warnings,
     )
-    if conclude is not None:
-        lead, last = conclude(comparison)
-        page = replace(page, lead=lead, next=last)
-    if has_training_images(model.overlap for model in models):
-        page = replace(page, lead=f"{NO_VERDICT} {page.lead}")
     if rows := list(compared.rows()):
         write_table(out / TABLE, rows)
     facts = {
@@ -558,7 +544,12 @@ def _list_option_differences(models: Sequence[EvaluatedModel], names: Sequence[s
         values = [words[value] if value is None or isinstance(value, bool) else str(value) for value in found]
         if len(set(values)) > 1:
             parts.append(f"{key} ({', '.join(f'{name}: {value}' for name, value in zip(names, values, strict=True))})")
-    return [DIFFERENT.format(options="; ".join(parts))] if parts else []
+    if not parts:
+        return []
+    return [
+        "These evaluations were made with different options, so differences are not due to the models alone: "
+        f"{'; '.join(parts)}."
+    ]
 
 
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -586,30 +577,14 @@ def compare_with_start(
     The recommendation follows the area under the ROC curve; calibration error, sensitivity and specificity at each
     model's own decision threshold are reported, and named in the reason if the new model is worse.
     """
-
-    def recommend(compared: ModelsComparison) -> tuple[Advice, str]:
-        changes = [_change(part, compared.shown) for part in compared.parts]
-        return _advise(overlap, options, *advise_by_auc(changes, len(overlap.measured), options.remedy))
-
-    class_options = ClassEvaluationOptions()
-    compared = compare_on_images(
-        models,
-        images,
-        out,
-        class_options,
-        overlap=overlap,
-        run=run,
-        conclude=lambda compared: (recommend(compared)[1], NEXT_STEP),
-    )
-    comparison = _make_comparison(
-        [(model.info, decision_threshold(model, class_options)) for model in models],
-        compared.parts,
-        [_change(part, compared.shown) for part in compared.parts],
-        recommend(compared),
-        compared.failed,
-        {"warnings": list(compared.warnings), "training_overlap": overlap.facts, "interval": compared.interval},
-    )
-    comparison = replace(comparison, task="classification")
+    compared = _predict_classes(models, images, out, ClassEvaluationOptions(), overlap=overlap, run=run)
+    changes = [_change(part, compared.shown) for part in compared.shown_parts]
+    advised = _advise(overlap, options, *advise_by_auc(changes, len(overlap.measured), options.remedy))
+    conclusion = advised[1], "Use the new model, or discard it; the old one is kept in either case."
+    warnings = list(compare_results(compared, out, conclusion).warnings)
+    remove_partial_results(out)
+    facts = {"warnings": warnings, "training_overlap": overlap.facts, "interval": compared.interval}
+    comparison = _make_comparison(compared, changes, advised, facts)
     comparison.write(out)  # last: its existence marks the folder as complete
     return comparison
 
@@ -634,14 +609,19 @@ def compare_segmenters(
     from napari_melanoma.slides.tissue_segmenter import TissueSegmenter
 
     if len(models) != 2:
-        raise InputError(TWO_MODELS.format(count=len(models)))
+        raise InputError(
+            f"these models are compared two at a time, the old one and the new one; {len(models)} were named."
+        )
     if all(info.config.segments_one_class for info in models):
         task: MaskTask | LabelTask = make_mask_task([Segmenter.load(info) for info in models], options)
     else:
         old, new = models
         if old.config.classes != new.config.classes:
-            named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
-            raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
+            raise InputError(
+                f"'{old.name}' predicts {', '.join(old.config.classes)}, '{new.name}' predicts "
+                f"{', '.join(new.config.classes)}: no label images fit both. Compare models with the same classes in "
+                "the same order."
+            )
         task = LabelTask([TissueSegmenter.load(info) for info in models], options)
     return compare_pair(task, samples, out, options, run=run, overlap=overlap)
 
@@ -675,9 +655,9 @@ def compare_pair(
         ]
         compared, shown = ComparedLabels(models, task.classes), ()
         facts = {"classes": list(task.classes), "lesion_class": default_lesion_class(task.classes)}
-    parts, is_new = list(compared.estimate_parts()), ~compared.tables[0]["domain"].isin(options.replay).to_numpy()
+    is_new = ~compared.tables[0]["domain"].isin(options.replay).to_numpy()
     new = compared.estimate_part(NEW_IMAGES, is_new if is_new.any() else ~is_new)
-    new_images, *changes = (_change(part, shown, options.replay) for part in (new, *parts))
+    new_images, *changes = (_change(part, shown, options.replay) for part in (new, *compared.parts))
     advised = advise(new_images, changes[1:], remedy=options.remedy)
     if "lesion_class" in facts:
         advised = _check_lesion_class(new_images, facts["lesion_class"], *advised)
@@ -686,9 +666,7 @@ def compare_pair(
         "training_overlap": overlap.facts,
         "warnings": [*overlap.notices, *warnings],
     }
-    thresholds = [(info, model.threshold) for info, model in zip(task.infos, models, strict=True)]
-    advised = _advise(overlap, options, *advised)
-    comparison = _make_comparison(thresholds, parts, changes, advised, failed_images(models[0].table), facts)
+    comparison = _make_comparison(compared, changes, _advise(overlap, options, *advised), facts)
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
     better, worse = _draw_largest_changes(task, compared.tables, out / "thumbnails", run)
     comparison = replace(comparison, better=better, worse=worse, path=out)
@@ -715,8 +693,8 @@ def _check_lesion_class(change: DomainChange, lesion: str, advice: Advice, reaso
         return advice, reason
     words = f"{metric_label('JA')} {difference.mean:+.3f} ({difference.format_interval(words='95 % interval ')})"
     if advice == "activate" and difference.high < 0:
-        return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, change=words)} {reason}"
-    return advice, f"{reason} {LESION.format(name=lesion, change=words)}"
+        return "keep", f"The new model is worse on '{lesion}', the lesion class: {words}. {reason}"
+    return advice, f"{reason} Lesion class '{lesion}': {words}."
 
 
 def _change(part: DataPartMetrics, shown: Sequence[str], replay: Sequence[str] = ()) -> DomainChange:
@@ -730,18 +708,13 @@ def _change(part: DataPartMetrics, shown: Sequence[str], replay: Sequence[str] =
 
 
 def _make_comparison(
-    models: Sequence[tuple[BundleInfo, float]],
-    parts: Sequence[DataPartMetrics],
-    changes: Sequence[DomainChange],
-    advised: tuple[Advice, str],
-    failed: Sequence[FailedImage],
-    facts: dict[str, Any],
+    compared: ComparedModels, changes: Sequence[DomainChange], advised: tuple[Advice, str], facts: dict[str, Any]
 ) -> Comparison:
-    """Make the result; ``parts`` and ``changes``: all images, then each data set."""
+    """Make the result for two models; ``changes``: on all images, then on each data set."""
     whole, *domains = changes
     old, new = (
-        ComparedModel(info.name, info.fingerprint, threshold, metrics)
-        for (info, threshold), metrics in zip(models, (whole.old, whole.new), strict=True)
+        ComparedModel(model.name, model.fingerprint, model.threshold, metrics)
+        for model, metrics in zip(compared.models, (whole.old, whole.new), strict=True)
     )
     return Comparison(
         old=old,
@@ -752,10 +725,11 @@ def _make_comparison(
         worse=(),
         advice=advised[0],
         reason=advised[1],
-        images=parts[0].images,
-        patients=parts[0].patients,
-        failed=tuple((item.sample.image_id, item.error) for item in failed),
+        images=compared.parts[0].images,
+        patients=compared.parts[0].patients,
+        failed=tuple((item.sample.image_id, item.error) for item in compared.failed),
         facts={**facts, "provenance": collect_provenance()},
+        task=compared.task,
     )
 
 

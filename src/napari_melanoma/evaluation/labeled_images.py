@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Key, Sample, read_dataset, read_rows, select_for_split
 from napari_melanoma.data.taxonomy import load_taxonomy
-from napari_melanoma.evaluation.pipeline import check_evaluated_datasets
+from napari_melanoma.evaluation.pipeline import SelectionOptions, check_evaluated_datasets
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.training.data_selection import OTHER, diagnosis_includes, row_labels
 
@@ -26,15 +25,9 @@ Rows = Mapping[Key, Mapping[str, str]]
 """Rows of the tables of data sets, by data set and image id."""
 
 
-class ClassEvaluationOptions(Config):
+class ClassEvaluationOptions(SelectionOptions):
     """Which images a classifier is evaluated on, and its inputs."""
 
-    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
-    include_seen: bool = Field(
-        False,
-        description="also measure images that a model was trained on, or other images of their patients; "
-        "all outputs are then marked, and there is no verdict",
-    )
     target: str = Field("", description="column with the diagnosis; by default that of the positive class")
     masks: Literal["reference", "predicted"] = Field(
         "reference",

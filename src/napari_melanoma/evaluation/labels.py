@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from pydantic import Field
 
-from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.evaluation.masks import EvaluationOptions
@@ -21,6 +19,7 @@ from napari_melanoma.evaluation.pipeline import (
     Evaluation,
     EvaluationTask,
     PageContent,
+    SelectionOptions,
     estimate_domains,
     interval_text,
     measured_rows,
@@ -56,17 +55,6 @@ POOLED_NOTE = (
 )
 
 
-class LabelEvaluationOptions(Config):
-    """Which images a multi-class model is evaluated on."""
-
-    split: str | None = Field(None, description="only images of this split, such as 'test'; none: all images")
-    include_seen: bool = Field(
-        False,
-        description="also measure images that a model was trained on, or other images of their patients; "
-        "all outputs are then marked",
-    )
-
-
 class LabelModel(Protocol):
     """Interface of a multi-class model, such as ``slides.tissue_segmenter.TissueSegmenter``."""
 
@@ -84,7 +72,7 @@ class LabelModel(Protocol):
 
 
 def evaluate_labels(
-    model: LabelModel, datasets: Sequence[Path], out: Path, options: LabelEvaluationOptions, *, run: RunContext
+    model: LabelModel, datasets: Sequence[Path], out: Path, options: SelectionOptions, *, run: RunContext
 ) -> Evaluation:
     """Evaluate a multi-class model and write the results, or resume where an earlier call was stopped."""
     samples = read_masked_samples(datasets, options.split)
@@ -94,10 +82,10 @@ def evaluate_labels(
 class LabelTask(EvaluationTask[tuple["Labels", "Labels"], list["Labels"], Evaluation]):
     """Label images. The values of an image are its pixels of each pair of true and predicted class."""
 
-    options: LabelEvaluationOptions | EvaluationOptions
+    options: SelectionOptions | EvaluationOptions
     compares_in_threads = True
 
-    def __init__(self, models: Sequence[LabelModel], options: LabelEvaluationOptions | EvaluationOptions) -> None:
+    def __init__(self, models: Sequence[LabelModel], options: SelectionOptions | EvaluationOptions) -> None:
         super().__init__(models, options)
         self.models, self.classes = models, models[0].info.config.classes
         self.thresholds = [info.config.threshold for info in self.infos]

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.errors import InputError, RunError
+from napari_melanoma.core.files import write_text
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.classes import AGES
-from napari_melanoma.evaluation.comparison import Comparison
-from napari_melanoma.evaluation.pages import ADVICE
+from napari_melanoma.evaluation.comparison import ADVICE, Comparison, read_comparison
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.models.bundle import BundleConfig
+from napari_melanoma.models.bundle import CARD, BundleConfig, read_bundle
 from napari_melanoma.training.monitor import describe_few_validation
+from napari_melanoma.training.run_data import read_data
 
 # The metric that decides a comparison, in words.
 DECISIVE_METRIC = {
@@ -70,11 +71,6 @@ def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
 
 def write_compared_card(run: Path) -> None:
     """Add the comparison with the start model to the card of the model of a run; without one, nothing changes."""
-    from napari_melanoma.core.files import write_text
-    from napari_melanoma.evaluation.comparison import read_comparison
-    from napari_melanoma.models.bundle import CARD, read_bundle
-    from napari_melanoma.training.run_data import read_data
-
     folder = RunFolder(run)
     try:
         comparison = read_comparison(folder.comparison)

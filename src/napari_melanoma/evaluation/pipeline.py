@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
+from pydantic import Field
 
+from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Cancelled, Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import DataSetError, InputError, SaveError
 from napari_melanoma.core.files import write_json
@@ -37,7 +39,6 @@ from napari_melanoma.data.partial_results import PartialResults, remove_partial_
 from napari_melanoma.data.table_schema import VAL
 from napari_melanoma.data.training_images import DigestFunction, hash_image_file
 from napari_melanoma.evaluation.comparison import FailedImage
-from napari_melanoma.evaluation.pages import Page, TitledTable, write_evaluation_page
 from napari_melanoma.evaluation.training_overlap import (
     TRAINED_ON,
     Overlap,
@@ -45,6 +46,7 @@ from napari_melanoma.evaluation.training_overlap import (
     modality_warnings,
     report_warnings,
 )
+from napari_melanoma.figures.page import Block, Figure, Items, Notice, Section, Table, Text, png_uri, write_analysis
 from napari_melanoma.io.photographs import count_pixels
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas import DataFrame
 
-    from napari_melanoma.core.config import Config
     from napari_melanoma.models.bundle import BundleInfo
 
 SUMMARY, TABLE, METRICS_FILE = "summary.html", "per_image.csv", "metrics.json"
@@ -71,9 +72,22 @@ VALIDATION_ONLY = (
 )
 SEVERAL_SPLITS = "The images are of several splits ({listed}). For the test set alone, choose the split 'test'."
 MAX_FAILED = 200  # failed images on the page; the table lists all of them
+TitledTable = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Heading, column names, rows of cells."""
 Estimates = dict[str, Estimate]
 Parts = Mapping[str, Mapping[str, Estimate]]
 log = logging.getLogger(__name__)
+
+
+class SelectionOptions(Config):
+    """Which images are evaluated."""
+
+    split: str | None = Field(None, description="use only images of this split, such as 'test'; by default all")
+    include_seen: bool = Field(
+        False,
+        description="also measure images that a model was trained on, or other images of their patients; "
+        "all outputs are then marked, and there is no verdict",
+    )
 
 
 class LoadedModel(Protocol):
@@ -619,6 +633,40 @@ def read_evaluation(folder: Path) -> EvaluatedModel:
 
 
 # Values and the page.
+
+
+@dataclass(frozen=True)
+class Page:
+    """Content of an evaluation page: heading, facts in one line, main result, tables, figures, failures, notes.
+
+    ``warnings`` are printed above the results; ``next`` recommends the next step.
+    """
+
+    title: str
+    facts: str
+    lead: str
+    tables: Sequence[TitledTable]
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    failed: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    next: str = ""
+
+
+def write_evaluation_page(page: Page, path: Path) -> None:
+    """Write a page with its figures embedded."""
+    blocks: list[Block] = [*map(Notice, page.warnings), Notice(page.lead, lead=True)]
+    blocks += [Text(page.next)] if page.next else []
+    for heading, columns, rows in page.tables:
+        if rows:
+            blocks.append(Section(heading, (Table(heading, tuple(columns), tuple(map(tuple, rows))),)))
+    blocks += [Section(title, (Figure(png_uri(file), title, plot=True),)) for title, file in page.figures.items()]
+    blocks += [failed_section("Not measured", page.failed)] if page.failed else []
+    write_analysis(path, page.title, page.facts, [*blocks, *(Text(note, quiet=True) for note in page.notes)])
+
+
+def failed_section(title: str, failed: Sequence[tuple[str, str]]) -> Section:
+    return Section(title, (Items(tuple((f"{name}: {error}", "") for name, error in failed)),))
 
 
 def estimates_to_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:

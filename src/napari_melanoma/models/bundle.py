@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field, model_validator
 
 from napari_melanoma.core.config import Config, omit_unset
-from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
+from napari_melanoma.core.errors import BundleError, ConfigError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_file, atomic_folder, write_json, write_text
 from napari_melanoma.core.formatting import format_repr
 from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_limited, shorten
@@ -150,7 +150,9 @@ class BundleConfig(Config):
             if getattr(self, name):
                 self._check_views(name)
         if self.task == "embedding":
-            return self._check_embedding()
+            if self.tile is None or self.classes:
+                raise ValueError("task is embedding: it requires 'tile', and has no classes")
+            return self
         if self.encoder is not None and (self.tile is None or self.classifier is None):
             raise ValueError("'encoder' requires a classifier of whole slides, with 'tile' and 'classifier'")
         if self.tissue is not None and (self.tile is None or self.task != "segmentation"):
@@ -175,12 +177,6 @@ class BundleConfig(Config):
             raise ValueError(f"'{name}' requires a segmentation model of photographs with one class: remove it")
         if self.answers_prompts:
             raise ValueError(f"'{name}' is not available for a model that answers prompts: remove it")
-
-    def _check_embedding(self) -> Self:
-        """Refuse a model of features of cells without a scale, or with classes."""
-        if self.tile is None or self.classes:
-            raise ValueError("task is embedding: it requires 'tile', and has no classes")
-        return self
 
     def _check_classes(self) -> Self:
         """Refuse segmentation classes that do not match the network."""
@@ -467,7 +463,7 @@ def _build_on_meta_device(info: BundleInfo) -> nn.Module:
     try:
         with torch.device("meta"):
             return _build_network(info.config)
-    except RuntimeError as error:  # a tensor whose size in bytes overflows
+    except (RuntimeError, ConfigError) as error:  # such as a tensor whose size in bytes overflows
         if "meta" in str(error):  # networks that compute with values during construction cannot be built there
             return _build_network(info.config)
         raise BundleError(

@@ -34,7 +34,8 @@ def export_bundle(info: BundleInfo, out: Path) -> Path:
     """
     check_export_target(out)
     _write_example(out.parent)
-    export_network(_load_export_network(info), out, side=info.config.input_size, metadata=_export_metadata(info))
+    values = {**info.config.model_dump(mode="json"), "fingerprint": info.fingerprint, "export": EXPORT_FORM}
+    export_network(_load_export_network(info), out, side=info.config.input_size, metadata=json.dumps(values))
     return out
 
 
@@ -50,7 +51,7 @@ def _write_example(folder: Path) -> None:
 
 def _load_export_network(info: BundleInfo) -> nn.Module:
     from napari_melanoma.models.bundle import load_network
-    from napari_melanoma.models.photograph_network import PhotographNetwork
+    from napari_melanoma.models.network_functions import PhotographNetwork
 
     if info.config.encoder is not None:
         raise BundleError(
@@ -65,12 +66,6 @@ def _load_export_network(info: BundleInfo) -> nn.Module:
     return PhotographNetwork(load_network(info), info.config)
 
 
-def _export_metadata(info: BundleInfo) -> str:
-    """Return the configuration of a bundle, the fingerprint of its weights and the form of the file as JSON."""
-    values = info.config.model_dump(mode="json")
-    return json.dumps({**values, "fingerprint": info.fingerprint, "export": EXPORT_FORM})
-
-
 def export_network(network: nn.Module, path: Path, *, side: int, metadata: str = "{}") -> None:
     """Export a network as ONNX, with metadata as JSON text.
 
@@ -80,7 +75,10 @@ def export_network(network: nn.Module, path: Path, *, side: int, metadata: str =
     import torch
 
     check_export_target(path)
-    program = _trace_network(network, side)
+    table = _make_example_inputs(network, side)
+    shapes = {name: {0: torch.export.Dim("batch")} for name in table}  # only the batch may have another size
+    images = table.pop(next(iter(table)))
+    program = record_network(network, (images,), table, shapes, "this network")
     names = [IMAGE, *map(str, program.graph_signature.user_inputs[1:])]
     output = PROBABILITIES if getattr(network, "temperature", None) is not None else LOGITS
     exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[output], verbose=False)
@@ -106,16 +104,6 @@ def can_export() -> bool:
 def require_export_packages() -> None:
     """Raise if packages for exporting networks are missing, as in an environment without torch."""
     require_packages("exporting a network", EXPORT_PACKAGES)
-
-
-def _trace_network(network: nn.Module, side: int) -> ExportedProgram:
-    """Record the operations of a network; only the batch may have another size."""
-    import torch
-
-    table = _make_example_inputs(network, side)
-    shapes = {name: {0: torch.export.Dim("batch")} for name in table}
-    images = table.pop(next(iter(table)))
-    return record_network(network, (images,), table, shapes, "this network")
 
 
 def record_network(
@@ -153,7 +141,7 @@ def _make_example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tenso
     """Return example inputs by name: two images, because torch would treat a batch size of one as a constant."""
     import torch
 
-    from napari_melanoma.models.photograph_network import PhotographNetwork
+    from napari_melanoma.models.network_functions import PhotographNetwork
 
     first = next(iter(signature(network.forward).parameters))
     inputs = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}

@@ -48,7 +48,7 @@ class GraphIndex(Config):
     """The content of ``graphs.json``.
 
     ``weights_sha256``: hash of the weights file. ``external``: names of the weights that each function reads from it.
-    ``view_offset``: see ``models.receptive_fields``; None if the network is no classifier. ``views``: number of views
+    ``view_offset``: see ``measure_offset``; None if the network is no classifier. ``views``: number of views
     of each image that the functions of a classifier or of a model with ``turned_views`` average over; None for others.
     """
 

@@ -26,7 +26,8 @@ from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.provenance import record_backend
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
     from napari_melanoma.models.bundle import BundleConfig, BundleInfo
     from napari_melanoma.models.graphs import Graphs
@@ -317,6 +318,15 @@ def normalize_images(images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], to
         plane *= np.float32(1 / (255 * std))
         plane -= np.float32(mean / std)
     return normalized
+
+
+def to_tensor(images: Sequence[NDArray[np.uint8]], to: Normalization, device: str | torch.device = "cpu") -> Tensor:
+    """Return ``normalize_images`` as a tensor on a device."""
+    import torch
+
+    from napari_melanoma.models.torch_inference import memory_layout
+
+    return torch.from_numpy(normalize_images(images, to)).to(device, memory_format=memory_layout(device))
 
 
 def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The functions of a bundle's network that predictions call, as modules with named inputs and outputs; imports torch.
 
 torch runs them as they are, and ``graphs`` writes each of them as an ONNX graph: both back ends compute the same.
+``PhotographNetwork``, at the end, is what a file for other programs contains.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from napari_melanoma.models.blocks.test_time_augmentation import (
     encode_views,
     make_views,
     predict_depth_of_views,
+    repeat_for_views,
     segment_views,
 )
 from napari_melanoma.models.blocks.timm_encoder import CellNetwork
@@ -32,6 +34,7 @@ from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import find_encoder
 
 EXAMPLES = 2  # examples for recording: torch would take a batch of one for a constant
+NOISE_IMAGES = 4  # for measuring the offset of receptive fields
 
 
 class NetworkFunction(nn.Module):
@@ -377,9 +380,74 @@ def make_examples(functions: Mapping[str, NetworkFunction], config: BundleConfig
 
 
 def measure_offset(network: nn.Module, config: BundleConfig, device: str = "cpu") -> float | None:
-    """Return the offset of receptive fields of a classifier, see ``receptive_fields``; None for other networks."""
-    from napari_melanoma.models.receptive_fields import measure_view_offset
+    """Measure the offset of a classifier's receptive fields from the centers of the cells of its deepest map.
 
+    The padding of strided convolutions shifts receptive fields: in an input of 224 pixels, by 16 pixels to the upper
+    left in a ResNet, by 16 to the lower right in networks from TensorFlow, and not at all in ConvNeXt. The offset is
+    measured with noise as input, as the center of the squared gradient of the central positions; squaring suppresses
+    weak contributions from the whole image.
+
+    Returns the offset along both axes in pixels of the input, positive towards the lower right, at most half a cell;
+    None for other networks.
+    """
     if config.task != "classification" or config.encoder is not None:
         return None
-    return measure_view_offset(cast("ClassifierNetwork", network), config.input_size, device)
+    side = config.input_size
+    noise = torch.randn(NOISE_IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = noise.to(device).requires_grad_()
+    offsets = []
+    with torch.enable_grad():
+        deepest = cast("ClassifierNetwork", network).encode(images)[-1]
+        stride = side / deepest.shape[-1]
+        for position in {deepest.shape[-1] // 2, (deepest.shape[-1] - 1) // 2}:
+            activation = deepest[:, :, position, position].square().sum()
+            gradient = torch.autograd.grad(activation, images, retain_graph=True)[0].square().sum(dim=1)
+            for axis in (1, 2):
+                weights = gradient.sum(dim=axis)
+                center = (weights * torch.arange(side, device=device)).sum(dim=1) / weights.sum(dim=1)
+                offsets.append(center - ((position + 0.5) * stride - 0.5))
+    offset = float(torch.cat(offsets).nanmean())  # NaN where all gradients are 0
+    return min(max(offset, -stride / 2), stride / 2) if offset == offset else 0.0
+
+
+class PhotographNetwork(nn.Module):
+    """A bundle's network with everything around it that other programs would have to repeat.
+
+    This is the normalization, the mean over turned and mirrored images and, for a classifier, temperature, bias and
+    softmax.
+    """
+
+    mean: Tensor
+    std: Tensor
+    bias: Tensor
+
+    def __init__(self, network: nn.Module, config: BundleConfig) -> None:
+        super().__init__()
+        classifier = config.classifier
+        self.network = network
+        self.tabular: TabularShape | None = getattr(network, "tabular", None)
+        self.views: int = config.turned_views or 1
+        if classifier is not None and classifier.test_time_augmentation:
+            self.views = len(VIEWS)
+        self.temperature = None if classifier is None else classifier.temperature
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1))
+        bias = classifier.bias if classifier is not None else ()
+        self.register_buffer("bias", torch.tensor(bias or (0.0,)))
+        self.eval()
+
+    def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
+        """Return the values for a batch of images.
+
+        ``images``: uint8 RGB (batch, row, column, channel=3). ``continuous``: float (batch, input). ``categories``:
+        int64 (batch, embedding). Returns logits, float (batch, class, row, column), or the calibrated probabilities of
+        a classifier, float (batch, class).
+        """
+        pixels = (images.permute(0, 3, 1, 2).float() / 255.0 - self.mean) / self.std
+        if self.temperature is None:
+            return segment_views(self.network, pixels, self.views).mean(1)
+        views = make_views(pixels, self.views)
+        given = {"continuous": continuous, "categories": categories}
+        table = {name: repeat_for_views(values, views.shape[1]) for name, values in given.items() if values is not None}
+        logits: Tensor = self.network(views.flatten(0, 1), **table).unflatten(0, (-1, views.shape[1])).mean(1)
+        return (logits / self.temperature + self.bias).softmax(1)

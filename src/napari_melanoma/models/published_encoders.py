@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.packages import is_installed
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.smp_networks import TIMM_PREFIX
 from napari_melanoma.models.torch_inference import NORM_COUNTER, find_norms, rescale_norms
 from napari_melanoma.models.zoo import find_encoder, list_architectures
+from napari_melanoma.models.zoo.smp import TIMM_PREFIX
 
 if TYPE_CHECKING:
     import torch
@@ -145,16 +145,6 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
     if encoder.readout == "class_and_patches":
         return ClassAndPatchTokens(trunk, 1 + int(encoder.options.get("reg_tokens", 0)))
     return ContrastiveEncoder(trunk, encoder.features)
-
-
-def hash_weights(weights: Path) -> str:
-    """Return the SHA-256 of a weights file."""
-    from napari_melanoma.models.weights_files import fingerprint_weights
-
-    try:
-        return fingerprint_weights(weights)
-    except OSError as error:
-        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
 
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:

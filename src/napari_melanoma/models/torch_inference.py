@@ -1,4 +1,4 @@
-"""Tools for torch: device and precision, folded batch normalization, input tensors, and exhausted memory."""
+"""Tools for torch: device and precision, folded batch normalization, and exhausted memory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from napari_melanoma.models.bundle import BundleConfig
 
 Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)
@@ -185,16 +181,3 @@ def rescale_norms(
         factor = ((double_variance + norm.eps) / (double_variance + epsilons[name])).sqrt()
         rescaled[f"{name}.weight"] = (gamma.double() * factor).to(gamma.dtype)
     return rescaled
-
-
-def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig, device: str | torch.device = "cpu") -> Tensor:
-    """Stack and normalize photographs as a bundle requires, and move them to a device.
-
-    ``images``: uint8 (row, column, channel=3), all of the same size. Returns float32 (batch, channel, row, column).
-    """
-    import torch
-
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    mean = torch.tensor(config.mean).view(1, 3, 1, 1)
-    std = torch.tensor(config.std).view(1, 3, 1, 1)
-    return ((batch.float() / 255.0 - mean) / std).to(device, memory_format=memory_layout(device))

@@ -58,8 +58,11 @@ def find_weights_file(start: str) -> Path | None:
 
 def fingerprint_weights(path: Path) -> str:
     """Return the SHA-256 of a weights file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"cannot read weights from {path}: {error.strerror}. Select an existing file.") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

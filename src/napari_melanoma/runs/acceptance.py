@@ -27,11 +27,11 @@ from napari_melanoma.evaluation.classes import ClassTask
 from napari_melanoma.evaluation.comparing import ComparisonOptions, compare_segmenters, compare_with_start
 from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, read_comparison
 from napari_melanoma.evaluation.labeled_images import ClassEvaluationOptions, LabeledImages
-from napari_melanoma.evaluation.labels import LabelEvaluationOptions, LabelTask
+from napari_melanoma.evaluation.labels import LabelTask
 from napari_melanoma.evaluation.masks import EvaluationOptions, MaskTask
 from napari_melanoma.evaluation.model_card import write_compared_card
 from napari_melanoma.evaluation.painted_comparison import compare_with_painted, find_held_back
-from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, Result, run_evaluation
+from napari_melanoma.evaluation.pipeline import Evaluation, EvaluationTask, Result, SelectionOptions, run_evaluation
 from napari_melanoma.evaluation.slides import BagTask, PatientDataBaseline, SlideAloneBaseline, SlideBaseline
 from napari_melanoma.evaluation.training_overlap import Overlap, find_overlap, images_to_measure
 from napari_melanoma.metrics.statistics import describe_intervals
@@ -164,7 +164,7 @@ def evaluate_alone(run_path: Path, *, run: RunContext) -> str:
         baselines = read_baselines(folder)
         evaluation = evaluate(BagTask(BagModel.load(model), slides, ClassEvaluationOptions(), baselines))
     elif task == "labels":
-        evaluation = evaluate(LabelTask([TissueSegmenter.load(model)], LabelEvaluationOptions()))
+        evaluation = evaluate(LabelTask([TissueSegmenter.load(model)], SelectionOptions()))
     elif task == "masks":
         evaluation = evaluate(MaskTask([Segmenter.load(model)], EvaluationOptions()))
     else:

@@ -48,8 +48,13 @@ from napari_melanoma.data.training_images import FILE_NAME, TrainingImages
 from napari_melanoma.evaluation.any_task import evaluate_model
 from napari_melanoma.evaluation.classes import read_predictions
 from napari_melanoma.evaluation.model_card import draft_card
-from napari_melanoma.evaluation.pages import Page, write_evaluation_page
-from napari_melanoma.evaluation.pipeline import METRICS_FILE, measured_rows, read_evaluation
+from napari_melanoma.evaluation.pipeline import (
+    METRICS_FILE,
+    Page,
+    measured_rows,
+    read_evaluation,
+    write_evaluation_page,
+)
 from napari_melanoma.metrics.mask_metrics import find_metric
 from napari_melanoma.metrics.metric_table import METRIC_TABLE, metric_label
 from napari_melanoma.models.bundle import (

@@ -36,11 +36,11 @@ from napari_melanoma.models.published_encoders import (
     WEIGHTS_ADVICE,
     WEIGHTS_FILE,
     FoundationEncoder,
-    hash_weights,
     load_foundation,
     load_timm,
 )
 from napari_melanoma.models.torch_inference import Precision
+from napari_melanoma.models.weights_files import fingerprint_weights
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides.bag_models import BagModel
 from napari_melanoma.slides.lesions import default_lesion_class
@@ -174,7 +174,7 @@ def _load_foundation_encoder(encoder: FoundationEncoder, options: LoadOptions) -
         encoder.mean,
         encoder.std,
         encoder.licence,
-        hash_weights(weights),
+        fingerprint_weights(weights),
         terms=f"{encoder.licence}. {encoder.page}",
     )
     return info, load_foundation(encoder, weights)
@@ -208,7 +208,7 @@ def _load_timm_encoder(name: str, options: LoadOptions) -> tuple[TileModelInfo, 
     config: dict[str, Any] = cast("Any", network).pretrained_cfg
     published = str(config.get("license") or "see the encoder's page in timm")
     licence = published if options.weights is None else LICENCE_OF_FILE
-    fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)
+    fingerprint = fingerprint_weights(options.weights) if options.weights else _hash_network(network)
     side = int(config["input_size"][-1])
     info = TileModelInfo(
         name,

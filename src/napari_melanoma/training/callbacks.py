@@ -481,42 +481,6 @@ class AveragedWeights(WeightAveraging):
             checkpoint["state_dict"], checkpoint["current_model_state"] = average, current
 
 
-class DistributedRows:
-    """Rows of numbers, one for each image, collected by all processes; they stay on their device until gathered."""
-
-    def __init__(self, columns: int) -> None:
-        self._columns = columns
-        self._indices: list[Tensor] = []
-        self._rows: list[Tensor] = []
-
-    def add(self, indices: NDArray[np.int64], rows: Tensor) -> None:
-        """Add the rows of a batch.
-
-        ``places``: int64 (batch,), the index of each image. ``rows``: float (batch, columns).
-        """
-        self._indices.append(torch.from_numpy(indices))
-        self._rows.append(rows.detach().float())
-
-    def gather(self, device: torch.device) -> Tensor:
-        """Return the rows of all processes and reset; every process must call it.
-
-        Returns float32 (image, columns) on the CPU, in the order of the indices; each image must have been added by
-        one process only.
-        """
-        indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices]).to(device)
-        rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])
-        self._indices, self._rows = [], []
-        count = (indices.max() + 1 if len(indices) else torch.zeros((), dtype=torch.int64, device=device)).clone()
-        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if is_distributed:
-            torch.distributed.all_reduce(count, torch.distributed.ReduceOp.MAX)
-        gathered = torch.zeros(int(count), self._columns, device=device)
-        gathered[indices] = rows
-        if is_distributed:
-            torch.distributed.all_reduce(gathered)
-        return gathered.cpu()
-
-
 CYAN = (0, 220, 255)
 RIGHT, WRONG = (86, 180, 233), (230, 159, 0)  # Okabe and Ito 2008
 BACKGROUND, TEXT_COLOR = (32, 32, 32), (240, 240, 240)

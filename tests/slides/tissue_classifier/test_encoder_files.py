@@ -8,7 +8,7 @@ import pytest
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.models.published_encoders import hash_weights
+from napari_melanoma.models.weights_files import fingerprint_weights
 from napari_melanoma.slides.tissue_classifier.feature_sources import (
     _encoders_path,
     find_weights,
@@ -28,7 +28,7 @@ def weights(tmp_path: Path, user_folders: Path) -> Path:
 
 
 def test_an_encoder_is_found_until_its_file_changes(weights: Path) -> None:
-    fingerprint = fingerprint_features(NAME, hash_weights(weights))
+    fingerprint = fingerprint_features(NAME, fingerprint_weights(weights))
     assert find_weights(NAME, fingerprint) is None
     for _ in range(2):
         remember_encoder(NAME, weights)
@@ -45,6 +45,6 @@ def test_a_list_of_an_earlier_version_is_read_and_a_damaged_one_counts_as_empty(
     remember_encoder(NAME, weights)
     stored = read_json(_encoders_path())
     write_json(_encoders_path(), {"encoders": [{**stored["encoders"][0], "accepted": "2026-01-02T03:04:05"}]})
-    assert find_weights(NAME, fingerprint_features(NAME, hash_weights(weights))) == weights
+    assert find_weights(NAME, fingerprint_features(NAME, fingerprint_weights(weights))) == weights
     _encoders_path().write_text("{")
     assert read_encoders() == []

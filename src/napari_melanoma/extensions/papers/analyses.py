@@ -7,19 +7,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import remove_file, write_json
 from napari_melanoma.core.formatting import distinct_names
+from napari_melanoma.core.prediction_config import TabularConfig, TabularEncoding
 from napari_melanoma.core.validity import Validity, read_validity
 from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
 from napari_melanoma.data.splits import assign_folds
-from napari_melanoma.data.tabular_encoding import choose_encodings, describe_invalid_numbers
-from napari_melanoma.evaluation.metadata_trees import cross_validate_trees
+from napari_melanoma.data.tabular_encoding import (
+    choose_encodings,
+    describe_invalid_numbers,
+    fit_encoding,
+    read_table_values,
+    to_matrix,
+)
 from napari_melanoma.figures.evaluation import LesionPoints, plot_area_and_probability
 from napari_melanoma.io.results import LESIONS, read_slide_result, write_table
 from napari_melanoma.io.slide_store import file_errors_translated
@@ -34,6 +41,9 @@ from napari_melanoma.slides.scores import (
 )
 from napari_melanoma.slides.slide_table import LesionRow, read_slide_lesion_rows
 from napari_melanoma.training.data_selection import OTHER, row_labels
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 Row = Mapping[str, str]
 
@@ -89,6 +99,49 @@ def evaluate_baseline(
     positive = next((word for word in (target, "melanoma") if word in classes), rarest)
     predictions = ClassPredictions(probabilities, labels, np.array(groups), tuple(classes), positive)
     return TabularBaseline(predictions, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
+
+
+def cross_validate_trees(
+    rows: Sequence[Row],
+    choices: TabularConfig,
+    fold_of: Sequence[int],
+    labels: NDArray[np.intp],
+    *,
+    target: str = "melanoma",
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Predict the rows of each fold by trees fitted to the other folds.
+
+    ``fold_of``: the fold of each row. ``labels``: int (row,): index of the class. ``target``: the column of the class.
+    Returns probabilities, float64 (row, class); 0 for a class that the other folds do not have.
+    """
+    folds, classes = np.asarray(fold_of), int(labels.max()) + 1
+    probabilities = np.zeros((len(rows), classes))
+    for fold in np.unique(folds):
+        fitted, predicted = np.flatnonzero(folds != fold).tolist(), np.flatnonzero(folds == fold).tolist()
+        trees, encoding = fit_trees([rows[index] for index in fitted], choices, labels[fitted], target, seed)
+        matrix, _ = to_matrix(read_table_values([rows[index] for index in predicted], encoding))
+        probabilities[np.ix_(predicted, trees.classes_)] = trees.predict_proba(matrix)
+    return probabilities
+
+
+def fit_trees(
+    rows: Sequence[Row], choices: TabularConfig, labels: NDArray[np.intp], target: str, seed: int = 0
+) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
+    """Fit histogram-based gradient boosting to rows, whose numbers and words may be missing.
+
+    Arguments as for ``cross_validate_trees``.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    if len(np.unique(labels)) < 2:
+        raise DataSetError(f"the training rows have only one class in the column '{target}'; at least two are needed.")
+    encoding = fit_encoding(rows, choices, target)
+    matrix, categorical = to_matrix(read_table_values(rows, encoding))
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.05, max_iter=100, max_leaf_nodes=8, categorical_features=categorical, random_state=seed
+    )
+    return trees.fit(matrix, labels), encoding
 
 
 def _read_rows(dataset: Path) -> tuple[list[Row], list[str]]:

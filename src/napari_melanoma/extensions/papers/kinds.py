@@ -23,7 +23,7 @@ from napari_melanoma.data.dataset import Key, Sample
 from napari_melanoma.data.table_schema import READER_COLUMN
 from napari_melanoma.data.tabular_encoding import fit_encoding, read_table_values, to_matrix
 from napari_melanoma.evaluation.masks import measure_sample
-from napari_melanoma.evaluation.metadata_trees import fit_trees
+from napari_melanoma.extensions.papers.analyses import fit_trees
 from napari_melanoma.extensions.papers.image_features import make_feature_predictor
 from napari_melanoma.extensions.papers.papers import Image, ImageMeasurement, Row, RowKind, RowSubject
 from napari_melanoma.extensions.papers.split import TABLE, TRAIN, UNTOUCHED, read_fold_tables

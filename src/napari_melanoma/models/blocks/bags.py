@@ -7,13 +7,12 @@ the greatest score so far.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.blocks.classifier import TableInputs
+from napari_melanoma.models.blocks.classifier import TableInputs, make_layers
 from napari_melanoma.models.blocks.options import AttentionMilConfig
 
 
@@ -50,13 +49,7 @@ class TableBranch(nn.Module):
         super().__init__()
         self.inputs = TableInputs(config.tabular, normalize=False)
         widths = (self.inputs.width, *config.tabular_layers)
-        self.layers = nn.Sequential(
-            *(
-                part
-                for wide, narrow in pairwise(widths)
-                for part in (nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(config.tabular_dropout))
-            )
-        )
+        self.layers = nn.Sequential(*make_layers(widths, config.tabular_dropout, normalized=False))
         self.width = widths[-1]
 
     def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:

@@ -37,7 +37,12 @@ class BiomarkerNetwork(ClassifierNetwork):
         self.narrow = ChannelReduction(encoder.features, narrowed) if narrowed else None
         attention_options = (config.attention_kernel, config.attention_shares, config.attention_start)
         self.attention = SpatialAttention(*attention_options) if config.uses_attention else None
-        self.depth = _make_depth_module(encoder.features, config) if config.predicts_depth else None
+        self.depth: nn.Module | None = None
+        if config.predicts_depth:
+            outputs = 2 if config.heteroscedastic else 1
+            shape = (config.depth_channels, config.depth_grid, outputs, config.depth_normalisation)
+            is_pooled = config.depth_module == "attention"
+            self.depth = DepthAttention(encoder.features, outputs) if is_pooled else DepthConvolutions(*shape)
         self.scale = config.depth_scale
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -97,14 +102,6 @@ class BiomarkerNetwork(ClassifierNetwork):
         return standardize_depth(mm, self.scale)
 
 
-def _make_depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
-    """Create the depth module."""
-    outputs = 2 if config.heteroscedastic else 1
-    if config.depth_module == "attention":
-        return DepthAttention(features, outputs)
-    return DepthConvolutions(config.depth_channels, config.depth_grid, outputs, config.depth_normalisation)
-
-
 class DepthInput(nn.Module):
     """Encodes the depth as inputs of the classifier: as a number, one-hot by bins, or both.
 
@@ -151,11 +148,14 @@ class BranchFusion(FusionBlock):
     """Concatenates the enabled branches: image features, depth and clinical metadata."""
 
     def __init__(self, features: int, config: BiomarkerConfig) -> None:
-        shape = _shape_without_depth(config) if config.use_table else TabularShape()
+        measured = config.measured if config.depth_source == "measured" else None
+        shape = config.tabular if config.use_table else TabularShape()
+        if measured and config.use_table:  # two of the numbers belong to the measured depth
+            shape = shape.model_copy(update={"continuous": shape.continuous - 2})
         super().__init__(features, FusionConfig(tabular=shape))
         self._image = features if config.use_image else 0
         self._depth_map = features
-        self._depth_index = config.measured.place if config.depth_source == "measured" and config.measured else None
+        self._depth_index = measured.place if measured else None
         self.depth = DepthInput(config) if config.predicts_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
         self.image_norm = RowNorm(features) if config.image_normalised and self._image else nn.Identity()
@@ -189,14 +189,6 @@ def standardize_depth(mm: Tensor, scale: DepthScale) -> Tensor:
     """Convert mm to standardized depths, on the scale of a network."""
     value = mm.clamp(min=0)
     return ((torch.log1p(value) if scale.log else value) - scale.mean) / scale.std
-
-
-def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
-    """Return the shape of the tabular inputs without the two that belong to the measured depth."""
-    shape = config.tabular
-    if config.depth_source != "measured" or config.measured is None:
-        return shape
-    return shape.model_copy(update={"continuous": shape.continuous - 2})
 
 
 FILTER_SIZE = 3  # side of a convolution; not stated in P3

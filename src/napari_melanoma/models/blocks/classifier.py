@@ -134,11 +134,7 @@ class TwoLayerHead(nn.Module):
         super().__init__()
         self.has_one_logit = classes == 2
         self.layers = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.ReLU(),
-            RowNorm(hidden),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, 1 if self.has_one_logit else classes),
+            *make_layers((width, hidden), dropout), nn.Linear(hidden, 1 if self.has_one_logit else classes)
         )
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -155,12 +151,7 @@ class LayeredHead(nn.Sequential):
 
     def __init__(self, width: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
         widths = (width, *hidden)
-        parts = [
-            part
-            for wide, narrow in pairwise(widths)
-            for part in (nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout))
-        ]
-        super().__init__(*parts, nn.Linear(widths[-1], classes))
+        super().__init__(*make_layers(widths, dropout, normalized=False), nn.Linear(widths[-1], classes))
 
 
 class FusionBlock(nn.Module):
@@ -236,8 +227,9 @@ class AnnexBFusion(FusionBlock):
     normalizes_numbers = False
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
-        self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
-        return features + self.network.width
+        widths = (config.tabular.width, *config.tabular_layers)
+        self.network = nn.Sequential(*make_layers(widths, config.tabular_dropout))
+        return features + widths[-1]
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Concatenate both."""
@@ -270,11 +262,11 @@ class FilmFusion(FusionBlock):
     """
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
-        hidden = MetadataNet(config.tabular.width, config.tabular_layers[:1], config.tabular_dropout)
-        last = nn.Linear(hidden.width, 2 * features)
+        widths = (config.tabular.width, *config.tabular_layers[:1])
+        hidden, last = make_layers(widths, config.tabular_dropout), nn.Linear(widths[-1], 2 * features)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.network = nn.Sequential(hidden, last)
+        self.network = nn.Sequential(nn.Sequential(*hidden), last)
         return features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
@@ -293,22 +285,6 @@ FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
 }
 
 
-class TabularNet(nn.Sequential):
-    """Layers for tabular inputs, as in fastai's ``TabularModel`` (Howard and Gugger 2020).
-
-    Each hidden layer is linear, with ReLU, batch normalization and dropout; the last layer is only linear.
-    """
-
-    def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
-        widths = (width, *layers)
-        hidden = [
-            part
-            for wide, narrow in pairwise(widths)
-            for part in (nn.Linear(wide, narrow, bias=False), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
-        ]
-        super().__init__(*hidden, nn.Linear(widths[-1], out_features))
-
-
 def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
     """Create the fusion block of a configuration; without tabular inputs it uses the image alone."""
     if config.fusion == "tabular" and not config.tabular.width:
@@ -324,9 +300,27 @@ def pool_maps(maps: Tensor) -> Tensor:
     return maps.mean(dim=(2, 3))
 
 
-def _make_tabular_net(config: FusionConfig) -> TabularNet:
-    """Create P1's layers for the tabular inputs."""
-    return TabularNet(config.tabular.width, config.tabular_layers, config.out_features, config.tabular_dropout)
+def _make_tabular_net(config: FusionConfig) -> nn.Sequential:
+    """Create P1's layers for the tabular inputs, those of fastai's ``TabularModel`` (Howard and Gugger 2020)."""
+    widths = (config.tabular.width, *config.tabular_layers)
+    layers = make_layers(widths, config.tabular_dropout, bias=False)
+    return nn.Sequential(*layers, nn.Linear(widths[-1], config.out_features))
+
+
+def make_layers(
+    widths: Sequence[int], dropout: float, *, normalized: bool = True, bias: bool = True
+) -> list[nn.Module]:
+    """Create linear layers, each with ReLU, batch normalization if ``normalized``, and dropout."""
+    return [
+        part
+        for wide, narrow in pairwise(widths)
+        for part in (
+            nn.Linear(wide, narrow, bias=bias),
+            nn.ReLU(),
+            *([RowNorm(narrow)] if normalized else []),
+            nn.Dropout(dropout),
+        )
+    ]
 
 
 EMBEDDING_STD = 0.01  # initial standard deviation of embeddings, as in fastai
@@ -373,18 +367,3 @@ def _make_embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
     table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
     nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=EMBEDDING_STD)
     return table
-
-
-class MetadataNet(nn.Sequential):
-    """Layers for tabular inputs as in P2, Annex B: linear, ReLU and batch normalization."""
-
-    def __init__(self, width: int, layers: Sequence[int], dropout: float) -> None:
-        widths = (width, *layers)
-        super().__init__(
-            *(
-                part
-                for wide, narrow in pairwise(widths)
-                for part in (nn.Linear(wide, narrow), nn.ReLU(), RowNorm(narrow), nn.Dropout(dropout))
-            )
-        )
-        self.width = widths[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +11,20 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 if TYPE_CHECKING:
-    from napari_melanoma.models.blocks.options import RecurrentConfig, SimpleCNNConfig, Upsampling, UShapeConfig
+    from napari_melanoma.models.blocks.options import Upsampling
 
 
 MakeBlock = Callable[[int, int], nn.Module]  # makes a block from the numbers of input and output channels
 
 
-def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
-    """Create a convolution that keeps the size, with optional batch normalization, and ReLU.
+def make_convolution(
+    inside: int, out: int, *, side: int = 3, stride: int = 1, normalization: bool = True
+) -> nn.Sequential:
+    """Create a convolution that changes the size only by the stride, with optional batch normalization, and ReLU.
 
     ``side``: side of the kernel in pixels, odd. Maps float (batch, inside, row, column) to (batch, out, row, column).
     """
-    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalization)]
+    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, stride, side // 2, bias=not normalization)]
     if normalization:
         layers.append(nn.BatchNorm2d(out))
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
@@ -88,22 +89,6 @@ class RecurrentResidual(nn.Module):
         return widened + self.recurrent(widened)
 
 
-def choose_plain_block(config: UShapeConfig) -> MakeBlock:
-    """Return the block of the U-Net with the options of a configuration."""
-    return partial(make_double_convolution, dropout=config.dropout, normalization=config.normalisation)
-
-
-def choose_recurrent_block(config: RecurrentConfig) -> MakeBlock:
-    """Return the block of R2U-Net with the options of a configuration."""
-    return partial(
-        RecurrentResidual,
-        steps=config.steps,
-        shared=config.shared,
-        dropout=config.dropout,
-        normalization=config.normalisation,
-    )
-
-
 class AttentionGate(nn.Module):
     """Weights each position of a skip connection by the features of the level below.
 
@@ -149,16 +134,18 @@ class UpBlock(nn.Module):
 class UShapeNetwork(nn.Module):
     """A U-Net whose encoder and decoder consist of one type of block."""
 
-    def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
+    def __init__(
+        self, block: MakeBlock, channels: int, depth: int, classes: int, upsampling: Upsampling, *, gated: bool
+    ) -> None:
         super().__init__()
-        widths = [config.channels * 2**level for level in range(config.depth + 1)]
+        widths = [channels * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(block(inside, out) for inside, out in zip([3, *widths], widths, strict=False))
         self.rises = nn.ModuleList(
-            UpBlock(below, out, block, config.upsampling, gated=gated)
+            UpBlock(below, out, block, upsampling, gated=gated)
             for below, out in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.pool = nn.MaxPool2d(2)
-        self.head = nn.Conv2d(config.channels, config.classes, 1)
+        self.head = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 2^depth."""
@@ -178,8 +165,7 @@ LEVELS = 4  # 256 pixels become 16
 class NestedUShapeNetwork(nn.Module):
     """A U-Net whose decoder blocks also receive the next shallower encoder block, after max-pooling.
 
-    P2 (section 2.2): four encoder levels and a
-    bottleneck, 2 x 2 transposed convolutions, a final 1 x 1 convolution.
+    P2 (section 2.2): four encoder levels and a bottleneck, 2 x 2 transposed convolutions, a final 1 x 1 convolution.
     """
 
     def __init__(self, channels: int, dropout: float, classes: int) -> None:
@@ -222,20 +208,20 @@ HASH_FACTORS = (48271, 69621, 39373)  # primitive roots modulo MAX_HASH
 class SimpleCNN(nn.Module):
     """Three convolutions with max-pooling, then two fully connected layers that predict a coarse mask."""
 
-    def __init__(self, config: SimpleCNNConfig) -> None:
+    def __init__(self, channels: int, hidden: int, grid: int, mask_size: int, dropout: float, classes: int) -> None:
         super().__init__()
-        widths = [3, *(config.channels * 2**level for level in range(3))]
-        self.grid, self.shape = config.grid, (config.classes, config.mask_size, config.mask_size)
+        widths = [3, *(channels * 2**level for level in range(3))]
+        self.grid, self.shape = grid, (classes, mask_size, mask_size)
         self.features = nn.Sequential(
             *(nn.Sequential(make_convolution(inside, out), nn.MaxPool2d(2)) for inside, out in pairwise(widths))
         )
         self.connected = nn.Sequential(
             nn.Flatten(),
-            nn.Dropout(config.dropout),
-            nn.Linear(widths[-1] * config.grid**2, config.hidden),
+            nn.Dropout(dropout),
+            nn.Linear(widths[-1] * grid**2, hidden),
             nn.ReLU(inplace=True),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden, config.classes * config.mask_size**2),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, classes * mask_size**2),
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -52,35 +52,29 @@ class DeepLabDecoder(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """DeepLabv3+ with three atrous branches and a decoder."""
+    """DeepLabv3+ with three atrous branches and a decoder; without both, as in the official MobileNetV2 models."""
 
-    def __init__(self, encoder: AlignedXception | MobileNetV2, output_stride: int, channels: int, classes: int) -> None:
+    def __init__(
+        self,
+        encoder: AlignedXception | MobileNetV2,
+        output_stride: int,
+        channels: int,
+        classes: int,
+        *,
+        has_decoder: bool = True,
+    ) -> None:
         super().__init__()
         rates = [96 // output_stride * times for times in (1, 2, 3)]  # 6, 12, 18 at an output stride of 16
         self.encoder = encoder
-        self.aspp = PyramidPooling(encoder.deep_channels, channels, rates)
-        self.decoder = DeepLabDecoder(encoder.low_channels, channels)
+        self.aspp = PyramidPooling(encoder.deep_channels, channels, rates if has_decoder else ())
+        self.decoder = DeepLabDecoder(encoder.low_channels, channels) if has_decoder else None
         self.logits = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
         low, deep = self.encoder(images)
-        return _upsample_like(self.logits(self.decoder(self.aspp(deep), low)), images)
-
-
-class ReducedDeepLab(nn.Module):
-    """DeepLab with the head of the official MobileNetV2 models: no atrous branches, no decoder."""
-
-    def __init__(self, encoder: MobileNetV2, channels: int, classes: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.aspp = PyramidPooling(encoder.deep_channels, channels, ())
-        self.logits = nn.Conv2d(channels, classes, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
-        _, deep = self.encoder(images)
-        return _upsample_like(self.logits(self.aspp(deep)), images)
+        features = self.aspp(deep)
+        return _upsample_like(self.logits(features if self.decoder is None else self.decoder(features, low)), images)
 
 
 def _upsample_like(features: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Configurations of architectures and of parts that several of them share; torch-free."""
+"""Options of networks that their parts read too; this module does not import torch."""
 
 from __future__ import annotations
 
@@ -17,40 +17,8 @@ from napari_melanoma.core.prediction_config import (
     TabularShape,
 )
 
-P2_REFERENCE = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
 Upsampling = Literal["transposed", "nearest", "bilinear"]
 Fusion = Literal["concat", "annex_b", "metablock", "film", "none", "tabular"]
-
-
-class UShapeConfig(Config):
-    """Options of a U-shaped network."""
-
-    channels: int = Field(
-        32,
-        title="Channels of the first level",
-        ge=4,
-        description="channels of the first level, doubled at each level below (P4: 16 to 64)",
-    )
-    depth: int = Field(4, title="Downsampling steps", ge=1, le=5, description="number of downsampling steps")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of the values dropped between two convolutions")
-    normalisation: bool = Field(
-        True, title="Batch normalization", description="batch normalization after each convolution"
-    )
-    upsampling: Upsampling = Field(
-        "nearest", description="transposed: trained 2 x 2 convolutions; otherwise an interpolation without weights"
-    )
-    classes: int = Field(1, title="Output maps", ge=1, description="number of output maps")
-
-
-class RecurrentConfig(UShapeConfig):
-    """Options of a U-shaped network with recurrent convolutions."""
-
-    steps: int = Field(2, title="Recurrent steps", ge=1, le=4, description="recurrent steps of a convolution (t in P4)")
-    shared: bool = Field(
-        False,
-        title="Share weights over steps",
-        description="one set of weights for all steps, as in the original; in P4 each step has its own",
-    )
 
 
 class FusionConfig(Config):
@@ -83,29 +51,6 @@ class FusionConfig(Config):
         if min(self.tabular_layers, default=1) < 1:
             raise ValueError(f"tabular_layers are {self.tabular_layers}, expected widths of 1 or more")
         return self
-
-
-class SimpleCNNConfig(Config):
-    """Options of P2's simple CNN, of which the paper states only the number of layers.
-
-    Fully connected layers need a fixed number of values: so features are resized to ``grid`` x ``grid``, and the coarse
-    output mask is enlarged to the size of the image.
-    """
-
-    channels: int = Field(
-        16, ge=4, description="channels of the first convolution; the next two have twice and four times as many"
-    )
-    hidden: int = Field(256, title="Hidden values", ge=4, description="values between the two fully connected layers")
-    grid: int = Field(
-        16,
-        title="Feature grid size",
-        ge=4,
-        le=64,
-        description="side of the features that go into the fully connected layers",
-    )
-    mask_size: int = Field(64, title="Output mask size (px)", ge=8, le=256, description="side of their output mask")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before each fully connected layer")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 class AttentionMilConfig(Config):

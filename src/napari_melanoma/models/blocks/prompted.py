@@ -48,7 +48,9 @@ class PromptedUNet(nn.Module):
         self.encoder = encoder
         _, at_2, at_4, at_8, at_16, deepest = channels
         fine, middle, coarse = (max(8, width * fifths // 5 // 8 * 8) for fifths in (1, 2, 3))
-        self.prompts = nn.ModuleList(_halve(inside, out) for inside, out in pairwise((PROMPT_MAPS, 16, 32, 48, 64)))
+        self.prompts = nn.ModuleList(
+            make_convolution(inside, out, stride=2) for inside, out in pairwise((PROMPT_MAPS, 16, 32, 48, 64))
+        )
         self.bottom = nn.Sequential(
             make_convolution(at_16 + deepest + 64, width, side=1), make_convolution(width, width), Context(width)
         )
@@ -134,13 +136,6 @@ class Context(nn.Module):
         """Return features of the same shape."""
         whole = self.whole(features.mean((2, 3), keepdim=True)).expand_as(features)
         return self.merge(torch.cat([features, *(part(features) for part in self.wide), whole], 1))
-
-
-def _halve(inside: int, out: int) -> nn.Sequential:
-    """Create a convolution that halves the size."""
-    return nn.Sequential(
-        nn.Conv2d(inside, out, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
-    )
 
 
 def _contradicted(logits: Tensor, prompts: Tensor) -> Tensor:

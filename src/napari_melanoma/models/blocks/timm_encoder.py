@@ -57,14 +57,16 @@ class CellEncoder(nn.Module):
     def __init__(self, encoder: TimmEncoder, joined: int, cell_px: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self._joined, self._cell_px = joined, cell_px
+        self._joined, self.cell_px = joined, cell_px
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features, (batch, feature, cell row, cell column), of normalized images (batch, 3, row, column)."""
-        return cell_features(self.encoder(images)[-self._joined :], images, self._cell_px)
+        columns = images.shape[-1] // self.cell_px
+        levels = self.encoder(images)[-self._joined :]
+        return torch.cat([avg_pool2d(level, level.shape[-1] // columns) for level in levels], dim=1)
 
 
-class CellNetwork(nn.Module):
+class CellNetwork(CellEncoder):
     """Logits of the cells of a tile: linear in the features of each cell and of the squares around it.
 
     With the weights of an encoder and of a linear tissue classifier in its head, it predicts what that predicts.
@@ -73,9 +75,8 @@ class CellNetwork(nn.Module):
     def __init__(
         self, encoder: TimmEncoder, joined: int, cell_px: int, *, contexts: Sequence[int], classes: int
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self._joined, self.cell_px, self._contexts = joined, cell_px, contexts
+        super().__init__(encoder, joined, cell_px)
+        self._contexts = contexts
         levels: Any = encoder.model.feature_info
         width = sum(levels.channels()[-joined:])
         self.head = nn.Conv2d(width * len(contexts), classes, 1)
@@ -86,20 +87,10 @@ class CellNetwork(nn.Module):
 
     def classify_cells(self, images: Tensor) -> Tensor:
         """Return logits, (batch, class, cell row, cell column), of normalized images (batch, 3, row, column)."""
-        features = cell_features(self.encoder(images)[-self._joined :], images, self.cell_px)
+        features = super().forward(images)
         means = [avg_pool2d(features, side, 1, side // 2, count_include_pad=False) for side in self._contexts]
         logits: Tensor = self.head(torch.cat(means, dim=1))
         return logits
-
-
-def cell_features(levels: Sequence[Tensor], images: Tensor, cell_px: int) -> Tensor:
-    """Average feature maps over cells.
-
-    ``levels``: (batch, channel, row, column), of images (batch, 3, row, column). Returns (batch, channel of all levels,
-    cell row, cell column).
-    """
-    columns = images.shape[-1] // cell_px
-    return torch.cat([avg_pool2d(level, level.shape[-1] // columns) for level in levels], dim=1)
 
 
 class MeanColor(nn.Module):

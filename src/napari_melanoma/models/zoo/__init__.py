@@ -1,4 +1,6 @@
-"""The architectures of networks; each is a module of this package with ``SPEC`` and ``build(config)``.
+"""The architectures of networks: functions with ``@list_network`` in the modules of this package, one for each family.
+
+Other packages add a module with ``SPEC`` and ``build(config)``. Torch is imported only when a network is built.
 
 P1 to P4 are the papers in ``extensions.papers.papers``.
 """
@@ -6,12 +8,16 @@ P1 to P4 are the papers in ``extensions.papers.papers``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from napari_melanoma.core.config import Config
+from pydantic import Field
+
+from napari_melanoma.core.config import Computed, Config
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.packages import require_torch
 from napari_melanoma.core.parsing import parse_json
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 ArchitectureTask = Literal["segmentation", "classification", "bags", "embedding"]
+OutputMaps = Annotated[int, Computed(), Field(ge=1, description="number of output maps")]
+P2_REFERENCE = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
 
 
 @dataclass(frozen=True)
@@ -47,15 +55,23 @@ class Architecture:
     build: Callable[[Any], nn.Module]
 
 
+def list_network(spec: ArchitectureSpec) -> Callable[[Callable[[Any], nn.Module]], Architecture]:
+    """Make an architecture of the decorated function, which builds a network with random weights."""
+    return partial(Architecture, spec)
+
+
+def _list_own() -> Iterator[Architecture]:
+    for entry in pkgutil.iter_modules(__path__):
+        values = vars(import_module(f"{__name__}.{entry.name}")).values()
+        yield from (value for value in values if isinstance(value, Architecture))
+
+
+NETWORKS = module_family("networks", "", ArchitectureSpec, "build", Architecture, list_others=_list_own)
+
+
 def list_architectures() -> Mapping[str, Architecture]:
-    """Return the architectures by name, in alphabetical order, then those of plug-ins.
-
-    Torch is imported only when a network is built.
-    """
+    """Return the architectures by name, in alphabetical order, then those of plug-ins."""
     return NETWORKS.members
-
-
-NETWORKS = module_family("networks", __name__, ArchitectureSpec, "build", Architecture)
 
 
 def answers_prompts(architecture: object) -> bool:

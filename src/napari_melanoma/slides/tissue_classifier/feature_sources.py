@@ -23,10 +23,10 @@ from napari_melanoma.models.published_encoders import (
     LICENCE_OF_FILE,
     TIMM,
     WEIGHTS_ADVICE,
-    hash_weights,
     load_foundation,
     load_timm,
 )
+from napari_melanoma.models.weights_files import fingerprint_weights
 from napari_melanoma.slides.tissue_classifier.cells import BLOCK_CELLS, CELL_UM, MARGIN_CELLS, block_px, margin_px
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class PublishedFeatures:
         else:
             network, side, self.licence = load_foundation(encoder, weights), encoder.side_px, encoder.licence
             mean, std = encoder.mean, encoder.std
-        self.fingerprint = fingerprint_features(name, hash_weights(weights))
+        self.fingerprint = fingerprint_features(name, fingerprint_weights(weights))
         self._device = find_device(device)
         self._trunk: Any = getattr(network, "trunk", network).to(self._device)
         self._window = side // CELL_PX  # cells along its side
@@ -393,7 +393,7 @@ def remember_encoder(name: str, weights: Path) -> None:
     if any((one.name, one.weights) == (name, weights) and one.is_unchanged for one in known):
         return
     size, changed = _stamp(weights)
-    added = EncoderFile(name=name, weights=weights, sha256=hash_weights(weights), bytes=size, changed=changed)
+    added = EncoderFile(name=name, weights=weights, sha256=fingerprint_weights(weights), bytes=size, changed=changed)
     path = _encoders_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = [one for one in known if one.sha256 != added.sha256]

@@ -24,7 +24,6 @@ from napari_melanoma.models.blocks.classifier import ClassifierNetwork, RowNorm
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.augmentation import BatchAugmentation
-from napari_melanoma.training.callbacks import DistributedRows
 from napari_melanoma.training.loader import ClassBatch, MixupSampler
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS, depth_metrics
@@ -46,6 +45,42 @@ DISABLED_AUGMENTATIONS = {"elsewhere_probability": 0.0, "mosaic_probability": 0.
 BLANK_PX = 64  # side of a blank image for measuring the width of the features
 SECOND_STAGE_PARTS = ("fusion", "head")  # modules that are trained in both stages
 MIN_LOG_VARIANCE = -6.0  # a standard deviation of a twentieth (exp(-3)) of the spread of all depths
+
+
+class DistributedRows:
+    """Rows of numbers, one for each image, collected by all processes; they stay on their device until gathered."""
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._indices: list[Tensor] = []
+        self._rows: list[Tensor] = []
+
+    def add(self, indices: NDArray[np.int64], rows: Tensor) -> None:
+        """Add the rows of a batch.
+
+        ``indices``: int64 (batch,), of the images. ``rows``: float (batch, columns).
+        """
+        self._indices.append(torch.from_numpy(indices))
+        self._rows.append(rows.detach().float())
+
+    def gather(self, device: torch.device) -> Tensor:
+        """Return the rows of all processes and reset; every process must call it.
+
+        Returns float32 (image, columns) on the CPU, in the order of the indices; each image must have been added by
+        one process only.
+        """
+        indices = torch.cat([torch.empty(0, dtype=torch.int64), *self._indices]).to(device)
+        rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])
+        self._indices, self._rows = [], []
+        count = (indices.max() + 1 if len(indices) else torch.zeros((), dtype=torch.int64, device=device)).clone()
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if is_distributed:
+            torch.distributed.all_reduce(count, torch.distributed.ReduceOp.MAX)
+        gathered = torch.zeros(int(count), self._columns, device=device)
+        gathered[indices] = rows
+        if is_distributed:
+            torch.distributed.all_reduce(gathered)
+        return gathered.cpu()
 
 
 class ClassTask(Task):

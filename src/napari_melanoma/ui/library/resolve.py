@@ -359,7 +359,7 @@ def describe_accuracy(state: LabelingState) -> str:
 
 def describe_outcome(summary: Mapping[str, Any], name: str | None) -> str:
     """Describe the decision, with the figures of both models side by side; ``name``: of the installed model."""
-    from napari_melanoma.evaluation.pages import ADVICE
+    from napari_melanoma.evaluation.comparison import ADVICE
 
     figures = ", ".join(
         f"{metric} {shipped['mean']:.2f} → {adapted['mean']:.2f}"

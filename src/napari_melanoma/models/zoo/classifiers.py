@@ -1,4 +1,4 @@
-"""Classifiers of an image and tabular inputs: P1's ``ImageTabularModel``, P2's classifiers and others."""
+"""Classifiers of an image and tabular inputs: those of P1 and P2, and P3's, which also predicts a depth."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from napari_melanoma.core.config import Computed
-from napari_melanoma.models.blocks.options import FusionConfig
-from napari_melanoma.models.zoo import ArchitectureSpec
+from napari_melanoma.core.errors import ConfigError
+from napari_melanoma.models.blocks.options import BiomarkerConfig, FusionConfig
+from napari_melanoma.models.zoo import ArchitectureSpec, list_network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,22 +45,18 @@ class ImageTabularConfig(FusionConfig):
         return None if self.fusion == "tabular" else self.encoder
 
 
-SPEC = ArchitectureSpec(
-    name="image_tabular",
-    title="Image and table",
-    reference="Combining 3D melanoma datasets (P1), with fastai's TabularModel: Howard and Gugger 2020, "
-    "doi:10.3390/info11020108",
-    config=ImageTabularConfig,
-    small={"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": (16,), "hidden": 16},
-    task="classification",
+@list_network(
+    ArchitectureSpec(
+        "image_tabular",
+        "Image and table",
+        "Combining 3D melanoma datasets (P1), with fastai's TabularModel: Howard and Gugger 2020, "
+        "doi:10.3390/info11020108",
+        config=ImageTabularConfig,
+        small={"encoder": "test_efficientnet", "out_features": 16, "tabular_layers": (16,), "hidden": 16},
+        task="classification",
+    )
 )
-
-
-def build(config: ImageTabularConfig) -> nn.Module:
-    """Build the network with random weights.
-
-    Maps float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
-    """
+def image_tabular(config: ImageTabularConfig) -> nn.Module:
     from napari_melanoma.models.blocks.classifier import (
         ClassifierNetwork,
         LinearAdapter,
@@ -81,3 +78,23 @@ def build(config: ImageTabularConfig) -> nn.Module:
         head = LinearHead(fusion.width, head_classes, config.head_dropout)
     adapter = LinearAdapter(head_classes, encoder.features, config.classes) if config.adapted_classes else None
     return ClassifierNetwork(encoder, fusion, head, config.tabular, adapter)
+
+
+@list_network(
+    ArchitectureSpec(
+        "biomarker",
+        "Image with spatial attention, depth and patient",
+        "Multi-modal deep learning for metastasis of melanoma (P3); spatial attention: Woo et al. 2018, "
+        "arXiv:1807.06521",
+        config=BiomarkerConfig,
+        small={"encoder": "test_efficientnet", "depth_channels": (4, 4, 8), "depth_grid": 4, "hidden": (16, 8)},
+        task="classification",
+    )
+)
+def biomarker(config: BiomarkerConfig) -> nn.Module:
+    from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
+
+    uses_image = config.use_image or (config.use_depth and config.depth_source != "none")
+    if not uses_image and not config.tabular.width:
+        raise ConfigError("a network of clinical metadata alone needs tabular inputs, found none. Select columns.")
+    return BiomarkerNetwork(config)
