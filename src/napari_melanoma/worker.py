@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from napari_melanoma.core.context import KeptArray, Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError
-from napari_melanoma.core.packages import explain_import_error
-from napari_melanoma.core.torch_environment import prepare_torch
+from napari_melanoma.core.packages import explain_import_error, prepare_torch
 from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
 
 if TYPE_CHECKING:

@@ -47,8 +47,10 @@ def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     """A small package outside the tree that adds commands."""
     folder = tmp_path_factory.mktemp("site-packages")
     (folder / "counting_commands.py").write_text(EXAMPLE + GROUP, encoding="utf-8")
-    (folder / "counting-1.0.dist-info").mkdir()
-    (folder / "counting-1.0.dist-info" / "entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
+    information = folder / "counting-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: counting\nVersion: 1.0\n", encoding="utf-8")
+    (information / "entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
     monkeypatch.syspath_prepend(folder)
     plugins.refresh()
     yield folder

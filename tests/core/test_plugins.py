@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +33,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def add(code: str, package: str = "other-package", group: str = "losses", name: str = "absolute") -> None:
         module, folder = package.replace("-", "_"), tmp_path / package
-        metadata = folder / f"{module}-1.2.dist-info"
-        metadata.mkdir(parents=True)
+        information = folder / f"{module}-1.2.dist-info"
+        information.mkdir(parents=True)
         (folder / f"{module}.py").write_text(code)
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
-        (metadata / "entry_points.txt").write_text(f"[napari_melanoma.{group}]\n{name} = {module}:error\n")
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")
+        (information / "entry_points.txt").write_text(f"[napari_melanoma.{group}]\n{name} = {module}:error\n")
         monkeypatch.syspath_prepend(str(folder))
         sys.modules.pop(module, None)
         plugins.refresh()
@@ -43,6 +45,20 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield add
     monkeypatch.undo()
     plugins.refresh()
+
+
+def test_the_entry_points_of_the_project_are_installed(repository: Path) -> None:
+    """If not, install the package again: ``make env``."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {
+        (group.removeprefix(plugins.PREFIX), name, value)
+        for group, values in project["entry-points"].items()
+        for name, value in values.items()
+        if group != "napari.manifest"
+    }
+    own = [plugin for plugin in plugins.list_plugins() if plugin.package == plugins.PACKAGE]
+    assert {(plugin.family, plugin.name, plugin.value) for plugin in own} == declared
+    assert {plugin.version for plugin in own} == {metadata.version(plugins.PACKAGE)}
 
 
 def test_the_families_have_their_names() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from hostile.oracle import Case, Refused, verb
+from hostile.oracle import Case, Refused, one_of, verb
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 
@@ -102,7 +102,7 @@ def legal(rng: Generator, box: Sandbox) -> Case:
 def not_numbers(rng: Generator, box: Sandbox) -> Case:
     tensors = {name: value.copy() for name, value in weights().items()}
     floats = [name for name, value in tensors.items() if value.dtype == np.float32 and value.size]
-    chosen = tensors[floats[int(rng.integers(len(floats)))]]
+    chosen = tensors[one_of(floats, rng)]
     chosen.flat[int(rng.integers(chosen.size))] = float(rng.choice([np.nan, np.inf, -np.inf]))
     case = loaded(bundle(box, tensors), rng, alone=True)
     case.right = None
@@ -111,7 +111,7 @@ def not_numbers(rng: Generator, box: Sandbox) -> Case:
 
 def wrong_tensors(rng: Generator, box: Sandbox) -> Case:
     tensors, names = dict(weights()), list(weights())
-    name, kind = names[int(rng.integers(len(names)))], int(rng.integers(4))
+    name, kind = one_of(names, rng), int(rng.integers(4))
     if kind == 0:
         del tensors[name]
     elif kind == 1:
@@ -138,7 +138,7 @@ def lying_header(rng: Generator, box: Sandbox) -> Case:
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
     names = [name for name in header if name != "__metadata__"]
-    chosen = header[names[int(rng.integers(len(names)))]]
+    chosen = header[one_of(names, rng)]
     kind = int(rng.integers(6))
     if kind == 0:
         written(path, struct.pack("<Q", int(rng.choice([2**63, 2**40, 0, size * 10, 100_000_001]))) + content[8:])
@@ -167,7 +167,7 @@ def broken_files(rng: Generator, box: Sandbox) -> Case:
         b"PK\x03\x04" + rng.bytes(99),
     ]
     kinds += [pickle.dumps({"a": 1}), b"9" * 6000]
-    written(path, kinds[int(rng.integers(len(kinds)))])
+    written(path, one_of(kinds, rng))
     return Case(lambda: load(folder), "tiny")
 
 
@@ -179,7 +179,7 @@ def wrong_config(rng: Generator, box: Sandbox) -> Case:
         {"format_version": 99}, {"unknown": 1}, {"task": "everything"},
         {"input_size": "9" * 5000}, {"name": ""}, {"classes": ["a"] * 70_000}, {"provenance": 3},
     ]  # fmt: skip
-    folder = bundle(box, **changes[int(rng.integers(len(changes)))])
+    folder = bundle(box, **one_of(changes, rng))
     case = loaded(folder, rng)
     case.right = None
     return case
@@ -195,7 +195,7 @@ def odd_cards(rng: Generator, box: Sandbox) -> Case:
         "ä".encode("cp1252"),
         b"# <script>alert(1)</script>",
     ]
-    written(folder / "README.md", kinds[int(rng.integers(len(kinds)))])
+    written(folder / "README.md", one_of(kinds, rng))
     return loaded(folder, rng)
 
 
@@ -217,7 +217,7 @@ def names_that_leave(rng: Generator, box: Sandbox) -> Case:
         "  ",
         "~",
     ]
-    folder = bundle(box, name=names[int(rng.integers(len(names)))])
+    folder = bundle(box, name=one_of(names, rng))
     return loaded(folder, rng)
 
 
@@ -230,12 +230,3 @@ def extra_files(rng: Generator, box: Sandbox) -> Case:
         (folder / "notes").symlink_to(box.canaries, target_is_directory=True)
         (folder / "link.txt").symlink_to(box.canaries / "important.sh")
     return loaded(folder, rng)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal, not_numbers, wrong_tensors, lying_header, broken_files, wrong_config, odd_cards, names_that_leave),
-        extra_files,
-    )
-}

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from hostile.oracle import Case, Refused, anything, verb
+from hostile.oracle import Case, Refused, anything, exchange, one_of, verb
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 from hostile.tables import outside
@@ -86,17 +86,9 @@ def legal(rng: Generator, box: Sandbox) -> Case:
 
 def wrong_types(rng: Generator, box: Sandbox) -> Case:
     message = content(rng, box)
-    places = list(_places(message))
-    container, key = places[int(rng.integers(len(places)))]
-    container[key] = WRONG[int(rng.integers(len(WRONG)))]
+    exchange(message, rng, WRONG)
     folder = stored(box, message)
     return Case(read(folder), "case", anything)
-
-
-def _places(value: Any) -> Any:
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield value, key
-        yield from _places(inner)
 
 
 def broken(rng: Generator, box: Sandbox) -> Case:
@@ -115,7 +107,7 @@ def broken(rng: Generator, box: Sandbox) -> Case:
         text * 2,
         rng.bytes(999),
     ]
-    folder = stored(box, None, kinds[int(rng.integers(len(kinds)))])
+    folder = stored(box, None, one_of(kinds, rng))
     return Case(read(folder), "case.json")
 
 
@@ -154,7 +146,7 @@ def foreign_ids(rng: Generator, box: Sandbox) -> Case:
     """Ids that name files of the case folder."""
     message = content(rng, box)
     bad = ["../L1", "L1/../..", "con", "", "L1\n", "x" * 300, "I1", "L 1", "/etc", "..", "L1\x00", "ä"]
-    chosen = bad[int(rng.integers(len(bad)))]
+    chosen = one_of(bad, rng)
     place = [message["lesions"][0], message["lesions"][0]["images"][0], message["images"][0]][int(rng.integers(3))]
     place["id"] = chosen
     if rng.random() < 0.3:
@@ -205,9 +197,3 @@ def made_from_folders(rng: Generator, box: Sandbox) -> Case:
             return str(refusal)
 
     return Case(act, "", anything, seconds=20)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (legal, wrong_types, broken, newer, paths_that_leave, foreign_ids, links, made_from_folders)
-}

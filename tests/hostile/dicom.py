@@ -241,12 +241,3 @@ def damaged_frames(rng: Generator, box: Sandbox) -> Case:
             content[place] = int(rng.integers(256))
     written(path, bytes(content))
     return judged(box, rgb, True, undecidable=True)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal_photographs, missing_elements, wrong_elements, cut, wrong_lengths, nested_sequences, legal_slides),
-        *(slides_without_elements, slides_with_wrong_elements, cut_slides, mixed_folders, damaged_frames),
-    )
-}

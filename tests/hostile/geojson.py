@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from hostile.oracle import Case, anything
+from hostile.oracle import Case, anything, exchange, one_of
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 
@@ -97,7 +97,7 @@ def empty(rng: Generator, box: Sandbox) -> Case:
 def points_that_are_none(rng: Generator, box: Sandbox) -> Case:
     outer = ring(rng)
     values = [float("nan"), float("inf"), 1e400, "5", None, [1], True]
-    outer[int(rng.integers(len(outer)))][int(rng.integers(2))] = values[int(rng.integers(len(values)))]
+    one_of(outer, rng)[int(rng.integers(2))] = one_of(values, rng)
     path = stored(box, collection(feature([outer])))
     return Case(read(path), path.name)
 
@@ -137,7 +137,7 @@ def deep(rng: Generator, box: Sandbox) -> Case:
     depth = int(rng.integers(5_000, 200_000))
     kinds = [b"[" * depth, b'{"a":' * depth, b'{"type":"GeometryCollection","geometries":[' * depth]
     kinds += [b'{"type":"FeatureCollection","features":' + b"[" * depth + b"]" * depth + b"}"]
-    path = stored(box, None, raw=kinds[int(rng.integers(len(kinds)))])
+    path = stored(box, None, raw=one_of(kinds, rng))
     return Case(read(path), path.name)
 
 
@@ -155,17 +155,9 @@ def deep_children(rng: Generator, box: Sandbox) -> Case:
 
 def wrong_types(rng: Generator, box: Sandbox) -> Case:
     content = collection(feature([ring(rng)]), feature([[ring(rng)]], "MultiPolygon"))
-    places = list(_places(content))
-    container, key = places[int(rng.integers(len(places)))]
-    container[key] = WRONG[int(rng.integers(len(WRONG)))]
+    exchange(content, rng, WRONG)
     path = stored(box, content)
     return Case(read(path), path.name, anything)
-
-
-def _places(value: Any) -> Any:
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield value, key
-        yield from _places(inner)
 
 
 def broken(rng: Generator, box: Sandbox) -> Case:
@@ -179,13 +171,5 @@ def broken(rng: Generator, box: Sandbox) -> Case:
         b"\x1f\x8b" + text,
     ]
     kinds += [text.replace(b"Tumor", b"T\xe4umor"), text + text]
-    path = stored(box, None, raw=kinds[int(rng.integers(len(kinds)))])
+    path = stored(box, None, raw=one_of(kinds, rng))
     return Case(read(path), path.name)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal, empty, points_that_are_none, tangled, many_points, far_away, deep, deep_children, wrong_types, broken),
-    )
-}

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,24 @@ def same(expected: object) -> Callable[[object], str]:
         return "" if found == expected else f"found {str(found)[:200]}, expected {str(expected)[:200]}"
 
     return check
+
+
+def exchange(content: Any, rng: np.random.Generator, values: Sequence[object]) -> None:
+    """Exchange one value of nested lists and objects, at any depth, for one of ``values``."""
+
+    def places(value: Any) -> Iterator[tuple[Any, Any]]:
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, inner in items:
+            yield value, key
+            yield from places(inner)
+
+    found = list(places(content))
+    container, key = one_of(found, rng)
+    container[key] = one_of(values, rng)
+
+
+def one_of(choices: Sequence[Any], rng: np.random.Generator) -> Any:
+    return choices[int(rng.integers(len(choices)))]
 
 
 def anything(_: object) -> str:

@@ -16,7 +16,7 @@ import tifffile
 from numpy.random import Generator
 from PIL import Image
 
-from hostile.oracle import Case, equal
+from hostile.oracle import Case, equal, one_of
 from hostile.photographs import DAMAGES, KINDS, UNCHECKED
 from hostile.photographs import encoded as encode
 from hostile.sandbox import Sandbox
@@ -263,7 +263,7 @@ def no_image(rng: Generator, box: Sandbox) -> Case:
             b"BM",
             b"\0\0\0 ftypheic",
         ]
-        written(path, heads[int(rng.integers(len(heads)))] + rng.bytes(int(rng.integers(0, 3000))))
+        written(path, one_of(heads, rng) + rng.bytes(int(rng.integers(0, 3000))))
     return Case(read(path), path.name)
 
 
@@ -302,11 +302,4 @@ def _masks(out: Path, good: dict[str, np.ndarray]) -> str:
     return ""
 
 
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(usual_formats, odd_modes, sixteen_bits, twelve_in_sixteen_bits, exif_rotated, odd_names, wrong_suffix),
-        *(trailing_bytes, no_end_marker, lying_size, bomb, text_bomb, no_image, batches),
-    )
-}
-FAULTS |= {f"damaged_{damage.replace(' ', '_')}": partial(damaged_as, damage) for damage in DAMAGES}
+MORE_FAULTS = {f"damaged_{damage.replace(' ', '_')}": partial(damaged_as, damage) for damage in DAMAGES}

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from hostile.oracle import Case, verb
+from hostile.oracle import Case, one_of, verb
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 from hostile.tables import data_set, write
@@ -86,7 +86,7 @@ def deep(rng: Generator, box: Sandbox) -> Case:
         "[" + ".".join("a" * min(depth, 5000)) + "]\nx = 1",
     ]
     kinds += ["a" + ".a" * min(depth, 5000) + " = 1", "a = " + "[" * depth + "]" * depth, "[" * depth]
-    path = stored(box, kinds[int(rng.integers(len(kinds)))])
+    path = stored(box, one_of(kinds, rng))
     return Case(read(path), path.name)
 
 
@@ -99,7 +99,7 @@ def huge(rng: Generator, box: Sandbox) -> Case:
         "\n".join(f"[data.k{n}]" for n in range(2000)),
     ]
     kinds += ["learning_rate = 1e" + "9" * 5000, "x = [" + "1," * count * 5 + "]", f"{'k' * count * 10} = 1"]
-    path = stored(box, kinds[int(rng.integers(len(kinds)))])
+    path = stored(box, one_of(kinds, rng))
     return Case(read(path), path.name)
 
 
@@ -123,7 +123,7 @@ def unknown_names(rng: Generator, box: Sandbox) -> Case:
         "[model.options]\nx = 1",
     ]
     kinds += ["[model]\narchitecture = '__import__'", "task = 'everything'", "schedule = ''", "[classification]\nx = 1"]
-    path = stored(box, f"{kinds[int(rng.integers(len(kinds)))]}\n[data]\ndatasets = ['set']\n")
+    path = stored(box, f"{one_of(kinds, rng)}\n[data]\ndatasets = ['set']\n")
     return Case(read(path), path.name)
 
 
@@ -138,7 +138,7 @@ def broken(rng: Generator, box: Sandbox) -> Case:
         b"\0" * 200,
         rng.bytes(400),
     ]
-    path = stored(box, kinds[int(rng.integers(len(kinds)))])
+    path = stored(box, one_of(kinds, rng))
     return Case(read(path), path.name)
 
 
@@ -154,7 +154,7 @@ def trained(rng: Generator, box: Sandbox) -> Case:
         "set",
         "\\\\host\\share",
     ]
-    chosen = start[int(rng.integers(len(start)))]
+    chosen = one_of(start, rng)
     lines = [f"[data]\ndatasets = ['{chosen}']\n", f"[data]\ndatasets = ['set']\n[model]\nstart = '{chosen}'\n"]
     path = stored(box, lines[int(rng.integers(2))])
 
@@ -171,14 +171,6 @@ def other_recipes(rng: Generator, box: Sandbox) -> Case:
     path = stored(box, text, "options.toml")
     written(box.inputs / "slide.tif", b"II*\0")
     words = [("slide", box.inputs / "slide.tif", "--config", path, "--out", box.outputs)]
-    words += [
-        ("train", "--config", path, "--out", box.outputs / "run"),
-    ]
-    chosen = words[int(rng.integers(3))]
+    words += [("train", "--config", path, "--out", box.outputs / "run")]
+    chosen = one_of(words, rng)
     return Case(lambda: verb(*chosen), "", seconds=10, megabytes=1500)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (legal, byte_order_mark, deep, huge, wrong_values, unknown_names, broken, trained, other_recipes)
-}

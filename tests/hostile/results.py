@@ -14,8 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from hostile.cases import _places
-from hostile.oracle import Case, Refused, anything, verb
+from hostile.oracle import Case, Refused, anything, exchange, one_of, verb
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 
@@ -54,10 +53,8 @@ def again(box: Sandbox, *options: object) -> Case:
 def wrong_result(rng: Generator, box: Sandbox) -> Case:
     folder = copied(box)
     content = json.loads((folder / "result.json").read_text())
-    places = list(_places(content))
     for _ in range(int(rng.integers(1, 4))):
-        container, key = places[int(rng.integers(len(places)))]
-        container[key] = WRONG[int(rng.integers(len(WRONG)))]
+        exchange(content, rng, WRONG)
     written(folder / "result.json", json.dumps(content).encode("utf-8", "surrogatepass"))
     return again(box)
 
@@ -66,7 +63,7 @@ def broken_result(rng: Generator, box: Sandbox) -> Case:
     folder = copied(box)
     content = (folder / "result.json").read_bytes()
     kinds = [content[: len(content) // 2], b"", b"null", b"[" * 100_000, b"9" * 6000, b"\xff\xfe\0", b'{"a":' * 100_000]
-    written(folder / "result.json", kinds[int(rng.integers(len(kinds)))])
+    written(folder / "result.json", one_of(kinds, rng))
     return again(box)
 
 
@@ -76,7 +73,7 @@ def lost_parts(rng: Generator, box: Sandbox) -> Case:
     files = [
         path for path in (*folder.iterdir(), *box.outputs.glob("*.csv"), *box.outputs.glob("*.json")) if path.is_file()
     ]
-    path, kind = files[int(rng.integers(len(files)))], int(rng.integers(3))
+    path, kind = one_of(files, rng), int(rng.integers(3))
     content = path.read_bytes()
     path.unlink()
     if kind == 1 and path.suffix != ".png":
@@ -127,10 +124,10 @@ def slide_results(rng: Generator, box: Sandbox) -> Case:
         b"null",
         json.dumps(record | {"slide": WRONG[3]}).encode(),
     ]
-    written(folder / "result.json", kinds[int(rng.integers(len(kinds)))])
+    written(folder / "result.json", one_of(kinds, rng))
     written(folder / "result.zarr" / ".zgroup", kinds[1] if rng.random() < 0.5 else b'{"zarr_format": 2}')
-    written(folder / "lesions.geojson", kinds[int(rng.integers(len(kinds)))])
-    written(folder / "depth.json", kinds[int(rng.integers(len(kinds)))])
+    written(folder / "lesions.geojson", one_of(kinds, rng))
+    written(folder / "depth.json", one_of(kinds, rng))
     words = ("export", "--to", "geojson,csv,tif,report") if rng.random() < 0.5 else ("studies", "readings")
 
     def act() -> str:
@@ -140,8 +137,3 @@ def slide_results(rng: Generator, box: Sandbox) -> Case:
             return str(refusal)
 
     return Case(act, "", anything, seconds=20, megabytes=1500)
-
-
-FAULTS = {
-    fault.__name__: fault for fault in (wrong_result, broken_result, lost_parts, linked_folder, stale, slide_results)
-}

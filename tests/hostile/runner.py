@@ -42,6 +42,7 @@ USUAL_HANG_S = 240.0  # of a case that analyzes, on a machine that is busy with 
 CASES_A_WORKER = 400  # then a fresh one, so that what one case leaves behind cannot add up
 ADDRESS_SPACE = 24 * 2**30
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # two processes share two cores
+OF_A_FAULT = {"rng": "Generator", "box": "Sandbox", "return": "Case"}  # annotations
 COLUMNS = (oracle.REFUSED, oracle.ACCEPTED, oracle.UNDECIDED, oracle.WRONG)
 
 
@@ -63,8 +64,10 @@ class Name:
 
 
 def faults_of(family: str) -> dict[str, Any]:
-    """The fault classes of a family, each a function of a generator and a sandbox."""
-    return importlib.import_module(f"hostile.{family}").FAULTS
+    """The fault classes of a family: the functions of its module that make a case of a generator and a sandbox."""
+    members = vars(importlib.import_module(f"hostile.{family}"))
+    own = {name: member for name, member in members.items() if getattr(member, "__annotations__", None) == OF_A_FAULT}
+    return own | members.get("MORE_FAULTS", {})
 
 
 def planned(families: list[str], count: int, seed: int) -> list[Name]:

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.random import Generator
 
-from hostile.oracle import Case, equal, same
+from hostile.oracle import Case, equal, one_of, same
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 
@@ -242,7 +242,7 @@ def absurd_scale(rng: Generator, box: Sandbox) -> Case:
 def garbage_heads(rng: Generator, box: Sandbox) -> Case:
     heads = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II+\0\x08\0\0\0", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b""]
     name = f"garbage{rng.choice(['.svs', '.ndpi', '.tif', '.mrxs', '.scn', '.bif', '.qptiff', '.vms', '.svslide'])}"
-    content = heads[int(rng.integers(len(heads)))] + rng.bytes(int(rng.integers(0, 4000)))
+    content = one_of(heads, rng) + rng.bytes(int(rng.integers(0, 4000)))
     return Case(read(written(box.inputs / name, content)), name)
 
 
@@ -265,13 +265,3 @@ def _patch(path: Path, code: int, values: list[int], raw: bytes | None = None) -
     with path.open("rb+") as file:
         file.seek(tag.valueoffset)
         file.write(packed)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal_pyramids, legal_flat, legal_jpeg, cut, flipped_bits, overwritten_tiles, lost_tiles, lying_tags),
-        cut_jpeg_tiles,
-        *(giant_size, endless_chain, long_chain, absurd_scale, garbage_heads),
-    )
-}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from hostile.oracle import Case, Refused, anything, verb
+from hostile.oracle import Case, Refused, anything, one_of, verb
 from hostile.photos import encoded, scene, written
 from hostile.sandbox import Sandbox
 
@@ -178,7 +178,7 @@ def outside(rng: Generator, box: Sandbox, suffix: str = ".png") -> str:
         "//host/share/a.png",
         "~/.bashrc",
     ]
-    return places[int(rng.integers(len(places)))]
+    return one_of(places, rng)
 
 
 def ids_that_leave(rng: Generator, box: Sandbox) -> Case:
@@ -233,7 +233,7 @@ def colliding_ids(rng: Generator, box: Sandbox) -> Case:
     """Two ids that one file system takes for one: by case, by composition of letters, or the same twice."""
     rows = data_set(box.inputs / "first", rng)
     pairs = [("Aa", "aA"), ("é", "e\u0301"), ("same", "same"), ("x", "x ")]
-    rows[0]["image_id"], rows[1]["image_id"] = pairs[int(rng.integers(len(pairs)))]
+    rows[0]["image_id"], rows[1]["image_id"] = one_of(pairs, rng)
     return judged(box, rng, rows)
 
 
@@ -322,12 +322,3 @@ def mask_imports(rng: Generator, box: Sandbox) -> Case:
         return verb("data", "import-masks", marks, "--images", images, "--out", out, "--no-patients")
 
     return Case(act, "", anything, seconds=10)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal_tables, legal_ids, extra_columns, ids_that_leave, paths_that_leave, links_that_leave),
-        *(files_of_another_type, reserved_ids, colliding_ids, formulas, broken_tables, contradictions, mask_imports),
-    )
-}

@@ -36,4 +36,4 @@ def both(name: str, rng: Generator, box: Sandbox) -> Case:
     return Case(act, "", lambda message: message, refusable=False, seconds=600, megabytes=4000)
 
 
-FAULTS: dict[str, Callable[[Generator, Sandbox], Case]] = {name: partial(both, name) for name in JOBS}
+MORE_FAULTS: dict[str, Callable[[Generator, Sandbox], Case]] = {name: partial(both, name) for name in JOBS}

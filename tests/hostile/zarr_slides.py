@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from hostile.oracle import Case
+from hostile.oracle import Case, exchange, one_of
 from hostile.photos import written
 from hostile.sandbox import Sandbox
 from hostile.slides import complete, read, right_but_for_damage, tissue
@@ -87,18 +87,10 @@ def wrong_metadata(rng: Generator, box: Sandbox) -> Case:
     folder, rgb = drawn(rng, box)
     path = Path(rng.choice([path for path in metadata_of(folder) if path.read_bytes().strip() != b"{}"]))
     values = json.loads(path.read_text())
-    places = list(_places(values))
-    container, key = places[int(rng.integers(len(places)))]
-    container[key] = WRONG[int(rng.integers(len(WRONG)))]
+    exchange(values, rng, WRONG)
     written(path, json.dumps(values).encode())
     # Another axis, order or fill value is legal and gives other pixels: what is judged is how a refusal comes.
     return damaged(folder, rgb, undecidable=True)
-
-
-def _places(value: object):
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield value, key
-        yield from _places(inner)
 
 
 def broken_json(rng: Generator, box: Sandbox) -> Case:
@@ -106,7 +98,7 @@ def broken_json(rng: Generator, box: Sandbox) -> Case:
     path = Path(rng.choice(metadata_of(folder)))
     text = path.read_bytes()
     kinds = [text[: len(text) // 2], b"", b"\xff\xfe{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 6000, b"null", b"[]"]
-    written(path, kinds[int(rng.integers(len(kinds)))])
+    written(path, one_of(kinds, rng))
     return damaged(folder, rgb, undecidable=True)
 
 
@@ -115,7 +107,7 @@ def deep_metadata(rng: Generator, box: Sandbox) -> Case:
     folder, _ = drawn(rng, box)
     path = next(p for p in metadata_of(folder) if p.parent == folder)
     kinds = [b"[" * 100_000, b'{"a":' * 100_000, b'{"zarr_format":' + b"9" * int(rng.integers(4301, 9000)) + b"}"]
-    written(path, kinds[int(rng.integers(len(kinds)))])
+    written(path, one_of(kinds, rng))
     return Case(read(folder), folder.name)
 
 
@@ -148,12 +140,3 @@ def giant_shape(rng: Generator, box: Sandbox) -> Case:
     values["shape"] = [3, *(int(n) for n in rng.integers(10**6, 10**9, 2))]
     written(path, json.dumps(values).encode())
     return Case(read(folder), folder.name, lambda found: "", seconds=20)
-
-
-FAULTS = {
-    fault.__name__: fault
-    for fault in (
-        *(legal, unwritten_chunks, damaged_chunks, wrong_metadata, broken_json, deep_metadata, paths_that_leave),
-        giant_shape,
-    )
-}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.roi_config import RoiConfig
+from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.masks import bounding_box, extract_roi, square_around
 
 SHAPE = (100, 120)

@@ -30,9 +30,9 @@ from napari_melanoma.classification.classifier import Classifier
 from napari_melanoma.classification.prediction import ClassPrediction, NearestCase
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.formatting import format_repr
+from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.paths import real_path
 from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint
-from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.models.bundle import BundleInfo
 

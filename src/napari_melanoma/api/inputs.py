@@ -19,8 +19,8 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.formatting import format_names
 from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.paths import expand_user
-from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.io.formats import Modality
 from napari_melanoma.io.photographs import Photograph

@@ -22,7 +22,7 @@ from napari_melanoma.api.inputs import (
 )
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.core.formatting import format_repr
-from napari_melanoma.core.torch_environment import prepare_torch
+from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from napari_melanoma.cli import application, data, evaluate, lesion, models, pha
 from napari_melanoma.cli.options import Command, add_command
 from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.errors import PluginError
+from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.paths import provide_home
 from napari_melanoma.core.plugins import Family, Plugin, list_plugins
-from napari_melanoma.core.torch_environment import prepare_torch
 
 __all__ = ["app", "main"]
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 MAX_NAMED = 3  # names that a message lists
@@ -101,6 +102,7 @@ def _shorten(value: object) -> str:
     return repr(value)
 
 
+@lru_cache(maxsize=1024)  # files repeat few names a million times
 def format_class(name: str) -> str:
     """Format the name of a class for users: *naevus* in files and models becomes *nevus*."""
     return re.sub(r"(?<=n)ae(?=v(us|i)\b)", "e", name, flags=re.IGNORECASE)

@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,14 +33,15 @@ _SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
 _QUOTED = re.compile(r"\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|'[^'\n]*'")
 _KEY = re.compile(r"[ \t]*[\w-]+[ \t]*")
 _LONGEST_REASON = 200
+Conversion = Callable[[dict[str, Any]], None]
 CONTAINERS = (dict, list)  # of which a tuple is tested four times as fast as a union
 
 
 def read_json(
-    path: Path, max_bytes: int = MAX_JSON_BYTES, *, allow_nan: bool = False, without: Collection[str] = ()
+    path: Path, max_bytes: int = MAX_JSON_BYTES, *, allow_nan: bool = False, convert: Conversion | None = None
 ) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """Read a JSON file, with a byte order mark or without; ``without``: keys of objects that are left out."""
-    return parse_json(read_limited(path, max_bytes), str(path), allow_nan=allow_nan, without=without)
+    """Read a JSON file, with a byte order mark or without; the arguments are those of ``parse_json``."""
+    return parse_json(read_limited(path, max_bytes), str(path), allow_nan=allow_nan, convert=convert)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -59,11 +60,11 @@ def read_object_or_empty(path: Path) -> dict[str, Any]:
         return {}
 
 
-def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False, without: Collection[str] = ()) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False, convert: Conversion | None = None) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Parse JSON.
 
-    ``text``: bytes are UTF-8. ``where``: origin of the text, for error messages. ``without``: keys of objects that are
-    left out.
+    ``text``: bytes are UTF-8. ``where``: origin of the text, for error messages. ``convert``: changes each object as
+    soon as it is read, so that what it leaves out or compacts takes no memory.
     """
     text = _decode(text, where)
     parsers: dict[str, Any] = {"parse_constant": float if allow_nan else _reject_constant}
@@ -71,11 +72,11 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False, withou
         parsers |= {"parse_int": _parse_integer, "parse_float": _parse_float}
     try:
         with paused_collector():
-            content = json.loads(text, object_pairs_hook=partial(_build_object, without=without), **parsers)
+            content = json.loads(text, object_pairs_hook=partial(_build_object, convert=convert), **parsers)
         if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(content)
         if _SUSPECT_TEXT.search(text):  # surrogates of file names that are not UTF-8 are valid, others are damage
-            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+            json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise _malformed(where, "a text in it contains half of a surrogate pair, which is not a character") from None
     except RecursionError:
@@ -162,15 +163,15 @@ def _may_overflow(text: str) -> bool:
     return False
 
 
-def _build_object(pairs: list[tuple[str, Any]], without: Collection[str]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]], convert: Conversion | None) -> dict[str, Any]:
     """Build an object from its keys and values; raise ``ValueError`` for a repeated key."""
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key '{shorten(repeated, 60)}' occurs more than once in an object")
-    for key in without:
-        values.pop(key, None)
+    if convert:
+        convert(values)
     return values
 
 

@@ -20,7 +20,6 @@ from importlib.abc import MetaPathFinder
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from napari_melanoma.core.entry_points import read_entry_points
 from napari_melanoma.core.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -177,10 +176,16 @@ def find_family(name: str) -> Family[Any]:
 
 @cache
 def list_plugins() -> tuple[Plugin, ...]:
-    """List the objects of all plug-ins, sorted by package, without importing them; takes 5 ms the first time."""
+    """List the objects of all plug-ins, sorted by package, without importing them."""
+    from importlib.metadata import entry_points  # not above: it takes a tenth of the start of a command
+
+    installed = entry_points()
     found = [
-        Plugin(entry.group.removeprefix(PREFIX), entry.name, entry.value, entry.package, entry.version, entry.load)
-        for entry in read_entry_points(PREFIX)
+        Plugin(group.removeprefix(PREFIX), entry.name, entry.value, entry.dist.name, entry.dist.version, entry.load)
+        for group in installed.groups
+        if group.startswith(PREFIX)
+        for entry in installed.select(group=group)
+        if entry.dist is not None
     ]
     found.sort(key=lambda plugin: (plugin.package != PACKAGE, plugin.package, plugin.family, plugin.name))
     return tuple(dict.fromkeys(found))

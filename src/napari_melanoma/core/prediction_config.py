@@ -14,11 +14,22 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from napari_melanoma.core.channel_choice import ChannelChoice
 from napari_melanoma.core.config import Config, omit_unset
-from napari_melanoma.core.roi_config import RoiConfig
 
 DEPTH_COLUMN = "depth_mm"  # of a harmonized table
 # mm: limits between T1a, T1b, T2, T3 and T4 (AJCC, 8th edition), which apply to depths rounded to 0.1 mm
 T_EDGES = (0.75, 1.05, 2.05, 4.05)
+
+
+class RoiConfig(Config):
+    """How the region of interest (ROI), a square around the lesion, is extracted from a photograph."""
+
+    margin: float = Field(
+        0.1, ge=0, le=2, description="margin on each side, as a fraction of the longer side of the bounding box"
+    )
+    background: Literal["zero", "keep"] = Field(
+        "zero", description="pixels outside the mask: zero (black) or keep (unchanged)"
+    )
+    side_px: int = Field(224, ge=8, le=4096, description="side of the square ROI after resizing, in pixels")
 
 
 class DepthScale(Config):

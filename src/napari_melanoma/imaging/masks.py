@@ -14,7 +14,7 @@ from napari_melanoma.core.polygons import Polygon, to_polygons
 from napari_melanoma.core.provenance import array_fingerprint
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.roi_config import RoiConfig
+    from napari_melanoma.core.prediction_config import RoiConfig
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:

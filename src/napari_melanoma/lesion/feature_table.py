@@ -18,8 +18,8 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext, StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.errors import BundleError, DataSetError
+from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.core.provenance import collect_provenance
-from napari_melanoma.core.roi_config import RoiConfig
 from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_pixel_size
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.data.patient_outliers import (

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.roi_config import RoiConfig
+from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.postprocessing import RefinementConfig
 from napari_melanoma.imaging.prompts import PromptOptions
 from napari_melanoma.models import DEFAULT_BUNDLE

@@ -34,11 +34,11 @@ from napari_melanoma.core.errors import (
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.formatting import format_count
 from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.packages import prepare_torch
 from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.processes import send_command
 from napari_melanoma.core.provenance import utc_time
 from napari_melanoma.core.run_folder import RunState
-from napari_melanoma.core.torch_environment import prepare_torch
 from napari_melanoma.io.results import RESULT
 from napari_melanoma.slides.analysis import SharedTileModel, analyze_slide
 from napari_melanoma.slides.background_runs import read_slide_run_status
